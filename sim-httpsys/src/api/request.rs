@@ -1,0 +1,117 @@
+//! A parsed request, as the driver hands it to a worker: the worker never parses HTTP again.
+//!
+//! All text lives in one buffer and is named by [`Span`]s, so that a request costs one allocation
+//! for its text and one for its header list, and travels to the worker as it lies.
+
+use bytes::Bytes;
+
+use super::{ActivityId, ConnectionId, Ends, RequestId, SiteId, UrlContext};
+use crate::clockwork::Instant;
+
+/// A piece of a request's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of its first byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// From `start` up to but without `end`.
+    pub fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end, "a span cannot end before it starts");
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { start: narrow(start), len: narrow(end.saturating_sub(start)) }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// HTTP version of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// How long a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntityLength {
+    /// There is none.
+    None,
+    /// As `Content-Length` says; never 0.
+    Known(u64),
+    /// Chunked: known when it ends.
+    Chunked,
+}
+
+/// The text of a request and where its parts are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestText {
+    /// The head as it arrived, followed by what was computed from it (the decoded path).
+    pub text: Bytes,
+    /// The verb, e.g. `GET`.
+    pub verb: Span,
+    /// The request target as it arrived.
+    pub raw_url: Span,
+    /// The path, percent-decoded, without the query. Empty for `OPTIONS *`.
+    pub path: Span,
+    /// The query as it arrived, without its `?`; empty if there is none.
+    pub query: Span,
+    /// The host that counts (of an absolute target, else of `Host`), without the port.
+    pub host: Span,
+    /// Name and value of every header, in order; values trimmed.
+    pub headers: Vec<(Span, Span)>,
+}
+
+impl RequestText {
+    /// The bytes of a span; empty if it does not lie in the text.
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        self.text.get(start..start.saturating_add(span.len as usize)).unwrap_or(&[])
+    }
+
+    /// The text of a span, empty if it is not UTF-8.
+    pub fn str(&self, span: Span) -> &str {
+        str::from_utf8(self.bytes(span)).unwrap_or("")
+    }
+
+    /// The value of the first header of that name (any case), as bytes.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let is_it = |&&(n, _): &&(Span, Span)| self.bytes(n).eq_ignore_ascii_case(name.as_bytes());
+        self.headers.iter().find(is_it).map(|&(_, value)| self.bytes(value))
+    }
+}
+
+/// A request that was routed to a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its id.
+    pub id: RequestId,
+    /// The connection that it came on.
+    pub connection: ConnectionId,
+    /// The client's name for it.
+    pub activity: ActivityId,
+    /// The site that it was routed to.
+    pub site: SiteId,
+    /// What was registered with the URL that it was routed by.
+    pub url_context: UrlContext,
+    /// Both ends of its connection.
+    pub ends: Ends,
+    /// Whether it came over TLS.
+    pub secure: bool,
+    /// Its version.
+    pub version: Version,
+    /// When its first byte was received.
+    pub received: Instant,
+    /// How long its body is.
+    pub entity: EntityLength,
+    /// Its text.
+    pub text: RequestText,
+}

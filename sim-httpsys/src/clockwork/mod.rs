@@ -1,0 +1,9 @@
+//! Time and the contract of a machine: what every model of this workspace is built on.
+
+mod deadlines;
+mod machine;
+mod time;
+
+pub use deadlines::Deadlines;
+pub use machine::{Deadline, StateMachine};
+pub use time::{Instant, UtcClock, UtcTime};

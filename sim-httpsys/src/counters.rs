@@ -1,0 +1,1 @@
+//! PerfMon counters, folded from facts.

@@ -1,0 +1,19 @@
+//! HTTP.sys: the kernel-style listener of iis-sim.
+//!
+//! It owns connections, routing, request queues and the response cache, and outlives workers.
+//!
+//! * [`clockwork`] – time, deadlines, the contract of a machine
+//! * [`api`] – what user mode may ask of the driver, and how that travels
+//! * [`model`] – the driver itself, pure
+//! * [`etw`], [`counters`], [`service_state`], [`logging`] – facts, and what is folded from them
+//! * [`live`] – sockets, TLS, the device, log files (feature `live`)
+
+pub mod api;
+pub mod clockwork;
+pub mod counters;
+pub mod etw;
+#[cfg(feature = "live")]
+pub mod live;
+pub mod logging;
+pub mod model;
+pub mod service_state;
