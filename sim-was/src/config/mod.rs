@@ -1,0 +1,271 @@
+//! applicationHost.config: as written (`raw.rs`) → checked against the schema (`schema.rs`) →
+//! resolved, with every default filled in ([`Configuration`], made by `resolve.rs`).
+//!
+//! After that nothing can be invalid.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sim_worker::configuration::{Caching, PeriodicRestart};
+use sim_worker::ipm::RecycleReason;
+
+/// Everything that the server acts on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configuration {
+    /// Application pools, in the order of the file.
+    pub application_pools: Vec<ApplicationPool>,
+    /// Sites, in the order of the file.
+    pub sites: Vec<Site>,
+    /// `system.applicationHost/webLimits`.
+    pub web_limits: WebLimits,
+    /// What WAS would log about the file (events 5041, 5152 …), each a ready sentence with its id.
+    pub warnings: Vec<ConfigWarning>,
+}
+
+/// Something in the file that is wrong but does not stop the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigWarning {
+    /// The event id.
+    pub event: u16,
+    /// The text.
+    pub text: String,
+}
+
+/// `applicationPools/add`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplicationPool {
+    /// Its name.
+    pub name: String,
+    /// `queueLength`.
+    pub queue_length: u32,
+    /// `autoStart`.
+    pub auto_start: bool,
+    /// `startMode="AlwaysRunning"`.
+    pub always_running: bool,
+    /// `managedRuntimeVersion`.
+    pub managed_runtime_version: String,
+    /// `managedRuntimeLoader`.
+    pub managed_runtime_loader: String,
+    /// `managedPipelineMode="Classic"`.
+    pub classic: bool,
+    /// `processModel`.
+    pub process_model: ProcessModel,
+    /// `recycling`.
+    pub recycling: Recycling,
+    /// `failure`.
+    pub failure: Failure,
+    /// `cpu`.
+    pub cpu: Cpu,
+    /// `environmentVariables`.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// `processModel`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessModel {
+    /// `idleTimeout`; zero for never.
+    pub idle_timeout: Duration,
+    /// `idleTimeoutAction="Suspend"`.
+    pub idle_suspend: bool,
+    /// `maxProcesses`.
+    pub max_processes: u32,
+    /// `shutdownTimeLimit`.
+    pub shutdown_time_limit: Duration,
+    /// `startupTimeLimit`.
+    pub startup_time_limit: Duration,
+    /// `pingingEnabled`.
+    pub pinging_enabled: bool,
+    /// `pingInterval`.
+    pub ping_interval: Duration,
+    /// `pingResponseTime`.
+    pub ping_response_time: Duration,
+    /// `logEventOnProcessModel` has `IdleTimeout`.
+    pub log_idle_timeout: bool,
+}
+
+/// `recycling`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recycling {
+    /// `disallowOverlappingRotation`.
+    pub disallow_overlapping_rotation: bool,
+    /// `disallowRotationOnConfigChange`.
+    pub disallow_rotation_on_config_change: bool,
+    /// `logEventOnRecycle`.
+    pub log_event_on_recycle: Vec<RecycleReason>,
+    /// `periodicRestart`.
+    pub periodic_restart: PeriodicRestart,
+}
+
+/// `failure`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// `loadBalancerCapabilities="TcpLevel"`.
+    pub tcp_level: bool,
+    /// `orphanWorkerProcess`.
+    pub orphan_worker_process: bool,
+    /// `orphanActionExe`.
+    pub orphan_action_exe: String,
+    /// `orphanActionParams`.
+    pub orphan_action_params: String,
+    /// `rapidFailProtection`.
+    pub rapid_fail_protection: bool,
+    /// `rapidFailProtectionInterval`.
+    pub rapid_fail_protection_interval: Duration,
+    /// `rapidFailProtectionMaxCrashes`.
+    pub rapid_fail_protection_max_crashes: u32,
+    /// `autoShutdownExe`.
+    pub auto_shutdown_exe: String,
+    /// `autoShutdownParams`.
+    pub auto_shutdown_params: String,
+}
+
+/// `cpu`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cpu {
+    /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
+    pub limit: u32,
+    /// `action`.
+    pub action: CpuAction,
+    /// `resetInterval`.
+    pub reset_interval: Duration,
+}
+
+/// `cpu/@action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuAction {
+    /// Log only.
+    NoAction,
+    /// Kill the pool's workers.
+    KillW3wp,
+    /// A hard cap.
+    Throttle,
+    /// A cap when others want the processor.
+    ThrottleUnderLoad,
+}
+
+/// `sites/site`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// `serverAutoStart`.
+    pub server_auto_start: bool,
+    /// Its bindings, all protocols.
+    pub bindings: Vec<Binding>,
+    /// `limits`.
+    pub limits: SiteLimits,
+    /// `logFile`.
+    pub log_file: SiteLog,
+    /// Its applications.
+    pub applications: Vec<Application>,
+}
+
+/// `bindings/binding`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// `protocol`, as written.
+    pub protocol: String,
+    /// `bindingInformation`, as written.
+    pub information: String,
+    /// `sslFlags`.
+    pub ssl_flags: u32,
+    /// What it means to HTTP.sys, for http and https.
+    pub http: Option<HttpBinding>,
+}
+
+/// An http or https binding, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpBinding {
+    /// Whether it is https.
+    pub secure: bool,
+    /// The address, `None` for `*`.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// The host, empty for any; may begin with `*.`.
+    pub host: String,
+}
+
+/// `site/limits`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteLimits {
+    /// `maxBandwidth`; `None` for no limit.
+    pub max_bandwidth: Option<u32>,
+    /// `maxConnections`; `None` for no limit.
+    pub max_connections: Option<u32>,
+    /// `connectionTimeout`.
+    pub connection_timeout: Duration,
+}
+
+/// `site/logFile`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteLog {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `logFormat="W3C"`; other formats are parsed and not written.
+    pub w3c: bool,
+    /// `directory`, as written.
+    pub directory: String,
+    /// `logExtFileFlags`.
+    pub fields: sim_httpsys::api::LogFields,
+    /// `period`.
+    pub period: sim_httpsys::api::LogPeriod,
+    /// `truncateSize`.
+    pub truncate_size: u64,
+}
+
+/// `site/application`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// Its path.
+    pub path: String,
+    /// Its pool.
+    pub application_pool: String,
+    /// `enabledProtocols`.
+    pub enabled_protocols: String,
+    /// `preloadEnabled`.
+    pub preload_enabled: bool,
+    /// Its virtual directories.
+    pub virtual_directories: Vec<VirtualDirectory>,
+    /// `defaultDocument`, in order; empty if switched off.
+    pub default_documents: Vec<String>,
+    /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.
+    pub mime_map: BTreeMap<String, String>,
+    /// `caching` and `serverRuntime`.
+    pub caching: Caching,
+}
+
+/// `application/virtualDirectory`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualDirectory {
+    /// Its path.
+    pub path: String,
+    /// `physicalPath`, as written.
+    pub physical_path: String,
+}
+
+/// `webLimits`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebLimits {
+    /// `demandStartThreshold`.
+    pub demand_start_threshold: u32,
+    /// `headerWaitTimeout`; zero inherits.
+    pub header_wait_timeout: Duration,
+    /// `minBytesPerSecond`.
+    pub min_bytes_per_second: u32,
+}
+
+impl Default for WebLimits {
+    /// Source: IIS schema: demandStartThreshold 2147483647, headerWaitTimeout 00:00:00,
+    /// minBytesPerSecond 240.
+    fn default() -> Self {
+        Self {
+            demand_start_threshold: 2_147_483_647,
+            header_wait_timeout: Duration::ZERO,
+            min_bytes_per_second: 240,
+        }
+    }
+}

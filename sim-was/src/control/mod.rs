@@ -1,0 +1,233 @@
+//! What administrators' tools may ask of a running server, and what they are told.
+//!
+//! One request and one answer per connection, each a frame of JSON, on `ROOT/run/control.sock`
+//! (mode 0600, same user only).
+
+use serde::{Deserialize, Serialize};
+use sim_worker::ipm::ExecutingRequest;
+
+pub mod wire;
+
+/// What a tool asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// All application pools.
+    ListApplicationPools,
+    /// All sites.
+    ListSites,
+    /// All applications.
+    ListApplications,
+    /// All virtual directories.
+    ListVirtualDirectories,
+    /// All worker processes.
+    ListWorkerProcesses,
+    /// Executing requests of all workers.
+    ListRequests,
+    /// Starts a pool.
+    StartApplicationPool {
+        /// Its name.
+        name: String,
+    },
+    /// Stops a pool; answered when it is stopped.
+    StopApplicationPool {
+        /// Its name.
+        name: String,
+    },
+    /// Recycles a pool; answered when the recycle has been ordered.
+    RecycleApplicationPool {
+        /// Its name.
+        name: String,
+    },
+    /// Starts a site.
+    StartSite {
+        /// Its name.
+        name: String,
+    },
+    /// Stops a site.
+    StopSite {
+        /// Its name.
+        name: String,
+    },
+    /// Stops services, dependents first; answered when they are stopped or the time is up.
+    StopServices {
+        /// Which.
+        services: Vec<Service>,
+        /// For how long to wait for them, milliseconds.
+        timeout_ms: u64,
+        /// Whether to kill what has not stopped by then.
+        force: bool,
+    },
+    /// Starts services, what they depend on first; answered when they run.
+    StartServices {
+        /// Which.
+        services: Vec<Service>,
+    },
+    /// The state of every service.
+    ServiceStatus,
+    /// Ends the whole server, as `iis-sim up` does at Ctrl-C.
+    Quit,
+}
+
+/// A Windows service of the simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Service {
+    /// Windows Process Activation Service.
+    Was,
+    /// World Wide Web Publishing Service; depends on WAS.
+    W3svc,
+}
+
+/// The state of a service, as the service control manager names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceStatus {
+    /// Stopped.
+    Stopped,
+    /// Start pending.
+    StartPending,
+    /// Stop pending.
+    StopPending,
+    /// Running.
+    Running,
+}
+
+/// What a tool is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// Pools, in the order of the file.
+    ApplicationPools(Vec<ApplicationPoolInfo>),
+    /// Sites, in the order of the file.
+    Sites(Vec<SiteInfo>),
+    /// Applications.
+    Applications(Vec<ApplicationInfo>),
+    /// Virtual directories.
+    VirtualDirectories(Vec<VirtualDirectoryInfo>),
+    /// Worker processes.
+    WorkerProcesses(Vec<WorkerProcessInfo>),
+    /// Executing requests, with the worker and pool that have each.
+    Requests(Vec<RequestInfo>),
+    /// Services.
+    Services(Vec<(Service, ServiceStatus)>),
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// There is no object of that name.
+    NotFound {
+        /// `APPPOOL`, `SITE` ….
+        object: String,
+        /// The name.
+        identifier: String,
+    },
+    /// A Windows error.
+    Failed {
+        /// The HRESULT, e.g. 0x80070426.
+        hresult: u32,
+        /// Its system message.
+        message: String,
+    },
+    /// Services did not stop in time.
+    TimedOut,
+}
+
+/// The state of a pool or a site. Source: IIS schema rscaext.xml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectState {
+    /// Starting.
+    Starting,
+    /// Allowed to run, with or without a worker.
+    Started,
+    /// Stopping.
+    Stopping,
+    /// Stopped.
+    Stopped,
+    /// Unknown (the service does not run).
+    Unknown,
+}
+
+/// A pool, as appcmd lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApplicationPoolInfo {
+    /// Its name.
+    pub name: String,
+    /// `managedRuntimeVersion`.
+    pub managed_runtime_version: String,
+    /// `Integrated` or `Classic`.
+    pub managed_pipeline_mode: String,
+    /// Its state.
+    pub state: ObjectState,
+}
+
+/// A site, as appcmd lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// Its bindings, each `protocol/bindingInformation`.
+    pub bindings: Vec<String>,
+    /// Its state.
+    pub state: ObjectState,
+}
+
+/// An application, as appcmd lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApplicationInfo {
+    /// Its site's name.
+    pub site: String,
+    /// Its path.
+    pub path: String,
+    /// Its pool.
+    pub application_pool: String,
+}
+
+/// A virtual directory, as appcmd lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualDirectoryInfo {
+    /// Its site's name.
+    pub site: String,
+    /// Its application's path.
+    pub application: String,
+    /// Its own path.
+    pub path: String,
+    /// The physical path as it is written.
+    pub physical_path: String,
+}
+
+/// A worker process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerProcessInfo {
+    /// Its pid.
+    pub pid: u32,
+    /// Its pool.
+    pub application_pool: String,
+    /// Its state.
+    pub state: WorkerProcessState,
+}
+
+/// The state of a worker process. Source: IIS schema rscaext.xml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerProcessState {
+    /// Starting.
+    Starting,
+    /// Running.
+    Running,
+    /// Stopping.
+    Stopping,
+}
+
+/// An executing request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestInfo {
+    /// Which worker has it.
+    pub pid: u32,
+    /// Of which pool.
+    pub application_pool: String,
+    /// The request.
+    pub request: ExecutingRequest,
+}

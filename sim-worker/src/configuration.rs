@@ -1,0 +1,136 @@
+//! What WAS writes down for a worker before it starts it: one JSON file per pool, in
+//! `inetpub/temp/appPools/<pool>/<pool>.config`, whose path is the worker's `-h` argument.
+//!
+//! Source: KB 4050891: WAS writes a per-pool copy of the configuration and passes its path to w3wp.
+//! The real file is XML; ours is the resolved result, so that a worker needs no XML.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::api::{SiteId, UrlContext};
+
+/// Everything that a worker of one pool needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerConfiguration {
+    /// The pool's name; also the name of its request queue.
+    pub pool: String,
+    /// The applications that the pool serves.
+    pub applications: Vec<Application>,
+    /// When the worker asks to be recycled.
+    pub periodic_restart: PeriodicRestart,
+    /// After how long without a request it asks to be shut down; zero for never.
+    pub idle_timeout: Duration,
+    /// Most requests that it works on at once (posted receives).
+    /// Assumed: IIS keeps receives posted as long as threads are free; no number is documented.
+    pub receives: u32,
+    /// Threads that run handlers. Source: machine.config autoConfig, 100 per CPU.
+    pub threads_max: u32,
+}
+
+/// One application of the pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Application {
+    /// The number that comes with its requests.
+    pub url_context: UrlContext,
+    /// Its site's number.
+    pub site: SiteId,
+    /// Its site's name.
+    pub site_name: String,
+    /// Its path in the site, `/` or `/app`.
+    pub path: String,
+    /// Its virtual directories: path below the application (`/` is its root) and the folder on this
+    /// machine that it stands for.
+    pub virtual_directories: Vec<VirtualDirectory>,
+    /// Whether it is started before the worker says that it is ready.
+    pub preload: bool,
+    /// `defaultDocument`, in order; empty if switched off.
+    pub default_documents: Vec<String>,
+    /// `staticContent`: extension (lower case, with its dot) to MIME type.
+    pub mime_map: BTreeMap<String, String>,
+    /// `caching` and `serverRuntime`.
+    pub caching: Caching,
+}
+
+/// One virtual directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualDirectory {
+    /// Path below the application.
+    pub path: String,
+    /// The folder on this machine.
+    pub physical_path: PathBuf,
+}
+
+/// What may be cached, where, and from which popularity on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Caching {
+    /// `caching/@enabled`: the worker's output cache.
+    pub enabled: bool,
+    /// `caching/@enableKernelCache`: whether the driver is asked to cache.
+    pub enable_kernel_cache: bool,
+    /// `caching/@maxResponseSize`, bytes.
+    pub max_response_size: u32,
+    /// `serverRuntime/@frequentHitThreshold`.
+    pub frequent_hit_threshold: u32,
+    /// `serverRuntime/@frequentHitTimePeriod`.
+    pub frequent_hit_time_period: Duration,
+    /// `caching/profiles`.
+    pub profiles: Vec<CachingProfile>,
+}
+
+impl Default for Caching {
+    /// Source: IIS 10 schema: enabled true, enableKernelCache true, maxResponseSize 262144,
+    /// frequentHitThreshold 2, frequentHitTimePeriod 00:00:10.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            enable_kernel_cache: true,
+            max_response_size: 262_144,
+            frequent_hit_threshold: 2,
+            frequent_hit_time_period: Duration::from_secs(10),
+            profiles: Vec::new(),
+        }
+    }
+}
+
+/// A `caching/profiles/add`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachingProfile {
+    /// The extension, lower case, with its dot; `*` for every one.
+    pub extension: String,
+    /// In the worker's output cache.
+    pub policy: ProfilePolicy,
+    /// In the driver.
+    pub kernel_cache_policy: ProfilePolicy,
+    /// For [`ProfilePolicy::CacheForTimePeriod`].
+    pub duration: Duration,
+}
+
+/// `policy` and `kernelCachePolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProfilePolicy {
+    /// Leave it to the handler.
+    DontCache,
+    /// Until the file changes.
+    CacheUntilChange,
+    /// For the profile's duration.
+    CacheForTimePeriod,
+    /// Never, whatever the handler says.
+    DisableCache,
+}
+
+/// `recycling/periodicRestart`: what the worker itself watches. Zero or empty means never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeriodicRestart {
+    /// After so long. Source: IIS schema, 29:00:00.
+    pub time: Duration,
+    /// After so many requests.
+    pub requests: u32,
+    /// At these local times of day.
+    pub schedule: Vec<Duration>,
+    /// Above so many KB of virtual memory.
+    pub memory_kb: u32,
+    /// Above so many KB of private memory.
+    pub private_memory_kb: u32,
+}

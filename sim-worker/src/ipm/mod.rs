@@ -1,0 +1,120 @@
+//! "IPM", the pipe between WAS and a worker process: what WAS may say ([`ToWorker`]) and what the
+//! worker answers or reports ([`FromWorker`]).
+//!
+//! Either end of the pipe closing means that the other process is gone.
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::api::{RequestId, SiteId};
+
+pub mod wire;
+
+/// What WAS says to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Are you alive? Answered by [`FromWorker::PingReply`].
+    Ping {
+        /// Comes back in the reply.
+        sequence: u64,
+    },
+    /// Stop listening, finish, exit.
+    Shutdown {
+        /// Why.
+        reason: ShutdownReason,
+        /// Whether requests in flight are finished first (`DrainRequestsGracefully`).
+        /// Source: native API reference: true for a recycle, false for an IIS restart.
+        drain: bool,
+    },
+    /// Which requests are executing? Answered by [`FromWorker::Requests`].
+    ListRequests {
+        /// Comes back in the answer.
+        token: u64,
+    },
+}
+
+/// Why a worker is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShutdownReason {
+    /// It is being replaced.
+    Recycle,
+    /// It was idle too long.
+    Idle,
+    /// Its pool was stopped.
+    PoolStop,
+    /// The service stops (iisreset, `net stop`).
+    ServiceStop,
+}
+
+/// What a worker says to WAS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// It has started, its modules are loaded, and preloaded applications are warm. It receives.
+    Ready,
+    /// The answer to [`ToWorker::Ping`].
+    PingReply {
+        /// As in the ping.
+        sequence: u64,
+    },
+    /// It asks to be recycled.
+    RequestRecycle {
+        /// Why.
+        reason: RecycleReason,
+    },
+    /// It has been idle for its idle timeout and asks to be shut down.
+    Idle,
+    /// The answer to [`ToWorker::ListRequests`].
+    Requests {
+        /// As in the question.
+        token: u64,
+        /// The requests, oldest first.
+        requests: Vec<ExecutingRequest>,
+    },
+    /// It has stopped receiving and drains.
+    Draining,
+    /// A module or the configuration failed at start; it will exit.
+    StartFailed {
+        /// What failed.
+        message: String,
+    },
+}
+
+/// The eight reasons of `logEventOnRecycle`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RecycleReason {
+    /// `periodicRestart.time`: event 5074.
+    Time,
+    /// `periodicRestart.requests`: event 5075.
+    Requests,
+    /// `periodicRestart.schedule`: event 5076.
+    Schedule,
+    /// `periodicRestart.memory`: event 5077.
+    Memory,
+    /// An ISAPI reported itself unhealthy: event 5078.
+    IsapiUnhealthy,
+    /// An administrator asked: event 5079.
+    OnDemand,
+    /// The configuration changed: event 5080.
+    ConfigChange,
+    /// `periodicRestart.privateMemory`: event 5117.
+    PrivateMemory,
+}
+
+/// A request that a worker is executing, as `appcmd list request` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutingRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// Its verb.
+    pub verb: String,
+    /// Its raw URL.
+    pub url: String,
+    /// Its site.
+    pub site: SiteId,
+    /// The client's address.
+    pub client: String,
+    /// Milliseconds since the worker received it.
+    pub elapsed_ms: u64,
+    /// The notification that it is in, e.g. `ExecuteRequestHandler`.
+    pub stage: String,
+    /// The module that has it, e.g. `ManagedPipelineHandler`.
+    pub module: String,
+}
