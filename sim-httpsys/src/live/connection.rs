@@ -34,6 +34,17 @@ pub(super) enum Phase {
     Draining,
 }
 
+/// Whether something waits to be written to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Nothing.
+    Idle,
+    /// It is in the loop's list of connections to write to.
+    Dirty,
+    /// The socket refused bytes: its becoming writable is news.
+    Blocked,
+}
+
 /// What one attempt to read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
@@ -66,10 +77,9 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) socket: TcpStream,
     pub(super) phase: Phase,
-    /// Whether it is in the loop's list of connections to write to.
-    pub(super) dirty: bool,
-    /// Whether the socket refused bytes, so that its becoming writable is news.
-    pub(super) blocked: bool,
+    pub(super) writing: Writing,
+    /// Whether the machine wants nothing read for now.
+    pub(super) paused: bool,
     /// Whether the model is owed an answer for bytes that it sent.
     pub(super) owed: bool,
     waiting: VecDeque<Bytes>,
@@ -207,8 +217,8 @@ impl Connections {
             id: ConnectionId(self.opened << SLOT_BITS | u64::from(slot)),
             socket,
             phase: Phase::Open,
-            dirty: false,
-            blocked: false,
+            writing: Writing::Idle,
+            paused: false,
             owed: false,
             waiting: VecDeque::new(),
             tls,

@@ -21,7 +21,7 @@ use mio::{Interest, Poll, Token};
 use rustls::ServerConfig;
 
 use super::clock::clock_now;
-use super::connection::{Connections, Flushed, Phase, Received, reset};
+use super::connection::{Connections, Flushed, Phase, Received, Writing, reset};
 use super::device::{Device, Parting, Process};
 use super::endpoints::{Accepted, Endpoints};
 use super::log_files::LogFiles;
@@ -47,7 +47,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// How long a client may take to read what waited when the machine let go of its connection.
 /// Assumed: as long as IIS lets a connection be idle (`connectionTimeout`, 120 s).
-const LEAVING_MAX: Duration = Duration::from_secs(120);
+const LEAVING_MAX: Duration = Duration::from_mins(2);
 
 const ENDED: Token = Token(0);
 const DEVICE: Token = Token(1);
@@ -170,8 +170,8 @@ where
         let Some(connection) = self.connections.find(id) else {
             return;
         };
-        if event.is_writable() && connection.blocked {
-            connection.blocked = false;
+        if event.is_writable() && connection.writing == Writing::Blocked {
+            connection.writing = Writing::Idle;
             self.touch(id);
         }
         if event.is_error() {
@@ -249,6 +249,15 @@ where
                 if let Some(connection) = self.connections.find(id) {
                     connection.queue(bytes);
                     self.touch(id);
+                }
+            }
+            Output::Reading { connection: id, paused } => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.paused = paused;
+                    if !paused {
+                        // What arrived meanwhile is no news to epoll.
+                        self.lists.again.push(Again::Connection(id));
+                    }
                 }
             }
             Output::Close {
@@ -392,6 +401,9 @@ where
             return false;
         };
         let phase = connection.phase;
+        if connection.paused && phase == Phase::Open {
+            return false;
+        }
         match (phase, connection.receive(buffer)) {
             (Phase::Open, Received::Bytes { length, more }) => {
                 if length > 0 {
@@ -414,10 +426,13 @@ where
                 self.tell(Input::HalfClosed { connection: id });
                 false
             }
-            (Phase::HalfClosed, Received::Fin | Received::Nothing)
-            | (_, Received::Nothing)
-            | (Phase::Closing, Received::Fin) => false,
-            (Phase::HalfClosed, Received::Bytes { .. } | Received::Secured { .. }) => false,
+            // Nothing comes after FIN.
+            (_, Received::Nothing)
+            | (Phase::Closing, Received::Fin)
+            | (
+                Phase::HalfClosed,
+                Received::Fin | Received::Bytes { .. } | Received::Secured { .. },
+            ) => false,
             (Phase::Closing | Phase::Draining, Received::Bytes { more, .. }) => more || to_the_end,
             (Phase::Closing | Phase::Draining, Received::Secured { .. }) => true,
             (Phase::Draining, Received::Fin) => {
@@ -455,10 +470,9 @@ where
     /// Puts a connection on the list of those to write to.
     fn touch(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id)
-            && !connection.dirty
-            && !connection.blocked
+            && connection.writing == Writing::Idle
         {
-            connection.dirty = true;
+            connection.writing = Writing::Dirty;
             self.lists.dirty_connections.push(id);
         }
     }
@@ -467,7 +481,7 @@ where
         let Some(connection) = self.connections.find(id) else {
             return;
         };
-        connection.dirty = false;
+        connection.writing = Writing::Idle;
         let mut flushed = connection.flush();
         if flushed == Flushed::All && connection.phase == Phase::Closing {
             flushed = connection.finish();
@@ -485,7 +499,7 @@ where
                 self.lists.sent.push(id);
             }
             Flushed::All => {}
-            Flushed::Blocked => connection.blocked = true,
+            Flushed::Blocked => connection.writing = Writing::Blocked,
             Flushed::Reset => self.lost(id),
         }
     }

@@ -2,12 +2,6 @@
 //!
 //! [`run`] is the program `httpsys`: one thread that owns one [`HttpSys`]. Others find it through
 //! the files below `ROOT/run`, and talk to it through its device ([`open_device`]).
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is where sockets and clocks live"
-)]
-
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
