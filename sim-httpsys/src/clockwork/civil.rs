@@ -37,7 +37,11 @@ impl From<UtcTime> for Civil {
             (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * day_of_year + 2) / 153;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
         Self {
             year: narrow(year_of_era + era * 400 + u64::from(month <= 2)),
             month: narrow(month),
@@ -76,7 +80,11 @@ mod tests {
         assert_eq!(on(1_793_491_200), 1, "2026-11-01 was a Sunday");
         assert_eq!(on(1_793_491_200 + 6 * 86_400), 1);
         assert_eq!(on(1_793_491_200 + 7 * 86_400), 2);
-        assert_eq!(on(1_796_083_200 + 4 * 86_400), 1, "2026-12-05 was a Saturday");
+        assert_eq!(
+            on(1_796_083_200 + 4 * 86_400),
+            1,
+            "2026-12-05 was a Saturday"
+        );
         assert_eq!(on(1_796_083_200 + 5 * 86_400), 2);
     }
 

@@ -99,9 +99,17 @@ impl EntityReader {
     fn read_known(&mut self, left: u64, bytes: &[u8]) -> EntityPiece {
         let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - taken as u64;
-        self.state = if left == 0 { State::Done } else { State::Left(left) };
+        self.state = if left == 0 {
+            State::Done
+        } else {
+            State::Left(left)
+        };
         let body = Bytes::copy_from_slice(&bytes[..taken]);
-        EntityPiece { consumed: taken, body, last: left == 0 }
+        EntityPiece {
+            consumed: taken,
+            body,
+            last: left == 0,
+        }
     }
 
     fn read_chunked(&mut self, bytes: &[u8]) -> Result<EntityPiece, ReasonPhrase> {
@@ -114,14 +122,25 @@ impl EntityReader {
                 body.extend_from_slice(&rest[..taken]);
                 consumed += taken;
                 let left = left - taken as u64;
-                self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                self.state = if left == 0 {
+                    State::DataCr
+                } else {
+                    State::Data { left }
+                };
             } else {
-                self.state = self.state.after(bytes[consumed]).ok_or(ReasonPhrase::Number)?;
+                self.state = self
+                    .state
+                    .after(bytes[consumed])
+                    .ok_or(ReasonPhrase::Number)?;
                 consumed += 1;
             }
         }
         let last = matches!(self.state, State::Done);
-        Ok(EntityPiece { consumed, body: Bytes::from(body), last })
+        Ok(EntityPiece {
+            consumed,
+            body: Bytes::from(body),
+            last,
+        })
     }
 }
 
@@ -130,16 +149,23 @@ impl State {
     fn after(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Size { size, digits }, b'\r') if digits > 0 => Some(Self::SizeLf { size }),
-            (Self::Size { size, digits }, b' ' | b'\t') if digits > 0 => {
-                Some(Self::Extension { size, seen: 1, named: false })
-            }
-            (Self::Size { size, digits }, b';') if digits > 0 => {
-                Some(Self::Extension { size, seen: 1, named: true })
-            }
+            (Self::Size { size, digits }, b' ' | b'\t') if digits > 0 => Some(Self::Extension {
+                size,
+                seen: 1,
+                named: false,
+            }),
+            (Self::Size { size, digits }, b';') if digits > 0 => Some(Self::Extension {
+                size,
+                seen: 1,
+                named: true,
+            }),
             (Self::Size { size, digits }, digit) => {
                 let value = u64::from(char::from(digit).to_digit(16)?);
                 let digits = digits + 1;
-                (digits <= SIZE_DIGITS_MAX).then_some(Self::Size { size: size << 4 | value, digits })
+                (digits <= SIZE_DIGITS_MAX).then_some(Self::Size {
+                    size: size << 4 | value,
+                    digits,
+                })
             }
             (Self::Extension { size, .. }, b'\r') => Some(Self::SizeLf { size }),
             (Self::Extension { size, seen, named }, byte) => {
@@ -163,10 +189,16 @@ impl State {
             (Self::TrailerLf { seen }, b'\n') => Some(Self::TrailerStart { seen }),
             (Self::EndLf, b'\n') => Some(Self::Done),
             (
-                Self::SizeLf { .. } | Self::DataCr | Self::DataLf | Self::TrailerLf { .. } | Self::EndLf,
+                Self::SizeLf { .. }
+                | Self::DataCr
+                | Self::DataLf
+                | Self::TrailerLf { .. }
+                | Self::EndLf
+                | Self::Left(_)
+                | Self::Data { .. }
+                | Self::Done,
                 _,
-            )
-            | (Self::Left(_) | Self::Data { .. } | Self::Done, _) => None,
+            ) => None,
         }
     }
 }
@@ -208,13 +240,20 @@ mod tests {
 
     #[test]
     fn chunks_extensions_and_trailers_are_taken_off() {
-        let body = chunked("5;a=\"b\"\r\nhello\r\n6 ; x\r\n world\r\n000\r\nA: b\r\nC: d\r\n\r\nGET");
+        let body =
+            chunked("5;a=\"b\"\r\nhello\r\n6 ; x\r\n world\r\n000\r\nA: b\r\nC: d\r\n\r\nGET");
         assert_eq!(body, Ok(Some((b"hello world".to_vec(), 3))));
     }
 
     #[test]
     fn a_body_that_has_not_ended_waits_for_more() {
-        for wire in ["", "5", "5\r\nhel", "5\r\nhello\r\n0\r\n", "0\r\nA: b\r\n\r"] {
+        for wire in [
+            "",
+            "5",
+            "5\r\nhel",
+            "5\r\nhello\r\n0\r\n",
+            "0\r\nA: b\r\n\r",
+        ] {
             assert_eq!(chunked(wire), Ok(None), "{wire:?}");
         }
     }
@@ -222,8 +261,21 @@ mod tests {
     #[test]
     fn malformed_chunks_are_refused_as_numbers() {
         for wire in [
-            "zz\r\n", "-3\r\n", "+3\r\n", "0x3\r\n", "\r\n", ";a\r\n", "5 6\r\n", "5\nhello", "5;a\nb\r\n",
-            "5\rX", "5\r\nhelloX", "5\r\nhello\n0\r\n", "11111111111111111\r\n", "0\r\n\n", "0\r\nA\0\r\n",
+            "zz\r\n",
+            "-3\r\n",
+            "+3\r\n",
+            "0x3\r\n",
+            "\r\n",
+            ";a\r\n",
+            "5 6\r\n",
+            "5\nhello",
+            "5;a\nb\r\n",
+            "5\rX",
+            "5\r\nhelloX",
+            "5\r\nhello\n0\r\n",
+            "11111111111111111\r\n",
+            "0\r\n\n",
+            "0\r\nA\0\r\n",
         ] {
             assert_eq!(chunked(wire), Err(ReasonPhrase::Number), "{wire:?}");
         }
@@ -233,8 +285,14 @@ mod tests {
     fn endless_extensions_and_trailers_are_refused() {
         let endless = "x".repeat(20_000);
         assert_eq!(chunked(&format!("5;{endless}")), Err(ReasonPhrase::Number));
-        assert_eq!(chunked(&format!("0\r\n{endless}")), Err(ReasonPhrase::Number));
-        assert_eq!(chunked(&format!("0\r\n{}", "A: b\r\n".repeat(9_000))), Err(ReasonPhrase::Number));
+        assert_eq!(
+            chunked(&format!("0\r\n{endless}")),
+            Err(ReasonPhrase::Number)
+        );
+        assert_eq!(
+            chunked(&format!("0\r\n{}", "A: b\r\n".repeat(9_000))),
+            Err(ReasonPhrase::Number)
+        );
     }
 
     #[test]
@@ -243,7 +301,11 @@ mod tests {
         assert_eq!(read(5, "helloGET"), Ok(Some((b"hello".to_vec(), 3))));
         assert_eq!(read(6, "hello"), Ok(None));
         let mut nothing = EntityReader::new(EntityLength::None);
-        assert!(nothing.read(b"GET").is_ok_and(|piece| piece.last && piece.consumed == 0));
+        assert!(
+            nothing
+                .read(b"GET")
+                .is_ok_and(|piece| piece.last && piece.consumed == 0)
+        );
     }
 
     proptest! {

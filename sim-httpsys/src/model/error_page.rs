@@ -20,7 +20,12 @@ struct Page {
 /// The complete response (head and page) for a refusal; `date` is the value of the `Date` header.
 /// `None` for reasons that send nothing.
 pub fn error_page(reason: ReasonPhrase, date: &str) -> Option<Bytes> {
-    let Page { code, title, heading, sentence } = page(reason)?;
+    let Page {
+        code,
+        title,
+        heading,
+        sentence,
+    } = page(reason)?;
     let page = [
         "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\"\"http://www.w3.org/TR/html4/strict.dtd\">\r\n\
          <HTML><HEAD><TITLE>",
@@ -64,15 +69,19 @@ fn length_of(parts: &[&str]) -> usize {
 fn page(reason: ReasonPhrase) -> Option<Page> {
     use ReasonPhrase as R;
     let (code, title, heading, sentence) = match reason {
-        R::BadRequest | R::InvalidCrLf => bad_request("Bad Request", "The request is badly formed."),
+        R::BadRequest | R::InvalidCrLf => {
+            bad_request("Bad Request", "The request is badly formed.")
+        }
         R::Url => bad_request("Bad Request - Invalid URL", "The request URL is invalid."),
         R::Verb => bad_request("Bad Request - Invalid Verb", "The request verb is invalid."),
-        R::Hostname => {
-            bad_request("Bad Request - Invalid Hostname", "The request hostname is invalid.")
-        }
-        R::Header => {
-            bad_request("Bad Request - Invalid Header", "The request has an invalid header name.")
-        }
+        R::Hostname => bad_request(
+            "Bad Request - Invalid Hostname",
+            "The request hostname is invalid.",
+        ),
+        R::Header => bad_request(
+            "Bad Request - Invalid Header",
+            "The request has an invalid header name.",
+        ),
         R::RequestLength => bad_request(
             "Bad Request - Request Too Long",
             "The size of the request headers is too long.",
@@ -87,15 +96,31 @@ fn page(reason: ReasonPhrase) -> Option<Page> {
         ),
         R::Forbidden => plain("403", "Forbidden", "The request URL is forbidden."),
         R::NotFound => plain("404", "Not Found", "The requested resource is not found."),
-        R::LengthRequired => {
-            plain("411", "Length Required", "The request must be chunked or have a content length.")
-        }
-        R::Precondition => plain("412", "Precondition Failed", "A precondition of the request failed."),
-        R::EntityTooLarge => {
-            plain("413", "Request Entity Too Large", "The request entity is too large.")
-        }
-        R::UrlLength => plain("414", "Request URL Too Long", "The request URL is too long."),
-        R::Internal => plain("500", "Internal Server Error", "An internal error occurred."),
+        R::LengthRequired => plain(
+            "411",
+            "Length Required",
+            "The request must be chunked or have a content length.",
+        ),
+        R::Precondition => plain(
+            "412",
+            "Precondition Failed",
+            "A precondition of the request failed.",
+        ),
+        R::EntityTooLarge => plain(
+            "413",
+            "Request Entity Too Large",
+            "The request entity is too large.",
+        ),
+        R::UrlLength => plain(
+            "414",
+            "Request URL Too Long",
+            "The request URL is too long.",
+        ),
+        R::Internal => plain(
+            "500",
+            "Internal Server Error",
+            "An internal error occurred.",
+        ),
         R::NotImplemented => plain(
             "501",
             "Not Implemented",
@@ -123,7 +148,12 @@ fn page(reason: ReasonPhrase) -> Option<Page> {
         | R::TimerMinBytesPerSecond
         | R::RequestCancelled => return None,
     };
-    Some(Page { code, title, heading, sentence })
+    Some(Page {
+        code,
+        title,
+        heading,
+        sentence,
+    })
 }
 
 type Parts = (&'static str, &'static str, &'static str, &'static str);
@@ -155,8 +185,15 @@ mod tests {
         let lengths = include_str!("../../tests/vectors/page_lengths.json");
         let lengths: BTreeMap<String, usize> = serde_json::from_str(lengths).unwrap();
         for (reason, length) in lengths {
-            let reason = if reason == "503" { "QueueFull" } else { &reason };
-            let reason = *ReasonPhrase::ALL.iter().find(|r| r.phrase() == reason).unwrap();
+            let reason = if reason == "503" {
+                "QueueFull"
+            } else {
+                &reason
+            };
+            let reason = *ReasonPhrase::ALL
+                .iter()
+                .find(|r| r.phrase() == reason)
+                .unwrap();
             assert_eq!(head_and_page(reason).1.len(), length, "{reason}");
         }
     }
@@ -188,7 +225,10 @@ mod tests {
             };
             let (head, page) = head_and_page(reason);
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-            assert!(head.ends_with(&format!("Content-Length: {}", page.len())), "{head}");
+            assert!(
+                head.ends_with(&format!("Content-Length: {}", page.len())),
+                "{head}"
+            );
             assert!(page.contains(&format!("HTTP Error {status}. ")), "{page}");
         }
     }

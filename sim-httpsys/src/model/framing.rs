@@ -7,6 +7,7 @@ use super::target::{Authority, Target, parse_authority};
 use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, Span, Version};
 
 /// What headers say about the message, rather than about its meaning.
+#[derive(Clone, Copy)]
 pub(super) struct Framing {
     pub(super) host: Span,
     pub(super) host_port: Option<u16>,
@@ -48,7 +49,9 @@ pub(super) fn framing(
             // Assumed: any other expectation is refused by its header; the driver's list of reasons
             // has none for 417.
             let known = expect.eq_ignore_ascii_case(b"100-continue");
-            known.then_some(entity != EntityLength::None).ok_or(ReasonPhrase::Header)?
+            known
+                .then_some(entity != EntityLength::None)
+                .ok_or(ReasonPhrase::Header)?
         }
         Some(_) | None => false,
     };
@@ -73,20 +76,19 @@ impl<'a> Found<'a> {
             match name.len {
                 4 if is("Host") => {
                     let twice = found.host.replace(value).is_some();
-                    found.twice_if(twice);
+                    found.twice_if(twice, ReasonPhrase::Header);
                 }
                 6 if is("Expect") => found.expect = Some(of(value)),
                 10 if is("Connection") => found.close |= has_token(of(value), b"close"),
                 12 if is(ACTIVITY_HEADER) => found.activity = parse_activity(of(value)),
                 14 if is("Content-Length") => {
                     let twice = found.content_length.replace(of(value)).is_some();
-                    found.twice_if(twice);
+                    found.twice_if(twice, ReasonPhrase::Header);
                 }
                 17 if is("Transfer-Encoding") => {
-                    if found.transfer_encoding.replace(of(value)).is_some() {
-                        // Coded twice is a coding that nobody implements.
-                        found.twice = found.twice.or(Some(ReasonPhrase::NotImplemented));
-                    }
+                    let twice = found.transfer_encoding.replace(of(value)).is_some();
+                    // Coded twice is a coding that nobody implements.
+                    found.twice_if(twice, ReasonPhrase::NotImplemented);
                 }
                 _ => {}
             }
@@ -96,9 +98,9 @@ impl<'a> Found<'a> {
 
     /// Source: pages observed for two lengths, "invalid header name".
     /// Assumed: the same for two hosts, and for a length that is merely repeated.
-    fn twice_if(&mut self, twice: bool) {
+    fn twice_if(&mut self, twice: bool, reason: ReasonPhrase) {
         if twice && self.twice.is_none() {
-            self.twice = Some(ReasonPhrase::Header);
+            self.twice = Some(reason);
         }
     }
 }
@@ -128,11 +130,7 @@ fn host(
 /// Source: pages observed for 411 and 501; ASP.NET Core's tests of HTTP.sys: of the verbs, only POST
 /// and PUT must have a length. Assumed: a request with a length *and* a coding is refused, as
 /// RFC 9112, 6.1 allows and as newer parsers do, since such requests serve to smuggle others.
-fn entity(
-    verb: &[u8],
-    version: Version,
-    found: &Found<'_>,
-) -> Result<EntityLength, ReasonPhrase> {
+fn entity(verb: &[u8], version: Version, found: &Found<'_>) -> Result<EntityLength, ReasonPhrase> {
     let chunked = match found.transfer_encoding {
         None => false,
         Some(_) if version == Version::Http10 => return Err(ReasonPhrase::Header),
@@ -160,5 +158,6 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    list.split(|&b| b == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }

@@ -145,7 +145,11 @@ impl<'a> Pass<'a> {
             }
             if !self.skip_line_end()? {
                 // White space before a verb, rather than a line of it.
-                return if self.at == line { Ok(()) } else { Err(ReasonPhrase::Verb.into()) };
+                return if self.at == line {
+                    Ok(())
+                } else {
+                    Err(ReasonPhrase::Verb.into())
+                };
             }
         }
     }
@@ -206,7 +210,11 @@ impl<'a> Pass<'a> {
     fn read_header(&mut self, before: &[(Span, Span)]) -> Result<Option<(Span, Span)>, Stop> {
         let begin = self.at;
         if let b' ' | b'\t' = self.peek()? {
-            let folded = if before.is_empty() { ReasonPhrase::Header.into() } else { Stop::Folded };
+            let folded = if before.is_empty() {
+                ReasonPhrase::Header.into()
+            } else {
+                Stop::Folded
+            };
             return Err(folded);
         }
         if self.skip_line_end()? {
@@ -258,7 +266,10 @@ impl<'a> Pass<'a> {
     }
 
     fn peek(&self) -> Result<u8, Stop> {
-        self.bytes.get(self.at).copied().ok_or_else(|| self.end_of_bytes())
+        self.bytes
+            .get(self.at)
+            .copied()
+            .ok_or_else(|| self.end_of_bytes())
     }
 
     /// The bytes have run out: more may come, unless there is no room for more.
@@ -289,7 +300,10 @@ impl<'a> Pass<'a> {
             None => (Bytes::copy_from_slice(head), target.path),
             Some(decoded) => {
                 let text = [head, decoded.as_bytes()].concat();
-                (Bytes::from(text), Span::new(head.len(), head.len() + decoded.len()))
+                (
+                    Bytes::from(text),
+                    Span::new(head.len(), head.len() + decoded.len()),
+                )
             }
         };
         ParsedHead {
@@ -325,7 +339,11 @@ impl<'a> Pass<'a> {
             reason,
             version: self.version,
             verb: self.verb.map(text),
-            url: self.raw_url.or_else(url_so_far).filter(|url| !url.is_empty()).map(text),
+            url: self
+                .raw_url
+                .or_else(url_so_far)
+                .filter(|url| !url.is_empty())
+                .map(text),
             activity: find_activity(&self.bytes[self.start..]),
         }
     }
@@ -337,8 +355,23 @@ impl<'a> Pass<'a> {
 /// the worker.
 fn is_refused_verb(verb: &[u8]) -> bool {
     const KNOWN: [&[u8]; 17] = [
-        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT", b"TRACK",
-        b"MOVE", b"COPY", b"PROPFIND", b"PROPPATCH", b"MKCOL", b"LOCK", b"UNLOCK", b"SEARCH",
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+        b"TRACK",
+        b"MOVE",
+        b"COPY",
+        b"PROPFIND",
+        b"PROPPATCH",
+        b"MKCOL",
+        b"LOCK",
+        b"UNLOCK",
+        b"SEARCH",
     ];
     verb.iter().any(u8::is_ascii_lowercase)
         && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(verb))
@@ -347,13 +380,15 @@ fn is_refused_verb(verb: &[u8]) -> bool {
 /// Reads the version at the end of a request line whose target takes `url_length` bytes.
 ///
 /// Source: KB820729, sample of `Version_N/S` for `HTTP/9.9`. Assumed: a line without a version
-/// (HTTP/0.9) is 400 BadRequest; blanks within the line spoil the URL; HTTP/1.2 and above are served
+/// (HTTP/0.9) is 400 `BadRequest`; blanks within the line spoil the URL; HTTP/1.2 and above are served
 /// as 1.1, as RFC 9110, 2.5 asks.
 fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase> {
     if url_length == 0 {
         return Err(ReasonPhrase::Url);
     }
-    let Some(text) = line.get(url_length + 1..) else { return Err(ReasonPhrase::BadRequest) };
+    let Some(text) = line.get(url_length + 1..) else {
+        return Err(ReasonPhrase::BadRequest);
+    };
     match text {
         b"HTTP/1.1" => return Ok(Version::Http11),
         b"HTTP/1.0" => return Ok(Version::Http10),
@@ -363,11 +398,23 @@ fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase
     if last.len() != text.len() && last.starts_with(b"HTTP/") {
         return Err(ReasonPhrase::Url);
     }
-    let numbers = text.strip_prefix(b"HTTP/").ok_or(ReasonPhrase::BadRequest)?;
+    let numbers = text
+        .strip_prefix(b"HTTP/")
+        .ok_or(ReasonPhrase::BadRequest)?;
     let mut parts = numbers.splitn(2, |&b| b == b'.');
-    let mut part = || parts.next().filter(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit));
-    let (Some(major), Some(_minor)) = (part(), part()) else { return Err(ReasonPhrase::BadRequest) };
-    if major == b"1" { Ok(Version::Http11) } else { Err(ReasonPhrase::VersionNotSupported) }
+    let mut part = || {
+        parts
+            .next()
+            .filter(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit))
+    };
+    let (Some(major), Some(_minor)) = (part(), part()) else {
+        return Err(ReasonPhrase::BadRequest);
+    };
+    if major == b"1" {
+        Ok(Version::Http11)
+    } else {
+        Err(ReasonPhrase::VersionNotSupported)
+    }
 }
 
 /// Finds the client's name for a refused attempt, as far as its headers have arrived.
@@ -377,7 +424,8 @@ fn find_activity(bytes: &[u8]) -> ActivityId {
     let value = head.filter_map(|line| {
         let (name, value) = line.split_at_checked(ACTIVITY_HEADER.len())?;
         let value = value.strip_prefix(b":")?;
-        name.eq_ignore_ascii_case(ACTIVITY_HEADER.as_bytes()).then_some(value.trim_ascii())
+        name.eq_ignore_ascii_case(ACTIVITY_HEADER.as_bytes())
+            .then_some(value.trim_ascii())
     });
     value.map(parse_activity).next().unwrap_or_default()
 }
@@ -434,7 +482,7 @@ const CLASSES: [u8; 256] = {
         if byte == 9 || (byte >= 0x20 && byte != 0x7f) {
             classes[byte] |= VALUE;
         }
-        if byte < 128 && (byte as u8).is_ascii_alphanumeric() {
+        if matches!(byte, 0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a) {
             classes[byte] |= TOKEN;
         }
         byte += 1;

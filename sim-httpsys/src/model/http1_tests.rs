@@ -55,9 +55,13 @@ fn every_published_request_is_treated_as_published() {
                 assert_eq!(vector["httperr_reason"], reason.phrase(), "{id}");
                 assert_eq!(vector["expect_status"], reason.status().unwrap(), "{id}");
                 let page = super::super::error_page::error_page(reason, "").unwrap();
-                let length = page.len() - page.windows(4).position(|w| w == b"\r\n\r\n").unwrap() - 4;
+                let length =
+                    page.len() - page.windows(4).position(|w| w == b"\r\n\r\n").unwrap() - 4;
                 let published = vector["body_len"].as_u64();
-                assert!(published.is_none_or(|published| published == length as u64), "{id}");
+                assert!(
+                    published.is_none_or(|published| published == length as u64),
+                    "{id}"
+                );
             }
             Ok((parsed, body)) => {
                 assert_eq!(vector["expect_status"], 200, "{id}");
@@ -92,7 +96,10 @@ fn a_head_is_taken_apart() {
     assert_eq!(text(&parsed, parsed.text.path), "/A b");
     assert_eq!(text(&parsed, parsed.text.query), "c=%20d");
     assert_eq!(text(&parsed, parsed.text.host), "www.X.com");
-    assert_eq!((parsed.host_port, parsed.activity), (Some(8080), ActivityId(42)));
+    assert_eq!(
+        (parsed.host_port, parsed.activity),
+        (Some(8080), ActivityId(42))
+    );
     assert_eq!(parsed.text.header("a"), Some(&b"b"[..]));
     assert!(parsed.keep_alive && !parsed.expect_continue);
     assert_eq!(parsed.entity, EntityLength::None);
@@ -114,7 +121,13 @@ fn bare_line_feeds_and_leading_blank_lines_are_accepted() {
 
 #[test]
 fn a_carriage_return_alone_is_refused() {
-    for raw in ["\rG", "GET /\rx", "GET / HTTP/1.1\rx", "GET / HTTP/1.1\r\nA: b\rc", "foo\rx"] {
+    for raw in [
+        "\rG",
+        "GET /\rx",
+        "GET / HTTP/1.1\rx",
+        "GET / HTTP/1.1\r\nA: b\rc",
+        "foo\rx",
+    ] {
         assert_eq!(refused(raw).reason, ReasonPhrase::InvalidCrLf, "{raw:?}");
     }
 }
@@ -126,11 +139,25 @@ fn what_is_no_verb_is_refused_at_its_first_byte() {
         assert_eq!(refused(&hello[..length]).reason, ReasonPhrase::Verb);
     }
     assert_eq!(refused("x".repeat(256)).reason, ReasonPhrase::Verb);
-    for raw in ["foo\r\n", "foo\n", "(", " GET / HTTP/1.1", "get /", "Post /", "connect /"] {
+    for raw in [
+        "foo\r\n",
+        "foo\n",
+        "(",
+        " GET / HTTP/1.1",
+        "get /",
+        "Post /",
+        "connect /",
+    ] {
         assert_eq!(refused(raw).reason, ReasonPhrase::Verb, "{raw:?}");
     }
-    assert_eq!(refused("CONNECT a:443 HTTP/1.1\r\n").reason, ReasonPhrase::Verb);
-    assert_eq!(text(&accepted("patch / HTTP/1.1\nHost: a\n\n"), Span::new(0, 5)), "patch");
+    assert_eq!(
+        refused("CONNECT a:443 HTTP/1.1\r\n").reason,
+        ReasonPhrase::Verb
+    );
+    assert_eq!(
+        text(&accepted("patch / HTTP/1.1\nHost: a\n\n"), Span::new(0, 5)),
+        "patch"
+    );
 }
 
 #[test]
@@ -163,25 +190,41 @@ fn request_lines_are_refused_when_they_end() {
 #[test]
 fn an_absolute_target_wins_over_the_host_header() {
     let parsed = accepted("GET HTTP://h:81/p?q HTTP/1.1\r\nHost: ignored:82\r\n\r\n");
-    assert_eq!((text(&parsed, parsed.text.host), parsed.host_port), ("h", Some(81)));
+    assert_eq!(
+        (text(&parsed, parsed.text.host), parsed.host_port),
+        ("h", Some(81))
+    );
     assert_eq!(text(&parsed, parsed.text.path), "/p");
     let parsed = accepted("GET https://h HTTP/1.1\r\nHost: ignored\r\n\r\n");
     assert_eq!(text(&parsed, parsed.text.path), "/");
-    assert_eq!(refused("GET http://h/ HTTP/1.1\r\n\r\n").reason, ReasonPhrase::Hostname);
+    assert_eq!(
+        refused("GET http://h/ HTTP/1.1\r\n\r\n").reason,
+        ReasonPhrase::Hostname
+    );
 }
 
 #[test]
 fn options_of_the_whole_server_have_an_empty_path() {
     let parsed = accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!((text(&parsed, parsed.text.path), text(&parsed, parsed.text.raw_url)), ("", "*"));
+    assert_eq!(
+        (
+            text(&parsed, parsed.text.path),
+            text(&parsed, parsed.text.raw_url)
+        ),
+        ("", "*")
+    );
 }
 
 #[test]
 fn hosts_are_checked() {
-    for good in ["a", "a:80", "a:", "[::1]:80", "[::1]", "10.0.0.1", "a_b-c.d", "bücher"] {
+    for good in [
+        "a", "a:80", "a:", "[::1]:80", "[::1]", "10.0.0.1", "a_b-c.d", "bücher",
+    ] {
         accepted(&format!("GET / HTTP/1.1\r\nHost: {good}\r\n\r\n"));
     }
-    for bad in ["", "a b", "a/b", "a:0", "a:65536", "a:x", "[::1", "[x]", "[::1]x", "*", "a:1:2", ":80"] {
+    for bad in [
+        "", "a b", "a/b", "a:0", "a:65536", "a:x", "[::1", "[x]", "[::1]x", "*", "a:1:2", ":80",
+    ] {
         let raw = format!("GET / HTTP/1.1\r\nHost: {bad}\r\n\r\n");
         assert_eq!(refused(raw).reason, ReasonPhrase::Hostname, "{bad:?}");
     }
@@ -191,11 +234,23 @@ fn hosts_are_checked() {
 
 #[test]
 fn malformed_headers_are_refused() {
-    for bad in ["A", "A : b", ": b", "A[]: b", "A: \0", "A: \x0b", "A: \x7f", "A\x01: b", "é: b"] {
-        assert_eq!(refused(get(&format!("{bad}\n"))).reason, ReasonPhrase::Header, "{bad:?}");
+    for bad in [
+        "A", "A : b", ": b", "A[]: b", "A: \0", "A: \x0b", "A: \x7f", "A\x01: b", "é: b",
+    ] {
+        assert_eq!(
+            refused(get(&format!("{bad}\n"))).reason,
+            ReasonPhrase::Header,
+            "{bad:?}"
+        );
     }
-    assert_eq!(accepted(&get("A: é\n")).text.header("a"), Some("é".as_bytes()));
-    assert_eq!(refused("GET / HTTP/1.1\r\n Host: a\r\n\r\n").reason, ReasonPhrase::Header);
+    assert_eq!(
+        accepted(&get("A: é\n")).text.header("a"),
+        Some("é".as_bytes())
+    );
+    assert_eq!(
+        refused("GET / HTTP/1.1\r\n Host: a\r\n\r\n").reason,
+        ReasonPhrase::Header
+    );
 }
 
 #[test]
@@ -205,32 +260,65 @@ fn a_folded_header_is_unfolded() {
     assert_eq!(parsed.text.header("b"), Some(&b"c   d \te"[..]));
     assert_eq!(parsed.text.header("f"), Some(&b"g"[..]));
     assert_eq!(&raw[parsed.consumed..], "rest");
-    assert_eq!(accepted(&get("Content-Length:\n 5\n")).entity, EntityLength::Known(5));
+    assert_eq!(
+        accepted(&get("Content-Length:\n 5\n")).entity,
+        EntityLength::Known(5)
+    );
 }
 
 #[test]
 fn lengths_and_codings_are_checked() {
     for (headers, reason) in [
-        ("Content-Length: 5\nContent-Length: 5\n", ReasonPhrase::Header),
-        ("Content-Length: 5\nTransfer-Encoding: chunked\n", ReasonPhrase::Header),
+        (
+            "Content-Length: 5\nContent-Length: 5\n",
+            ReasonPhrase::Header,
+        ),
+        (
+            "Content-Length: 5\nTransfer-Encoding: chunked\n",
+            ReasonPhrase::Header,
+        ),
         ("Content-Length: 5, 5\n", ReasonPhrase::Number),
         ("Content-Length: +5\n", ReasonPhrase::Number),
         ("Content-Length: -5\n", ReasonPhrase::Number),
         ("Content-Length:\n", ReasonPhrase::Number),
-        ("Content-Length: 18446744073709551616\n", ReasonPhrase::Number),
+        (
+            "Content-Length: 18446744073709551616\n",
+            ReasonPhrase::Number,
+        ),
         ("Transfer-Encoding: gzip\n", ReasonPhrase::NotImplemented),
-        ("Transfer-Encoding: gzip, chunked\n", ReasonPhrase::NotImplemented),
-        ("Transfer-Encoding: xchunked\n", ReasonPhrase::NotImplemented),
-        ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked\n", ReasonPhrase::NotImplemented),
+        (
+            "Transfer-Encoding: gzip, chunked\n",
+            ReasonPhrase::NotImplemented,
+        ),
+        (
+            "Transfer-Encoding: xchunked\n",
+            ReasonPhrase::NotImplemented,
+        ),
+        (
+            "Transfer-Encoding: chunked\nTransfer-Encoding: chunked\n",
+            ReasonPhrase::NotImplemented,
+        ),
         ("Transfer-Encoding:\n", ReasonPhrase::NotImplemented),
         ("Expect: miracles\n", ReasonPhrase::Header),
     ] {
         assert_eq!(refused(get(headers)).reason, reason, "{headers:?}");
     }
-    assert_eq!(accepted(&get("Content-Length: 007\n")).entity, EntityLength::Known(7));
-    assert_eq!(accepted(&get("Content-Length: 0\n")).entity, EntityLength::None);
-    assert_eq!(accepted(&get("Transfer-Encoding: Chunked\n")).entity, EntityLength::Chunked);
-    assert_eq!(accepted(&get("Transfer-Encoding: identity\n")).entity, EntityLength::None);
+    assert_eq!(
+        accepted(&get("Content-Length: 007\n")).entity,
+        EntityLength::Known(7)
+    );
+    assert_eq!(
+        accepted(&get("Content-Length: 0\n")).entity,
+        EntityLength::None
+    );
+    assert_eq!(
+        accepted(&get("Transfer-Encoding: Chunked\n")).entity,
+        EntityLength::Chunked
+    );
+    assert_eq!(
+        accepted(&get("Transfer-Encoding: identity\n")).entity,
+        EntityLength::None
+    );
     let old = "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(refused(old).reason, ReasonPhrase::Header);
     let posted = get("").replace("GET", "POST");
@@ -257,10 +345,21 @@ fn what_is_too_long_is_refused_before_it_ends() {
     assert_eq!(endless_url.url.map(|url| url.len()), Some(16_384 - 4));
     let long = get(&format!("A: {}\n", "a".repeat(17_000)));
     assert_eq!(refused(&long[..16_384]).reason, ReasonPhrase::RequestLength);
-    assert!(matches!(parse(&long.as_bytes()[..16_383]), Head::Incomplete));
-    assert_eq!(refused("\r\n".repeat(9_000)).reason, ReasonPhrase::RequestLength);
-    let narrow = Parameters { max_field_length: 100, ..Parameters::default() };
-    let Head::Refused(field) = parse_head(&long.as_bytes()[..200], &narrow) else { panic!() };
+    assert!(matches!(
+        parse(&long.as_bytes()[..16_383]),
+        Head::Incomplete
+    ));
+    assert_eq!(
+        refused("\r\n".repeat(9_000)).reason,
+        ReasonPhrase::RequestLength
+    );
+    let narrow = Parameters {
+        max_field_length: 100,
+        ..Parameters::default()
+    };
+    let Head::Refused(field) = parse_head(&long.as_bytes()[..200], &narrow) else {
+        panic!()
+    };
     assert_eq!(field.reason, ReasonPhrase::FieldLength);
     let exact = get(&format!("A: {}\n", "a".repeat(16_384 - 40)));
     assert_eq!(exact.len(), 16_384);
@@ -291,7 +390,10 @@ fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
         ]),
     ];
     let start = prop::sample::select(vec![
-        &b""[..], b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST /%41 HTTP/1.1\r\nHost: a\r\n",
+        &b""[..],
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST /%41 HTTP/1.1\r\nHost: a\r\n",
         b"GET /a/../b HTTP/1.0\n",
     ]);
     (start, prop::collection::vec(piece, 0..16))

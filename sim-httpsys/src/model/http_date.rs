@@ -19,7 +19,10 @@ pub struct HttpDate {
 
 impl Default for HttpDate {
     fn default() -> Self {
-        Self { second: 0, text: *b"Thu, 01 Jan 1970 00:00:00 GMT" }
+        Self {
+            second: 0,
+            text: *b"Thu, 01 Jan 1970 00:00:00 GMT",
+        }
     }
 }
 
@@ -56,15 +59,27 @@ mod tests {
     #[test]
     fn a_date_is_written_as_the_standard_does() {
         let mut date = HttpDate::default();
-        assert_eq!(date.at(second(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            date.at(second(784_111_777)),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
         assert_eq!(date.at(second(0)), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(date.at(second(951_782_400)), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(
+            date.at(second(951_782_400)),
+            "Tue, 29 Feb 2000 00:00:00 GMT"
+        );
     }
 
     #[test]
     fn a_date_changes_with_the_second_and_not_before() {
         let mut date = HttpDate::default();
-        assert_eq!(date.at(UtcTime(1_999_999_999)), "Thu, 01 Jan 1970 00:00:01 GMT");
-        assert_eq!(date.at(UtcTime(2_000_000_000)), "Thu, 01 Jan 1970 00:00:02 GMT");
+        assert_eq!(
+            date.at(UtcTime(1_999_999_999)),
+            "Thu, 01 Jan 1970 00:00:01 GMT"
+        );
+        assert_eq!(
+            date.at(UtcTime(2_000_000_000)),
+            "Thu, 01 Jan 1970 00:00:02 GMT"
+        );
     }
 }

@@ -178,7 +178,15 @@ impl ReasonPhrase {
     /// Assumed: the 4xx numbers, from the pages observed and RFC 9110.
     pub const fn status(self) -> Option<u16> {
         match self {
-            Self::BadRequest | Self::Verb | Self::Url | Self::Header | Self::Hostname | Self::InvalidCrLf | Self::Number | Self::FieldLength | Self::RequestLength => Some(400),
+            Self::BadRequest
+            | Self::Verb
+            | Self::Url
+            | Self::Header
+            | Self::Hostname
+            | Self::InvalidCrLf
+            | Self::Number
+            | Self::FieldLength
+            | Self::RequestLength => Some(400),
             Self::Forbidden => Some(403),
             Self::NotFound => Some(404),
             Self::LengthRequired => Some(411),
@@ -187,9 +195,23 @@ impl ReasonPhrase {
             Self::UrlLength => Some(414),
             Self::Internal => Some(500),
             Self::NotImplemented => Some(501),
-            Self::AppOffline | Self::AppPoolTimer | Self::AppShutdown | Self::ConnLimit | Self::Disabled | Self::QueueFull | Self::NotAvailable => Some(503),
+            Self::AppOffline
+            | Self::AppPoolTimer
+            | Self::AppShutdown
+            | Self::ConnLimit
+            | Self::Disabled
+            | Self::QueueFull
+            | Self::NotAvailable => Some(503),
             Self::VersionNotSupported => Some(505),
-            Self::ClientReset | Self::ConnectionDropped | Self::ConnectionAbandonedByReqQueue | Self::TimerConnectionIdle | Self::TimerHeaderWait | Self::TimerEntityBody | Self::TimerReqQueue | Self::TimerMinBytesPerSecond | Self::RequestCancelled => None,
+            Self::ClientReset
+            | Self::ConnectionDropped
+            | Self::ConnectionAbandonedByReqQueue
+            | Self::TimerConnectionIdle
+            | Self::TimerHeaderWait
+            | Self::TimerEntityBody
+            | Self::TimerReqQueue
+            | Self::TimerMinBytesPerSecond
+            | Self::RequestCancelled => None,
         }
     }
 }
@@ -215,10 +237,16 @@ mod tests {
 
     #[test]
     fn no_two_reasons_share_a_phrase_and_none_would_split_a_log_line() {
-        let phrases: std::collections::BTreeSet<_> =
-            ReasonPhrase::ALL.iter().map(|reason| reason.phrase()).collect();
+        let phrases: std::collections::BTreeSet<_> = ReasonPhrase::ALL
+            .iter()
+            .map(|reason| reason.phrase())
+            .collect();
         assert_eq!(phrases.len(), ReasonPhrase::ALL.len());
-        assert!(phrases.iter().all(|phrase| phrase.bytes().all(|b| b.is_ascii_graphic())));
+        assert!(
+            phrases
+                .iter()
+                .all(|phrase| phrase.bytes().all(|b| b.is_ascii_graphic()))
+        );
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Route {
     To(Registration),
     /// The host is in no bucket: 400 Hostname.
     NoHost,
-    /// The host is known and no registration covers the path: 404 NotFound.
+    /// The host is known and no registration covers the path: 404 `NotFound`.
     NoPath,
     /// The best match is a reservation without a registration: 503 N/A.
     ReservedOnly,
@@ -61,6 +61,10 @@ impl RoutingTable {
     /// `InvalidParameter` if its port carries the other scheme.
     ///
     /// Source: win32, one port cannot carry both http and https. Assumed: the error's number.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table takes over what it is given"
+    )]
     pub fn add(&mut self, prefix: UrlPrefix, to: Registration) -> Result<(), Win32Error> {
         let other_scheme = self.ports.get(&(prefix.port, !prefix.secure));
         if other_scheme.is_some_and(PortTable::has_registrations) {
@@ -71,6 +75,10 @@ impl RoutingTable {
     }
 
     /// Reserves a prefix without registering it (`netsh http add urlacl`).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table takes over what it is given"
+    )]
     pub fn reserve(&mut self, prefix: UrlPrefix) -> Result<(), Win32Error> {
         let is_new = self.paths_mut(&prefix).reserve(&prefix.path);
         is_new.then_some(()).ok_or(Win32Error::AlreadyExists)
@@ -95,17 +103,27 @@ impl RoutingTable {
     /// Assumed: among explicit hosts an address-bound one comes before one for all addresses, an exact
     /// one before a wildcard, and a longer wildcard before a shorter.
     pub fn route(&self, by: RouteBy<'_>) -> Route {
-        let Some(port) = self.ports.get(&(by.port, by.secure)) else { return Route::NoHost };
-        let mut search = Search { path: &fold_case(by.path), host_known: false };
-        search.in_port(port, by.local, &fold_case(by.host)).unwrap_or(if search.host_known {
-            Route::NoPath
-        } else {
-            Route::NoHost
-        })
+        let Some(port) = self.ports.get(&(by.port, by.secure)) else {
+            return Route::NoHost;
+        };
+        let mut search = Search {
+            path: &fold_case(by.path),
+            host_known: false,
+        };
+        search
+            .in_port(port, by.local, &fold_case(by.host))
+            .unwrap_or(if search.host_known {
+                Route::NoPath
+            } else {
+                Route::NoHost
+            })
     }
 
     fn paths_mut(&mut self, prefix: &UrlPrefix) -> &mut PathTable {
-        self.ports.entry((prefix.port, prefix.secure)).or_default().paths_mut(&prefix.host)
+        self.ports
+            .entry((prefix.port, prefix.secure))
+            .or_default()
+            .paths_mut(&prefix.host)
     }
 }
 
@@ -141,13 +159,16 @@ impl Search<'_> {
     fn in_host(&mut self, table: Option<&HostTable>, local: Option<IpAddr>) -> Option<Route> {
         let table = table?;
         let bound = local.and_then(|local| table.bound.get(&local));
-        self.in_paths(bound).or_else(|| self.in_paths(Some(&table.unbound)))
+        self.in_paths(bound)
+            .or_else(|| self.in_paths(Some(&table.unbound)))
     }
 
     fn in_paths(&mut self, table: Option<&PathTable>) -> Option<Route> {
         let table = table?;
         self.host_known |= table.has_registrations();
-        table.longest(self.path).map(|entry| entry.registration.map_or(Route::ReservedOnly, Route::To))
+        table
+            .longest(self.path)
+            .map(|entry| entry.registration.map_or(Route::ReservedOnly, Route::To))
     }
 }
 
@@ -189,10 +210,7 @@ impl PortTable {
         }
     }
 
-    fn hosts_mut<'n>(
-        &mut self,
-        name: &'n str,
-    ) -> (&mut BTreeMap<Box<str>, HostTable>, &'n str) {
+    fn hosts_mut<'n>(&mut self, name: &'n str) -> (&mut BTreeMap<Box<str>, HostTable>, &'n str) {
         match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcards, parent),
             None => (&mut self.hosts, name),
@@ -273,9 +291,14 @@ impl PathTable {
 
     /// Whether the path was registered for that group.
     fn remove(&mut self, path: &str, group: UrlGroupId) -> bool {
-        let Ok(at) = self.find(without_last_slash(path)) else { return false };
+        let Ok(at) = self.find(without_last_slash(path)) else {
+            return false;
+        };
         let entry = &mut self.entries[at];
-        if entry.registration.is_none_or(|registration| registration.group != group) {
+        if entry
+            .registration
+            .is_none_or(|registration| registration.group != group)
+        {
             return false;
         }
         entry.registration = None;
@@ -295,9 +318,15 @@ impl PathTable {
         if self.entries.is_empty() {
             return None;
         }
-        let ends = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
+        let ends = path
+            .match_indices('/')
+            .map(|(slash, _)| slash)
+            .chain([path.len()]);
         let candidates = ends.take(self.segments_max + 1);
-        candidates.filter_map(|end| self.find(&path[..end]).ok()).last().map(|at| &self.entries[at])
+        candidates
+            .filter_map(|end| self.find(&path[..end]).ok())
+            .last()
+            .map(|at| &self.entries[at])
     }
 
     /// The entry of a path, made if it is not there.
@@ -305,7 +334,11 @@ impl PathTable {
         let path = without_last_slash(path);
         self.segments_max = self.segments_max.max(path.matches('/').count());
         let at = self.find(path).unwrap_or_else(|at| {
-            let entry = PathEntry { path: path.into(), registration: None, reserved: false };
+            let entry = PathEntry {
+                path: path.into(),
+                registration: None,
+                reserved: false,
+            };
             self.entries.insert(at, entry);
             at
         });
@@ -313,7 +346,8 @@ impl PathTable {
     }
 
     fn find(&self, path: &str) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| (*entry.path).cmp(path))
+        self.entries
+            .binary_search_by(|entry| (*entry.path).cmp(path))
     }
 }
 
@@ -328,19 +362,30 @@ mod tests {
     use super::*;
 
     fn registration(number: u64) -> Registration {
-        Registration { group: UrlGroupId(number), context: UrlContext(number) }
+        Registration {
+            group: UrlGroupId(number),
+            context: UrlContext(number),
+        }
     }
 
     fn table(urls: &[&str]) -> RoutingTable {
         let mut table = RoutingTable::default();
         for (number, url) in (0..).zip(urls) {
-            table.add(UrlPrefix::parse(url).unwrap(), registration(number)).unwrap();
+            table
+                .add(UrlPrefix::parse(url).unwrap(), registration(number))
+                .unwrap();
         }
         table
     }
 
     fn by<'a>(host: &'a str, path: &'a str) -> RouteBy<'a> {
-        RouteBy { secure: false, port: 80, local: None, host, path }
+        RouteBy {
+            secure: false,
+            port: 80,
+            local: None,
+            host,
+            path,
+        }
     }
 
     #[test]
@@ -351,7 +396,10 @@ mod tests {
             if let Some(url) = vector["register"].as_str() {
                 let refused = UrlPrefix::parse(url).err().map(|error| error as u32);
                 let expected = vector["expect"].as_str().unwrap();
-                assert!(refused.is_some_and(|n| expected.ends_with(&format!("({n})"))), "{id}");
+                assert!(
+                    refused.is_some_and(|n| expected.ends_with(&format!("({n})"))),
+                    "{id}"
+                );
                 continue;
             }
             let mut table = RoutingTable::default();
@@ -369,13 +417,18 @@ mod tests {
             let local = request["local_ip"].as_str().map(|ip| ip.parse().unwrap());
             let route = table.route(RouteBy {
                 secure: request["secure"].as_bool().unwrap_or(false),
-                port: request["port"].as_u64().map_or(80, |port| u16::try_from(port).unwrap()),
+                port: request["port"]
+                    .as_u64()
+                    .map_or(80, |port| u16::try_from(port).unwrap()),
                 local,
                 host: request["host"].as_str().unwrap_or(""),
                 path: request["path"].as_str().unwrap(),
             });
             match route {
-                Route::To(to) => assert_eq!(vector["winner"], *names[to.context.0 as usize], "{id}"),
+                Route::To(to) => {
+                    let winner = names[usize::try_from(to.context.0).unwrap()];
+                    assert_eq!(vector["winner"], winner, "{id}");
+                }
                 Route::NoHost => assert_eq!(vector["winner"], 400, "{id}"),
                 Route::NoPath => assert_eq!(vector["winner"], 404, "{id}"),
                 Route::ReservedOnly => assert_eq!(vector["winner"], 503, "{id}"),
@@ -399,24 +452,39 @@ mod tests {
             "http://a.b.x.com:80/",
             "http://a.b.x.com:80:10.0.0.1/",
         ]);
-        assert_eq!(table.route(by("A.B.X.com", "/")), Route::To(registration(2)));
-        assert_eq!(table.route(by("c.b.x.com", "/")), Route::To(registration(1)));
+        assert_eq!(
+            table.route(by("A.B.X.com", "/")),
+            Route::To(registration(2))
+        );
+        assert_eq!(
+            table.route(by("c.b.x.com", "/")),
+            Route::To(registration(1))
+        );
         assert_eq!(table.route(by("b.x.com", "/")), Route::To(registration(0)));
         assert_eq!(table.route(by("x.com", "/")), Route::NoHost);
         assert_eq!(table.route(by(".x.com", "/")), Route::NoHost);
-        let local = RouteBy { local: "10.0.0.1".parse().ok(), ..by("a.b.x.com", "/") };
+        let local = RouteBy {
+            local: "10.0.0.1".parse().ok(),
+            ..by("a.b.x.com", "/")
+        };
         assert_eq!(table.route(local), Route::To(registration(3)));
     }
 
     #[test]
     fn a_request_without_host_goes_to_a_wildcard() {
-        assert_eq!(table(&["http://*:80/"]).route(by("", "/")), Route::To(registration(0)));
+        assert_eq!(
+            table(&["http://*:80/"]).route(by("", "/")),
+            Route::To(registration(0))
+        );
         assert_eq!(table(&["http://a:80/"]).route(by("", "/")), Route::NoHost);
     }
 
     #[test]
     fn options_of_the_whole_server_go_to_the_root() {
-        assert_eq!(table(&["http://*:80/"]).route(by("a", "")), Route::To(registration(0)));
+        assert_eq!(
+            table(&["http://*:80/"]).route(by("a", "")),
+            Route::To(registration(0))
+        );
     }
 
     #[test]
@@ -424,7 +492,10 @@ mod tests {
         let mut table = table(&["http://*:80/"]);
         let reserved = UrlPrefix::parse("http://+:80/app/").unwrap();
         table.reserve(reserved.clone()).unwrap();
-        assert_eq!(table.reserve(reserved.clone()), Err(Win32Error::AlreadyExists));
+        assert_eq!(
+            table.reserve(reserved.clone()),
+            Err(Win32Error::AlreadyExists)
+        );
         assert_eq!(table.route(by("a", "/app/x")), Route::ReservedOnly);
         assert_eq!(table.route(by("a", "/")), Route::To(registration(0)));
         table.add(reserved.clone(), registration(7)).unwrap();
@@ -437,10 +508,19 @@ mod tests {
     fn a_prefix_is_registered_once_and_removed_by_its_owner() {
         let mut table = table(&["http://a:80/"]);
         let prefix = UrlPrefix::parse("http://A:80/").unwrap();
-        assert_eq!(table.add(prefix.clone(), registration(1)), Err(Win32Error::AlreadyExists));
-        assert_eq!(table.remove(&prefix, UrlGroupId(1)), Err(Win32Error::FileNotFound));
+        assert_eq!(
+            table.add(prefix.clone(), registration(1)),
+            Err(Win32Error::AlreadyExists)
+        );
+        assert_eq!(
+            table.remove(&prefix, UrlGroupId(1)),
+            Err(Win32Error::FileNotFound)
+        );
         assert_eq!(table.remove(&prefix, UrlGroupId(0)), Ok(()));
-        assert_eq!(table.remove(&prefix, UrlGroupId(0)), Err(Win32Error::FileNotFound));
+        assert_eq!(
+            table.remove(&prefix, UrlGroupId(0)),
+            Err(Win32Error::FileNotFound)
+        );
         assert!(table.ports.is_empty(), "nothing is left behind");
     }
 
@@ -448,7 +528,10 @@ mod tests {
     fn a_port_carries_one_scheme() {
         let mut table = table(&["http://a:80/"]);
         let secure = UrlPrefix::parse("https://b:80/").unwrap();
-        assert_eq!(table.add(secure, registration(1)), Err(Win32Error::InvalidParameter));
+        assert_eq!(
+            table.add(secure, registration(1)),
+            Err(Win32Error::InvalidParameter)
+        );
     }
 
     /// The same question, asked of every prefix in turn.
@@ -463,7 +546,8 @@ mod tests {
                     let here = bound.is_none() || *bound == by.local;
                     let exact = *name == host;
                     let within = name.strip_prefix('*').is_some_and(|parent| {
-                        host.strip_suffix(parent).is_some_and(|labels| !labels.is_empty())
+                        host.strip_suffix(parent)
+                            .is_some_and(|labels| !labels.is_empty())
                     });
                     let specific = if exact { 0 } else { 1000 - name.len() };
                     (here && (exact || within)).then_some((1, specific, bound.is_none()))
@@ -474,12 +558,17 @@ mod tests {
                 PrefixHost::WeakWildcard => Some((3, 0, false)),
             }
         };
-        let known = entries.iter().filter(|(p, _)| p.port == by.port && p.secure == by.secure);
-        let known: Vec<_> = known.filter_map(|(p, to)| Some((rank(p)?, p, to))).collect();
-        let covering = known.iter().filter(|(_, prefix, _)| path.starts_with(&prefix.path));
-        let best = covering.min_by_key(|(rank, prefix, to)| {
-            (*rank, usize::MAX - prefix.path.len(), to.is_none())
-        });
+        let known = entries
+            .iter()
+            .filter(|(p, _)| p.port == by.port && p.secure == by.secure);
+        let known: Vec<_> = known
+            .filter_map(|(p, to)| Some((rank(p)?, p, to)))
+            .collect();
+        let covering = known
+            .iter()
+            .filter(|(_, prefix, _)| path.starts_with(&prefix.path));
+        let best = covering
+            .min_by_key(|(rank, prefix, to)| (*rank, usize::MAX - prefix.path.len(), to.is_none()));
         match best {
             Some((_, _, Some(to))) => Route::To(registration(*to)),
             Some((_, _, None)) => Route::ReservedOnly,

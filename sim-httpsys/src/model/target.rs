@@ -45,7 +45,9 @@ pub(super) fn parse_target(
         }
         Some(_) => {
             let host = begin + scheme_length(raw).ok_or(ReasonPhrase::Url)?;
-            let length = bytes[host..end].iter().position(|&b| matches!(b, b'/' | b'?' | b'#'));
+            let length = bytes[host..end]
+                .iter()
+                .position(|&b| matches!(b, b'/' | b'?' | b'#'));
             let path = host + length.unwrap_or(end - host);
             // Source: wine's tests of HTTP.sys: an absolute target without a path whose query has a
             // slash is 400. Assumed: so is every query without a path.
@@ -61,7 +63,10 @@ pub(super) fn parse_target(
     let path_length = rest.iter().position(|&b| b == b'?').unwrap_or(rest.len());
     let path = Span::new(path_begin, path_begin + path_length);
     let query_begin = end.min(path_begin + path_length + 1);
-    if bytes[query_begin..end].iter().any(|&b| b <= 0x20 || b == 0x7f) {
+    if bytes[query_begin..end]
+        .iter()
+        .any(|&b| b <= 0x20 || b == 0x7f)
+    {
         return Err(ReasonPhrase::Url);
     }
     let decoded_path = if path.is_empty() {
@@ -70,18 +75,26 @@ pub(super) fn parse_target(
         url_path::canonical(&rest[..path_length], parameters)
             .map_err(|url_path::InvalidPath| ReasonPhrase::Url)?
     };
-    Ok(Target { path, decoded_path, query: Span::new(query_begin, end), authority })
+    Ok(Target {
+        path,
+        decoded_path,
+        query: Span::new(query_begin, end),
+        authority,
+    })
 }
 
 /// The length of `http://` or `https://`, in any case, at the beginning of a target.
 fn scheme_length(raw: &[u8]) -> Option<usize> {
-    ["http://", "https://"].iter().map(|scheme| scheme.len()).find(|&length| {
-        let scheme = &b"https://"[..];
-        raw.len() >= length
-            && raw[..4].eq_ignore_ascii_case(&scheme[..4])
-            && (length == 7 || raw[4].eq_ignore_ascii_case(&b's'))
-            && raw[..length].ends_with(b"://")
-    })
+    ["http://", "https://"]
+        .iter()
+        .map(|scheme| scheme.len())
+        .find(|&length| {
+            let scheme = &b"https://"[..];
+            raw.len() >= length
+                && raw[..4].eq_ignore_ascii_case(&scheme[..4])
+                && (length == 7 || raw[4].eq_ignore_ascii_case(&b's'))
+                && raw[..length].ends_with(b"://")
+        })
 }
 
 /// Reads `host`, `host:port` or `[address]:port`; `None` if it is malformed or has no host.
@@ -93,20 +106,29 @@ pub(super) fn parse_authority(bytes: &[u8], span: Span) -> Option<Authority> {
     let text = &bytes[begin..begin + span.len as usize];
     let host_length = if text.first() == Some(&b'[') {
         let length = text.iter().position(|&b| b == b']')? + 1;
-        str::from_utf8(&text[1..length - 1]).ok()?.parse::<Ipv6Addr>().ok()?;
+        str::from_utf8(&text[1..length - 1])
+            .ok()?
+            .parse::<Ipv6Addr>()
+            .ok()?;
         length
     } else {
         let length = text.iter().position(|&b| b == b':').unwrap_or(text.len());
         str::from_utf8(&text[..length]).ok()?;
         (1..=HOST_MAX).contains(&length).then_some(())?;
-        text[..length].iter().all(|&b| is_host(b)).then_some(length)?
+        text[..length]
+            .iter()
+            .all(|&b| is_host(b))
+            .then_some(length)?
     };
     let port = match &text[host_length..] {
         [] | [b':'] => None,
         [b':', digits @ ..] => Some(parse_port(digits)?),
         _ => return None,
     };
-    Some(Authority { host: Span::new(begin, begin + host_length), port })
+    Some(Authority {
+        host: Span::new(begin, begin + host_length),
+        port,
+    })
 }
 
 /// Source: RFC 1035, 2.3.4: names of at most 255 octets.
@@ -116,7 +138,11 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    str::from_utf8(digits).ok()?.parse().ok().filter(|&port| port != 0)
+    str::from_utf8(digits)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|&port| port != 0)
 }
 
 fn is_host(byte: u8) -> bool {

@@ -38,7 +38,11 @@ pub(super) fn canonical(
     }
     let in_limits =
         raw.len() <= segment_start + segment_max && segments <= parameters.url_segment_max_count;
-    if in_limits { Ok(None) } else { Err(InvalidPath) }
+    if in_limits {
+        Ok(None)
+    } else {
+        Err(InvalidPath)
+    }
 }
 
 /// What a byte of a raw path asks for.
@@ -156,7 +160,9 @@ impl Canonical {
 /// written as it is, like `%2F`.
 fn percent_u<'a>(rest: &'a [u8], path: &mut Canonical) -> Result<&'a [u8], InvalidPath> {
     let unit = |bytes: &[u8]| -> Option<u16> {
-        let [b'%', b'u', a, b, c, d, ..] = *bytes else { return None };
+        let [b'%', b'u', a, b, c, d, ..] = *bytes else {
+            return None;
+        };
         Some(u16::from(hex(a, b)?) << 8 | u16::from(hex(c, d)?))
     };
     let first = unit(rest).ok_or(InvalidPath)?;
@@ -168,7 +174,11 @@ fn percent_u<'a>(rest: &'a [u8], path: &mut Canonical) -> Result<&'a [u8], Inval
     if c.is_control() {
         return Err(InvalidPath);
     }
-    if c == '/' { path.keep(ascii(&rest[..6]))? } else { path.push(c)? }
+    if c == '/' {
+        path.keep(ascii(&rest[..6]))?;
+    } else {
+        path.push(c)?;
+    }
     Ok(&rest[6 * count..])
 }
 
@@ -199,7 +209,9 @@ fn octets<'a>(rest: &'a [u8], path: &mut Canonical) -> Result<&'a [u8], InvalidP
     let mut count = 1;
     while count < wanted && matches!(rest.get(used), Some(b'%' | 0x80..)) {
         // What follows may also be malformed or `%uNNNN`; that is for the next round to find.
-        let Ok((next @ 0x80..0xC0, length)) = octet(&rest[used..]) else { break };
+        let Ok((next @ 0x80..0xC0, length)) = octet(&rest[used..]) else {
+            break;
+        };
         octets[count] = next;
         count += 1;
         used += length;
@@ -223,7 +235,9 @@ fn octets<'a>(rest: &'a [u8], path: &mut Canonical) -> Result<&'a [u8], InvalidP
 fn is_restricted(octets: &[u8]) -> bool {
     match octets {
         [stray] => matches!(stray, 0x80..0xA0),
-        sequence => sequence.iter().any(|o| matches!(o, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D)),
+        sequence => sequence
+            .iter()
+            .any(|o| matches!(o, 0x81 | 0x8D | 0x8F | 0x90 | 0x9D)),
     }
 }
 
@@ -284,19 +298,47 @@ mod tests {
 
     #[test]
     fn what_is_not_utf8_stays_as_it_was_written() {
-        for raw in ["/%C0%A4", "/%C1%BF", "/%E0%80%AF", "/%E0%9F%BF", "/%F0%80%80%AF", "/%ff"] {
+        for raw in [
+            "/%C0%A4",
+            "/%C1%BF",
+            "/%E0%80%AF",
+            "/%E0%9F%BF",
+            "/%F0%80%80%AF",
+            "/%ff",
+        ] {
             becomes(raw, raw);
         }
         becomes("/%C0%A4%32", "/%C0%A42");
         becomes("/%C0%32%A4", "/%C02%A4");
-        assert_eq!(canonical(b"/\xe9", &Parameters::default()), Ok(Some("/%E9".to_owned())));
+        assert_eq!(
+            canonical(b"/\xe9", &Parameters::default()),
+            Ok(Some("/%E9".to_owned()))
+        );
     }
 
     #[test]
     fn malformed_escapes_and_control_characters_are_refused() {
         for raw in [
-            "/%", "/%%", "/%A", "/%XY", "/%%20", "/%%32", "/%F0%8F%8F%BF", "/a b", "/%00", "/%1f",
-            "/%7F", "/%80", "/%9F", "/\t", "/%u00", "/%uD852", "/%uDF62", "/%u0000", "/%+1", "/#",
+            "/%",
+            "/%%",
+            "/%A",
+            "/%XY",
+            "/%%20",
+            "/%%32",
+            "/%F0%8F%8F%BF",
+            "/a b",
+            "/%00",
+            "/%1f",
+            "/%7F",
+            "/%80",
+            "/%9F",
+            "/\t",
+            "/%u00",
+            "/%uD852",
+            "/%uDF62",
+            "/%u0000",
+            "/%+1",
+            "/#",
         ] {
             assert_eq!(path(raw), None, "{raw}");
         }

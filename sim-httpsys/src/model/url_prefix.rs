@@ -100,7 +100,10 @@ impl PrefixHost {
 fn parse_name(host: &str) -> Option<String> {
     let labels = host.strip_prefix("*.").unwrap_or(host);
     let is_label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
     };
     let labels = labels.strip_suffix('.').unwrap_or(labels);
     (host.len() <= 255 && labels.split('.').all(is_label)).then(|| fold_case(host).into_owned())
@@ -108,7 +111,11 @@ fn parse_name(host: &str) -> Option<String> {
 
 fn parse_address(text: &str) -> Option<IpAddr> {
     match text.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        Some(rest) => rest
+            .strip_suffix(']')?
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(IpAddr::V6),
         None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     }
 }
@@ -124,12 +131,17 @@ fn parse_path(path: &str) -> Option<String> {
     }
     let decoded = url_path::canonical(path.as_bytes(), &Parameters::default()).ok()?;
     let decoded = decoded.as_deref().unwrap_or(path);
-    decoded.ends_with('/').then(|| fold_case(decoded).into_owned())
+    decoded
+        .ends_with('/')
+        .then(|| fold_case(decoded).into_owned())
 }
 
 /// The text in lower case, character by character, so that a part folds like the whole.
 pub(super) fn fold_case(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+    if text
+        .bytes()
+        .any(|b| b.is_ascii_uppercase() || !b.is_ascii())
+    {
         Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
     } else {
         Cow::Borrowed(text)
@@ -178,7 +190,10 @@ mod tests {
             "http://[::1]:80:[::1]/",
             "http://10.0.0.1:80/",
         ] {
-            assert_eq!(UrlPrefix::parse(url).map(|prefix| prefix.to_string()), Ok(url.to_owned()));
+            assert_eq!(
+                UrlPrefix::parse(url).map(|prefix| prefix.to_string()),
+                Ok(url.to_owned())
+            );
         }
     }
 
@@ -191,13 +206,39 @@ mod tests {
     #[test]
     fn malformed_prefixes_are_refused() {
         for url in [
-            "", "http://", "http://a:80", "http://a/", "http://a:/", "http://a:0/", "http://a:080/",
-            "http://a:65536/", "http://a:+80/", "http://a:*/", "a:80/", "HTTP://a:80/", "ftp://a:80/",
-            "http://:80/", "http://a b:80/", "http://a..b:80/", "http://x.*.com:80/", "http://*x:80/",
-            "http://+:80:10.0.0.1/", "http://a:80:x/", "http://a:80/b", "http://a:80/b?c/",
-            "http://a:80/%/", "http://a:80/../", "http://[x]:80/", "http://::1:80/", "http://*.:80/",
+            "",
+            "http://",
+            "http://a:80",
+            "http://a/",
+            "http://a:/",
+            "http://a:0/",
+            "http://a:080/",
+            "http://a:65536/",
+            "http://a:+80/",
+            "http://a:*/",
+            "a:80/",
+            "HTTP://a:80/",
+            "ftp://a:80/",
+            "http://:80/",
+            "http://a b:80/",
+            "http://a..b:80/",
+            "http://x.*.com:80/",
+            "http://*x:80/",
+            "http://+:80:10.0.0.1/",
+            "http://a:80:x/",
+            "http://a:80/b",
+            "http://a:80/b?c/",
+            "http://a:80/%/",
+            "http://a:80/../",
+            "http://[x]:80/",
+            "http://::1:80/",
+            "http://*.:80/",
         ] {
-            assert_eq!(UrlPrefix::parse(url), Err(Win32Error::InvalidParameter), "{url}");
+            assert_eq!(
+                UrlPrefix::parse(url),
+                Err(Win32Error::InvalidParameter),
+                "{url}"
+            );
         }
     }
 
