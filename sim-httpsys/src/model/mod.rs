@@ -16,10 +16,13 @@ use crate::logging::LogEntry;
 
 mod connection;
 mod control;
+mod entity;
 mod entity_body;
 pub mod error_page;
 mod exchange;
+mod framing;
 pub mod http1;
+pub mod http_date;
 mod id_map;
 mod processes;
 mod reason;
@@ -28,10 +31,12 @@ mod response;
 mod response_cache;
 mod response_head;
 pub mod routing;
+mod target;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 mod url_group;
+mod url_path;
 pub mod url_prefix;
 
 use connection::Connection;

@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 
+use super::http_date::HttpDate;
 use crate::clockwork::{Instant, UtcClock};
 
 /// What the driver calls itself where a worker names no server.
@@ -189,32 +190,33 @@ pub(super) fn append_number(mut n: u64, out: &mut BytesMut) {
 #[derive(Clone, Debug)]
 pub(super) struct DateLine {
     clock: UtcClock,
-    second: u64,
-    line: String,
+    date: HttpDate,
+    /// The second that the line was written for.
+    second: Option<u64>,
+    line: [u8; 37],
 }
 
 impl DateLine {
     /// A line that is written when it is first needed.
     pub(super) fn new(clock: UtcClock) -> Self {
-        Self { clock, second: u64::MAX, line: String::new() }
+        let line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        Self { clock, date: HttpDate::default(), second: None, line }
     }
 
     /// The second that `now` lies in, and `Date: …\r\n` for it.
     pub(super) fn line(&mut self, now: Instant) -> (u64, &[u8]) {
         let utc = self.clock.utc(now);
         let second = utc.unix_seconds();
-        if second != self.second {
-            self.second = second;
-            let date = utc.timestamp().strftime("%a, %d %b %Y %H:%M:%S GMT");
-            self.line = format!("Date: {date}\r\n");
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.line[6..35].copy_from_slice(self.date.at(utc).as_bytes());
         }
-        (second, self.line.as_bytes())
+        (second, &self.line)
     }
 
     /// Only the date.
     pub(super) fn value(&mut self, now: Instant) -> &str {
-        self.line(now);
-        self.line.trim_start_matches("Date: ").trim_end()
+        self.date.at(self.clock.utc(now))
     }
 }
 
