@@ -286,7 +286,7 @@ where
             }
             Output::Log(entry) => self.logs.write(&entry, self.now),
             Output::Fact(fact) => {
-                self.counters.record(&fact);
+                self.counters.record(&fact, self.now);
                 if let Some(trace) = &mut self.trace {
                     trace.record(self.now, fact);
                 }
