@@ -12,9 +12,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
 use rustix::process::{Pid, Signal, kill_process};
 use sim_httpsys::api::Endpoint;
-use sim_httpsys::live::endpoints::{self, OpenEndpoint};
 use sim_httpsys::model::Parameters;
 use sim_was::config::{Configuration, HttpBinding, default_config, physical_path, resolve};
 use sim_was::control::client::ask;
@@ -176,7 +176,7 @@ impl Server {
 
     /// Every http and https binding and where it is reached.
     pub fn endpoints(&self) -> Vec<BoundEndpoint> {
-        let open = endpoints::read(&self.root).unwrap_or_default();
+        let open = open_endpoints(&self.root);
         let of_site = |site: &sim_was::config::Site| {
             site.bindings
                 .iter()
@@ -246,6 +246,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A line of the driver's `run/endpoints.json`: where an endpoint really listens.
+#[derive(Debug, Deserialize)]
+struct OpenEndpoint {
+    endpoint: Endpoint,
+    address: SocketAddr,
+}
+
+fn open_endpoints(root: &Path) -> Vec<OpenEndpoint> {
+    let text = fs::read(root.join("run/endpoints.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn real_address(open: &[OpenEndpoint], http: &HttpBinding) -> Option<SocketAddr> {
