@@ -71,10 +71,11 @@ impl WorkerProcess {
         let text = &context.request.text;
         context.notification = Notification::MapRequestHandler;
         if text.path.is_empty() {
-            // `OPTIONS *`, or a path that is no text.
+            // `OPTIONS *`.
             return self.static_file(context, String::from("/"), (0, None), now);
         }
-        let Some(path) = below(&domain.application.path, text.str(text.path)) else {
+        let path = Some(text.str(text.path)).filter(|path| !path.is_empty());
+        let Some(path) = path.and_then(|path| below(&domain.application.path, path)) else {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
         let mut path = if path.is_ascii() { path.to_ascii_lowercase() } else { path.to_lowercase() };
