@@ -2,6 +2,8 @@
 //!
 //! [`run`] is the program `httpsys`: one thread that owns one [`HttpSys`]. Others find it through
 //! the files below `ROOT/run`, and talk to it through its device ([`open_device`]).
+#![expect(clippy::disallowed_types, reason = "this is where sockets live")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
