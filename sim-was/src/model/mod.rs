@@ -36,6 +36,13 @@ mod supervised_worker;
 mod was;
 mod worker_configuration;
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod tests;
+
 
 pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
