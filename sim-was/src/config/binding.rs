@@ -11,24 +11,15 @@ use super::HttpBinding;
 /// label.
 pub(super) fn parse(information: &str, secure: bool) -> Result<HttpBinding, String> {
     let information = information.trim();
-    let (address, rest) = match information.strip_prefix('[') {
-        Some(inner) => {
-            let (address, rest) = inner.split_once(']').ok_or("its address has no ]")?;
-            let rest = rest
-                .strip_prefix(':')
-                .ok_or("it is not of the form address:port:host")?;
-            (Some(ipv6(address)?), rest)
-        }
-        None => {
-            let (address, rest) = information
-                .split_once(':')
-                .ok_or("it is not of the form address:port:host")?;
-            (ipv4_or_all(address)?, rest)
-        }
+    let form = "it is not of the form address:port:host";
+    let (address, rest) = if let Some(inner) = information.strip_prefix('[') {
+        let (address, rest) = inner.split_once(']').ok_or("its address has no ]")?;
+        (Some(ipv6(address)?), rest.strip_prefix(':').ok_or(form)?)
+    } else {
+        let (address, rest) = information.split_once(':').ok_or(form)?;
+        (ipv4_or_all(address)?, rest)
     };
-    let (port, host) = rest
-        .split_once(':')
-        .ok_or("it is not of the form address:port:host")?;
+    let (port, host) = rest.split_once(':').ok_or(form)?;
     let port = match port
         .bytes()
         .all(|b| b.is_ascii_digit())
@@ -78,9 +69,10 @@ fn host_name(text: &str) -> Result<String, String> {
     let name = host.strip_prefix("*.").unwrap_or(&host);
     let bad = |c: char| c.is_whitespace() || c.is_control() || "*/\\:?#@[]\"<>|,;".contains(c);
     if name.is_empty() || name.len() > 255 || name.contains(bad) {
-        return Err(match name.contains('*') {
-            true => format!("in its host '{text}' a * may only be the left-most label"),
-            false => format!("its host '{text}' is not a host name"),
+        return Err(if name.contains('*') {
+            format!("in its host '{text}' a * may only be the left-most label")
+        } else {
+            format!("its host '{text}' is not a host name")
         });
     }
     Ok(host)

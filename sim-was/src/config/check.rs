@@ -183,9 +183,10 @@ fn remove(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Element
 
 fn list<'s>(names: impl Iterator<Item = &'s String>) -> String {
     let names: Vec<_> = names.map(String::as_str).collect();
-    match names.is_empty() {
-        true => "none".to_owned(),
-        false => names.join(", "),
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
 }
 

@@ -90,9 +90,8 @@ fn segments(path: &str) -> Vec<String> {
     let keep = fixed.len();
     rest.split('\\').fold(fixed, |mut all, segment| {
         match segment {
-            "" | "." => {}
             ".." if all.len() > keep => drop(all.pop()),
-            ".." => {}
+            "" | "." | ".." => {}
             name => all.push(name.replace('\0', "_")),
         }
         all

@@ -71,7 +71,7 @@ pub(super) fn position(text: &str, byte: usize) -> (u32, u32) {
         .iter()
         .rposition(|&b| b == b'\n')
         .map_or(0, |p| p + 1);
-    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let line = line_at(before);
     let column = before[line_start..]
         .iter()
         .filter(|&&b| b & 0xC0 != 0x80)
@@ -83,20 +83,24 @@ pub(super) fn position(text: &str, byte: usize) -> (u32, u32) {
     )
 }
 
+/// The line that comes after these bytes, from 1.
+fn line_at(before: &[u8]) -> usize {
+    before.split(|&b| b == b'\n').count()
+}
+
 /// Turns the bytes of a file into text: UTF-8 with or without, UTF-16 with a byte order mark.
 pub fn decode<'a>(bytes: &'a [u8], file: &str) -> Result<Cow<'a, str>, ConfigError> {
     if bytes.len() > 2 * SIZE_MAX {
         return Err(too_large(file, bytes.len()));
     }
     match bytes {
-        [0xEF, 0xBB, 0xBF, rest @ ..] => utf8(rest, file),
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes, file).map(Cow::Owned),
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes, file).map(Cow::Owned),
         [b'<', 0, ..] | [0, b'<', ..] => Err(ConfigError::whole(
             file,
             "looks like UTF-16 but has no byte order mark",
         )),
-        rest => utf8(rest, file),
+        bytes => utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes), file),
     }
 }
 
@@ -105,7 +109,7 @@ fn utf8<'a>(bytes: &'a [u8], file: &str) -> Result<Cow<'a, str>, ConfigError> {
         .map(Cow::Borrowed)
         .map_err(|error| {
             let valid = &bytes[..error.valid_up_to()];
-            let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
+            let line = line_at(valid);
             ConfigError {
                 file: file.to_owned(),
                 line: u32::try_from(line).unwrap_or(u32::MAX),

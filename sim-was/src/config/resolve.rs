@@ -242,7 +242,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Source: TechNet, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
+/// Source: Microsoft `TechNet`, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
 /// configured value '%4' is outside of the range '%5' to '%6'. The value will default to '%7'."
 fn range_text(what: &str, value: &OutOfRange) -> String {
     let OutOfRange {
