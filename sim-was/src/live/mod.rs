@@ -1,1 +1,1 @@
-//! x
+//! Plumbing, to come.
