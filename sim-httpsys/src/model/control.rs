@@ -23,16 +23,22 @@ impl HttpSys {
             }
             ControlCall::CloseUrlGroup { group } => self.close_url_group(by, group, now),
             ControlCall::RemoveUrl { group, url } => self.remove_url(by, group, &url, now),
-            ControlCall::FlushResponseCache { queue, url, recursive } => {
-                self.flush_response_cache(&queue, url.as_deref(), recursive)
-            }
+            ControlCall::FlushResponseCache {
+                queue,
+                url,
+                recursive,
+            } => self.flush_response_cache(&queue, url.as_deref(), recursive),
             ControlCall::QueryServiceState => {
                 Ok(CallResult::ServiceState(Box::new(self.service_state())))
             }
             ControlCall::OpenRequestQueue { name } => self.open_request_queue(by, name),
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),
             // These two answer by themselves: before something else they cause, or later.
-            ControlCall::AddUrl { group, url, context } => {
+            ControlCall::AddUrl {
+                group,
+                url,
+                context,
+            } => {
                 return self.add_url(by, id, group, url, context);
             }
             ControlCall::WaitForDemandStart { queue } => {
