@@ -321,6 +321,20 @@ fn a_flush_takes_its_url_and_recursively_what_lies_below() {
 }
 
 #[test]
+fn a_flush_knows_a_path_raw_and_decoded_and_is_not_misled_by_a_query() {
+    for flushed in ["/a%20b", "/a b", "/A B"] {
+        let mut server = server().with_worker();
+        let client = server.request("/a%20b?to=http://x/y");
+        server.answer(W3WP, cacheable("x"));
+        flush(&mut server, Some("/y"), true);
+        server.get(client, "/a%20b?to=http://x/y");
+        assert!(server.receive(W3WP).is_none());
+        flush(&mut server, Some(flushed), false);
+        assert_eq!(removals(&server), [CacheRemoval::Flushed], "{flushed}");
+    }
+}
+
+#[test]
 fn entries_go_with_the_worker_that_made_them_or_stay_as_the_parameters_say() {
     let keep = |p: &mut Parameters| p.kernel_cache_on_worker_exit = CacheOnWorkerExit::Keep;
     for (setup, stays) in [(server(), false), (server().parameters(keep), true)] {
