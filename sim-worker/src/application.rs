@@ -140,7 +140,10 @@ impl Default for Page {
 impl Page {
     /// A page of 1 KiB that costs nothing, at `path`.
     pub fn at(path: &str) -> Self {
-        Self { path: path.to_owned(), ..Self::default() }
+        Self {
+            path: path.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -221,14 +224,23 @@ impl Behaviour {
     /// Reads a `simulation.toml`. `file` is what errors call it.
     pub fn parse(file: &str, text: &str) -> Result<Self, BehaviourError> {
         let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let error = |line, reason: String| BehaviourError { file: file.to_owned(), line, reason };
+        let error = |line, reason: String| BehaviourError {
+            file: file.to_owned(),
+            line,
+            reason,
+        };
         let behaviour: Self = toml::from_str(text).map_err(|wrong| {
-            error(wrong.span().map_or(1, |span| line_of(span.start)), wrong.message().to_owned())
+            error(
+                wrong.span().map_or(1, |span| line_of(span.start)),
+                wrong.message().to_owned(),
+            )
         })?;
         let mut seen = std::collections::BTreeSet::new();
         // TOML keeps no position of a table, so the nth page is found by its heading.
         let headings = || {
-            text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("[[page]]"))
+            text.lines()
+                .enumerate()
+                .filter(|(_, line)| line.trim_start().starts_with("[[page]]"))
         };
         for (index, page) in behaviour.pages.iter().enumerate() {
             let line = || headings().nth(index).map_or(1, |(line, _)| line + 1);
@@ -247,7 +259,10 @@ impl Behaviour {
 impl Page {
     fn check(&self) -> Result<(), String> {
         if !self.path.starts_with('/') {
-            return Err(format!("the path of a page begins with a slash, `{}` does not", self.path));
+            return Err(format!(
+                "the path of a page begins with a slash, `{}` does not",
+                self.path
+            ));
         }
         let sizes = [
             ("bytes", self.bytes, BODY_MAX),
@@ -258,18 +273,30 @@ impl Page {
         ];
         for (name, size, max) in sizes {
             if size > max {
-                return Err(format!("{name} of `{}` is larger than {} MiB", self.path, max >> 20));
+                return Err(format!(
+                    "{name} of `{}` is larger than {} MiB",
+                    self.path,
+                    max >> 20
+                ));
             }
         }
-        let Some(cache) = &self.application_cache else { return Ok(()) };
+        let Some(cache) = &self.application_cache else {
+            return Ok(());
+        };
         if cache.keys == 0 || cache.keys > 1_000_000 {
-            return Err(format!("keys of `{}` lies between 1 and 1000000", self.path));
+            return Err(format!(
+                "keys of `{}` lies between 1 and 1000000",
+                self.path
+            ));
         }
         if !(0.0..=10.0).contains(&cache.zipf) {
             return Err(format!("zipf of `{}` lies between 0 and 10", self.path));
         }
         if cache.bytes.saturating_mul(u64::from(cache.keys)) > SIZE_MAX {
-            return Err(format!("the application cache of `{}` can grow above 1 GiB", self.path));
+            return Err(format!(
+                "the application cache of `{}` can grow above 1 GiB",
+                self.path
+            ));
         }
         Ok(())
     }
@@ -278,7 +305,9 @@ impl Page {
 /// Whether `path` matches `pattern`, in which `*` stands for any run of characters. Both lower case.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| path.strip_prefix(first)) else { return false };
+    let Some(mut rest) = pieces.next().and_then(|first| path.strip_prefix(first)) else {
+        return false;
+    };
     let mut pieces = pieces.peekable();
     if pieces.peek().is_none() {
         return rest.is_empty();
@@ -287,7 +316,9 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
         if pieces.peek().is_none() {
             return rest.ends_with(piece);
         }
-        let Some(at) = rest.find(piece) else { return false };
+        let Some(at) = rest.find(piece) else {
+            return false;
+        };
         rest = &rest[at + piece.len()..];
     }
     true
@@ -333,21 +364,44 @@ ttl = "10m"
         assert_eq!(behaviour.start.allocate, 8 << 20);
         let page = &behaviour.pages[0];
         assert_eq!(page.session, Access::Write);
-        assert_eq!(page.cpu, Distribution::Exponential { mean: Duration::from_micros(300) });
-        assert_eq!(page.application_cache.as_ref().unwrap().ttl, Duration::from_secs(600));
+        assert_eq!(
+            page.cpu,
+            Distribution::Exponential {
+                mean: Duration::from_micros(300)
+            }
+        );
+        assert_eq!(
+            page.application_cache.as_ref().unwrap().ttl,
+            Duration::from_secs(600)
+        );
     }
 
     #[test]
     fn a_mistake_is_reported_with_file_and_line() {
-        let wrong = |text: &str| Behaviour::parse("simulation.toml", text).unwrap_err().to_string();
+        let wrong = |text: &str| {
+            Behaviour::parse("simulation.toml", text)
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             wrong("[start]\ncpu = \"fast\"\n"),
             "simulation.toml:2: `fast` is not a duration (write 250us, 5ms, 1.5s, 10m, 2h or hh:mm:ss)"
         );
-        assert!(wrong("[[page]]\npath = \"/a\"\nspeed = 1\n").starts_with("simulation.toml:3: unknown field `speed`"));
-        assert!(wrong("[[page]]\npath = \"/a\"\n[[page]]\npath = \"b\"\n").starts_with("simulation.toml:3: "));
-        assert!(wrong("[[page]]\npath = \"/a\"\n[[page]]\npath = \"/A\"\n").contains("a second page"));
-        assert!(wrong("[start]\ncpu = { uniform = [\"3ms\", \"1ms\"] }\n").contains("smaller duration first"));
+        assert!(
+            wrong("[[page]]\npath = \"/a\"\nspeed = 1\n")
+                .starts_with("simulation.toml:3: unknown field `speed`")
+        );
+        assert!(
+            wrong("[[page]]\npath = \"/a\"\n[[page]]\npath = \"b\"\n")
+                .starts_with("simulation.toml:3: ")
+        );
+        assert!(
+            wrong("[[page]]\npath = \"/a\"\n[[page]]\npath = \"/A\"\n").contains("a second page")
+        );
+        assert!(
+            wrong("[start]\ncpu = { uniform = [\"3ms\", \"1ms\"] }\n")
+                .contains("smaller duration first")
+        );
     }
 
     #[test]

@@ -31,8 +31,14 @@ pub(crate) const BYTES_MAX: u64 = 256 << 20;
 impl Behaviour {
     /// What an application without a `simulation.toml` does. Nothing costs anything by itself.
     pub fn built_in() -> Self {
-        let page = |path: &str, built_in| Page { built_in, ..Page::at(path) };
-        let fault = |path: &str, fault| Page { fault, ..Page::at(path) };
+        let page = |path: &str, built_in| Page {
+            built_in,
+            ..Page::at(path)
+        };
+        let fault = |path: &str, fault| Page {
+            fault,
+            ..Page::at(path)
+        };
         Self {
             start: super::Start::default(),
             stop: super::Stop::default(),
@@ -40,7 +46,10 @@ impl Behaviour {
                 page("/default.aspx", None),
                 page("/wait.aspx", Some(BuiltIn::Wait)),
                 page("/cpu.aspx", Some(BuiltIn::Cpu)),
-                Page { session: Access::Write, ..page("/session.aspx", Some(BuiltIn::Session)) },
+                Page {
+                    session: Access::Write,
+                    ..page("/session.aspx", Some(BuiltIn::Session))
+                },
                 Page {
                     application_cache: Some(ApplicationCache {
                         keys: 100,
@@ -55,7 +64,10 @@ impl Behaviour {
                 page("/leak.aspx", Some(BuiltIn::Leak)),
                 page("/alloc.aspx", Some(BuiltIn::Alloc)),
                 fault("/crash.aspx", Fault::Crash),
-                Page { fault: Fault::Exit, ..page("/exit.aspx", Some(BuiltIn::Exit)) },
+                Page {
+                    fault: Fault::Exit,
+                    ..page("/exit.aspx", Some(BuiltIn::Exit))
+                },
                 fault("/hang.aspx", Fault::Hang),
                 fault("/error.aspx", Fault::Exception),
             ],

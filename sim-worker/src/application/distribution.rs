@@ -54,7 +54,9 @@ impl Distribution {
             }
             Self::Lognormal { median, sigma } => median.as_secs_f64() * (sigma * probit(u)).exp(),
         };
-        Duration::try_from_secs_f64(seconds).unwrap_or(text::DURATION_MAX).min(text::DURATION_MAX)
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(text::DURATION_MAX)
+            .min(text::DURATION_MAX)
     }
 }
 
@@ -74,20 +76,35 @@ pub(crate) fn unit(draw: u64) -> f64 {
 /// Source: P. J. Acklam's rational approximation, relative error below 1.15e-9.
 fn probit(u: f64) -> f64 {
     const A: [f64; 6] = [
-        -3.969_683_028_665_376e1, 2.209_460_984_245_205e2, -2.759_285_104_469_687e2,
-        1.383_577_518_672_69e2, -3.066_479_806_614_716e1, 2.506_628_277_459_239,
+        -3.969_683_028_665_376e1,
+        2.209_460_984_245_205e2,
+        -2.759_285_104_469_687e2,
+        1.383_577_518_672_69e2,
+        -3.066_479_806_614_716e1,
+        2.506_628_277_459_239,
     ];
     const B: [f64; 6] = [
-        -5.447_609_879_822_406e1, 1.615_858_368_580_409e2, -1.556_989_798_598_866e2,
-        6.680_131_188_771_972e1, -1.328_068_155_288_572e1, 1.0,
+        -5.447_609_879_822_406e1,
+        1.615_858_368_580_409e2,
+        -1.556_989_798_598_866e2,
+        6.680_131_188_771_972e1,
+        -1.328_068_155_288_572e1,
+        1.0,
     ];
     const C: [f64; 6] = [
-        -7.784_894_002_430_293e-3, -3.223_964_580_411_365e-1, -2.400_758_277_161_838,
-        -2.549_732_539_343_734, 4.374_664_141_464_968, 2.938_163_982_698_783,
+        -7.784_894_002_430_293e-3,
+        -3.223_964_580_411_365e-1,
+        -2.400_758_277_161_838,
+        -2.549_732_539_343_734,
+        4.374_664_141_464_968,
+        2.938_163_982_698_783,
     ];
     const D: [f64; 5] = [
-        7.784_695_709_041_462e-3, 3.224_671_290_700_398e-1, 2.445_134_137_142_996,
-        3.754_408_661_907_416, 1.0,
+        7.784_695_709_041_462e-3,
+        3.224_671_290_700_398e-1,
+        2.445_134_137_142_996,
+        3.754_408_661_907_416,
+        1.0,
     ];
     let polynomial = |c: &[f64], x: f64| c.iter().fold(0.0, |sum, c| sum * x + c);
     let u = u.clamp(f64::EPSILON / 2.0, 1.0 - f64::EPSILON / 2.0);
@@ -138,8 +155,14 @@ pub enum Purpose {
 impl Draws {
     /// The draws of an attempt on a page, which is named by its hash.
     pub fn of(activity: ActivityId, request: RequestId, page: u64) -> Self {
-        let attempt = if activity.0 == 0 { request.0 } else { activity.0 };
-        Self { seed: splitmix64(splitmix64(attempt) ^ page) }
+        let attempt = if activity.0 == 0 {
+            request.0
+        } else {
+            activity.0
+        };
+        Self {
+            seed: splitmix64(splitmix64(attempt) ^ page),
+        }
     }
 
     /// The draw for a purpose.
@@ -184,7 +207,9 @@ impl<'de> Visitor<'de> for DistributionVisitor {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        text::duration(value).map(Distribution::Constant).map_err(E::custom)
+        text::duration(value)
+            .map(Distribution::Constant)
+            .map_err(E::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -192,14 +217,20 @@ impl<'de> Visitor<'de> for DistributionVisitor {
         let (mut shape, mut sigma) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             let value = match key.as_str() {
-                "exponential_mean" => Distribution::Exponential { mean: read(map.next_value()?)? },
+                "exponential_mean" => Distribution::Exponential {
+                    mean: read(map.next_value()?)?,
+                },
                 "uniform" => {
                     let [low, high] = map.next_value::<[String; 2]>()?;
-                    Distribution::Uniform { low: read(low)?, high: read(high)? }
+                    Distribution::Uniform {
+                        low: read(low)?,
+                        high: read(high)?,
+                    }
                 }
-                "lognormal_median" => {
-                    Distribution::Lognormal { median: read(map.next_value()?)?, sigma: 0.0 }
-                }
+                "lognormal_median" => Distribution::Lognormal {
+                    median: read(map.next_value()?)?,
+                    sigma: 0.0,
+                },
                 "sigma" => {
                     sigma = Some(map.next_value::<f64>()?);
                     continue;
@@ -211,10 +242,14 @@ impl<'de> Visitor<'de> for DistributionVisitor {
             }
         }
         match (shape, sigma) {
-            (Some(Distribution::Lognormal { median, .. }), Some(sigma)) if (0.0..=5.0).contains(&sigma) => {
+            (Some(Distribution::Lognormal { median, .. }), Some(sigma))
+                if (0.0..=5.0).contains(&sigma) =>
+            {
                 Ok(Distribution::Lognormal { median, sigma })
             }
-            (Some(Distribution::Lognormal { .. }), Some(_)) => Err(A::Error::custom("sigma lies between 0 and 5")),
+            (Some(Distribution::Lognormal { .. }), Some(_)) => {
+                Err(A::Error::custom("sigma lies between 0 and 5"))
+            }
             (Some(Distribution::Lognormal { .. }), None) => Err(A::Error::missing_field("sigma")),
             (_, Some(_)) => Err(A::Error::custom("sigma belongs to lognormal_median")),
             (Some(Distribution::Uniform { low, high }), None) if low > high => {
@@ -237,7 +272,9 @@ mod tests {
 
     #[test]
     fn an_exponential_cost_has_its_mean() {
-        let mean = mean_ms(Distribution::Exponential { mean: Duration::from_millis(2) });
+        let mean = mean_ms(Distribution::Exponential {
+            mean: Duration::from_millis(2),
+        });
         assert!((mean - 2.0).abs() < 0.1, "{mean}");
     }
 
@@ -256,7 +293,10 @@ mod tests {
         let cost = Distribution::Lognormal { median, sigma: 0.5 };
         assert_eq!(cost.at(1 << 63).as_micros(), 2000);
         // The quantile of one standard deviation: exp(0.5) medians.
-        let above = cost.at((0.841_344_746 * 2f64.powi(64)) as u64).as_secs_f64() / median.as_secs_f64();
+        let above = cost
+            .at((0.841_344_746 * 2f64.powi(64)) as u64)
+            .as_secs_f64()
+            / median.as_secs_f64();
         assert!((above - 0.5f64.exp()).abs() < 1e-4, "{above}");
     }
 

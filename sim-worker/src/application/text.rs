@@ -10,11 +10,16 @@ pub(crate) const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Reads a duration.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let seconds = if text.contains(':') { clock(text) } else { with_unit(text) };
+    let seconds = if text.contains(':') {
+        clock(text)
+    } else {
+        with_unit(text)
+    };
     let seconds = seconds.ok_or_else(|| {
         format!("`{text}` is not a duration (write 250us, 5ms, 1.5s, 10m, 2h or hh:mm:ss)")
     })?;
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is negative or too long"))?;
+    let duration = Duration::try_from_secs_f64(seconds)
+        .map_err(|_| format!("`{text}` is negative or too long"))?;
     if duration > DURATION_MAX {
         return Err(format!("`{text}` is longer than a day"));
     }
@@ -22,7 +27,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn with_unit(text: &str) -> Option<f64> {
-    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number = decimal(number.trim())?;
     let scale = match unit {
@@ -58,7 +65,9 @@ fn decimal(text: &str) -> Option<f64> {
 /// Reads a size in bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale: u64 = match unit {
         "" | "B" => 1,
@@ -71,11 +80,15 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .trim()
         .parse()
         .map_err(|_| format!("`{text}` is not a size (write 4096, 64KiB, 2MiB)"))?;
-    number.checked_mul(scale).ok_or_else(|| format!("`{text}` is too large"))
+    number
+        .checked_mul(scale)
+        .ok_or_else(|| format!("`{text}` is too large"))
 }
 
 /// For `#[serde(deserialize_with)]`.
-pub(crate) fn deserialize_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+pub(crate) fn deserialize_duration<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Duration, D::Error> {
     duration(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
@@ -87,7 +100,10 @@ pub(crate) fn deserialize_duration_maybe<'de, D: Deserializer<'de>>(
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a size: a number of bytes, or text like \"64KiB\"")]
+#[serde(
+    untagged,
+    expecting = "expected a size: a number of bytes, or text like \"64KiB\""
+)]
 enum Size {
     Bytes(u64),
     Text(String),
@@ -111,7 +127,17 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("00:01:30"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
-        for wrong in ["", "5", "ms", "1e3s", "-1s", "00:60:00", "25h", "inf s", "5 parsecs"] {
+        for wrong in [
+            "",
+            "5",
+            "ms",
+            "1e3s",
+            "-1s",
+            "00:60:00",
+            "25h",
+            "inf s",
+            "5 parsecs",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong} was accepted");
         }
     }

@@ -11,9 +11,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::api::wire::{decode_completion, encode_call};
-use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock};
+use sim_httpsys::clockwork::{Instant, StateMachine as _};
 
-use super::clock::{clock_now, utc_now};
+use super::clock::{clock_now, utc_clock};
 use super::files::{self, Found};
 use super::pipe::Pipe;
 use super::trace::Trace;
@@ -49,8 +49,15 @@ struct EventLoop {
 }
 
 /// Runs the loop to its end: the exit code.
-pub(super) fn run(args: &Args, configuration: WorkerConfiguration, process: ProcessId) -> Result<i32, RunError> {
-    let trace_error = |source| RunError::Trace { path: args.trace.clone().unwrap_or_default(), source };
+pub(super) fn run(
+    args: &Args,
+    configuration: WorkerConfiguration,
+    process: ProcessId,
+) -> Result<i32, RunError> {
+    let trace_error = |source| RunError::Trace {
+        path: args.trace.clone().unwrap_or_default(),
+        source,
+    };
     let trace = Trace::open(args.trace.as_deref(), process).map_err(trace_error)?;
     let mut poll = Poll::new().map_err(RunError::Poll)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(RunError::Poll)?);
@@ -58,12 +65,18 @@ pub(super) fn run(args: &Args, configuration: WorkerConfiguration, process: Proc
     let mut ipm = Pipe::new(connect(&args.ipm)?);
     let mut device = Pipe::new(connect(&args.device)?);
     let both = Interest::READABLE | Interest::WRITABLE;
-    poll.registry().register(&mut ipm.stream, IPM, both).map_err(RunError::Poll)?;
-    poll.registry().register(&mut device.stream, DEVICE, both).map_err(RunError::Poll)?;
+    poll.registry()
+        .register(&mut ipm.stream, IPM, both)
+        .map_err(RunError::Poll)?;
+    poll.registry()
+        .register(&mut device.stream, DEVICE, both)
+        .map_err(RunError::Poll)?;
     let now = clock_now();
-    let threads_max = usize::try_from(configuration.threads_max).unwrap_or(THREADS_MAX).min(THREADS_MAX);
+    let threads_max = usize::try_from(configuration.threads_max)
+        .unwrap_or(THREADS_MAX)
+        .min(THREADS_MAX);
     let memory = WorkerProcess::watches_memory(&configuration).then(|| now + MEMORY_PERIOD);
-    let clock = UtcClock::reading(utc_now(), now);
+    let clock = utc_clock();
     let mut this = EventLoop {
         model: WorkerProcess::new(configuration, process, clock, now),
         device,
@@ -119,7 +132,10 @@ impl EventLoop {
     fn turn(&mut self, device: bool, ipm: bool) -> Result<(), RunError> {
         if ipm {
             self.ipm.read();
-            let understood = |source| RunError::Peer { peer: "WAS", source };
+            let understood = |source| RunError::Peer {
+                peer: "WAS",
+                source,
+            };
             while let Some(frame) = self.ipm.next_frame().map_err(understood)? {
                 let message = ipm::wire::decode(&frame).map_err(understood)?;
                 self.handle(Input::Told(message), clock_now());
@@ -127,7 +143,10 @@ impl EventLoop {
         }
         if device {
             self.device.read();
-            let understood = |source| RunError::Peer { peer: "the driver", source };
+            let understood = |source| RunError::Peer {
+                peer: "the driver",
+                source,
+            };
             let now = clock_now();
             while let Some(frame) = self.device.next_frame().map_err(understood)? {
                 let completion = decode_completion(frame).map_err(understood)?;
@@ -138,14 +157,24 @@ impl EventLoop {
             self.handle(Input::WorkDone { work, outcome }, clock_now());
         }
         let now = clock_now();
-        if self.model.next_deadline().is_some_and(|deadline| deadline.at <= now) {
+        if self
+            .model
+            .next_deadline()
+            .is_some_and(|deadline| deadline.at <= now)
+        {
             self.model.handle_deadline(now);
             self.act(now);
         }
         if self.memory.is_some_and(|at| at <= now) {
             self.memory = Some(now + MEMORY_PERIOD);
             if let Some((private_kb, virtual_kb)) = memory() {
-                self.handle(Input::MemorySampled { private_kb, virtual_kb }, now);
+                self.handle(
+                    Input::MemorySampled {
+                        private_kb,
+                        virtual_kb,
+                    },
+                    now,
+                );
             }
         }
         Ok(())
@@ -168,18 +197,36 @@ impl EventLoop {
                     Output::Fact(fact) => self.trace.write(now, fact),
                 }
             }
-            let Some((work, outcome)) = self.done.pop_front() else { return };
-            self.model.handle_input(Input::WorkDone { work, outcome }, now);
+            let Some((work, outcome)) = self.done.pop_front() else {
+                return;
+            };
+            self.model
+                .handle_input(Input::WorkDone { work, outcome }, now);
         }
     }
 
     fn start_work(&mut self, work: WorkId, cost: Work) {
         match cost {
             Work::Run { cpu, allocate } => self.threads.start(work, Job::Run { cpu, allocate }),
-            Work::ReadFile { root, candidates, unless } => match files::read(&root, &candidates, unless) {
+            Work::ReadFile {
+                root,
+                candidates,
+                unless,
+            } => match files::read(&root, &candidates, unless) {
                 Found::Outcome(outcome) => self.done.push_back((work, Outcome::File(outcome))),
-                Found::Large { candidate, stamp, file } => {
-                    self.threads.start(work, Job::Read { candidate, stamp, file });
+                Found::Large {
+                    candidate,
+                    stamp,
+                    file,
+                } => {
+                    self.threads.start(
+                        work,
+                        Job::Read {
+                            candidate,
+                            stamp,
+                            file,
+                        },
+                    );
                 }
             },
             Work::Die(death) => self.die(death),
@@ -202,7 +249,10 @@ impl EventLoop {
     fn die(&mut self, death: Death) -> ! {
         self.send();
         // A simulated crash is no reason to fill the disk with core files.
-        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
         setrlimit(Resource::Core, none).ok();
         match death {
             Death::Exit(code) => std::process::exit(code),
@@ -223,7 +273,14 @@ fn memory() -> Option<(u64, u64)> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
     };
-    Some((field("RssAnon").or_else(|| field("VmRSS"))?, field("VmSize")?))
+    Some((
+        field("RssAnon").or_else(|| field("VmRSS"))?,
+        field("VmSize")?,
+    ))
 }

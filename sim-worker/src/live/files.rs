@@ -34,9 +34,18 @@ pub(super) enum Found {
 }
 
 /// Looks for the first candidate that exists and reads it, unless it is `unless`.
-pub(super) fn read(root: &Path, candidates: &[String], unless: Option<(usize, FileStamp)>) -> Found {
+pub(super) fn read(
+    root: &Path,
+    candidates: &[String],
+    unless: Option<(usize, FileStamp)>,
+) -> Found {
     let outcome = Found::Outcome;
-    let Ok(root) = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
+    let Ok(root) = openat(
+        CWD,
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
         return outcome(FileOutcome::NotFound);
     };
     for (candidate, path) in candidates.iter().enumerate() {
@@ -55,13 +64,24 @@ pub(super) fn read(root: &Path, candidates: &[String], unless: Option<(usize, Fi
         if !meta.is_file() {
             continue;
         }
-        let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified = modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        let stamp = FileStamp { modified, size: meta.len() };
+        let modified = meta
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified =
+            modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        let stamp = FileStamp {
+            modified,
+            size: meta.len(),
+        };
         return match meta.len() {
             _ if unless == Some((candidate, stamp)) => outcome(FileOutcome::Unchanged),
             size if size > FILE_MAX => outcome(FileOutcome::TooLarge),
-            size if size > INLINE_MAX => Found::Large { candidate, stamp, file },
+            size if size > INLINE_MAX => Found::Large {
+                candidate,
+                stamp,
+                file,
+            },
             _ => outcome(contents(candidate, stamp, file)),
         };
     }
@@ -72,7 +92,11 @@ pub(super) fn read(root: &Path, candidates: &[String], unless: Option<(usize, Fi
 pub(super) fn contents(candidate: usize, stamp: FileStamp, file: File) -> FileOutcome {
     let mut contents = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0));
     match file.take(stamp.size).read_to_end(&mut contents) {
-        Ok(_) => FileOutcome::Contents { candidate, stamp, contents: Bytes::from(contents) },
+        Ok(_) => FileOutcome::Contents {
+            candidate,
+            stamp,
+            contents: Bytes::from(contents),
+        },
         Err(_) => FileOutcome::Denied,
     }
 }
@@ -122,7 +146,9 @@ fn entry(folder: OwnedFd, name: &str) -> Result<Option<String>, Errno> {
     let mut found: Option<String> = None;
     for entry in Dir::new(folder)? {
         let entry = entry?;
-        let Ok(candidate) = entry.file_name().to_str() else { continue };
+        let Ok(candidate) = entry.file_name().to_str() else {
+            continue;
+        };
         let usable = !matches!(candidate, "." | "..") && entry.file_type() != FileType::Fifo;
         if usable && candidate == name {
             return Ok(Some(candidate.to_owned()));

@@ -58,10 +58,13 @@ pub enum ArgsError {
 impl Args {
     /// Reads a command line, without the program's name.
     pub fn parse(args: &[String]) -> Result<Self, ArgsError> {
-        let (mut pool, mut ipm, mut configuration, mut device, mut trace) = (None, None, None, None, None);
+        let (mut pool, mut ipm, mut configuration, mut device, mut trace) =
+            (None, None, None, None, None);
         let mut args = args.iter();
         while let Some(switch) = args.next() {
-            let Some(value) = args.next() else { return Err(ArgsError::NoValue(switch.clone())) };
+            let Some(value) = args.next() else {
+                return Err(ArgsError::NoValue(switch.clone()));
+            };
             match switch.as_str() {
                 "-ap" => pool = Some(value.clone()),
                 "-a" => ipm = Some(PathBuf::from(value)),
@@ -86,6 +89,9 @@ impl Args {
 /// Why a worker could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// WAS is gone.
+    #[error("nobody has started this")]
+    Orphaned(#[source] io::Error),
     /// The configuration file cannot be read.
     #[error("cannot read {path}")]
     ReadConfiguration {
@@ -145,41 +151,41 @@ pub enum RunError {
 ///
 /// It dies with the thread that started it, and ends when the device or the pipe to WAS is closed.
 pub fn run(args: &Args) -> Result<i32, RunError> {
-    die_with_parent();
+    sim_httpsys::live::die_with_launcher(None).map_err(RunError::Orphaned)?;
     let configuration = read_configuration(args)?;
     let process = ProcessId(std::process::id());
     event_loop::run(args, configuration, process)
 }
 
-/// Asks to be killed when the parent dies, so that nothing is ever left behind. If it died before we
-/// asked, opening its socket fails, which ends us too.
-fn die_with_parent() {
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        tracing::warn!(%error, "a worker could outlive WAS");
-    }
-}
-
 fn read_configuration(args: &Args) -> Result<WorkerConfiguration, RunError> {
     let path = args.configuration.clone();
-    let text = std::fs::read(&path)
-        .map_err(|source| RunError::ReadConfiguration { path: path.clone(), source })?;
-    let configuration: WorkerConfiguration = serde_json::from_slice(&text)
-        .map_err(|source| RunError::Configuration { path: path.clone(), source })?;
+    let text = std::fs::read(&path).map_err(|source| RunError::ReadConfiguration {
+        path: path.clone(),
+        source,
+    })?;
+    let configuration: WorkerConfiguration =
+        serde_json::from_slice(&text).map_err(|source| RunError::Configuration {
+            path: path.clone(),
+            source,
+        })?;
     if configuration.pool != args.pool {
         let (found, wanted) = (configuration.pool, args.pool.clone());
-        return Err(RunError::OtherPool { path, found, wanted });
+        return Err(RunError::OtherPool {
+            path,
+            found,
+            wanted,
+        });
     }
     Ok(configuration)
 }
 
+/// Opens a pipe of frames: the device, or WAS's; both are nonblocking Unix sockets.
 fn connect(path: &Path) -> Result<std::os::unix::net::UnixStream, RunError> {
-    let open = || {
-        let stream = std::os::unix::net::UnixStream::connect(path)?;
-        stream.set_nonblocking(true)?;
-        Ok(stream)
-    };
-    open().map_err(|source| RunError::Connect { path: path.to_owned(), source })
+    let opened = sim_httpsys::live::open_device(path);
+    opened.map_err(|source| RunError::Connect {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ impl Pipe {
         match self.stream.read(&mut self.scratch) {
             Ok(0) => self.closed = true,
             Ok(length) => {
-                self.frames.buffer.extend_from_slice(&self.scratch[..length]);
+                self.frames
+                    .buffer
+                    .extend_from_slice(&self.scratch[..length]);
                 self.more = length == self.scratch.len();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -85,7 +87,10 @@ impl Pipe {
         let until = super::clock::clock_now() + patience;
         self.write();
         while !self.out.is_empty() && !self.closed && super::clock::clock_now() < until {
-            let slice = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let slice = rustix::time::Timespec {
+                tv_sec: 0,
+                tv_nsec: 50_000_000,
+            };
             let mut sockets = [PollFd::new(&self.stream, PollFlags::OUT)];
             // A failed poll is followed by a write that says what is wrong.
             poll(&mut sockets, Some(&slice)).ok();

@@ -18,15 +18,20 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn open(directory: Option<&Path>, process: ProcessId) -> io::Result<Self> {
-        let Some(directory) = directory else { return Ok(Self { file: None }) };
+        let Some(directory) = directory else {
+            return Ok(Self { file: None });
+        };
         std::fs::create_dir_all(directory)?;
         let file = File::create(directory.join(format!("w3wp-{}.jsonl", process.0)))?;
-        Ok(Self { file: Some(BufWriter::with_capacity(256 << 10, file)) })
+        Ok(Self {
+            file: Some(BufWriter::with_capacity(256 << 10, file)),
+        })
     }
 
     pub(super) fn write(&mut self, at: Instant, fact: Fact) {
         let Some(file) = &mut self.file else { return };
-        let written = serde_json::to_writer(&mut *file, &Traced { at, fact }).map_err(io::Error::from);
+        let written =
+            serde_json::to_writer(&mut *file, &Traced { at, fact }).map_err(io::Error::from);
         let written = written.and_then(|()| file.write_all(b"\n"));
         self.check(written);
     }

@@ -17,8 +17,15 @@ use crate::model::{FileStamp, Outcome, WorkId};
 /// What a thread does.
 #[derive(Debug)]
 pub(super) enum Job {
-    Run { cpu: Duration, allocate: u64 },
-    Read { candidate: usize, stamp: FileStamp, file: std::fs::File },
+    Run {
+        cpu: Duration,
+        allocate: u64,
+    },
+    Read {
+        candidate: usize,
+        stamp: FileStamp,
+        file: std::fs::File,
+    },
 }
 
 /// The threads.
@@ -56,7 +63,9 @@ impl Threads {
             self.add_thread();
         }
         self.busy += 1;
-        self.jobs.send((work, job)).expect("we hold the other end too");
+        self.jobs
+            .send((work, job))
+            .expect("we hold the other end too");
     }
 
     /// The next result.
@@ -67,7 +76,11 @@ impl Threads {
     }
 
     fn add_thread(&mut self) {
-        let (waiting, report, waker) = (self.waiting.clone(), self.report.clone(), self.waker.clone());
+        let (waiting, report, waker) = (
+            self.waiting.clone(),
+            self.report.clone(),
+            self.waker.clone(),
+        );
         let work = move || {
             loop {
                 let next = waiting.lock().map(|jobs| jobs.recv());
@@ -77,13 +90,18 @@ impl Threads {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("w3tp".to_owned()).stack_size(256 << 10);
+        let thread = std::thread::Builder::new()
+            .name("w3tp".to_owned())
+            .stack_size(256 << 10);
         match thread.spawn(work) {
             Ok(_) => self.threads += 1,
             // With one thread at least the work is done, only later.
             Err(error) => {
                 tracing::warn!(%error, threads = self.threads, "no more threads can be started");
-                assert!(self.threads > 0, "a worker needs at least one thread: {error}");
+                assert!(
+                    self.threads > 0,
+                    "a worker needs at least one thread: {error}"
+                );
             }
         }
     }
@@ -98,7 +116,11 @@ fn perform(job: Job) -> Outcome {
             burn_until(begun, cpu);
             Outcome::Done { memory }
         }
-        Job::Read { candidate, stamp, file } => Outcome::File(files::contents(candidate, stamp, file)),
+        Job::Read {
+            candidate,
+            stamp,
+            file,
+        } => Outcome::File(files::contents(candidate, stamp, file)),
     }
 }
 

@@ -35,8 +35,14 @@ pub(crate) struct AppDomain {
 #[derive(Debug)]
 pub(crate) enum AppDomainState {
     Unloaded,
-    Reading { began: Instant, waiting: Vec<RequestId> },
-    Starting { began: Instant, waiting: Vec<RequestId> },
+    Reading {
+        began: Instant,
+        waiting: Vec<RequestId>,
+    },
+    Starting {
+        began: Instant,
+        waiting: Vec<RequestId>,
+    },
     Started,
     Failed(String),
 }
@@ -81,7 +87,11 @@ impl AppDomain {
     pub(crate) fn load(&mut self, mut behaviour: Behaviour) {
         for (index, page) in behaviour.pages.drain(..).enumerate() {
             let path = page.path.to_lowercase();
-            let popularity = page.application_cache.as_ref().map(|c| zipf(c.keys, c.zipf)).unwrap_or_default();
+            let popularity = page
+                .application_cache
+                .as_ref()
+                .map(|c| zipf(c.keys, c.zipf))
+                .unwrap_or_default();
             self.pages.push(LoadedPage {
                 hash: hash(&path),
                 page: Rc::new(page),
@@ -100,8 +110,15 @@ impl AppDomain {
     /// The page with a handler at a lower-case path below the application: an exact name first,
     /// then the first pattern.
     pub(crate) fn page_at(&self, path: &str) -> Option<usize> {
-        let matching = || self.patterns.iter().find(|(pattern, _)| matches(pattern, path));
-        self.exact.get(path).copied().or_else(|| matching().map(|&(_, index)| index))
+        let matching = || {
+            self.patterns
+                .iter()
+                .find(|(pattern, _)| matches(pattern, path))
+        };
+        self.exact
+            .get(path)
+            .copied()
+            .or_else(|| matching().map(|&(_, index)| index))
     }
 
     /// How WAS and the facts call it: `/LM/W3SVC/1/ROOT/app`.

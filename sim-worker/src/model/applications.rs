@@ -16,9 +16,14 @@ fn draws(context: UrlContext, purpose: &str) -> Draws {
 impl WorkerProcess {
     /// Starts the applications that are to be warm before the worker is ready.
     pub(super) fn preload(&mut self, now: Instant) {
-        let preloaded = self.domains.iter().filter(|(_, domain)| domain.application.preload);
+        let preloaded = self
+            .domains
+            .iter()
+            .filter(|(_, domain)| domain.application.preload);
         let preloaded: Vec<UrlContext> = preloaded.map(|(&context, _)| context).collect();
-        self.lifecycle = Lifecycle::Preloading { left: preloaded.len() };
+        self.lifecycle = Lifecycle::Preloading {
+            left: preloaded.len(),
+        };
         if preloaded.is_empty() {
             return self.ready(now);
         }
@@ -29,12 +34,25 @@ impl WorkerProcess {
 
     /// Begins an application's start: its "code" is read first.
     pub(super) fn start_application(&mut self, context: UrlContext, now: Instant) {
-        let Some(domain) = self.domains.get_mut(&context) else { return };
-        domain.state = AppDomainState::Reading { began: now, waiting: Vec::new() };
-        let root = domain.application.virtual_directories.iter().find(|directory| directory.path == "/");
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
+        domain.state = AppDomainState::Reading {
+            began: now,
+            waiting: Vec::new(),
+        };
+        let root = domain
+            .application
+            .virtual_directories
+            .iter()
+            .find(|directory| directory.path == "/");
         match root.map(|directory| directory.physical_path.clone()) {
             Some(root) => {
-                let read = Work::ReadFile { root, candidates: vec![FILE_NAME.to_owned()], unless: None };
+                let read = Work::ReadFile {
+                    root,
+                    candidates: vec![FILE_NAME.to_owned()],
+                    unless: None,
+                };
                 self.start_work(read, Doer::ReadApplication(context));
             }
             None => self.application_read(context, FileOutcome::NotFound, now),
@@ -42,18 +60,28 @@ impl WorkerProcess {
     }
 
     /// The file `simulation.toml` was read, or is not there.
-    pub(super) fn application_read(&mut self, context: UrlContext, file: FileOutcome, now: Instant) {
+    pub(super) fn application_read(
+        &mut self,
+        context: UrlContext,
+        file: FileOutcome,
+        now: Instant,
+    ) {
         let behaviour = match file {
             FileOutcome::Contents { contents, .. } => match str::from_utf8(&contents) {
                 Ok(text) => Behaviour::parse(FILE_NAME, text).map_err(|error| error.to_string()),
                 Err(_) => Err(format!("{FILE_NAME} is not UTF-8")),
             },
-            FileOutcome::NotFound | FileOutcome::Directory | FileOutcome::Unchanged => Ok(Behaviour::built_in()),
+            FileOutcome::NotFound | FileOutcome::Directory | FileOutcome::Unchanged => {
+                Ok(Behaviour::built_in())
+            }
             FileOutcome::Denied => Err(format!("{FILE_NAME} may not be read")),
             FileOutcome::TooLarge => Err(format!("{FILE_NAME} is too large")),
         };
-        let Some(domain) = self.domains.get_mut(&context) else { return };
-        let AppDomainState::Reading { began, waiting } = std::mem::replace(&mut domain.state, AppDomainState::Unloaded)
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
+        let AppDomainState::Reading { began, waiting } =
+            std::mem::replace(&mut domain.state, AppDomainState::Unloaded)
         else {
             return;
         };
@@ -66,7 +94,11 @@ impl WorkerProcess {
             Ok(behaviour) => {
                 domain.load(behaviour);
                 domain.state = AppDomainState::Starting { began, waiting };
-                let cpu = domain.behaviour.start.cpu.at(draws(context, "start cpu").draw(Purpose::Start));
+                let cpu = domain
+                    .behaviour
+                    .start
+                    .cpu
+                    .at(draws(context, "start cpu").draw(Purpose::Start));
                 let allocate = domain.behaviour.start.allocate;
                 if cpu.is_zero() && allocate == 0 {
                     self.application_ran(context, Vec::new(), now);
@@ -79,20 +111,30 @@ impl WorkerProcess {
 
     /// `Application_Start` has burnt its CPU time; now it waits.
     pub(super) fn application_ran(&mut self, context: UrlContext, memory: Vec<u8>, now: Instant) {
-        let Some(domain) = self.domains.get_mut(&context) else { return };
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
         domain.memory = memory;
-        let wait = domain.behaviour.start.wait.at(draws(context, "start wait").draw(Purpose::Start));
+        let wait = domain
+            .behaviour
+            .start
+            .wait
+            .at(draws(context, "start wait").draw(Purpose::Start));
         if wait.is_zero() {
             self.application_started(context, now);
         } else {
-            self.deadlines.set(Timer::ApplicationStart(context), now + wait);
+            self.deadlines
+                .set(Timer::ApplicationStart(context), now + wait);
         }
     }
 
     /// `Application_Start` has returned: those who waited go on.
     pub(super) fn application_started(&mut self, context: UrlContext, now: Instant) {
-        let Some(domain) = self.domains.get_mut(&context) else { return };
-        let AppDomainState::Starting { began, waiting } = std::mem::replace(&mut domain.state, AppDomainState::Started)
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
+        let AppDomainState::Starting { began, waiting } =
+            std::mem::replace(&mut domain.state, AppDomainState::Started)
         else {
             return;
         };
@@ -115,7 +157,9 @@ impl WorkerProcess {
     fn warm(&mut self, context: UrlContext, now: Instant) {
         let domain = &self.domains[&context];
         let documents = domain.application.default_documents.iter();
-        let page = documents.map(|name| format!("/{}", name.to_lowercase())).find_map(|path| domain.page_at(&path));
+        let page = documents
+            .map(|name| format!("/{}", name.to_lowercase()))
+            .find_map(|path| domain.page_at(&path));
         match page {
             Some(page) => self.begin_compiling(context, page, draws(context, "preload"), now),
             None => self.preloaded(now),
@@ -133,12 +177,24 @@ impl WorkerProcess {
     }
 
     /// Compiles (or loads) a page and runs the JIT on it, for the first request that wants it.
-    pub(super) fn begin_compiling(&mut self, context: UrlContext, page: usize, draws: Draws, now: Instant) {
-        let Some(domain) = self.domains.get_mut(&context) else { return };
+    pub(super) fn begin_compiling(
+        &mut self,
+        context: UrlContext,
+        page: usize,
+        draws: Draws,
+        now: Instant,
+    ) {
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
         let loaded = &mut domain.pages[page];
         loaded.compiled = Compiled::Compiling(Vec::new());
         let draw = draws.draw(Purpose::Compile);
-        let page_cost = if loaded.page.compiled_on_disk { loaded.page.load } else { loaded.page.compile };
+        let page_cost = if loaded.page.compiled_on_disk {
+            loaded.page.load
+        } else {
+            loaded.page.compile
+        };
         let cpu = page_cost.at(draw) + loaded.page.jit.at(draw);
         let allocate = loaded.page.code;
         if cpu.is_zero() && allocate == 0 {
@@ -149,14 +205,28 @@ impl WorkerProcess {
     }
 
     /// A page is compiled: those who waited for it go on.
-    pub(super) fn compiled(&mut self, context: UrlContext, page: usize, code: Vec<u8>, now: Instant) {
-        let Some(domain) = self.domains.get_mut(&context) else { return };
+    pub(super) fn compiled(
+        &mut self,
+        context: UrlContext,
+        page: usize,
+        code: Vec<u8>,
+        now: Instant,
+    ) {
+        let Some(domain) = self.domains.get_mut(&context) else {
+            return;
+        };
         let loaded = &mut domain.pages[page];
         let (key, bytes) = (loaded.hash ^ context.0, loaded.page.code);
-        if let Compiled::Compiling(waiting) = std::mem::replace(&mut loaded.compiled, Compiled::Yes(code)) {
+        if let Compiled::Compiling(waiting) =
+            std::mem::replace(&mut loaded.compiled, Compiled::Yes(code))
+        {
             self.runnable.extend(waiting);
         }
-        self.state(Fact::CacheInsert { layer: CacheLayer::Compiled, key, bytes });
+        self.state(Fact::CacheInsert {
+            layer: CacheLayer::Compiled,
+            key,
+            bytes,
+        });
         self.preloaded(now);
     }
 
@@ -168,9 +238,14 @@ impl WorkerProcess {
         for session in self.sessions.end_all() {
             self.state(Fact::SessionEnd { session });
         }
-        let started = self.domains.iter().filter(|(_, domain)| matches!(domain.state, AppDomainState::Started));
+        let started = self
+            .domains
+            .iter()
+            .filter(|(_, domain)| matches!(domain.state, AppDomainState::Started));
         let started: Vec<UrlContext> = started.map(|(&context, _)| context).collect();
-        self.lifecycle = Lifecycle::Stopping { left: started.len() };
+        self.lifecycle = Lifecycle::Stopping {
+            left: started.len(),
+        };
         if started.is_empty() {
             return self.exit(0);
         }
@@ -180,7 +255,10 @@ impl WorkerProcess {
             if cpu.is_zero() {
                 self.application_wound_up(context, now);
             } else {
-                self.start_work(Work::Run { cpu, allocate: 0 }, Doer::StopApplication(context));
+                self.start_work(
+                    Work::Run { cpu, allocate: 0 },
+                    Doer::StopApplication(context),
+                );
             }
         }
     }
@@ -188,11 +266,14 @@ impl WorkerProcess {
     /// `Application_End` has burnt its CPU time; now it waits.
     pub(super) fn application_wound_up(&mut self, context: UrlContext, now: Instant) {
         let stop = &self.domains[&context].behaviour.stop;
-        let wait = stop.wait.at(draws(context, "stop wait").draw(Purpose::Start));
+        let wait = stop
+            .wait
+            .at(draws(context, "stop wait").draw(Purpose::Start));
         if wait.is_zero() {
             self.application_stopped();
         } else {
-            self.deadlines.set(Timer::ApplicationStop(context), now + wait);
+            self.deadlines
+                .set(Timer::ApplicationStop(context), now + wait);
         }
     }
 

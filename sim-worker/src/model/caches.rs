@@ -67,7 +67,12 @@ impl FileCache {
     ///
     /// Source: serverRuntime, "frequentHitThreshold: the number of times a URL must be requested,
     /// within the time span of frequentHitTimePeriod, to be considered frequently hit"; 2 in 10 s.
-    pub(crate) fn is_hot(&mut self, key: &(UrlContext, Box<str>), caching: &Caching, now: Instant) -> bool {
+    pub(crate) fn is_hot(
+        &mut self,
+        key: &(UrlContext, Box<str>),
+        caching: &Caching,
+        now: Instant,
+    ) -> bool {
         if self.urls.len() >= URLS_MAX && !self.urls.contains_key(key) {
             self.urls.retain(|_, url| url.file.is_some());
             if self.urls.len() >= URLS_MAX {
@@ -84,7 +89,11 @@ impl FileCache {
     }
 
     /// The kept file of a URL.
-    pub(crate) fn get(&mut self, key: &(UrlContext, Box<str>), now: Instant) -> Option<&mut CachedFile> {
+    pub(crate) fn get(
+        &mut self,
+        key: &(UrlContext, Box<str>),
+        now: Instant,
+    ) -> Option<&mut CachedFile> {
         let file = self.urls.get_mut(key)?.file.as_mut()?;
         file.used = now;
         Some(file)
@@ -104,12 +113,20 @@ impl FileCache {
             let used = |(key, url): (&(UrlContext, Box<str>), &Url)| {
                 url.file.as_ref().map(|file| (file.used, key.clone()))
             };
-            let Some((_, oldest)) = self.urls.iter().filter_map(used).min() else { break };
+            let Some((_, oldest)) = self.urls.iter().filter_map(used).min() else {
+                break;
+            };
             gone.extend(self.remove(&oldest).map(|(entry, _)| entry));
         }
         self.bytes += size;
         let file = CachedFile {
-            contents, stamp, candidate, headers, checked: now, kernel: Vec::new(), used: now,
+            contents,
+            stamp,
+            candidate,
+            headers,
+            checked: now,
+            kernel: Vec::new(),
+            used: now,
         };
         self.urls.entry(key.clone()).or_default().file = Some(file);
         ((key_of(key), size), gone)
@@ -125,23 +142,35 @@ impl FileCache {
     }
 
     /// The next file that the driver keeps and that should be compared with the disk.
-    pub(crate) fn next_watched(&mut self, now: Instant) -> Option<((UrlContext, Box<str>), FileStamp)> {
+    pub(crate) fn next_watched(
+        &mut self,
+        now: Instant,
+    ) -> Option<((UrlContext, Box<str>), FileStamp)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = self.watched.take().map_or(Unbounded, Excluded);
         let due = |url: &Url| {
-            url.file.as_ref().filter(|file| {
-                !file.kernel.is_empty() && now.saturating_since(file.checked) >= FRESH
-            })
-            .map(|file| file.stamp)
+            url.file
+                .as_ref()
+                .filter(|file| {
+                    !file.kernel.is_empty() && now.saturating_since(file.checked) >= FRESH
+                })
+                .map(|file| file.stamp)
         };
-        let found = self.urls.range((from, Unbounded)).find_map(|(key, url)| Some((key.clone(), due(url)?)));
+        let found = self
+            .urls
+            .range((from, Unbounded))
+            .find_map(|(key, url)| Some((key.clone(), due(url)?)));
         self.watched = found.as_ref().map(|(key, _)| key.clone());
         found
     }
 
     /// Whether the driver keeps any of the files.
     pub(crate) fn is_watched(&self) -> bool {
-        self.urls.values().any(|url| url.file.as_ref().is_some_and(|file| !file.kernel.is_empty()))
+        self.urls.values().any(|url| {
+            url.file
+                .as_ref()
+                .is_some_and(|file| !file.kernel.is_empty())
+        })
     }
 }
 
@@ -202,15 +231,27 @@ impl OutputCache {
         let size = (headers.len() + body.len()) as u64;
         let mut gone = Vec::from_iter(self.remove(&key));
         while self.bytes + size > BYTES_MAX {
-            let soonest = self.responses.iter().min_by_key(|(_, response)| response.expires);
-            let Some(soonest) = soonest.map(|(key, _)| key.clone()) else { return (None, gone) };
+            let soonest = self
+                .responses
+                .iter()
+                .min_by_key(|(_, response)| response.expires);
+            let Some(soonest) = soonest.map(|(key, _)| key.clone()) else {
+                return (None, gone);
+            };
             gone.extend(self.remove(&soonest));
         }
         self.bytes += size;
         let entry = (key_of(&key), size);
         // Own bytes: a body that is shared with the page would hold nothing of its own.
         let body = Bytes::copy_from_slice(&body);
-        self.responses.insert(key, CachedResponse { headers, body, expires });
+        self.responses.insert(
+            key,
+            CachedResponse {
+                headers,
+                body,
+                expires,
+            },
+        );
         (Some(entry), gone)
     }
 
@@ -230,7 +271,11 @@ pub(crate) struct ApplicationCaches {
 
 impl ApplicationCaches {
     /// Whether a value is there, and the entry that was found to be too old.
-    pub(crate) fn look_up(&mut self, key: (UrlContext, u64), now: Instant) -> (bool, Option<Entry>) {
+    pub(crate) fn look_up(
+        &mut self,
+        key: (UrlContext, u64),
+        now: Instant,
+    ) -> (bool, Option<Entry>) {
         match self.values.get(&key) {
             Some((expires, _)) if *expires > now => (true, None),
             Some(_) => {
@@ -242,7 +287,12 @@ impl ApplicationCaches {
     }
 
     /// Keeps a value; the entry that it replaces.
-    pub(crate) fn insert(&mut self, key: (UrlContext, u64), bytes: Vec<u8>, expires: Instant) -> Option<Entry> {
+    pub(crate) fn insert(
+        &mut self,
+        key: (UrlContext, u64),
+        bytes: Vec<u8>,
+        expires: Instant,
+    ) -> Option<Entry> {
         let old = self.values.insert(key, (expires, bytes));
         old.map(|(_, bytes)| (key.1, bytes.len() as u64))
     }

@@ -32,7 +32,10 @@ impl WorkerProcess {
             b"OPTIONS" => return self.finish(context, options(), now),
             _ => {
                 // Source: IIS, 405.0 with `Allow: GET, HEAD, OPTIONS, TRACE` for other verbs on a static file.
-                let reply = custom_error::reply(&Refusal::new(405, 0), "Allow: GET, HEAD, OPTIONS, TRACE\r\n");
+                let reply = custom_error::reply(
+                    &Refusal::new(405, 0),
+                    "Allow: GET, HEAD, OPTIONS, TRACE\r\n",
+                );
                 return self.finish(context, reply, now);
             }
         }
@@ -44,7 +47,10 @@ impl WorkerProcess {
         {
             return self.serve_cached(context, &key, now);
         }
-        let unless = self.files.get(&key, now).map(|file| (file.candidate, file.stamp));
+        let unless = self
+            .files
+            .get(&key, now)
+            .map(|file| (file.candidate, file.stamp));
         let original = below(&application.path, text.str(text.path)).unwrap_or_default();
         let Some(place) = default_document::place(&application, original) else {
             return self.refuse(context, &Refusal::new(404, 0), now);
@@ -61,16 +67,32 @@ impl WorkerProcess {
             vec![place.relative]
         };
         let root = place.directory.physical_path.clone();
-        let read = Work::ReadFile { root, candidates: candidates.clone(), unless };
-        context.file = Some(Box::new(FileRequest { key, candidates, default_document: is_folder }));
+        let read = Work::ReadFile {
+            root,
+            candidates: candidates.clone(),
+            unless,
+        };
+        context.file = Some(Box::new(FileRequest {
+            key,
+            candidates,
+            default_document: is_folder,
+        }));
         context.waits = Waits::File { page };
         self.start_work(read, Doer::Request(context.request.id));
         self.park(context);
     }
 
     /// A file was looked for on behalf of a request.
-    pub(super) fn file_read(&mut self, mut context: HttpContext, page: Option<usize>, file: FileOutcome, now: Instant) {
-        let Some(wanted) = context.file.take() else { return };
+    pub(super) fn file_read(
+        &mut self,
+        mut context: HttpContext,
+        page: Option<usize>,
+        file: FileOutcome,
+        now: Instant,
+    ) {
+        let Some(wanted) = context.file.take() else {
+            return;
+        };
         match file {
             FileOutcome::Unchanged => {
                 if let Some(cached) = self.files.get(&wanted.key, now) {
@@ -82,7 +104,11 @@ impl WorkerProcess {
                 self.runnable.push_back(context.request.id);
                 self.park(context);
             }
-            FileOutcome::Contents { candidate, stamp, contents } => {
+            FileOutcome::Contents {
+                candidate,
+                stamp,
+                contents,
+            } => {
                 self.forget_file(&wanted.key);
                 let application = self.domains[&wanted.key.0].application.clone();
                 let name = wanted.candidates[candidate].to_lowercase();
@@ -90,7 +116,10 @@ impl WorkerProcess {
                     return self.refuse(context, &Refusal::new(404, 3), now);
                 };
                 let headers = static_file::headers(mime, stamp, contents.len());
-                self.state(Fact::CacheLookup { layer: CacheLayer::File, hit: false });
+                self.state(Fact::CacheLookup {
+                    layer: CacheLayer::File,
+                    hit: false,
+                });
                 let caching = &application.caching;
                 let refused = http_cache::profile(caching, &name)
                     .is_some_and(|profile| profile.policy == ProfilePolicy::DisableCache);
@@ -100,14 +129,25 @@ impl WorkerProcess {
                     let kept = (contents.clone(), stamp, candidate, headers.clone());
                     let (entry, gone) = self.files.insert(&wanted.key, kept, now);
                     self.removed(CacheLayer::File, gone);
-                    self.state(Fact::CacheInsert { layer: CacheLayer::File, key: entry.0, bytes: entry.1 });
+                    self.state(Fact::CacheInsert {
+                        layer: CacheLayer::File,
+                        key: entry.0,
+                        bytes: entry.1,
+                    });
                     policy = self.ask_driver(&context, &wanted.key, now);
                 }
-                let file = static_file::File { stamp, headers, contents };
+                let file = static_file::File {
+                    stamp,
+                    headers,
+                    contents,
+                };
                 let reply = static_file::reply(&context.request, file, policy);
                 self.finish(context, reply, now);
             }
-            FileOutcome::NotFound | FileOutcome::Directory | FileOutcome::Denied | FileOutcome::TooLarge => {
+            FileOutcome::NotFound
+            | FileOutcome::Directory
+            | FileOutcome::Denied
+            | FileOutcome::TooLarge => {
                 self.forget_file(&wanted.key);
                 self.no_file(context, (page, wanted.default_document), &file, now);
             }
@@ -128,7 +168,9 @@ impl WorkerProcess {
                 return self.finish(context, reply, now);
             }
             FileOutcome::Denied => Refusal::new(403, 0),
-            FileOutcome::TooLarge => Refusal::because(500, 0, "the file is larger than this worker reads"),
+            FileOutcome::TooLarge => {
+                Refusal::because(500, 0, "the file is larger than this worker reads")
+            }
             FileOutcome::NotFound => match page {
                 Some(page) => return self.managed(context, page, now),
                 None => Refusal::new(404, 0),
@@ -140,9 +182,14 @@ impl WorkerProcess {
 
     /// Serves a file from memory.
     fn serve_cached(&mut self, context: HttpContext, key: &(UrlContext, Box<str>), now: Instant) {
-        self.state(Fact::CacheLookup { layer: CacheLayer::File, hit: true });
+        self.state(Fact::CacheLookup {
+            layer: CacheLayer::File,
+            hit: true,
+        });
         let policy = self.ask_driver(&context, key, now);
-        let Some(cached) = self.files.get(key, now) else { return };
+        let Some(cached) = self.files.get(key, now) else {
+            return;
+        };
         let file = static_file::File {
             stamp: cached.stamp,
             headers: cached.headers.clone(),
@@ -156,20 +203,33 @@ impl WorkerProcess {
     ///
     /// Source: KB 817445, "Instances in which HTTP.sys does not cache content": a default document
     /// (`/`), a query string, a verb other than GET.
-    fn ask_driver(&mut self, context: &HttpContext, key: &(UrlContext, Box<str>), now: Instant) -> CachePolicy {
+    fn ask_driver(
+        &mut self,
+        context: &HttpContext,
+        key: &(UrlContext, Box<str>),
+        now: Instant,
+    ) -> CachePolicy {
         let text = &context.request.text;
-        let Some(domain) = self.domains.get(&key.0) else { return CachePolicy::Nocache };
+        let Some(domain) = self.domains.get(&key.0) else {
+            return CachePolicy::Nocache;
+        };
         let caching = &domain.application.caching;
         let profile = http_cache::profile(caching, &key.1);
-        let refused = profile.is_some_and(|profile| profile.kernel_cache_policy == ProfilePolicy::DisableCache);
-        let plain = text.bytes(text.verb) == b"GET" && text.query.is_empty() && !key.1.ends_with('/');
+        let refused = profile
+            .is_some_and(|profile| profile.kernel_cache_policy == ProfilePolicy::DisableCache);
+        let plain =
+            text.bytes(text.verb) == b"GET" && text.query.is_empty() && !key.1.ends_with('/');
         if !caching.enable_kernel_cache || refused || !plain {
             return CachePolicy::Nocache;
         }
-        let timed = profile.filter(|profile| profile.kernel_cache_policy == ProfilePolicy::CacheForTimePeriod);
-        let timed = timed.map(|profile| u32::try_from(profile.duration.as_secs()).unwrap_or(u32::MAX));
+        let timed = profile
+            .filter(|profile| profile.kernel_cache_policy == ProfilePolicy::CacheForTimePeriod);
+        let timed =
+            timed.map(|profile| u32::try_from(profile.duration.as_secs()).unwrap_or(u32::MAX));
         let size_max = caching.max_response_size as usize;
-        let Some(file) = self.files.get(key, now) else { return CachePolicy::Nocache };
+        let Some(file) = self.files.get(key, now) else {
+            return CachePolicy::Nocache;
+        };
         if file.contents.len() > size_max || !file.spell(text.str(text.path)) {
             return CachePolicy::Nocache;
         }
@@ -185,7 +245,11 @@ impl WorkerProcess {
             self.removed(CacheLayer::File, vec![entry]);
             for url in spellings {
                 let queue = RequestQueueName(self.pool.clone());
-                self.call(ControlCall::FlushResponseCache { queue, url: Some(url), recursive: false });
+                self.call(ControlCall::FlushResponseCache {
+                    queue,
+                    url: Some(url),
+                    recursive: false,
+                });
             }
         }
     }
@@ -193,11 +257,19 @@ impl WorkerProcess {
     /// Compares files that the driver keeps with the disk: no request will, because none arrives.
     pub(super) fn watch_files(&mut self, now: Instant) {
         for _ in 0..WATCHED_MAX {
-            let Some((key, stamp)) = self.files.next_watched(now) else { break };
+            let Some((key, stamp)) = self.files.next_watched(now) else {
+                break;
+            };
             let application = self.domains[&key.0].application.clone();
-            let Some(place) = default_document::place(&application, &key.1) else { continue };
+            let Some(place) = default_document::place(&application, &key.1) else {
+                continue;
+            };
             let root = place.directory.physical_path.clone();
-            let read = Work::ReadFile { root, candidates: vec![place.relative], unless: Some((0, stamp)) };
+            let read = Work::ReadFile {
+                root,
+                candidates: vec![place.relative],
+                unless: Some((0, stamp)),
+            };
             self.start_work(read, Doer::Watch(key));
         }
         if self.files.is_watched() {
@@ -206,7 +278,12 @@ impl WorkerProcess {
     }
 
     /// A file that the driver keeps was compared with the disk.
-    pub(super) fn watched(&mut self, key: &(UrlContext, Box<str>), file: &FileOutcome, now: Instant) {
+    pub(super) fn watched(
+        &mut self,
+        key: &(UrlContext, Box<str>),
+        file: &FileOutcome,
+        now: Instant,
+    ) {
         if *file != FileOutcome::Unchanged {
             self.forget_file(key);
         } else if let Some(cached) = self.files.get(key, now) {
@@ -219,7 +296,8 @@ impl WorkerProcess {
 pub(super) fn below<'a>(application: &str, path: &'a str) -> Option<&'a str> {
     let application = application.trim_end_matches('/');
     let (head, rest) = path.split_at_checked(application.len())?;
-    let is_it = head.eq_ignore_ascii_case(application) || head.to_lowercase() == application.to_lowercase();
+    let is_it =
+        head.eq_ignore_ascii_case(application) || head.to_lowercase() == application.to_lowercase();
     (is_it && (rest.is_empty() || rest.starts_with(['/', '\\']))).then_some(rest)
 }
 
@@ -246,11 +324,27 @@ pub(super) fn redirect(context: &HttpContext) -> Reply {
         None => raw,
     };
     let path = path.trim_start_matches(['/', '\\']);
-    let query = if text.query.is_empty() { String::new() } else { format!("?{}", text.str(text.query)) };
-    let host = text.header("Host").and_then(|host| str::from_utf8(host).ok());
-    let sane = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
-    let scheme = if context.request.secure { "https" } else { "http" };
-    let base = host.filter(sane).map(|host| format!("{scheme}://{host}")).unwrap_or_default();
+    let query = if text.query.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", text.str(text.query))
+    };
+    let host = text
+        .header("Host")
+        .and_then(|host| str::from_utf8(host).ok());
+    let sane = |host: &&str| {
+        host.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+    };
+    let scheme = if context.request.secure {
+        "https"
+    } else {
+        "http"
+    };
+    let base = host
+        .filter(sane)
+        .map(|host| format!("{scheme}://{host}"))
+        .unwrap_or_default();
     let location = format!("{base}/{path}/{query}");
     if location.bytes().any(|b| !(0x21..=0x7E).contains(&b)) {
         return custom_error::reply(&Refusal::new(404, 0), "");

@@ -24,7 +24,13 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(restart: PeriodicRestart, idle_timeout: Duration, now: Instant) -> Self {
-        Self { restart, idle_timeout, requests: 0, last_request: now, asked: false }
+        Self {
+            restart,
+            idle_timeout,
+            requests: 0,
+            last_request: now,
+            asked: false,
+        }
     }
 
     /// A request was received: the reason to be recycled, if it was one too many.
@@ -73,7 +79,11 @@ impl Health {
         let today = utc.0 % DAY;
         let wait = |at: &Duration| {
             let at = u64::try_from(at.as_nanos()).unwrap_or(0) % DAY;
-            Duration::from_nanos(if at > today { at - today } else { at + DAY - today })
+            Duration::from_nanos(if at > today {
+                at - today
+            } else {
+                at + DAY - today
+            })
         };
         self.restart.schedule.iter().map(wait).min()
     }

@@ -143,7 +143,8 @@ impl HttpContext {
             url: String::from_utf8_lossy(text.bytes(text.raw_url)).into_owned(),
             site: self.request.site,
             client: self.request.ends.client.ip().to_string(),
-            elapsed_ms: u64::try_from(now.saturating_since(self.began).as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: u64::try_from(now.saturating_since(self.began).as_millis())
+                .unwrap_or(u64::MAX),
             stage: self.notification.name().to_owned(),
             module: self.module.to_owned(),
         }

@@ -206,12 +206,19 @@ enum Doer {
 enum Lifecycle {
     Opening(CallId),
     /// So many applications are being warmed.
-    Preloading { left: usize },
+    Preloading {
+        left: usize,
+    },
     Running,
     /// It finishes what it has; `stopped` once the driver gives it nothing more.
-    Draining { call: CallId, stopped: bool },
+    Draining {
+        call: CallId,
+        stopped: bool,
+    },
     /// So many applications are being stopped.
-    Stopping { left: usize },
+    Stopping {
+        left: usize,
+    },
     Exited,
 }
 
@@ -248,9 +255,18 @@ pub struct WorkerProcess {
 
 impl WorkerProcess {
     /// A worker that begins to live at `now`: poll its first outputs.
-    pub fn new(configuration: WorkerConfiguration, process: ProcessId, clock: UtcClock, now: Instant) -> Self {
+    pub fn new(
+        configuration: WorkerConfiguration,
+        process: ProcessId,
+        clock: UtcClock,
+        now: Instant,
+    ) -> Self {
         let open = CallId(1);
-        let health = Health::new(configuration.periodic_restart, configuration.idle_timeout, now);
+        let health = Health::new(
+            configuration.periodic_restart,
+            configuration.idle_timeout,
+            now,
+        );
         let domain = |application: crate::configuration::Application| {
             (application.url_context, AppDomain::new(application))
         };
@@ -279,10 +295,15 @@ impl WorkerProcess {
             leaked: Vec::new(),
             pool: configuration.pool,
         };
-        worker.state(Fact::Started { process, pool: worker.pool.clone() });
+        worker.state(Fact::Started {
+            process,
+            pool: worker.pool.clone(),
+        });
         let name = RequestQueueName(worker.pool.clone());
         let call = ControlCall::OpenRequestQueue { name };
-        worker.outputs.push_back(Output::Call(Call::Control { id: open, call }));
+        worker
+            .outputs
+            .push_back(Output::Call(Call::Control { id: open, call }));
         if let Some(lifetime) = worker.health.lifetime() {
             worker.deadlines.set(Timer::Lifetime, now + lifetime);
         }
@@ -321,10 +342,16 @@ impl WorkerProcess {
                     self.exit(1);
                 }
             },
-            Lifecycle::Draining { call, stopped: false } if call == id => {
+            Lifecycle::Draining {
+                call,
+                stopped: false,
+            } if call == id => {
                 self.state(Fact::StoppedReceiving);
                 self.tell(FromWorker::Draining);
-                self.lifecycle = Lifecycle::Draining { call, stopped: true };
+                self.lifecycle = Lifecycle::Draining {
+                    call,
+                    stopped: true,
+                };
             }
             // Answers to flushes say nothing that is needed.
             Lifecycle::Opening(_)
@@ -341,7 +368,8 @@ impl WorkerProcess {
             // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
             ToWorker::Ping { sequence } => self.tell(FromWorker::PingReply { sequence }),
             ToWorker::ListRequests { token } => {
-                let mut requests: Vec<_> = self.contexts.values().map(|c| c.describe(now)).collect();
+                let mut requests: Vec<_> =
+                    self.contexts.values().map(|c| c.describe(now)).collect();
                 requests.sort_by_key(|request| std::cmp::Reverse(request.elapsed_ms));
                 self.tell(FromWorker::Requests { token, requests });
             }
@@ -352,12 +380,19 @@ impl WorkerProcess {
     /// Source: native API reference, `DrainRequestsGracefully`: true for a recycle, false for an IIS restart.
     fn shutdown(&mut self, reason: ShutdownReason, drain: bool, now: Instant) {
         let in_flight = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        let ordered = Fact::StopOrdered { reason, drain, in_flight };
+        let ordered = Fact::StopOrdered {
+            reason,
+            drain,
+            in_flight,
+        };
         match (self.lifecycle, drain) {
             (Lifecycle::Running, true) => {
                 self.state(ordered);
                 let call = self.call(ControlCall::ShutdownRequestQueue);
-                self.lifecycle = Lifecycle::Draining { call, stopped: false };
+                self.lifecycle = Lifecycle::Draining {
+                    call,
+                    stopped: false,
+                };
             }
             (Lifecycle::Opening(_) | Lifecycle::Preloading { .. }, true)
             | (
@@ -371,7 +406,8 @@ impl WorkerProcess {
                 self.drop_requests();
                 self.stop_applications(now);
             }
-            (Lifecycle::Draining { .. }, true) | (Lifecycle::Stopping { .. } | Lifecycle::Exited, _) => {}
+            (Lifecycle::Draining { .. }, true)
+            | (Lifecycle::Stopping { .. } | Lifecycle::Exited, _) => {}
         }
     }
 
@@ -393,9 +429,12 @@ impl WorkerProcess {
         self.state(Fact::Ready);
         self.tell(FromWorker::Ready);
         self.posted = self.receives;
-        let receive = Call::ReceiveRequest { credits: self.receives };
+        let receive = Call::ReceiveRequest {
+            credits: self.receives,
+        };
         self.outputs.push_back(Output::Call(receive));
-        self.deadlines.set(Timer::IdleCheck, now + health::IDLE_CHECK);
+        self.deadlines
+            .set(Timer::IdleCheck, now + health::IDLE_CHECK);
     }
 
     fn exit(&mut self, code: i32) {
@@ -416,7 +455,8 @@ impl WorkerProcess {
                 if self.health.is_idle(self.in_flight, now) {
                     self.tell(FromWorker::Idle);
                 }
-                self.deadlines.set(Timer::IdleCheck, now + health::IDLE_CHECK);
+                self.deadlines
+                    .set(Timer::IdleCheck, now + health::IDLE_CHECK);
             }
             Timer::Lifetime => {
                 let reason = self.health.ask(RecycleReason::Time);
@@ -448,19 +488,27 @@ impl WorkerProcess {
         match self.sessions.expire(number) {
             Some(session) => self.state(Fact::SessionEnd { session }),
             // A request has it: its end will arm the timer again; if not, look once more.
-            None => self.deadlines.set(Timer::Session(number), now + session_state::TIMEOUT),
+            None => self
+                .deadlines
+                .set(Timer::Session(number), now + session_state::TIMEOUT),
         }
     }
 
     fn work_done(&mut self, work: WorkId, outcome: Outcome, now: Instant) {
-        let Some(doer) = self.works.remove(&work) else { return };
+        let Some(doer) = self.works.remove(&work) else {
+            return;
+        };
         match (doer, outcome) {
             (Doer::Request(request), outcome) => self.request_work_done(request, outcome, now),
-            (Doer::ReadApplication(context), Outcome::File(file)) => self.application_read(context, file, now),
+            (Doer::ReadApplication(context), Outcome::File(file)) => {
+                self.application_read(context, file, now)
+            }
             (Doer::StartApplication(context), Outcome::Done { memory }) => {
                 self.application_ran(context, memory, now);
             }
-            (Doer::StopApplication(context), Outcome::Done { .. }) => self.application_wound_up(context, now),
+            (Doer::StopApplication(context), Outcome::Done { .. }) => {
+                self.application_wound_up(context, now)
+            }
             (Doer::Compile(context, page), Outcome::Done { memory }) => {
                 self.compiled(context, page, memory, now);
             }
@@ -474,7 +522,9 @@ impl WorkerProcess {
         while let Some(request) = self.runnable.pop_front() {
             self.resume(request, now);
         }
-        if self.in_flight == 0 && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. }) {
+        if self.in_flight == 0
+            && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
+        {
             self.stop_applications(now);
         }
     }
@@ -490,7 +540,8 @@ impl WorkerProcess {
     fn call(&mut self, call: ControlCall) -> CallId {
         self.calls_made = self.calls_made.wrapping_add(1);
         let id = CallId(self.calls_made);
-        self.outputs.push_back(Output::Call(Call::Control { id, call }));
+        self.outputs
+            .push_back(Output::Call(Call::Control { id, call }));
         id
     }
 
@@ -515,7 +566,10 @@ impl StateMachine for WorkerProcess {
             Input::Completed(completion) => self.completed(completion, now),
             Input::Told(message) => self.told(message, now),
             Input::WorkDone { work, outcome } => self.work_done(work, outcome, now),
-            Input::MemorySampled { private_kb, virtual_kb } => {
+            Input::MemorySampled {
+                private_kb,
+                virtual_kb,
+            } => {
                 let reason = self.health.memory(private_kb, virtual_kb);
                 self.request_recycle(reason);
             }

@@ -11,7 +11,7 @@
 //! runs through in one go, which is the path that matters for speed.
 
 use bytes::Bytes;
-use sim_httpsys::api::{Call, CachePolicy, LogData, Request, RequestId, Response, wire::BODY_MAX};
+use sim_httpsys::api::{CachePolicy, Call, LogData, Request, RequestId, Response, wire::BODY_MAX};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomainState, Compiled};
@@ -30,9 +30,15 @@ impl WorkerProcess {
     pub(super) fn begin_request(&mut self, request: Box<Request>, now: Instant) {
         self.posted = self.posted.saturating_sub(1);
         let (id, activity) = (request.id, request.activity);
-        self.state(Fact::RequestBegan { request: id, activity });
+        self.state(Fact::RequestBegan {
+            request: id,
+            activity,
+        });
         if matches!(self.lifecycle, Lifecycle::Stopping { .. }) {
-            return self.state(Fact::RequestAborted { request: id, activity });
+            return self.state(Fact::RequestAborted {
+                request: id,
+                activity,
+            });
         }
         self.in_flight += 1;
         let recycle = self.health.request(now);
@@ -78,7 +84,11 @@ impl WorkerProcess {
         let Some(path) = path.and_then(|path| below(&domain.application.path, path)) else {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
-        let mut path = if path.is_ascii() { path.to_ascii_lowercase() } else { path.to_lowercase() };
+        let mut path = if path.is_ascii() {
+            path.to_ascii_lowercase()
+        } else {
+            path.to_lowercase()
+        };
         if path.contains('\\') {
             path = path.replace('\\', "/");
         }
@@ -96,7 +106,10 @@ impl WorkerProcess {
         if path.ends_with('/') {
             let names = domain.application.default_documents.iter().enumerate();
             let with_page = |(index, name): (usize, &String)| {
-                Some((index, domain.page_at(&format!("{path}{}", name.to_lowercase()))?))
+                Some((
+                    index,
+                    domain.page_at(&format!("{path}{}", name.to_lowercase()))?,
+                ))
             };
             if let Some((index, page)) = names.into_iter().find_map(with_page) {
                 documents = (index, Some(page));
@@ -122,11 +135,20 @@ impl WorkerProcess {
         if verb != b"POST" && self.keeps_output(&context).is_some() {
             let (response, expired) = self.responses.get(&output_key(&context.request), now);
             self.removed(CacheLayer::Output, expired.into_iter().collect());
-            self.state(Fact::CacheLookup { layer: CacheLayer::Output, hit: response.is_some() });
+            self.state(Fact::CacheLookup {
+                layer: CacheLayer::Output,
+                hit: response.is_some(),
+            });
             if let Some(response) = response {
                 let policy = self.driver_policy(&context);
                 let (headers, body) = (response.headers, response.body);
-                let reply = Reply { status: 200, substatus: 0, headers, body, policy };
+                let reply = Reply {
+                    status: 200,
+                    substatus: 0,
+                    headers,
+                    body,
+                    policy,
+                };
                 return self.finish(context, reply, now);
             }
         }
@@ -143,11 +165,16 @@ impl WorkerProcess {
     /// The page must be compiled in this process.
     fn compile(&mut self, mut context: HttpContext, page: usize, now: Instant) {
         let url_context = context.request.url_context;
-        let Some(domain) = self.domains.get_mut(&url_context) else { return };
+        let Some(domain) = self.domains.get_mut(&url_context) else {
+            return;
+        };
         let loaded = &mut domain.pages[page];
         match &mut loaded.compiled {
             Compiled::Yes(_) => {
-                self.state(Fact::CacheLookup { layer: CacheLayer::Compiled, hit: true });
+                self.state(Fact::CacheLookup {
+                    layer: CacheLayer::Compiled,
+                    hit: true,
+                });
                 return self.take_session(context, page, now);
             }
             Compiled::Compiling(waiting) => waiting.push(context.request.id),
@@ -155,19 +182,32 @@ impl WorkerProcess {
                 let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
                 let free = loaded.page.code == 0
                     && loaded.page.jit.is_zero()
-                    && if loaded.page.compiled_on_disk { loaded.page.load.is_zero() } else { loaded.page.compile.is_zero() };
+                    && if loaded.page.compiled_on_disk {
+                        loaded.page.load.is_zero()
+                    } else {
+                        loaded.page.compile.is_zero()
+                    };
                 self.begin_compiling(url_context, page, draws, now);
                 if free {
-                    self.state(Fact::CacheLookup { layer: CacheLayer::Compiled, hit: false });
+                    self.state(Fact::CacheLookup {
+                        layer: CacheLayer::Compiled,
+                        hit: false,
+                    });
                     return self.take_session(context, page, now);
                 }
-                let domain = self.domains.get_mut(&url_context).expect("it was there above");
+                let domain = self
+                    .domains
+                    .get_mut(&url_context)
+                    .expect("it was there above");
                 if let Compiled::Compiling(waiting) = &mut domain.pages[page].compiled {
                     waiting.push(context.request.id);
                 }
             }
         }
-        self.state(Fact::CacheLookup { layer: CacheLayer::Compiled, hit: false });
+        self.state(Fact::CacheLookup {
+            layer: CacheLayer::Compiled,
+            hit: false,
+        });
         context.waits = Waits::Compiling;
         self.park(context);
     }
@@ -181,50 +221,78 @@ impl WorkerProcess {
         }
         context.enters(Notification::AcquireRequestState, "Session");
         let (id, scope) = (context.request.id, session::scope(&context.request));
-        let held = if let Some(held) = context.session { held } else {
+        let held = if let Some(held) = context.session {
+            held
+        } else {
             let brought = session::id_of(&context.request);
             let known = brought.and_then(|id| Some((self.sessions.find(scope, id)?, id)));
             let held = match (known, brought) {
                 (Some((number, session)), _) => {
                     let session = session.to_owned();
                     self.state(Fact::SessionFound { session });
-                    HeldSession { number, found: Found::Found }
+                    HeldSession {
+                        number,
+                        found: Found::Found,
+                    }
                 }
                 (None, Some(lost)) => {
                     let session = lost.to_owned();
                     let number = self.sessions.begin(scope, Some(&session), id, now);
-                    self.state(Fact::SessionMissing { session: session.clone() });
+                    self.state(Fact::SessionMissing {
+                        session: session.clone(),
+                    });
                     self.state(Fact::SessionStart { session });
-                    HeldSession { number, found: Found::Lost }
+                    HeldSession {
+                        number,
+                        found: Found::Lost,
+                    }
                 }
                 (None, None) => {
                     let number = self.sessions.begin(scope, None, id, now);
-                    let session = self.sessions.get_mut(number).map(|s| s.id.clone()).unwrap_or_default();
+                    let session = self
+                        .sessions
+                        .get_mut(number)
+                        .map(|s| s.id.clone())
+                        .unwrap_or_default();
                     self.state(Fact::SessionStart { session });
-                    HeldSession { number, found: Found::New }
+                    HeldSession {
+                        number,
+                        found: Found::New,
+                    }
                 }
             };
             context.session = Some(held);
             held
         };
-        if self.sessions.acquire(held.number, id, access == Access::Write) {
+        if self
+            .sessions
+            .acquire(held.number, id, access == Access::Write)
+        {
             if context.waits == Waits::Session {
                 self.sessions.wait_no_more(held.number);
             }
             return self.execute(context, page, now);
         }
         if context.waits != Waits::Session && !self.sessions.wait(held.number) {
-            let refusal = Refusal::because(500, 0, "The request queue limit of the session is exceeded.");
+            let refusal = Refusal::because(
+                500,
+                0,
+                "The request queue limit of the session is exceeded.",
+            );
             return self.refuse(context, &refusal, now);
         }
         context.waits = Waits::Session;
-        self.deadlines.set(Timer::Request(id), now + session_state::POLL);
+        self.deadlines
+            .set(Timer::Request(id), now + session_state::POLL);
         self.park(context);
     }
 
     /// Runs the handler: first its CPU time and memory.
     fn execute(&mut self, mut context: HttpContext, page: usize, now: Instant) {
-        context.enters(Notification::ExecuteRequestHandler, "ManagedPipelineHandler");
+        context.enters(
+            Notification::ExecuteRequestHandler,
+            "ManagedPipelineHandler",
+        );
         let url_context = context.request.url_context;
         let loaded = &self.domains[&url_context].pages[page];
         let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
@@ -241,7 +309,10 @@ impl WorkerProcess {
                 plan.missing = Some((key, cache.bytes, cache.ttl));
             }
             self.removed(CacheLayer::Application, expired.into_iter().collect());
-            self.state(Fact::CacheLookup { layer: CacheLayer::Application, hit });
+            self.state(Fact::CacheLookup {
+                layer: CacheLayer::Application,
+                hit,
+            });
         }
         context.plan = plan;
         let allocate = plan.allocate.saturating_add(plan.leak);
@@ -249,7 +320,13 @@ impl WorkerProcess {
             return self.wait(context, page, now);
         }
         context.waits = Waits::Run;
-        self.start_work(Work::Run { cpu: plan.cpu, allocate }, Doer::Request(context.request.id));
+        self.start_work(
+            Work::Run {
+                cpu: plan.cpu,
+                allocate,
+            },
+            Doer::Request(context.request.id),
+        );
         self.park(context);
     }
 
@@ -259,7 +336,8 @@ impl WorkerProcess {
             return self.end_handler(context, page, now);
         }
         context.waits = Waits::Timer;
-        self.deadlines.set(Timer::Request(context.request.id), now + context.plan.wait);
+        self.deadlines
+            .set(Timer::Request(context.request.id), now + context.plan.wait);
         self.park(context);
     }
 
@@ -267,9 +345,15 @@ impl WorkerProcess {
     fn end_handler(&mut self, mut context: HttpContext, page: usize, now: Instant) {
         if let Some((key, bytes, ttl)) = context.plan.missing {
             let application = context.request.url_context;
-            let replaced = self.values.insert((application, key), hold(bytes), now + ttl);
+            let replaced = self
+                .values
+                .insert((application, key), hold(bytes), now + ttl);
             self.removed(CacheLayer::Application, replaced.into_iter().collect());
-            self.state(Fact::CacheInsert { layer: CacheLayer::Application, key, bytes });
+            self.state(Fact::CacheInsert {
+                layer: CacheLayer::Application,
+                key,
+                bytes,
+            });
         }
         let death = match context.plan.fault {
             Fault::None => return self.respond(context, page, now),
@@ -294,7 +378,9 @@ impl WorkerProcess {
     fn respond(&mut self, context: HttpContext, page: usize, now: Instant) {
         let url_context = context.request.url_context;
         let process = self.process;
-        let Some(domain) = self.domains.get_mut(&url_context) else { return };
+        let Some(domain) = self.domains.get_mut(&url_context) else {
+            return;
+        };
         let loaded = &mut domain.pages[page];
         let (headers, body) = if let Some(response) = &loaded.response {
             response.clone()
@@ -303,18 +389,28 @@ impl WorkerProcess {
             loaded.response.insert(response).clone()
         } else {
             let note = if loaded.page.application_cache.is_some() {
-                if context.plan.missing.is_some() { "application cache: miss\n" } else { "application cache: hit\n" }
+                if context.plan.missing.is_some() {
+                    "application cache: miss\n"
+                } else {
+                    "application cache: hit\n"
+                }
             } else {
                 ""
             };
-            let state = context.session.and_then(|held| Some((held.found, self.sessions.get_mut(held.number)?)));
+            let state = context
+                .session
+                .and_then(|held| Some((held.found, self.sessions.get_mut(held.number)?)));
             let seen = state.map(|(found, session)| {
                 session.visits += 1;
                 let size = usize::try_from(loaded.page.session_bytes).expect("sizes are bounded");
                 if session.data.len() < size {
                     session.data.resize(size, 0x5A);
                 }
-                managed_handler::Seen { id: &session.id, found, visits: session.visits }
+                managed_handler::Seen {
+                    id: &session.id,
+                    found,
+                    visits: session.visits,
+                }
             });
             managed_handler::response(loaded, process, seen, note)
         };
@@ -323,13 +419,29 @@ impl WorkerProcess {
             && context.request.text.bytes(context.request.text.verb) == b"GET"
         {
             let key = output_key(&context.request);
-            let (entry, gone) = self.responses.insert(key, (headers.clone(), body.clone()), now + kept);
+            let (entry, gone) =
+                self.responses
+                    .insert(key, (headers.clone(), body.clone()), now + kept);
             self.removed(CacheLayer::Output, gone);
             if let Some((key, bytes)) = entry {
-                self.state(Fact::CacheInsert { layer: CacheLayer::Output, key, bytes });
+                self.state(Fact::CacheInsert {
+                    layer: CacheLayer::Output,
+                    key,
+                    bytes,
+                });
             }
         }
-        self.finish(context, Reply { status: 200, substatus: 0, headers, body, policy }, now);
+        self.finish(
+            context,
+            Reply {
+                status: 200,
+                substatus: 0,
+                headers,
+                body,
+                policy,
+            },
+            now,
+        );
     }
 
     /// How long the response of a request is kept here.
@@ -343,7 +455,11 @@ impl WorkerProcess {
     }
 
     fn driver_policy(&self, context: &HttpContext) -> CachePolicy {
-        let Some((domain, page)) = self.domains.get(&context.request.url_context).zip(context.page) else {
+        let Some((domain, page)) = self
+            .domains
+            .get(&context.request.url_context)
+            .zip(context.page)
+        else {
             return CachePolicy::Nocache;
         };
         let page = &domain.pages[page].page;
@@ -357,7 +473,10 @@ impl WorkerProcess {
     /// Answers with an error page.
     pub(super) fn refuse(&mut self, context: HttpContext, refusal: &Refusal, now: Instant) {
         let managed = context.page.is_some();
-        let extra = format!("Cache-Control: private\r\nX-Sim-Worker: {}\r\n", self.process.0);
+        let extra = format!(
+            "Cache-Control: private\r\nX-Sim-Worker: {}\r\n",
+            self.process.0
+        );
         let reply = custom_error::reply(refusal, if managed { &extra } else { "" });
         self.finish(context, reply, now);
     }
@@ -379,17 +498,32 @@ impl WorkerProcess {
             headers: reply.headers,
             body: first,
             cache_policy: reply.policy,
-            log: Some(LogData { substatus: reply.substatus, win32_status: 0 }),
+            log: Some(LogData {
+                substatus: reply.substatus,
+                win32_status: 0,
+            }),
             disconnect: false,
         };
         let more = !body.is_empty();
-        self.outputs.push_back(Output::Call(Call::SendResponse { request, response, more }));
+        self.outputs.push_back(Output::Call(Call::SendResponse {
+            request,
+            response,
+            more,
+        }));
         while !body.is_empty() {
             let piece = body.split_to(body.len().min(BODY_MAX));
-            let call = Call::SendEntityBody { request, body: piece, more: !body.is_empty() };
+            let call = Call::SendEntityBody {
+                request,
+                body: piece,
+                more: !body.is_empty(),
+            };
             self.outputs.push_back(Output::Call(call));
         }
-        self.state(Fact::RequestEnded { request, activity, status: reply.status });
+        self.state(Fact::RequestEnded {
+            request,
+            activity,
+            status: reply.status,
+        });
         self.end(&mut context, now);
     }
 
@@ -400,7 +534,8 @@ impl WorkerProcess {
                 self.sessions.wait_no_more(held.number);
             }
             self.sessions.release(held.number, context.request.id);
-            self.deadlines.set(Timer::Session(held.number), now + session_state::TIMEOUT);
+            self.deadlines
+                .set(Timer::Session(held.number), now + session_state::TIMEOUT);
         }
         if context.has_thread {
             self.runnable.extend(self.threads.give_back());
@@ -410,7 +545,8 @@ impl WorkerProcess {
         // Receives go back in batches, but never so late that requests wait in the queue for them:
         // the fewer the driver has, the sooner.
         if self.lifecycle == Lifecycle::Running && self.owed.saturating_mul(4) >= self.posted {
-            self.outputs.push_back(Output::Call(Call::ReceiveRequest { credits: self.owed }));
+            self.outputs
+                .push_back(Output::Call(Call::ReceiveRequest { credits: self.owed }));
             self.posted += self.owed;
             self.owed = 0;
         }
@@ -418,13 +554,19 @@ impl WorkerProcess {
 
     /// A client is gone. A handler that runs is not told: it is synchronous code.
     pub(super) fn disconnected(&mut self, request: RequestId, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else { return };
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
         match context.waits {
             Waits::Nothing | Waits::Run | Waits::Timer | Waits::Hang | Waits::Death => {
                 context.gone = true;
                 self.contexts.insert(request, context);
             }
-            Waits::Start | Waits::File { .. } | Waits::Thread | Waits::Compiling | Waits::Session => {
+            Waits::Start
+            | Waits::File { .. }
+            | Waits::Thread
+            | Waits::Compiling
+            | Waits::Session => {
                 self.threads.forget(request);
                 self.deadlines.clear(Timer::Request(request));
                 let activity = context.request.activity;
@@ -436,7 +578,9 @@ impl WorkerProcess {
 
     /// What a request waited for is there.
     pub(super) fn resume(&mut self, request: RequestId, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else { return };
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
         match (context.waits, context.page) {
             (Waits::Start, _) => self.enter_application(context, now),
             (Waits::Thread, Some(page)) => {
@@ -453,7 +597,9 @@ impl WorkerProcess {
 
     /// A request's timer has fired.
     pub(super) fn request_woken(&mut self, request: RequestId, now: Instant) {
-        let Some(context) = self.contexts.remove(&request) else { return };
+        let Some(context) = self.contexts.remove(&request) else {
+            return;
+        };
         match (context.waits, context.page) {
             (Waits::Session, Some(page)) => self.take_session(context, page, now),
             (Waits::Timer, Some(page)) => self.end_handler(context, page, now),
@@ -465,9 +611,13 @@ impl WorkerProcess {
 
     /// A request's work is done.
     pub(super) fn request_work_done(&mut self, request: RequestId, outcome: Outcome, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else { return };
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
         match (context.waits, context.page, outcome) {
-            (Waits::File { page }, _, Outcome::File(file)) => self.file_read(context, page, file, now),
+            (Waits::File { page }, _, Outcome::File(file)) => {
+                self.file_read(context, page, file, now)
+            }
             (Waits::Run, Some(page), Outcome::Done { mut memory }) => {
                 let freed = usize::try_from(context.plan.allocate).unwrap_or(usize::MAX);
                 if context.plan.leak > 0 {

@@ -72,7 +72,12 @@ pub(crate) struct SessionState {
 
 impl SessionState {
     pub(crate) fn new(process: ProcessId) -> Self {
-        Self { process, begun: 0, by_id: BTreeMap::new(), sessions: BTreeMap::new() }
+        Self {
+            process,
+            begun: 0,
+            by_id: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+        }
     }
 
     /// The state of a session.
@@ -91,15 +96,32 @@ impl SessionState {
         self.begun += 1;
         let number = self.begun;
         let id = id.map_or_else(|| self.new_id(request, now), str::to_owned);
-        self.by_id.entry(application).or_default().insert(id.clone(), number);
-        let session = Session { id, visits: 0, data: Vec::new(), application, lock: None, waiters: 0 };
+        self.by_id
+            .entry(application)
+            .or_default()
+            .insert(id.clone(), number);
+        let session = Session {
+            id,
+            visits: 0,
+            data: Vec::new(),
+            application,
+            lock: None,
+            waiters: 0,
+        };
         self.sessions.insert(number, session);
         number
     }
 
     /// Tries to lock a session for a request (`exclusive`), or to look at it.
-    pub(crate) fn acquire(&mut self, number: SessionNumber, request: RequestId, exclusive: bool) -> bool {
-        let Some(session) = self.sessions.get_mut(&number) else { return true };
+    pub(crate) fn acquire(
+        &mut self,
+        number: SessionNumber,
+        request: RequestId,
+        exclusive: bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return true;
+        };
         if session.lock.is_some() {
             return false;
         }
@@ -111,7 +133,9 @@ impl SessionState {
 
     /// Counts one more request that waits for the lock; `false` if there are too many.
     pub(crate) fn wait(&mut self, number: SessionNumber) -> bool {
-        let Some(session) = self.sessions.get_mut(&number) else { return true };
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return true;
+        };
         let room = session.waiters < WAITERS_MAX;
         session.waiters += u32::from(room);
         room
@@ -154,7 +178,10 @@ impl SessionState {
     /// Ends all sessions: their ids.
     pub(crate) fn end_all(&mut self) -> Vec<String> {
         self.by_id.clear();
-        std::mem::take(&mut self.sessions).into_values().map(|session| session.id).collect()
+        std::mem::take(&mut self.sessions)
+            .into_values()
+            .map(|session| session.id)
+            .collect()
     }
 
     /// A new id: 120 bits as 24 characters of `[a-z0-5]`.

@@ -18,7 +18,11 @@ pub(crate) struct ThreadPool {
 impl ThreadPool {
     pub(crate) fn new(threads_max: u32) -> Self {
         let threads_max = usize::try_from(threads_max.max(1)).unwrap_or(usize::MAX);
-        Self { threads_max, busy: 0, queue: VecDeque::new() }
+        Self {
+            threads_max,
+            busy: 0,
+            queue: VecDeque::new(),
+        }
     }
 
     /// Gives a request a thread, or puts it into the queue.

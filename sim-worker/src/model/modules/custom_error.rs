@@ -16,11 +16,19 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, substatus: u16) -> Self {
-        Self { status, substatus, detail: None }
+        Self {
+            status,
+            substatus,
+            detail: None,
+        }
     }
 
     pub(crate) fn because(status: u16, substatus: u16, detail: impl Into<String>) -> Self {
-        Self { status, substatus, detail: Some(detail.into()) }
+        Self {
+            status,
+            substatus,
+            detail: Some(detail.into()),
+        }
     }
 }
 
@@ -38,16 +46,43 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
             "File or directory not found.",
             "The resource you are looking for might have been removed, had its name changed, or is temporarily unavailable.",
         ),
-        (404, 3) => ("Not Found", "The extension has no MIME type, so the file is not served."),
-        (404, 7) => ("Not Found", "The request filtering module denies this file extension."),
-        (404, 8) => ("Not Found", "The request filtering module denies a hidden segment of the path."),
-        (404, 11) => ("Not Found", "The request filtering module denies a double escape sequence."),
-        (404, 14) => ("Not Found", "The request filtering module denies a URL that is too long."),
-        (404, 15) => ("Not Found", "The request filtering module denies a query string that is too long."),
+        (404, 3) => (
+            "Not Found",
+            "The extension has no MIME type, so the file is not served.",
+        ),
+        (404, 7) => (
+            "Not Found",
+            "The request filtering module denies this file extension.",
+        ),
+        (404, 8) => (
+            "Not Found",
+            "The request filtering module denies a hidden segment of the path.",
+        ),
+        (404, 11) => (
+            "Not Found",
+            "The request filtering module denies a double escape sequence.",
+        ),
+        (404, 14) => (
+            "Not Found",
+            "The request filtering module denies a URL that is too long.",
+        ),
+        (404, 15) => (
+            "Not Found",
+            "The request filtering module denies a query string that is too long.",
+        ),
         (404, _) => ("Not Found", "The resource cannot be found."),
-        (405, _) => ("HTTP verb used to access this page is not allowed.", "The page cannot be displayed because of the verb."),
-        (413, _) => ("Request Entity Too Large", "The content of the request is too long."),
-        (416, _) => ("Requested Range Not Satisfiable", "The range lies outside of the file."),
+        (405, _) => (
+            "HTTP verb used to access this page is not allowed.",
+            "The page cannot be displayed because of the verb.",
+        ),
+        (413, _) => (
+            "Request Entity Too Large",
+            "The content of the request is too long.",
+        ),
+        (416, _) => (
+            "Requested Range Not Satisfiable",
+            "The range lies outside of the file.",
+        ),
         (503, _) => ("Service Unavailable", "The service is unavailable."),
         (_, _) => (
             "Internal server error.",
@@ -60,13 +95,19 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
 pub(crate) fn reply(refusal: &Refusal, extra: &str) -> Reply {
     let (title, sentence) = wording(refusal);
     let status = refusal.status;
-    let detail = refusal.detail.as_deref().map(|text| format!("\r\n<pre>{}</pre>", escape(text)));
+    let detail = refusal
+        .detail
+        .as_deref()
+        .map(|text| format!("\r\n<pre>{}</pre>", escape(text)));
     let body = format!(
         "<!DOCTYPE html>\r\n<html>\r\n<head><title>{status} - {title}</title></head>\r\n<body>\r\n\
          <h1>Server Error</h1>\r\n<h2>{status} - {title}</h2>\r\n<h3>{sentence}</h3>{}\r\n</body>\r\n</html>\r\n",
         detail.unwrap_or_default(),
     );
-    let headers = format!("Content-Type: text/html\r\n{SERVER}{extra}Content-Length: {}\r\n", body.len());
+    let headers = format!(
+        "Content-Type: text/html\r\n{SERVER}{extra}Content-Length: {}\r\n",
+        body.len()
+    );
     Reply {
         status,
         substatus: refusal.substatus,
@@ -78,5 +119,8 @@ pub(crate) fn reply(refusal: &Refusal, extra: &str) -> Reply {
 
 /// Text that came from outside, for HTML.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -13,7 +13,12 @@ pub(crate) fn profile<'a>(caching: &'a Caching, path: &str) -> Option<&'a Cachin
         return None;
     }
     let dot = path.rfind('.').filter(|&dot| !path[dot..].contains('/'));
-    let of = |wanted: &str| caching.profiles.iter().find(|profile| profile.extension == wanted);
+    let of = |wanted: &str| {
+        caching
+            .profiles
+            .iter()
+            .find(|profile| profile.extension == wanted)
+    };
     dot.and_then(|dot| of(&path[dot..])).or_else(|| of("*"))
 }
 
@@ -35,7 +40,8 @@ pub(crate) fn output(page: &Page, caching: &Caching, path: &str) -> Option<Durat
     if profile.is_some_and(|profile| profile.policy == ProfilePolicy::DisableCache) {
         return None;
     }
-    page.output_cache.or_else(|| profile.and_then(|profile| duration(profile.policy, profile)))
+    page.output_cache
+        .or_else(|| profile.and_then(|profile| duration(profile.policy, profile)))
 }
 
 /// Whether the driver may keep a page's response.
@@ -49,9 +55,9 @@ pub(crate) fn kernel(page: &Page, caching: &Caching, path: &str, request: &Reque
     if profile.is_some_and(|profile| profile.kernel_cache_policy == ProfilePolicy::DisableCache) {
         return CachePolicy::Nocache;
     }
-    let kept = page.kernel_cache.or_else(|| {
-        profile.and_then(|profile| duration(profile.kernel_cache_policy, profile))
-    });
+    let kept = page
+        .kernel_cache
+        .or_else(|| profile.and_then(|profile| duration(profile.kernel_cache_policy, profile)));
     match kept {
         Some(kept) => CachePolicy::TimeToLive(u32::try_from(kept.as_secs()).unwrap_or(u32::MAX)),
         None => CachePolicy::Nocache,

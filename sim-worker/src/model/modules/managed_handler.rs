@@ -25,16 +25,26 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
         exit_code: 1,
         missing: None,
     };
-    let Some(built_in) = page.built_in else { return Ok(plan) };
+    let Some(built_in) = page.built_in else {
+        return Ok(plan);
+    };
     let query = request.text.str(request.text.query);
-    let time = || number(query, "time", u64::try_from(TIME_MAX.as_millis()).unwrap_or(u64::MAX));
+    let time = || {
+        number(
+            query,
+            "time",
+            u64::try_from(TIME_MAX.as_millis()).unwrap_or(u64::MAX),
+        )
+    };
     let bytes = || number(query, "bytes", BYTES_MAX);
     match built_in {
         BuiltIn::Wait => plan.wait = Duration::from_millis(time()?.unwrap_or(1000)),
         BuiltIn::Cpu => plan.cpu = Duration::from_millis(time()?.unwrap_or(100)),
         BuiltIn::Leak => plan.leak = bytes()?.unwrap_or(1 << 20),
         BuiltIn::Alloc => plan.allocate = bytes()?.unwrap_or(1 << 20),
-        BuiltIn::Exit => plan.exit_code = i32::try_from(number(query, "code", 255)?.unwrap_or(1)).unwrap_or(1),
+        BuiltIn::Exit => {
+            plan.exit_code = i32::try_from(number(query, "code", 255)?.unwrap_or(1)).unwrap_or(1)
+        }
         BuiltIn::Session | BuiltIn::Cache => {}
     }
     Ok(plan)
@@ -43,14 +53,19 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
 /// A parameter of the query: a whole number up to `max`.
 fn number(query: &str, name: &str, max: u64) -> Result<Option<u64>, Refusal> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let Some((_, value)) = pairs.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) else {
+    let Some((_, value)) = pairs
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+    else {
         return Ok(None);
     };
     match value.parse() {
         Ok(number) if number <= max => Ok(Some(number)),
-        Ok(_) | Err(_) => {
-            Err(Refusal::because(400, 0, format!("{name} is a whole number from 0 to {max}")))
-        }
+        Ok(_) | Err(_) => Err(Refusal::because(
+            400,
+            0,
+            format!("{name} is a whole number from 0 to {max}"),
+        )),
     }
 }
 
@@ -78,15 +93,33 @@ pub(crate) fn response(
     let page = &loaded.page;
     let size = usize::try_from(page.bytes).expect("bodies are bounded");
     let mut body = String::with_capacity(size.max(128));
-    let written = write!(body, "<!-- iis-sim w3wp {process} -->\n{path}\n", process = process.0, path = page.path);
+    let written = write!(
+        body,
+        "<!-- iis-sim w3wp {process} -->\n{path}\n",
+        process = process.0,
+        path = page.path
+    );
     written.expect("text can be written to a string");
     if let Some(seen) = seen {
-        let written = write!(body, "session {}: {}, visit {}\n", seen.id, seen.found.name(), seen.visits);
+        let written = write!(
+            body,
+            "session {}: {}, visit {}\n",
+            seen.id,
+            seen.found.name(),
+            seen.visits
+        );
         written.expect("text can be written to a string");
     }
     body.push_str(note);
     let mut body = body.into_bytes();
-    body.resize(size.max(if page.built_in.is_some() || seen.is_some() { body.len() } else { size }), b'.');
+    body.resize(
+        size.max(if page.built_in.is_some() || seen.is_some() {
+            body.len()
+        } else {
+            size
+        }),
+        b'.',
+    );
     let mut headers = format!(
         "Cache-Control: private\r\nContent-Type: text/html; charset=utf-8\r\n{SERVER}X-Sim-Worker: {}\r\n",
         process.0,

@@ -10,14 +10,41 @@ use crate::application::FILE_NAME;
 /// Source: IIS schema, `requestFiltering/hiddenSegments`: web.config, bin, `App_code`,
 /// `App_GlobalResources`, `App_LocalResources`, `App_WebReferences`, `App_Data`, `App_Browsers`.
 const HIDDEN: [&str; 9] = [
-    "web.config", "bin", "app_code", "app_globalresources", "app_localresources",
-    "app_webreferences", "app_data", "app_browsers", FILE_NAME,
+    "web.config",
+    "bin",
+    "app_code",
+    "app_globalresources",
+    "app_localresources",
+    "app_webreferences",
+    "app_data",
+    "app_browsers",
+    FILE_NAME,
 ];
 
 /// Source: IIS applicationHost.config as shipped, `requestFiltering/fileExtensions` with allowed="false".
 const DENIED: [&str; 22] = [
-    "asa", "asax", "ascx", "master", "skin", "browser", "sitemap", "config", "cs", "csproj", "vb",
-    "vbproj", "webinfo", "licx", "resx", "resources", "mdb", "vjsproj", "java", "jsl", "ldb", "rules",
+    "asa",
+    "asax",
+    "ascx",
+    "master",
+    "skin",
+    "browser",
+    "sitemap",
+    "config",
+    "cs",
+    "csproj",
+    "vb",
+    "vbproj",
+    "webinfo",
+    "licx",
+    "resx",
+    "resources",
+    "mdb",
+    "vjsproj",
+    "java",
+    "jsl",
+    "ldb",
+    "rules",
 ];
 
 /// Checks a request whose lower-case path below its application is `path`.
@@ -40,7 +67,8 @@ pub(crate) fn check(request: &Request, path: &str) -> Result<(), Refusal> {
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         // Windows drops dots and blanks at the end of a name, and `:` names a stream of a file: both
         // would be other names for something that is refused.
-        let odd = segment.ends_with(['.', ' ']) || segment.contains([':', '\0', '~', '*', '?', '<', '>', '|', '"']);
+        let odd = segment.ends_with(['.', ' '])
+            || segment.contains([':', '\0', '~', '*', '?', '<', '>', '|', '"']);
         if odd {
             return Err(Refusal::new(404, 0));
         }
@@ -48,7 +76,11 @@ pub(crate) fn check(request: &Request, path: &str) -> Result<(), Refusal> {
             return Err(Refusal::new(404, 8));
         }
     }
-    match path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) {
+    match path
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.rsplit_once('.'))
+    {
         Some((_, extension)) if DENIED.contains(&extension) => Err(Refusal::new(404, 7)),
         Some(_) | None => Ok(()),
     }
@@ -56,8 +88,6 @@ pub(crate) fn check(request: &Request, path: &str) -> Result<(), Refusal> {
 
 /// Source: requestFiltering, allowDoubleEscaping false: a path that decodes further, or holds a `+`, is refused.
 fn is_escaped_twice(path: &[u8]) -> bool {
-    let escape = |window: &[u8]| {
-        matches!(window, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
-    };
+    let escape = |window: &[u8]| matches!(window, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     path.contains(&b'+') || path.windows(3).any(escape)
 }
