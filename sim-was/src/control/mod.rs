@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sim_worker::ipm::ExecutingRequest;
 
+#[cfg(feature = "live")]
+pub mod client;
 pub mod wire;
 
 /// What a tool asks.

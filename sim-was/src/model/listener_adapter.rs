@@ -351,3 +351,79 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::ShutdownRequestQueue => Subject::Closing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{POOL, pool, site};
+    use super::*;
+
+    fn prefix(address: Option<&str>, host: &str, path: &str) -> String {
+        let binding = HttpBinding {
+            secure: false,
+            address: address.map(|ip| ip.parse().unwrap()),
+            port: 80,
+            host: host.to_owned(),
+        };
+        url_prefix(&binding, path)
+    }
+
+    #[test]
+    fn bindings_become_prefixes_as_netsh_shows_them() {
+        assert_eq!(prefix(None, "", "/"), "http://*:80/");
+        assert_eq!(prefix(None, "", "/app"), "http://*:80/app/");
+        assert_eq!(prefix(None, "www.x.com", "/"), "http://www.x.com:80/");
+        assert_eq!(prefix(Some("10.0.0.1"), "", "/"), "http://10.0.0.1:80:10.0.0.1/");
+        assert_eq!(prefix(Some("10.0.0.1"), "x", "/"), "http://x:80:10.0.0.1/");
+        assert_eq!(prefix(Some("::1"), "", "/"), "http://[::1]:80:[::1]/");
+    }
+
+    fn configuration() -> Configuration {
+        Configuration {
+            application_pools: vec![pool(POOL)],
+            sites: vec![site("Default Web Site", 1, 80, POOL)],
+            ..Configuration::default()
+        }
+    }
+
+    #[test]
+    fn queues_come_before_groups_and_groups_before_urls() {
+        let calls = plan(None, &configuration(), Path::new("/c"));
+        assert!(matches!(
+            calls.as_slice(),
+            [
+                ControlCall::CreateRequestQueue { .. },
+                ControlCall::CreateUrlGroup { .. },
+                ControlCall::AddUrl { .. }
+            ]
+        ));
+    }
+
+    #[test]
+    fn what_has_not_changed_is_left_alone() {
+        let old = configuration();
+        let mut new = configuration();
+        assert!(plan(Some(&old), &new, Path::new("/c")).is_empty());
+        new.sites.push(site("Second", 2, 81, POOL));
+        new.application_pools[0].queue_length = 10;
+        let calls = plan(Some(&old), &new, Path::new("/c"));
+        assert!(matches!(
+            calls.as_slice(),
+            [
+                ControlCall::SetRequestQueueProperties { .. },
+                ControlCall::CreateUrlGroup { .. },
+                ControlCall::AddUrl { .. }
+            ]
+        ));
+    }
+
+    #[test]
+    fn a_tcp_level_pool_refuses_by_reset() {
+        let mut new = configuration();
+        new.application_pools[0].failure.tcp_level = true;
+        let calls = plan(None, &new, Path::new("/c"));
+        let ControlCall::CreateRequestQueue { properties, .. } = &calls[0] else {
+            panic!("the queue is made first");
+        };
+        assert_eq!(properties.verbosity, ResponseVerbosity::Basic);
+    }
+}

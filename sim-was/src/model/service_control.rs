@@ -23,6 +23,7 @@ impl Was {
             Phase::Stopped if !services.is_empty() => {
                 self.services.start = Some(StartOrder { client, w3svc });
                 self.services.phase = Phase::ReadingConfiguration;
+                self.state_services();
                 self.fx.push(Output::ReadConfig);
             }
             Phase::WasRunning if w3svc => {
