@@ -16,7 +16,15 @@ pub(super) struct Arguments {
 
 /// Runs the plan; commands come on standard input.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
-    match load::run(&arguments.plan) {
+    let text = match std::fs::read(&arguments.plan) {
+        Ok(text) => text,
+        Err(error) => return fail(&error),
+    };
+    let plan = match serde_json::from_slice(&text) {
+        Ok(plan) => plan,
+        Err(error) => return fail(&error),
+    };
+    match load::run(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

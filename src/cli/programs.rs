@@ -73,7 +73,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
         }
     }
     let root = root.ok_or("--root is missing")?;
-    let device = root.join("run/http.sock");
+    let device = root.join("run/httpsys.sock");
     Ok(sim_httpsys::live::Options { device, root, listen, port_map, trace, parameters })
 }
 
@@ -104,7 +104,8 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     }
     let root = root.ok_or("--root is missing")?;
     let config = config.ok_or("--config is missing")?;
-    Ok(sim_was::live::Options::new(root, config, trace))
+    let options = sim_was::live::Options::new(root).map_err(|error| error.to_string())?;
+    Ok(sim_was::live::Options { config, trace, ..options })
 }
 
 fn w3wp(words: &[String]) -> ExitCode {
@@ -112,7 +113,7 @@ fn w3wp(words: &[String]) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return wrong("w3wp", &error.to_string()),
     };
-    match sim_worker::live::run(arguments) {
+    match sim_worker::live::run(&arguments) {
         Ok(code) => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => fail(&error),
     }

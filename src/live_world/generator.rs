@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
 
-use crate::load::progress::Progress;
+use crate::load::live::Progress;
 
 /// How long the generator may take to be ready, and to finish after it was stopped.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use rustix::process::{Pid, Signal, kill_process};
 use sim_httpsys::api::Endpoint;
 use sim_httpsys::model::Parameters;
-use sim_was::config::{Configuration, HttpBinding, default_config, physical_path, resolve};
+use sim_was::config::{Configuration, HttpBinding, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 
@@ -299,7 +299,7 @@ fn lock_root(root: &Path) -> Result<File, ServerError> {
     let lock = File::create(&path).map_err(|source| ServerError::File { path, source })?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| ServerError::RootInUse(root.to_owned()))?;
-    for stale in ["run/control.sock", "run/http.sock", "run/endpoints.json"] {
+    for stale in ["run/control.sock", "run/httpsys.sock", "run/endpoints.json"] {
         let _ = fs::remove_file(root.join(stale));
     }
     Ok(lock)
@@ -319,7 +319,7 @@ fn prepare_config(options: &ServerOptions, root: &Path) -> Result<PathBuf, Serve
     }
     let path = config_path(root);
     if !path.exists() {
-        write(&path, default_config::TEXT.as_bytes())?;
+        write(&path, default_config::DEFAULT_CONFIG.as_bytes())?;
     }
     let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
     if !welcome.exists() {
@@ -340,7 +340,7 @@ fn read_config(path: &Path) -> Result<Configuration, ServerError> {
     let bytes =
         fs::read(path).map_err(|source| ServerError::File { path: path.to_owned(), source })?;
     let name = path.display().to_string();
-    resolve::load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
+    load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
 }
 
 fn httpsys_arguments(options: &ServerOptions, root: &Path) -> Vec<String> {

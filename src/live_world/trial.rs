@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::live::clock_now;
+use sim_httpsys::live::clock::clock_now;
 use sim_was::config::{edit, physical_path};
 
 use super::generator::{Generator, GeneratorError};
@@ -13,13 +13,15 @@ use super::operate::perform;
 use super::processes::{children, resident_bytes};
 use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
 use crate::load::plan::{PlanFile, Target};
-use crate::load::progress::Progress;
-use crate::measure::metrics::Metrics;
-use crate::measure::{Measured, TrialFiles, measure};
+use crate::load::live::Progress;
+use crate::measure::metrics::Trial as Measured;
+use crate::measure::{Ledger, Metrics, Observation, ReadError};
 use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
 
 /// From the command `go` to the first planned attempt.
 const LEAD: Duration = Duration::from_millis(30);
+/// How much of the warm-up is the baseline, ns.
+const BASELINE: u64 = 1_500_000_000;
 /// How long the load goes on at most; the plan is drawn for so long.
 const SLACK: Duration = Duration::from_secs(30);
 
@@ -51,6 +53,13 @@ pub struct TrialResult {
     pub unexplained: Vec<String>,
 }
 
+impl TrialResult {
+    /// Attempts that the ledger could not explain; without a ledger, all of them.
+    pub fn unexplained_count(&self) -> u64 {
+        self.metrics.ledger.as_ref().map_or(self.metrics.attempts, |ledger| ledger.unexplained)
+    }
+}
+
 /// Why a trial could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
@@ -72,8 +81,8 @@ pub enum TrialError {
         source: io::Error,
     },
     /// Its books could not be read.
-    #[error("{0}")]
-    Measure(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// It was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -100,9 +109,9 @@ pub enum Stage {
 /// When things happened, for the measurement.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    load_started: Instant,
-    operation_started: Instant,
-    operation_returned: Instant,
+    /// From when on the server counts as warm: the last second before the operation.
+    warm: Instant,
+    operation: Instant,
 }
 
 impl Trial<'_> {
@@ -122,7 +131,7 @@ impl Trial<'_> {
         generator.stop()?;
         let root = server.root.clone();
         server.stop();
-        self.reconcile(&root, book, times, memory)
+        self.reconcile(&root, &book, times, memory)
     }
 
     /// The pool that the operation acts on.
@@ -139,10 +148,10 @@ impl Trial<'_> {
                 message,
             })
         };
-        let own_text = sim_was::config::default_config::TEXT;
+        let own_text = sim_was::config::default_config::DEFAULT_CONFIG;
         let text = self.scenario.server.config_text.as_deref().unwrap_or(own_text).trim_start();
         let name = "the scenario's applicationHost.config";
-        let configuration = sim_was::config::resolve::load(text, name)
+        let configuration = sim_was::config::load(text, name)
             .map_err(|error| invalid(error.to_string()))?;
         let text = if self.operation == Operation::RecycleNonoverlapped {
             let first = configuration.application_pools.first().map(|pool| pool.name.clone());
@@ -200,41 +209,98 @@ impl Trial<'_> {
         let workers = children(server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
         watch.recent.clear();
-        let operation_started = clock_now();
+        let operation = clock_now();
         perform(server, self.operation, &self.pool(server))?;
-        let operation_returned = clock_now();
         tell(watcher, Stage::Watching)?;
         let steady = Steady { p95_us: baseline, workers };
         watch.until_steady(timing.watch_min, timing.watch_max, Some(steady), watcher)?;
         let memory = watch.memory_peak;
-        Ok((Times { load_started, operation_started, operation_returned }, memory))
+        let warm = Instant(operation.0.saturating_sub(BASELINE)).max(load_started);
+        Ok((Times { warm, operation }, memory))
     }
 
     fn reconcile(
         &self,
         root: &Path,
-        book: PathBuf,
+        book: &Path,
         times: Times,
         memory: u64,
     ) -> Result<TrialResult, TrialError> {
-        let files = TrialFiles { root: root.to_owned(), book };
-        let measured: Measured = measure(
-            &files,
-            times.load_started,
-            times.operation_started,
-            times.operation_returned,
-            &self.scenario.load,
-            memory,
-        )
-        .map_err(|error| TrialError::Measure(error.to_string()))?;
+        let observation = observe(root, book)?;
+        let measured = Measured {
+            operation: times.operation,
+            baseline_from: times.warm,
+            workers_peak_bytes: Some(memory),
+        };
+        let metrics = Metrics::of(&observation, &measured);
         Ok(TrialResult {
             operation: self.operation,
             seed: self.seed,
-            invalid: measured.invalid,
-            metrics: measured.metrics,
-            unexplained: measured.unexplained,
+            invalid: doubt(&metrics),
+            unexplained: metrics.ledger.iter().flat_map(examples).collect(),
+            metrics,
         })
     }
+}
+
+/// Reads everything that a trial has written.
+fn observe(root: &Path, book: &Path) -> Result<Observation, TrialError> {
+    let mut observation = Observation::default();
+    observation.read_book(book)?;
+    let trace = root.join("trace");
+    observation.read_httpsys(&trace.join("httpsys.jsonl"))?;
+    observation.read_was(&trace.join("was.jsonl"))?;
+    for path in files_in(&trace)?.iter().filter(|path| file_name(path).starts_with("w3wp-")) {
+        observation.read_worker(path)?;
+    }
+    let logs = root.join("inetpub/logs/LogFiles");
+    for site in files_in(&logs)? {
+        for path in files_in(&site)?.iter().filter(|path| file_name(path).starts_with("u_ex")) {
+            observation.read_w3c(path)?;
+        }
+    }
+    for path in files_in(&root.join("Windows/System32/LogFiles/HTTPERR"))? {
+        observation.read_httperr(&path)?;
+    }
+    Ok(observation)
+}
+
+/// What lies in a folder, by name; nothing if there is no such folder.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TrialError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(TrialError::File { path: folder.to_owned(), source }),
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or("")
+}
+
+/// Why the numbers of a trial cannot be trusted.
+fn doubt(metrics: &Metrics) -> Option<String> {
+    let Some(lateness) = &metrics.lateness else {
+        return Some("the generator did not say how punctual it was".to_owned());
+    };
+    (!lateness.valid).then(|| {
+        format!(
+            "the generator was {:.2} ms late at p99.9 (bound {:.2} ms), or did not make an attempt",
+            lateness.p999_us / 1e3,
+            lateness.bound_us / 1e3
+        )
+    })
+}
+
+/// The ledger's examples of what it cannot explain, in words.
+fn examples(ledger: &Ledger) -> Vec<String> {
+    let word = |example: &crate::measure::ledger::Unexplained| {
+        format!("attempt {} ({:?}): {}", example.attempt, example.outcome, example.why)
+    };
+    ledger.examples.iter().take(5).map(word).collect()
 }
 
 /// What counts as steady after the operation.
@@ -285,7 +351,7 @@ impl Watch<'_> {
         let (Some(first), Some(end)) = (window.first(), window.last()) else { return false };
         let limit = steady.map_or(self.p95(), |steady| steady.p95_us);
         // A millisecond is allowed on top: at that size a percentile is the machine's noise.
-        let calm = |look: &Progress| look.p95_us_last <= limit + limit / 4 + 1_000;
+        let calm = |look: &Progress| look.p95_us_last.is_some_and(|p95| p95 <= limit + limit / 4 + 1_000);
         window.len() == LOOKS
             && first.failed == end.failed
             && window.iter().filter(|look| calm(look)).count() * 10 >= LOOKS * 8
@@ -295,7 +361,7 @@ impl Watch<'_> {
     /// The median of the last second's 95th percentiles, µs.
     fn p95(&self) -> u64 {
         let last = self.recent.len().saturating_sub(LOOKS);
-        let mut values: Vec<u64> = self.recent[last..].iter().map(|p| p.p95_us_last).collect();
+        let mut values: Vec<u64> = self.recent[last..].iter().filter_map(|p| p.p95_us_last).collect();
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
@@ -341,8 +407,8 @@ fn lay_out_application(part: &ApplicationPart, folder: &Path) -> Result<(), Tria
             .map_err(|source| TrialError::File { path: folder.to_owned(), source })?;
     }
     if let Some(behaviour) = &part.behaviour {
-        let text = toml::to_string(behaviour).expect("a behaviour is plain data");
-        write(&folder.join("simulation.toml"), text.as_bytes())?;
+        let path = folder.join(sim_worker::application::FILE_NAME);
+        write(&path, behaviour.to_string().as_bytes())?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Comparison {
 
     /// Whether every trial is valid and every attempt of every trial is explained.
     pub fn is_trusted(&self) -> bool {
-        self.trials().all(|trial| trial.invalid.is_none() && trial.metrics.ledger.unexplained == 0)
+        self.trials().all(|trial| trial.invalid.is_none() && trial.unexplained_count() == 0)
     }
 
     /// All trials of all arms.

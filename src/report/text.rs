@@ -128,7 +128,7 @@ fn heading(comparison: &Comparison) -> String {
 
 fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     let names = comparison.arms.iter().map(|arm| right(arm.operation.name()));
     table.set_header(std::iter::once(Cell::new("")).chain(names));
     for part in &PARTS {
@@ -189,7 +189,7 @@ fn write(value: f64, unit: Unit) -> String {
 /// What can be said about trust: the ledger, validity, and how to read the brackets.
 fn footer(comparison: &Comparison) -> String {
     let mut lines = Vec::new();
-    let ledgers = || comparison.trials().map(|trial| &trial.metrics.ledger);
+    let ledgers = || comparison.trials().filter_map(|trial| trial.metrics.ledger.as_ref());
     let attempts: u64 = ledgers().map(|ledger| ledger.attempts).sum();
     let explained: u64 = ledgers().map(|ledger| ledger.explained).sum();
     let unexplained: u64 = ledgers().map(|ledger| ledger.unexplained).sum();

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use sim_httpsys::model::Parameters;
 use sim_worker::application::Behaviour;
 
@@ -122,7 +123,16 @@ pub struct ApplicationPart {
     #[serde(default)]
     pub content: Vec<Content>,
     /// What it costs and does: becomes its `simulation.toml`.
-    pub behaviour: Option<Behaviour>,
+    #[serde(default, deserialize_with = "behaviour")]
+    pub behaviour: Option<toml::Table>,
+}
+
+/// Keeps the table as it is written, once it is known to be a [`Behaviour`].
+fn behaviour<'de, D: Deserializer<'de>>(from: D) -> Result<Option<toml::Table>, D::Error> {
+    let table = toml::Table::deserialize(from)?;
+    let text = table.to_string();
+    Behaviour::parse("behaviour", &text).map_err(|wrong| D::Error::custom(wrong.reason))?;
+    Ok(Some(table))
 }
 
 fn root_path() -> String {

@@ -411,9 +411,9 @@ pub struct LogSettings {
 pub struct LogFields(pub u32);
 
 impl LogFields {
-    /// Source: IIS 10 schema, `logExtFileFlags` default: "Date, Time, ClientIP, UserName, ServerIP,
+    /// Source: IIS 10 schema, `logExtFileFlags`, default: `Date, Time, ClientIP, UserName, ServerIP,
     /// Method, UriStem, UriQuery, TimeTaken, HttpStatus, Win32Status, ServerPort, UserAgent,
-    /// HttpSubStatus, Referer".
+    /// HttpSubStatus, Referer`.
     pub const DEFAULT: Self = Self(
         1 | 2
             | 4

@@ -14,6 +14,7 @@ mod binding;
 mod check;
 mod collection;
 pub mod default_config;
+pub mod edit;
 mod layers;
 pub mod physical_path;
 mod raw;
