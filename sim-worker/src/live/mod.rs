@@ -2,12 +2,6 @@
 //!
 //! One thread owns the model and both sockets ([`event_loop`]); other threads only burn CPU time,
 //! touch memory and read large files ([`work`]).
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is where sockets, clocks and threads live"
-)]
-
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -20,7 +20,7 @@ use super::files::{below, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
 use super::modules::{Reply, http_cache, managed_handler, request_filtering, session};
-use super::session_state::{self, Found};
+use super::session_state::{self, Lookup};
 use super::{Death, Doer, Lifecycle, Outcome, Output, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
 use crate::facts::{CacheLayer, Fact};
@@ -232,7 +232,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionFound { session });
                     HeldSession {
                         number,
-                        found: Found::Found,
+                        found: Lookup::Here,
                     }
                 }
                 (None, Some(lost)) => {
@@ -244,7 +244,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart { session });
                     HeldSession {
                         number,
-                        found: Found::Lost,
+                        found: Lookup::Lost,
                     }
                 }
                 (None, None) => {
@@ -257,7 +257,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart { session });
                     HeldSession {
                         number,
-                        found: Found::New,
+                        found: Lookup::New,
                     }
                 }
             };
@@ -616,7 +616,7 @@ impl WorkerProcess {
         };
         match (context.waits, context.page, outcome) {
             (Waits::File { page }, _, Outcome::File(file)) => {
-                self.file_read(context, page, file, now)
+                self.file_read(context, page, file, now);
             }
             (Waits::Run, Some(page), Outcome::Done { mut memory }) => {
                 let freed = usize::try_from(context.plan.allocate).unwrap_or(usize::MAX);
