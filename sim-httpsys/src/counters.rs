@@ -92,21 +92,35 @@ impl Counters {
                 queue.arrivals += 1;
                 queue.waiting.insert(*request, at);
             }
-            Fact::Deliver { request, process, .. } => self.delivered(*request, *process),
+            Fact::Deliver {
+                request, process, ..
+            } => self.delivered(*request, *process),
             Fact::SendComplete { site, bytes, .. } => self.answered(*site, *bytes),
-            Fact::SrvdFrmCache { site, bytes, entry, .. } => {
+            Fact::SrvdFrmCache {
+                site, bytes, entry, ..
+            } => {
                 self.answered(*site, *bytes);
                 self.web_service_cache.kernel_uri_cache_hits += 1;
                 if let Some(name) = self.queue_of_entry.get(entry).cloned() {
                     self.queue(&name).cache_hits += 1;
                 }
             }
-            Fact::FastResp { request, queue: Some(queue), .. } => {
+            Fact::FastResp {
+                request,
+                queue: Some(queue),
+                ..
+            } => {
                 let queue = self.queue(queue);
                 queue.waiting.remove(request);
                 queue.rejected_requests += 1;
             }
-            Fact::Dropped { request, queue: Some(queue), process, partial, .. } => {
+            Fact::Dropped {
+                request,
+                queue: Some(queue),
+                process,
+                partial,
+                ..
+            } => {
                 let queue = self.queue(queue);
                 let waited = queue.waiting.remove(request).is_some();
                 // Refused by reset: it was not given to anybody, and had not got in.
@@ -114,7 +128,12 @@ impl Counters {
                     queue.rejected_requests += 1;
                 }
             }
-            Fact::CacheInsert { entry, queue, bytes, .. } => {
+            Fact::CacheInsert {
+                entry,
+                queue,
+                bytes,
+                ..
+            } => {
                 self.queue_of_entry.insert(*entry, queue.clone());
                 let cache = &mut self.web_service_cache;
                 cache.kernel_current_uris_cached += 1;
@@ -149,14 +168,21 @@ impl Counters {
 
     fn queue(&mut self, name: &RequestQueueName) -> &mut HttpServiceRequestQueues {
         if !self.http_service_request_queues.contains_key(name) {
-            self.http_service_request_queues.insert(name.clone(), Default::default());
+            self.http_service_request_queues
+                .insert(name.clone(), HttpServiceRequestQueues::default());
         }
-        self.http_service_request_queues.get_mut(name).expect("it was inserted above")
+        self.http_service_request_queues
+            .get_mut(name)
+            .expect("it was inserted above")
     }
 
     fn delivered(&mut self, request: RequestId, process: ProcessId) {
-        let Some(name) = self.queue_of_process.get(&process) else { return };
-        let Some(queue) = self.http_service_request_queues.get_mut(name) else { return };
+        let Some(name) = self.queue_of_process.get(&process) else {
+            return;
+        };
+        let Some(queue) = self.http_service_request_queues.get_mut(name) else {
+            return;
+        };
         queue.delivered += 1;
         if queue.waiting.remove(&request).is_none() {
             queue.arrivals += 1;
@@ -189,6 +215,9 @@ impl Counters {
     /// How many queues are open.
     pub fn open_queues(&self) -> BTreeSet<&RequestQueueName> {
         let queues = self.http_service_request_queues.iter();
-        queues.filter(|(_, queue)| queue.is_open).map(|(name, _)| name).collect()
+        queues
+            .filter(|(_, queue)| queue.is_open)
+            .map(|(name, _)| name)
+            .collect()
     }
 }

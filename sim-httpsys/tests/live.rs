@@ -431,6 +431,12 @@ fn it_dies_with_its_launcher_even_if_that_is_killed() {
         .spawn()
         .unwrap();
     let mut handle = Handle::open(root.path());
+    // Answered, so the driver has taken the handle in: its end is then a plain end of the stream.
+    handle.call(&Call::Control {
+        id: CallId(1),
+        call: ControlCall::QueryServiceState,
+    });
+    handle.next();
     launcher.kill().unwrap();
     launcher.wait().unwrap();
     assert_eq!(handle.stream.read(&mut [0; 1]).unwrap(), 0);

@@ -1,7 +1,10 @@
 //! What WAS and W3SVC state: the events of the Windows event log, and the life of workers.
+//!
+//! The texts are those of the real events, so that a search for one finds Microsoft's page about it.
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
+use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
 use crate::control::{Service, ServiceStatus};
 
@@ -26,6 +29,8 @@ pub enum Fact {
     WorkerStopOrdered {
         /// Its pid.
         process: ProcessId,
+        /// Why.
+        reason: ShutdownReason,
     },
     /// A worker was killed.
     WorkerKilled {
@@ -69,6 +74,28 @@ pub enum WorkerExit {
     Signal(i32),
 }
 
+impl WorkerExit {
+    /// Whether the process ended in order.
+    pub fn is_clean(self) -> bool {
+        self == Self::Code(0)
+    }
+
+    /// The exit code that event 5009 names.
+    ///
+    /// Assumed: a signal is shown as the NTSTATUS that Windows gives for the same accident, other
+    /// signals by their number.
+    pub fn windows_code(self) -> u32 {
+        match self {
+            Self::Code(code) => code.cast_unsigned(),
+            Self::Signal(4) => 0xC000_001D,  // SIGILL: STATUS_ILLEGAL_INSTRUCTION
+            Self::Signal(6) => 0xC000_0409,  // SIGABRT: STATUS_STACK_BUFFER_OVERRUN (fail fast)
+            Self::Signal(8) => 0xC000_008E,  // SIGFPE: STATUS_FLOAT_DIVIDE_BY_ZERO
+            Self::Signal(7 | 11) => 0xC000_0005, // SIGBUS, SIGSEGV: STATUS_ACCESS_VIOLATION
+            Self::Signal(number) => number.cast_unsigned(),
+        }
+    }
+}
+
 /// A record of the event log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -91,4 +118,300 @@ pub enum Level {
     Warning,
     /// Information.
     Information,
+}
+
+/// The `EventSourceName` of WAS.
+const WAS: &str = "WAS";
+/// The source of W3SVC's events.
+const W3SVC: &str = "Microsoft-Windows-IIS-W3SVC";
+/// The source of the service control manager's events.
+const SCM: &str = "Service Control Manager";
+
+/// What can go wrong with one worker process; each is a warning of WAS with the pool and the pid,
+/// and each counts for rapid-fail protection.
+///
+/// Source: TechNet "Configuring Rapid-Fail Protection": not started or stopped within its limit,
+/// exit with an error, no answer to a ping, invalid data on the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerFailure {
+    /// 5009: it exited without having been told to.
+    Terminated(WorkerExit),
+    /// 5010: it did not answer a ping.
+    Ping,
+    /// 5011: its pipe broke.
+    Pipe,
+    /// 5012: it was not ready in time.
+    StartupTime,
+    /// 5013: it had not exited in time.
+    ShutdownTime,
+    /// 5039: it said itself that it could not start.
+    Reported,
+    /// 5127: it sent nonsense.
+    Untrusted,
+}
+
+impl Event {
+    fn new(id: u16, level: Level, source: &str, message: String) -> Self {
+        Self {
+            id,
+            level,
+            source: source.to_owned(),
+            message,
+        }
+    }
+
+    /// 5009 to 5013, 5039, 5127: a worker has failed.
+    /// Source: TechNet "IIS Worker Process Availability"; 5013 from KB 2634635.
+    pub fn worker_failed(pool: &str, pid: ProcessId, failure: WorkerFailure) -> Self {
+        let pid = pid.0;
+        let (id, message) = match failure {
+            WorkerFailure::Terminated(exit) => (
+                5009,
+                format!(
+                    "A process serving application pool '{pool}' terminated unexpectedly. The process id was '{pid}'. The process exit code was '0x{:x}'.",
+                    exit.windows_code()
+                ),
+            ),
+            WorkerFailure::Ping => (
+                5010,
+                format!(
+                    "A process serving application pool '{pool}' failed to respond to a ping. The process id was '{pid}'."
+                ),
+            ),
+            WorkerFailure::Pipe => (
+                5011,
+                format!(
+                    "A process serving application pool '{pool}' suffered a fatal communication error with the Windows Process Activation Service. The process id was '{pid}'. The data field contains the error number."
+                ),
+            ),
+            WorkerFailure::StartupTime => (
+                5012,
+                format!(
+                    "A process serving application pool '{pool}' exceeded time limits during start up. The process id was '{pid}'."
+                ),
+            ),
+            WorkerFailure::ShutdownTime => (
+                5013,
+                format!(
+                    "A process serving application pool '{pool}' exceeded time limits during shut down. The process id was '{pid}'."
+                ),
+            ),
+            WorkerFailure::Reported => (
+                5039,
+                format!(
+                    "A worker process '{pid}' serving application pool '{pool}' reported a failure. The data field contains the error number."
+                ),
+            ),
+            WorkerFailure::Untrusted => (
+                5127,
+                format!(
+                    "A worker process '{pid}' serving application pool '{pool}' is no longer trusted by the Windows Process Activation Service, based on ill-formed data the worker process sent to the service. The data field contains the error number."
+                ),
+            ),
+        };
+        Self::new(id, Level::Warning, WAS, message)
+    }
+
+    /// 5002: rapid-fail protection has tripped.
+    pub fn rapid_fail(pool: &str) -> Self {
+        let message = format!(
+            "Application pool '{pool}' is being automatically disabled due to a series of failures in the process(es) serving that application pool."
+        );
+        Self::new(5002, Level::Error, WAS, message)
+    }
+
+    /// 5059: no process could be created. Assumed: the text, of which only the title is published.
+    pub fn worker_not_created(pool: &str) -> Self {
+        let message = format!(
+            "Application pool {pool} has been disabled. Windows Process Activation Service (WAS) encountered a failure when it started a worker process to serve the application pool."
+        );
+        Self::new(5059, Level::Error, WAS, message)
+    }
+
+    /// 5189: the pool's copy of the configuration could not be written.
+    pub fn pool_config_not_written(pool: &str, error: &str) -> Self {
+        let message = format!(
+            "The Windows Process Activation Service failed to generate an application pool config file for application pool '{pool}'. The error type is '{error}'. To resolve this issue, please ensure that the applicationhost.config file is correct and recommit the last configuration changes made."
+        );
+        Self::new(5189, Level::Error, WAS, message)
+    }
+
+    /// 5093: a recycle could not be overlapped. Assumed: the wording around the names.
+    pub fn overlap_failed(pool: &str, pid: ProcessId) -> Self {
+        let message = format!(
+            "The Windows Process Activation Service failed to overlap recycle for application pool '{pool}' worker process '{}'. The data field contains the error number.",
+            pid.0
+        );
+        Self::new(5093, Level::Warning, WAS, message)
+    }
+
+    /// 5074 to 5080, 5117: why a recycle begins.
+    /// Source: TechNet "IIS Application Pool Recycling".
+    pub fn recycle(reason: RecycleReason, pool: &str, pid: ProcessId) -> Self {
+        let pid = pid.0;
+        let asked = |because: &str| {
+            format!(
+                "A worker process with process id of '{pid}' serving application pool '{pool}' has requested a recycle because {because}"
+            )
+        };
+        let (id, message) = match reason {
+            RecycleReason::Time => (
+                5074,
+                asked("the worker process reached its allowed processing time limit."),
+            ),
+            RecycleReason::Requests => (5075, asked("it reached its allowed request limit.")),
+            RecycleReason::Schedule => (5076, asked("it reached its scheduled recycle time.")),
+            RecycleReason::Memory => (5077, asked("it reached its virtual memory limit.")),
+            RecycleReason::IsapiUnhealthy => (
+                5078,
+                format!(
+                    "An ISAPI reported an unhealthy condition to its worker process. Therefore the worker process with process id of '{pid}' serving application pool '{pool}' has requested a recycle."
+                ),
+            ),
+            RecycleReason::OnDemand => (
+                5079,
+                format!(
+                    "An administrator has requested a recycle of all worker processes in application pool '{pool}'."
+                ),
+            ),
+            RecycleReason::ConfigChange => (
+                5080,
+                format!(
+                    "The worker processes serving application pool '{pool}' are being recycled due to 1 or more configuration changes in the application pool properties which necessitate a restart of the processes."
+                ),
+            ),
+            RecycleReason::PrivateMemory => {
+                (5117, asked("it reached its private bytes memory limit."))
+            }
+        };
+        Self::new(id, Level::Information, WAS, message)
+    }
+
+    /// 5186: a worker was shut down for want of work. Source: TechNet dd364096.
+    pub fn idle(pool: &str, pid: ProcessId, minutes: u64) -> Self {
+        let message = format!(
+            "A worker process with process id of '{}' serving application pool '{pool}' was shutdown due to inactivity. Application Pool timeout configuration was set to {minutes} minutes. A new worker process will be started when needed.",
+            pid.0
+        );
+        Self::new(5186, Level::Information, WAS, message)
+    }
+
+    /// 5172: the configuration could not be read; `error` names file, line and reason.
+    pub fn configuration_unreadable(error: &str) -> Self {
+        let message = format!(
+            "The Windows Process Activation Service encountered an error trying to read configuration data: {error}"
+        );
+        Self::new(5172, Level::Error, WAS, message)
+    }
+
+    /// 5005: WAS stops because of an error.
+    pub fn was_stopping_on_error() -> Self {
+        let message = "Windows Process Activation Service (WAS) is stopping because it encountered an error. The data field contains the error number.";
+        Self::new(5005, Level::Error, WAS, message.to_owned())
+    }
+
+    /// A warning about the configuration, e.g. 5041 or 5152.
+    pub fn configuration_warning(id: u16, text: &str) -> Self {
+        Self::new(id, Level::Warning, WAS, text.to_owned())
+    }
+
+    /// 5054: the automatic shutdown program of a pool was not run.
+    pub fn auto_shutdown_not_run(pool: &str) -> Self {
+        let message = format!(
+            "The automatic shutdown executable for application pool '{pool}' was not run. The data field contains the error number."
+        );
+        Self::new(5054, Level::Warning, WAS, message)
+    }
+
+    /// 1003, 1004 or 1007: a URL could not be registered, so its site is off.
+    pub fn url_not_registered(
+        error: sim_httpsys::api::Win32Error,
+        url: &str,
+        site: sim_httpsys::api::SiteId,
+    ) -> Self {
+        use sim_httpsys::api::Win32Error;
+        let begin = format!(
+            "The World Wide Web Publishing Service (WWW Service) did not register the URL prefix {url} for site {}.",
+            site.0
+        );
+        let end = "The site has been disabled. The data field contains the error number.";
+        let (id, between) = match error {
+            Win32Error::InvalidParameter => (1003, " The URL may be invalid. "),
+            Win32Error::SharingViolation | Win32Error::AccessDenied => {
+                (1007, " The necessary network binding may already be in use. ")
+            }
+            Win32Error::AlreadyExists
+            | Win32Error::FileNotFound
+            | Win32Error::InvalidIdAuthority
+            | Win32Error::ConnectionInvalid => (1004, " "),
+        };
+        Self::new(id, Level::Error, W3SVC, format!("{begin}{between}{end}"))
+    }
+
+    /// 1005: W3SVC cannot go on.
+    pub fn w3svc_stopping_on_error() -> Self {
+        let message = "The World Wide Web Publishing Service is exiting due to an error. The data field contains the error number.";
+        Self::new(1005, Level::Error, W3SVC, message.to_owned())
+    }
+
+    /// 1087: a queue's properties could not be changed.
+    pub fn queue_not_configured(pool: &str) -> Self {
+        let message = format!(
+            "The World Wide Web Publishing Service failed to configure the queue of application pool {pool}. The data field contains the error number."
+        );
+        Self::new(1087, Level::Warning, W3SVC, message)
+    }
+
+    /// 1089: no demand start could be asked for.
+    pub fn demand_start_not_issued(pool: &str) -> Self {
+        let message = format!(
+            "The World Wide Web Publishing Service failed to issue a demand start to HTTP.sys for application pool {pool}. The data field contains the error number."
+        );
+        Self::new(1089, Level::Error, W3SVC, message)
+    }
+
+    /// 1173: the driver is gone.
+    pub fn driver_lost() -> Self {
+        let message = "The World Wide Web Publishing Service cannot run without the HTTP driver. The data field contains the error number.";
+        Self::new(1173, Level::Error, W3SVC, message.to_owned())
+    }
+
+    /// 7036: a service has entered a state.
+    /// Source: "The World Wide Web Publishing Service service entered the stopped state."
+    pub fn service_state(service: Service, status: ServiceStatus) -> Option<Self> {
+        let state = match status {
+            ServiceStatus::Running => "running",
+            ServiceStatus::Stopped => "stopped",
+            ServiceStatus::StartPending | ServiceStatus::StopPending => return None,
+        };
+        let message = format!(
+            "The {} service entered the {state} state.",
+            service.display_name()
+        );
+        Some(Self::new(7036, Level::Information, SCM, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segmentation_fault_reads_as_an_access_violation() {
+        let failure = WorkerFailure::Terminated(WorkerExit::Signal(11));
+        let event = Event::worker_failed("P", ProcessId(7), failure);
+        assert_eq!(
+            event.message,
+            "A process serving application pool 'P' terminated unexpectedly. The process id was '7'. The process exit code was '0xc0000005'."
+        );
+        assert_eq!(WorkerExit::Signal(9).windows_code(), 9);
+    }
+
+    #[test]
+    fn a_port_in_use_and_a_duplicate_binding_have_different_events() {
+        use sim_httpsys::api::{SiteId, Win32Error};
+        let id = |error| Event::url_not_registered(error, "http://*:80/", SiteId(1)).id;
+        assert_eq!(id(Win32Error::SharingViolation), 1007);
+        assert_eq!(id(Win32Error::AlreadyExists), 1004);
+    }
 }

@@ -70,6 +70,7 @@ pub enum RunError {
 /// The program `httpsys`: serves until SIGTERM or SIGINT, dies with its launcher, prints nothing.
 pub fn run(options: Options) -> Result<(), RunError> {
     die_with_launcher(None).map_err(RunError::Orphaned)?;
+    lifetime::allow_many_descriptors();
     let ended = lifetime::ended_by_signal()?;
     let clock = clock::utc_clock();
     let machine = HttpSys::new(options.parameters.clone(), clock);

@@ -81,8 +81,18 @@ impl Connection {
 }
 
 impl HttpSys {
-    pub(super) fn opened(&mut self, id: ConnectionId, endpoint: Endpoint, ends: Ends, now: Instant) {
-        self.fact(Fact::ConnConnect { connection: id, ends, secure: endpoint.secure });
+    pub(super) fn opened(
+        &mut self,
+        id: ConnectionId,
+        endpoint: Endpoint,
+        ends: Ends,
+        now: Instant,
+    ) {
+        self.fact(Fact::ConnConnect {
+            connection: id,
+            ends,
+            secure: endpoint.secure,
+        });
         let connection = Connection {
             endpoint,
             ends,
@@ -109,7 +119,9 @@ impl HttpSys {
     }
 
     pub(super) fn received(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match &mut connection.state {
             ConnectionState::Idle if connection.buffer.is_empty() => {
                 connection.first_byte = now;
@@ -135,7 +147,9 @@ impl HttpSys {
 
     /// The client sends nothing more; what it has asked for it still gets.
     pub(super) fn half_closed(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.half_closed = true;
         match &mut connection.state {
             ConnectionState::Idle => {
@@ -154,7 +168,9 @@ impl HttpSys {
 
     /// The client has reset the connection.
     pub(super) fn client_reset(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match connection.exchange().map(|exchange| exchange.stage) {
             None => {}
             Some(Stage::Arrived | Stage::Queued { .. }) => {
@@ -167,11 +183,15 @@ impl HttpSys {
 
     /// Turns to the next request of a connection that is done with one.
     pub(super) fn next_request(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.state = ConnectionState::Idle;
         connection.release_buffer();
         self.resume_if_paused(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if !connection.buffer.is_empty() {
             connection.first_byte = now;
             self.read_buffered_head(id, now);
@@ -183,7 +203,9 @@ impl HttpSys {
     }
 
     fn read_buffered_head(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let buffer = std::mem::take(&mut connection.buffer);
         match parse_head(&buffer, &self.parameters) {
             Head::Incomplete => {
@@ -204,7 +226,9 @@ impl HttpSys {
     /// never copied into the buffer.
     fn read_head(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         let head = parse_head(bytes, &self.parameters);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match head {
             Head::Incomplete => {
                 connection.buffer.extend_from_slice(bytes);
@@ -222,7 +246,9 @@ impl HttpSys {
     }
 
     fn await_head(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.half_closed {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ClientFin);
         } else if connection.timer.kind() != Some(TimerKind::Header) {
@@ -231,18 +257,28 @@ impl HttpSys {
     }
 
     fn pause_if_flooded(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if !connection.paused && connection.buffer.len() > READ_AHEAD_MAX {
             connection.paused = true;
-            self.outputs.push_back(Output::Reading { connection: id, paused: true });
+            self.outputs.push_back(Output::Reading {
+                connection: id,
+                paused: true,
+            });
         }
     }
 
     pub(super) fn resume_if_paused(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.paused && connection.buffer.len() <= READ_AHEAD_MAX / 2 {
             connection.paused = false;
-            self.outputs.push_back(Output::Reading { connection: id, paused: false });
+            self.outputs.push_back(Output::Reading {
+                connection: id,
+                paused: false,
+            });
         }
     }
 
@@ -251,12 +287,17 @@ impl HttpSys {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.unsent = true;
         }
-        self.outputs.push_back(Output::Send { connection: id, bytes });
+        self.outputs.push_back(Output::Send {
+            connection: id,
+            bytes,
+        });
     }
 
     /// Forgets a connection, and closes it unless the client has done so. Its request has ended before.
     pub(super) fn close(&mut self, id: ConnectionId, how: Option<CloseHow>, end: ConnectionEnd) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
         debug_assert!(
             !matches!(connection.state, ConnectionState::Busy(_)),
             "a request ends before its connection does"
@@ -267,18 +308,30 @@ impl HttpSys {
         if let Some(endpoint) = self.endpoints.get_mut(&connection.endpoint) {
             endpoint.connections.remove(&id);
         }
-        if let Some(open) = connection.counted_for.and_then(|s| self.site_connections.get_mut(&s)) {
+        if let Some(open) = connection
+            .counted_for
+            .and_then(|s| self.site_connections.get_mut(&s))
+        {
             *open = open.saturating_sub(1);
         }
         if let Some(how) = how {
-            self.outputs.push_back(Output::Close { connection: id, how });
+            self.outputs.push_back(Output::Close {
+                connection: id,
+                how,
+            });
         }
-        self.fact(Fact::ConnCleanup { connection: id, end, requests: connection.requests });
+        self.fact(Fact::ConnCleanup {
+            connection: id,
+            end,
+            requests: connection.requests,
+        });
     }
 
     /// Cuts a connection that has no request, and says so in the error log.
     pub(super) fn cut_idle(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let record = HttpErrRecord {
             at: now,
             ends: connection.ends,
@@ -290,8 +343,12 @@ impl HttpSys {
             reason,
             queue: None,
         };
-        self.fact(Fact::ConnError { connection: id, reason });
-        self.outputs.push_back(Output::Log(LogEntry::HttpErr(record)));
+        self.fact(Fact::ConnError {
+            connection: id,
+            reason,
+        });
+        self.outputs
+            .push_back(Output::Log(LogEntry::HttpErr(record)));
         self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
     }
 }

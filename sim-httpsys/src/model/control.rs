@@ -7,6 +7,7 @@ use crate::service_state::{RequestQueueState, ServiceState, UrlGroupState};
 
 impl HttpSys {
     pub(super) fn control(&mut self, by: ProcessId, id: CallId, call: ControlCall, now: Instant) {
+        self.processes.entry(by).or_default();
         let result = match call {
             ControlCall::CreateRequestQueue { name, properties } => {
                 self.create_request_queue(by, name, properties)
@@ -23,16 +24,22 @@ impl HttpSys {
             }
             ControlCall::CloseUrlGroup { group } => self.close_url_group(by, group, now),
             ControlCall::RemoveUrl { group, url } => self.remove_url(by, group, &url, now),
-            ControlCall::FlushResponseCache { queue, url, recursive } => {
-                self.flush_response_cache(&queue, url.as_deref(), recursive)
-            }
+            ControlCall::FlushResponseCache {
+                queue,
+                url,
+                recursive,
+            } => self.flush_response_cache(&queue, url.as_deref(), recursive),
             ControlCall::QueryServiceState => {
                 Ok(CallResult::ServiceState(Box::new(self.service_state())))
             }
             ControlCall::OpenRequestQueue { name } => self.open_request_queue(by, name),
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),
             // These two answer by themselves: before something else they cause, or later.
-            ControlCall::AddUrl { group, url, context } => {
+            ControlCall::AddUrl {
+                group,
+                url,
+                context,
+            } => {
                 return self.add_url(by, id, group, url, context);
             }
             ControlCall::WaitForDemandStart { queue } => {

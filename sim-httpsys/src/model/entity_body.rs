@@ -33,10 +33,16 @@ impl HttpSys {
         if self.zombies.contains_key(&request) {
             return;
         }
-        let Some(id) = self.held_by(by, request) else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(id) = self.held_by(by, request) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let is_empty = connection.buffer.is_empty();
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         exchange.asked = true;
         let continues = exchange.continue_wanted && exchange.entity.is_some();
         exchange.continue_wanted = false;
@@ -48,16 +54,29 @@ impl HttpSys {
 
     /// Gives the worker, which has asked, what is there of the body.
     pub(super) fn pass_entity_body(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let step = next_piece(connection);
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         let request = exchange.request.id;
-        let Stage::Delivered { process } = exchange.stage else { return };
+        let Stage::Delivered { process } = exchange.stage else {
+            return;
+        };
         match step {
             Step::Piece(bytes, last) => {
                 exchange.asked = false;
                 self.disarm(id);
-                self.complete(process, Completion::EntityBody { request, bytes, last });
+                self.complete(
+                    process,
+                    Completion::EntityBody {
+                        request,
+                        bytes,
+                        last,
+                    },
+                );
                 self.resume_if_paused(id);
             }
             Step::NeedsMore => {
@@ -79,9 +98,13 @@ impl HttpSys {
 
     /// Reads on through a body that nobody wants, to reach the next request.
     pub(super) fn drain(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         loop {
-            let ConnectionState::Draining(reader) = &mut connection.state else { return };
+            let ConnectionState::Draining(reader) = &mut connection.state else {
+                return;
+            };
             match reader.read(&connection.buffer) {
                 Err(_) => {
                     return self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
@@ -107,9 +130,13 @@ impl HttpSys {
 
 /// Takes the next piece of a body out of a connection's buffer.
 fn next_piece(connection: &mut super::connection::Connection) -> Step {
-    let ConnectionState::Busy(exchange) = &mut connection.state else { return Step::NeedsMore };
+    let ConnectionState::Busy(exchange) = &mut connection.state else {
+        return Step::NeedsMore;
+    };
     loop {
-        let Some(reader) = &mut exchange.entity else { return Step::Piece(Bytes::new(), true) };
+        let Some(reader) = &mut exchange.entity else {
+            return Step::Piece(Bytes::new(), true);
+        };
         match reader.read(&connection.buffer) {
             Err(reason) => return Step::Malformed(reason),
             Ok(piece) => {
@@ -122,7 +149,11 @@ fn next_piece(connection: &mut super::connection::Connection) -> Step {
                     return Step::Piece(piece.body, piece.last);
                 }
                 if piece.consumed == 0 || connection.buffer.is_empty() {
-                    return if connection.half_closed { Step::CutShort } else { Step::NeedsMore };
+                    return if connection.half_closed {
+                        Step::CutShort
+                    } else {
+                        Step::NeedsMore
+                    };
                 }
             }
         }

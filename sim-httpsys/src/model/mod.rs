@@ -26,6 +26,7 @@ pub mod http_date;
 mod id_map;
 mod processes;
 mod reason;
+mod refusal;
 mod request_queue;
 mod response;
 mod response_cache;
@@ -38,15 +39,16 @@ mod timeouts;
 mod url_group;
 mod url_path;
 pub mod url_prefix;
+mod zombie;
 
 use connection::Connection;
-use exchange::Zombie;
 use id_map::IdMap;
 use processes::Process;
 use request_queue::RequestQueues;
 use response_cache::ResponseCache;
 use routing::RoutingTable;
 use url_group::{EndpointState, UrlGroup};
+use zombie::Zombie;
 
 pub use reason::ReasonPhrase;
 
@@ -312,10 +314,18 @@ impl HttpSys {
         match call {
             Call::Control { id, call } => self.control(by, id, call, now),
             Call::ReceiveRequest { credits } => self.receive_request(by, credits, now),
-            Call::SendResponse { request, response, more } => {
+            Call::SendResponse {
+                request,
+                response,
+                more,
+            } => {
                 self.send_response(by, request, response, more, now);
             }
-            Call::SendEntityBody { request, body, more } => {
+            Call::SendEntityBody {
+                request,
+                body,
+                more,
+            } => {
                 self.send_entity_body(by, request, body, more, now);
             }
             Call::ReceiveEntityBody { request } => self.receive_entity_body(by, request, now),
@@ -334,10 +344,22 @@ impl HttpSys {
     /// What must hold after every input: the book of requests balances (every parsed request is in
     /// exactly one place or has ended exactly once), and nothing waits that could be delivered.
     pub fn check_invariants(&self) {
-        let Tally { parsed, ended, live } = self.tally;
-        debug_assert_eq!(parsed, ended + live, "every parsed request ends exactly once");
+        let Tally {
+            parsed,
+            ended,
+            live,
+        } = self.tally;
+        debug_assert_eq!(
+            parsed,
+            ended + live,
+            "every parsed request ends exactly once"
+        );
         let held: usize = self.processes.values().map(|p| p.held.len()).sum();
-        let active: usize = self.queues.open().map(|(_, queue)| queue.active as usize).sum();
+        let active: usize = self
+            .queues
+            .open()
+            .map(|(_, queue)| queue.active as usize)
+            .sum();
         debug_assert_eq!(held, active, "a delivered request has exactly one holder");
         for (_, queue) in self.queues.open() {
             queue.check_invariants();
@@ -354,11 +376,21 @@ impl StateMachine for HttpSys {
     fn handle_input(&mut self, input: Input<'_>, now: Instant) {
         match input {
             Input::Listening { endpoint, result } => self.listening(endpoint, result),
-            Input::Opened { connection, endpoint, ends } => {
+            Input::Opened {
+                connection,
+                endpoint,
+                ends,
+            } => {
                 self.opened(connection, endpoint, ends, now);
             }
-            Input::Secured { connection, resumed } => {
-                self.fact(Fact::SslHandshake { connection, resumed });
+            Input::Secured {
+                connection,
+                resumed,
+            } => {
+                self.fact(Fact::SslHandshake {
+                    connection,
+                    resumed,
+                });
             }
             Input::Received { connection, bytes } => self.received(connection, bytes, now),
             Input::Sent { connection } => self.sent(connection, now),

@@ -36,11 +36,18 @@ impl HttpSys {
         }
         let never_issued = request.0 == 0 || request.0 > self.tally.parsed;
         let is_foreign = never_issued
-            || self.processes.values().any(|process| process.held.contains_key(&request))
+            || self
+                .processes
+                .values()
+                .any(|process| process.held.contains_key(&request))
             || self.queues.open().any(|(_, queue)| queue.may_hold(request));
         if is_foreign {
             let what = UntrustedCall::ForeignRequest;
-            self.fact(Fact::Untrusted { process: by, request, what });
+            self.fact(Fact::Untrusted {
+                process: by,
+                request,
+                what,
+            });
         }
         None
     }
@@ -70,7 +77,10 @@ impl HttpSys {
         process.queue = Some(index);
         process.shut_down = false;
         queue.processes.insert(by);
-        self.fact(Fact::ProcessAttach { process: by, queue: name });
+        self.fact(Fact::ProcessAttach {
+            process: by,
+            queue: name,
+        });
         Ok(CallResult::Done)
     }
 
@@ -80,7 +90,10 @@ impl HttpSys {
         &mut self,
         by: ProcessId,
     ) -> Result<CallResult, Win32Error> {
-        let process = self.processes.get_mut(&by).ok_or(Win32Error::InvalidParameter)?;
+        let process = self
+            .processes
+            .get_mut(&by)
+            .ok_or(Win32Error::InvalidParameter)?;
         let index = process.queue.ok_or(Win32Error::InvalidParameter)?;
         process.shut_down = true;
         if let Some(queue) = self.queues.get_mut(index) {
@@ -97,8 +110,12 @@ impl HttpSys {
         }
         let reason = ReasonPhrase::ConnectionAbandonedByReqQueue;
         let abandoned = self.abort_held(process, reason, false, now);
-        let zombies: Vec<RequestId> =
-            self.zombies.iter().filter(|(_, z)| z.process == process).map(|(id, _)| *id).collect();
+        let zombies: Vec<RequestId> = self
+            .zombies
+            .iter()
+            .filter(|(_, z)| z.process == process)
+            .map(|(id, _)| *id)
+            .collect();
         for zombie in zombies {
             self.bury_zombie(zombie, now);
         }
@@ -126,8 +143,12 @@ impl HttpSys {
         for queue in queues {
             self.close_queue(queue, now);
         }
-        let groups: Vec<UrlGroupId> =
-            self.groups.iter().filter(|(_, g)| g.owner == process).map(|(id, _)| *id).collect();
+        let groups: Vec<UrlGroupId> = self
+            .groups
+            .iter()
+            .filter(|(_, g)| g.owner == process)
+            .map(|(id, _)| *id)
+            .collect();
         for group in groups {
             self.close_group(group, now);
         }
@@ -142,7 +163,9 @@ impl HttpSys {
         tell: bool,
         now: Instant,
     ) -> u32 {
-        let Some(holder) = self.processes.get(&process) else { return 0 };
+        let Some(holder) = self.processes.get(&process) else {
+            return 0;
+        };
         let mut held: Vec<(RequestId, ConnectionId)> = holder.held.clone().into_iter().collect();
         held.sort_unstable();
         for &(_, connection) in &held {

@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::exchange::Stage;
+use super::processes::Process;
 use super::timeouts::TimerKind;
 use super::{HttpSys, ReasonPhrase};
 use crate::api::{
@@ -76,7 +77,7 @@ impl RequestQueue {
     /// Offers a request to the queue.
     ///
     /// Source: `HttpServerQueueLengthProperty`: requests over the limit are rejected with 503. Only
-    /// waiting requests count, and 0 is no limit (TechNet, "Configuring Application Pool
+    /// waiting requests count, and 0 is no limit (`TechNet`, "Configuring Application Pool
     /// Queue-Length Limits").
     fn offer(&mut self, connection: ConnectionId, request: RequestId) -> Offered {
         self.arrived += 1;
@@ -142,7 +143,10 @@ impl RequestQueue {
             self.waiting == 0 || self.properties.state == QueueState::Active,
             "a request waits in a queue that is off"
         );
-        debug_assert!(self.waiting as usize <= self.entries.len(), "a waiting request has an entry");
+        debug_assert!(
+            self.waiting as usize <= self.entries.len(),
+            "a waiting request has an entry"
+        );
     }
 }
 
@@ -181,7 +185,9 @@ impl RequestQueues {
 
     /// The open queues, by name.
     pub(super) fn open(&self) -> impl Iterator<Item = (QueueIndex, &RequestQueue)> {
-        self.by_name.values().filter_map(|&index| Some((index, self.get(index)?)))
+        self.by_name
+            .values()
+            .filter_map(|&index| Some((index, self.get(index)?)))
     }
 
     fn add(&mut self, queue: RequestQueue) {
@@ -200,8 +206,12 @@ impl RequestQueues {
 impl HttpSys {
     /// Offers a connection's request to its queue.
     pub(super) fn offer(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         let (index, request) = (exchange.queue, exchange.request.id);
         let activity = exchange.request.activity;
         let Some(queue) = self.queues.get_mut(index) else {
@@ -212,7 +222,11 @@ impl HttpSys {
             Offered::Waits => {
                 exchange.stage = Stage::Queued { since: now };
                 let (name, controller) = (queue.name.clone(), queue.demand_start.take());
-                self.fact(Fact::Queued { request, activity, queue: name.clone() });
+                self.fact(Fact::Queued {
+                    request,
+                    activity,
+                    queue: name.clone(),
+                });
                 self.arm(id, TimerKind::RequestQueue, now);
                 if let Some(controller) = controller {
                     self.start_on_demand(controller, name);
@@ -223,15 +237,21 @@ impl HttpSys {
     }
 
     fn start_on_demand(&mut self, controller: ProcessId, queue: RequestQueueName) {
-        self.fact(Fact::DemandStart { queue: queue.clone() });
+        self.fact(Fact::DemandStart {
+            queue: queue.clone(),
+        });
         self.complete(controller, Completion::DemandStart { queue });
     }
 
     /// Hands a request to a process.
     fn deliver(&mut self, id: ConnectionId, process: ProcessId, waited: Duration) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.timer.disarm();
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         exchange.stage = Stage::Delivered { process };
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         // The log line needs the request after the worker is done with its own.
@@ -243,15 +263,24 @@ impl HttpSys {
             holder.held.insert(request, id);
         }
         let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-        self.fact(Fact::Deliver { request, activity, process, waited });
+        self.fact(Fact::Deliver {
+            request,
+            activity,
+            process,
+            waited,
+        });
         self.complete(process, Completion::Request(copy));
     }
 
     pub(super) fn receive_request(&mut self, by: ProcessId, credits: u32, now: Instant) {
-        let Some(index) = self.processes.get(&by).and_then(|p| p.receives_from()) else { return };
+        let Some(index) = self.processes.get(&by).and_then(Process::receives_from) else {
+            return;
+        };
         let mut credits = credits;
         while credits > 0 {
-            let Some((id, since)) = self.next_waiting(index) else { break };
+            let Some((id, since)) = self.next_waiting(index) else {
+                break;
+            };
             credits -= 1;
             self.deliver(id, by, now.saturating_since(since));
         }
@@ -283,9 +312,15 @@ impl HttpSys {
     /// A waiting request leaves otherwise than by being delivered. Its entry stays until it comes up
     /// or too many such entries have gathered.
     pub(super) fn leave_queue(&mut self, index: QueueIndex, request: RequestId) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
+        let Some(queue) = self.queues.get_mut(index) else {
+            return;
+        };
         queue.waiting = queue.waiting.saturating_sub(1);
-        if queue.entries.back().is_some_and(|(_, last)| *last == request) {
+        if queue
+            .entries
+            .back()
+            .is_some_and(|(_, last)| *last == request)
+        {
             queue.entries.pop_back();
         }
         if queue.entries.len() > 2 * queue.waiting as usize + 64 {
@@ -309,7 +344,9 @@ impl HttpSys {
         if self.queues.find(&name).is_some() {
             return Err(Win32Error::AlreadyExists);
         }
-        self.fact(Fact::CreateRequestQueue { queue: name.clone() });
+        self.fact(Fact::CreateRequestQueue {
+            queue: name.clone(),
+        });
         self.queues.add(RequestQueue::new(name, properties, by));
         Ok(CallResult::Done)
     }
@@ -377,7 +414,11 @@ impl HttpSys {
         now: Instant,
     ) -> Result<CallResult, Win32Error> {
         let index = self.queues.find(name).ok_or(Win32Error::FileNotFound)?;
-        if self.queues.get(index).is_some_and(|queue| queue.controller != by) {
+        if self
+            .queues
+            .get(index)
+            .is_some_and(|queue| queue.controller != by)
+        {
             return Err(Win32Error::InvalidIdAuthority);
         }
         self.close_queue(index, now);
@@ -389,7 +430,9 @@ impl HttpSys {
     /// Assumed: no document says what a waiting client sees; 503 N/A is what HTTP.sys says when it has
     /// nobody to ask, or a reset where the queue refuses by reset.
     pub(super) fn close_queue(&mut self, index: QueueIndex, now: Instant) {
-        let Some(queue) = self.queues.get(index) else { return };
+        let Some(queue) = self.queues.get(index) else {
+            return;
+        };
         let (name, waiting) = (queue.name.clone(), queue.waiting);
         let processes: Vec<ProcessId> = queue.processes.iter().copied().collect();
         self.refuse_waiting(index, ReasonPhrase::NotAvailable, now);
@@ -401,6 +444,9 @@ impl HttpSys {
         }
         self.remove_cached(CacheRemoval::QueueClosed, |entry| entry.queue == index);
         self.queues.remove(index);
-        self.fact(Fact::CloseRequestQueue { queue: name, waiting });
+        self.fact(Fact::CloseRequestQueue {
+            queue: name,
+            waiting,
+        });
     }
 }

@@ -27,10 +27,16 @@ impl HttpSys {
         if !self.zombies.is_empty() && self.answer_zombie(by, request, log, more, now) {
             return;
         }
-        let Some(id) = self.held_by(by, request) else { return };
+        let Some(id) = self.held_by(by, request) else {
+            return;
+        };
         let head = ResponseHead::read(response.status, &response.headers);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         let (Ok(head), None) = (head, exchange.answer) else {
             return self.distrust(by, id, request, now);
         };
@@ -99,9 +105,15 @@ impl HttpSys {
         if !self.zombies.is_empty() && self.answer_zombie(by, request, None, more, now) {
             return;
         }
-        let Some(id) = self.held_by(by, request) else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(exchange) = connection.exchange() else { return };
+        let Some(id) = self.held_by(by, request) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
         let Some(answer) = &mut exchange.answer else {
             return self.distrust(by, id, request, now);
         };
@@ -109,7 +121,9 @@ impl HttpSys {
             answer.bytes += body.len() as u64;
             answer.body += body.len() as u64;
             // More than was declared: what follows on this connection could not be told apart.
-            answer.close |= answer.declared.is_some_and(|declared| answer.body > declared);
+            answer.close |= answer
+                .declared
+                .is_some_and(|declared| answer.body > declared);
             self.send(id, body);
         }
         if !more {
@@ -119,7 +133,11 @@ impl HttpSys {
 
     /// Source: aspnetcore's tests of http.sys: when an application aborts, the client sees a reset.
     pub(super) fn cancel_request(&mut self, by: ProcessId, request: RequestId, now: Instant) {
-        if self.zombies.get(&request).is_some_and(|zombie| zombie.process == by) {
+        if self
+            .zombies
+            .get(&request)
+            .is_some_and(|zombie| zombie.process == by)
+        {
             return self.bury_zombie(request, now);
         }
         if let Some(id) = self.held_by(by, request) {
@@ -130,7 +148,11 @@ impl HttpSys {
     /// A process sent what is not a response: the request that it named dies.
     fn distrust(&mut self, process: ProcessId, id: ConnectionId, request: RequestId, now: Instant) {
         let what = UntrustedCall::MalformedResponse;
-        self.fact(Fact::Untrusted { process, request, what });
+        self.fact(Fact::Untrusted {
+            process,
+            request,
+            what,
+        });
         self.drop_and_reset(id, ReasonPhrase::ConnectionAbandonedByReqQueue, now);
     }
 }

@@ -17,9 +17,7 @@ use super::connection::Connection;
 use super::exchange::{Answer, Answerer, Exchange, Stage};
 use super::request_queue::QueueIndex;
 use super::response::INLINE_BODY_MAX;
-use super::response_head::{
-    ResponseHead, append_length, append_number, append_status_line,
-};
+use super::response_head::{ResponseHead, append_length, append_number, append_status_line};
 use super::{HttpSys, Timer};
 use crate::api::{
     CachePolicy, CallResult, ConnectionId, EntityLength, LogData, ProcessId, QueueState, Request,
@@ -33,6 +31,10 @@ const HEADERS_MAX: usize = 1024;
 
 /// What the cache may do for a request.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct CacheUse {
     /// An entry may answer it.
     pub(super) serve: bool,
@@ -44,8 +46,12 @@ pub(super) struct CacheUse {
 
 impl CacheUse {
     /// Nothing: not a GET.
-    pub(super) const NONE: Self =
-        Self { serve: false, store: false, range: false, conditional: false };
+    pub(super) const NONE: Self = Self {
+        serve: false,
+        store: false,
+        range: false,
+        conditional: false,
+    };
 
     /// Of a GET.
     ///
@@ -56,7 +62,12 @@ impl CacheUse {
         if request.entity != EntityLength::None {
             return Self::NONE;
         }
-        let mut may = Self { serve: true, store: true, range: false, conditional: false };
+        let mut may = Self {
+            serve: true,
+            store: true,
+            range: false,
+            conditional: false,
+        };
         let text = &request.text;
         for &(name, _) in &text.headers {
             let is = |other: &[u8]| text.bytes(name).eq_ignore_ascii_case(other);
@@ -82,6 +93,8 @@ pub(super) struct CacheEntry {
     key: Box<[u8]>,
     /// The raw path, lower case, without the query; for flushes.
     path: String,
+    /// The decoded path, lower case, if it differs.
+    decoded_path: Option<String>,
     pub(super) queue: QueueIndex,
     pub(super) process: ProcessId,
     status: u16,
@@ -101,8 +114,18 @@ pub(super) struct CacheEntry {
 }
 
 impl CacheEntry {
+    /// Whether a flush of that path takes it; the path may be raw or decoded.
+    fn lies_under(&self, flushed: &str, recursive: bool) -> bool {
+        let mut paths = [Some(&self.path), self.decoded_path.as_ref()]
+            .into_iter()
+            .flatten();
+        paths.any(|path| covers(flushed, path, recursive))
+    }
+
     fn body(&self) -> Bytes {
-        self.large_body.clone().unwrap_or_else(|| self.ready.slice(self.head_len..))
+        self.large_body
+            .clone()
+            .unwrap_or_else(|| self.ready.slice(self.head_len..))
     }
 
     fn bytes(&self) -> u64 {
@@ -129,7 +152,11 @@ impl CacheEntry {
 
     /// A head without its length and its end.
     fn head(&self, status: u16, date: &[u8], close: bool) -> BytesMut {
-        let inline = if self.large_body.is_none() { self.ready.len() } else { 0 };
+        let inline = if self.large_body.is_none() {
+            self.ready.len()
+        } else {
+            0
+        };
         let mut out = BytesMut::with_capacity(self.lines.len() + inline + 160);
         append_status_line(status, &mut out);
         out.put_slice(&self.lines);
@@ -173,8 +200,10 @@ impl ResponseCache {
     fn write_key(&mut self, connection: &Connection, request: &Request) {
         let text = &request.text;
         self.scratch.clear();
-        self.scratch.extend_from_slice(&request.site.0.to_le_bytes());
-        self.scratch.extend_from_slice(&connection.endpoint.port.to_le_bytes());
+        self.scratch
+            .extend_from_slice(&request.site.0.to_le_bytes());
+        self.scratch
+            .extend_from_slice(&connection.endpoint.port.to_le_bytes());
         let host = text.bytes(text.host);
         self.scratch.extend(host.iter().map(u8::to_ascii_lowercase));
         self.scratch.push(0);
@@ -208,7 +237,10 @@ impl ResponseCache {
             self.slots.len(),
             "every slot holds an entry or is free"
         );
-        debug_assert!(self.bytes == 0 || !self.by_key.is_empty(), "an empty cache holds no bytes");
+        debug_assert!(
+            self.bytes == 0 || !self.by_key.is_empty(),
+            "an empty cache holds no bytes"
+        );
     }
 }
 
@@ -218,7 +250,9 @@ impl HttpSys {
         if !self.parameters.uri_enable_cache {
             return false;
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
         let super::connection::ConnectionState::Busy(exchange) = &connection.state else {
             return false;
         };
@@ -228,18 +262,26 @@ impl HttpSys {
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let queue = exchange.queue;
         self.cache.write_key(connection, &exchange.request);
-        let found = self.cache.by_key.get(self.cache.scratch.as_slice()).copied();
+        let found = self
+            .cache
+            .by_key
+            .get(self.cache.scratch.as_slice())
+            .copied();
         let Some(slot) = found.and_then(|slot| self.unexpired(slot, queue, now)) else {
             self.fact(Fact::CacheMiss { request, activity });
             return false;
         };
         let (second, date) = self.date.line(now);
-        let Some(Some(entry)) = self.cache.slots.get_mut(slot) else { return false };
+        let Some(Some(entry)) = self.cache.slots.get_mut(slot) else {
+            return false;
+        };
         let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
             return false;
         };
         entry.make_ready(second, date);
-        let Some(hit) = answer_from(entry, exchange, date) else { return false };
+        let Some(hit) = answer_from(entry, exchange, date) else {
+            return false;
+        };
         entry.touched = now;
         let bytes = (hit.first.len() + hit.second.as_ref().map_or(0, Bytes::len)) as u64;
         exchange.stage = Stage::Sending(Answerer::Cache(entry.id));
@@ -302,11 +344,17 @@ impl HttpSys {
             && !head.chunked
             && !head.close
             && !response.disconnect
-            && head.content_length.is_none_or(|declared| declared == length)
+            && head
+                .content_length
+                .is_none_or(|declared| declared == length)
             && response.headers.len() <= HEADERS_MAX
             && length <= u64::from(self.parameters.uri_max_uri_bytes);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let super::connection::ConnectionState::Busy(exchange) = &connection.state else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let super::connection::ConnectionState::Busy(exchange) = &connection.state else {
+            return;
+        };
         // The answer to a condition is no answer to those who set none.
         let answers_condition = exchange.cache.conditional && response.status != 200;
         if !is_cacheable || !exchange.cache.store || answers_condition {
@@ -317,10 +365,14 @@ impl HttpSys {
             return;
         }
         self.cache.write_key(connection, &exchange.request);
+        let text = &exchange.request.text;
+        let path = path_of(text.str(text.raw_url));
+        let decoded_path = text.str(text.path).to_ascii_lowercase();
         let mut entry = CacheEntry {
             id: self.cache.inserted + 1,
             key: self.cache.scratch.as_slice().into(),
-            path: path_of(exchange.request.text.str(exchange.request.text.raw_url)),
+            decoded_path: Some(decoded_path).filter(|decoded| *decoded != path),
+            path,
             queue: exchange.queue,
             process,
             status: response.status,
@@ -363,29 +415,37 @@ impl HttpSys {
         if self.cache.bytes + entry.bytes() > self.parameters.response_cache_bytes_max {
             return;
         }
-        let Some(queue) = self.queues.name(entry.queue) else { return };
+        let Some(queue) = self.queues.name(entry.queue) else {
+            return;
+        };
         self.cache.inserted += 1;
         entry.id = self.cache.inserted;
         let (process, bytes) = (entry.process, entry.bytes());
-        self.fact(Fact::CacheInsert { entry: entry.id, queue, process, bytes });
+        self.fact(Fact::CacheInsert {
+            entry: entry.id,
+            queue,
+            process,
+            bytes,
+        });
         self.cache.insert(entry);
         if self.deadlines.get(Timer::Scavenger).is_none() {
-            self.deadlines.set(Timer::Scavenger, now + self.scavenger_period());
+            self.deadlines
+                .set(Timer::Scavenger, now + self.scavenger_period());
         }
     }
 
     fn remove_slot(&mut self, slot: usize, why: CacheRemoval) {
         if let Some(entry) = self.cache.remove(slot) {
-            self.fact(Fact::CacheRemove { entry: entry.id, bytes: entry.bytes(), why });
+            self.fact(Fact::CacheRemove {
+                entry: entry.id,
+                bytes: entry.bytes(),
+                why,
+            });
         }
     }
 
     /// Removes the entries that `which` picks.
-    pub(super) fn remove_cached(
-        &mut self,
-        why: CacheRemoval,
-        which: impl Fn(&CacheEntry) -> bool,
-    ) {
+    pub(super) fn remove_cached(&mut self, why: CacheRemoval, which: impl Fn(&CacheEntry) -> bool) {
         for slot in 0..self.cache.slots.len() {
             if self.cache.slots[slot].as_ref().is_some_and(&which) {
                 self.remove_slot(slot, why);
@@ -400,7 +460,9 @@ impl HttpSys {
     /// Source: KB820129, `UriScavengerPeriod`: every period, what nobody asked for during it goes.
     pub(super) fn scavenge(&mut self, now: Instant) {
         let period = self.scavenger_period();
-        self.remove_cached(CacheRemoval::Expired, |e| e.expires.is_some_and(|at| at <= now));
+        self.remove_cached(CacheRemoval::Expired, |e| {
+            e.expires.is_some_and(|at| at <= now)
+        });
         self.remove_cached(CacheRemoval::Scavenged, |e| e.touched + period <= now);
         if self.cache.len() > 0 {
             self.deadlines.set(Timer::Scavenger, now + period);
@@ -417,7 +479,9 @@ impl HttpSys {
         let queue = self.queues.find(queue).ok_or(Win32Error::FileNotFound)?;
         let path = url.map(path_of);
         self.remove_cached(CacheRemoval::Flushed, |entry| {
-            let is_hit = path.as_deref().is_none_or(|path| covers(path, &entry.path, recursive));
+            let is_hit = path
+                .as_deref()
+                .is_none_or(|path| entry.lies_under(path, recursive));
             entry.queue == queue && is_hit
         });
         Ok(CallResult::Done)
@@ -426,7 +490,8 @@ impl HttpSys {
 
 /// The path of a URL, absolute or not: lower case, without the query.
 fn path_of(url: &str) -> String {
-    let path = match url.split_once("://") {
+    // A `://` further on belongs to the query.
+    let path = match url.split_once("://").filter(|_| !url.starts_with('/')) {
         Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
         None => url,
     };
@@ -454,7 +519,12 @@ fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) -> Option<H
             out.put_slice(b"Connection: close\r\n");
         }
         out.put_slice(b"\r\n");
-        return Some(Hit { status: 304, first: out.freeze(), second: None, body: 0 });
+        return Some(Hit {
+            status: 304,
+            first: out.freeze(),
+            second: None,
+            body: 0,
+        });
     }
     if entry.status == 200 && exchange.cache.range {
         let body = entry.body();
@@ -471,10 +541,18 @@ fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) -> Option<H
         out.put_slice(b"\r\n");
         let length = range.len() as u64;
         let second = Some(body.slice(range));
-        return Some(Hit { status: 206, first: out.freeze(), second, body: length });
+        return Some(Hit {
+            status: 206,
+            first: out.freeze(),
+            second,
+            body: length,
+        });
     }
     let has_body = !matches!(entry.status, 204 | 304);
-    let length = entry.large_body.as_ref().map_or(entry.ready.len() - entry.head_len, Bytes::len);
+    let length = entry
+        .large_body
+        .as_ref()
+        .map_or(entry.ready.len() - entry.head_len, Bytes::len);
     if close || !has_body {
         let mut out = entry.head(entry.status, date, close);
         if has_body {
@@ -483,10 +561,20 @@ fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) -> Option<H
         out.put_slice(b"\r\n");
         let second = Some(entry.body()).filter(|body| has_body && !body.is_empty());
         let body = if has_body { length as u64 } else { 0 };
-        return Some(Hit { status: entry.status, first: out.freeze(), second, body });
+        return Some(Hit {
+            status: entry.status,
+            first: out.freeze(),
+            second,
+            body,
+        });
     }
     let (first, second) = (entry.ready.clone(), entry.large_body.clone());
-    Some(Hit { status: entry.status, first, second, body: length as u64 })
+    Some(Hit {
+        status: entry.status,
+        first,
+        second,
+        body: length as u64,
+    })
 }
 
 /// Source: RFC 9110, 13.2.2: `If-None-Match` before `If-Modified-Since`.
@@ -494,7 +582,9 @@ fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) -> Option<H
 fn is_not_modified(entry: &CacheEntry, exchange: &Exchange) -> bool {
     let text = &exchange.request.text;
     if let Some(wanted) = text.header("if-none-match") {
-        let Some(etag) = &entry.etag else { return wanted.trim_ascii() == b"*" };
+        let Some(etag) = &entry.etag else {
+            return wanted.trim_ascii() == b"*";
+        };
         let strong = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
         let mut tags = wanted.split(|&b| b == b',').map(<[u8]>::trim_ascii);
         return tags.any(|tag| tag == b"*" || strong(tag) == strong(etag));
@@ -519,7 +609,11 @@ fn single_range(header: &[u8], length: usize) -> Option<core::ops::Range<usize>>
     let (first, last) = spec.split_once('-')?;
     let number = |digits: &str| {
         let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        if is_number { digits.parse::<usize>().ok() } else { None }
+        if is_number {
+            digits.parse::<usize>().ok()
+        } else {
+            None
+        }
     };
     let range = if first.is_empty() {
         length.saturating_sub(number(last)?)..length

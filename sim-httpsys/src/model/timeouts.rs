@@ -85,7 +85,9 @@ fn limit(timeouts: &Timeouts, kind: TimerKind) -> Option<Duration> {
 impl HttpSys {
     /// Arms the connection's timer for one of the limits in seconds.
     pub(super) fn arm(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match limit(&connection.timeouts, kind) {
             Some(span) => self.arm_at(id, kind, now + span),
             None => connection.timer.due = None,
@@ -97,7 +99,9 @@ impl HttpSys {
     /// Source: iisdocs, webLimits: a response is cut only after the time that the whole of it should
     /// have taken at the slowest rate.
     pub(super) fn arm_min_send_rate(&mut self, id: ConnectionId, bytes: u64, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let rate = match connection.timeouts.min_send_rate {
             0 => MIN_SEND_RATE,
             u32::MAX => return connection.timer.due = None,
@@ -109,7 +113,9 @@ impl HttpSys {
     }
 
     fn arm_at(&mut self, id: ConnectionId, kind: TimerKind, due: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let timer = &mut connection.timer;
         timer.due = Some((due, kind));
         if timer.queued.is_none_or(|queued| due < queued) {
@@ -126,7 +132,9 @@ impl HttpSys {
     }
 
     pub(super) fn connection_timer(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.timer.queued = None;
         match connection.timer.due {
             None => {}
@@ -141,7 +149,7 @@ impl HttpSys {
         }
     }
 
-    /// Source: TechNet table 11.12: when a timer fires, the connection is reset, without a response.
+    /// Source: `TechNet` table 11.12: when a timer fires, the connection is reset, without a response.
     fn time_out(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
         let reason = match kind {
             TimerKind::Idle => ReasonPhrase::TimerConnectionIdle,
@@ -154,7 +162,9 @@ impl HttpSys {
                 return self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
             }
         };
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         match connection.state {
             ConnectionState::Busy(_) => self.abort_request(id, reason, now),
             ConnectionState::Idle | ConnectionState::Draining(_) => self.cut_idle(id, reason, now),

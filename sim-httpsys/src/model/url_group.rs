@@ -69,7 +69,11 @@ fn endpoint_of(prefix: &UrlPrefix) -> Endpoint {
         PrefixHost::Explicit { bound, .. } => *bound,
         PrefixHost::IpBoundWeakWildcard(address) => Some(*address),
     };
-    Endpoint { address, port: prefix.port, secure: prefix.secure }
+    Endpoint {
+        address,
+        port: prefix.port,
+        secure: prefix.secure,
+    }
 }
 
 impl HttpSys {
@@ -82,10 +86,22 @@ impl HttpSys {
         if self.groups.contains_key(&id) {
             return Err(Win32Error::AlreadyExists);
         }
-        let queue = self.queues.find(&properties.queue).ok_or(Win32Error::FileNotFound)?;
+        let queue = self
+            .queues
+            .find(&properties.queue)
+            .ok_or(Win32Error::FileNotFound)?;
         let log = properties.log.clone().map(Rc::new);
         let urls = BTreeMap::new();
-        self.groups.insert(id, UrlGroup { properties, queue, log, owner: by, urls });
+        self.groups.insert(
+            id,
+            UrlGroup {
+                properties,
+                queue,
+                log,
+                owner: by,
+                urls,
+            },
+        );
         Ok(CallResult::Done)
     }
 
@@ -95,7 +111,10 @@ impl HttpSys {
         id: UrlGroupId,
         properties: UrlGroupProperties,
     ) -> Result<CallResult, Win32Error> {
-        let queue = self.queues.find(&properties.queue).ok_or(Win32Error::FileNotFound)?;
+        let queue = self
+            .queues
+            .find(&properties.queue)
+            .ok_or(Win32Error::FileNotFound)?;
         let group = self.group_of(by, id)?;
         group.queue = queue;
         group.log = properties.log.clone().map(Rc::new);
@@ -105,7 +124,11 @@ impl HttpSys {
 
     fn group_of(&mut self, by: ProcessId, id: UrlGroupId) -> Result<&mut UrlGroup, Win32Error> {
         let group = self.groups.get_mut(&id).ok_or(Win32Error::FileNotFound)?;
-        if group.owner == by { Ok(group) } else { Err(Win32Error::InvalidIdAuthority) }
+        if group.owner == by {
+            Ok(group)
+        } else {
+            Err(Win32Error::InvalidIdAuthority)
+        }
     }
 
     pub(super) fn close_url_group(
@@ -120,7 +143,9 @@ impl HttpSys {
     }
 
     pub(super) fn close_group(&mut self, id: UrlGroupId, now: Instant) {
-        let Some(group) = self.groups.remove(&id) else { return };
+        let Some(group) = self.groups.remove(&id) else {
+            return;
+        };
         for (prefix, url) in group.urls {
             self.forget_url(id, &prefix, url, now);
         }
@@ -158,9 +183,17 @@ impl HttpSys {
         let answer = match self.register(by, group, &url, context) {
             Err(error) => Err(error),
             Ok((prefix, endpoint)) => {
-                let Some(state) = self.endpoints.get_mut(&endpoint) else { return };
+                let Some(state) = self.endpoints.get_mut(&endpoint) else {
+                    return;
+                };
                 if let Some(waiting) = &mut state.opening {
-                    waiting.push(PendingUrl { by, id, group, prefix, text: url });
+                    waiting.push(PendingUrl {
+                        by,
+                        id,
+                        group,
+                        prefix,
+                        text: url,
+                    });
                     return;
                 }
                 self.fact(Fact::AddUrl { url });
@@ -187,13 +220,23 @@ impl HttpSys {
         if others.any(|other| other.port == endpoint.port && other.secure != endpoint.secure) {
             return Err(Win32Error::SharingViolation);
         }
-        self.routing.add(prefix.clone(), Registration { group: id, context })?;
-        let registered = RegisteredUrl { text: url.to_owned(), endpoint };
-        self.group_of(by, id)?.urls.insert(prefix.clone(), registered);
+        self.routing
+            .add(prefix.clone(), Registration { group: id, context })?;
+        let registered = RegisteredUrl {
+            text: url.to_owned(),
+            endpoint,
+        };
+        self.group_of(by, id)?
+            .urls
+            .insert(prefix.clone(), registered);
         let mut is_new = false;
         let state = self.endpoints.entry(endpoint).or_insert_with(|| {
             is_new = true;
-            EndpointState { opening: Some(Vec::new()), urls: 0, connections: BTreeSet::new() }
+            EndpointState {
+                opening: Some(Vec::new()),
+                urls: 0,
+                connections: BTreeSet::new(),
+            }
         });
         state.urls += 1;
         if is_new {
@@ -204,23 +247,42 @@ impl HttpSys {
 
     /// The socket of an endpoint was opened, or could not be.
     pub(super) fn listening(&mut self, endpoint: Endpoint, result: Result<(), Win32Error>) {
-        let Some(state) = self.endpoints.get_mut(&endpoint) else { return };
-        let Some(pending) = state.opening.take() else { return };
+        let Some(state) = self.endpoints.get_mut(&endpoint) else {
+            return;
+        };
+        let Some(pending) = state.opening.take() else {
+            return;
+        };
         let wanted = state.urls > 0;
         if result.is_err() || !wanted {
             self.endpoints.remove(&endpoint);
         }
         match result {
-            Ok(()) if wanted => self.fact(Fact::EndpointOpen { port: endpoint.port }),
+            Ok(()) if wanted => self.fact(Fact::EndpointOpen {
+                port: endpoint.port,
+            }),
             Ok(()) => self.outputs.push_back(Output::Unlisten { endpoint }),
             Err(_) => {}
         }
-        for PendingUrl { by, id, group, prefix, text } in pending {
+        for PendingUrl {
+            by,
+            id,
+            group,
+            prefix,
+            text,
+        } in pending
+        {
             match result {
                 Ok(()) => self.fact(Fact::AddUrl { url: text }),
                 Err(_) => self.unregister_unopened(group, &prefix),
             }
-            self.complete(by, Completion::Called { id, result: result.map(|()| CallResult::Done) });
+            self.complete(
+                by,
+                Completion::Called {
+                    id,
+                    result: result.map(|()| CallResult::Done),
+                },
+            );
         }
     }
 
@@ -234,7 +296,9 @@ impl HttpSys {
     }
 
     fn release_endpoint(&mut self, endpoint: Endpoint, now: Instant) {
-        let Some(state) = self.endpoints.get_mut(&endpoint) else { return };
+        let Some(state) = self.endpoints.get_mut(&endpoint) else {
+            return;
+        };
         state.urls = state.urls.saturating_sub(1);
         // One that is still being opened is closed when it has been.
         if state.urls > 0 || !state.is_open() {
@@ -244,7 +308,10 @@ impl HttpSys {
         self.endpoints.remove(&endpoint);
         self.outputs.push_back(Output::Unlisten { endpoint });
         let count = u32::try_from(connections.len()).unwrap_or(u32::MAX);
-        self.fact(Fact::EndpointClose { port: endpoint.port, connections: count });
+        self.fact(Fact::EndpointClose {
+            port: endpoint.port,
+            connections: count,
+        });
         for connection in connections {
             self.close_for_endpoint(connection, now);
         }
@@ -253,7 +320,9 @@ impl HttpSys {
     /// Closes a connection whose endpoint is gone. A request on it dies, and with it the connection is
     /// reset; otherwise the parameters say how it ends.
     pub(super) fn close_for_endpoint(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let fin = match self.parameters.endpoint_close {
             EndpointClose::Rst => None,
             EndpointClose::Fin => Some(CloseHow::AfterSending),

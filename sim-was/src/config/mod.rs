@@ -2,6 +2,27 @@
 //! resolved, with every default filled in ([`Configuration`], made by `resolve.rs`).
 //!
 //! After that nothing can be invalid.
+//!
+//! ```text
+//! bytes ─ raw ─► XML tree ─ sections ─► sections ─ check (schema, value) ─► findings
+//!                                           └─── layers, collection ─► resolve, sites, web_server
+//! ```
+//!
+//! web.config files are not read.
+
+mod binding;
+mod check;
+mod collection;
+pub mod default_config;
+mod layers;
+pub mod physical_path;
+mod raw;
+mod resolve;
+mod schema;
+mod sections;
+mod sites;
+mod value;
+mod web_server;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,6 +30,9 @@ use std::time::Duration;
 
 use sim_worker::configuration::{Caching, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
+
+pub use raw::{ConfigError, decode};
+pub use resolve::{load, load_bytes};
 
 /// Everything that the server acts on.
 #[derive(Clone, Debug, Default, PartialEq)]

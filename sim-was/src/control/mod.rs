@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sim_worker::ipm::ExecutingRequest;
 
+#[cfg(feature = "live")]
+pub mod client;
 pub mod wire;
 
 /// What a tool asks.
@@ -77,6 +79,24 @@ pub enum Service {
     W3svc,
 }
 
+impl Service {
+    /// The name that the service control manager knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Was => "WAS",
+            Self::W3svc => "W3SVC",
+        }
+    }
+
+    /// The name that people read.
+    pub fn display_name(self) -> &'static str {
+        match self {
+            Self::Was => "Windows Process Activation Service",
+            Self::W3svc => "World Wide Web Publishing Service",
+        }
+    }
+}
+
 /// The state of a service, as the service control manager names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceStatus {
@@ -132,6 +152,45 @@ pub enum Refusal {
     },
     /// Services did not stop in time.
     TimedOut,
+}
+
+impl Refusal {
+    /// An object of this type and name does not exist.
+    pub fn not_found(object: &str, identifier: &str) -> Self {
+        Self::NotFound {
+            object: object.to_owned(),
+            identifier: identifier.to_owned(),
+        }
+    }
+
+    /// `ERROR_SERVICE_ALREADY_RUNNING`.
+    pub fn already_running() -> Self {
+        Self::failed(
+            0x8007_0420,
+            "An instance of the service is already running.",
+        )
+    }
+
+    /// `ERROR_SERVICE_CANNOT_ACCEPT_CTRL`.
+    pub fn cannot_accept_control() -> Self {
+        Self::failed(
+            0x8007_0425,
+            "The service cannot accept control messages at this time.",
+        )
+    }
+
+    /// `ERROR_SERVICE_NOT_ACTIVE`.
+    pub fn not_started() -> Self {
+        Self::failed(0x8007_0426, "The service has not been started.")
+    }
+
+    /// Any Windows error.
+    pub fn failed(hresult: u32, message: &str) -> Self {
+        Self::Failed {
+            hresult,
+            message: message.to_owned(),
+        }
+    }
 }
 
 /// The state of a pool or a site. Source: IIS schema rscaext.xml.

@@ -1,1 +1,241 @@
-//! x
+//! WAS and W3SVC, pure: configuration, commands, the words of workers and the completions of the
+//! driver go in; orders to the driver, to workers and to the machine come out.
+//!
+//! ```text
+//!   commands ──► Was ── routes ──► services           WAS and W3SVC start and stop (iisreset)
+//!                 │                listener_adapter   W3SVC: what the driver is to be
+//!                 └─ per pool ───► AppPool ──► Slot (recycling) ──► SupervisedWorker
+//!                                     └──────► RapidFail
+//! ```
+//!
+//! Left out for now, on purpose: orphaning, CPU limits, watching the configuration for changes,
+//! `demandStartThreshold`, dynamic idle, suspending idle workers.
+
+use std::path::PathBuf;
+
+use sim_httpsys::api::{Call, Completion, ProcessId};
+use sim_worker::configuration::WorkerConfiguration;
+use sim_worker::ipm::{FromWorker, ToWorker};
+
+use crate::config::Configuration;
+use crate::control::{Answer, Command};
+use crate::event_log::{Fact, WorkerExit};
+
+mod app_pool;
+mod commands;
+mod effects;
+mod idle;
+pub mod listener_adapter;
+mod lists;
+mod ping;
+mod rapid_fail;
+mod recycling;
+mod service_control;
+mod services;
+mod supervised_worker;
+mod was;
+mod worker_configuration;
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod tests;
+
+
+pub use rapid_fail::{RapidFail, Verdict};
+pub use was::Was;
+
+/// One process that WAS has ordered, unique since the program began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpawnId(pub u64);
+
+/// One tool that waits for an answer, chosen by the driver of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// A pool, by its place in the configuration that WAS runs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub usize);
+
+/// What WAS is told about the machine that it runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// The simulated `C:\`.
+    pub root: PathBuf,
+    /// Receives that each worker keeps posted.
+    pub receives: u32,
+    /// Threads that run handlers in each worker.
+    pub threads_max: u32,
+}
+
+impl Parameters {
+    /// The defaults for a machine with so many processors.
+    ///
+    /// Source: machine.config `autoConfig`: 100 worker threads per CPU; `system.webServer`
+    /// `serverRuntime/appConcurrentRequestLimit`: 5000 requests in a worker.
+    pub fn new(root: PathBuf, processors: u32) -> Self {
+        Self {
+            root,
+            receives: 5000,
+            threads_max: processors.max(1).saturating_mul(100),
+        }
+    }
+}
+
+/// What can happen to WAS.
+#[derive(Debug)]
+pub enum Input {
+    /// The driver has answered a call, or a request waits for a worker.
+    Completed(Completion),
+    /// A worker says something.
+    Told {
+        /// Which.
+        pid: ProcessId,
+        /// What.
+        message: FromWorker,
+    },
+    /// What a worker sent was not understood.
+    Garbled {
+        /// Which.
+        pid: ProcessId,
+    },
+    /// A process that was ordered exists, or does not.
+    Spawned {
+        /// Which order.
+        spawn: SpawnId,
+        /// Its pid.
+        result: Result<ProcessId, SpawnError>,
+    },
+    /// A worker process has ended.
+    Exited {
+        /// Which.
+        pid: ProcessId,
+        /// How.
+        exit: WorkerExit,
+    },
+    /// A worker has let go of its pipe.
+    PipeClosed {
+        /// Which.
+        pid: ProcessId,
+    },
+    /// A tool asks.
+    Commanded {
+        /// Who waits for the answer.
+        client: ClientId,
+        /// What is asked.
+        command: Command,
+    },
+    /// The configuration was read (the answer to [`Output::ReadConfig`]), or why it could not be.
+    ConfigRead(Result<Configuration, String>),
+    /// The program that a pool wanted run after rapid-fail could not be run.
+    RunFailed {
+        /// Whose.
+        pool: String,
+    },
+    /// The driver is gone.
+    DeviceLost,
+}
+
+/// Why a worker process was not created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpawnError {
+    /// The pool's copy of the configuration could not be written.
+    Configuration(String),
+    /// The process could not be created.
+    Process(String),
+}
+
+/// What WAS wants done, and what it says has happened.
+#[derive(Debug)]
+pub enum Output {
+    /// A call of the driver.
+    Call(Call),
+    /// A message for a worker.
+    Tell {
+        /// Which.
+        pid: ProcessId,
+        /// What.
+        message: ToWorker,
+    },
+    /// Create a process; answered by [`Input::Spawned`].
+    Spawn(Box<Spawn>),
+    /// Kill a process.
+    Terminate {
+        /// Which.
+        pid: ProcessId,
+    },
+    /// Read applicationHost.config; answered by [`Input::ConfigRead`].
+    ReadConfig,
+    /// An answer for a tool.
+    Answer {
+        /// Who asked.
+        client: ClientId,
+        /// What it is told.
+        answer: Answer,
+    },
+    /// Run a program and forget it (`autoShutdownExe`).
+    Run {
+        /// Whose wish it is.
+        pool: String,
+        /// The program.
+        executable: String,
+        /// Its parameters, as written.
+        parameters: String,
+    },
+    /// Something has happened.
+    Fact(Fact),
+    /// Everything is down; the program may end.
+    Stopped,
+}
+
+/// An order for a worker process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spawn {
+    /// The number of the order.
+    pub spawn: SpawnId,
+    /// What the worker is to know.
+    pub configuration: WorkerConfiguration,
+    /// What its command line says.
+    pub arguments: WorkerArguments,
+    /// `environmentVariables` of the pool.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The part of a worker's command line that its pool's settings decide.
+///
+/// Source: w3wp.exe as seen in process lists:
+/// `-ap "…" -v "v4.0" -l "webengine4.dll" -a PIPE -h "CONFIG" -w "" -m 0 -t 20 -ta 0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerArguments {
+    /// `-ap`
+    pub pool: String,
+    /// `-v`
+    pub runtime_version: String,
+    /// `-l`
+    pub runtime_loader: String,
+    /// `-m`: 0 integrated, 1 classic.
+    pub classic: bool,
+    /// `-t`
+    pub idle_minutes: u64,
+    /// `-ta`: 0 terminate, 1 suspend.
+    pub idle_suspend: bool,
+}
+
+/// Why WAS wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A worker must be ready by now.
+    Startup(SpawnId),
+    /// A worker must have exited by now.
+    Shutdown(SpawnId),
+    /// A worker is to be pinged.
+    PingDue(SpawnId),
+    /// A worker must have answered its ping by now.
+    PingReply(SpawnId),
+    /// Services must have stopped by now.
+    ServiceStop,
+    /// Workers must have listed their requests by now.
+    Query(u64),
+}

@@ -15,7 +15,11 @@ use crate::clockwork::UtcTime;
 pub(super) const W3SVC: ProcessId = ProcessId(1);
 pub(super) const W3WP: ProcessId = ProcessId(100);
 pub(super) const W3WP_2: ProcessId = ProcessId(101);
-pub(super) const PORT_80: Endpoint = Endpoint { address: None, port: 80, secure: false };
+pub(super) const PORT_80: Endpoint = Endpoint {
+    address: None,
+    port: 80,
+    secure: false,
+};
 pub(super) const SITE_1: UrlGroupId = UrlGroupId(1);
 
 /// How the server is to be.
@@ -81,16 +85,13 @@ impl Setup {
         self
     }
 
-    pub(super) fn unlogged(mut self) -> Self {
-        self.group.log = None;
-        self
-    }
-
     pub(super) fn without_worker(self) -> Bench {
         let mut bench = Bench {
             machine: HttpSys::new(
                 self.parameters.clone(),
-                UtcClock { switched_on: UtcTime(784_111_777_000_000_000) },
+                UtcClock {
+                    switched_on: UtcTime(784_111_777_000_000_000),
+                },
             ),
             setup: self,
             now: Instant(0),
@@ -143,10 +144,22 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn set_up(&mut self) {
         let Setup { queue, group, .. } = self.setup.clone();
-        self.control(W3SVC, ControlCall::CreateRequestQueue { name: pool(), properties: queue })
-            .unwrap();
-        self.control(W3SVC, ControlCall::CreateUrlGroup { group: SITE_1, properties: group })
-            .unwrap();
+        self.control(
+            W3SVC,
+            ControlCall::CreateRequestQueue {
+                name: pool(),
+                properties: queue,
+            },
+        )
+        .unwrap();
+        self.control(
+            W3SVC,
+            ControlCall::CreateUrlGroup {
+                group: SITE_1,
+                properties: group,
+            },
+        )
+        .unwrap();
         self.add_url(SITE_1, "http://*:80/").unwrap();
     }
 
@@ -166,7 +179,10 @@ impl Bench {
                 }
                 Output::Send { connection, bytes } => {
                     assert!(!self.closed.contains_key(&connection), "sent after close");
-                    self.wires.entry(connection).or_default().extend_from_slice(&bytes);
+                    self.wires
+                        .entry(connection)
+                        .or_default()
+                        .extend_from_slice(&bytes);
                     self.unsent.insert(connection);
                 }
                 Output::Reading { connection, paused } => {
@@ -178,7 +194,10 @@ impl Bench {
                     self.unsent.remove(&connection);
                 }
                 Output::Complete { to, completion } => {
-                    self.completions.entry(to).or_default().push_back(completion);
+                    self.completions
+                        .entry(to)
+                        .or_default()
+                        .push_back(completion);
                 }
                 Output::Log(entry) => self.logs.push(entry),
                 Output::Fact(fact) => self.facts.push(fact),
@@ -221,13 +240,19 @@ impl Bench {
     ) -> Result<CallResult, Win32Error> {
         self.calls += 1;
         let id = CallId(self.calls);
-        self.input(Input::Called { by, call: Call::Control { id, call } });
+        self.input(Input::Called {
+            by,
+            call: Call::Control { id, call },
+        });
         let opening: Vec<Endpoint> = self.listening.iter().copied().collect();
         for endpoint in opening {
             if self.opens.is_err() {
                 self.listening.remove(&endpoint);
             }
-            self.input(Input::Listening { endpoint, result: self.opens });
+            self.input(Input::Listening {
+                endpoint,
+                result: self.opens,
+            });
         }
         self.result_of(by, id).expect("a control call is answered")
     }
@@ -244,19 +269,27 @@ impl Bench {
     }
 
     pub(super) fn add_url(&mut self, group: UrlGroupId, url: &str) -> Result<(), Win32Error> {
-        let call = ControlCall::AddUrl { group, url: url.into(), context: UrlContext(7) };
+        let call = ControlCall::AddUrl {
+            group,
+            url: url.into(),
+            context: UrlContext(7),
+        };
         self.control(W3SVC, call).map(|_| ())
     }
 
     pub(super) fn queue_state(&mut self, state: QueueState) {
         self.setup.queue.state = state;
         let properties = self.setup.queue.clone();
-        let call = ControlCall::SetRequestQueueProperties { queue: pool(), properties };
+        let call = ControlCall::SetRequestQueueProperties {
+            queue: pool(),
+            properties,
+        };
         self.control(W3SVC, call).unwrap();
     }
 
     pub(super) fn wait_for_demand_start(&mut self) -> Result<(), Win32Error> {
-        self.control(W3SVC, ControlCall::WaitForDemandStart { queue: pool() }).map(|_| ())
+        self.control(W3SVC, ControlCall::WaitForDemandStart { queue: pool() })
+            .map(|_| ())
     }
 
     pub(super) fn demand_starts(&mut self) -> usize {
@@ -271,7 +304,8 @@ impl Bench {
     /// A worker attaches to the pool's queue and posts receives.
     pub(super) fn worker(&mut self, process: ProcessId, credits: u32) {
         self.input(Input::Attached { process });
-        self.control(process, ControlCall::OpenRequestQueue { name: pool() }).unwrap();
+        self.control(process, ControlCall::OpenRequestQueue { name: pool() })
+            .unwrap();
         self.call(process, Call::ReceiveRequest { credits });
     }
 
@@ -282,7 +316,9 @@ impl Bench {
     /// The next request that was delivered to the process.
     pub(super) fn receive(&mut self, process: ProcessId) -> Option<Box<Request>> {
         let inbox = self.completions.get_mut(&process)?;
-        let at = inbox.iter().position(|c| matches!(c, Completion::Request(_)))?;
+        let at = inbox
+            .iter()
+            .position(|c| matches!(c, Completion::Request(_)))?;
         match inbox.remove(at) {
             Some(Completion::Request(request)) => Some(request),
             _ => None,
@@ -294,7 +330,14 @@ impl Bench {
     }
 
     pub(super) fn respond(&mut self, by: ProcessId, request: RequestId, response: Response) {
-        self.call(by, Call::SendResponse { request, response, more: false });
+        self.call(
+            by,
+            Call::SendResponse {
+                request,
+                response,
+                more: false,
+            },
+        );
     }
 
     /// The worker answers its next request with that page.
@@ -313,16 +356,26 @@ impl Bench {
             client: "192.0.2.1:50000".parse().unwrap(),
             local: "192.0.2.80:80".parse().unwrap(),
         };
-        self.input(Input::Opened { connection, endpoint: PORT_80, ends });
+        self.input(Input::Opened {
+            connection,
+            endpoint: PORT_80,
+            ends,
+        });
         connection
     }
 
     pub(super) fn say(&mut self, connection: ConnectionId, text: &str) {
-        self.input(Input::Received { connection, bytes: text.as_bytes() });
+        self.input(Input::Received {
+            connection,
+            bytes: text.as_bytes(),
+        });
     }
 
     pub(super) fn get(&mut self, connection: ConnectionId, path: &str) {
-        self.say(connection, &format!("GET {path} HTTP/1.1\r\nHost: www.example.com\r\n\r\n"));
+        self.say(
+            connection,
+            &format!("GET {path} HTTP/1.1\r\nHost: www.example.com\r\n\r\n"),
+        );
     }
 
     /// A new client asks for a path.
@@ -398,10 +451,16 @@ pub(super) fn page(body: &str) -> Response {
 
 /// A page that the driver may keep.
 pub(super) fn cacheable(body: &str) -> Response {
-    Response { cache_policy: CachePolicy::UserInvalidates, ..page(body) }
+    Response {
+        cache_policy: CachePolicy::UserInvalidates,
+        ..page(body)
+    }
 }
 
 /// A page with those header lines.
 pub(super) fn with_headers(headers: &str, body: &str) -> Response {
-    Response { headers: Bytes::copy_from_slice(headers.as_bytes()), ..page(body) }
+    Response {
+        headers: Bytes::copy_from_slice(headers.as_bytes()),
+        ..page(body)
+    }
 }

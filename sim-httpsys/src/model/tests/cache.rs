@@ -23,7 +23,10 @@ fn warm_with(setup: Setup, response: Response) -> (Bench, ConnectionId) {
 
 fn is_hit(server: &mut Bench, client: ConnectionId, headers: &str) -> bool {
     let hits = server.count(|f| matches!(f, Fact::SrvdFrmCache { .. }));
-    server.say(client, &format!("GET /a.htm HTTP/1.1\r\nHost: www.example.com\r\n{headers}\r\n"));
+    server.say(
+        client,
+        &format!("GET /a.htm HTTP/1.1\r\nHost: www.example.com\r\n{headers}\r\n"),
+    );
     server.count(|f| matches!(f, Fact::SrvdFrmCache { .. })) > hits
 }
 
@@ -38,7 +41,14 @@ fn removals(server: &Bench) -> Vec<CacheRemoval> {
 fn flush(server: &mut Bench, url: Option<&str>, recursive: bool) {
     let url = url.map(str::to_owned);
     server
-        .control(W3SVC, ControlCall::FlushResponseCache { queue: pool(), url, recursive })
+        .control(
+            W3SVC,
+            ControlCall::FlushResponseCache {
+                queue: pool(),
+                url,
+                recursive,
+            },
+        )
         .unwrap();
 }
 
@@ -59,7 +69,11 @@ fn the_date_of_a_hit_is_the_present_one() {
     let (mut server, client) = warm();
     server.wait_seconds(3);
     assert!(is_hit(&mut server, client, ""));
-    assert!(server.heard(client).contains("Date: Sun, 06 Nov 1994 08:49:40 GMT\r\n"));
+    assert!(
+        server
+            .heard(client)
+            .contains("Date: Sun, 06 Nov 1994 08:49:40 GMT\r\n")
+    );
 }
 
 #[test]
@@ -82,7 +96,11 @@ fn no_cache_in_a_request_is_ignored() {
 #[test]
 fn authorization_bypasses_and_leaves_the_entry() {
     let (mut server, client) = warm();
-    assert!(!is_hit(&mut server, client, "Authorization: Basic eA==\r\n"));
+    assert!(!is_hit(
+        &mut server,
+        client,
+        "Authorization: Basic eA==\r\n"
+    ));
     server.answer(W3WP, cacheable("secret"));
     assert!(is_hit(&mut server, client, ""));
     assert!(server.heard(client).ends_with("0123456789"));
@@ -91,7 +109,10 @@ fn authorization_bypasses_and_leaves_the_entry() {
 #[test]
 fn other_verbs_bypass_and_leave_the_entry() {
     let (mut server, client) = warm();
-    server.say(client, "HEAD /a.htm HTTP/1.1\r\nHost: www.example.com\r\n\r\n");
+    server.say(
+        client,
+        "HEAD /a.htm HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
+    );
     server.answer(W3WP, cacheable(""));
     assert!(is_hit(&mut server, client, ""));
 }
@@ -110,9 +131,27 @@ fn the_query_and_the_host_are_part_of_the_key() {
 fn a_response_that_may_not_be_kept_is_not() {
     let cases = [
         ("no policy", page("x")),
-        ("no content type", Response { headers: Bytes::new(), ..cacheable("x") }),
-        ("206", Response { status: 206, ..cacheable("x") }),
-        ("TTL 0", Response { cache_policy: CachePolicy::TimeToLive(0), ..page("x") }),
+        (
+            "no content type",
+            Response {
+                headers: Bytes::new(),
+                ..cacheable("x")
+            },
+        ),
+        (
+            "206",
+            Response {
+                status: 206,
+                ..cacheable("x")
+            },
+        ),
+        (
+            "TTL 0",
+            Response {
+                cache_policy: CachePolicy::TimeToLive(0),
+                ..page("x")
+            },
+        ),
         (
             "long head",
             Response {
@@ -136,22 +175,48 @@ fn a_response_in_two_sends_is_not_kept() {
     let client = server.request("/a.htm");
     let request = server.receive(W3WP).unwrap().id;
     let headers = Bytes::from_static(b"Content-Type: a/b\r\nContent-Length: 2\r\n");
-    let response = Response { headers, ..cacheable("x") };
-    server.call(W3WP, Call::SendResponse { request, response, more: true });
-    server.call(W3WP, Call::SendEntityBody { request, body: Bytes::from("y"), more: false });
+    let response = Response {
+        headers,
+        ..cacheable("x")
+    };
+    server.call(
+        W3WP,
+        Call::SendResponse {
+            request,
+            response,
+            more: true,
+        },
+    );
+    server.call(
+        W3WP,
+        Call::SendEntityBody {
+            request,
+            body: Bytes::from("y"),
+            more: false,
+        },
+    );
     assert!(!is_hit(&mut server, client, ""));
 }
 
 #[test]
 fn an_error_page_may_be_kept() {
-    let (mut server, client) = warm_with(server(), Response { status: 404, ..cacheable("none") });
+    let (mut server, client) = warm_with(
+        server(),
+        Response {
+            status: 404,
+            ..cacheable("none")
+        },
+    );
     assert!(is_hit(&mut server, client, ""));
     assert_eq!(server.status(client), Some(404));
 }
 
 #[test]
 fn a_time_to_live_ends() {
-    let ttl = Response { cache_policy: CachePolicy::TimeToLive(10), ..page("x") };
+    let ttl = Response {
+        cache_policy: CachePolicy::TimeToLive(10),
+        ..page("x")
+    };
     let (mut server, client) = warm_with(server(), ttl);
     server.wait_seconds(9);
     assert!(is_hit(&mut server, client, ""));
@@ -183,10 +248,16 @@ fn a_range_of_an_entry_is_206() {
         assert!(is_hit(&mut server, client, &format!("Range: {range}\r\n")));
         let heard = server.heard(client);
         assert!(heard.starts_with("HTTP/1.1 206 Partial Content\r\n"));
-        assert!(heard.contains(&format!("Content-Range: {says}\r\n")), "{heard}");
+        assert!(
+            heard.contains(&format!("Content-Range: {says}\r\n")),
+            "{heard}"
+        );
         assert!(heard.ends_with(&format!("Content-Length: {}\r\n\r\n{body}", body.len())));
     }
-    assert!(!is_hit(&mut server, client, "Range: bytes=0-1,3-4\r\n"), "several go to the worker");
+    assert!(
+        !is_hit(&mut server, client, "Range: bytes=0-1,3-4\r\n"),
+        "several go to the worker"
+    );
 }
 
 #[test]
@@ -216,9 +287,15 @@ fn a_condition_that_holds_is_304() {
 fn http_1_0_gets_its_hit_with_close() {
     let (mut server, _) = warm();
     let client = server.connect();
-    server.say(client, "GET /a.htm HTTP/1.0\r\nHost: www.example.com\r\n\r\n");
+    server.say(
+        client,
+        "GET /a.htm HTTP/1.0\r\nHost: www.example.com\r\n\r\n",
+    );
     let heard = server.heard(client);
-    assert!(heard.contains("Connection: close\r\n") && heard.ends_with("0123456789"), "{heard}");
+    assert!(
+        heard.contains("Connection: close\r\n") && heard.ends_with("0123456789"),
+        "{heard}"
+    );
     assert_eq!(server.closed(client), Some(CloseHow::AfterSending));
 }
 
@@ -235,7 +312,25 @@ fn a_flush_takes_its_url_and_recursively_what_lies_below() {
     ] {
         let (mut server, client) = warm();
         flush(&mut server, url, recursive);
-        assert_eq!(!is_hit(&mut server, client, ""), gone, "{url:?} {recursive}");
+        assert_eq!(
+            !is_hit(&mut server, client, ""),
+            gone,
+            "{url:?} {recursive}"
+        );
+    }
+}
+
+#[test]
+fn a_flush_knows_a_path_raw_and_decoded_and_is_not_misled_by_a_query() {
+    for flushed in ["/a%20b", "/a b", "/A B"] {
+        let mut server = server().with_worker();
+        let client = server.request("/a%20b?to=http://x/y");
+        server.answer(W3WP, cacheable("x"));
+        flush(&mut server, Some("/y"), true);
+        server.get(client, "/a%20b?to=http://x/y");
+        assert!(server.receive(W3WP).is_none());
+        flush(&mut server, Some(flushed), false);
+        assert_eq!(removals(&server), [CacheRemoval::Flushed], "{flushed}");
     }
 }
 
@@ -253,7 +348,9 @@ fn entries_go_with_the_worker_that_made_them_or_stay_as_the_parameters_say() {
 #[test]
 fn a_worker_that_drains_keeps_its_entries_until_it_exits() {
     let (mut server, client) = warm();
-    server.control(W3WP, ControlCall::ShutdownRequestQueue).unwrap();
+    server
+        .control(W3WP, ControlCall::ShutdownRequestQueue)
+        .unwrap();
     assert!(is_hit(&mut server, client, ""));
 }
 
@@ -264,7 +361,9 @@ fn a_stopped_pool_and_a_closed_queue_lose_their_entries() {
     assert!(!is_hit(&mut server, client, ""));
     assert_eq!(removals(&server), [CacheRemoval::Flushed]);
     let (mut server, _) = warm();
-    server.control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() }).unwrap();
+    server
+        .control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() })
+        .unwrap();
     assert_eq!(removals(&server), [CacheRemoval::QueueClosed]);
 }
 
@@ -287,12 +386,29 @@ fn counters_are_a_fold_of_the_facts() {
         counters.record(fact, server.now);
     }
     let cache = counters.web_service_cache;
-    assert_eq!((cache.kernel_uri_cache_hits, cache.kernel_uri_cache_misses), (1, 3));
-    assert_eq!((cache.kernel_current_uris_cached, cache.kernel_total_flushed_uris), (0, 1));
+    assert_eq!(
+        (cache.kernel_uri_cache_hits, cache.kernel_uri_cache_misses),
+        (1, 3)
+    );
+    assert_eq!(
+        (
+            cache.kernel_current_uris_cached,
+            cache.kernel_total_flushed_uris
+        ),
+        (0, 1)
+    );
     let queue = &counters.http_service_request_queues[&pool()];
     let state = &server.machine.service_state().request_queues[0];
     assert_eq!(queue.current_queue_size(), u64::from(state.queued));
-    assert_eq!((queue.arrivals, queue.cache_hits), (state.arrived, state.cache_hits));
+    assert_eq!(
+        (queue.arrivals, queue.cache_hits),
+        (state.arrived, state.cache_hits)
+    );
     assert_eq!(counters.web_service[&SiteId(1)].total_method_requests, 2);
-    assert_eq!(queue.max_queue_item_age(server.now + core::time::Duration::from_secs(4)).as_secs(), 4);
+    assert_eq!(
+        queue
+            .max_queue_item_age(server.now + core::time::Duration::from_secs(4))
+            .as_secs(),
+        4
+    );
 }

@@ -55,10 +55,15 @@ fn an_idle_connection_is_closed_by_its_clients_fin() {
 fn http_1_0_is_answered_and_closed_even_if_it_asks_to_be_kept() {
     let mut server = server().with_worker();
     let client = server.connect();
-    server.say(client, "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n");
+    server.say(
+        client,
+        "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
+    );
     server.answer(W3WP, page("old"));
     let heard = server.heard(client);
-    assert!(heard.starts_with("HTTP/1.1 200 OK\r\n") && heard.contains("\r\nConnection: close\r\n"));
+    assert!(
+        heard.starts_with("HTTP/1.1 200 OK\r\n") && heard.contains("\r\nConnection: close\r\n")
+    );
     assert_eq!(server.closed(client), Some(CloseHow::AfterSending));
 }
 
@@ -87,7 +92,10 @@ fn next_body(server: &mut Bench) -> Option<(String, bool)> {
 }
 
 fn post(server: &mut Bench, client: ConnectionId, headers: &str, body: &str) -> RequestId {
-    server.say(client, &format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\n{body}"));
+    server.say(
+        client,
+        &format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\n{body}"),
+    );
     server.receive(W3WP).unwrap().id
 }
 
@@ -107,8 +115,12 @@ fn a_body_is_passed_on_as_it_comes() {
 fn a_chunked_body_loses_its_chunks() {
     let mut server = server().with_worker();
     let client = server.connect();
-    let request =
-        post(&mut server, client, "Transfer-Encoding: chunked\r\n", "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
+    let request = post(
+        &mut server,
+        client,
+        "Transfer-Encoding: chunked\r\n",
+        "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+    );
     let mut body = String::new();
     while let Some((piece, last)) = body_of(&mut server, request) {
         body.push_str(&piece);
@@ -192,7 +204,10 @@ fn an_idle_connection_is_cut_after_its_time() {
     assert_eq!(server.closed(client), None);
     server.wait_seconds(2);
     assert_eq!(server.closed(client), Some(CloseHow::Reset));
-    assert_eq!(server.error_log(), [(None, ReasonPhrase::TimerConnectionIdle)]);
+    assert_eq!(
+        server.error_log(),
+        [(None, ReasonPhrase::TimerConnectionIdle)]
+    );
 }
 
 #[test]
@@ -217,7 +232,10 @@ fn a_client_that_reads_too_slowly_is_cut() {
     assert_eq!(server.closed(client), None);
     server.wait_seconds(20);
     assert_eq!(server.closed(client), Some(CloseHow::Reset));
-    assert_eq!(server.error_log(), [(None, ReasonPhrase::TimerMinBytesPerSecond)]);
+    assert_eq!(
+        server.error_log(),
+        [(None, ReasonPhrase::TimerMinBytesPerSecond)]
+    );
 }
 
 #[test]
@@ -233,7 +251,11 @@ fn a_flood_behind_a_slow_request_stops_the_reading_until_there_is_room() {
 
 #[test]
 fn a_connection_costs_less_than_a_kibibyte() {
-    assert!(size_of::<Connection>() <= 512, "{} bytes", size_of::<Connection>());
+    assert!(
+        size_of::<Connection>() <= 512,
+        "{} bytes",
+        size_of::<Connection>()
+    );
 }
 
 #[test]

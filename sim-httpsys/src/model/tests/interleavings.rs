@@ -76,12 +76,24 @@ fn responses(kind: u8) -> (Response, bool) {
         3 => (page("part"), true),
         4 => (with_headers("Content-Length: 3\r\n", "ab"), kind >= 128),
         5 => (with_headers("Bad\r\n", ""), false),
-        6 => (Response { status: 304, ..page("") }, false),
-        _ => (Response { disconnect: true, ..cacheable(&"y".repeat(20_000)) }, false),
+        6 => (
+            Response {
+                status: 304,
+                ..page("")
+            },
+            false,
+        ),
+        _ => (
+            Response {
+                disconnect: true,
+                ..cacheable(&"y".repeat(20_000))
+            },
+            false,
+        ),
     }
 }
 
-fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: Step) {
+fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: &Step) {
     let client = |n: u8, clients: &[ConnectionId]| {
         clients.get(usize::from(n) % clients.len().max(1)).copied()
     };
@@ -90,7 +102,7 @@ fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: Step) {
         let parsed = server.machine.tally.parsed;
         RequestId(parsed.saturating_sub(u64::from(n % 6)))
     };
-    match step {
+    match *step {
         Step::Connect => clients.push(server.connect()),
         Step::Say(n, what) => {
             if let Some(id) = client(n, clients) {
@@ -114,17 +126,36 @@ fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: Step) {
             let _ = server.control(by, ControlCall::OpenRequestQueue { name: pool() });
         }
         Step::Receive(n, credits) => {
-            server.call(process(n), Call::ReceiveRequest { credits: u32::from(credits % 4) });
+            server.call(
+                process(n),
+                Call::ReceiveRequest {
+                    credits: u32::from(credits % 4),
+                },
+            );
         }
         Step::Respond(n, r, kind) => {
             let (response, more) = responses(kind);
             let request = request(r, server);
-            server.call(process(n), Call::SendResponse { request, response, more });
+            server.call(
+                process(n),
+                Call::SendResponse {
+                    request,
+                    response,
+                    more,
+                },
+            );
         }
         Step::Body(n, r, more) => {
             let request = request(r, server);
             let body = Bytes::from_static(b"z");
-            server.call(process(n), Call::SendEntityBody { request, body, more });
+            server.call(
+                process(n),
+                Call::SendEntityBody {
+                    request,
+                    body,
+                    more,
+                },
+            );
         }
         Step::Ask(n, r) => {
             let request = request(r, server);
@@ -142,7 +173,9 @@ fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: Step) {
             server.input(Input::Attached { process: W3SVC });
             server.set_up();
         }
-        Step::Gone(n) => server.input(Input::Gone { process: process(n) }),
+        Step::Gone(n) => server.input(Input::Gone {
+            process: process(n),
+        }),
         Step::Queue(n) if n % 4 == 0 => {
             server.queue_state(QueueState::Inactive(DisabledReason::AppOffline));
         }
@@ -152,7 +185,11 @@ fn play(server: &mut Bench, clients: &mut Vec<ConnectionId>, step: Step) {
         }
         Step::Flush(n) => {
             let url = (n % 2 == 0).then(|| "/a".to_owned());
-            let call = ControlCall::FlushResponseCache { queue: pool(), url, recursive: n > 9 };
+            let call = ControlCall::FlushResponseCache {
+                queue: pool(),
+                url,
+                recursive: n > 9,
+            };
             server.control(W3SVC, call).unwrap();
         }
         Step::Url(n) => {
@@ -182,7 +219,11 @@ fn check_book(server: &Bench, basic_only: bool) {
     let mut ends: BTreeMap<RequestId, u32> = BTreeMap::new();
     for fact in &server.facts {
         if let Fact::Parse { request, .. } = fact {
-            assert_eq!(ends.insert(*request, 0), None, "{request:?} was parsed twice");
+            assert_eq!(
+                ends.insert(*request, 0),
+                None,
+                "{request:?} was parsed twice"
+            );
         } else if let Some(request) = is_end(fact) {
             *ends.get_mut(&request).expect("only parsed requests end") += 1;
         }
@@ -205,7 +246,7 @@ proptest! {
         server.writes = writes;
         let mut clients = Vec::new();
         for step in steps {
-            play(&mut server, &mut clients, step);
+            play(&mut server, &mut clients, &step);
         }
         check_book(&server, true);
         for &connection in &clients {

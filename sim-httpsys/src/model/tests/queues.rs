@@ -9,7 +9,11 @@ fn a_full_queue_answers_503() {
     let mut server = server().queue_length(10).without_worker();
     server.requests(10);
     let eleventh = server.request("/");
-    assert!(server.heard(eleventh).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+    assert!(
+        server
+            .heard(eleventh)
+            .starts_with("HTTP/1.1 503 Service Unavailable\r\n")
+    );
     assert_eq!(server.closed(eleventh), Some(CloseHow::AfterSending));
     assert_eq!(server.error_log(), [(Some(503), ReasonPhrase::QueueFull)]);
 }
@@ -100,7 +104,10 @@ fn a_demand_start_does_not_fire_while_a_worker_has_a_receive() {
 fn only_one_demand_start_may_be_outstanding_and_only_the_controllers() {
     let mut server = server().with_worker();
     server.wait_for_demand_start().unwrap();
-    assert_eq!(server.wait_for_demand_start(), Err(Win32Error::AlreadyExists));
+    assert_eq!(
+        server.wait_for_demand_start(),
+        Err(Win32Error::AlreadyExists)
+    );
     let by_worker = server.control(W3WP, ControlCall::WaitForDemandStart { queue: pool() });
     assert_eq!(by_worker, Err(Win32Error::InvalidIdAuthority));
 }
@@ -135,10 +142,15 @@ fn a_closed_queue_answers_503_to_those_who_wait_and_drops_what_is_held() {
     server.worker(W3WP, 1);
     let held = server.request("/");
     let waiting = server.request("/");
-    server.control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() }).unwrap();
+    server
+        .control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() })
+        .unwrap();
     assert_eq!(server.status(waiting), Some(503));
     assert_eq!(server.closed(held), Some(CloseHow::Reset));
-    assert_eq!(server.reasons(), [ReasonPhrase::NotAvailable, ReasonPhrase::RequestCancelled]);
+    assert_eq!(
+        server.reasons(),
+        [ReasonPhrase::NotAvailable, ReasonPhrase::RequestCancelled]
+    );
     let later = server.request("/");
     assert_eq!(server.status(later), Some(503));
 }
@@ -147,7 +159,9 @@ fn a_closed_queue_answers_503_to_those_who_wait_and_drops_what_is_held() {
 fn a_closed_queue_with_basic_verbosity_resets_those_who_wait() {
     let mut server = server().resetting().without_worker();
     let waiting = server.request("/");
-    server.control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() }).unwrap();
+    server
+        .control(W3SVC, ControlCall::CloseRequestQueue { queue: pool() })
+        .unwrap();
     assert_eq!(server.closed(waiting), Some(CloseHow::Reset));
     assert_eq!(server.heard(waiting), "");
 }
@@ -156,12 +170,21 @@ fn a_closed_queue_with_basic_verbosity_resets_those_who_wait() {
 fn only_the_controller_closes_or_changes_a_queue() {
     let mut server = server().with_worker();
     let close = ControlCall::CloseRequestQueue { queue: pool() };
-    assert_eq!(server.control(W3WP, close), Err(Win32Error::InvalidIdAuthority));
+    assert_eq!(
+        server.control(W3WP, close),
+        Err(Win32Error::InvalidIdAuthority)
+    );
     let mut properties = server.setup.queue.clone();
     properties.length = 1;
-    let change = ControlCall::SetRequestQueueProperties { queue: pool(), properties };
+    let change = ControlCall::SetRequestQueueProperties {
+        queue: pool(),
+        properties,
+    };
     server.control(W3WP, change).unwrap();
-    assert_eq!(server.machine.service_state().request_queues[0].length_max, 1000);
+    assert_eq!(
+        server.machine.service_state().request_queues[0].length_max,
+        1000
+    );
 }
 
 #[test]

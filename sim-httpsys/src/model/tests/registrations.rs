@@ -5,7 +5,10 @@ use super::bench::*;
 use crate::api::ControlCall;
 
 fn remove(url: &str) -> ControlCall {
-    ControlCall::RemoveUrl { group: SITE_1, url: url.into() }
+    ControlCall::RemoveUrl {
+        group: SITE_1,
+        url: url.into(),
+    }
 }
 
 #[test]
@@ -24,7 +27,9 @@ fn connections_of_a_closed_endpoint_are_reset() {
     let mut server = server().without_worker();
     let idle = server.connect();
     let waiting = server.request("/");
-    server.control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 }).unwrap();
+    server
+        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
+        .unwrap();
     assert_eq!(server.closed(idle), Some(CloseHow::Reset));
     assert_eq!(server.closed(waiting), Some(CloseHow::Reset));
     assert_eq!(server.reasons(), [ReasonPhrase::RequestCancelled]);
@@ -35,7 +40,9 @@ fn idle_connections_of_a_closed_endpoint_may_end_by_fin() {
     let fin = |p: &mut Parameters| p.endpoint_close = EndpointClose::Fin;
     let mut server = server().parameters(fin).without_worker();
     let idle = server.connect();
-    server.control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 }).unwrap();
+    server
+        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
+        .unwrap();
     assert_eq!(server.closed(idle), Some(CloseHow::AfterSending));
 }
 
@@ -75,7 +82,10 @@ fn a_port_that_is_taken_fails_the_call_and_leaves_nothing_registered() {
     server.opens = Err(Win32Error::SharingViolation);
     let failed = server.add_url(SITE_1, "http://*:81/");
     assert_eq!(failed, Err(Win32Error::SharingViolation));
-    assert_eq!(server.machine.service_state().url_groups[0].urls, ["http://*:80/"]);
+    assert_eq!(
+        server.machine.service_state().url_groups[0].urls,
+        ["http://*:80/"]
+    );
     server.opens = Ok(());
     server.add_url(SITE_1, "http://*:81/").unwrap();
 }
@@ -83,27 +93,57 @@ fn a_port_that_is_taken_fails_the_call_and_leaves_nothing_registered() {
 #[test]
 fn an_endpoint_nobody_wants_any_more_is_closed_when_it_opens() {
     let mut server = server().without_worker();
-    let port_81 = Endpoint { port: 81, ..PORT_80 };
+    let port_81 = Endpoint {
+        port: 81,
+        ..PORT_80
+    };
     let call = ControlCall::AddUrl {
         group: SITE_1,
         url: "http://*:81/".into(),
         context: crate::api::UrlContext(1),
     };
-    server.input(Input::Called { by: W3SVC, call: Call::Control { id: crate::api::CallId(90), call } });
+    server.input(Input::Called {
+        by: W3SVC,
+        call: Call::Control {
+            id: crate::api::CallId(90),
+            call,
+        },
+    });
     let call = remove("http://*:81/");
-    server.input(Input::Called { by: W3SVC, call: Call::Control { id: crate::api::CallId(91), call } });
+    server.input(Input::Called {
+        by: W3SVC,
+        call: Call::Control {
+            id: crate::api::CallId(91),
+            call,
+        },
+    });
     assert!(server.listening.contains(&port_81));
-    server.input(Input::Listening { endpoint: port_81, result: Ok(()) });
+    server.input(Input::Listening {
+        endpoint: port_81,
+        result: Ok(()),
+    });
     assert!(!server.listening.contains(&port_81));
 }
 
 #[test]
 fn bad_prefixes_and_unknown_ones_are_refused() {
     let mut server = server().without_worker();
-    assert_eq!(server.add_url(SITE_1, "http://*:80"), Err(Win32Error::InvalidParameter));
-    assert_eq!(server.add_url(SITE_1, "http://*:80/"), Err(Win32Error::AlreadyExists));
-    assert_eq!(server.add_url(UrlGroupId(9), "http://*:82/"), Err(Win32Error::FileNotFound));
-    assert_eq!(server.add_url(SITE_1, "https://*:80/"), Err(Win32Error::SharingViolation));
+    assert_eq!(
+        server.add_url(SITE_1, "http://*:80"),
+        Err(Win32Error::InvalidParameter)
+    );
+    assert_eq!(
+        server.add_url(SITE_1, "http://*:80/"),
+        Err(Win32Error::AlreadyExists)
+    );
+    assert_eq!(
+        server.add_url(UrlGroupId(9), "http://*:82/"),
+        Err(Win32Error::FileNotFound)
+    );
+    assert_eq!(
+        server.add_url(SITE_1, "https://*:80/"),
+        Err(Win32Error::SharingViolation)
+    );
     let unknown = server.control(W3SVC, remove("http://*:83/"));
     assert_eq!(unknown, Err(Win32Error::FileNotFound));
 }

@@ -35,7 +35,10 @@ fn a_date_is_replaced_and_a_server_kept() {
 fn a_response_that_says_less_than_it_declared_is_aborted() {
     let (server, client, _) = answered_with(with_headers("Content-Length: 6\r\n", "five!"));
     assert_eq!(server.closed(client), Some(CloseHow::Reset));
-    assert_eq!(server.count(|f| matches!(f, Fact::Dropped { partial: true, .. })), 1);
+    assert_eq!(
+        server.count(|f| matches!(f, Fact::Dropped { partial: true, .. })),
+        1
+    );
 }
 
 #[test]
@@ -53,7 +56,10 @@ fn head_gets_no_body_and_no_length_of_the_drivers() {
         server.say(client, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
         server.answer(W3WP, page("body"));
         let heard = server.heard(client);
-        assert!(heard.ends_with("\r\n\r\n") && !heard.contains("Content-Length"), "{heard}");
+        assert!(
+            heard.ends_with("\r\n\r\n") && !heard.contains("Content-Length"),
+            "{heard}"
+        );
     }
     assert_eq!(server.closed(client), None);
 }
@@ -61,7 +67,10 @@ fn head_gets_no_body_and_no_length_of_the_drivers() {
 #[test]
 fn no_content_and_not_modified_have_no_body_and_no_length() {
     for status in [204, 304] {
-        let (server, client, heard) = answered_with(Response { status, ..with_headers("", "") });
+        let (server, client, heard) = answered_with(Response {
+            status,
+            ..with_headers("", "")
+        });
         assert!(!heard.contains("Content-Length") && heard.ends_with("\r\n\r\n"));
         assert_eq!(server.closed(client), None);
     }
@@ -73,9 +82,23 @@ fn a_response_in_parts_is_complete_with_its_last_part() {
     let client = server.request("/");
     let request = server.receive(W3WP).unwrap().id;
     let response = with_headers("Content-Length: 4\r\n", "ab");
-    server.call(W3WP, Call::SendResponse { request, response, more: true });
+    server.call(
+        W3WP,
+        Call::SendResponse {
+            request,
+            response,
+            more: true,
+        },
+    );
     assert_eq!(server.count(|f| matches!(f, Fact::SendComplete { .. })), 0);
-    server.call(W3WP, Call::SendEntityBody { request, body: Bytes::from("cd"), more: false });
+    server.call(
+        W3WP,
+        Call::SendEntityBody {
+            request,
+            body: Bytes::from("cd"),
+            more: false,
+        },
+    );
     assert_eq!(server.count(|f| matches!(f, Fact::SendComplete { .. })), 1);
     assert!(server.heard(client).ends_with("\r\n\r\nabcd"));
     assert_eq!(server.closed(client), None);
@@ -86,8 +109,22 @@ fn a_response_in_parts_without_a_length_ends_with_the_connection() {
     let mut server = server().with_worker();
     let client = server.request("/");
     let request = server.receive(W3WP).unwrap().id;
-    server.call(W3WP, Call::SendResponse { request, response: page("ab"), more: true });
-    server.call(W3WP, Call::SendEntityBody { request, body: Bytes::new(), more: false });
+    server.call(
+        W3WP,
+        Call::SendResponse {
+            request,
+            response: page("ab"),
+            more: true,
+        },
+    );
+    server.call(
+        W3WP,
+        Call::SendEntityBody {
+            request,
+            body: Bytes::new(),
+            more: false,
+        },
+    );
     assert!(server.heard(client).contains("Connection: close\r\n"));
     assert_eq!(server.closed(client), Some(CloseHow::AfterSending));
 }
@@ -98,10 +135,19 @@ fn a_large_body_is_sent_as_it_came_without_a_copy() {
     let mut driver = server().with_worker();
     let client = driver.request("/");
     let request = driver.receive(W3WP).unwrap().id;
-    let response = Response { body: body.clone(), ..page("") };
-    let call = Call::SendResponse { request, response, more: false };
+    let response = Response {
+        body: body.clone(),
+        ..page("")
+    };
+    let call = Call::SendResponse {
+        request,
+        response,
+        more: false,
+    };
     let now = driver.now;
-    driver.machine.handle_input(Input::Called { by: W3WP, call }, now);
+    driver
+        .machine
+        .handle_input(Input::Called { by: W3WP, call }, now);
     let shared = std::iter::from_fn(|| driver.machine.poll_output()).any(|output| {
         matches!(output, Output::Send { bytes, connection } if connection == client && bytes.as_ptr() == body.as_ptr())
     });
@@ -110,7 +156,10 @@ fn a_large_body_is_sent_as_it_came_without_a_copy() {
 
 #[test]
 fn a_worker_may_have_its_connection_closed() {
-    let (server, client, heard) = answered_with(Response { disconnect: true, ..page("bye") });
+    let (server, client, heard) = answered_with(Response {
+        disconnect: true,
+        ..page("bye")
+    });
     assert!(heard.contains("Connection: close\r\n"));
     assert_eq!(server.closed(client), Some(CloseHow::AfterSending));
 }

@@ -1,0 +1,415 @@
+//! From the checked file to a [`Configuration`] with every default filled in.
+//!
+//! What stops WAS stops us (events 5172 and 5036): XML that is not well-formed, and anything in
+//! `system.applicationHost` that breaks the schema. What WAS only complains about becomes a
+//! [`ConfigWarning`]. A mistake in `system.webServer` or `system.web` is a warning too: IIS starts, and
+//! answers 500.19 to the requests that need the section.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roxmltree::Node;
+use sim_worker::configuration::PeriodicRestart;
+use sim_worker::ipm::RecycleReason;
+
+use super::check::{self, Finding, FindingKind, OutOfRange};
+use super::layers::Layers;
+use super::raw::{self, ConfigError};
+use super::schema;
+use super::sections::Sections;
+use super::{
+    ApplicationPool, ConfigWarning, Configuration, Cpu, CpuAction, Failure, ProcessModel,
+    Recycling, WebLimits, sites,
+};
+
+/// WAS found a value of a pool outside its range.
+const POOL_RANGE: u16 = 5041;
+/// WAS ignores a pool whose name is too long.
+const POOL_NAME_LONG: u16 = 5050;
+/// WAS ignores a pool without a name.
+const POOL_NAME_EMPTY: u16 = 5051;
+/// A property of the WWW service is outside its range.
+const SERVICE_RANGE: u16 = 5067;
+/// `idleTimeout` makes `periodicRestart` pointless.
+const IDLE_BEYOND_RESTART: u16 = 5152;
+/// WAS detected invalid configuration data.
+/// Assumed: the id for everything that has none of its own; 5179 and 5180 are its siblings.
+pub(super) const INVALID_DATA: u16 = 5174;
+
+/// Source: WMI reference, `ApplicationPool.Name`: at most 64 characters.
+const POOL_NAME_MAX: usize = 64;
+/// So many complaints about one file are shown; the rest is counted.
+const WARNINGS_MAX: usize = 200;
+
+/// Reads applicationHost.config from its bytes, in any encoding that Windows may have given it.
+pub fn load_bytes(bytes: &[u8], file_name: &str) -> Result<Configuration, ConfigError> {
+    load(&raw::decode(bytes, file_name)?, file_name)
+}
+
+/// Reads applicationHost.config.
+pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let document = raw::parse(text, file_name)?;
+    let root = document.root_element();
+    if root.tag_name().name() != "configuration" {
+        let message = format!(
+            "begins with <{}>, not <configuration>",
+            root.tag_name().name()
+        );
+        return Err(ConfigError::at(
+            file_name,
+            text,
+            root.range().start,
+            message,
+        ));
+    }
+    let sections = Sections::find(root);
+    let mut resolver = Resolver::new(file_name, text);
+    resolver.check(&sections)?;
+    let application_pools = resolver.application_pools(&sections);
+    let sites = sites::resolve(&mut resolver, &sections, &application_pools);
+    let web_limits = web_limits(&sections);
+    Ok(Configuration {
+        application_pools,
+        sites,
+        web_limits,
+        warnings: resolver.finish(),
+    })
+}
+
+/// What is needed while resolving: where things are, and the complaints.
+pub(super) struct Resolver<'a> {
+    file: &'a str,
+    text: &'a str,
+    warnings: Vec<ConfigWarning>,
+    said: BTreeSet<(u16, String)>,
+    unsaid: usize,
+    /// The last byte whose line was asked for, and that line: complaints mostly come in order.
+    last: (usize, usize),
+}
+
+impl<'a> Resolver<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        Self {
+            file,
+            text,
+            warnings: Vec::new(),
+            said: BTreeSet::new(),
+            last: (0, 1),
+            unsaid: 0,
+        }
+    }
+
+    /// Complains, once.
+    pub(super) fn warn(&mut self, event: u16, text: impl Into<String>) {
+        let text = text.into();
+        if self.warnings.len() >= WARNINGS_MAX {
+            self.unsaid += 1;
+        } else if self.said.insert((event, text.clone())) {
+            self.warnings.push(ConfigWarning { event, text });
+        }
+    }
+
+    /// Complains about a place in the file, with its line.
+    pub(super) fn warn_at(&mut self, event: u16, at: usize, text: &str) {
+        if self.warnings.len() >= WARNINGS_MAX {
+            self.unsaid += 1;
+            return;
+        }
+        let line = self.line(at);
+        self.warn(event, format!("{}: line {line}: {text}", self.file));
+    }
+
+    fn line(&mut self, at: usize) -> usize {
+        let (byte, line) = if at < self.last.0 { (0, 1) } else { self.last };
+        let between = &self.text.as_bytes()[byte..at];
+        self.last = (at, line + between.split(|&b| b == b'\n').count() - 1);
+        self.last.1
+    }
+
+    fn finish(mut self) -> Vec<ConfigWarning> {
+        if self.unsaid > 0 {
+            let text = format!("{}: {} more warnings are not shown", self.file, self.unsaid);
+            self.warnings.push(ConfigWarning {
+                event: INVALID_DATA,
+                text,
+            });
+        }
+        self.warnings
+    }
+
+    fn error_at(&self, at: usize, text: &str) -> ConfigError {
+        ConfigError::at(self.file, self.text, at, text)
+    }
+
+    fn check(&mut self, sections: &Sections<'a>) -> Result<(), ConfigError> {
+        let mut seen = BTreeMap::<(u32, &str), Node<'_, '_>>::new();
+        for (name, location, section) in sections.iter() {
+            let of_the_host = name.strip_prefix("system.applicationHost/");
+            let place = of_the_host.unwrap_or(name);
+            let mut findings = check::check(section.node, section.schema, place);
+            if let Some(first) = seen.insert((block(section.node), name), section.node) {
+                let (line, _) = raw::position(self.text, first.range().start);
+                findings.push(Finding {
+                    at: section.node.range().start,
+                    text: format!("section {name} appears twice, first in line {line}"),
+                    kind: FindingKind::Violation,
+                });
+            }
+            if of_the_host.is_some() && !location.is_empty() {
+                self.warn_at(
+                    INVALID_DATA,
+                    section.node.range().start,
+                    &format!("section {name} counts for the whole server; the one for location \"{location}\" is ignored"),
+                );
+            } else if of_the_host.is_some() {
+                findings
+                    .into_iter()
+                    .try_for_each(|f| self.judge(place, f))?;
+            } else {
+                for finding in findings {
+                    self.about_requests(location, &finding);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A finding in `system.applicationHost`.
+    fn judge(&mut self, section: &str, finding: Finding) -> Result<(), ConfigError> {
+        match (finding.kind, section) {
+            (FindingKind::OutOfRange(value), "applicationPools") => {
+                self.warn(POOL_RANGE, range_text("application pool", &value));
+                Ok(())
+            }
+            (FindingKind::OutOfRange(value), "webLimits") => {
+                self.warn(SERVICE_RANGE, range_text("service", &value));
+                Ok(())
+            }
+            (FindingKind::Doubt, _) => {
+                self.warn_at(INVALID_DATA, finding.at, &finding.text);
+                Ok(())
+            }
+            (FindingKind::Violation | FindingKind::OutOfRange(_), _) => {
+                Err(self.error_at(finding.at, &finding.text))
+            }
+        }
+    }
+
+    /// A finding in a section that only requests need.
+    fn about_requests(&mut self, location: &str, finding: &Finding) {
+        let whose = match location {
+            "" => "requests that need the section".to_owned(),
+            location => format!("requests below \"{location}\""),
+        };
+        let text = format!("{}; IIS answers {whose} with 500.19", finding.text);
+        self.warn_at(INVALID_DATA, finding.at, &text);
+    }
+
+    fn application_pools(&mut self, sections: &Sections<'a>) -> Vec<ApplicationPool> {
+        let all = section(sections, "applicationPools");
+        let defaults = all.nodes_of("applicationPoolDefaults");
+        let mut pools = Vec::new();
+        for entry in all.entries("add", false).0 {
+            let name = entry.text("name");
+            match name.chars().count() {
+                0 => self.warn(
+                    POOL_NAME_EMPTY,
+                    "The application pool id is empty. The application pool will be ignored.",
+                ),
+                length if length > POOL_NAME_MAX => self.warn(
+                    POOL_NAME_LONG,
+                    format!(
+                        "The application pool id '{name}' exceeds length limits. It is '{length}' \
+                         characters and cannot be more than '{POOL_NAME_MAX}' characters. The \
+                         application pool will therefore be ignored."
+                    ),
+                ),
+                _ => {
+                    let mut nodes = vec![entry.own()];
+                    nodes.extend(&defaults);
+                    let pool = application_pool(&Layers::new(all.entry_schema("add"), nodes));
+                    self.compare_idle_and_restart(&pool);
+                    pools.push(pool);
+                }
+            }
+        }
+        pools
+    }
+
+    fn compare_idle_and_restart(&mut self, pool: &ApplicationPool) {
+        let idle = pool.process_model.idle_timeout;
+        let restart = pool.recycling.periodic_restart.time;
+        if !idle.is_zero() && !restart.is_zero() && idle >= restart {
+            self.warn(
+                IDLE_BEYOND_RESTART,
+                format!(
+                    "Application pool '{}' has an IdleTimeout equal to or greater than the \
+                     PeriodicRestart time. This can cause unexpected loss of application state.",
+                    pool.name
+                ),
+            );
+        }
+    }
+}
+
+/// The `<location>` that a section stands in, or `<configuration>`.
+fn block(section: Node<'_, '_>) -> u32 {
+    let mut around = section.ancestors().skip(1).filter(Node::is_element);
+    let is_block = |n: &Node<'_, '_>| ["location", "configuration"].contains(&n.tag_name().name());
+    around.find(is_block).unwrap_or(section).id().get()
+}
+
+/// Source: Microsoft `TechNet`, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
+/// configured value '%4' is outside of the range '%5' to '%6'. The value will default to '%7'."
+fn range_text(what: &str, value: &OutOfRange) -> String {
+    let OutOfRange {
+        entry,
+        property,
+        value,
+        min,
+        max,
+        default,
+        step,
+    } = value;
+    let entry = if entry.is_empty() { "defaults" } else { entry };
+    let step = step
+        .as_ref()
+        .map(|s| format!(" in steps of '{s}'"))
+        .unwrap_or_default();
+    format!(
+        "The '{what}' '{entry}' failed range validation for property '{property}'. The configured \
+         value '{value}' is outside of the range '{min}' to '{max}'{step}. The value will default to \
+         '{default}'."
+    )
+}
+
+/// A section of `system.applicationHost`, as far as it is there.
+pub(super) fn section<'a>(sections: &Sections<'a>, name: &str) -> Layers<'a> {
+    let path = format!("system.applicationHost/{name}");
+    let nodes = sections
+        .at("", &path)
+        .iter()
+        .rev()
+        .map(|section| section.node)
+        .collect();
+    Layers::new(
+        schema::section(&path).expect("asked for by a name in the schema"),
+        nodes,
+    )
+}
+
+fn web_limits(sections: &Sections<'_>) -> WebLimits {
+    let limits = section(sections, "webLimits");
+    WebLimits {
+        demand_start_threshold: limits.number("demandStartThreshold"),
+        header_wait_timeout: limits.time("headerWaitTimeout"),
+        min_bytes_per_second: limits.number("minBytesPerSecond"),
+    }
+}
+
+fn application_pool(pool: &Layers<'_>) -> ApplicationPool {
+    // Assumed: a pool's own variable replaces one of the same name in the defaults.
+    let variables = pool.child("environmentVariables").entries("add", false).0;
+    ApplicationPool {
+        name: pool.text("name"),
+        queue_length: pool.number("queueLength"),
+        auto_start: pool.flag("autoStart"),
+        always_running: pool.number("startMode") == 1,
+        managed_runtime_version: pool.text("managedRuntimeVersion"),
+        managed_runtime_loader: pool.text("managedRuntimeLoader"),
+        classic: pool.number("managedPipelineMode") == 1,
+        process_model: process_model(&pool.child("processModel")),
+        recycling: recycling(&pool.child("recycling")),
+        failure: failure(&pool.child("failure")),
+        cpu: cpu(&pool.child("cpu")),
+        environment: variables
+            .iter()
+            .map(|v| (v.text("name"), v.text("value")))
+            .collect(),
+    }
+}
+
+fn process_model(model: &Layers<'_>) -> ProcessModel {
+    ProcessModel {
+        idle_timeout: model.time("idleTimeout"),
+        idle_suspend: model.number("idleTimeoutAction") == 1,
+        max_processes: model.number("maxProcesses"),
+        shutdown_time_limit: model.time("shutdownTimeLimit"),
+        startup_time_limit: model.time("startupTimeLimit"),
+        pinging_enabled: model.flag("pingingEnabled"),
+        ping_interval: model.time("pingInterval"),
+        ping_response_time: model.time("pingResponseTime"),
+        log_idle_timeout: model.number("logEventOnProcessModel") & 1 != 0,
+    }
+}
+
+fn recycling(recycling: &Layers<'_>) -> Recycling {
+    let restart = recycling.child("periodicRestart");
+    // Assumed: times in applicationPoolDefaults hold for every pool in addition to its own, until a
+    // pool says <clear/>.
+    let schedule = restart.child("schedule").entries("add", false).0;
+    let mut schedule: Vec<_> = schedule
+        .iter()
+        .filter_map(|add| add.maybe_time("value"))
+        .collect();
+    schedule.sort_unstable();
+    schedule.dedup();
+    Recycling {
+        disallow_overlapping_rotation: recycling.flag("disallowOverlappingRotation"),
+        disallow_rotation_on_config_change: recycling.flag("disallowRotationOnConfigChange"),
+        log_event_on_recycle: recycle_reasons(recycling.number("logEventOnRecycle")),
+        periodic_restart: PeriodicRestart {
+            time: restart.time("time"),
+            requests: restart.number("requests"),
+            schedule,
+            memory_kb: restart.number("memory"),
+            private_memory_kb: restart.number("privateMemory"),
+        },
+    }
+}
+
+/// The bits of `logEventOnRecycle`, in the order of the schema.
+fn recycle_reasons(flags: u32) -> Vec<RecycleReason> {
+    let all = [
+        RecycleReason::Time,
+        RecycleReason::Requests,
+        RecycleReason::Schedule,
+        RecycleReason::Memory,
+        RecycleReason::IsapiUnhealthy,
+        RecycleReason::OnDemand,
+        RecycleReason::ConfigChange,
+        RecycleReason::PrivateMemory,
+    ];
+    let chosen = all
+        .into_iter()
+        .enumerate()
+        .filter(|(bit, _)| flags & (1 << bit) != 0);
+    chosen.map(|(_, reason)| reason).collect()
+}
+
+fn failure(failure: &Layers<'_>) -> Failure {
+    Failure {
+        tcp_level: failure.number("loadBalancerCapabilities") == 1,
+        orphan_worker_process: failure.flag("orphanWorkerProcess"),
+        orphan_action_exe: failure.text("orphanActionExe"),
+        orphan_action_params: failure.text("orphanActionParams"),
+        rapid_fail_protection: failure.flag("rapidFailProtection"),
+        rapid_fail_protection_interval: failure.time("rapidFailProtectionInterval"),
+        rapid_fail_protection_max_crashes: failure.number("rapidFailProtectionMaxCrashes"),
+        auto_shutdown_exe: failure.text("autoShutdownExe"),
+        auto_shutdown_params: failure.text("autoShutdownParams"),
+    }
+}
+
+fn cpu(cpu: &Layers<'_>) -> Cpu {
+    Cpu {
+        limit: cpu.number("limit"),
+        action: match cpu.number("action") {
+            1 => CpuAction::KillW3wp,
+            2 => CpuAction::Throttle,
+            3 => CpuAction::ThrottleUnderLoad,
+            _ => CpuAction::NoAction,
+        },
+        reset_interval: cpu.time("resetInterval"),
+    }
+}

@@ -1,0 +1,315 @@
+//! What may stand in the sections that we know: elements, attributes, types, ranges, defaults.
+//!
+//! The data is `schema.json`, a compact form of the attributes of `IIS_schema.xml` (IIS 10) and
+//! `ASPNET_schema.xml`: `sections` as shipped with Windows Server 2016, `later` what newer systems
+//! write. A path reads `add[].processModel.idleTimeout`: attribute `idleTimeout` of the element
+//! `processModel` of each entry `add` of the section's collection.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::value::{Kind, Range, TimeFormat, Validator};
+
+/// An element of the schema: a section, an element in it, or an entry of a collection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Element {
+    /// Its attributes.
+    pub(super) attributes: BTreeMap<String, Attribute>,
+    /// Elements that appear once.
+    pub(super) children: BTreeMap<String, Self>,
+    /// Entries of a collection, by the name of the adding element (`add`, `site`, `mimeMap` …).
+    pub(super) entries: BTreeMap<String, Self>,
+    /// Whether the content belongs to a schema that we do not have, and is not looked at.
+    pub(super) foreign: bool,
+    /// Whether required attributes may be absent, as in `…Defaults`.
+    pub(super) partial: bool,
+}
+
+/// An attribute of the schema.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attribute {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub(super) kind: Kind,
+    /// Its default, as text.
+    pub(super) default: Option<String>,
+    /// `integerRange` or `timeSpanRange`.
+    pub(super) range: Option<Range>,
+    /// Another validator.
+    pub(super) validate: Option<Validator>,
+    /// Names and numbers of an enum or of flags.
+    #[serde(default)]
+    pub(super) values: BTreeMap<String, i64>,
+    /// Whether it must be there.
+    #[serde(default)]
+    pub(super) required: bool,
+    /// Whether it tells entries of a collection apart.
+    pub(super) key: Option<Key>,
+    /// How a timeSpan is written.
+    #[serde(default)]
+    pub(super) format: TimeFormat,
+}
+
+/// How an attribute tells entries of a collection apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Key {
+    /// By itself.
+    Unique,
+    /// Together with the other combined ones.
+    Combined,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    sections: BTreeMap<String, BTreeMap<String, Attribute>>,
+    later: BTreeMap<String, BTreeMap<String, Attribute>>,
+}
+
+static SECTIONS: LazyLock<BTreeMap<String, Element>> = LazyLock::new(read);
+
+/// The schema of a section such as `system.applicationHost/sites`.
+pub(super) fn section(path: &str) -> Option<&'static Element> {
+    SECTIONS.get(path)
+}
+
+/// Whether the path is a section group on the way to a section that we know.
+pub(super) fn is_group(path: &str) -> bool {
+    let below = format!("{path}/");
+    SECTIONS
+        .range(below.clone()..)
+        .next()
+        .is_some_and(|(name, _)| name.starts_with(&below))
+}
+
+fn data() -> Data {
+    serde_json::from_str(include_str!("schema.json")).expect("schema.json is ours, and tested")
+}
+
+fn read() -> BTreeMap<String, Element> {
+    let data = data();
+    let mut sections = BTreeMap::<String, Element>::new();
+    for (section, attributes) in data.sections.into_iter().chain(data.later) {
+        let element = sections.entry(section).or_default();
+        for (path, attribute) in attributes {
+            element.insert(&path, attribute);
+        }
+    }
+    if let Some(pools) = sections.get_mut("system.applicationHost/applicationPools") {
+        let defaults = pools.entries["add"].clone().into_defaults();
+        pools
+            .children
+            .insert("applicationPoolDefaults".to_owned(), defaults);
+    }
+    if let Some(sites) = sections.get_mut("system.applicationHost/sites") {
+        complete_sites(sites);
+    }
+    sections
+}
+
+/// Adds the elements that repeat others: the defaults of sites, applications and directories.
+///
+/// Source: IIS schema: `preloadEnabled` and `serviceAutoStart*` exist on `site/applicationDefaults`,
+/// but not on the server-wide `sites/applicationDefaults` (path, applicationPool, enabledProtocols).
+fn complete_sites(sites: &mut Element) {
+    let site = sites.entries.get_mut("site").expect("the schema has sites");
+    // The FTP service adds its own element to a site when it is installed.
+    site.children.insert(
+        "ftpServer".to_owned(),
+        Element {
+            foreign: true,
+            ..Element::default()
+        },
+    );
+    let application = site
+        .entries
+        .get_mut("application")
+        .expect("the schema has applications");
+    let directory = application.entries["virtualDirectory"]
+        .clone()
+        .into_defaults();
+    application
+        .children
+        .insert("virtualDirectoryDefaults".to_owned(), directory.clone());
+    let mut application = application.clone().into_defaults();
+    application.entries.clear();
+    application.children.clear();
+    site.children
+        .insert("virtualDirectoryDefaults".to_owned(), directory.clone());
+    site.children
+        .insert("applicationDefaults".to_owned(), application.clone());
+    let mut site = site.clone().into_defaults();
+    site.entries.clear();
+    application
+        .attributes
+        .retain(|name, _| ["path", "applicationPool", "enabledProtocols"].contains(&name.as_str()));
+    sites.children.insert("siteDefaults".to_owned(), site);
+    sites
+        .children
+        .insert("applicationDefaults".to_owned(), application);
+    sites
+        .children
+        .insert("virtualDirectoryDefaults".to_owned(), directory);
+}
+
+impl Element {
+    fn insert(&mut self, path: &str, attribute: Attribute) {
+        match path.split_once('.') {
+            None => {
+                self.attributes.insert(path.to_owned(), attribute);
+            }
+            Some((step, rest)) => match step.strip_suffix("[]") {
+                Some(entry) => self.entries.entry(entry.to_owned()).or_default(),
+                None => self.children.entry(step.to_owned()).or_default(),
+            }
+            .insert(rest, attribute),
+        }
+    }
+
+    fn into_defaults(mut self) -> Self {
+        self.partial = true;
+        self
+    }
+
+    /// The attributes that tell entries apart, each group compared as a whole.
+    pub(super) fn keys(&self) -> Vec<Vec<&str>> {
+        let with = |key| {
+            let named = self
+                .attributes
+                .iter()
+                .filter(move |(_, a)| a.key == Some(key));
+            named.map(|(name, _)| name.as_str())
+        };
+        let mut keys: Vec<Vec<&str>> = with(Key::Unique).map(|name| vec![name]).collect();
+        // `name` before `id`, `protocol` before `bindingInformation`: as IIS names them.
+        keys.sort_by_key(|key| key[0] != "name");
+        let mut combined: Vec<&str> = with(Key::Combined).collect();
+        combined.sort_by_key(|name| !["protocol", "statusCode", "fullPath"].contains(name));
+        if !combined.is_empty() {
+            keys.push(combined);
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::{Fault, Value};
+
+    fn every_attribute() -> Vec<(String, String, Attribute)> {
+        let data = data();
+        let all = data.sections.into_iter().chain(data.later);
+        all.flat_map(|(section, attributes)| {
+            attributes
+                .into_iter()
+                .map(move |(path, a)| (section.clone(), path, a))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn all_24_sections_and_315_attributes_are_here() {
+        let data = data();
+        assert_eq!(data.sections.len(), 24);
+        assert_eq!(
+            data.sections.values().map(BTreeMap::len).sum::<usize>(),
+            315
+        );
+    }
+
+    #[test]
+    fn every_default_passes_its_own_validation() {
+        for (section, path, attribute) in every_attribute() {
+            if let Some(default) = &attribute.default {
+                // The schema's own exception: an enum's default is always one of its names.
+                let checked = attribute.check(default);
+                assert!(checked.is_ok(), "{section}/{path}: {default}: {checked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_attribute_refuses_a_value_that_is_wrong_for_its_type() {
+        for (section, path, attribute) in every_attribute() {
+            let bad = match (attribute.kind, attribute.validate) {
+                (Kind::String, None) => continue,
+                (Kind::String, Some(Validator::ApplicationPoolName)) => "a|b",
+                (Kind::String, Some(Validator::SiteName)) => "a/b",
+                (
+                    Kind::String,
+                    Some(Validator::ApplicationPath | Validator::VirtualDirectoryPath),
+                ) => "/a/",
+                (Kind::String, Some(Validator::NonEmptyString)) => "",
+                (Kind::String, Some(Validator::RequireTrimmedString)) => " a",
+                (Kind::Bool, _) => "yes",
+                (Kind::Enum | Kind::Flags, _) => "Nonsense",
+                (Kind::Uint, _) => "-5",
+                (Kind::Int | Kind::Int64, _) => "1.5",
+                (Kind::TimeSpan, _) => "00:61:00",
+            };
+            let checked = attribute.check(bad);
+            assert!(checked.is_err(), "{section}/{path}: {bad}: {checked:?}");
+        }
+    }
+
+    #[test]
+    fn every_range_refuses_what_lies_outside_and_takes_its_ends() {
+        for (section, path, attribute) in every_attribute() {
+            let Some(range) = &attribute.range else {
+                continue;
+            };
+            let (inside, outside) = if range.exclude {
+                (range.max + 1, range.max)
+            } else {
+                (range.max - range.max % range.step, range.max + 1)
+            };
+            let text = |n: i64| match (attribute.kind, attribute.format) {
+                (Kind::TimeSpan, TimeFormat::Text) => {
+                    format!("{:02}:{:02}:{:02}", n / 3600, n / 60 % 60, n % 60)
+                }
+                (Kind::TimeSpan, TimeFormat::Minutes) => {
+                    (n.div_euclid(60) + i64::from(n % 60 != 0)).to_string()
+                }
+                _ => n.to_string(),
+            };
+            let good = attribute.check(&text(inside));
+            assert!(good.is_ok(), "{section}/{path}: {}: {good:?}", text(inside));
+            let bad = attribute.check(&text(outside));
+            assert!(
+                matches!(bad, Err(Fault::OutOfRange { .. })),
+                "{section}/{path}: {bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn enums_are_compared_without_case() {
+        let pools = section("system.applicationHost/applicationPools").unwrap();
+        let mode = &pools.entries["add"].attributes["managedPipelineMode"];
+        assert_eq!(mode.check("cLaSsIc"), Ok(Value::Number(1)));
+    }
+
+    #[test]
+    fn preload_is_no_server_wide_default() {
+        let sites = section("system.applicationHost/sites").unwrap();
+        let of = |e: &Element| {
+            e.children["applicationDefaults"]
+                .attributes
+                .contains_key("preloadEnabled")
+        };
+        assert!(!of(sites));
+        assert!(of(&sites.entries["site"]));
+    }
+
+    #[test]
+    fn groups_lead_to_sections() {
+        assert!(is_group("system.webServer"));
+        assert!(is_group("system.web/caching"));
+        assert!(!is_group("system.webServer/caching"));
+        assert!(!is_group("system.ftpServer"));
+    }
+}

@@ -1,0 +1,237 @@
+//! Sites, their applications and virtual directories, with the defaults of three levels.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use sim_httpsys::api::{LogFields, LogPeriod};
+
+use super::layers::Layers;
+use super::resolve::{INVALID_DATA, Resolver, section};
+use super::sections::Sections;
+use super::web_server::{self, Locations, WebServer};
+use super::{
+    Application, ApplicationPool, Binding, Site, SiteLimits, SiteLog, VirtualDirectory, binding,
+};
+
+/// Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
+const DEFAULT_POOL: &str = "DefaultAppPool";
+
+/// Resolves `system.applicationHost/sites`.
+pub(super) fn resolve<'a>(
+    resolver: &mut Resolver<'a>,
+    sections: &Sections<'a>,
+    pools: &[ApplicationPool],
+) -> Vec<Site> {
+    let all = section(sections, "sites");
+    let pools = pools
+        .iter()
+        .map(|pool| (pool.name.to_lowercase(), pool.name.clone()))
+        .collect();
+    let entries = all.entries("site", false).0;
+    let web_servers = BTreeMap::new();
+    let mut builder = Builder {
+        resolver,
+        sections,
+        pools,
+        all,
+        web_servers,
+    };
+    entries
+        .iter()
+        .filter_map(|entry| builder.site(entry))
+        .collect()
+}
+
+struct Builder<'r, 'a> {
+    resolver: &'r mut Resolver<'a>,
+    sections: &'r Sections<'a>,
+    /// Names in lower case, and as written.
+    pools: BTreeMap<String, String>,
+    all: Layers<'a>,
+    /// What was found for applications with the same locations: mostly the server's own.
+    web_servers: BTreeMap<Locations, Rc<WebServer>>,
+}
+
+impl<'a> Builder<'_, 'a> {
+    fn site(&mut self, entry: &Layers<'a>) -> Option<Site> {
+        let mut nodes = vec![entry.own()];
+        nodes.extend(self.all.nodes_of("siteDefaults"));
+        let site = Layers::new(self.all.entry_schema("site"), nodes);
+        // A site's name and number are its own, whatever the defaults say.
+        let (name, id) = (entry.text("name"), entry.number("id"));
+        if id == 0 {
+            let text = format!("site '{name}' has the id 0, which is not valid, and is ignored");
+            self.resolver
+                .warn_at(INVALID_DATA, entry.own().range().start, &text);
+            return None;
+        }
+        let bindings = self.bindings(&name, &site);
+        let applications = entry.entries("application", false).0;
+        let applications: Vec<_> = applications
+            .iter()
+            .map(|entry| self.application(&name, &site, entry))
+            .collect();
+        if applications
+            .iter()
+            .all(|application| application.path != "/")
+        {
+            let text = format!("site '{name}' has no root application, and cannot start");
+            self.resolver
+                .warn_at(INVALID_DATA, entry.own().range().start, &text);
+        }
+        Some(Site {
+            id,
+            server_auto_start: site.flag("serverAutoStart"),
+            bindings,
+            limits: limits(&site.child("limits")),
+            log_file: log_file(&site.child("logFile")),
+            applications,
+            name,
+        })
+    }
+
+    fn bindings(&mut self, site: &str, layers: &Layers<'a>) -> Vec<Binding> {
+        let entries = layers.child("bindings").entries("binding", false).0;
+        entries
+            .iter()
+            .filter_map(|entry| self.binding(site, entry))
+            .collect()
+    }
+
+    /// An http binding that cannot be understood is left out, and the site starts with the others.
+    fn binding(&mut self, site: &str, entry: &Layers<'a>) -> Option<Binding> {
+        let (protocol, information) = (entry.text("protocol"), entry.text("bindingInformation"));
+        let secure = protocol.eq_ignore_ascii_case("https");
+        let http = if secure || protocol.eq_ignore_ascii_case("http") {
+            match binding::parse(&information, secure) {
+                Ok(http) => Some(http),
+                Err(why) => {
+                    let text = format!(
+                        "the {protocol} binding '{information}' of site '{site}' is ignored, because {why}"
+                    );
+                    self.resolver
+                        .warn_at(INVALID_DATA, entry.own().range().start, &text);
+                    return None;
+                }
+            }
+        } else {
+            None
+        };
+        Some(Binding {
+            protocol,
+            information,
+            ssl_flags: entry.number("sslFlags"),
+            http,
+        })
+    }
+
+    fn application(
+        &mut self,
+        site: &str,
+        site_layers: &Layers<'a>,
+        entry: &Layers<'a>,
+    ) -> Application {
+        let mut nodes = vec![entry.own()];
+        nodes.extend(site_layers.nodes_of("applicationDefaults"));
+        nodes.extend(self.all.nodes_of("applicationDefaults"));
+        let layers = Layers::new(site_layers.entry_schema("application"), nodes);
+        let path = entry.text("path");
+        let at = entry.own().range().start;
+        let application_pool = self.pool(&format!("'{path}' of site '{site}'"), &layers, at);
+        let mut directory_defaults = entry.nodes_of("virtualDirectoryDefaults");
+        directory_defaults.extend(site_layers.nodes_of("virtualDirectoryDefaults"));
+        directory_defaults.extend(self.all.nodes_of("virtualDirectoryDefaults"));
+        let directories = entry.entries("virtualDirectory", false).0;
+        let virtual_directories: Vec<_> = directories
+            .iter()
+            .map(|directory| {
+                let mut nodes = vec![directory.own()];
+                nodes.extend(&directory_defaults);
+                let layers = Layers::new(entry.entry_schema("virtualDirectory"), nodes);
+                let path = directory.text("path");
+                VirtualDirectory {
+                    path,
+                    physical_path: layers.text("physicalPath"),
+                }
+            })
+            .collect();
+        if virtual_directories
+            .iter()
+            .all(|directory| directory.path != "/")
+        {
+            let text =
+                format!("application '{path}' of site '{site}' has no root virtual directory");
+            self.resolver.warn_at(INVALID_DATA, at, &text);
+        }
+        let web_server = self.web_server(site, &path);
+        Application {
+            application_pool,
+            enabled_protocols: layers.text("enabledProtocols"),
+            preload_enabled: layers.flag("preloadEnabled"),
+            virtual_directories,
+            default_documents: web_server.default_documents.clone(),
+            mime_map: web_server.mime_map.clone(),
+            caching: web_server.caching.clone(),
+            path,
+        }
+    }
+
+    fn web_server(&mut self, site: &str, application: &str) -> Rc<WebServer> {
+        let mut locations = web_server::locations(site, application);
+        locations.retain(|location| self.sections.has(location));
+        if let Some(known) = self.web_servers.get(&locations) {
+            return Rc::clone(known);
+        }
+        let found = Rc::new(WebServer::of(self.sections, locations.clone()));
+        for (at, text) in &found.complaints {
+            self.resolver.warn_at(INVALID_DATA, *at, text);
+        }
+        self.web_servers.insert(locations, Rc::clone(&found));
+        found
+    }
+
+    /// The pool by the name that it has itself: names are compared without case.
+    fn pool(&mut self, application: &str, layers: &Layers<'a>, at: usize) -> String {
+        let written = match layers.text("applicationPool") {
+            name if name.is_empty() => DEFAULT_POOL.to_owned(),
+            name => name,
+        };
+        if let Some(name) = self.pools.get(&written.to_lowercase()) {
+            return name.clone();
+        }
+        let text = format!(
+            "application {application} belongs to application pool '{written}', which does not \
+             exist; its requests get 503"
+        );
+        self.resolver.warn_at(INVALID_DATA, at, &text);
+        written
+    }
+}
+
+/// Source: IIS schema: 4294967295 is the default of maxBandwidth and maxConnections, and means no
+/// limit.
+fn limits(limits: &Layers<'_>) -> SiteLimits {
+    let unless_unlimited = |name| Some(limits.number(name)).filter(|&n| n != u32::MAX);
+    SiteLimits {
+        max_bandwidth: unless_unlimited("maxBandwidth"),
+        max_connections: unless_unlimited("maxConnections"),
+        connection_timeout: limits.time("connectionTimeout"),
+    }
+}
+
+fn log_file(log: &Layers<'_>) -> SiteLog {
+    SiteLog {
+        enabled: log.flag("enabled"),
+        w3c: log.number("logFormat") == 2,
+        directory: log.text("directory"),
+        fields: LogFields(log.number("logExtFileFlags")),
+        period: match log.number("period") {
+            0 => LogPeriod::MaxSize,
+            2 => LogPeriod::Weekly,
+            3 => LogPeriod::Monthly,
+            4 => LogPeriod::Hourly,
+            _ => LogPeriod::Daily,
+        },
+        truncate_size: log.long("truncateSize"),
+    }
+}

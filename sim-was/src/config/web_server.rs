@@ -1,0 +1,158 @@
+//! The sections of `system.webServer` that a worker needs, as they hold for one application: the
+//! server's, then the `<location>` blocks on the way to the application, the deepest wins.
+//!
+//! Absent on purpose: web.config files, and locations below an application.
+
+use std::collections::BTreeMap;
+
+use sim_worker::configuration::{Caching, CachingProfile, ProfilePolicy};
+
+use super::layers::Layers;
+use super::schema;
+use super::sections::Sections;
+
+/// What holds for one application.
+pub(super) struct WebServer {
+    pub(super) default_documents: Vec<String>,
+    pub(super) mime_map: BTreeMap<String, String>,
+    pub(super) caching: Caching,
+    /// Entries that an outer level has too: the byte, and what to say.
+    pub(super) complaints: Vec<(usize, String)>,
+}
+
+impl WebServer {
+    /// Reads the sections for an application.
+    pub(super) fn of(sections: &Sections<'_>, locations: Locations) -> Self {
+        let mut reader = Reader {
+            sections,
+            locations,
+            complaints: Vec::new(),
+        };
+        Self {
+            default_documents: reader.default_documents(),
+            mime_map: reader.mime_map(),
+            caching: reader.caching(),
+            complaints: reader.complaints,
+        }
+    }
+}
+
+/// Paths of locations in lower case.
+pub(super) type Locations = Vec<String>;
+
+/// The locations that count, the most specific first: `site/a/b`, `site/a`, `site`, the server.
+pub(super) fn locations(site: &str, application: &str) -> Locations {
+    let mut path = format!("{site}{}", application.trim_end_matches('/')).to_lowercase();
+    let mut locations = vec![path.clone()];
+    while let Some(slash) = path.rfind('/') {
+        path.truncate(slash);
+        locations.push(path.clone());
+    }
+    locations.push(String::new());
+    locations
+}
+
+struct Reader<'r, 'a> {
+    sections: &'r Sections<'a>,
+    locations: Locations,
+    complaints: Vec<(usize, String)>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn section(&self, name: &str) -> Layers<'a> {
+        let path = format!("system.webServer/{name}");
+        let at = |location: &String| self.sections.at(location, &path).iter().rev();
+        let nodes = self
+            .locations
+            .iter()
+            .flat_map(at)
+            .map(|section| section.node)
+            .collect();
+        Layers::new(
+            schema::section(&path).expect("asked for by a name in the schema"),
+            nodes,
+        )
+    }
+
+    fn entries(
+        &mut self,
+        of: &Layers<'a>,
+        name: &'static str,
+        inner_first: bool,
+    ) -> Vec<Layers<'a>> {
+        let (entries, duplicates) = of.entries(name, inner_first);
+        let across = duplicates
+            .into_iter()
+            .filter(|duplicate| duplicate.across_layers);
+        self.complaints.extend(across.map(|duplicate| {
+            let text = format!("{}; IIS answers requests here with 500.19", duplicate.text);
+            (duplicate.node.range().start, text)
+        }));
+        entries
+    }
+
+    /// Assumed: `defaultDocument/files` has `mergeAppend="false"`, so that a site's own documents come
+    /// before the server's; known from the order that IIS Manager shows.
+    fn default_documents(&mut self) -> Vec<String> {
+        let section = self.section("defaultDocument");
+        if !section.flag("enabled") {
+            return Vec::new();
+        }
+        let files = self.entries(&section.child("files"), "add", true);
+        files.iter().map(|file| file.text("value")).collect()
+    }
+
+    fn mime_map(&mut self) -> BTreeMap<String, String> {
+        let section = self.section("staticContent");
+        let entries = self.entries(&section, "mimeMap", false);
+        let pair = |map: &Layers<'_>| {
+            (
+                map.text("fileExtension").to_lowercase(),
+                map.text("mimeType"),
+            )
+        };
+        entries.iter().map(pair).collect()
+    }
+
+    fn caching(&mut self) -> Caching {
+        let (caching, runtime) = (self.section("caching"), self.section("serverRuntime"));
+        let profiles = self.entries(&caching.child("profiles"), "add", false);
+        Caching {
+            enabled: caching.flag("enabled"),
+            enable_kernel_cache: caching.flag("enableKernelCache"),
+            max_response_size: caching.number("maxResponseSize"),
+            frequent_hit_threshold: runtime.number("frequentHitThreshold"),
+            frequent_hit_time_period: runtime.time("frequentHitTimePeriod"),
+            profiles: profiles.iter().map(profile).collect(),
+        }
+    }
+}
+
+fn profile(profile: &Layers<'_>) -> CachingProfile {
+    let policy = |name| match profile.number(name) {
+        1 => ProfilePolicy::CacheUntilChange,
+        2 => ProfilePolicy::CacheForTimePeriod,
+        3 => ProfilePolicy::DisableCache,
+        _ => ProfilePolicy::DontCache,
+    };
+    CachingProfile {
+        extension: profile.text("extension").to_lowercase(),
+        policy: policy("policy"),
+        kernel_cache_policy: policy("kernelCachePolicy"),
+        duration: profile.time("duration"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_sees_every_location_on_its_way() {
+        assert_eq!(
+            locations("Shop", "/a/B"),
+            ["shop/a/b", "shop/a", "shop", ""]
+        );
+        assert_eq!(locations("Shop", "/"), ["shop", ""]);
+    }
+}

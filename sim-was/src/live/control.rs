@@ -1,0 +1,113 @@
+//! The control socket: one command and one answer per connection.
+//!
+//! Whoever connects must be the same user (the folder is 0700, the socket 0600, and the peer's uid
+//! is checked). Nothing that arrives is trusted: lengths are bounded, garbage gets an error and its
+//! connection is closed, at most [`CONNECTIONS_MAX`] are open.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::control::wire::{self, MessageError};
+use crate::control::{Answer, Command, Refusal};
+
+/// Most connections at once.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a tool may take to say what it wants.
+const COMMAND_MAX: Duration = Duration::from_secs(5);
+
+/// A command, and where its answer goes.
+pub(super) type Commanded = (Command, oneshot::Sender<Answer>);
+
+/// Makes the folder of sockets below a root, for this user only.
+pub(super) fn make_run_folder(root: &Path) -> io::Result<()> {
+    let folder = root.join("run");
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o700))
+}
+
+/// Binds a Unix socket for this user only; a dead one of that name is replaced.
+pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Whether the other end of a socket is a process of this user.
+pub(super) fn is_same_user(stream: &UnixStream) -> bool {
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
+}
+
+/// Accepts tools until the server ends.
+pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Commanded>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, mostly: wait until some are free again.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if !is_same_user(&stream) {
+            continue;
+        }
+        let commands = commands.clone();
+        tokio::spawn(async move {
+            converse(stream, commands).await.ok();
+            drop(place);
+        });
+    }
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    commands: mpsc::Sender<Commanded>,
+) -> Result<(), MessageError> {
+    let answer = match timeout(COMMAND_MAX, read(&mut stream)).await {
+        Ok(Ok(command)) => {
+            let (answer, answered) = oneshot::channel();
+            let quit_already = commands.send((command, answer)).await.is_err();
+            match answered.await {
+                Ok(answer) if !quit_already => answer,
+                Ok(_) | Err(_) => Answer::Refused(Refusal::cannot_accept_control()),
+            }
+        }
+        Ok(Err(error)) => malformed(&error.to_string()),
+        Err(_) => malformed("no command came in time"),
+    };
+    stream.write_all(&wire::encode(&answer)?).await?;
+    Ok(())
+}
+
+/// `ERROR_INVALID_DATA`.
+fn malformed(message: &str) -> Answer {
+    Answer::Refused(Refusal::failed(0x8007_000d, message))
+}
+
+async fn read(stream: &mut UnixStream) -> Result<Command, MessageError> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await?;
+    let mut json = vec![0; wire::length(head)?];
+    stream.read_exact(&mut json).await?;
+    wire::decode(&json)
+}

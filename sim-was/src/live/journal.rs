@@ -1,0 +1,101 @@
+//! Where facts go: the event log, the trace, and `tracing`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use sim_httpsys::clockwork::{Instant, UtcTime};
+use sim_httpsys::etw::Traced;
+
+use crate::event_log::{Event, Fact, Level};
+
+/// The open files.
+#[derive(Debug)]
+pub(super) struct Journal {
+    events: File,
+    trace: Option<BufWriter<File>>,
+}
+
+/// A line of `System.jsonl`.
+#[derive(Serialize)]
+struct Record<'a> {
+    time: String,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Journal {
+    /// Opens `Windows/System32/winevt/System.jsonl` and, if wanted, `trace/was.jsonl`.
+    pub(super) fn open(root: &Path, trace: bool) -> io::Result<Self> {
+        let events = append(&root.join("Windows/System32/winevt"), "System.jsonl")?;
+        let trace = if trace {
+            Some(BufWriter::new(append(&root.join("trace"), "was.jsonl")?))
+        } else {
+            None
+        };
+        Ok(Self { events, trace })
+    }
+
+    /// Writes a fact down. A full disk loses lines, not the server.
+    pub(super) fn write(&mut self, fact: &Fact, now: Instant, utc: UtcTime) {
+        if let Fact::Event(event) = fact {
+            let time = utc.timestamp().to_string();
+            let line = serde_json::to_vec(&Record { time, event });
+            if let Ok(mut line) = line {
+                line.push(b'\n');
+                self.events.write_all(&line).ok();
+            }
+        }
+        if let Some(trace) = &mut self.trace {
+            let traced = Traced { at: now, fact };
+            if serde_json::to_writer(&mut *trace, &traced).is_ok() {
+                trace.write_all(b"\n").ok();
+            }
+        }
+        log(fact);
+    }
+
+    /// Brings the trace to disk.
+    pub(super) fn flush(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.flush().ok();
+        }
+    }
+}
+
+fn append(folder: &Path, name: &str) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(name))
+}
+
+fn log(fact: &Fact) {
+    match fact {
+        Fact::Event(event) => {
+            let (id, message) = (event.id, event.message.as_str());
+            match event.level {
+                Level::Error | Level::Warning => tracing::warn!(id, "{message}"),
+                Level::Information => tracing::info!(id, "{message}"),
+            }
+        }
+        Fact::WorkerSpawned { process, pool } => {
+            tracing::info!(pid = process.0, %pool, "worker process created");
+        }
+        Fact::WorkerReady { process } => tracing::info!(pid = process.0, "worker process ready"),
+        Fact::WorkerStopOrdered { process, reason } => {
+            tracing::info!(pid = process.0, ?reason, "worker process told to stop");
+        }
+        Fact::WorkerKilled { process } => tracing::info!(pid = process.0, "worker process killed"),
+        Fact::WorkerExited { process, exit } => {
+            tracing::info!(pid = process.0, ?exit, "worker process exited");
+        }
+        Fact::CommandAccepted { command } => tracing::info!(%command, "command accepted"),
+        Fact::ServiceState { service, status } => {
+            tracing::info!(service = service.name(), ?status, "service");
+        }
+        Fact::PoolState { pool, state } => tracing::info!(%pool, %state, "application pool"),
+    }
+}

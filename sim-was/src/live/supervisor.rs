@@ -1,0 +1,277 @@
+//! The drive loop: inputs and deadlines in, outputs carried out.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::StateMachine;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::{clock_now, utc_now};
+use super::control::{self, Commanded};
+use super::device::Device;
+use super::journal::Journal;
+use super::worker::{Worker, pool_files};
+use super::{Options, RunError};
+use crate::config;
+use crate::control::wire::socket_path;
+use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
+use crate::event_log::Fact;
+use crate::model::{ClientId, Input, Output, Parameters, Was};
+
+/// Where tasks put what has happened.
+pub(super) type Inputs = mpsc::Sender<Input>;
+
+/// The command that starts the services when the program begins.
+const BOOT: ClientId = ClientId(0);
+
+/// Sets everything up, and drives the machine until it has stopped.
+pub(super) async fn run(options: Options) -> Result<(), RunError> {
+    let (inputs, mut happened) = mpsc::channel(1024);
+    let (commands, mut commanded) = mpsc::channel(64);
+    let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("a signal handler"))?;
+    supervisor.boot();
+    while !supervisor.stopped {
+        let wait = supervisor.time_to_deadline();
+        tokio::select! {
+            // What has happened comes before the time: a reply that lies unread is not late.
+            biased;
+            Some(input) = happened.recv() => supervisor.input(input),
+            Some(command) = commanded.recv() => supervisor.commanded(command),
+            Some(()) = terminate.recv() => supervisor.command(Command::Quit),
+            Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                supervisor.deadline();
+            }
+        }
+    }
+    supervisor.end().await
+}
+
+struct Supervisor {
+    was: Was,
+    options: Options,
+    inputs: Inputs,
+    device: Device,
+    journal: Journal,
+    workers: BTreeMap<ProcessId, Worker>,
+    /// Tools that wait for an answer.
+    clients: BTreeMap<ClientId, oneshot::Sender<Answer>>,
+    clients_seen: u64,
+    stopped: bool,
+    failure: Option<RunError>,
+}
+
+impl Supervisor {
+    async fn begin(
+        options: Options,
+        inputs: Inputs,
+        commands: mpsc::Sender<Commanded>,
+    ) -> Result<Self, RunError> {
+        let root = options.root.clone();
+        control::make_run_folder(&root).map_err(RunError::io("the folder run"))?;
+        let listener = control::bind(&socket_path(&root)).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AddrInUse {
+                RunError::AlreadyRunning(root.clone())
+            } else {
+                RunError::io("the control socket")(error)
+            }
+        })?;
+        let journal =
+            Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
+        let device = Device::open(&options.device, inputs.clone())
+            .await
+            .map_err(|source| RunError::Device {
+                path: options.device.clone(),
+                source,
+            })?;
+        tokio::spawn(control::serve(listener, commands));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+        let mut parameters = Parameters::new(root, processors);
+        parameters.receives = options.receives.unwrap_or(parameters.receives);
+        Ok(Self {
+            was: Was::new(parameters),
+            options,
+            inputs,
+            device,
+            journal,
+            workers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            clients_seen: BOOT.0,
+            stopped: false,
+            failure: None,
+        })
+    }
+
+    /// Starts both services, as the machine does when it is switched on.
+    fn boot(&mut self) {
+        let services = vec![Service::Was, Service::W3svc];
+        self.input(Input::Commanded {
+            client: BOOT,
+            command: Command::StartServices { services },
+        });
+    }
+
+    fn commanded(&mut self, (command, answer): Commanded) {
+        self.clients_seen += 1;
+        let client = ClientId(self.clients_seen);
+        self.clients.insert(client, answer);
+        self.input(Input::Commanded { client, command });
+    }
+
+    /// A command for whose answer nobody waits.
+    fn command(&mut self, command: Command) {
+        self.clients_seen += 1;
+        let client = ClientId(self.clients_seen);
+        self.input(Input::Commanded { client, command });
+    }
+
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let deadline = self.was.next_deadline()?;
+        Some(deadline.at.saturating_since(clock_now()))
+    }
+
+    fn deadline(&mut self) {
+        self.was.handle_deadline(clock_now());
+        self.carry_out_all();
+    }
+
+    fn input(&mut self, input: Input) {
+        match &input {
+            Input::Exited { pid, .. } => drop(self.workers.remove(pid)),
+            Input::DeviceLost => self.failure = Some(RunError::DeviceLost),
+            Input::Completed(_)
+            | Input::Told { .. }
+            | Input::Garbled { .. }
+            | Input::Spawned { .. }
+            | Input::PipeClosed { .. }
+            | Input::Commanded { .. }
+            | Input::ConfigRead(_)
+            | Input::RunFailed { .. } => {}
+        }
+        self.was.handle_input(input, clock_now());
+        self.carry_out_all();
+    }
+
+    fn carry_out_all(&mut self) {
+        loop {
+            let outputs: Vec<Output> = std::iter::from_fn(|| self.was.poll_output()).collect();
+            if outputs.is_empty() {
+                return self.journal.flush();
+            }
+            for output in outputs {
+                if let Some(input) = self.carry_out(output) {
+                    self.was.handle_input(input, clock_now());
+                    // The outputs of this input follow those that are being carried out.
+                }
+            }
+        }
+    }
+
+    /// Does what the machine wants; gives back what comes of it at once.
+    fn carry_out(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Call(call) => self.device.call(&call),
+            Output::Tell { pid, message } => {
+                if let Some(worker) = self.workers.get(&pid) {
+                    worker.tell(&message);
+                }
+            }
+            Output::Spawn(order) => {
+                let spawned = Worker::spawn(&order, &self.options, &self.inputs);
+                let result = spawned.map(|(pid, worker)| {
+                    self.workers.insert(pid, worker);
+                    pid
+                });
+                let spawn = order.spawn;
+                return Some(Input::Spawned { spawn, result });
+            }
+            Output::Terminate { pid } => {
+                if let Some(worker) = self.workers.get_mut(&pid) {
+                    worker.terminate();
+                }
+            }
+            Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
+            Output::Answer { client, answer } => self.answer(client, answer),
+            Output::Run {
+                pool,
+                executable,
+                parameters,
+            } => {
+                if let Err(error) = run_and_forget(&executable, &parameters) {
+                    tracing::warn!(%executable, %error, "program not run");
+                    return Some(Input::RunFailed { pool });
+                }
+            }
+            Output::Fact(fact) => self.fact(&fact),
+            Output::Stopped => self.stopped = true,
+        }
+        None
+    }
+
+    fn read_configuration(&self) -> Result<config::Configuration, String> {
+        let path = &self.options.config;
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+        config::load_bytes(&bytes, &name).map_err(|error| error.to_string())
+    }
+
+    fn answer(&mut self, client: ClientId, answer: Answer) {
+        if client == BOOT {
+            if let Answer::Refused(refusal) = answer {
+                self.failure = Some(RunError::NotStarted(in_words(&refusal)));
+                self.stopped = true;
+            }
+        } else if let Some(waiting) = self.clients.remove(&client) {
+            waiting.send(answer).ok();
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact) {
+        let was_stopped = Fact::ServiceState {
+            service: Service::Was,
+            status: ServiceStatus::Stopped,
+        };
+        if *fact == was_stopped {
+            // Source: IIS docs, "Features of WAS": the folder is emptied when WAS stops.
+            std::fs::remove_dir_all(pool_files(&self.options.root)).ok();
+        }
+        self.journal.write(fact, clock_now(), utc_now());
+    }
+
+    /// Nothing stays behind: sockets are removed, workers that still live are killed and reaped.
+    async fn end(mut self) -> Result<(), RunError> {
+        std::fs::remove_file(socket_path(&self.options.root)).ok();
+        for worker in self.workers.values_mut() {
+            worker.terminate();
+        }
+        self.clients.clear();
+        // Lets answers go out and killed workers be reaped before the event loop is dropped.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.journal.flush();
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+fn in_words(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NotFound { object, identifier } => format!("there is no {object} {identifier}"),
+        Refusal::Failed { hresult, message } => format!("{message} ({hresult:08x})"),
+        Refusal::TimedOut => "it took too long".to_owned(),
+    }
+}
+
+/// Runs a program of this machine; its parameters are separated by spaces.
+fn run_and_forget(executable: &str, parameters: &str) -> std::io::Result<()> {
+    let mut child = tokio::process::Command::new(executable)
+        .args(parameters.split_whitespace())
+        .stdin(Stdio::null())
+        .spawn()?;
+    tokio::spawn(async move { child.wait().await.ok() });
+    Ok(())
+}

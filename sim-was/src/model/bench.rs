@@ -1,0 +1,416 @@
+//! The test bench: a driver, a machine and workers that do at once what they are told, unless a test
+//! says otherwise. What happens is written down as short lines, e.g. `stop 1 Recycle drain`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sim_httpsys::api::{
+    Call, CallId, CallResult, Completion, ControlCall, ProcessId, QueueState, RequestQueueName,
+    Win32Error,
+};
+use sim_httpsys::clockwork::{Instant, StateMachine};
+use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
+
+use super::{ClientId, Input, Output, Parameters, SpawnError, Was};
+use crate::config::{
+    Application, ApplicationPool, Binding, Configuration, Cpu, CpuAction, Failure, HttpBinding,
+    ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory,
+};
+use crate::control::{Answer, Command, Service};
+use crate::event_log::{Fact, WorkerExit};
+
+pub(super) const POOL: &str = "DefaultAppPool";
+
+pub(super) fn pool(name: &str) -> ApplicationPool {
+    ApplicationPool {
+        name: name.to_owned(),
+        queue_length: 1000,
+        auto_start: true,
+        always_running: false,
+        managed_runtime_version: "v4.0".to_owned(),
+        managed_runtime_loader: "webengine4.dll".to_owned(),
+        classic: false,
+        process_model: ProcessModel {
+            idle_timeout: Duration::from_secs(1200),
+            idle_suspend: false,
+            max_processes: 1,
+            shutdown_time_limit: Duration::from_secs(90),
+            startup_time_limit: Duration::from_secs(90),
+            pinging_enabled: true,
+            ping_interval: Duration::from_secs(30),
+            ping_response_time: Duration::from_secs(90),
+            log_idle_timeout: true,
+        },
+        recycling: Recycling {
+            disallow_overlapping_rotation: false,
+            disallow_rotation_on_config_change: false,
+            log_event_on_recycle: vec![
+                RecycleReason::OnDemand,
+                RecycleReason::Time,
+                RecycleReason::PrivateMemory,
+            ],
+            periodic_restart: sim_worker::configuration::PeriodicRestart::default(),
+        },
+        failure: Failure {
+            tcp_level: false,
+            orphan_worker_process: false,
+            orphan_action_exe: String::new(),
+            orphan_action_params: String::new(),
+            rapid_fail_protection: true,
+            rapid_fail_protection_interval: Duration::from_secs(300),
+            rapid_fail_protection_max_crashes: 5,
+            auto_shutdown_exe: String::new(),
+            auto_shutdown_params: String::new(),
+        },
+        cpu: Cpu {
+            limit: 0,
+            action: CpuAction::NoAction,
+            reset_interval: Duration::from_secs(300),
+        },
+        environment: BTreeMap::new(),
+    }
+}
+
+pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
+    Site {
+        name: name.to_owned(),
+        id,
+        server_auto_start: true,
+        bindings: vec![Binding {
+            protocol: "http".to_owned(),
+            information: format!("*:{port}:"),
+            ssl_flags: 0,
+            http: Some(HttpBinding {
+                secure: false,
+                address: None,
+                port,
+                host: String::new(),
+            }),
+        }],
+        limits: SiteLimits {
+            max_bandwidth: None,
+            max_connections: None,
+            connection_timeout: Duration::from_secs(120),
+        },
+        log_file: SiteLog {
+            enabled: true,
+            w3c: true,
+            directory: r"%SystemDrive%\inetpub\logs\LogFiles".to_owned(),
+            fields: sim_httpsys::api::LogFields::DEFAULT,
+            period: sim_httpsys::api::LogPeriod::Daily,
+            truncate_size: 20_971_520,
+        },
+        applications: vec![Application {
+            path: "/".to_owned(),
+            application_pool: pool.to_owned(),
+            enabled_protocols: "http".to_owned(),
+            preload_enabled: false,
+            virtual_directories: vec![VirtualDirectory {
+                path: "/".to_owned(),
+                physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
+            }],
+            default_documents: vec!["default.htm".to_owned()],
+            mime_map: BTreeMap::new(),
+            caching: sim_worker::configuration::Caching::default(),
+        }],
+    }
+}
+
+/// One server and everything around it.
+#[derive(Debug)]
+pub(super) struct Bench {
+    pub(super) was: Was,
+    pub(super) configuration: Configuration,
+    pub(super) now: Instant,
+    /// What has happened, in order.
+    pub(super) lines: Vec<String>,
+    pub(super) answers: BTreeMap<u64, Answer>,
+    /// Workers that live.
+    pub(super) alive: BTreeMap<ProcessId, String>,
+    /// Whether new workers say at once that they are ready.
+    pub(super) starts: bool,
+    /// Whether workers exit as soon as they are told to.
+    pub(super) stops: bool,
+    /// Whether processes can be created.
+    pub(super) spawns: bool,
+    pub(super) refused_urls: BTreeSet<String>,
+    pub(super) queues: BTreeMap<RequestQueueName, QueueState>,
+    pub(super) armed: BTreeSet<RequestQueueName>,
+    pub(super) stopped: bool,
+    pids: u32,
+    clients: u64,
+}
+
+/// A server with one site and [`POOL`].
+pub(super) fn server() -> Bench {
+    let configuration = Configuration {
+        application_pools: vec![pool(POOL)],
+        sites: vec![site("Default Web Site", 1, 80, POOL)],
+        ..Configuration::default()
+    };
+    Bench {
+        was: Was::new(Parameters::new(PathBuf::from("/c"), 2)),
+        configuration,
+        now: Instant(1_000_000_000),
+        lines: Vec::new(),
+        answers: BTreeMap::new(),
+        alive: BTreeMap::new(),
+        starts: true,
+        stops: true,
+        spawns: true,
+        refused_urls: BTreeSet::new(),
+        queues: BTreeMap::new(),
+        armed: BTreeSet::new(),
+        stopped: false,
+        pids: 0,
+        clients: 0,
+    }
+}
+
+impl Bench {
+    /// Changes the (first) pool before the server is started.
+    pub(super) fn with_pool(mut self, change: impl FnOnce(&mut ApplicationPool)) -> Self {
+        change(&mut self.configuration.application_pools[0]);
+        self
+    }
+
+    /// Starts both services.
+    pub(super) fn up(mut self) -> Self {
+        let services = vec![Service::Was, Service::W3svc];
+        let answer = self.ask(Command::StartServices { services });
+        assert_eq!(answer, Some(Answer::Done));
+        self.lines.clear();
+        self
+    }
+
+    /// A server whose first request has brought worker 1.
+    pub(super) fn up_with_worker(self) -> Self {
+        let mut bench = self.up();
+        bench.request(POOL);
+        bench.lines.clear();
+        bench
+    }
+
+    /// Gives a command; the answer, if it came at once.
+    pub(super) fn ask(&mut self, command: Command) -> Option<Answer> {
+        self.clients += 1;
+        let client = ClientId(self.clients);
+        self.input(Input::Commanded { client, command });
+        self.answers.get(&self.clients).cloned()
+    }
+
+    /// The answer to the latest command, if it has come by now.
+    pub(super) fn answer(&self) -> Option<Answer> {
+        self.answers.get(&self.clients).cloned()
+    }
+
+    pub(super) fn every_command_was_answered(&self) -> bool {
+        self.answers.len() as u64 == self.clients
+    }
+
+    pub(super) fn recycle(&mut self, pool: &str) -> Option<Answer> {
+        let name = pool.to_owned();
+        self.ask(Command::RecycleApplicationPool { name })
+    }
+
+    pub(super) fn iisreset(&mut self) -> (Option<Answer>, Option<Answer>) {
+        let services = vec![Service::Was, Service::W3svc];
+        let stop = self.ask(Command::StopServices {
+            services: services.clone(),
+            timeout_ms: 20_000,
+            force: true,
+        });
+        (stop, self.ask(Command::StartServices { services }))
+    }
+
+    /// A request arrives for which no worker has a receive.
+    pub(super) fn request(&mut self, pool: &str) {
+        let queue = RequestQueueName(pool.to_owned());
+        if self.armed.remove(&queue) {
+            self.input(Input::Completed(Completion::DemandStart { queue }));
+        }
+    }
+
+    pub(super) fn tell(&mut self, pid: u32, message: FromWorker) {
+        let pid = ProcessId(pid);
+        self.input(Input::Told { pid, message });
+    }
+
+    pub(super) fn ready(&mut self, pid: u32) {
+        self.tell(pid, FromWorker::Ready);
+    }
+
+    /// A worker ends.
+    pub(super) fn exit(&mut self, pid: u32, exit: WorkerExit) {
+        let pid = ProcessId(pid);
+        self.alive.remove(&pid);
+        self.input(Input::Exited { pid, exit });
+    }
+
+    /// Lets time pass, timer by timer.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(deadline) = self.was.next_deadline().filter(|d| d.at <= end) {
+            self.now = self.now.max(deadline.at);
+            self.was.handle_deadline(self.now);
+            self.drive();
+        }
+        self.now = end;
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.was.handle_input(input, self.now);
+        self.drive();
+    }
+
+    /// The ids of the events that were logged.
+    pub(super) fn events(&self) -> Vec<u16> {
+        let ids = self.lines.iter().filter_map(|line| line.strip_prefix("event "));
+        ids.filter_map(|id| id.parse().ok()).collect()
+    }
+
+    /// The place of a line in what has happened.
+    pub(super) fn place(&self, line: &str) -> usize {
+        self.lines
+            .iter()
+            .position(|l| l == line)
+            .unwrap_or_else(|| panic!("{line:?} is not in {:#?}", self.lines))
+    }
+
+    pub(super) fn has(&self, line: &str) -> bool {
+        self.lines.iter().any(|l| l == line)
+    }
+
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.alive.keys().map(|pid| pid.0).collect()
+    }
+
+    fn drive(&mut self) {
+        loop {
+            let mut outputs = Vec::new();
+            while let Some(output) = self.was.poll_output() {
+                outputs.push(output);
+            }
+            if outputs.is_empty() {
+                return;
+            }
+            let mut inputs = Vec::new();
+            for output in outputs {
+                self.carry_out(output, &mut inputs);
+            }
+            for input in inputs {
+                self.was.handle_input(input, self.now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, inputs: &mut Vec<Input>) {
+        match output {
+            Output::Call(Call::Control { id, call }) => {
+                self.called(id, call, inputs);
+            }
+            Output::Call(call) => panic!("a controller never makes the call {call:?}"),
+            Output::Tell { pid, message } => self.told(pid, message, inputs),
+            Output::Spawn(spawn) => {
+                self.lines.push(format!("spawn {}", spawn.arguments.pool));
+                if !self.spawns {
+                    let error = SpawnError::Process("no memory".to_owned());
+                    let (spawn, result) = (spawn.spawn, Err(error));
+                    return inputs.push(Input::Spawned { spawn, result });
+                }
+                self.pids += 1;
+                let pid = ProcessId(self.pids);
+                self.alive.insert(pid, spawn.arguments.pool);
+                let (spawn, result) = (spawn.spawn, Ok(pid));
+                inputs.push(Input::Spawned { spawn, result });
+                if self.starts {
+                    let message = FromWorker::Ready;
+                    inputs.push(Input::Told { pid, message });
+                }
+            }
+            Output::Terminate { pid } => {
+                self.lines.push(format!("kill {}", pid.0));
+                if self.alive.remove(&pid).is_some() {
+                    let exit = WorkerExit::Signal(9);
+                    inputs.push(Input::Exited { pid, exit });
+                }
+            }
+            Output::ReadConfig => {
+                self.lines.push("read configuration".to_owned());
+                inputs.push(Input::ConfigRead(Ok(self.configuration.clone())));
+            }
+            Output::Answer { client, answer } => {
+                let before = self.answers.insert(client.0, answer);
+                assert!(before.is_none(), "one answer for {client:?}");
+            }
+            Output::Run { executable, .. } => self.lines.push(format!("run {executable}")),
+            Output::Fact(fact) => self.stated(&fact),
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    fn called(&mut self, id: CallId, call: ControlCall, inputs: &mut Vec<Input>) {
+        let mut result = Ok(CallResult::Done);
+        match call {
+            ControlCall::CreateRequestQueue { name, properties } => {
+                self.lines.push(format!("create queue {name}"));
+                self.queues.insert(name, properties.state);
+            }
+            ControlCall::SetRequestQueueProperties { queue, properties } => {
+                self.lines.push(format!("queue {queue} {:?}", properties.state));
+                self.queues.insert(queue, properties.state);
+            }
+            ControlCall::CloseRequestQueue { queue } => {
+                self.lines.push(format!("close queue {queue}"));
+                self.queues.remove(&queue);
+                self.armed.remove(&queue);
+            }
+            ControlCall::CloseUrlGroup { group } => {
+                self.lines.push(format!("close group of site {}", group.0 >> 32));
+            }
+            ControlCall::AddUrl { url, .. } if self.refused_urls.contains(&url) => {
+                result = Err(Win32Error::SharingViolation);
+            }
+            ControlCall::AddUrl { url, .. } => self.lines.push(format!("add {url}")),
+            ControlCall::WaitForDemandStart { queue } => {
+                if !self.armed.insert(queue) {
+                    result = Err(Win32Error::AlreadyExists);
+                }
+            }
+            other => drop(other),
+        }
+        inputs.push(Input::Completed(Completion::Called { id, result }));
+    }
+
+    fn told(&mut self, pid: ProcessId, message: ToWorker, inputs: &mut Vec<Input>) {
+        match message {
+            ToWorker::Ping { sequence } => {
+                self.lines.push(format!("ping {} {sequence}", pid.0));
+            }
+            ToWorker::Shutdown { reason, drain } => {
+                let drain = if drain { "drain" } else { "at once" };
+                self.lines.push(format!("stop {} {reason:?} {drain}", pid.0));
+                if self.stops && self.alive.remove(&pid).is_some() {
+                    inputs.push(Input::PipeClosed { pid });
+                    let exit = WorkerExit::Code(0);
+                    inputs.push(Input::Exited { pid, exit });
+                }
+            }
+            ToWorker::ListRequests { token } => {
+                self.lines.push(format!("list {} {token}", pid.0));
+            }
+        }
+    }
+
+    fn stated(&mut self, fact: &Fact) {
+        self.lines.push(match fact {
+            Fact::Event(event) => format!("event {}", event.id),
+            Fact::WorkerReady { process } => format!("ready {}", process.0),
+            Fact::WorkerExited { process, .. } => format!("exited {}", process.0),
+            Fact::ServiceState { service, status } => format!("{} {status:?}", service.name()),
+            Fact::PoolState { pool, state } => format!("pool {pool} {state}"),
+            other => format!("{other:?}"),
+        });
+    }
+}

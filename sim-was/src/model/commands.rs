@@ -1,0 +1,196 @@
+//! What tools may ask, one method each.
+
+use std::time::Duration;
+
+use sim_httpsys::api::SiteId;
+use sim_httpsys::clockwork::Instant;
+
+use super::app_pool::AppPool;
+use super::services::{Phase, QUIT_MAX, StopOrder};
+use super::was::{SiteState, Then};
+use super::worker_configuration::same_name;
+use super::{ClientId, Was, lists};
+use crate::control::{Answer, Command, Refusal, Service};
+use crate::event_log::Fact;
+
+impl Was {
+    /// Carries out or answers a command.
+    pub(super) fn command(&mut self, client: ClientId, command: Command, now: Instant) {
+        self.note(&command);
+        match command {
+            Command::ListApplicationPools => self.list(client, |was| {
+                Answer::ApplicationPools(lists::application_pools(was))
+            }),
+            Command::ListSites => self.list(client, |was| Answer::Sites(lists::sites(was))),
+            Command::ListApplications => {
+                self.list(client, |was| Answer::Applications(lists::applications(was)));
+            }
+            Command::ListVirtualDirectories => self.list(client, |was| {
+                Answer::VirtualDirectories(lists::virtual_directories(was))
+            }),
+            Command::ListWorkerProcesses => self.list(client, |was| {
+                Answer::WorkerProcesses(lists::worker_processes(was))
+            }),
+            Command::ListRequests => self.list_requests(client, now),
+            Command::StartApplicationPool { name } => {
+                self.with_pool(client, &name, |pool, was| {
+                    pool.start(&mut was.fx).map(|()| Some(Answer::Done))
+                });
+            }
+            Command::StopApplicationPool { name } => self.with_pool(client, &name, |pool, was| {
+                pool.stop(client, &mut was.fx).map(|()| None)
+            }),
+            Command::RecycleApplicationPool { name } => {
+                self.with_pool(client, &name, |pool, was| {
+                    pool.recycle(&mut was.fx, now).map(|()| Some(Answer::Done))
+                });
+            }
+            Command::StartSite { name } => self.start_site(client, &name, now),
+            Command::StopSite { name } => self.stop_site(client, &name, now),
+            Command::StopServices {
+                services,
+                timeout_ms,
+                force,
+            } => self.stop_command(client, &services, timeout_ms, force, now),
+            Command::StartServices { services } => self.start_services(client, &services, now),
+            Command::ServiceStatus => {
+                let status = |service| (service, self.services.status(service));
+                let services = [Service::Was, Service::W3svc].map(status).to_vec();
+                self.fx.answer(client, Answer::Services(services));
+            }
+            Command::Quit => {
+                let order = StopOrder {
+                    client: Some(client),
+                    was: true,
+                    force: true,
+                    quit: true,
+                };
+                self.stop_services(order, now + QUIT_MAX, now);
+            }
+        }
+    }
+
+    fn list(&mut self, client: ClientId, answer: impl FnOnce(&Self) -> Answer) {
+        let answer = answer(self);
+        self.fx.answer(client, answer);
+    }
+
+    fn stop_command(
+        &mut self,
+        client: ClientId,
+        services: &[Service],
+        timeout_ms: u64,
+        force: bool,
+        now: Instant,
+    ) {
+        let was = services.contains(&Service::Was);
+        let nothing_to_do = services.is_empty() || self.services.phase == Phase::WasRunning && !was;
+        if nothing_to_do {
+            return self.fx.answer(client, Answer::Done);
+        }
+        let order = StopOrder {
+            client: Some(client),
+            was,
+            force,
+            quit: false,
+        };
+        self.stop_services(order, now + Duration::from_millis(timeout_ms), now);
+    }
+
+    /// Does something with the pool of that name; an answer of `None` comes later.
+    fn with_pool(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        act: impl FnOnce(&mut AppPool, &mut Self) -> Result<Option<Answer>, Refusal>,
+    ) {
+        let known = self
+            .configuration
+            .iter()
+            .flat_map(|c| &c.application_pools)
+            .any(|pool| same_name(&pool.name, name));
+        if !known {
+            return self.fx.refuse(client, Refusal::not_found("APPPOOL", name));
+        }
+        let mut pools = std::mem::take(&mut self.pools);
+        let result = match pools.iter_mut().find(|p| same_name(&p.settings().name, name)) {
+            Some(pool) => act(pool, self),
+            None => Err(Refusal::not_started()),
+        };
+        self.pools = pools;
+        match result {
+            Ok(Some(answer)) => self.fx.answer(client, answer),
+            Ok(None) => {}
+            Err(refusal) => self.fx.refuse(client, refusal),
+        }
+    }
+
+    fn start_site(&mut self, client: ClientId, name: &str, now: Instant) {
+        let site = match self.site(name) {
+            Ok((_, SiteState::Started)) => Err(Refusal::already_running()),
+            Ok((site, SiteState::Stopped | SiteState::Failed(_))) => Ok(site),
+            Err(refusal) => Err(refusal),
+        };
+        match site {
+            Ok(site) => {
+                self.sites.insert(site, SiteState::Started);
+                self.configure_driver(Then::SiteStarted { client, site }, now);
+            }
+            Err(refusal) => self.fx.refuse(client, refusal),
+        }
+    }
+
+    fn stop_site(&mut self, client: ClientId, name: &str, now: Instant) {
+        match self.site(name) {
+            Ok((site, SiteState::Started)) => {
+                self.sites.insert(site, SiteState::Stopped);
+                self.configure_driver(Then::Done(client), now);
+            }
+            Ok((_, SiteState::Stopped | SiteState::Failed(_))) => {
+                self.fx.refuse(client, Refusal::not_started());
+            }
+            Err(refusal) => self.fx.refuse(client, refusal),
+        }
+    }
+
+    /// A site by its name, if it can be started and stopped now.
+    fn site(&self, name: &str) -> Result<(SiteId, SiteState), Refusal> {
+        let mut sites = self.configuration.iter().flat_map(|c| &c.sites);
+        let Some(site) = sites.find(|site| same_name(&site.name, name)) else {
+            return Err(Refusal::not_found("SITE", name));
+        };
+        let id = SiteId(site.id);
+        match (self.services.phase, self.sites.get(&id)) {
+            (Phase::Running, Some(&state)) => Ok((id, state)),
+            (phase, _) if phase.is_pending() => Err(Refusal::cannot_accept_control()),
+            (_, _) => Err(Refusal::not_started()),
+        }
+    }
+
+    /// Marks where an operation begins; questions are not operations.
+    fn note(&mut self, command: &Command) {
+        let text = match command {
+            Command::ListApplicationPools
+            | Command::ListSites
+            | Command::ListApplications
+            | Command::ListVirtualDirectories
+            | Command::ListWorkerProcesses
+            | Command::ListRequests
+            | Command::ServiceStatus => return,
+            Command::StartApplicationPool { name } => format!("start apppool {name}"),
+            Command::StopApplicationPool { name } => format!("stop apppool {name}"),
+            Command::RecycleApplicationPool { name } => format!("recycle apppool {name}"),
+            Command::StartSite { name } => format!("start site {name}"),
+            Command::StopSite { name } => format!("stop site {name}"),
+            Command::StopServices { services, .. } => format!("stop {}", names(services)),
+            Command::StartServices { services } => format!("start {}", names(services)),
+            Command::Quit => "quit".to_owned(),
+        };
+        self.fx.fact(Fact::CommandAccepted { command: text });
+    }
+}
+
+fn names(services: &[Service]) -> String {
+    let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
+    names.join(" ")
+}

@@ -1,0 +1,272 @@
+//! How `Was` carries out orders to start and stop services; the picture is in `services.rs`.
+
+use sim_httpsys::api::{SiteId, Win32Error};
+use sim_httpsys::clockwork::Instant;
+
+use super::app_pool::AppPool;
+use super::listener_adapter::DriverState;
+use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
+use super::was::{SiteState, Then};
+use super::worker_configuration::worker_configuration;
+use super::{ClientId, Output, PoolId, Timer, Was};
+use crate::config::Configuration;
+use crate::control::{Answer, Refusal, Service, ServiceStatus};
+use crate::event_log::{Event, Fact};
+
+impl Was {
+    // ---- start ----------------------------------------------------------------------------------
+
+    /// Starts services, what they depend on first.
+    pub(super) fn start_services(&mut self, client: ClientId, services: &[Service], now: Instant) {
+        let w3svc = services.contains(&Service::W3svc);
+        match self.services.phase {
+            Phase::Stopped if !services.is_empty() => {
+                self.services.start = Some(StartOrder { client, w3svc });
+                self.services.phase = Phase::ReadingConfiguration;
+                self.state_services();
+                self.fx.push(Output::ReadConfig);
+            }
+            Phase::WasRunning if w3svc => {
+                self.services.start = Some(StartOrder { client, w3svc });
+                self.start_w3svc(now);
+            }
+            Phase::Stopped | Phase::WasRunning | Phase::Running => {
+                self.fx.answer(client, Answer::Done);
+            }
+            Phase::ReadingConfiguration
+            | Phase::StartingW3svc
+            | Phase::ClosingUrls
+            | Phase::StoppingWorkers => self.fx.refuse(client, Refusal::cannot_accept_control()),
+        }
+    }
+
+    /// WAS starts with a fresh configuration: pools begin as it says, without failures.
+    pub(super) fn config_read(&mut self, result: Result<Configuration, String>, now: Instant) {
+        if self.services.phase != Phase::ReadingConfiguration {
+            return;
+        }
+        match result {
+            Ok(configuration) => {
+                self.was_started(configuration);
+                if self.services.start.is_some_and(|start| start.w3svc) {
+                    self.start_w3svc(now);
+                } else {
+                    self.start_done();
+                }
+            }
+            Err(error) => {
+                self.fx.event(Event::configuration_unreadable(&error));
+                self.fx.event(Event::was_stopping_on_error());
+                self.services.phase = Phase::Stopped;
+                self.start_refused(Refusal::failed(0x8007_000d, &error));
+            }
+        }
+    }
+
+    fn was_started(&mut self, configuration: Configuration) {
+        for warning in &configuration.warnings {
+            let event = Event::configuration_warning(warning.event, &warning.text);
+            self.fx.event(event);
+        }
+        self.pools = configuration
+            .application_pools
+            .iter()
+            .enumerate()
+            .map(|(index, pool)| {
+                let worker = worker_configuration(pool, &configuration, &self.parameters);
+                AppPool::new(PoolId(index), pool.clone(), worker)
+            })
+            .collect();
+        self.configuration = Some(configuration);
+        self.services.phase = Phase::WasRunning;
+        self.state_services();
+    }
+
+    /// Source: IIS docs, `serverAutoStart`: whether a site starts when the service starts.
+    fn start_w3svc(&mut self, now: Instant) {
+        self.services.phase = Phase::StartingW3svc;
+        self.state_services();
+        let sites = self.configuration.iter().flat_map(|c| &c.sites);
+        self.sites = sites
+            .map(|site| {
+                let state = if site.server_auto_start {
+                    SiteState::Started
+                } else {
+                    SiteState::Stopped
+                };
+                (SiteId(site.id), state)
+            })
+            .collect();
+        self.configure_driver(Then::W3svcStarted, now);
+    }
+
+    pub(super) fn w3svc_started(&mut self) {
+        if self.services.phase != Phase::StartingW3svc {
+            return;
+        }
+        self.services.phase = Phase::Running;
+        self.state_services();
+        for pool in &mut self.pools {
+            pool.serve();
+        }
+        self.start_done();
+    }
+
+    fn start_done(&mut self) {
+        if let Some(start) = self.services.start.take() {
+            self.fx.answer(start.client, Answer::Done);
+        }
+    }
+
+    fn start_refused(&mut self, refusal: Refusal) {
+        if let Some(start) = self.services.start.take() {
+            self.fx.refuse(start.client, refusal);
+        }
+    }
+
+    /// A queue or a URL group could not be made: W3SVC cannot run.
+    pub(super) fn set_up_refused(&mut self, error: Win32Error, now: Instant) {
+        self.fx.event(Event::w3svc_stopping_on_error());
+        let hresult = 0x8007_0000 | error as u32;
+        self.start_refused(Refusal::failed(hresult, &error.to_string()));
+        if matches!(self.services.phase, Phase::StartingW3svc | Phase::Running) {
+            let order = StopOrder {
+                client: None,
+                was: false,
+                force: true,
+                quit: false,
+            };
+            self.stop_w3svc(order, now + QUIT_MAX, now);
+        }
+    }
+
+    // ---- stop -----------------------------------------------------------------------------------
+
+    /// Stops services, dependents first; the client is answered when they are stopped, or at `due`.
+    pub(super) fn stop_services(&mut self, order: StopOrder, due: Instant, now: Instant) {
+        match self.services.phase {
+            Phase::Stopped => self.stopped(order),
+            Phase::WasRunning => {
+                self.services.stop = Some(order);
+                self.w3svc_stopped();
+            }
+            Phase::Running => self.stop_w3svc(order, due, now),
+            Phase::StartingW3svc if order.quit => self.stop_w3svc(order, due, now),
+            Phase::ReadingConfiguration if order.quit => {
+                self.services.phase = Phase::Stopped;
+                self.start_refused(Refusal::cannot_accept_control());
+                self.stopped(order);
+            }
+            Phase::ClosingUrls | Phase::StoppingWorkers if order.quit => {
+                self.give_up_waiting();
+                self.services.stop = Some(order);
+                self.fx.timers.set(Timer::ServiceStop, due);
+            }
+            Phase::ReadingConfiguration
+            | Phase::StartingW3svc
+            | Phase::ClosingUrls
+            | Phase::StoppingWorkers => {
+                if let Some(client) = order.client {
+                    self.fx.refuse(client, Refusal::cannot_accept_control());
+                }
+            }
+        }
+    }
+
+    fn stop_w3svc(&mut self, order: StopOrder, due: Instant, now: Instant) {
+        self.start_refused(Refusal::cannot_accept_control());
+        self.batches
+            .retain(|batch| batch.then != Then::W3svcStarted);
+        self.services.stop = Some(order);
+        self.services.phase = Phase::ClosingUrls;
+        self.state_services();
+        self.fx.timers.set(Timer::ServiceStop, due);
+        self.apply(DriverState::default(), Then::UrlsClosed, now);
+    }
+
+    /// URLs and queues are gone: workers are told to end, without finishing what they have.
+    pub(super) fn urls_closed(&mut self, now: Instant) {
+        if self.services.phase != Phase::ClosingUrls {
+            return;
+        }
+        self.services.phase = Phase::StoppingWorkers;
+        for pool in &mut self.pools {
+            pool.service_stop(&mut self.fx, now);
+        }
+    }
+
+    /// Goes on when the last worker has exited.
+    pub(super) fn advance_stop(&mut self) {
+        let stopping = self.services.phase == Phase::StoppingWorkers;
+        if stopping && self.pools.iter().all(|pool| pool.workers().next().is_none()) {
+            self.fx.timers.clear(Timer::ServiceStop);
+            self.sites.clear();
+            self.w3svc_stopped();
+        }
+    }
+
+    fn w3svc_stopped(&mut self) {
+        self.services.phase = Phase::WasRunning;
+        self.state_services();
+        let Some(order) = self.services.stop.take() else {
+            return;
+        };
+        if order.was {
+            self.fx.fact(Fact::ServiceState {
+                service: Service::Was,
+                status: ServiceStatus::StopPending,
+            });
+            self.pools.clear();
+            self.services.phase = Phase::Stopped;
+            self.state_services();
+        }
+        self.stopped(order);
+    }
+
+    fn stopped(&mut self, order: StopOrder) {
+        if let Some(client) = order.client {
+            self.fx.answer(client, Answer::Done);
+        }
+        if order.quit {
+            self.fx.push(Output::Stopped);
+        }
+    }
+
+    /// The time for a stop is over.
+    ///
+    /// Source: iisreset: "/NOFORCE: do not forcefully terminate Internet services if attempting to
+    /// stop them gracefully fails"; without it their processes are terminated.
+    pub(super) fn stop_overdue(&mut self, now: Instant) {
+        if self.services.stop.is_some_and(|stop| stop.force) {
+            self.batches.retain(|batch| batch.then != Then::UrlsClosed);
+            self.urls_closed(now);
+            for pool in &mut self.pools {
+                pool.kill_all(&mut self.fx);
+            }
+        } else {
+            self.give_up_waiting();
+        }
+    }
+
+    fn give_up_waiting(&mut self) {
+        let waiting = self.services.stop.as_mut().and_then(|stop| stop.client.take());
+        if let Some(client) = waiting {
+            self.fx.refuse(client, Refusal::TimedOut);
+        }
+    }
+
+    /// The driver is gone: the machine is down, nothing can be put in order any more.
+    pub(super) fn device_lost(&mut self, now: Instant) {
+        self.fx.event(Event::driver_lost());
+        self.start_refused(Refusal::cannot_accept_control());
+        self.give_up_waiting();
+        self.services.stop = None;
+        self.services.phase = Phase::Stopped;
+        self.fx.timers.clear(Timer::ServiceStop);
+        for pool in &mut self.pools {
+            pool.service_stop(&mut self.fx, now);
+            pool.kill_all(&mut self.fx);
+        }
+        self.fx.push(Output::Stopped);
+    }
+}

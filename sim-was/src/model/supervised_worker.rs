@@ -1,0 +1,248 @@
+//! One worker process as WAS sees it.
+//!
+//! ```text
+//!            pid known        Ready            told to stop            exit
+//!  Spawned ────────────► Starting ─────► Running ─────────► Stopping ───────► (gone)
+//!     │                     │  └────────────┼──────────────────▲  │             ▲
+//!     └─────────────────────┴───────────────┴─── kill ──► Killed ◄┘─────────────┘
+//! ```
+
+use std::time::Duration;
+
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_worker::ipm::{ShutdownReason, ToWorker};
+
+use super::effects::Effects;
+use super::ping::{Overdue, Ping, Reply};
+use super::{Output, SpawnId, Timer};
+use crate::config::ProcessModel;
+use crate::control::WorkerProcessState;
+use crate::event_log::Fact;
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkerState {
+    /// The process was ordered; there is no pid yet.
+    Spawned,
+    /// The process exists and has not said that it is ready.
+    Starting,
+    /// It serves.
+    Running,
+    /// It was told to stop.
+    Stopping,
+    /// It was killed (or will be, as soon as its pid is known).
+    Killed,
+}
+
+/// One worker process.
+#[derive(Clone, Debug)]
+pub(super) struct SupervisedWorker {
+    spawn: SpawnId,
+    pub(super) pid: Option<ProcessId>,
+    pub(super) slot: usize,
+    state: WorkerState,
+    /// A failure of this process was counted; no second one is.
+    pub(super) failed: bool,
+    ping: Ping,
+}
+
+impl SupervisedWorker {
+    /// A worker whose process is ordered now.
+    ///
+    /// Source: IIS docs, `startupTimeLimit`: the time for a worker to start up and begin processing.
+    pub(super) fn order(
+        slot: usize,
+        limits: &ProcessModel,
+        fx: &mut Effects,
+        now: Instant,
+    ) -> Self {
+        let spawn = fx.next_spawn();
+        fx.timers
+            .set(Timer::Startup(spawn), now + limits.startup_time_limit);
+        Self {
+            spawn,
+            pid: None,
+            slot,
+            state: WorkerState::Spawned,
+            failed: false,
+            ping: Ping::default(),
+        }
+    }
+
+    /// Its process exists.
+    pub(super) fn created(&mut self, pid: ProcessId, pool: &str, fx: &mut Effects) {
+        self.pid = Some(pid);
+        fx.fact(Fact::WorkerSpawned {
+            process: pid,
+            pool: pool.to_owned(),
+        });
+        match self.state {
+            WorkerState::Spawned => self.become_(WorkerState::Starting),
+            WorkerState::Killed => self.terminate(fx),
+            WorkerState::Starting | WorkerState::Running | WorkerState::Stopping => {}
+        }
+    }
+
+    /// It serves from now on.
+    pub(super) fn ready(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
+        self.become_(WorkerState::Running);
+        fx.timers.clear(Timer::Startup(self.spawn));
+        if limits.pinging_enabled {
+            fx.timers
+                .set(Timer::PingDue(self.spawn), now + limits.ping_interval);
+        }
+        if let Some(process) = self.pid {
+            fx.fact(Fact::WorkerReady { process });
+        }
+    }
+
+    /// Tells it to stop within `limit`.
+    ///
+    /// A worker that drains is told again when the service stops, which does not wait for requests.
+    /// One without a pid has served nobody and is killed as soon as it exists.
+    /// Assumed: a worker that was told to stop is watched by the shutdown limit alone, not pinged.
+    pub(super) fn stop(
+        &mut self,
+        reason: ShutdownReason,
+        limit: Duration,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        let drain = reason != ShutdownReason::ServiceStop;
+        match self.state {
+            WorkerState::Killed => return,
+            WorkerState::Spawned => return self.kill(fx),
+            WorkerState::Stopping if drain => return,
+            WorkerState::Stopping => {}
+            WorkerState::Starting | WorkerState::Running => {
+                self.become_(WorkerState::Stopping);
+                fx.clear_timers(self.spawn);
+                fx.timers.set(Timer::Shutdown(self.spawn), now + limit);
+            }
+        }
+        if let Some(pid) = self.pid {
+            fx.fact(Fact::WorkerStopOrdered {
+                process: pid,
+                reason,
+            });
+            let message = ToWorker::Shutdown { reason, drain };
+            fx.push(Output::Tell { pid, message });
+        }
+    }
+
+    /// It has said that it will exit by itself; it gets as long for that as for any stop.
+    pub(super) fn leaving(&mut self, limit: Duration, fx: &mut Effects, now: Instant) {
+        self.become_(WorkerState::Stopping);
+        fx.clear_timers(self.spawn);
+        fx.timers.set(Timer::Shutdown(self.spawn), now + limit);
+    }
+
+    /// Kills it.
+    pub(super) fn kill(&mut self, fx: &mut Effects) {
+        if self.state == WorkerState::Killed {
+            return;
+        }
+        self.become_(WorkerState::Killed);
+        fx.clear_timers(self.spawn);
+        self.terminate(fx);
+    }
+
+    /// Asks it whether it lives.
+    pub(super) fn ping(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
+        if self.state != WorkerState::Running {
+            return;
+        }
+        fx.timers
+            .set(Timer::PingDue(self.spawn), now + limits.ping_interval);
+        if self.ping.is_outstanding() {
+            return;
+        }
+        let (sequence, due) = self.ping.send(limits.ping_response_time, now);
+        fx.timers.set(Timer::PingReply(self.spawn), due);
+        if let Some(pid) = self.pid {
+            let message = ToWorker::Ping { sequence };
+            fx.push(Output::Tell { pid, message });
+        }
+    }
+
+    /// It has answered a ping. A late answer of a worker that is on its way out means nothing.
+    pub(super) fn ping_reply(&mut self, sequence: u64, fx: &mut Effects) -> Reply {
+        if self.is_leaving() {
+            return Reply::Alive;
+        }
+        fx.timers.clear(Timer::PingReply(self.spawn));
+        self.ping.reply(sequence)
+    }
+
+    /// The time for an answer is over: whether it hangs.
+    pub(super) fn ping_overdue(
+        &mut self,
+        limits: &ProcessModel,
+        fx: &mut Effects,
+        now: Instant,
+    ) -> bool {
+        match self.ping.overdue(limits.ping_response_time, now) {
+            Overdue::Hangs => true,
+            Overdue::AskAgain(due) => {
+                fx.timers.set(Timer::PingReply(self.spawn), due);
+                false
+            }
+        }
+    }
+
+    pub(super) fn spawn(&self) -> SpawnId {
+        self.spawn
+    }
+
+    pub(super) fn state(&self) -> WorkerState {
+        self.state
+    }
+
+    /// Whether it was told to stop or killed.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.state, WorkerState::Stopping | WorkerState::Killed)
+    }
+
+    /// Whether it has not said yet that it is ready.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.state, WorkerState::Spawned | WorkerState::Starting)
+    }
+
+    /// Whether it can say what it is executing.
+    pub(super) fn answers_questions(&self) -> bool {
+        matches!(self.state, WorkerState::Running | WorkerState::Stopping)
+    }
+
+    /// Its state as tools show it.
+    pub(super) fn shown(&self) -> WorkerProcessState {
+        match self.state {
+            WorkerState::Spawned | WorkerState::Starting => WorkerProcessState::Starting,
+            WorkerState::Running => WorkerProcessState::Running,
+            WorkerState::Stopping | WorkerState::Killed => WorkerProcessState::Stopping,
+        }
+    }
+
+    fn terminate(&self, fx: &mut Effects) {
+        if let Some(pid) = self.pid {
+            fx.fact(Fact::WorkerKilled { process: pid });
+            fx.push(Output::Terminate { pid });
+        }
+    }
+
+    fn become_(&mut self, next: WorkerState) {
+        use WorkerState::{Killed, Running, Spawned, Starting, Stopping};
+        debug_assert!(
+            matches!(
+                (self.state, next),
+                (Spawned, Starting)
+                    | (Starting, Running)
+                    | (Starting | Running, Stopping)
+                    | (Spawned | Starting | Running | Stopping, Killed)
+            ),
+            "a worker cannot go from {:?} to {next:?}",
+            self.state
+        );
+        self.state = next;
+    }
+}

@@ -1,0 +1,72 @@
+//! What a pool's workers are to know, out of the whole configuration.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sim_httpsys::api::SiteId;
+use sim_worker::configuration::{Application, VirtualDirectory, WorkerConfiguration};
+
+use super::Parameters;
+use super::listener_adapter::url_context;
+use crate::config::physical_path::to_unix;
+use crate::config::{self, ApplicationPool, Configuration};
+
+/// The configuration of one pool's workers.
+pub(super) fn worker_configuration(
+    pool: &ApplicationPool,
+    configuration: &Configuration,
+    parameters: &Parameters,
+) -> WorkerConfiguration {
+    let applications = configuration
+        .sites
+        .iter()
+        .flat_map(|site| {
+            site.applications
+                .iter()
+                .enumerate()
+                .filter(|(_, app)| same_name(&app.application_pool, &pool.name))
+                .map(|(index, app)| application(site, index, app, &parameters.root))
+        })
+        .collect();
+    WorkerConfiguration {
+        pool: pool.name.clone(),
+        applications,
+        periodic_restart: pool.recycling.periodic_restart.clone(),
+        idle_timeout: pool.process_model.idle_timeout,
+        receives: parameters.receives,
+        threads_max: parameters.threads_max,
+    }
+}
+
+/// Whether two names mean the same object. Source: names are compared without regard to case.
+pub(super) fn same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
+fn application(
+    site: &config::Site,
+    index: usize,
+    app: &config::Application,
+    root: &Path,
+) -> Application {
+    let virtual_directories = app
+        .virtual_directories
+        .iter()
+        .map(|directory| VirtualDirectory {
+            path: directory.path.clone(),
+            physical_path: to_unix(&directory.physical_path, root),
+        })
+        .collect();
+    let mime_map: BTreeMap<String, String> = app.mime_map.clone();
+    Application {
+        url_context: url_context(site, index),
+        site: SiteId(site.id),
+        site_name: site.name.clone(),
+        path: app.path.clone(),
+        virtual_directories,
+        preload: app.preload_enabled,
+        default_documents: app.default_documents.clone(),
+        mime_map,
+        caching: app.caching.clone(),
+    }
+}
