@@ -59,7 +59,7 @@ fn the_program_itself() {
         .iter()
         .flat_map(|(switch, value)| [(*switch).to_owned(), value.to_str().unwrap().to_owned()])
         .collect();
-    let code = sim_worker::live::run(&Args::parse(&line).unwrap()).unwrap();
+    let code = sim_worker::live::run(Args::parse(&line).unwrap()).unwrap();
     std::process::exit(code);
 }
 

@@ -5,8 +5,8 @@
 //!      └───────────┴────────────┴──── told to stop at once ──────┘
 //! ```
 //!
-//! This file holds the types and the life of the process; [`pipeline`] is the life of a request,
-//! [`applications`] that of an application.
+//! This file holds the types and the life of the process; `pipeline.rs` is the life of a request,
+//! `applications.rs` that of an application.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
 mod app_domain;
 mod applications;
 mod caches;
+mod ending;
 mod files;
 mod health;
 mod http_context;
