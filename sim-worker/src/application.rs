@@ -372,7 +372,7 @@ ttl = "10m"
         );
         assert_eq!(
             page.application_cache.as_ref().unwrap().ttl,
-            Duration::from_secs(600)
+            Duration::from_mins(10)
         );
     }
 

@@ -17,7 +17,7 @@ pub enum Fact {
     },
     /// It has told WAS that it is ready.
     Ready,
-    /// An application was started (GL_APPLICATION_START to the end of Application_Start).
+    /// An application was started (`GL_APPLICATION_START` to the end of `Application_Start`).
     ApplicationStarted {
         /// Its path, `/LM/W3SVC/1/ROOT/app`.
         application: String,
@@ -119,9 +119,9 @@ pub enum Fact {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheLayer {
-    /// Contents of static files (FileCacheModule).
+    /// Contents of static files (`FileCacheModule`).
     File,
-    /// Finished responses (HttpCacheModule, ASP.NET output cache).
+    /// Finished responses (`HttpCacheModule`, ASP.NET output cache).
     Output,
     /// What applications keep (HttpRuntime.Cache).
     Application,

@@ -24,7 +24,7 @@ pub enum BuiltIn {
 }
 
 /// The longest wait or burn that a query may ask for.
-pub(crate) const TIME_MAX: Duration = Duration::from_secs(600);
+pub(crate) const TIME_MAX: Duration = Duration::from_mins(10);
 /// The most bytes that a query may ask for.
 pub(crate) const BYTES_MAX: u64 = 256 << 20;
 
@@ -57,7 +57,7 @@ impl Behaviour {
                         bytes: 4096,
                         miss_cpu: Distribution::ZERO,
                         miss_wait: Distribution::ZERO,
-                        ttl: Duration::from_secs(600),
+                        ttl: Duration::from_mins(10),
                     }),
                     ..page("/cache.aspx", Some(BuiltIn::Cache))
                 },

@@ -5,6 +5,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use sim_httpsys::api::wire::{WireError, write_frame};
 
 /// Appends the frame of a message ([`super::ToWorker`] or [`super::FromWorker`]).
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "no message can fail to be written"
+)]
 pub fn encode<M: Serialize>(message: &M, out: &mut Vec<u8>) {
     write_frame(out, |out| {
         let bytes =

@@ -50,20 +50,22 @@ struct EventLoop {
 
 /// Runs the loop to its end: the exit code.
 pub(super) fn run(
-    args: &Args,
+    args: Args,
     configuration: WorkerConfiguration,
     process: ProcessId,
 ) -> Result<i32, RunError> {
-    let trace_error = |source| RunError::Trace {
-        path: args.trace.clone().unwrap_or_default(),
+    let Args {
+        ipm, device, trace, ..
+    } = args;
+    let trace = Trace::open(trace.as_deref(), process).map_err(|source| RunError::Trace {
+        path: trace.unwrap_or_default(),
         source,
-    };
-    let trace = Trace::open(args.trace.as_deref(), process).map_err(trace_error)?;
+    })?;
     let mut poll = Poll::new().map_err(RunError::Poll)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(RunError::Poll)?);
     // WAS first: if it is gone, nothing is to be done.
-    let mut ipm = Pipe::new(connect(&args.ipm)?);
-    let mut device = Pipe::new(connect(&args.device)?);
+    let mut ipm = Pipe::new(connect(ipm)?);
+    let mut device = Pipe::new(connect(device)?);
     let both = Interest::READABLE | Interest::WRITABLE;
     poll.registry()
         .register(&mut ipm.stream, IPM, both)

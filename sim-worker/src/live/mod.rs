@@ -1,15 +1,9 @@
 //! The plumbing of a worker: the device, the pipe to WAS, threads that burn, files, the trace.
 //!
-//! One thread owns the model and both sockets ([`event_loop`]); other threads only burn CPU time,
-//! touch memory and read large files ([`work`]).
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is where sockets, clocks and threads live"
-)]
-
+//! One thread owns the model and both sockets (`event_loop.rs`); other threads only burn CPU time,
+//! touch memory and read large files (`work.rs`).
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sim_httpsys::api::ProcessId;
 
@@ -150,9 +144,9 @@ pub enum RunError {
 /// Runs a worker to its end: its exit code.
 ///
 /// It dies with the thread that started it, and ends when the device or the pipe to WAS is closed.
-pub fn run(args: &Args) -> Result<i32, RunError> {
+pub fn run(args: Args) -> Result<i32, RunError> {
     sim_httpsys::live::die_with_launcher(None).map_err(RunError::Orphaned)?;
-    let configuration = read_configuration(args)?;
+    let configuration = read_configuration(&args)?;
     let process = ProcessId(std::process::id());
     event_loop::run(args, configuration, process)
 }
@@ -180,12 +174,9 @@ fn read_configuration(args: &Args) -> Result<WorkerConfiguration, RunError> {
 }
 
 /// Opens a pipe of frames: the device, or WAS's; both are nonblocking Unix sockets.
-fn connect(path: &Path) -> Result<std::os::unix::net::UnixStream, RunError> {
-    let opened = sim_httpsys::live::open_device(path);
-    opened.map_err(|source| RunError::Connect {
-        path: path.to_owned(),
-        source,
-    })
+fn connect(path: PathBuf) -> Result<std::os::unix::net::UnixStream, RunError> {
+    let opened = sim_httpsys::live::open_device(&path);
+    opened.map_err(|source| RunError::Connect { path, source })
 }
 
 #[cfg(test)]

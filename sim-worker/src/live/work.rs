@@ -31,8 +31,8 @@ pub(super) enum Job {
 /// The threads.
 #[derive(Debug)]
 pub(super) struct Threads {
-    threads_max: usize,
-    threads: usize,
+    limit: usize,
+    started: usize,
     busy: usize,
     jobs: Sender<(WorkId, Job)>,
     waiting: Arc<Mutex<Receiver<(WorkId, Job)>>>,
@@ -46,8 +46,8 @@ impl Threads {
         let (jobs, waiting) = mpsc::channel();
         let (report, results) = mpsc::channel();
         Self {
-            threads_max: threads_max.max(1),
-            threads: 0,
+            limit: threads_max.max(1),
+            started: 0,
             busy: 0,
             jobs,
             waiting: Arc::new(Mutex::new(waiting)),
@@ -59,7 +59,7 @@ impl Threads {
 
     /// Gives work to a thread.
     pub(super) fn start(&mut self, work: WorkId, job: Job) {
-        if self.busy >= self.threads && self.threads < self.threads_max {
+        if self.busy >= self.started && self.started < self.limit {
             self.add_thread();
         }
         self.busy += 1;
@@ -94,12 +94,12 @@ impl Threads {
             .name("w3tp".to_owned())
             .stack_size(256 << 10);
         match thread.spawn(work) {
-            Ok(_) => self.threads += 1,
+            Ok(_) => self.started += 1,
             // With one thread at least the work is done, only later.
             Err(error) => {
-                tracing::warn!(%error, threads = self.threads, "no more threads can be started");
+                tracing::warn!(%error, threads = self.started, "no more threads can be started");
                 assert!(
-                    self.threads > 0,
+                    self.started > 0,
                     "a worker needs at least one thread: {error}"
                 );
             }

@@ -138,7 +138,9 @@ fn zipf(keys: u32, exponent: f64) -> Vec<f64> {
             total
         })
         .collect();
-    sums.iter_mut().for_each(|sum| *sum /= total);
+    for sum in &mut sums {
+        *sum /= total;
+    }
     sums
 }
 

@@ -10,7 +10,7 @@ use crate::configuration::PeriodicRestart;
 use crate::ipm::RecycleReason;
 
 /// Source: how idle workers are found: "worker-side check every 60 s".
-pub(crate) const IDLE_CHECK: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_CHECK: Duration = Duration::from_mins(1);
 
 /// A worker's own health.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sim_httpsys::api::{Request, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
-use super::session_state::{Found, SessionNumber};
+use super::session_state::{Lookup, SessionNumber};
 use crate::application::Fault;
 use crate::ipm::ExecutingRequest;
 
@@ -78,7 +78,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeldSession {
     pub(crate) number: SessionNumber,
-    pub(crate) found: Found,
+    pub(crate) found: Lookup,
 }
 
 /// A request in a worker.

@@ -5,8 +5,8 @@
 //!      └───────────┴────────────┴──── told to stop at once ──────┘
 //! ```
 //!
-//! This file holds the types and the life of the process; [`pipeline`] is the life of a request,
-//! [`applications`] that of an application.
+//! This file holds the types and the life of the process; `pipeline.rs` is the life of a request,
+//! `applications.rs` that of an application.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
 mod app_domain;
 mod applications;
 mod caches;
+mod ending;
 mod files;
 mod health;
 mod http_context;
@@ -324,7 +325,7 @@ impl WorkerProcess {
 
     fn completed(&mut self, completion: Completion, now: Instant) {
         match completion {
-            Completion::Called { id, result } => self.called(id, result, now),
+            Completion::Called { id, result } => self.called(id, &result, now),
             Completion::Request(request) => self.begin_request(request, now),
             Completion::Disconnected { request } => self.disconnected(request, now),
             // It reads no bodies (the driver drains them) and controls no queue.
@@ -332,7 +333,7 @@ impl WorkerProcess {
         }
     }
 
-    fn called(&mut self, id: CallId, result: Result<CallResult, Win32Error>, now: Instant) {
+    fn called(&mut self, id: CallId, result: &Result<CallResult, Win32Error>, now: Instant) {
         match self.lifecycle {
             Lifecycle::Opening(open) if open == id => match result {
                 Ok(_) => self.preload(now),
@@ -363,8 +364,8 @@ impl WorkerProcess {
         }
     }
 
-    fn told(&mut self, message: ToWorker, now: Instant) {
-        match message {
+    fn told(&mut self, message: &ToWorker, now: Instant) {
+        match *message {
             // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
             ToWorker::Ping { sequence } => self.tell(FromWorker::PingReply { sequence }),
             ToWorker::ListRequests { token } => {
@@ -501,13 +502,13 @@ impl WorkerProcess {
         match (doer, outcome) {
             (Doer::Request(request), outcome) => self.request_work_done(request, outcome, now),
             (Doer::ReadApplication(context), Outcome::File(file)) => {
-                self.application_read(context, file, now)
+                self.application_read(context, file, now);
             }
             (Doer::StartApplication(context), Outcome::Done { memory }) => {
                 self.application_ran(context, memory, now);
             }
             (Doer::StopApplication(context), Outcome::Done { .. }) => {
-                self.application_wound_up(context, now)
+                self.application_wound_up(context, now);
             }
             (Doer::Compile(context, page), Outcome::Done { memory }) => {
                 self.compiled(context, page, memory, now);
@@ -564,7 +565,7 @@ impl StateMachine for WorkerProcess {
         }
         match input {
             Input::Completed(completion) => self.completed(completion, now),
-            Input::Told(message) => self.told(message, now),
+            Input::Told(message) => self.told(&message, now),
             Input::WorkDone { work, outcome } => self.work_done(work, outcome, now),
             Input::MemorySampled {
                 private_kb,

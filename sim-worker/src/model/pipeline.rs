@@ -10,8 +10,7 @@
 //! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
 //! runs through in one go, which is the path that matters for speed.
 
-use bytes::Bytes;
-use sim_httpsys::api::{CachePolicy, Call, LogData, Request, RequestId, Response, wire::BODY_MAX};
+use sim_httpsys::api::{CachePolicy, Request, RequestId};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomainState, Compiled};
@@ -20,8 +19,8 @@ use super::files::{below, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
 use super::modules::{Reply, http_cache, managed_handler, request_filtering, session};
-use super::session_state::{self, Found};
-use super::{Death, Doer, Lifecycle, Outcome, Output, Timer, Work, WorkerProcess};
+use super::session_state::{self, Lookup};
+use super::{Death, Doer, Lifecycle, Outcome, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
 use crate::facts::{CacheLayer, Fact};
 
@@ -232,7 +231,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionFound { session });
                     HeldSession {
                         number,
-                        found: Found::Found,
+                        found: Lookup::Here,
                     }
                 }
                 (None, Some(lost)) => {
@@ -244,7 +243,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart { session });
                     HeldSession {
                         number,
-                        found: Found::Lost,
+                        found: Lookup::Lost,
                     }
                 }
                 (None, None) => {
@@ -257,7 +256,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart { session });
                     HeldSession {
                         number,
-                        found: Found::New,
+                        found: Lookup::New,
                     }
                 }
             };
@@ -470,112 +469,6 @@ impl WorkerProcess {
         http_cache::kernel(page, &domain.application.caching, &path, &context.request)
     }
 
-    /// Answers with an error page.
-    pub(super) fn refuse(&mut self, context: HttpContext, refusal: &Refusal, now: Instant) {
-        let managed = context.page.is_some();
-        let extra = format!(
-            "Cache-Control: private\r\nX-Sim-Worker: {}\r\n",
-            self.process.0
-        );
-        let reply = custom_error::reply(refusal, if managed { &extra } else { "" });
-        self.finish(context, reply, now);
-    }
-
-    /// Sends a response and ends the request.
-    pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
-        context.enters(Notification::EndRequest, "");
-        let (request, activity) = (context.request.id, context.request.activity);
-        if context.gone {
-            self.state(Fact::RequestAborted { request, activity });
-            return self.end(&mut context, now);
-        }
-        let text = &context.request.text;
-        let head = text.bytes(text.verb) == b"HEAD";
-        let mut body = if head { Bytes::new() } else { reply.body };
-        let first = body.split_to(body.len().min(BODY_MAX));
-        let response = Response {
-            status: reply.status,
-            headers: reply.headers,
-            body: first,
-            cache_policy: reply.policy,
-            log: Some(LogData {
-                substatus: reply.substatus,
-                win32_status: 0,
-            }),
-            disconnect: false,
-        };
-        let more = !body.is_empty();
-        self.outputs.push_back(Output::Call(Call::SendResponse {
-            request,
-            response,
-            more,
-        }));
-        while !body.is_empty() {
-            let piece = body.split_to(body.len().min(BODY_MAX));
-            let call = Call::SendEntityBody {
-                request,
-                body: piece,
-                more: !body.is_empty(),
-            };
-            self.outputs.push_back(Output::Call(call));
-        }
-        self.state(Fact::RequestEnded {
-            request,
-            activity,
-            status: reply.status,
-        });
-        self.end(&mut context, now);
-    }
-
-    /// Gives back what a request holds.
-    fn end(&mut self, context: &mut HttpContext, now: Instant) {
-        if let Some(held) = context.session.take() {
-            if context.waits == Waits::Session {
-                self.sessions.wait_no_more(held.number);
-            }
-            self.sessions.release(held.number, context.request.id);
-            self.deadlines
-                .set(Timer::Session(held.number), now + session_state::TIMEOUT);
-        }
-        if context.has_thread {
-            self.runnable.extend(self.threads.give_back());
-        }
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.owed += 1;
-        // Receives go back in batches, but never so late that requests wait in the queue for them:
-        // the fewer the driver has, the sooner.
-        if self.lifecycle == Lifecycle::Running && self.owed.saturating_mul(4) >= self.posted {
-            self.outputs
-                .push_back(Output::Call(Call::ReceiveRequest { credits: self.owed }));
-            self.posted += self.owed;
-            self.owed = 0;
-        }
-    }
-
-    /// A client is gone. A handler that runs is not told: it is synchronous code.
-    pub(super) fn disconnected(&mut self, request: RequestId, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else {
-            return;
-        };
-        match context.waits {
-            Waits::Nothing | Waits::Run | Waits::Timer | Waits::Hang | Waits::Death => {
-                context.gone = true;
-                self.contexts.insert(request, context);
-            }
-            Waits::Start
-            | Waits::File { .. }
-            | Waits::Thread
-            | Waits::Compiling
-            | Waits::Session => {
-                self.threads.forget(request);
-                self.deadlines.clear(Timer::Request(request));
-                let activity = context.request.activity;
-                self.state(Fact::RequestAborted { request, activity });
-                self.end(&mut context, now);
-            }
-        }
-    }
-
     /// What a request waited for is there.
     pub(super) fn resume(&mut self, request: RequestId, now: Instant) {
         let Some(mut context) = self.contexts.remove(&request) else {
@@ -616,7 +509,7 @@ impl WorkerProcess {
         };
         match (context.waits, context.page, outcome) {
             (Waits::File { page }, _, Outcome::File(file)) => {
-                self.file_read(context, page, file, now)
+                self.file_read(context, page, file, now);
             }
             (Waits::Run, Some(page), Outcome::Done { mut memory }) => {
                 let freed = usize::try_from(context.plan.allocate).unwrap_or(usize::MAX);

@@ -16,7 +16,7 @@ use sim_httpsys::clockwork::Instant;
 use crate::application::splitmix64;
 
 /// Source: sessionState, timeout: 20 minutes, sliding.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(20 * 60);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(20);
 /// Source: .NET Framework reference source, `SessionStateModule`: a waiter polls every 500 ms.
 pub(crate) const POLL: Duration = Duration::from_millis(500);
 /// Source: `aspnet:RequestQueueLimitPerSession`: 50 since .NET 4.6.3 (before: unlimited).
@@ -41,21 +41,21 @@ pub(crate) struct Session {
 
 /// How a request found its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     /// It brought no id: a session began.
     New,
     /// Its state is here.
-    Found,
+    Here,
     /// It brought an id for which there is no state here.
     Lost,
 }
 
-impl Found {
+impl Lookup {
     /// The value of `X-Sim-Session`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::New => "new",
-            Self::Found => "found",
+            Self::Here => "found",
             Self::Lost => "lost",
         }
     }
@@ -195,7 +195,7 @@ impl SessionState {
         let high = splitmix64(seed ^ request.0);
         let low = splitmix64(high ^ now.0);
         let bits = u128::from(high) << 64 | u128::from(low);
-        let character = |i: u32| char::from(ALPHABET[usize::from((bits >> (5 * i)) as u8 & 31)]);
+        let character = |i: u32| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize]);
         (0..24).map(character).collect()
     }
 }

@@ -26,7 +26,7 @@ fn duration(policy: ProfilePolicy, profile: &CachingProfile) -> Option<Duration>
     match policy {
         ProfilePolicy::DontCache | ProfilePolicy::DisableCache => None,
         // Assumed: the output of a handler depends on no file, so that "until change" is "for ever".
-        ProfilePolicy::CacheUntilChange => Some(Duration::from_secs(365 * 24 * 60 * 60)),
+        ProfilePolicy::CacheUntilChange => Some(Duration::from_hours(365 * 24)),
         ProfilePolicy::CacheForTimePeriod => Some(profile.duration),
     }
 }

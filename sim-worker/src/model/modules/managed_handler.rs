@@ -8,7 +8,7 @@ use sim_httpsys::api::{ProcessId, Request};
 
 use super::super::app_domain::LoadedPage;
 use super::super::http_context::Plan;
-use super::super::session_state::Found;
+use super::super::session_state::Lookup;
 use super::custom_error::Refusal;
 use super::{SERVER, session};
 use crate::application::{BYTES_MAX, BuiltIn, Draws, Fault, Purpose, TIME_MAX, unit};
@@ -43,7 +43,7 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
         BuiltIn::Leak => plan.leak = bytes()?.unwrap_or(1 << 20),
         BuiltIn::Alloc => plan.allocate = bytes()?.unwrap_or(1 << 20),
         BuiltIn::Exit => {
-            plan.exit_code = i32::try_from(number(query, "code", 255)?.unwrap_or(1)).unwrap_or(1)
+            plan.exit_code = i32::try_from(number(query, "code", 255)?.unwrap_or(1)).unwrap_or(1);
         }
         BuiltIn::Session | BuiltIn::Cache => {}
     }
@@ -79,7 +79,7 @@ pub(crate) fn cache_key(loaded: &LoadedPage, draws: Draws) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) id: &'a str,
-    pub(crate) found: Found,
+    pub(crate) found: Lookup,
     pub(crate) visits: u64,
 }
 
@@ -101,9 +101,9 @@ pub(crate) fn response(
     );
     written.expect("text can be written to a string");
     if let Some(seen) = seen {
-        let written = write!(
+        let written = writeln!(
             body,
-            "session {}: {}, visit {}\n",
+            "session {}: {}, visit {}",
             seen.id,
             seen.found.name(),
             seen.visits
@@ -127,7 +127,7 @@ pub(crate) fn response(
     if let Some(seen) = seen {
         let written = write!(headers, "X-Sim-Session: {}\r\n", seen.found.name());
         written.expect("text can be written to a string");
-        if seen.found == Found::New {
+        if seen.found == Lookup::New {
             headers.push_str(&session::set_cookie(seen.id));
         }
     }

@@ -1,5 +1,10 @@
 //! A worker on a bench: the disk is a map, threads are as fast as the test says.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "anything else fails the test or is not asked for"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -42,7 +47,7 @@ pub(super) fn configuration() -> WorkerConfiguration {
         pool: "DefaultAppPool".into(),
         applications: vec![application("/srv/www")],
         periodic_restart: PeriodicRestart::default(),
-        idle_timeout: Duration::from_secs(20 * 60),
+        idle_timeout: Duration::from_mins(20),
         receives: 100,
         threads_max: 100,
     }

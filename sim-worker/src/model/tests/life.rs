@@ -126,7 +126,7 @@ fn a_ping_is_answered() {
 #[test]
 fn an_idle_worker_asks_to_be_shut_down() {
     let mut worker = worker(&[]);
-    worker.pass(Duration::from_secs(19 * 60));
+    worker.pass(Duration::from_mins(19));
     worker.get("/default.aspx");
     worker.pass(Duration::from_secs(20 * 60 - 1));
     assert!(!worker.told.contains(&FromWorker::Idle));
@@ -154,7 +154,7 @@ fn a_worker_asks_to_be_recycled_by_age_by_the_clock_and_by_memory() {
         let mut configuration = configuration();
         change(&mut configuration.periodic_restart);
         let mut worker = starting(configuration, &[]);
-        worker.pass(Duration::from_secs(3600));
+        worker.pass(Duration::from_hours(1));
         worker.input(Input::MemorySampled {
             private_kb: 2000,
             virtual_kb: 3000,
@@ -164,9 +164,9 @@ fn a_worker_asks_to_be_recycled_by_age_by_the_clock_and_by_memory() {
             "{reason:?}"
         );
     };
-    ask(|r| r.time = Duration::from_secs(1800), RecycleReason::Time);
+    ask(|r| r.time = Duration::from_mins(30), RecycleReason::Time);
     ask(
-        |r| r.schedule = vec![Duration::from_secs(1800)],
+        |r| r.schedule = vec![Duration::from_mins(30)],
         RecycleReason::Schedule,
     );
     ask(|r| r.private_memory_kb = 1000, RecycleReason::PrivateMemory);

@@ -40,17 +40,17 @@ fn a_session_is_lost_with_its_worker() {
 fn a_session_ends_after_twenty_idle_minutes() {
     let mut worker = worker(&[]);
     let id = worker.get("/session.aspx").session();
-    worker.pass(Duration::from_secs(19 * 60));
+    worker.pass(Duration::from_mins(19));
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),
         Some("found")
     );
-    worker.pass(Duration::from_secs(19 * 60));
+    worker.pass(Duration::from_mins(19));
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),
         Some("found")
     );
-    worker.pass(Duration::from_secs(20 * 60));
+    worker.pass(Duration::from_mins(20));
     assert!(worker.facts.contains(&Fact::SessionEnd {
         session: id.clone()
     }));
