@@ -644,3 +644,18 @@ proptest! {
         prop_assert_eq!((http.address, http.port, http.host), (Some(address.into()), port, host));
     }
 }
+
+#[test]
+fn a_section_many_times_and_many_sites_are_no_burden() {
+    let sites = many(20_000, |n| format!(r#"<site name="s{n}" id="{}"/>"#, n + 1));
+    let sections = many(100_000, |n| format!("<caching a{n}='1'/>\n"));
+    let text = host("", &sites).replace(
+        "</configuration>",
+        &format!("<system.webServer>{sections}</system.webServer></configuration>"),
+    );
+    let configuration = good(&text);
+    assert_eq!(
+        (configuration.sites.len(), configuration.warnings.len()),
+        (20_000, 201)
+    );
+}

@@ -71,6 +71,11 @@ impl<'a> Layers<'a> {
         &self.schema.entries[name]
     }
 
+    /// The schema of this element.
+    pub(super) fn schema(&self) -> &'static Element {
+        self.schema
+    }
+
     /// The element itself, without its defaults.
     pub(super) fn own(&self) -> Node<'a, 'a> {
         self.nodes[0]

@@ -147,8 +147,13 @@ impl<'a> Resolver<'a> {
             let of_the_host = name.strip_prefix("system.applicationHost/");
             let place = of_the_host.unwrap_or(name);
             let mut findings = check::check(section.node, section.schema, place);
-            if let Some(first) = seen.insert((block(section.node), name), section.node) {
-                let (line, _) = raw::position(self.text, first.range().start);
+            let first = *seen
+                .entry((block(section.node), name))
+                .or_insert(section.node);
+            if first != section.node
+                && (of_the_host.is_some() || self.warnings.len() < WARNINGS_MAX)
+            {
+                let line = self.line(first.range().start);
                 findings.push(Finding {
                     at: section.node.range().start,
                     text: format!("section {name} appears twice, first in line {line}"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use roxmltree::Node;
 use sim_httpsys::api::{LogFields, LogPeriod};
 
 use super::layers::Layers;
@@ -33,7 +34,9 @@ pub(super) fn resolve<'a>(
         resolver,
         sections,
         pools,
-        all,
+        site_defaults: all.nodes_of("siteDefaults"),
+        application_defaults: all.nodes_of("applicationDefaults"),
+        directory_defaults: all.nodes_of("virtualDirectoryDefaults"),
         web_servers,
     };
     entries
@@ -47,16 +50,25 @@ struct Builder<'r, 'a> {
     sections: &'r Sections<'a>,
     /// Names in lower case, and as written.
     pools: BTreeMap<String, String>,
-    all: Layers<'a>,
+    /// `siteDefaults`, and the server-wide defaults below it.
+    site_defaults: Vec<Node<'a, 'a>>,
+    application_defaults: Vec<Node<'a, 'a>>,
+    directory_defaults: Vec<Node<'a, 'a>>,
     /// What was found for applications with the same locations: mostly the server's own.
     web_servers: BTreeMap<Locations, Rc<WebServer>>,
+}
+
+/// What stands for the applications and directories of one site, the most specific first.
+struct Defaults<'a> {
+    application_defaults: Vec<Node<'a, 'a>>,
+    directory_defaults: Vec<Node<'a, 'a>>,
 }
 
 impl<'a> Builder<'_, 'a> {
     fn site(&mut self, entry: &Layers<'a>) -> Option<Site> {
         let mut nodes = vec![entry.own()];
-        nodes.extend(self.all.nodes_of("siteDefaults"));
-        let site = Layers::new(self.all.entry_schema("site"), nodes);
+        nodes.extend(&self.site_defaults);
+        let site = Layers::new(entry.schema(), nodes);
         // A site's name and number are its own, whatever the defaults say.
         let (name, id) = (entry.text("name"), entry.number("id"));
         if id == 0 {
@@ -66,10 +78,19 @@ impl<'a> Builder<'_, 'a> {
             return None;
         }
         let bindings = self.bindings(&name, &site);
+        // Once a site, and not for each of its applications: it may have thousands.
+        let mut application_defaults = site.nodes_of("applicationDefaults");
+        application_defaults.extend(&self.application_defaults);
+        let mut directory_defaults = site.nodes_of("virtualDirectoryDefaults");
+        directory_defaults.extend(&self.directory_defaults);
+        let defaults = Defaults {
+            application_defaults,
+            directory_defaults,
+        };
         let applications = entry.entries("application", false).0;
         let applications: Vec<_> = applications
             .iter()
-            .map(|entry| self.application(&name, &site, entry))
+            .map(|entry| self.application(&name, &defaults, entry))
             .collect();
         if applications
             .iter()
@@ -128,19 +149,17 @@ impl<'a> Builder<'_, 'a> {
     fn application(
         &mut self,
         site: &str,
-        site_layers: &Layers<'a>,
+        defaults: &Defaults<'a>,
         entry: &Layers<'a>,
     ) -> Application {
         let mut nodes = vec![entry.own()];
-        nodes.extend(site_layers.nodes_of("applicationDefaults"));
-        nodes.extend(self.all.nodes_of("applicationDefaults"));
-        let layers = Layers::new(site_layers.entry_schema("application"), nodes);
+        nodes.extend(&defaults.application_defaults);
+        let layers = Layers::new(entry.schema(), nodes);
         let path = entry.text("path");
         let at = entry.own().range().start;
         let application_pool = self.pool(&format!("'{path}' of site '{site}'"), &layers, at);
         let mut directory_defaults = entry.nodes_of("virtualDirectoryDefaults");
-        directory_defaults.extend(site_layers.nodes_of("virtualDirectoryDefaults"));
-        directory_defaults.extend(self.all.nodes_of("virtualDirectoryDefaults"));
+        directory_defaults.extend(&defaults.directory_defaults);
         let directories = entry.entries("virtualDirectory", false).0;
         let virtual_directories: Vec<_> = directories
             .iter()
