@@ -18,6 +18,9 @@ const ANYWHERE: [&str; 8] = [
     "allowOverride",
 ];
 
+/// So many violations of one section are listed: one stops the server, and not all of them are shown.
+const VIOLATIONS_MAX: usize = 1000;
+
 /// Something that does not fit.
 #[derive(Debug)]
 pub(super) struct Finding {
@@ -59,9 +62,30 @@ pub(super) struct OutOfRange {
     pub(super) step: Option<String>,
 }
 
+/// What has been found so far.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+    violations: usize,
+}
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        match finding.kind {
+            FindingKind::Violation => self.violations += 1,
+            FindingKind::Doubt | FindingKind::OutOfRange(_) => {}
+        }
+        self.list.push(finding);
+    }
+
+    fn is_full(&self) -> bool {
+        self.violations >= VIOLATIONS_MAX
+    }
+}
+
 /// Checks a section. `place` is how messages call it.
 pub(super) fn check(section: Node<'_, '_>, schema: &'static Element, place: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = Findings::default();
     if section.has_attribute("configSource") {
         violation(
             &mut findings,
@@ -77,10 +101,10 @@ pub(super) fn check(section: Node<'_, '_>, schema: &'static Element, place: &str
     } else {
         element(&mut findings, section, schema, place);
     }
-    findings
+    findings.list
 }
 
-fn violation(findings: &mut Vec<Finding>, node: Node<'_, '_>, text: &str) {
+fn violation(findings: &mut Findings, node: Node<'_, '_>, text: &str) {
     let (at, text) = (node.range().start, text.to_owned());
     findings.push(Finding {
         at,
@@ -89,14 +113,14 @@ fn violation(findings: &mut Vec<Finding>, node: Node<'_, '_>, text: &str) {
     });
 }
 
-fn element(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Element, place: &str) {
-    if schema.foreign {
+fn element(found: &mut Findings, node: Node<'_, '_>, schema: &'static Element, place: &str) {
+    if schema.foreign || found.is_full() {
         return;
     }
     for written in node.attributes().filter(|a| a.namespace().is_none()) {
         let name = written.name();
         match schema.attributes.get(name) {
-            Some(attribute) => found.extend(value(node, &written, attribute, place)),
+            Some(attribute) => value(found, node, &written, attribute, place),
             None if ANYWHERE.contains(&name) => {}
             None => {
                 let known = list(schema.attributes.keys());
@@ -130,7 +154,7 @@ fn element(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Elemen
     }
 }
 
-fn children(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Element, place: &str) {
+fn children(found: &mut Findings, node: Node<'_, '_>, schema: &'static Element, place: &str) {
     let mut seen: Vec<&str> = Vec::new();
     for child in node.children().filter(Node::is_element) {
         let name = child.tag_name().name();
@@ -164,7 +188,7 @@ fn children(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Eleme
 }
 
 /// A `remove` names an entry by its keys.
-fn remove(found: &mut Vec<Finding>, node: Node<'_, '_>, schema: &'static Element, place: &str) {
+fn remove(found: &mut Findings, node: Node<'_, '_>, schema: &'static Element, place: &str) {
     let keys = || {
         let attributes = schema.entries.values().flat_map(|entry| &entry.attributes);
         attributes
@@ -191,13 +215,16 @@ fn list<'s>(names: impl Iterator<Item = &'s String>) -> String {
 }
 
 fn value(
+    found: &mut Findings,
     node: Node<'_, '_>,
     written: &XmlAttribute<'_, '_>,
     attribute: &Attribute,
     place: &str,
-) -> Option<Finding> {
+) {
     let (name, value) = (written.name(), written.value());
-    let fault = attribute.check(value).err()?;
+    let Err(fault) = attribute.check(value) else {
+        return;
+    };
     let at = written.range().start;
     // Values may be long, and anything may be in them.
     let shown: String = value
@@ -205,7 +232,7 @@ fn value(
         .take(80)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    Some(match fault {
+    found.push(match fault {
         Fault::Malformed(why) => Finding {
             at,
             text: format!("{name}=\"{shown}\" in {place} is {why}"),
@@ -243,5 +270,5 @@ fn value(
                 step,
             }),
         },
-    })
+    });
 }

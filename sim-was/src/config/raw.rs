@@ -266,6 +266,10 @@ impl OpeningTag {
 mod tests {
     use super::*;
 
+    fn many(count: usize, text: impl Fn(usize) -> String) -> String {
+        (0..count).map(text).collect::<Vec<_>>().concat()
+    }
+
     fn refused(text: &str) -> String {
         parse(text, "applicationHost.config")
             .unwrap_err()
@@ -294,11 +298,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_attributes_or_namespaces_is_refused() {
-        let attributes: String = (0..300).map(|n| format!(" a{n}=''")).collect();
+        let attributes = many(300, |n| format!(" a{n}=''"));
         assert!(refused(&format!("<a{attributes}/>")).contains("more than 256 attributes"));
-        let nested: String = (0..2000)
-            .map(|n| format!("<b xmlns:n{n}='{n}'/>"))
-            .collect();
+        let nested = many(2000, |n| format!("<b xmlns:n{n}='{n}'/>"));
         assert!(refused(&format!("<a>{nested}</a>")).contains("namespaces"));
     }
 

@@ -83,6 +83,8 @@ pub(super) struct Resolver<'a> {
     warnings: Vec<ConfigWarning>,
     said: BTreeSet<(u16, String)>,
     unsaid: usize,
+    /// The last byte whose line was asked for, and that line: complaints mostly come in order.
+    last: (usize, usize),
 }
 
 impl<'a> Resolver<'a> {
@@ -92,6 +94,7 @@ impl<'a> Resolver<'a> {
             text,
             warnings: Vec::new(),
             said: BTreeSet::new(),
+            last: (0, 1),
             unsaid: 0,
         }
     }
@@ -112,8 +115,15 @@ impl<'a> Resolver<'a> {
             self.unsaid += 1;
             return;
         }
-        let (line, _) = raw::position(self.text, at);
+        let line = self.line(at);
         self.warn(event, format!("{}: line {line}: {text}", self.file));
+    }
+
+    fn line(&mut self, at: usize) -> usize {
+        let (byte, line) = if at < self.last.0 { (0, 1) } else { self.last };
+        let between = &self.text.as_bytes()[byte..at];
+        self.last = (at, line + between.split(|&b| b == b'\n').count() - 1);
+        self.last.1
     }
 
     fn finish(mut self) -> Vec<ConfigWarning> {
@@ -132,12 +142,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn check(&mut self, sections: &Sections<'a>) -> Result<(), ConfigError> {
-        let mut seen = BTreeMap::<(String, &str), Node<'_, '_>>::new();
+        let mut seen = BTreeMap::<(u32, &str), Node<'_, '_>>::new();
         for (name, location, section) in sections.iter() {
             let of_the_host = name.strip_prefix("system.applicationHost/");
             let place = of_the_host.unwrap_or(name);
             let mut findings = check::check(section.node, section.schema, place);
-            if let Some(first) = seen.insert((location.to_lowercase(), name), section.node) {
+            if let Some(first) = seen.insert((block(section.node), name), section.node) {
                 let (line, _) = raw::position(self.text, first.range().start);
                 findings.push(Finding {
                     at: section.node.range().start,
@@ -242,6 +252,13 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// The `<location>` that a section stands in, or `<configuration>`.
+fn block(section: Node<'_, '_>) -> u32 {
+    let mut around = section.ancestors().skip(1).filter(Node::is_element);
+    let is_block = |n: &Node<'_, '_>| ["location", "configuration"].contains(&n.tag_name().name());
+    around.find(is_block).unwrap_or(section).id().get()
+}
+
 /// Source: Microsoft `TechNet`, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
 /// configured value '%4' is outside of the range '%5' to '%6'. The value will default to '%7'."
 fn range_text(what: &str, value: &OutOfRange) -> String {
@@ -272,6 +289,7 @@ pub(super) fn section<'a>(sections: &Sections<'a>, name: &str) -> Layers<'a> {
     let nodes = sections
         .at("", &path)
         .iter()
+        .rev()
         .map(|section| section.node)
         .collect();
     Layers::new(

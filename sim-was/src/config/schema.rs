@@ -262,9 +262,10 @@ mod tests {
             let Some(range) = &attribute.range else {
                 continue;
             };
-            let (inside, outside) = match range.exclude {
-                true => (range.max + 1, range.max),
-                false => (range.max - range.max % range.step, range.max + 1),
+            let (inside, outside) = if range.exclude {
+                (range.max + 1, range.max)
+            } else {
+                (range.max - range.max % range.step, range.max + 1)
             };
             let text = |n: i64| match (attribute.kind, attribute.format) {
                 (Kind::TimeSpan, TimeFormat::Text) => {

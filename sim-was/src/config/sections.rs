@@ -69,6 +69,11 @@ impl<'a> Sections<'a> {
         self.in_order.iter()
     }
 
+    /// Whether something stands in this location.
+    pub(super) fn has(&self, location: &str) -> bool {
+        self.by_location.contains_key(location)
+    }
+
     /// The appearances of a section at one location, in the order of the file.
     pub(super) fn at(&self, location: &str, section: &str) -> &[Section<'a>] {
         self.by_location

@@ -1,13 +1,14 @@
 //! Sites, their applications and virtual directories, with the defaults of three levels.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use sim_httpsys::api::{LogFields, LogPeriod};
 
 use super::layers::Layers;
 use super::resolve::{INVALID_DATA, Resolver, section};
 use super::sections::Sections;
-use super::web_server::WebServer;
+use super::web_server::{self, Locations, WebServer};
 use super::{
     Application, ApplicationPool, Binding, Site, SiteLimits, SiteLog, VirtualDirectory, binding,
 };
@@ -27,11 +28,13 @@ pub(super) fn resolve<'a>(
         .map(|pool| (pool.name.to_lowercase(), pool.name.clone()))
         .collect();
     let entries = all.entries("site", false).0;
+    let web_servers = BTreeMap::new();
     let mut builder = Builder {
         resolver,
         sections,
         pools,
         all,
+        web_servers,
     };
     entries
         .iter()
@@ -45,6 +48,8 @@ struct Builder<'r, 'a> {
     /// Names in lower case, and as written.
     pools: BTreeMap<String, String>,
     all: Layers<'a>,
+    /// What was found for applications with the same locations: mostly the server's own.
+    web_servers: BTreeMap<Locations, Rc<WebServer>>,
 }
 
 impl<'a> Builder<'_, 'a> {
@@ -158,20 +163,31 @@ impl<'a> Builder<'_, 'a> {
                 format!("application '{path}' of site '{site}' has no root virtual directory");
             self.resolver.warn_at(INVALID_DATA, at, &text);
         }
-        let web_server = WebServer::of(self.sections, site, &path);
-        for (at, text) in &web_server.complaints {
-            self.resolver.warn_at(INVALID_DATA, *at, text);
-        }
+        let web_server = self.web_server(site, &path);
         Application {
             application_pool,
             enabled_protocols: layers.text("enabledProtocols"),
             preload_enabled: layers.flag("preloadEnabled"),
             virtual_directories,
-            default_documents: web_server.default_documents,
-            mime_map: web_server.mime_map,
-            caching: web_server.caching,
+            default_documents: web_server.default_documents.clone(),
+            mime_map: web_server.mime_map.clone(),
+            caching: web_server.caching.clone(),
             path,
         }
+    }
+
+    fn web_server(&mut self, site: &str, application: &str) -> Rc<WebServer> {
+        let mut locations = web_server::locations(site, application);
+        locations.retain(|location| self.sections.has(location));
+        if let Some(known) = self.web_servers.get(&locations) {
+            return Rc::clone(known);
+        }
+        let found = Rc::new(WebServer::of(self.sections, locations.clone()));
+        for (at, text) in &found.complaints {
+            self.resolver.warn_at(INVALID_DATA, *at, text);
+        }
+        self.web_servers.insert(locations, Rc::clone(&found));
+        found
     }
 
     /// The pool by the name that it has itself: names are compared without case.

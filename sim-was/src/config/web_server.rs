@@ -22,10 +22,10 @@ pub(super) struct WebServer {
 
 impl WebServer {
     /// Reads the sections for an application.
-    pub(super) fn of(sections: &Sections<'_>, site: &str, application: &str) -> Self {
+    pub(super) fn of(sections: &Sections<'_>, locations: Locations) -> Self {
         let mut reader = Reader {
             sections,
-            locations: locations(site, application),
+            locations,
             complaints: Vec::new(),
         };
         Self {
@@ -37,8 +37,11 @@ impl WebServer {
     }
 }
 
+/// Paths of locations in lower case.
+pub(super) type Locations = Vec<String>;
+
 /// The locations that count, the most specific first: `site/a/b`, `site/a`, `site`, the server.
-fn locations(site: &str, application: &str) -> Vec<String> {
+pub(super) fn locations(site: &str, application: &str) -> Locations {
     let mut path = format!("{site}{}", application.trim_end_matches('/')).to_lowercase();
     let mut locations = vec![path.clone()];
     while let Some(slash) = path.rfind('/') {
@@ -51,7 +54,7 @@ fn locations(site: &str, application: &str) -> Vec<String> {
 
 struct Reader<'r, 'a> {
     sections: &'r Sections<'a>,
-    locations: Vec<String>,
+    locations: Locations,
     complaints: Vec<(usize, String)>,
 }
 
