@@ -16,5 +16,7 @@ pub(super) fn clock_now() -> Instant {
 /// Civil time.
 pub(super) fn utc_now() -> UtcTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UtcTime(since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
+    UtcTime(since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }))
 }

@@ -27,8 +27,6 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-
-
 /// How the program `was` is started.
 #[derive(Clone, Debug)]
 pub struct Options {

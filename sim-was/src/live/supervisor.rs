@@ -32,8 +32,10 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let (inputs, mut happened) = mpsc::channel(1024);
     let (commands, mut commanded) = mpsc::channel(64);
     let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("a signal handler"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(RunError::io("a signal handler"))?;
     supervisor.boot();
     while !supervisor.stopped {
         let wait = supervisor.time_to_deadline();
@@ -81,8 +83,7 @@ impl Supervisor {
                 RunError::io("the control socket")(error)
             }
         })?;
-        let journal =
-            Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
+        let journal = Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
         let device = Device::open(&options.device, inputs.clone())
             .await
             .map_err(|source| RunError::Device {
