@@ -47,6 +47,14 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                // If this process itself was stopped for a while, what workers said meanwhile lies
+                // unread in their pipes: let the readers bring it first.
+                for _ in 0..2 {
+                    tokio::task::yield_now().await;
+                }
+                while let Ok(input) = happened.try_recv() {
+                    supervisor.input(input);
+                }
                 supervisor.deadline();
             }
         }

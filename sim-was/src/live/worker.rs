@@ -126,6 +126,7 @@ fn command_line(
         .arg("-device")
         .arg(&options.device)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .kill_on_drop(true);
     if options.trace {
         command.arg("-trace").arg(options.root.join("trace"));
