@@ -1,1 +1,17 @@
-//! x
+//! The lab: what uses the three programs of iis-sim.
+//!
+//! * [`cli`] – `iis-sim` and the administrator's tools
+//! * [`scenario`] – scenario file → typed plan
+//! * [`load`] – arrivals, users, probes, the outcome of one attempt
+//! * [`live_world`] – starts the real programs and runs a scenario against them
+//! * [`measure`] – downtime, dropped connections, cache loss, the ledger; statistics over trials
+//! * [`report`] – text and JSON
+
+#[cfg(feature = "live")]
+pub mod cli;
+#[cfg(feature = "live")]
+pub mod live_world;
+pub mod load;
+pub mod measure;
+pub mod report;
+pub mod scenario;

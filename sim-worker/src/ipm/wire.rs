@@ -7,7 +7,8 @@ use sim_httpsys::api::wire::{WireError, write_frame};
 /// Appends the frame of a message ([`super::ToWorker`] or [`super::FromWorker`]).
 pub fn encode<M: Serialize>(message: &M, out: &mut Vec<u8>) {
     write_frame(out, |out| {
-        let bytes = postcard::to_allocvec(message).expect("messages hold nothing that cannot be written");
+        let bytes =
+            postcard::to_allocvec(message).expect("messages hold nothing that cannot be written");
         out.extend_from_slice(&bytes);
     });
 }

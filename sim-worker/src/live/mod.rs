@@ -1,1 +1,192 @@
-//! x
+//! The plumbing of a worker: the device, the pipe to WAS, threads that burn, files, the trace.
+//!
+//! One thread owns the model and both sockets ([`event_loop`]); other threads only burn CPU time,
+//! touch memory and read large files ([`work`]).
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is where sockets, clocks and threads live"
+)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sim_httpsys::api::ProcessId;
+
+use crate::configuration::WorkerConfiguration;
+
+mod clock;
+mod event_loop;
+mod files;
+mod pipe;
+mod trace;
+mod work;
+
+/// How the program `w3wp` is started.
+///
+/// Source: the command line of w3wp.exe: `-ap "DefaultAppPool" -v "v4.0" -l "webengine4.dll"
+/// -a \\.\pipe\iisipm… -h "…\DefaultAppPool.config" -w "" -m 0 -t 20 -ta 0`. `-device` and `-trace`
+/// are ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Args {
+    /// `-ap`: the pool.
+    pub pool: String,
+    /// `-a`: where WAS listens for its workers.
+    pub ipm: PathBuf,
+    /// `-h`: what WAS wrote down for the pool.
+    pub configuration: PathBuf,
+    /// `-device`: where the driver is opened.
+    pub device: PathBuf,
+    /// `-trace`: the folder for the worker's facts, if they are wanted.
+    pub trace: Option<PathBuf>,
+}
+
+/// Why a command line was not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// There is no such switch.
+    #[error("unknown switch `{0}`")]
+    Unknown(String),
+    /// A switch has no value.
+    #[error("the switch {0} wants a value")]
+    NoValue(String),
+    /// A switch is missing.
+    #[error("the switch {0} is missing")]
+    Missing(&'static str),
+}
+
+impl Args {
+    /// Reads a command line, without the program's name.
+    pub fn parse(args: &[String]) -> Result<Self, ArgsError> {
+        let (mut pool, mut ipm, mut configuration, mut device, mut trace) =
+            (None, None, None, None, None);
+        let mut args = args.iter();
+        while let Some(switch) = args.next() {
+            let Some(value) = args.next() else {
+                return Err(ArgsError::NoValue(switch.clone()));
+            };
+            match switch.as_str() {
+                "-ap" => pool = Some(value.clone()),
+                "-a" => ipm = Some(PathBuf::from(value)),
+                "-h" => configuration = Some(PathBuf::from(value)),
+                "-device" => device = Some(PathBuf::from(value)),
+                "-trace" => trace = Some(PathBuf::from(value)),
+                // What `ps` shows of a real worker, and a simulated one has no use for.
+                "-v" | "-l" | "-w" | "-m" | "-t" | "-ta" => {}
+                unknown => return Err(ArgsError::Unknown(unknown.to_owned())),
+            }
+        }
+        Ok(Self {
+            pool: pool.ok_or(ArgsError::Missing("-ap"))?,
+            ipm: ipm.ok_or(ArgsError::Missing("-a"))?,
+            configuration: configuration.ok_or(ArgsError::Missing("-h"))?,
+            device: device.ok_or(ArgsError::Missing("-device"))?,
+            trace,
+        })
+    }
+}
+
+/// Why a worker could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// WAS is gone.
+    #[error("nobody has started this")]
+    Orphaned(#[source] io::Error),
+    /// The configuration file cannot be read.
+    #[error("cannot read {path}")]
+    ReadConfiguration {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration file makes no sense.
+    #[error("cannot understand {path}")]
+    Configuration {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The configuration is another pool's.
+    #[error("{path} belongs to the pool {found}, not to {wanted}")]
+    OtherPool {
+        /// The file.
+        path: PathBuf,
+        /// Its pool.
+        found: String,
+        /// The pool of the command line.
+        wanted: String,
+    },
+    /// A socket cannot be opened.
+    #[error("cannot connect to {path}")]
+    Connect {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The trace cannot be written.
+    #[error("cannot write the trace below {path}")]
+    Trace {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The event loop failed.
+    #[error("the event loop failed")]
+    Poll(#[source] io::Error),
+    /// A peer sent something that is no message.
+    #[error("{peer} sent a message that cannot be understood")]
+    Peer {
+        /// Who.
+        peer: &'static str,
+        /// What was wrong.
+        source: sim_httpsys::api::wire::WireError,
+    },
+}
+
+/// Runs a worker to its end: its exit code.
+///
+/// It dies with the thread that started it, and ends when the device or the pipe to WAS is closed.
+pub fn run(args: &Args) -> Result<i32, RunError> {
+    sim_httpsys::live::die_with_launcher(None).map_err(RunError::Orphaned)?;
+    let configuration = read_configuration(args)?;
+    let process = ProcessId(std::process::id());
+    event_loop::run(args, configuration, process)
+}
+
+fn read_configuration(args: &Args) -> Result<WorkerConfiguration, RunError> {
+    let path = args.configuration.clone();
+    let text = std::fs::read(&path).map_err(|source| RunError::ReadConfiguration {
+        path: path.clone(),
+        source,
+    })?;
+    let configuration: WorkerConfiguration =
+        serde_json::from_slice(&text).map_err(|source| RunError::Configuration {
+            path: path.clone(),
+            source,
+        })?;
+    if configuration.pool != args.pool {
+        let (found, wanted) = (configuration.pool, args.pool.clone());
+        return Err(RunError::OtherPool {
+            path,
+            found,
+            wanted,
+        });
+    }
+    Ok(configuration)
+}
+
+/// Opens a pipe of frames: the device, or WAS's; both are nonblocking Unix sockets.
+fn connect(path: &Path) -> Result<std::os::unix::net::UnixStream, RunError> {
+    let opened = sim_httpsys::live::open_device(path);
+    opened.map_err(|source| RunError::Connect {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

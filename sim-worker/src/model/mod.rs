@@ -1,1 +1,599 @@
-//! x
+//! A worker process, pure: what it is told, what it does, what it states.
+//!
+//! ```text
+//!   Opening ─► Preloading ─► Running ─► Draining ─► Stopping (Application_End) ─► Exited
+//!      └───────────┴────────────┴──── told to stop at once ──────┘
+//! ```
+//!
+//! This file holds the types and the life of the process; [`pipeline`] is the life of a request,
+//! [`applications`] that of an application.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sim_httpsys::api::{
+    Call, CallId, CallResult, Completion, ControlCall, ProcessId, RequestId, RequestQueueName,
+    UrlContext, Win32Error,
+};
+use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
+
+use crate::configuration::WorkerConfiguration;
+use crate::facts::Fact;
+use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
+
+mod app_domain;
+mod applications;
+mod caches;
+mod files;
+mod health;
+mod http_context;
+mod modules;
+mod pipeline;
+mod session_state;
+mod thread_pool;
+
+use app_domain::AppDomain;
+use caches::{ApplicationCaches, FileCache, OutputCache};
+use health::Health;
+use http_context::HttpContext;
+use session_state::{SessionNumber, SessionState};
+use thread_pool::ThreadPool;
+
+/// The number of a piece of work that a worker has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkId(pub u64);
+
+/// Work that the model cannot do itself, because it takes a thread, a disk or the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Allocate and touch so many bytes, then burn so much CPU time, on one thread.
+    Run {
+        /// CPU time.
+        cpu: Duration,
+        /// Bytes; they come back in [`Outcome::Done`].
+        allocate: u64,
+    },
+    /// Read the first of some files that exists.
+    ReadFile {
+        /// The folder on this machine that nothing may leave.
+        root: PathBuf,
+        /// Below it, any case, segments joined by `/`; a folder counts only as the last one.
+        candidates: Vec<String>,
+        /// Do not read if the first that exists is this one, unchanged.
+        unless: Option<(usize, FileStamp)>,
+    },
+    /// The process dies now, in this way. There is no outcome.
+    Die(Death),
+}
+
+/// How a process dies by its own code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Of SIGSEGV.
+    SegmentationFault,
+    /// Of SIGABRT.
+    Abort,
+    /// By `exit`.
+    Exit(i32),
+}
+
+/// What came of a piece of work.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Done; the memory that it allocated.
+    Done {
+        /// As many bytes as were asked for (a virtual world may give fewer).
+        memory: Vec<u8>,
+    },
+    /// What came of [`Work::ReadFile`].
+    File(FileOutcome),
+}
+
+/// What came of looking for files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileOutcome {
+    /// The contents of a candidate.
+    Contents {
+        /// Which.
+        candidate: usize,
+        /// Its stamp.
+        stamp: FileStamp,
+        /// All of it.
+        contents: Bytes,
+    },
+    /// It is as it was.
+    Unchanged,
+    /// The last candidate is a folder.
+    Directory,
+    /// There is none of them.
+    NotFound,
+    /// The process may not read it.
+    Denied,
+    /// It is too large to be read.
+    TooLarge,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    /// When it was last written, nanoseconds since 1970.
+    pub modified: u64,
+    /// Its length.
+    pub size: u64,
+}
+
+/// What can happen to a worker.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The driver says something.
+    Completed(Completion),
+    /// WAS says something.
+    Told(ToWorker),
+    /// Work is done.
+    WorkDone {
+        /// Which.
+        work: WorkId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// The process's memory was measured.
+    MemorySampled {
+        /// Private bytes, KB.
+        private_kb: u64,
+        /// Virtual bytes, KB.
+        virtual_kb: u64,
+    },
+}
+
+/// What a worker wants done, and what it states.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask the driver.
+    Call(Call),
+    /// Say something to WAS.
+    Tell(FromWorker),
+    /// Do work; answer with [`Input::WorkDone`].
+    StartWork {
+        /// Its number.
+        work: WorkId,
+        /// What to do.
+        cost: Work,
+    },
+    /// The process ends.
+    Exit {
+        /// With this code.
+        code: i32,
+    },
+    /// This has happened.
+    Fact(Fact),
+}
+
+/// Why a worker wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A request's wait is over, or it polls its session's lock.
+    Request(RequestId),
+    /// An application's start has waited.
+    ApplicationStart(UrlContext),
+    /// An application's stop has waited.
+    ApplicationStop(UrlContext),
+    /// A session times out.
+    Session(u64),
+    /// Is anything going on?
+    IdleCheck,
+    /// Recycling by age.
+    Lifetime,
+    /// Recycling by time of day.
+    Schedule,
+    /// Have files that the driver keeps been changed?
+    FileWatch,
+}
+
+/// Who gets the outcome of a piece of work.
+#[derive(Debug)]
+enum Doer {
+    Request(RequestId),
+    ReadApplication(UrlContext),
+    StartApplication(UrlContext),
+    StopApplication(UrlContext),
+    Compile(UrlContext, usize),
+    Watch((UrlContext, Box<str>)),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lifecycle {
+    Opening(CallId),
+    /// So many applications are being warmed.
+    Preloading {
+        left: usize,
+    },
+    Running,
+    /// It finishes what it has; `stopped` once the driver gives it nothing more.
+    Draining {
+        call: CallId,
+        stopped: bool,
+    },
+    /// So many applications are being stopped.
+    Stopping {
+        left: usize,
+    },
+    Exited,
+}
+
+/// A worker process: w3wp.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    process: ProcessId,
+    pool: String,
+    receives: u32,
+    clock: UtcClock,
+    lifecycle: Lifecycle,
+    outputs: VecDeque<Output>,
+    deadlines: Deadlines<Timer>,
+    domains: BTreeMap<UrlContext, AppDomain>,
+    contexts: BTreeMap<RequestId, HttpContext>,
+    /// Requests that may go on, in order.
+    runnable: VecDeque<RequestId>,
+    in_flight: usize,
+    /// Receives that the driver has, and those that it is still to get.
+    posted: u32,
+    owed: u32,
+    works: BTreeMap<WorkId, Doer>,
+    works_begun: u64,
+    calls_made: u32,
+    threads: ThreadPool,
+    sessions: SessionState,
+    files: FileCache,
+    responses: OutputCache,
+    values: ApplicationCaches,
+    health: Health,
+    /// What applications never give back.
+    leaked: Vec<Vec<u8>>,
+}
+
+impl WorkerProcess {
+    /// A worker that begins to live at `now`: poll its first outputs.
+    pub fn new(
+        configuration: WorkerConfiguration,
+        process: ProcessId,
+        clock: UtcClock,
+        now: Instant,
+    ) -> Self {
+        let open = CallId(1);
+        let health = Health::new(
+            configuration.periodic_restart,
+            configuration.idle_timeout,
+            now,
+        );
+        let domain = |application: crate::configuration::Application| {
+            (application.url_context, AppDomain::new(application))
+        };
+        let mut worker = Self {
+            process,
+            receives: configuration.receives.max(1),
+            clock,
+            lifecycle: Lifecycle::Opening(open),
+            outputs: VecDeque::new(),
+            deadlines: Deadlines::new(),
+            domains: configuration.applications.into_iter().map(domain).collect(),
+            contexts: BTreeMap::new(),
+            runnable: VecDeque::new(),
+            in_flight: 0,
+            posted: 0,
+            owed: 0,
+            works: BTreeMap::new(),
+            works_begun: 0,
+            calls_made: 1,
+            threads: ThreadPool::new(configuration.threads_max),
+            sessions: SessionState::new(process),
+            files: FileCache::default(),
+            responses: OutputCache::default(),
+            values: ApplicationCaches::default(),
+            health,
+            leaked: Vec::new(),
+            pool: configuration.pool,
+        };
+        worker.state(Fact::Started {
+            process,
+            pool: worker.pool.clone(),
+        });
+        let name = RequestQueueName(worker.pool.clone());
+        let call = ControlCall::OpenRequestQueue { name };
+        worker
+            .outputs
+            .push_back(Output::Call(Call::Control { id: open, call }));
+        if let Some(lifetime) = worker.health.lifetime() {
+            worker.deadlines.set(Timer::Lifetime, now + lifetime);
+        }
+        worker.arm_schedule(now);
+        worker
+    }
+
+    /// Requests that it has and has not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether its memory needs to be measured.
+    pub fn watches_memory(configuration: &WorkerConfiguration) -> bool {
+        let restart = &configuration.periodic_restart;
+        restart.memory_kb > 0 || restart.private_memory_kb > 0
+    }
+
+    fn completed(&mut self, completion: Completion, now: Instant) {
+        match completion {
+            Completion::Called { id, result } => self.called(id, result, now),
+            Completion::Request(request) => self.begin_request(request, now),
+            Completion::Disconnected { request } => self.disconnected(request, now),
+            // It reads no bodies (the driver drains them) and controls no queue.
+            Completion::EntityBody { .. } | Completion::DemandStart { .. } => {}
+        }
+    }
+
+    fn called(&mut self, id: CallId, result: Result<CallResult, Win32Error>, now: Instant) {
+        match self.lifecycle {
+            Lifecycle::Opening(open) if open == id => match result {
+                Ok(_) => self.preload(now),
+                Err(error) => {
+                    let message = format!("cannot open the request queue {}: {error}", self.pool);
+                    self.tell(FromWorker::StartFailed { message });
+                    self.exit(1);
+                }
+            },
+            Lifecycle::Draining {
+                call,
+                stopped: false,
+            } if call == id => {
+                self.state(Fact::StoppedReceiving);
+                self.tell(FromWorker::Draining);
+                self.lifecycle = Lifecycle::Draining {
+                    call,
+                    stopped: true,
+                };
+            }
+            // Answers to flushes say nothing that is needed.
+            Lifecycle::Opening(_)
+            | Lifecycle::Preloading { .. }
+            | Lifecycle::Running
+            | Lifecycle::Draining { .. }
+            | Lifecycle::Stopping { .. }
+            | Lifecycle::Exited => {}
+        }
+    }
+
+    fn told(&mut self, message: ToWorker, now: Instant) {
+        match message {
+            // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
+            ToWorker::Ping { sequence } => self.tell(FromWorker::PingReply { sequence }),
+            ToWorker::ListRequests { token } => {
+                let mut requests: Vec<_> =
+                    self.contexts.values().map(|c| c.describe(now)).collect();
+                requests.sort_by_key(|request| std::cmp::Reverse(request.elapsed_ms));
+                self.tell(FromWorker::Requests { token, requests });
+            }
+            ToWorker::Shutdown { reason, drain } => self.shutdown(reason, drain, now),
+        }
+    }
+
+    /// Source: native API reference, `DrainRequestsGracefully`: true for a recycle, false for an IIS restart.
+    fn shutdown(&mut self, reason: ShutdownReason, drain: bool, now: Instant) {
+        let in_flight = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
+        let ordered = Fact::StopOrdered {
+            reason,
+            drain,
+            in_flight,
+        };
+        match (self.lifecycle, drain) {
+            (Lifecycle::Running, true) => {
+                self.state(ordered);
+                let call = self.call(ControlCall::ShutdownRequestQueue);
+                self.lifecycle = Lifecycle::Draining {
+                    call,
+                    stopped: false,
+                };
+            }
+            (Lifecycle::Opening(_) | Lifecycle::Preloading { .. }, true)
+            | (
+                Lifecycle::Opening(_)
+                | Lifecycle::Preloading { .. }
+                | Lifecycle::Running
+                | Lifecycle::Draining { .. },
+                false,
+            ) => {
+                self.state(ordered);
+                self.drop_requests();
+                self.stop_applications(now);
+            }
+            (Lifecycle::Draining { .. }, true)
+            | (Lifecycle::Stopping { .. } | Lifecycle::Exited, _) => {}
+        }
+    }
+
+    /// Everything in flight is dropped; the clients see it when the process exits.
+    fn drop_requests(&mut self) {
+        let contexts = std::mem::take(&mut self.contexts);
+        for context in contexts.values() {
+            let (request, activity) = (context.request.id, context.request.activity);
+            self.state(Fact::RequestAborted { request, activity });
+            self.deadlines.clear(Timer::Request(request));
+        }
+        self.in_flight = 0;
+        self.runnable.clear();
+    }
+
+    /// It is ready: WAS is told first, then it receives.
+    fn ready(&mut self, now: Instant) {
+        self.lifecycle = Lifecycle::Running;
+        self.state(Fact::Ready);
+        self.tell(FromWorker::Ready);
+        self.posted = self.receives;
+        let receive = Call::ReceiveRequest {
+            credits: self.receives,
+        };
+        self.outputs.push_back(Output::Call(receive));
+        self.deadlines
+            .set(Timer::IdleCheck, now + health::IDLE_CHECK);
+    }
+
+    fn exit(&mut self, code: i32) {
+        if self.lifecycle != Lifecycle::Exited {
+            self.lifecycle = Lifecycle::Exited;
+            self.state(Fact::Exiting { code });
+            self.outputs.push_back(Output::Exit { code });
+        }
+    }
+
+    fn woken(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Request(request) => self.request_woken(request, now),
+            Timer::ApplicationStart(context) => self.application_started(context, now),
+            Timer::ApplicationStop(_) => self.application_stopped(),
+            Timer::Session(number) => self.session_timed_out(number, now),
+            Timer::IdleCheck => {
+                if self.health.is_idle(self.in_flight, now) {
+                    self.tell(FromWorker::Idle);
+                }
+                self.deadlines
+                    .set(Timer::IdleCheck, now + health::IDLE_CHECK);
+            }
+            Timer::Lifetime => {
+                let reason = self.health.ask(RecycleReason::Time);
+                self.request_recycle(reason);
+            }
+            Timer::Schedule => {
+                let reason = self.health.ask(RecycleReason::Schedule);
+                self.request_recycle(reason);
+                self.arm_schedule(now);
+            }
+            Timer::FileWatch => self.watch_files(now),
+        }
+    }
+
+    fn arm_schedule(&mut self, now: Instant) {
+        if let Some(wait) = self.health.until_schedule(self.clock.utc(now)) {
+            self.deadlines.set(Timer::Schedule, now + wait);
+        }
+    }
+
+    fn request_recycle(&mut self, reason: Option<RecycleReason>) {
+        if let Some(reason) = reason {
+            self.state(Fact::RecycleRequested { reason });
+            self.tell(FromWorker::RequestRecycle { reason });
+        }
+    }
+
+    fn session_timed_out(&mut self, number: SessionNumber, now: Instant) {
+        match self.sessions.expire(number) {
+            Some(session) => self.state(Fact::SessionEnd { session }),
+            // A request has it: its end will arm the timer again; if not, look once more.
+            None => self
+                .deadlines
+                .set(Timer::Session(number), now + session_state::TIMEOUT),
+        }
+    }
+
+    fn work_done(&mut self, work: WorkId, outcome: Outcome, now: Instant) {
+        let Some(doer) = self.works.remove(&work) else {
+            return;
+        };
+        match (doer, outcome) {
+            (Doer::Request(request), outcome) => self.request_work_done(request, outcome, now),
+            (Doer::ReadApplication(context), Outcome::File(file)) => {
+                self.application_read(context, file, now)
+            }
+            (Doer::StartApplication(context), Outcome::Done { memory }) => {
+                self.application_ran(context, memory, now);
+            }
+            (Doer::StopApplication(context), Outcome::Done { .. }) => {
+                self.application_wound_up(context, now)
+            }
+            (Doer::Compile(context, page), Outcome::Done { memory }) => {
+                self.compiled(context, page, memory, now);
+            }
+            (Doer::Watch(key), Outcome::File(file)) => self.watched(&key, &file, now),
+            (doer, outcome) => debug_assert!(false, "{doer:?} cannot have {outcome:?}"),
+        }
+    }
+
+    /// Lets requests that may go on do so, and ends a drain that has come to its end.
+    fn settle(&mut self, now: Instant) {
+        while let Some(request) = self.runnable.pop_front() {
+            self.resume(request, now);
+        }
+        if self.in_flight == 0
+            && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
+        {
+            self.stop_applications(now);
+        }
+    }
+
+    fn state(&mut self, fact: Fact) {
+        self.outputs.push_back(Output::Fact(fact));
+    }
+
+    fn tell(&mut self, message: FromWorker) {
+        self.outputs.push_back(Output::Tell(message));
+    }
+
+    fn call(&mut self, call: ControlCall) -> CallId {
+        self.calls_made = self.calls_made.wrapping_add(1);
+        let id = CallId(self.calls_made);
+        self.outputs
+            .push_back(Output::Call(Call::Control { id, call }));
+        id
+    }
+
+    fn start_work(&mut self, cost: Work, doer: Doer) {
+        self.works_begun += 1;
+        let work = WorkId(self.works_begun);
+        self.works.insert(work, doer);
+        self.outputs.push_back(Output::StartWork { work, cost });
+    }
+}
+
+impl StateMachine for WorkerProcess {
+    type Input<'a> = Input;
+    type Output = Output;
+    type Timer = Timer;
+
+    fn handle_input(&mut self, input: Input, now: Instant) {
+        if self.lifecycle == Lifecycle::Exited {
+            return;
+        }
+        match input {
+            Input::Completed(completion) => self.completed(completion, now),
+            Input::Told(message) => self.told(message, now),
+            Input::WorkDone { work, outcome } => self.work_done(work, outcome, now),
+            Input::MemorySampled {
+                private_kb,
+                virtual_kb,
+            } => {
+                let reason = self.health.memory(private_kb, virtual_kb);
+                self.request_recycle(reason);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        while let Some(timer) = self.deadlines.pop_due(now) {
+            if self.lifecycle != Lifecycle::Exited {
+                self.woken(timer, now);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<Deadline<Timer>> {
+        self.deadlines.next()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

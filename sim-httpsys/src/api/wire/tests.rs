@@ -7,9 +7,9 @@ use crate::api::{
     ControlCall, DisabledReason, QueueState, RequestQueueProperties, ResponseVerbosity, UrlGroupId,
 };
 
-fn one_frame(bytes: Vec<u8>) -> Bytes {
+fn one_frame(bytes: &[u8]) -> Bytes {
     let mut frames = Frames {
-        buffer: BytesMut::from(&bytes[..]),
+        buffer: BytesMut::from(bytes),
     };
     let frame = frames
         .next_frame()
@@ -22,13 +22,13 @@ fn one_frame(bytes: Vec<u8>) -> Bytes {
 fn call_again(call: &Call) -> Call {
     let mut out = Vec::new();
     encode_call(call, &mut out);
-    decode_call(one_frame(out)).unwrap()
+    decode_call(one_frame(&out)).unwrap()
 }
 
 fn completion_again(completion: &Completion) -> Completion {
     let mut out = Vec::new();
     encode_completion(completion, &mut out);
-    decode_completion(one_frame(out)).unwrap()
+    decode_completion(one_frame(&out)).unwrap()
 }
 
 /// Calls and completions have no equality of their own; their debug text says everything.

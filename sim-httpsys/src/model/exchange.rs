@@ -1,0 +1,444 @@
+//! One request from its parsed head to its end, and the response that is made to it.
+//!
+//! ```text
+//!            ┌─ cache hit ────────────────────────────┐
+//!   parsed ──┤                                        ▼
+//!            ├─► Queued ──► Delivered ── whole ──► Sending ── sent ──► SendComplete, SrvdFrmCache
+//!            │      │           │       response      │
+//!            ▼      ▼           ▼                     ▼
+//!         FastResp (a page)   Dropped (client gone, timer, worker gone …)
+//! ```
+//!
+//! Every request leaves this picture by exactly one of the four facts.
+
+use std::rc::Rc;
+
+use super::connection::ConnectionState;
+use super::http1::{EntityReader, ParsedHead};
+use super::refusal::error_record;
+use super::request_queue::QueueIndex;
+use super::response_cache::CacheUse;
+use super::routing::{Route, RouteBy};
+use super::timeouts::TimerKind;
+use super::{CloseHow, HttpSys, Output, ReasonPhrase};
+use crate::api::{
+    ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
+    Request, RequestId, SiteId, Version,
+};
+use crate::clockwork::Instant;
+use crate::etw::{ConnectionEnd, Fact};
+use crate::logging::{LogEntry, W3cRecord};
+
+/// A request that was routed, and what is known about its response.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
+pub(super) struct Exchange {
+    pub(super) request: Box<Request>,
+    pub(super) stage: Stage,
+    pub(super) queue: QueueIndex,
+    pub(super) log: Option<Rc<LogSettings>>,
+    pub(super) keep_alive: bool,
+    /// The client waits for `100 Continue`, and has not got it.
+    pub(super) continue_wanted: bool,
+    pub(super) is_head: bool,
+    pub(super) cache: CacheUse,
+    /// Bytes of head and body that were taken.
+    pub(super) bytes_received: u64,
+    /// The body, until its end was read.
+    pub(super) entity: Option<EntityReader>,
+    /// The worker waits for (more of) the body.
+    pub(super) asked: bool,
+    /// What was sent so far.
+    pub(super) answer: Option<Answer>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage {
+    /// It was parsed and routed; nobody has it yet.
+    Arrived,
+    /// It waits in its queue.
+    Queued {
+        /// Since when.
+        since: Instant,
+    },
+    /// A process holds it.
+    Delivered {
+        /// Which.
+        process: ProcessId,
+    },
+    /// Its whole response was handed over to be sent.
+    Sending(Answerer),
+}
+
+/// Who made a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answerer {
+    /// A worker.
+    Worker(ProcessId),
+    /// The response cache, from this entry.
+    Cache(u64),
+}
+
+/// A response that has been begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) log: Option<LogData>,
+    /// Bytes of head and body.
+    pub(super) bytes: u64,
+    /// Bytes of the body.
+    pub(super) body: u64,
+    /// The body's length, as the head says.
+    pub(super) declared: Option<u64>,
+    /// Whether the response may have a body (not to HEAD, not 204, not 304).
+    pub(super) has_body: bool,
+    /// Whether the connection is closed after it.
+    pub(super) close: bool,
+}
+
+impl HttpSys {
+    pub(super) fn begin_request(&mut self, id: ConnectionId, head: ParsedHead, now: Instant) {
+        let request_id = self.count_request(id, head.activity);
+        self.disarm(id);
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let endpoint = connection.endpoint;
+        let route = self.routing.route(RouteBy {
+            secure: endpoint.secure,
+            port: endpoint.port,
+            local: endpoint.address,
+            host: head.text.str(head.text.host),
+            path: head.text.str(head.text.path),
+        });
+        let (ends, received) = (connection.ends, connection.first_byte);
+        let mut request = Box::new(Request {
+            id: request_id,
+            connection: id,
+            activity: head.activity,
+            site: SiteId::default(),
+            url_context: crate::api::UrlContext::default(),
+            ends,
+            secure: endpoint.secure,
+            version: head.version,
+            received,
+            entity: head.entity,
+            text: head.text,
+        });
+        let registration = match route {
+            Route::To(registration) => registration,
+            Route::NoHost => {
+                return self.refuse_unrouted(id, &request, ReasonPhrase::Hostname, now);
+            }
+            Route::NoPath => {
+                return self.refuse_unrouted(id, &request, ReasonPhrase::NotFound, now);
+            }
+            Route::ReservedOnly => {
+                return self.refuse_unrouted(id, &request, ReasonPhrase::NotAvailable, now);
+            }
+        };
+        let Some(group) = self.groups.get(&registration.group) else {
+            return self.refuse_unrouted(id, &request, ReasonPhrase::NotAvailable, now);
+        };
+        request.site = group.properties.site;
+        request.url_context = registration.context;
+        let is_get = request.text.bytes(request.text.verb) == b"GET";
+        let exchange = Exchange {
+            stage: Stage::Arrived,
+            queue: group.queue,
+            log: group.log.clone(),
+            keep_alive: head.keep_alive && head.version == Version::Http11,
+            continue_wanted: head.expect_continue,
+            is_head: request.text.bytes(request.text.verb) == b"HEAD",
+            cache: if is_get {
+                CacheUse::of(&request)
+            } else {
+                CacheUse::NONE
+            },
+            bytes_received: head.consumed as u64,
+            entity: match head.entity {
+                EntityLength::None => None,
+                EntityLength::Known(_) | EntityLength::Chunked => {
+                    Some(EntityReader::new(head.entity))
+                }
+            },
+            asked: false,
+            answer: None,
+            request,
+        };
+        let (timeouts, limit) = (group.properties.timeouts, group.properties.connections_max);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.timeouts = timeouts;
+            connection.state = ConnectionState::Busy(Box::new(exchange));
+            self.tally.live += 1;
+        }
+        if self.is_over_connection_limit(id, limit) {
+            self.refuse_request(id, ReasonPhrase::ConnLimit, now);
+        } else if !self.serve_from_cache(id, now) {
+            self.offer(id, now);
+        }
+    }
+
+    /// A request's number; from here it has to end.
+    pub(super) fn count_request(&mut self, id: ConnectionId, activity: ActivityId) -> RequestId {
+        self.tally.parsed += 1;
+        let request = RequestId(self.tally.parsed);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.requests += 1;
+        }
+        self.fact(Fact::Parse {
+            request,
+            activity,
+            connection: id,
+        });
+        request
+    }
+
+    /// Counts the connection for the site of its first request; `true` if the site has enough.
+    fn is_over_connection_limit(&mut self, id: ConnectionId, limit: Option<u32>) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        if connection.counted_for.is_some() {
+            return false;
+        }
+        let Some(site) = connection.exchange().map(|exchange| exchange.request.site) else {
+            return false;
+        };
+        let open = self.site_connections.entry(site).or_default();
+        if limit.is_some_and(|limit| *open >= limit) {
+            return true;
+        }
+        *open += 1;
+        connection.counted_for = Some(site);
+        false
+    }
+
+    /// Everything of the response has been written.
+    pub(super) fn sent(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.unsent = false;
+        let stage = connection.exchange().map(|exchange| exchange.stage);
+        if let Some(Stage::Sending(answerer)) = stage {
+            self.request_answered(id, answerer, now);
+        }
+    }
+
+    pub(super) fn request_answered(&mut self, id: ConnectionId, answerer: Answerer, now: Instant) {
+        self.disarm(id);
+        let Some((exchange, _)) = self.take_exchange(id) else {
+            return;
+        };
+        let Some(answer) = exchange.answer else {
+            return;
+        };
+        let (request, activity) = (exchange.request.id, exchange.request.activity);
+        let site = exchange.request.site;
+        let Answer { status, bytes, .. } = answer;
+        let took = now.saturating_since(exchange.request.received).as_nanos();
+        self.fact(match answerer {
+            Answerer::Worker(process) => {
+                let took = u64::try_from(took).unwrap_or(u64::MAX);
+                Fact::SendComplete {
+                    request,
+                    activity,
+                    site,
+                    process,
+                    status,
+                    bytes,
+                    took,
+                }
+            }
+            Answerer::Cache(entry) => Fact::SrvdFrmCache {
+                request,
+                activity,
+                site,
+                entry,
+                status,
+                bytes,
+            },
+        });
+        let mut exchange = exchange;
+        let entity = exchange.entity.take();
+        self.log_answer(*exchange, answer.status, answer.log, now);
+        if answer.close {
+            self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
+        } else if let Some(reader) = entity {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.state = ConnectionState::Draining(Box::new(reader));
+            }
+            self.arm(id, TimerKind::Drain, now);
+            self.drain(id, now);
+        } else {
+            self.next_request(id, now);
+        }
+    }
+
+    /// Writes the site's log line; the request moves into it. Without log data there is no line.
+    pub(super) fn log_answer(
+        &mut self,
+        exchange: Exchange,
+        status: u16,
+        log: Option<LogData>,
+        now: Instant,
+    ) {
+        let Exchange {
+            request,
+            log: settings,
+            bytes_received,
+            answer,
+            ..
+        } = exchange;
+        let (Some(settings), Some(log)) = (settings, log) else {
+            return;
+        };
+        self.outputs.push_back(Output::Log(LogEntry::W3c(W3cRecord {
+            at: now,
+            settings,
+            took: now.saturating_since(request.received),
+            request,
+            status,
+            substatus: log.substatus,
+            win32_status: log.win32_status,
+            bytes_sent: answer.map_or(0, |answer| answer.bytes),
+            bytes_received,
+        })));
+    }
+
+    /// Takes the request off its connection, its queue and its holder. Its end is stated by the caller.
+    pub(super) fn take_exchange(&mut self, id: ConnectionId) -> Option<(Box<Exchange>, Ends)> {
+        let connection = self.connections.get_mut(&id)?;
+        let state = std::mem::replace(&mut connection.state, ConnectionState::Idle);
+        let exchange = match state {
+            ConnectionState::Busy(exchange) => exchange,
+            ConnectionState::Idle | ConnectionState::Draining(_) => {
+                connection.state = state;
+                return None;
+            }
+        };
+        let ends = connection.ends;
+        self.tally.live -= 1;
+        self.tally.ended += 1;
+        match exchange.stage {
+            Stage::Queued { .. } => self.leave_queue(exchange.queue, exchange.request.id),
+            Stage::Delivered { process } => {
+                self.release(process, exchange.queue, exchange.request.id);
+            }
+            Stage::Arrived | Stage::Sending(_) => {}
+        }
+        Some((exchange, ends))
+    }
+
+    /// The worker has handed over its whole response: the request is no longer its business.
+    pub(super) fn response_whole(&mut self, id: ConnectionId, process: ProcessId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let unsent = connection.unsent;
+        let Some(exchange) = connection.exchange() else {
+            return;
+        };
+        let Some(answer) = exchange.answer else {
+            return;
+        };
+        // Source: aspnetcore's tests of http.sys: an application that declares more bytes than it
+        // writes has its connection aborted.
+        if answer.has_body
+            && answer
+                .declared
+                .is_some_and(|declared| answer.body < declared)
+        {
+            self.abort_request(id, ReasonPhrase::ConnectionAbandonedByReqQueue, now);
+            return;
+        }
+        exchange.stage = Stage::Sending(Answerer::Worker(process));
+        exchange.asked = false;
+        let (queue, request) = (exchange.queue, exchange.request.id);
+        self.release(process, queue, request);
+        if unsent {
+            self.arm_min_send_rate(id, answer.bytes, now);
+        } else {
+            self.request_answered(id, Answerer::Worker(process), now);
+        }
+    }
+
+    /// Ends a request without a (whole) response, with a line in the error log. The caller deals with
+    /// the connection.
+    pub(super) fn drop_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
+        let Some((exchange, ends)) = self.take_exchange(id) else {
+            return;
+        };
+        self.state_drop(id, &exchange, reason);
+        self.log_error(&exchange, ends, reason, now);
+    }
+
+    /// Ends a request and resets its connection; the process that held it is told.
+    pub(super) fn abort_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
+        if let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange())
+            && let Stage::Delivered { process } = exchange.stage
+        {
+            let request = exchange.request.id;
+            self.complete(process, Completion::Disconnected { request });
+        }
+        self.drop_and_reset(id, reason, now);
+    }
+
+    /// As [`Self::abort_request`], when nobody is left to be told.
+    pub(super) fn drop_and_reset(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
+        self.drop_request(id, reason, now);
+        self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
+    }
+
+    /// What was handed over is sent before the connection closes: the request counts as answered.
+    pub(super) fn answer_and_close(&mut self, id: ConnectionId, by: Answerer, now: Instant) {
+        if let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange())
+            && let Some(answer) = &mut exchange.answer
+        {
+            answer.close = true;
+            self.request_answered(id, by, now);
+        }
+    }
+
+    pub(super) fn state_drop(
+        &mut self,
+        id: ConnectionId,
+        exchange: &Exchange,
+        reason: ReasonPhrase,
+    ) {
+        let process = match exchange.stage {
+            Stage::Delivered { process } | Stage::Sending(Answerer::Worker(process)) => {
+                Some(process)
+            }
+            Stage::Arrived | Stage::Queued { .. } | Stage::Sending(Answerer::Cache(_)) => None,
+        };
+        self.fact(Fact::Dropped {
+            request: exchange.request.id,
+            activity: exchange.request.activity,
+            connection: id,
+            reason,
+            queue: self.queues.name(exchange.queue),
+            process,
+            partial: exchange.answer.is_some(),
+        });
+    }
+
+    pub(super) fn log_error(
+        &mut self,
+        exchange: &Exchange,
+        ends: Ends,
+        reason: ReasonPhrase,
+        now: Instant,
+    ) {
+        let mut record = error_record(&exchange.request, ends, reason, now);
+        record.site = Some(exchange.request.site);
+        record.queue = self.queues.name(exchange.queue);
+        self.outputs
+            .push_back(Output::Log(LogEntry::HttpErr(record)));
+    }
+}

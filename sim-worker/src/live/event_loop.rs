@@ -1,0 +1,286 @@
+//! The loop that drives the model: wait, read, handle, write. One thread.
+//!
+//! In each turn every socket is read once and written once, however many frames there are. Facts are
+//! flushed before the turn's answers leave.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::wire::{decode_completion, encode_call};
+use sim_httpsys::clockwork::{Instant, StateMachine as _};
+
+use super::clock::{clock_now, utc_clock};
+use super::files::{self, Found};
+use super::pipe::Pipe;
+use super::trace::Trace;
+use super::work::{Job, Threads};
+use super::{Args, RunError, connect};
+use crate::configuration::WorkerConfiguration;
+use crate::ipm;
+use crate::model::{Death, Input, Outcome, Output, Work, WorkId, WorkerProcess};
+
+const DEVICE: Token = Token(0);
+const IPM: Token = Token(1);
+const WAKER: Token = Token(2);
+
+/// How often memory is measured, if there is a limit on it.
+/// Assumed: the period that IIS polls at is not documented; a few seconds is soon enough to see a leak.
+const MEMORY_PERIOD: Duration = Duration::from_secs(5);
+/// How long the last messages may take to leave when the process exits.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Most threads that really burn at once, whatever the simulated pool has.
+const THREADS_MAX: usize = 256;
+
+struct EventLoop {
+    model: WorkerProcess,
+    device: Pipe,
+    ipm: Pipe,
+    threads: Threads,
+    trace: Trace,
+    /// Work that was done at once, for when the outputs of this step are polled.
+    done: VecDeque<(WorkId, Outcome)>,
+    exit: Option<i32>,
+    /// When memory is measured next, if ever.
+    memory: Option<Instant>,
+}
+
+/// Runs the loop to its end: the exit code.
+pub(super) fn run(
+    args: &Args,
+    configuration: WorkerConfiguration,
+    process: ProcessId,
+) -> Result<i32, RunError> {
+    let trace_error = |source| RunError::Trace {
+        path: args.trace.clone().unwrap_or_default(),
+        source,
+    };
+    let trace = Trace::open(args.trace.as_deref(), process).map_err(trace_error)?;
+    let mut poll = Poll::new().map_err(RunError::Poll)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(RunError::Poll)?);
+    // WAS first: if it is gone, nothing is to be done.
+    let mut ipm = Pipe::new(connect(&args.ipm)?);
+    let mut device = Pipe::new(connect(&args.device)?);
+    let both = Interest::READABLE | Interest::WRITABLE;
+    poll.registry()
+        .register(&mut ipm.stream, IPM, both)
+        .map_err(RunError::Poll)?;
+    poll.registry()
+        .register(&mut device.stream, DEVICE, both)
+        .map_err(RunError::Poll)?;
+    let now = clock_now();
+    let threads_max = usize::try_from(configuration.threads_max)
+        .unwrap_or(THREADS_MAX)
+        .min(THREADS_MAX);
+    let memory = WorkerProcess::watches_memory(&configuration).then(|| now + MEMORY_PERIOD);
+    let clock = utc_clock();
+    let mut this = EventLoop {
+        model: WorkerProcess::new(configuration, process, clock, now),
+        device,
+        ipm,
+        threads: Threads::new(threads_max, waker),
+        trace,
+        done: VecDeque::new(),
+        exit: None,
+        memory,
+    };
+    this.act(now);
+    let mut events = Events::with_capacity(16);
+    loop {
+        this.send();
+        if let Some(code) = this.exit {
+            this.ipm.write_all(FAREWELL);
+            this.device.write_all(FAREWELL);
+            return Ok(code);
+        }
+        if this.device.closed || this.ipm.closed {
+            return Ok(0);
+        }
+        if let Err(error) = poll.poll(&mut events, this.patience()) {
+            if error.kind() == std::io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(RunError::Poll(error));
+        }
+        let (mut device, mut ipm) = (this.device.more, this.ipm.more);
+        for event in &events {
+            match event.token() {
+                DEVICE => device |= event.is_readable() || event.is_read_closed(),
+                IPM => ipm |= event.is_readable() || event.is_read_closed(),
+                _ => {}
+            }
+        }
+        this.turn(device, ipm)?;
+    }
+}
+
+impl EventLoop {
+    /// How long to wait for something to happen.
+    fn patience(&self) -> Option<Duration> {
+        if self.device.more || self.ipm.more {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.model.next_deadline().map(|deadline| deadline.at);
+        let until = deadline.into_iter().chain(self.memory).min()?;
+        Some(until.saturating_since(clock_now()))
+    }
+
+    /// Handles everything that has happened.
+    fn turn(&mut self, device: bool, ipm: bool) -> Result<(), RunError> {
+        if ipm {
+            self.ipm.read();
+            let understood = |source| RunError::Peer {
+                peer: "WAS",
+                source,
+            };
+            while let Some(frame) = self.ipm.next_frame().map_err(understood)? {
+                let message = ipm::wire::decode(&frame).map_err(understood)?;
+                self.handle(Input::Told(message), clock_now());
+            }
+        }
+        if device {
+            self.device.read();
+            let understood = |source| RunError::Peer {
+                peer: "the driver",
+                source,
+            };
+            let now = clock_now();
+            while let Some(frame) = self.device.next_frame().map_err(understood)? {
+                let completion = decode_completion(frame).map_err(understood)?;
+                self.handle(Input::Completed(completion), now);
+            }
+        }
+        while let Some((work, outcome)) = self.threads.next_result() {
+            self.handle(Input::WorkDone { work, outcome }, clock_now());
+        }
+        let now = clock_now();
+        if self
+            .model
+            .next_deadline()
+            .is_some_and(|deadline| deadline.at <= now)
+        {
+            self.model.handle_deadline(now);
+            self.act(now);
+        }
+        if self.memory.is_some_and(|at| at <= now) {
+            self.memory = Some(now + MEMORY_PERIOD);
+            if let Some((private_kb, virtual_kb)) = memory() {
+                self.handle(
+                    Input::MemorySampled {
+                        private_kb,
+                        virtual_kb,
+                    },
+                    now,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input, now: Instant) {
+        self.model.handle_input(input, now);
+        self.act(now);
+    }
+
+    /// Does what the model wants, and tells it what was done at once.
+    fn act(&mut self, now: Instant) {
+        loop {
+            while let Some(output) = self.model.poll_output() {
+                match output {
+                    Output::Call(call) => encode_call(&call, &mut self.device.out),
+                    Output::Tell(message) => ipm::wire::encode(&message, &mut self.ipm.out),
+                    Output::StartWork { work, cost } => self.start_work(work, cost),
+                    Output::Exit { code } => self.exit = Some(code),
+                    Output::Fact(fact) => self.trace.write(now, fact),
+                }
+            }
+            let Some((work, outcome)) = self.done.pop_front() else {
+                return;
+            };
+            self.model
+                .handle_input(Input::WorkDone { work, outcome }, now);
+        }
+    }
+
+    fn start_work(&mut self, work: WorkId, cost: Work) {
+        match cost {
+            Work::Run { cpu, allocate } => self.threads.start(work, Job::Run { cpu, allocate }),
+            Work::ReadFile {
+                root,
+                candidates,
+                unless,
+            } => match files::read(&root, &candidates, unless) {
+                Found::Outcome(outcome) => self.done.push_back((work, Outcome::File(outcome))),
+                Found::Large {
+                    candidate,
+                    stamp,
+                    file,
+                } => {
+                    self.threads.start(
+                        work,
+                        Job::Read {
+                            candidate,
+                            stamp,
+                            file,
+                        },
+                    );
+                }
+            },
+            Work::Die(death) => self.die(death),
+        }
+    }
+
+    /// Writes what this turn has to say.
+    fn send(&mut self) {
+        self.trace.flush();
+        if !self.ipm.out.is_empty() {
+            self.ipm.write();
+        }
+        if !self.device.out.is_empty() {
+            self.device.write();
+        }
+    }
+
+    /// The process dies as its application's code wants it. Facts and answers that were given before
+    /// are on their way already or leave now.
+    fn die(&mut self, death: Death) -> ! {
+        self.send();
+        // A simulated crash is no reason to fill the disk with core files.
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Core, none).ok();
+        match death {
+            Death::Exit(code) => std::process::exit(code),
+            Death::Abort => std::process::abort(),
+            Death::SegmentationFault => {
+                // Rust's own handler takes the first one for a fault and steps aside for the second.
+                for _ in 0..8 {
+                    kill_process(getpid(), Signal::SEGV).ok();
+                }
+                std::process::abort()
+            }
+        }
+    }
+}
+
+/// Private and virtual memory, KB.
+fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    };
+    Some((
+        field("RssAnon").or_else(|| field("VmRSS"))?,
+        field("VmSize")?,
+    ))
+}

@@ -1,0 +1,100 @@
+//! A Unix stream socket that carries frames: one read and one write per turn of the loop.
+
+use std::io::{self, Read as _, Write as _};
+
+use bytes::Bytes;
+use mio::net::UnixStream;
+use sim_httpsys::api::wire::{Frames, WireError};
+
+/// How much is read at once.
+const READ_SIZE: usize = 256 << 10;
+
+/// One end of a pipe.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) stream: UnixStream,
+    frames: Frames,
+    scratch: Box<[u8]>,
+    /// Frames that are to be written at the end of the turn.
+    pub(super) out: Vec<u8>,
+    written: usize,
+    /// The peer is gone.
+    pub(super) closed: bool,
+    /// The last read filled the buffer: there may be more.
+    pub(super) more: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(stream: std::os::unix::net::UnixStream) -> Self {
+        Self {
+            stream: UnixStream::from_std(stream),
+            frames: Frames::default(),
+            scratch: vec![0; READ_SIZE].into_boxed_slice(),
+            out: Vec::new(),
+            written: 0,
+            closed: false,
+            more: false,
+        }
+    }
+
+    /// Reads what is there, once. A read that does not fill the buffer has emptied the socket.
+    pub(super) fn read(&mut self) {
+        self.more = false;
+        match self.stream.read(&mut self.scratch) {
+            Ok(0) => self.closed = true,
+            Ok(length) => {
+                self.frames
+                    .buffer
+                    .extend_from_slice(&self.scratch[..length]);
+                self.more = length == self.scratch.len();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.more = true,
+            Err(_) => self.closed = true,
+        }
+    }
+
+    /// The next whole frame.
+    pub(super) fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
+        self.frames.next_frame()
+    }
+
+    /// Writes what has gathered, as far as the socket takes it; the rest when it is writable.
+    pub(super) fn write(&mut self) {
+        while self.written < self.out.len() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(0) => {
+                    self.closed = true;
+                    break;
+                }
+                Ok(length) => self.written += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(4 << 20);
+        self.written = 0;
+    }
+
+    /// Writes all that is left, waiting for the socket: before the process exits.
+    pub(super) fn write_all(&mut self, patience: std::time::Duration) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let until = super::clock::clock_now() + patience;
+        self.write();
+        while !self.out.is_empty() && !self.closed && super::clock::clock_now() < until {
+            let slice = rustix::time::Timespec {
+                tv_sec: 0,
+                tv_nsec: 50_000_000,
+            };
+            let mut sockets = [PollFd::new(&self.stream, PollFlags::OUT)];
+            // A failed poll is followed by a write that says what is wrong.
+            poll(&mut sockets, Some(&slice)).ok();
+            self.write();
+        }
+    }
+}

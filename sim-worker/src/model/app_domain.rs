@@ -1,0 +1,150 @@
+//! One application in a worker: started once, by the first request or a preload; others wait for it.
+//!
+//! ```text
+//!   Unloaded ─► Reading (its simulation.toml) ─► Starting (Application_Start) ─► Started
+//!                        └► Failed: every managed and static request gets a 500.19
+//! ```
+//!
+//! Left out: restart of an application alone (touching web.config); only the whole worker is recycled.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use sim_httpsys::api::RequestId;
+use sim_httpsys::clockwork::Instant;
+
+use crate::application::{Behaviour, Page, hash, matches};
+use crate::configuration::Application;
+
+/// An application as this worker has it.
+#[derive(Debug)]
+pub(crate) struct AppDomain {
+    pub(crate) application: Rc<Application>,
+    pub(crate) state: AppDomainState,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) pages: Vec<LoadedPage>,
+    exact: BTreeMap<Box<str>, usize>,
+    /// Paths with a `*`, lower case, in the order of the file.
+    patterns: Vec<(String, usize)>,
+    /// What `Application_Start` allocated.
+    pub(crate) memory: Vec<u8>,
+}
+
+/// How far an application is.
+#[derive(Debug)]
+pub(crate) enum AppDomainState {
+    Unloaded,
+    Reading {
+        began: Instant,
+        waiting: Vec<RequestId>,
+    },
+    Starting {
+        began: Instant,
+        waiting: Vec<RequestId>,
+    },
+    Started,
+    Failed(String),
+}
+
+/// A page, and what this process has made of it.
+#[derive(Debug)]
+pub(crate) struct LoadedPage {
+    pub(crate) page: Rc<Page>,
+    /// A stable number for its name.
+    pub(crate) hash: u64,
+    pub(crate) compiled: Compiled,
+    /// The response that it always gives, made once: header lines and body.
+    pub(crate) response: Option<(Bytes, Bytes)>,
+    /// The cumulated popularity of the keys of its cache.
+    pub(crate) popularity: Vec<f64>,
+}
+
+/// Whether a page is compiled in this process.
+#[derive(Debug)]
+pub(crate) enum Compiled {
+    No,
+    /// One request compiles; these wait for it.
+    Compiling(Vec<RequestId>),
+    /// Its code.
+    Yes(#[expect(dead_code, reason = "held, so that the process really has the memory")] Vec<u8>),
+}
+
+impl AppDomain {
+    pub(crate) fn new(application: Application) -> Self {
+        Self {
+            application: Rc::new(application),
+            state: AppDomainState::Unloaded,
+            behaviour: Behaviour::default(),
+            pages: Vec::new(),
+            exact: BTreeMap::new(),
+            patterns: Vec::new(),
+            memory: Vec::new(),
+        }
+    }
+
+    /// Its "code" has been read.
+    pub(crate) fn load(&mut self, mut behaviour: Behaviour) {
+        for (index, page) in behaviour.pages.drain(..).enumerate() {
+            let path = page.path.to_lowercase();
+            let popularity = page
+                .application_cache
+                .as_ref()
+                .map(|c| zipf(c.keys, c.zipf))
+                .unwrap_or_default();
+            self.pages.push(LoadedPage {
+                hash: hash(&path),
+                page: Rc::new(page),
+                compiled: Compiled::No,
+                response: None,
+                popularity,
+            });
+            if path.contains('*') {
+                self.patterns.push((path.clone(), index));
+            }
+            self.exact.insert(path.into(), index);
+        }
+        self.behaviour = behaviour;
+    }
+
+    /// The page with a handler at a lower-case path below the application: an exact name first,
+    /// then the first pattern.
+    pub(crate) fn page_at(&self, path: &str) -> Option<usize> {
+        let matching = || {
+            self.patterns
+                .iter()
+                .find(|(pattern, _)| matches(pattern, path))
+        };
+        self.exact
+            .get(path)
+            .copied()
+            .or_else(|| matching().map(|&(_, index)| index))
+    }
+
+    /// How WAS and the facts call it: `/LM/W3SVC/1/ROOT/app`.
+    pub(crate) fn name(&self) -> String {
+        let path = self.application.path.trim_end_matches('/');
+        format!("/LM/W3SVC/{}/ROOT{path}", self.application.site.0)
+    }
+}
+
+/// The cumulated popularity of `keys` keys, the kth with weight `1 / k^exponent`.
+fn zipf(keys: u32, exponent: f64) -> Vec<f64> {
+    let mut total = 0.0;
+    let weights = (1..=keys).map(|rank| f64::from(rank).powf(-exponent));
+    let mut sums: Vec<f64> = weights
+        .map(|weight| {
+            total += weight;
+            total
+        })
+        .collect();
+    sums.iter_mut().for_each(|sum| *sum /= total);
+    sums
+}
+
+impl LoadedPage {
+    /// Which key of its cache stands at a quantile.
+    pub(crate) fn key_at(&self, quantile: f64) -> u64 {
+        self.popularity.partition_point(|&sum| sum <= quantile) as u64
+    }
+}

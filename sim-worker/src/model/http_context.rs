@@ -1,0 +1,152 @@
+//! One request's life in a worker: where it is in the pipeline, and what it holds there.
+
+use std::time::Duration;
+
+use sim_httpsys::api::{Request, UrlContext};
+use sim_httpsys::clockwork::Instant;
+
+use super::session_state::{Found, SessionNumber};
+use crate::application::Fault;
+use crate::ipm::ExecutingRequest;
+
+/// The notification that a request is in, as `appcmd list request` shows it.
+///
+/// Source: IIS native API reference, "Request-Processing Constants". Left out are those in which
+/// a simulated request never rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notification {
+    BeginRequest,
+    ResolveRequestCache,
+    MapRequestHandler,
+    AcquireRequestState,
+    ExecuteRequestHandler,
+    EndRequest,
+}
+
+impl Notification {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BeginRequest => "BeginRequest",
+            Self::ResolveRequestCache => "ResolveRequestCache",
+            Self::MapRequestHandler => "MapRequestHandler",
+            Self::AcquireRequestState => "AcquireRequestState",
+            Self::ExecuteRequestHandler => "ExecuteRequestHandler",
+            Self::EndRequest => "EndRequest",
+        }
+    }
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// It runs.
+    Nothing,
+    /// For its application to start.
+    Start,
+    /// For a file; if none is found, for this page (a default document with a handler).
+    File { page: Option<usize> },
+    /// For a thread.
+    Thread,
+    /// For its page to be compiled.
+    Compiling,
+    /// For its session's lock: polls.
+    Session,
+    /// For its CPU time and memory.
+    Run,
+    /// For its wait to be over.
+    Timer,
+    /// For ever.
+    Hang,
+    /// For the end of the process.
+    Death,
+}
+
+/// What executing the handler takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) cpu: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) allocate: u64,
+    pub(crate) leak: u64,
+    pub(crate) fault: Fault,
+    pub(crate) exit_code: i32,
+    /// The value that is missing in the application's cache: key and size.
+    pub(crate) missing: Option<(u64, u64, Duration)>,
+}
+
+/// A session that a request uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldSession {
+    pub(crate) number: SessionNumber,
+    pub(crate) found: Found,
+}
+
+/// A request in a worker.
+#[derive(Debug)]
+pub(crate) struct HttpContext {
+    pub(crate) request: Box<Request>,
+    pub(crate) began: Instant,
+    pub(crate) notification: Notification,
+    pub(crate) module: &'static str,
+    pub(crate) waits: Waits,
+    /// The page with a handler that it was mapped to.
+    pub(crate) page: Option<usize>,
+    /// The candidates that were asked for, and the key in the file cache.
+    pub(crate) file: Option<Box<FileRequest>>,
+    pub(crate) session: Option<HeldSession>,
+    pub(crate) has_thread: bool,
+    /// The client is gone: nobody will read the response.
+    pub(crate) gone: bool,
+    pub(crate) plan: Plan,
+    /// What the request allocated.
+    pub(crate) memory: Vec<u8>,
+}
+
+/// A file that was asked for.
+#[derive(Debug)]
+pub(crate) struct FileRequest {
+    pub(crate) key: (UrlContext, Box<str>),
+    pub(crate) candidates: Vec<String>,
+    /// Whether the candidates are default documents, followed by the folder itself.
+    pub(crate) default_document: bool,
+}
+
+impl HttpContext {
+    pub(crate) fn new(request: Box<Request>, now: Instant) -> Self {
+        Self {
+            request,
+            began: now,
+            notification: Notification::BeginRequest,
+            module: "",
+            waits: Waits::Nothing,
+            page: None,
+            file: None,
+            session: None,
+            has_thread: false,
+            gone: false,
+            plan: Plan::default(),
+            memory: Vec::new(),
+        }
+    }
+
+    pub(crate) fn enters(&mut self, notification: Notification, module: &'static str) {
+        self.notification = notification;
+        self.module = module;
+    }
+
+    /// As `appcmd list request` shows it.
+    pub(crate) fn describe(&self, now: Instant) -> ExecutingRequest {
+        let text = &self.request.text;
+        ExecutingRequest {
+            id: self.request.id,
+            verb: String::from_utf8_lossy(text.bytes(text.verb)).into_owned(),
+            url: String::from_utf8_lossy(text.bytes(text.raw_url)).into_owned(),
+            site: self.request.site,
+            client: self.request.ends.client.ip().to_string(),
+            elapsed_ms: u64::try_from(now.saturating_since(self.began).as_millis())
+                .unwrap_or(u64::MAX),
+            stage: self.notification.name().to_owned(),
+            module: self.module.to_owned(),
+        }
+    }
+}

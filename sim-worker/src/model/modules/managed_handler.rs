@@ -1,0 +1,146 @@
+//! `ManagedPipelineHandler`: what a page's execution takes and what it answers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sim_httpsys::api::{ProcessId, Request};
+
+use super::super::app_domain::LoadedPage;
+use super::super::http_context::Plan;
+use super::super::session_state::Found;
+use super::custom_error::Refusal;
+use super::{SERVER, session};
+use crate::application::{BYTES_MAX, BuiltIn, Draws, Fault, Purpose, TIME_MAX, unit};
+
+/// What the execution of a page takes for one request.
+pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Result<Plan, Refusal> {
+    let page = &loaded.page;
+    let mut plan = Plan {
+        cpu: page.cpu.at(draws.draw(Purpose::Cpu)),
+        wait: page.wait.at(draws.draw(Purpose::Wait)),
+        allocate: page.allocate,
+        leak: page.leak,
+        fault: page.fault,
+        exit_code: 1,
+        missing: None,
+    };
+    let Some(built_in) = page.built_in else {
+        return Ok(plan);
+    };
+    let query = request.text.str(request.text.query);
+    let time = || {
+        number(
+            query,
+            "time",
+            u64::try_from(TIME_MAX.as_millis()).unwrap_or(u64::MAX),
+        )
+    };
+    let bytes = || number(query, "bytes", BYTES_MAX);
+    match built_in {
+        BuiltIn::Wait => plan.wait = Duration::from_millis(time()?.unwrap_or(1000)),
+        BuiltIn::Cpu => plan.cpu = Duration::from_millis(time()?.unwrap_or(100)),
+        BuiltIn::Leak => plan.leak = bytes()?.unwrap_or(1 << 20),
+        BuiltIn::Alloc => plan.allocate = bytes()?.unwrap_or(1 << 20),
+        BuiltIn::Exit => {
+            plan.exit_code = i32::try_from(number(query, "code", 255)?.unwrap_or(1)).unwrap_or(1)
+        }
+        BuiltIn::Session | BuiltIn::Cache => {}
+    }
+    Ok(plan)
+}
+
+/// A parameter of the query: a whole number up to `max`.
+fn number(query: &str, name: &str, max: u64) -> Result<Option<u64>, Refusal> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let Some((_, value)) = pairs
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+    else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(number) if number <= max => Ok(Some(number)),
+        Ok(_) | Err(_) => Err(Refusal::because(
+            400,
+            0,
+            format!("{name} is a whole number from 0 to {max}"),
+        )),
+    }
+}
+
+/// Which key of the application's cache a request wants.
+pub(crate) fn cache_key(loaded: &LoadedPage, draws: Draws) -> u64 {
+    let rank = loaded.key_at(unit(draws.draw(Purpose::CacheKey)));
+    crate::application::splitmix64(loaded.hash ^ rank)
+}
+
+/// What a request saw of its session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) found: Found,
+    pub(crate) visits: u64,
+}
+
+/// Header lines and body of a page.
+pub(crate) fn response(
+    loaded: &LoadedPage,
+    process: ProcessId,
+    seen: Option<Seen<'_>>,
+    note: &str,
+) -> (Bytes, Bytes) {
+    let page = &loaded.page;
+    let size = usize::try_from(page.bytes).expect("bodies are bounded");
+    let mut body = String::with_capacity(size.max(128));
+    let written = write!(
+        body,
+        "<!-- iis-sim w3wp {process} -->\n{path}\n",
+        process = process.0,
+        path = page.path
+    );
+    written.expect("text can be written to a string");
+    if let Some(seen) = seen {
+        let written = write!(
+            body,
+            "session {}: {}, visit {}\n",
+            seen.id,
+            seen.found.name(),
+            seen.visits
+        );
+        written.expect("text can be written to a string");
+    }
+    body.push_str(note);
+    let mut body = body.into_bytes();
+    body.resize(
+        size.max(if page.built_in.is_some() || seen.is_some() {
+            body.len()
+        } else {
+            size
+        }),
+        b'.',
+    );
+    let mut headers = format!(
+        "Cache-Control: private\r\nContent-Type: text/html; charset=utf-8\r\n{SERVER}X-Sim-Worker: {}\r\n",
+        process.0,
+    );
+    if let Some(seen) = seen {
+        let written = write!(headers, "X-Sim-Session: {}\r\n", seen.found.name());
+        written.expect("text can be written to a string");
+        if seen.found == Found::New {
+            headers.push_str(&session::set_cookie(seen.id));
+        }
+    }
+    let written = write!(headers, "Content-Length: {}\r\n", body.len());
+    written.expect("text can be written to a string");
+    (Bytes::from(headers), Bytes::from(body))
+}
+
+/// Whether a page always answers the same, so that its response can be made once.
+pub(crate) fn is_constant(loaded: &LoadedPage) -> bool {
+    let page = &loaded.page;
+    page.session == crate::application::Access::None
+        && page.application_cache.is_none()
+        && page.built_in.is_none()
+        && page.fault == Fault::None
+}

@@ -1,0 +1,253 @@
+//! `StaticFileModule`: files as they lie on the disk, whole, in part, or not at all if the client
+//! has them already.
+//!
+//! Left out: compression, several ranges in one request (answered in full, as RFC 9110 allows).
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sim_httpsys::api::{CachePolicy, Request};
+
+use super::super::FileStamp;
+use super::custom_error::{self, Refusal};
+use super::{Reply, SERVER};
+use crate::configuration::Application;
+
+/// Source: IIS applicationHost.config as shipped, `staticContent`; the common ones. Used if the
+/// configuration brings no map.
+const MIME: [(&str, &str); 46] = [
+    (".avi", "video/avi"),
+    (".bin", "application/octet-stream"),
+    (".bmp", "image/bmp"),
+    (".css", "text/css"),
+    (".csv", "application/octet-stream"),
+    (".doc", "application/msword"),
+    (
+        ".docx",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ),
+    (".eot", "application/vnd.ms-fontobject"),
+    (".exe", "application/octet-stream"),
+    (".gif", "image/gif"),
+    (".gz", "application/x-gzip"),
+    (".htc", "text/x-component"),
+    (".htm", "text/html"),
+    (".html", "text/html"),
+    (".ico", "image/x-icon"),
+    (".jar", "application/java-archive"),
+    (".jpeg", "image/jpeg"),
+    (".jpg", "image/jpeg"),
+    (".js", "application/javascript"),
+    (".json", "application/json"),
+    (".map", "application/json"),
+    (".mid", "audio/mid"),
+    (".mov", "video/quicktime"),
+    (".mp3", "audio/mpeg"),
+    (".mp4", "video/mp4"),
+    (".mpeg", "video/mpeg"),
+    (".msi", "application/octet-stream"),
+    (".otf", "font/otf"),
+    (".pdf", "application/pdf"),
+    (".png", "image/png"),
+    (".ppt", "application/vnd.ms-powerpoint"),
+    (".rtf", "application/rtf"),
+    (".svg", "image/svg+xml"),
+    (".swf", "application/x-shockwave-flash"),
+    (".tif", "image/tiff"),
+    (".ttf", "application/octet-stream"),
+    (".txt", "text/plain"),
+    (".wasm", "application/wasm"),
+    (".wav", "audio/wav"),
+    (".webm", "video/webm"),
+    (".woff", "font/x-woff"),
+    (".woff2", "application/font-woff2"),
+    (".xls", "application/vnd.ms-excel"),
+    (".xml", "text/xml"),
+    (".xsl", "text/xml"),
+    (".zip", "application/x-zip-compressed"),
+];
+
+/// The MIME type of a file name (lower case); `None` if files of that kind are not served (404.3).
+pub(crate) fn mime_type<'a>(application: &'a Application, name: &str) -> Option<&'a str> {
+    let extension = &name[name.rfind('.')?..];
+    let map = &application.mime_map;
+    if map.is_empty() {
+        return MIME
+            .iter()
+            .find(|(known, _)| *known == extension)
+            .map(|(_, mime)| *mime);
+    }
+    map.get(extension)
+        .or_else(|| map.get(".*"))
+        .map(String::as_str)
+}
+
+/// Header lines of a whole file.
+pub(crate) fn headers(mime: &str, stamp: FileStamp, length: usize) -> Bytes {
+    Bytes::from(format!(
+        "Content-Type: {mime}\r\n{}{SERVER}Content-Length: {length}\r\n",
+        validators(stamp),
+    ))
+}
+
+/// Source: `curl -i` of IIS 10: Last-Modified, Accept-Ranges, ETag in this order.
+fn validators(stamp: FileStamp) -> String {
+    format!(
+        "Last-Modified: {}\r\nAccept-Ranges: bytes\r\nETag: {}\r\n",
+        last_modified(stamp),
+        etag(stamp)
+    )
+}
+
+/// Source: IIS 7+ ETags are the file's FILETIME, its bytes in hexadecimal, and the change number 0: `"80c2f1d5e6d7d801:0"`.
+pub(crate) fn etag(stamp: FileStamp) -> String {
+    /// 100 ns ticks from 1601 to 1970.
+    const UNIX: u64 = 116_444_736_000_000_000;
+    let ticks = (stamp.modified / 100).saturating_add(UNIX);
+    let bytes = ticks.to_le_bytes();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{hex}:0\"")
+}
+
+pub(crate) fn last_modified(stamp: FileStamp) -> String {
+    let seconds = i64::try_from(stamp.modified / 1_000_000_000).unwrap_or(i64::MAX);
+    let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A file, ready to be answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub(crate) stamp: FileStamp,
+    pub(crate) headers: Bytes,
+    pub(crate) contents: Bytes,
+}
+
+/// The answer of a file to a request: 200, 206, 304 or 416.
+pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply {
+    let plain = |status, headers, body| Reply {
+        status,
+        substatus: 0,
+        headers,
+        body,
+        policy: CachePolicy::Nocache,
+    };
+    if is_known(request, file.stamp) {
+        return plain(
+            304,
+            Bytes::from(format!("{}{SERVER}", validators(file.stamp))),
+            Bytes::new(),
+        );
+    }
+    match range(request, file.stamp, file.contents.len()) {
+        Range::Whole => Reply {
+            policy,
+            ..plain(200, file.headers, file.contents)
+        },
+        Range::Part { start, end } => {
+            let length = file.contents.len();
+            let lines = String::from_utf8_lossy(&file.headers);
+            let lines = lines
+                .split_once("Content-Length")
+                .map_or("", |(before, _)| before);
+            let headers = format!(
+                "{lines}Content-Range: bytes {start}-{}/{length}\r\nContent-Length: {}\r\n",
+                end - 1,
+                end - start,
+            );
+            plain(206, Bytes::from(headers), file.contents.slice(start..end))
+        }
+        Range::Unsatisfiable => {
+            let extra = format!("Content-Range: bytes */{}\r\n", file.contents.len());
+            custom_error::reply(&Refusal::new(416, 0), &extra)
+        }
+    }
+}
+
+/// Whether the client has the file already. `If-None-Match` counts more than `If-Modified-Since`.
+fn is_known(request: &Request, stamp: FileStamp) -> bool {
+    if let Some(tags) = request.text.header("If-None-Match") {
+        let etag = etag(stamp);
+        let same = |tag: &[u8]| {
+            let tag = tag.trim_ascii();
+            tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
+        };
+        return tags.split(|&b| b == b',').any(same);
+    }
+    let since = request
+        .text
+        .header("If-Modified-Since")
+        .and_then(|text| str::from_utf8(text).ok());
+    since
+        .and_then(http_date)
+        .is_some_and(|since| stamp.modified / 1_000_000_000 <= since)
+}
+
+/// Seconds since 1970 of an IMF-fixdate. IIS 6 clients append `; length=…`, which is ignored.
+fn http_date(text: &str) -> Option<u64> {
+    let text = text.split(';').next().unwrap_or(text).trim();
+    let date = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
+    let moment = date
+        .to_datetime()
+        .ok()?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()?;
+    u64::try_from(moment.timestamp().as_second()).ok()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    /// From `start` up to but without `end`.
+    Part {
+        start: usize,
+        end: usize,
+    },
+    Unsatisfiable,
+}
+
+/// The part that a request asks for. A header that is not understood is ignored.
+fn range(request: &Request, stamp: FileStamp, length: usize) -> Range {
+    let Some(text) = request
+        .text
+        .header("Range")
+        .and_then(|text| str::from_utf8(text).ok())
+    else {
+        return Range::Whole;
+    };
+    if let Some(condition) = request.text.header("If-Range")
+        && condition != etag(stamp).as_bytes()
+        && condition != last_modified(stamp).as_bytes()
+    {
+        return Range::Whole;
+    }
+    let Some((first, last)) = text
+        .trim()
+        .strip_prefix("bytes=")
+        .and_then(|text| text.split_once('-'))
+    else {
+        return Range::Whole;
+    };
+    match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+        (Ok(start), Ok(last)) if start <= last => part(start, last.saturating_add(1), length),
+        (Ok(start), Err(_)) if last.trim().is_empty() => part(start, length, length),
+        (Err(_), Ok(suffix)) if first.trim().is_empty() => {
+            if suffix == 0 {
+                Range::Unsatisfiable
+            } else {
+                part(length.saturating_sub(suffix), length, length)
+            }
+        }
+        (Ok(_) | Err(_), _) => Range::Whole,
+    }
+}
+
+fn part(start: usize, end: usize, length: usize) -> Range {
+    if start >= length {
+        Range::Unsatisfiable
+    } else {
+        Range::Part {
+            start,
+            end: end.min(length),
+        }
+    }
+}

@@ -1,0 +1,655 @@
+//! The life of a request in a worker, from the driver's completion to the response.
+//!
+//! ```text
+//!   BeginRequest ─► (application starts) ─► request filtering ─► map handler ─┬► a file: files.rs
+//!                                                                            └► a page:
+//!   output cache ─► thread ─► compile ─► session ─► run ─► wait ─► respond ─► update caches ─► end
+//! ```
+//!
+//! Each step either calls the next one or parks the request in [`HttpContext`] with what it waits
+//! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
+//! runs through in one go, which is the path that matters for speed.
+
+use bytes::Bytes;
+use sim_httpsys::api::{CachePolicy, Call, LogData, Request, RequestId, Response, wire::BODY_MAX};
+use sim_httpsys::clockwork::Instant;
+
+use super::app_domain::{AppDomainState, Compiled};
+use super::caches::hold;
+use super::files::{below, redirect};
+use super::http_context::{HeldSession, HttpContext, Notification, Waits};
+use super::modules::custom_error::{self, Refusal};
+use super::modules::{Reply, http_cache, managed_handler, request_filtering, session};
+use super::session_state::{self, Found};
+use super::{Death, Doer, Lifecycle, Outcome, Output, Timer, Work, WorkerProcess};
+use crate::application::{Access, Draws, Fault, Purpose};
+use crate::facts::{CacheLayer, Fact};
+
+impl WorkerProcess {
+    /// A pending receive has completed.
+    pub(super) fn begin_request(&mut self, request: Box<Request>, now: Instant) {
+        self.posted = self.posted.saturating_sub(1);
+        let (id, activity) = (request.id, request.activity);
+        self.state(Fact::RequestBegan {
+            request: id,
+            activity,
+        });
+        if matches!(self.lifecycle, Lifecycle::Stopping { .. }) {
+            return self.state(Fact::RequestAborted {
+                request: id,
+                activity,
+            });
+        }
+        self.in_flight += 1;
+        let recycle = self.health.request(now);
+        self.request_recycle(recycle);
+        self.enter_application(HttpContext::new(request, now), now);
+    }
+
+    /// Waits for the application to be started, if it is not.
+    fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
+        let application = context.request.url_context;
+        let Some(domain) = self.domains.get_mut(&application) else {
+            let refusal = Refusal::because(500, 0, "this pool has no such application");
+            return self.refuse(context, &refusal, now);
+        };
+        match &mut domain.state {
+            AppDomainState::Started => self.map(context, now),
+            AppDomainState::Failed(message) => {
+                let refusal = Refusal::because(500, 19, message.clone());
+                self.refuse(context, &refusal, now);
+            }
+            AppDomainState::Reading { waiting, .. } | AppDomainState::Starting { waiting, .. } => {
+                context.waits = Waits::Start;
+                waiting.push(context.request.id);
+                self.park(context);
+            }
+            AppDomainState::Unloaded => {
+                self.start_application(application, now);
+                self.enter_application(context, now);
+            }
+        }
+    }
+
+    /// Finds out who answers: a page with a handler, or a file.
+    fn map(&mut self, mut context: HttpContext, now: Instant) {
+        let domain = &self.domains[&context.request.url_context];
+        let text = &context.request.text;
+        context.notification = Notification::MapRequestHandler;
+        if text.path.is_empty() {
+            // `OPTIONS *`.
+            return self.static_file(context, String::from("/"), (0, None), now);
+        }
+        let path = Some(text.str(text.path)).filter(|path| !path.is_empty());
+        let Some(path) = path.and_then(|path| below(&domain.application.path, path)) else {
+            return self.refuse(context, &Refusal::new(404, 0), now);
+        };
+        let mut path = if path.is_ascii() {
+            path.to_ascii_lowercase()
+        } else {
+            path.to_lowercase()
+        };
+        if path.contains('\\') {
+            path = path.replace('\\', "/");
+        }
+        if let Err(refusal) = request_filtering::check(&context.request, &path) {
+            return self.refuse(context, &refusal, now);
+        }
+        if path.is_empty() {
+            let reply = redirect(&context);
+            return self.finish(context, reply, now);
+        }
+        if let Some(page) = domain.page_at(&path) {
+            return self.managed(context, page, now);
+        }
+        let mut documents = (domain.application.default_documents.len(), None);
+        if path.ends_with('/') {
+            let names = domain.application.default_documents.iter().enumerate();
+            let with_page = |(index, name): (usize, &String)| {
+                Some((
+                    index,
+                    domain.page_at(&format!("{path}{}", name.to_lowercase()))?,
+                ))
+            };
+            if let Some((index, page)) = names.into_iter().find_map(with_page) {
+                documents = (index, Some(page));
+            }
+        }
+        if let (0, Some(page)) = documents {
+            return self.managed(context, page, now);
+        }
+        self.static_file(context, path, documents, now);
+    }
+
+    /// A page with a managed handler: perhaps the output cache has its response.
+    pub(super) fn managed(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        context.page = Some(page);
+        context.enters(Notification::ResolveRequestCache, "HttpCacheModule");
+        let text = &context.request.text;
+        let verb = text.bytes(text.verb);
+        if !matches!(verb, b"GET" | b"HEAD" | b"POST") {
+            // Source: handler PageHandlerFactory-Integrated: verbs GET, HEAD, POST, DEBUG.
+            let reply = custom_error::reply(&Refusal::new(405, 0), "Allow: GET, HEAD, POST\r\n");
+            return self.finish(context, reply, now);
+        }
+        if verb != b"POST" && self.keeps_output(&context).is_some() {
+            let (response, expired) = self.responses.get(&output_key(&context.request), now);
+            self.removed(CacheLayer::Output, expired.into_iter().collect());
+            self.state(Fact::CacheLookup {
+                layer: CacheLayer::Output,
+                hit: response.is_some(),
+            });
+            if let Some(response) = response {
+                let policy = self.driver_policy(&context);
+                let (headers, body) = (response.headers, response.body);
+                let reply = Reply {
+                    status: 200,
+                    substatus: 0,
+                    headers,
+                    body,
+                    policy,
+                };
+                return self.finish(context, reply, now);
+            }
+        }
+        context.enters(Notification::MapRequestHandler, "ManagedPipelineHandler");
+        if self.threads.take_or_wait(context.request.id) {
+            context.has_thread = true;
+            self.compile(context, page, now);
+        } else {
+            context.waits = Waits::Thread;
+            self.park(context);
+        }
+    }
+
+    /// The page must be compiled in this process.
+    fn compile(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        let url_context = context.request.url_context;
+        let Some(domain) = self.domains.get_mut(&url_context) else {
+            return;
+        };
+        let loaded = &mut domain.pages[page];
+        match &mut loaded.compiled {
+            Compiled::Yes(_) => {
+                self.state(Fact::CacheLookup {
+                    layer: CacheLayer::Compiled,
+                    hit: true,
+                });
+                return self.take_session(context, page, now);
+            }
+            Compiled::Compiling(waiting) => waiting.push(context.request.id),
+            Compiled::No => {
+                let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
+                let free = loaded.page.code == 0
+                    && loaded.page.jit.is_zero()
+                    && if loaded.page.compiled_on_disk {
+                        loaded.page.load.is_zero()
+                    } else {
+                        loaded.page.compile.is_zero()
+                    };
+                self.begin_compiling(url_context, page, draws, now);
+                if free {
+                    self.state(Fact::CacheLookup {
+                        layer: CacheLayer::Compiled,
+                        hit: false,
+                    });
+                    return self.take_session(context, page, now);
+                }
+                let domain = self
+                    .domains
+                    .get_mut(&url_context)
+                    .expect("it was there above");
+                if let Compiled::Compiling(waiting) = &mut domain.pages[page].compiled {
+                    waiting.push(context.request.id);
+                }
+            }
+        }
+        self.state(Fact::CacheLookup {
+            layer: CacheLayer::Compiled,
+            hit: false,
+        });
+        context.waits = Waits::Compiling;
+        self.park(context);
+    }
+
+    /// The page may need its client's session, and its lock.
+    fn take_session(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        let request = &context.request;
+        let access = self.domains[&request.url_context].pages[page].page.session;
+        if access == Access::None {
+            return self.execute(context, page, now);
+        }
+        context.enters(Notification::AcquireRequestState, "Session");
+        let (id, scope) = (context.request.id, session::scope(&context.request));
+        let held = if let Some(held) = context.session {
+            held
+        } else {
+            let brought = session::id_of(&context.request);
+            let known = brought.and_then(|id| Some((self.sessions.find(scope, id)?, id)));
+            let held = match (known, brought) {
+                (Some((number, session)), _) => {
+                    let session = session.to_owned();
+                    self.state(Fact::SessionFound { session });
+                    HeldSession {
+                        number,
+                        found: Found::Found,
+                    }
+                }
+                (None, Some(lost)) => {
+                    let session = lost.to_owned();
+                    let number = self.sessions.begin(scope, Some(&session), id, now);
+                    self.state(Fact::SessionMissing {
+                        session: session.clone(),
+                    });
+                    self.state(Fact::SessionStart { session });
+                    HeldSession {
+                        number,
+                        found: Found::Lost,
+                    }
+                }
+                (None, None) => {
+                    let number = self.sessions.begin(scope, None, id, now);
+                    let session = self
+                        .sessions
+                        .get_mut(number)
+                        .map(|s| s.id.clone())
+                        .unwrap_or_default();
+                    self.state(Fact::SessionStart { session });
+                    HeldSession {
+                        number,
+                        found: Found::New,
+                    }
+                }
+            };
+            context.session = Some(held);
+            held
+        };
+        if self
+            .sessions
+            .acquire(held.number, id, access == Access::Write)
+        {
+            if context.waits == Waits::Session {
+                self.sessions.wait_no_more(held.number);
+            }
+            return self.execute(context, page, now);
+        }
+        if context.waits != Waits::Session && !self.sessions.wait(held.number) {
+            let refusal = Refusal::because(
+                500,
+                0,
+                "The request queue limit of the session is exceeded.",
+            );
+            return self.refuse(context, &refusal, now);
+        }
+        context.waits = Waits::Session;
+        self.deadlines
+            .set(Timer::Request(id), now + session_state::POLL);
+        self.park(context);
+    }
+
+    /// Runs the handler: first its CPU time and memory.
+    fn execute(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        context.enters(
+            Notification::ExecuteRequestHandler,
+            "ManagedPipelineHandler",
+        );
+        let url_context = context.request.url_context;
+        let loaded = &self.domains[&url_context].pages[page];
+        let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
+        let mut plan = match managed_handler::plan(loaded, &context.request, draws) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(context, &refusal, now),
+        };
+        if let Some(cache) = &loaded.page.application_cache {
+            let key = managed_handler::cache_key(loaded, draws);
+            let (hit, expired) = self.values.look_up((url_context, key), now);
+            if !hit {
+                plan.cpu += cache.miss_cpu.at(draws.draw(Purpose::MissCpu));
+                plan.wait += cache.miss_wait.at(draws.draw(Purpose::MissWait));
+                plan.missing = Some((key, cache.bytes, cache.ttl));
+            }
+            self.removed(CacheLayer::Application, expired.into_iter().collect());
+            self.state(Fact::CacheLookup {
+                layer: CacheLayer::Application,
+                hit,
+            });
+        }
+        context.plan = plan;
+        let allocate = plan.allocate.saturating_add(plan.leak);
+        if plan.cpu.is_zero() && allocate == 0 {
+            return self.wait(context, page, now);
+        }
+        context.waits = Waits::Run;
+        self.start_work(
+            Work::Run {
+                cpu: plan.cpu,
+                allocate,
+            },
+            Doer::Request(context.request.id),
+        );
+        self.park(context);
+    }
+
+    /// Then it waits, holding its thread.
+    fn wait(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        if context.plan.wait.is_zero() {
+            return self.end_handler(context, page, now);
+        }
+        context.waits = Waits::Timer;
+        self.deadlines
+            .set(Timer::Request(context.request.id), now + context.plan.wait);
+        self.park(context);
+    }
+
+    /// Then it answers, or what is wrong with it happens.
+    fn end_handler(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        if let Some((key, bytes, ttl)) = context.plan.missing {
+            let application = context.request.url_context;
+            let replaced = self
+                .values
+                .insert((application, key), hold(bytes), now + ttl);
+            self.removed(CacheLayer::Application, replaced.into_iter().collect());
+            self.state(Fact::CacheInsert {
+                layer: CacheLayer::Application,
+                key,
+                bytes,
+            });
+        }
+        let death = match context.plan.fault {
+            Fault::None => return self.respond(context, page, now),
+            Fault::Exception => {
+                let what = "System.ApplicationException: the page was told to throw.";
+                return self.refuse(context, &Refusal::because(500, 0, what), now);
+            }
+            Fault::Hang => {
+                context.waits = Waits::Hang;
+                return self.park(context);
+            }
+            Fault::Crash => Death::SegmentationFault,
+            Fault::Abort => Death::Abort,
+            Fault::Exit => Death::Exit(context.plan.exit_code),
+        };
+        context.waits = Waits::Death;
+        self.start_work(Work::Die(death), Doer::Request(context.request.id));
+        self.park(context);
+    }
+
+    /// The response of a page.
+    fn respond(&mut self, context: HttpContext, page: usize, now: Instant) {
+        let url_context = context.request.url_context;
+        let process = self.process;
+        let Some(domain) = self.domains.get_mut(&url_context) else {
+            return;
+        };
+        let loaded = &mut domain.pages[page];
+        let (headers, body) = if let Some(response) = &loaded.response {
+            response.clone()
+        } else if managed_handler::is_constant(loaded) {
+            let response = managed_handler::response(loaded, process, None, "");
+            loaded.response.insert(response).clone()
+        } else {
+            let note = if loaded.page.application_cache.is_some() {
+                if context.plan.missing.is_some() {
+                    "application cache: miss\n"
+                } else {
+                    "application cache: hit\n"
+                }
+            } else {
+                ""
+            };
+            let state = context
+                .session
+                .and_then(|held| Some((held.found, self.sessions.get_mut(held.number)?)));
+            let seen = state.map(|(found, session)| {
+                session.visits += 1;
+                let size = usize::try_from(loaded.page.session_bytes).expect("sizes are bounded");
+                if session.data.len() < size {
+                    session.data.resize(size, 0x5A);
+                }
+                managed_handler::Seen {
+                    id: &session.id,
+                    found,
+                    visits: session.visits,
+                }
+            });
+            managed_handler::response(loaded, process, seen, note)
+        };
+        let policy = self.driver_policy(&context);
+        if let Some(kept) = self.keeps_output(&context)
+            && context.request.text.bytes(context.request.text.verb) == b"GET"
+        {
+            let key = output_key(&context.request);
+            let (entry, gone) =
+                self.responses
+                    .insert(key, (headers.clone(), body.clone()), now + kept);
+            self.removed(CacheLayer::Output, gone);
+            if let Some((key, bytes)) = entry {
+                self.state(Fact::CacheInsert {
+                    layer: CacheLayer::Output,
+                    key,
+                    bytes,
+                });
+            }
+        }
+        self.finish(
+            context,
+            Reply {
+                status: 200,
+                substatus: 0,
+                headers,
+                body,
+                policy,
+            },
+            now,
+        );
+    }
+
+    /// How long the response of a request is kept here.
+    fn keeps_output(&self, context: &HttpContext) -> Option<std::time::Duration> {
+        let domain = self.domains.get(&context.request.url_context)?;
+        let page = &domain.pages[context.page?].page;
+        if page.output_cache.is_none() && domain.application.caching.profiles.is_empty() {
+            return None;
+        }
+        http_cache::output(page, &domain.application.caching, &page.path.to_lowercase())
+    }
+
+    fn driver_policy(&self, context: &HttpContext) -> CachePolicy {
+        let Some((domain, page)) = self
+            .domains
+            .get(&context.request.url_context)
+            .zip(context.page)
+        else {
+            return CachePolicy::Nocache;
+        };
+        let page = &domain.pages[page].page;
+        if page.kernel_cache.is_none() && domain.application.caching.profiles.is_empty() {
+            return CachePolicy::Nocache;
+        }
+        let path = page.path.to_lowercase();
+        http_cache::kernel(page, &domain.application.caching, &path, &context.request)
+    }
+
+    /// Answers with an error page.
+    pub(super) fn refuse(&mut self, context: HttpContext, refusal: &Refusal, now: Instant) {
+        let managed = context.page.is_some();
+        let extra = format!(
+            "Cache-Control: private\r\nX-Sim-Worker: {}\r\n",
+            self.process.0
+        );
+        let reply = custom_error::reply(refusal, if managed { &extra } else { "" });
+        self.finish(context, reply, now);
+    }
+
+    /// Sends a response and ends the request.
+    pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
+        context.enters(Notification::EndRequest, "");
+        let (request, activity) = (context.request.id, context.request.activity);
+        if context.gone {
+            self.state(Fact::RequestAborted { request, activity });
+            return self.end(&mut context, now);
+        }
+        let text = &context.request.text;
+        let head = text.bytes(text.verb) == b"HEAD";
+        let mut body = if head { Bytes::new() } else { reply.body };
+        let first = body.split_to(body.len().min(BODY_MAX));
+        let response = Response {
+            status: reply.status,
+            headers: reply.headers,
+            body: first,
+            cache_policy: reply.policy,
+            log: Some(LogData {
+                substatus: reply.substatus,
+                win32_status: 0,
+            }),
+            disconnect: false,
+        };
+        let more = !body.is_empty();
+        self.outputs.push_back(Output::Call(Call::SendResponse {
+            request,
+            response,
+            more,
+        }));
+        while !body.is_empty() {
+            let piece = body.split_to(body.len().min(BODY_MAX));
+            let call = Call::SendEntityBody {
+                request,
+                body: piece,
+                more: !body.is_empty(),
+            };
+            self.outputs.push_back(Output::Call(call));
+        }
+        self.state(Fact::RequestEnded {
+            request,
+            activity,
+            status: reply.status,
+        });
+        self.end(&mut context, now);
+    }
+
+    /// Gives back what a request holds.
+    fn end(&mut self, context: &mut HttpContext, now: Instant) {
+        if let Some(held) = context.session.take() {
+            if context.waits == Waits::Session {
+                self.sessions.wait_no_more(held.number);
+            }
+            self.sessions.release(held.number, context.request.id);
+            self.deadlines
+                .set(Timer::Session(held.number), now + session_state::TIMEOUT);
+        }
+        if context.has_thread {
+            self.runnable.extend(self.threads.give_back());
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.owed += 1;
+        // Receives go back in batches, but never so late that requests wait in the queue for them:
+        // the fewer the driver has, the sooner.
+        if self.lifecycle == Lifecycle::Running && self.owed.saturating_mul(4) >= self.posted {
+            self.outputs
+                .push_back(Output::Call(Call::ReceiveRequest { credits: self.owed }));
+            self.posted += self.owed;
+            self.owed = 0;
+        }
+    }
+
+    /// A client is gone. A handler that runs is not told: it is synchronous code.
+    pub(super) fn disconnected(&mut self, request: RequestId, now: Instant) {
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
+        match context.waits {
+            Waits::Nothing | Waits::Run | Waits::Timer | Waits::Hang | Waits::Death => {
+                context.gone = true;
+                self.contexts.insert(request, context);
+            }
+            Waits::Start
+            | Waits::File { .. }
+            | Waits::Thread
+            | Waits::Compiling
+            | Waits::Session => {
+                self.threads.forget(request);
+                self.deadlines.clear(Timer::Request(request));
+                let activity = context.request.activity;
+                self.state(Fact::RequestAborted { request, activity });
+                self.end(&mut context, now);
+            }
+        }
+    }
+
+    /// What a request waited for is there.
+    pub(super) fn resume(&mut self, request: RequestId, now: Instant) {
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
+        match (context.waits, context.page) {
+            (Waits::Start, _) => self.enter_application(context, now),
+            (Waits::Thread, Some(page)) => {
+                context.has_thread = true;
+                self.compile(context, page, now);
+            }
+            (Waits::Compiling, Some(page)) => self.take_session(context, page, now),
+            (_, _) => {
+                debug_assert!(false, "{:?} is not resumed", context.waits);
+                self.contexts.insert(request, context);
+            }
+        }
+    }
+
+    /// A request's timer has fired.
+    pub(super) fn request_woken(&mut self, request: RequestId, now: Instant) {
+        let Some(context) = self.contexts.remove(&request) else {
+            return;
+        };
+        match (context.waits, context.page) {
+            (Waits::Session, Some(page)) => self.take_session(context, page, now),
+            (Waits::Timer, Some(page)) => self.end_handler(context, page, now),
+            (_, _) => {
+                self.contexts.insert(request, context);
+            }
+        }
+    }
+
+    /// A request's work is done.
+    pub(super) fn request_work_done(&mut self, request: RequestId, outcome: Outcome, now: Instant) {
+        let Some(mut context) = self.contexts.remove(&request) else {
+            return;
+        };
+        match (context.waits, context.page, outcome) {
+            (Waits::File { page }, _, Outcome::File(file)) => {
+                self.file_read(context, page, file, now)
+            }
+            (Waits::Run, Some(page), Outcome::Done { mut memory }) => {
+                let freed = usize::try_from(context.plan.allocate).unwrap_or(usize::MAX);
+                if context.plan.leak > 0 {
+                    self.leaked.push(memory.split_off(freed.min(memory.len())));
+                }
+                context.memory = memory;
+                self.wait(context, page, now);
+            }
+            (_, _, _) => {
+                self.contexts.insert(request, context);
+            }
+        }
+    }
+
+    /// Remembers a request that waits.
+    pub(super) fn park(&mut self, context: HttpContext) {
+        self.contexts.insert(context.request.id, context);
+    }
+
+    /// States that entries have left a cache.
+    pub(super) fn removed(&mut self, layer: CacheLayer, entries: Vec<(u64, u64)>) {
+        for (key, bytes) in entries {
+            self.state(Fact::CacheRemove { layer, key, bytes });
+        }
+    }
+}
+
+/// Path (any case) and query.
+fn output_key(request: &Request) -> (sim_httpsys::api::UrlContext, Box<str>) {
+    let text = &request.text;
+    let mut key = text.str(text.path).to_lowercase();
+    key.push('?');
+    key.push_str(text.str(text.query));
+    (request.url_context, key.into())
+}

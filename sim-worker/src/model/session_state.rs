@@ -1,0 +1,206 @@
+//! In-process session state: what is lost with the worker.
+//!
+//! ```text
+//!   acquire(write) ─► lock is free ─► locked ─► release ─► free
+//!                  └► locked by another: the request polls every 500 ms
+//! ```
+//!
+//! Left out: `StateServer` and `SQLServer` modes, cookieless ids.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sim_httpsys::api::{ProcessId, RequestId, UrlContext};
+use sim_httpsys::clockwork::Instant;
+
+use crate::application::splitmix64;
+
+/// Source: sessionState, timeout: 20 minutes, sliding.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Source: .NET Framework reference source, `SessionStateModule`: a waiter polls every 500 ms.
+pub(crate) const POLL: Duration = Duration::from_millis(500);
+/// Source: `aspnet:RequestQueueLimitPerSession`: 50 since .NET 4.6.3 (before: unlimited).
+pub(crate) const WAITERS_MAX: u32 = 50;
+/// The cookie.
+pub(crate) const COOKIE: &str = "ASP.NET_SessionId";
+
+/// A session's number in this worker.
+pub(crate) type SessionNumber = u64;
+
+/// One client's state.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) visits: u64,
+    /// What the application keeps in it.
+    pub(crate) data: Vec<u8>,
+    application: UrlContext,
+    lock: Option<RequestId>,
+    waiters: u32,
+}
+
+/// How a request found its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It brought no id: a session began.
+    New,
+    /// Its state is here.
+    Found,
+    /// It brought an id for which there is no state here.
+    Lost,
+}
+
+impl Found {
+    /// The value of `X-Sim-Session`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Found => "found",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// The sessions of a worker, of all its applications.
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    process: ProcessId,
+    begun: u64,
+    by_id: BTreeMap<UrlContext, BTreeMap<String, SessionNumber>>,
+    sessions: BTreeMap<SessionNumber, Session>,
+}
+
+impl SessionState {
+    pub(crate) fn new(process: ProcessId) -> Self {
+        Self {
+            process,
+            begun: 0,
+            by_id: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    /// The state of a session.
+    pub(crate) fn find(&self, application: UrlContext, id: &str) -> Option<SessionNumber> {
+        self.by_id.get(&application)?.get(id).copied()
+    }
+
+    /// Begins a session, under an id of the client's or a new one.
+    pub(crate) fn begin(
+        &mut self,
+        application: UrlContext,
+        id: Option<&str>,
+        request: RequestId,
+        now: Instant,
+    ) -> SessionNumber {
+        self.begun += 1;
+        let number = self.begun;
+        let id = id.map_or_else(|| self.new_id(request, now), str::to_owned);
+        self.by_id
+            .entry(application)
+            .or_default()
+            .insert(id.clone(), number);
+        let session = Session {
+            id,
+            visits: 0,
+            data: Vec::new(),
+            application,
+            lock: None,
+            waiters: 0,
+        };
+        self.sessions.insert(number, session);
+        number
+    }
+
+    /// Tries to lock a session for a request (`exclusive`), or to look at it.
+    pub(crate) fn acquire(
+        &mut self,
+        number: SessionNumber,
+        request: RequestId,
+        exclusive: bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return true;
+        };
+        if session.lock.is_some() {
+            return false;
+        }
+        if exclusive {
+            session.lock = Some(request);
+        }
+        true
+    }
+
+    /// Counts one more request that waits for the lock; `false` if there are too many.
+    pub(crate) fn wait(&mut self, number: SessionNumber) -> bool {
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return true;
+        };
+        let room = session.waiters < WAITERS_MAX;
+        session.waiters += u32::from(room);
+        room
+    }
+
+    /// A request waits no longer.
+    pub(crate) fn wait_no_more(&mut self, number: SessionNumber) {
+        if let Some(session) = self.sessions.get_mut(&number) {
+            session.waiters = session.waiters.saturating_sub(1);
+        }
+    }
+
+    /// Gives a lock back.
+    pub(crate) fn release(&mut self, number: SessionNumber, request: RequestId) {
+        if let Some(session) = self.sessions.get_mut(&number)
+            && session.lock == Some(request)
+        {
+            session.lock = None;
+        }
+    }
+
+    /// The state behind a number.
+    pub(crate) fn get_mut(&mut self, number: SessionNumber) -> Option<&mut Session> {
+        self.sessions.get_mut(&number)
+    }
+
+    /// Ends a session that timed out, unless a request has it: its id, if it ended.
+    pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<String> {
+        let session = self.sessions.get(&number)?;
+        if session.lock.is_some() || session.waiters > 0 {
+            return None;
+        }
+        let session = self.sessions.remove(&number)?;
+        if let Some(ids) = self.by_id.get_mut(&session.application) {
+            ids.remove(&session.id);
+        }
+        Some(session.id)
+    }
+
+    /// Ends all sessions: their ids.
+    pub(crate) fn end_all(&mut self) -> Vec<String> {
+        self.by_id.clear();
+        std::mem::take(&mut self.sessions)
+            .into_values()
+            .map(|session| session.id)
+            .collect()
+    }
+
+    /// A new id: 120 bits as 24 characters of `[a-z0-5]`.
+    ///
+    /// Source: .NET reference source, `SessionId`: 15 bytes of randomness, 24 characters. Ours come
+    /// from the process, the count, the request and the time, so that a run can be repeated; they
+    /// are not secret, which a simulator's sessions need not be.
+    fn new_id(&self, request: RequestId, now: Instant) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012345";
+        let seed = splitmix64(u64::from(self.process.0) << 32 ^ self.begun);
+        let high = splitmix64(seed ^ request.0);
+        let low = splitmix64(high ^ now.0);
+        let bits = u128::from(high) << 64 | u128::from(low);
+        let character = |i: u32| char::from(ALPHABET[usize::from((bits >> (5 * i)) as u8 & 31)]);
+        (0..24).map(character).collect()
+    }
+}
+
+/// Whether a cookie's value can be a session id.
+pub(crate) fn is_id(value: &[u8]) -> bool {
+    value.len() == 24 && value.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'5'))
+}

@@ -1,0 +1,218 @@
+use std::time::Duration;
+
+use super::super::{Input, Work};
+use super::bench::{configuration, starting, worker, worker_with};
+use crate::facts::Fact;
+use crate::ipm::{FromWorker, RecycleReason, ToWorker};
+use sim_httpsys::api::Completion;
+
+#[test]
+fn a_worker_says_that_it_is_ready_and_posts_its_receives() {
+    let worker = worker(&[]);
+    assert_eq!(worker.told, [FromWorker::Ready]);
+    assert_eq!(worker.credits, 100);
+}
+
+#[test]
+fn a_preloaded_application_is_warm_before_the_worker_is_ready() {
+    let mut configuration = configuration();
+    configuration.applications[0].preload = true;
+    let simulation = "[start]\ncpu = \"150ms\"\nwait = \"50ms\"\n[[page]]\npath = \"/default.aspx\"\ncompile = \"120ms\"\n";
+    let mut worker = starting(configuration, &[("simulation.toml", simulation)]);
+    assert!(worker.told.is_empty());
+    worker.finish_work();
+    worker.pass(Duration::from_millis(50));
+    assert!(worker.told.is_empty());
+    assert_eq!(
+        worker.finish_work(),
+        Work::Run {
+            cpu: Duration::from_millis(120),
+            allocate: 0
+        }
+    );
+    assert_eq!(worker.told, [FromWorker::Ready]);
+    assert_eq!(worker.get("/default.aspx").status(), (200, 0));
+}
+
+#[test]
+fn all_requests_wait_for_one_start_of_their_application() {
+    let mut worker =
+        worker_with("[start]\ncpu = \"150ms\"\nwait = \"50ms\"\n[[page]]\npath = \"/a.aspx\"\n");
+    let first = worker.send("GET /a.aspx");
+    let second = worker.send("GET /a.aspx");
+    assert_eq!(worker.running.len(), 1);
+    worker.finish_work();
+    assert!(worker.answer(first).is_none());
+    worker.pass(Duration::from_millis(50));
+    assert!(worker.answer(first).is_some() && worker.answer(second).is_some());
+    let started = |fact: &&Fact| {
+        matches!(fact, Fact::ApplicationStarted { application, took }
+        if application == "/LM/W3SVC/1/ROOT" && *took == 50_000_000)
+    };
+    assert_eq!(worker.facts.iter().filter(started).count(), 1);
+}
+
+#[test]
+fn a_drain_finishes_what_is_in_flight_and_then_ends_the_application() {
+    let mut worker =
+        worker_with("[stop]\ncpu = \"20ms\"\n[[page]]\npath = \"/slow.aspx\"\nwait = \"5s\"\n");
+    let slow = worker.send("GET /slow.aspx");
+    worker.order_to_stop(true);
+    worker.queue_is_shut();
+    assert!(worker.told.contains(&FromWorker::Draining));
+    worker.pass(Duration::from_secs(4));
+    assert!(worker.answer(slow).is_none() && worker.exit.is_none());
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.answer(slow).unwrap().status(), (200, 0));
+    assert_eq!(
+        worker.finish_work(),
+        Work::Run {
+            cpu: Duration::from_millis(20),
+            allocate: 0
+        }
+    );
+    assert_eq!(worker.exit, Some(0));
+    assert!(worker.facts.iter().any(|fact| matches!(
+        fact,
+        Fact::StopOrdered {
+            drain: true,
+            in_flight: 1,
+            ..
+        }
+    )));
+}
+
+#[test]
+fn a_request_that_arrives_before_the_queue_is_shut_is_served() {
+    let mut worker = worker(&[]);
+    worker.order_to_stop(true);
+    assert_eq!(worker.get("/default.aspx").status(), (200, 0));
+    worker.queue_is_shut();
+    assert_eq!(worker.exit, Some(0));
+    assert_eq!(worker.credits, 99, "a worker that drains posts no receives");
+}
+
+#[test]
+fn an_order_without_drain_drops_what_is_in_flight() {
+    let mut worker = worker(&[]);
+    let slow = worker.send("GET /wait.aspx?time=5000");
+    worker.order_to_stop(false);
+    assert_eq!(worker.exit, Some(0));
+    assert!(worker.answer(slow).is_none());
+    assert!(worker.facts.contains(&Fact::RequestAborted {
+        request: slow,
+        activity: sim_httpsys::api::ActivityId(1)
+    }));
+}
+
+#[test]
+fn a_worker_that_drains_can_be_told_to_hurry() {
+    let mut worker = worker(&[]);
+    worker.send("GET /hang.aspx");
+    worker.order_to_stop(true);
+    worker.queue_is_shut();
+    assert_eq!(worker.exit, None);
+    worker.order_to_stop(false);
+    assert_eq!(worker.exit, Some(0));
+}
+
+#[test]
+fn a_ping_is_answered() {
+    let mut worker = worker(&[]);
+    worker.input(Input::Told(ToWorker::Ping { sequence: 7 }));
+    assert!(worker.told.contains(&FromWorker::PingReply { sequence: 7 }));
+}
+
+#[test]
+fn an_idle_worker_asks_to_be_shut_down() {
+    let mut worker = worker(&[]);
+    worker.pass(Duration::from_secs(19 * 60));
+    worker.get("/default.aspx");
+    worker.pass(Duration::from_secs(20 * 60 - 1));
+    assert!(!worker.told.contains(&FromWorker::Idle));
+    worker.pass(Duration::from_secs(61));
+    assert!(worker.told.contains(&FromWorker::Idle));
+}
+
+#[test]
+fn a_worker_asks_once_to_be_recycled_after_its_last_request() {
+    let mut configuration = configuration();
+    configuration.periodic_restart.requests = 2;
+    let mut worker = starting(configuration, &[]);
+    for _ in 0..4 {
+        worker.get("/default.aspx");
+    }
+    let asked = FromWorker::RequestRecycle {
+        reason: RecycleReason::Requests,
+    };
+    assert_eq!(worker.told.iter().filter(|told| **told == asked).count(), 1);
+}
+
+#[test]
+fn a_worker_asks_to_be_recycled_by_age_by_the_clock_and_by_memory() {
+    let ask = |change: fn(&mut crate::configuration::PeriodicRestart), reason| {
+        let mut configuration = configuration();
+        change(&mut configuration.periodic_restart);
+        let mut worker = starting(configuration, &[]);
+        worker.pass(Duration::from_secs(3600));
+        worker.input(Input::MemorySampled {
+            private_kb: 2000,
+            virtual_kb: 3000,
+        });
+        assert!(
+            worker.told.contains(&FromWorker::RequestRecycle { reason }),
+            "{reason:?}"
+        );
+    };
+    ask(|r| r.time = Duration::from_secs(1800), RecycleReason::Time);
+    ask(
+        |r| r.schedule = vec![Duration::from_secs(1800)],
+        RecycleReason::Schedule,
+    );
+    ask(|r| r.private_memory_kb = 1000, RecycleReason::PrivateMemory);
+    ask(|r| r.memory_kb = 2500, RecycleReason::Memory);
+}
+
+#[test]
+fn a_broken_simulation_file_is_shown_with_its_line() {
+    let mut worker = worker_with("[start]\ncpu = 5\n");
+    let answer = worker.get("/default.aspx");
+    assert_eq!(answer.status(), (500, 19));
+    assert!(
+        answer.body().contains("simulation.toml:2"),
+        "{}",
+        answer.body()
+    );
+}
+
+#[test]
+fn executing_requests_are_listed_with_their_stage() {
+    let mut worker = worker(&[]);
+    worker.send("GET /wait.aspx?time=5000");
+    worker.pass(Duration::from_secs(2));
+    worker.input(Input::Told(ToWorker::ListRequests { token: 1 }));
+    let Some(FromWorker::Requests { requests, .. }) = worker.told.last() else {
+        panic!("no list")
+    };
+    assert_eq!(
+        (requests[0].stage.as_str(), requests[0].elapsed_ms),
+        ("ExecuteRequestHandler", 2000)
+    );
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_for_threads_is_forgotten() {
+    let mut configuration = configuration();
+    configuration.threads_max = 1;
+    let mut worker = starting(configuration, &[]);
+    let first = worker.send("GET /wait.aspx?time=1000");
+    let second = worker.send("GET /wait.aspx?time=1000");
+    let third = worker.send("GET /default.aspx");
+    worker.input(Input::Completed(Completion::Disconnected {
+        request: second,
+    }));
+    worker.pass(Duration::from_secs(1));
+    assert!(worker.answer(first).is_some() && worker.answer(third).is_some());
+    assert!(worker.answer(second).is_none());
+    assert_eq!(worker.model.in_flight(), 0);
+}

@@ -1,0 +1,10 @@
+//! The worker's behaviour, told as stories: a [`bench`] that plays driver, WAS, threads and disk.
+
+mod bench;
+mod caching;
+mod life;
+mod requests;
+mod sessions;
+mod static_files;
+
+pub(crate) use bench::application;

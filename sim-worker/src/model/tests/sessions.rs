@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use super::bench::{worker, worker_with};
+use crate::facts::Fact;
+
+fn visit(session: &str) -> String {
+    format!("GET /session.aspx\nCookie: a=b; ASP.NET_SessionId={session}; c=d")
+}
+
+#[test]
+fn a_client_keeps_its_session() {
+    let mut worker = worker(&[]);
+    let first = worker.get("/session.aspx");
+    let id = first.session();
+    assert_eq!(first.header("X-Sim-Session"), Some("new"));
+    assert!(first.header("Set-Cookie").unwrap().contains("; HttpOnly"));
+    assert_eq!(id.len(), 24);
+    let second = worker.request(&visit(&id));
+    assert_eq!(second.header("X-Sim-Session"), Some("found"));
+    assert_eq!(second.header("Set-Cookie"), None);
+    assert!(second.body().contains("visit 2"));
+}
+
+#[test]
+fn a_session_is_lost_with_its_worker() {
+    let id = worker(&[]).get("/session.aspx").session();
+    let mut successor = worker(&[]);
+    let answer = successor.request(&visit(&id));
+    assert_eq!(answer.header("X-Sim-Session"), Some("lost"));
+    assert!(successor.facts.contains(&Fact::SessionMissing {
+        session: id.clone()
+    }));
+    assert_eq!(
+        successor.request(&visit(&id)).header("X-Sim-Session"),
+        Some("found")
+    );
+}
+
+#[test]
+fn a_session_ends_after_twenty_idle_minutes() {
+    let mut worker = worker(&[]);
+    let id = worker.get("/session.aspx").session();
+    worker.pass(Duration::from_secs(19 * 60));
+    assert_eq!(
+        worker.request(&visit(&id)).header("X-Sim-Session"),
+        Some("found")
+    );
+    worker.pass(Duration::from_secs(19 * 60));
+    assert_eq!(
+        worker.request(&visit(&id)).header("X-Sim-Session"),
+        Some("found")
+    );
+    worker.pass(Duration::from_secs(20 * 60));
+    assert!(worker.facts.contains(&Fact::SessionEnd {
+        session: id.clone()
+    }));
+    assert_eq!(
+        worker.request(&visit(&id)).header("X-Sim-Session"),
+        Some("lost")
+    );
+}
+
+#[test]
+fn requests_of_one_session_run_one_after_the_other() {
+    let mut worker = worker_with(
+        "[[page]]\npath = \"/session.aspx\"\nsession = \"write\"\nwait = \"600ms\"\nsession_bytes = 100\n",
+    );
+    let first = worker.send("GET /session.aspx");
+    worker.pass(Duration::from_millis(600));
+    let id = worker.answer(first).unwrap().session();
+    let second = worker.send(&visit(&id));
+    let third = worker.send(&visit(&id));
+    worker.pass(Duration::from_millis(600));
+    assert!(worker.answer(second).is_some() && worker.answer(third).is_none());
+    // It polls every 500 ms: free at 600, seen at 1000, answered at 1600.
+    worker.pass(Duration::from_millis(999));
+    assert!(worker.answer(third).is_none());
+    worker.pass(Duration::from_millis(1));
+    assert!(worker.answer(third).is_some());
+}
+
+#[test]
+fn the_fifty_first_waiter_of_a_session_is_refused() {
+    let mut worker =
+        worker_with("[[page]]\npath = \"/session.aspx\"\nsession = \"write\"\nwait = \"10s\"\n");
+    let first = worker.send("GET /session.aspx");
+    worker.pass(Duration::from_secs(10));
+    let id = worker.answer(first).unwrap().session();
+    for _ in 0..51 {
+        worker.send(&visit(&id));
+    }
+    assert_eq!(worker.request(&visit(&id)).status(), (500, 0));
+}
+
+#[test]
+fn a_made_up_session_id_is_not_taken() {
+    let mut worker = worker(&[]);
+    assert_eq!(
+        worker
+            .request(&visit("'; drop table"))
+            .header("X-Sim-Session"),
+        Some("new")
+    );
+}

@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use super::bench::{configuration, starting, worker};
+use crate::facts::CacheLayer;
+use sim_httpsys::api::CachePolicy;
+
+const SITE: &[(&str, &str)] = &[
+    ("a.txt", "hello"),
+    ("Images/Logo.PNG", "logo"),
+    ("strange.xyz", "?"),
+    ("web.config", "secret"),
+    ("sub/index.html", "sub"),
+    ("empty/a.txt", "x"),
+    ("bin/a.dll", "secret"),
+    ("app_data/a.txt", "secret"),
+    ("code.cs", "secret"),
+];
+
+#[test]
+fn a_file_is_served_whatever_the_case() {
+    let mut worker = worker(SITE);
+    let answer = worker.get("/IMAGES/logo.png");
+    assert_eq!((answer.status(), answer.body()), ((200, 0), "logo"));
+    assert_eq!(answer.header("Content-Type"), Some("image/png"));
+    assert_eq!(
+        answer.header("Last-Modified"),
+        Some("Tue, 14 Nov 2023 22:13:20 GMT")
+    );
+    assert_eq!(answer.header("ETag"), Some("\"00006dc64717da01:0\""));
+}
+
+#[test]
+fn what_must_not_be_seen_is_not_served() {
+    let mut worker = worker(SITE);
+    for (url, status) in [
+        ("/web.config", (404, 8)),
+        ("/WEB.CONFIG", (404, 8)),
+        ("/sub/web.config", (404, 8)),
+        ("/web.config.", (404, 0)),
+        ("/web.config::$DATA", (404, 0)),
+        ("/bin/a.dll", (404, 8)),
+        ("/App_Data/a.txt", (404, 8)),
+        ("/app_data\\a.txt", (404, 8)),
+        ("/simulation.toml", (404, 8)),
+        ("/code.cs", (404, 7)),
+        ("/other.config", (404, 7)),
+        ("/strange.xyz", (404, 3)),
+        ("/../etc/passwd", (404, 0)),
+        ("/sub/..\\..\\etc\\passwd", (404, 0)),
+        ("/a%2e", (404, 11)),
+        ("/a+b", (404, 11)),
+        ("/none.txt", (404, 0)),
+        ("/empty/", (403, 14)),
+    ] {
+        assert_eq!(worker.get(url).status(), status, "{url}");
+    }
+}
+
+#[test]
+fn a_folder_answers_with_its_default_document_or_is_sent_to_its_slash() {
+    let mut worker = worker(SITE);
+    assert_eq!(worker.get("/sub/").body(), "sub");
+    let moved = worker.request("GET /Sub?a=b\nHost: example.org:8080");
+    assert_eq!(moved.status(), (301, 0));
+    assert_eq!(
+        moved.header("Location"),
+        Some("http://example.org:8080/Sub/?a=b")
+    );
+    assert_eq!(
+        worker.get("//sub").header("Location"),
+        Some("/sub/"),
+        "no other host is named"
+    );
+}
+
+#[test]
+fn a_client_that_has_the_file_is_told_so() {
+    let mut worker = worker(SITE);
+    let first = worker.get("/a.txt");
+    let (etag, date) = (
+        first.header("ETag").unwrap(),
+        first.header("Last-Modified").unwrap(),
+    );
+    let same = worker.request(&format!("GET /a.txt\nIf-None-Match: \"x\", W/{etag}"));
+    assert_eq!((same.status(), same.body()), ((304, 0), ""));
+    assert_eq!(
+        worker
+            .request(&format!("GET /a.txt\nIf-Modified-Since: {date}"))
+            .status(),
+        (304, 0)
+    );
+    let changed = worker.request("GET /a.txt\nIf-Modified-Since: Mon, 13 Nov 2023 22:13:20 GMT");
+    assert_eq!(changed.status(), (200, 0));
+    assert_eq!(
+        worker.request("GET /a.txt\nIf-None-Match: \"x\"").status(),
+        (200, 0)
+    );
+}
+
+#[test]
+fn a_part_of_a_file_can_be_asked_for() {
+    let mut worker = worker(SITE);
+    let mut part = |range: &str| {
+        let answer = worker.request(&format!("GET /a.txt\nRange: {range}"));
+        let range = answer.header("Content-Range").map(str::to_owned);
+        (answer.status().0, answer.body().to_owned(), range)
+    };
+    assert_eq!(
+        part("bytes=1-2"),
+        (206, "el".into(), Some("bytes 1-2/5".into()))
+    );
+    assert_eq!(
+        part("bytes=3-"),
+        (206, "lo".into(), Some("bytes 3-4/5".into()))
+    );
+    assert_eq!(
+        part("bytes=-2"),
+        (206, "lo".into(), Some("bytes 3-4/5".into()))
+    );
+    assert_eq!(
+        part("bytes=2-18446744073709551615"),
+        (206, "llo".into(), Some("bytes 2-4/5".into()))
+    );
+    assert_eq!(
+        (part("bytes=9-").0, part("bytes=9-").2),
+        (416, Some("bytes */5".into()))
+    );
+    assert_eq!(part("bytes=2-1").0, 200);
+    assert_eq!(part("bytes=0-1,3-4").0, 200);
+}
+
+#[test]
+fn head_has_the_headers_and_no_body() {
+    let mut worker = worker(SITE);
+    let answer = worker.request("HEAD /a.txt");
+    assert_eq!(
+        (answer.header("Content-Length"), answer.body()),
+        (Some("5"), "")
+    );
+}
+
+#[test]
+fn a_file_is_hot_at_its_second_hit_and_then_the_driver_may_keep_it() {
+    let mut worker = worker(SITE);
+    assert_eq!(worker.get("/a.txt").0.cache_policy, CachePolicy::Nocache);
+    assert_eq!(
+        worker.get("/a.txt").0.cache_policy,
+        CachePolicy::UserInvalidates
+    );
+    assert_eq!(worker.get("/a.txt?x").0.cache_policy, CachePolicy::Nocache);
+    assert_eq!(worker.look_ups(CacheLayer::File), [false, false, true]);
+}
+
+#[test]
+fn two_hits_far_apart_do_not_make_a_file_hot() {
+    let mut worker = worker(SITE);
+    worker.get("/a.txt");
+    worker.pass(Duration::from_secs(11));
+    assert_eq!(worker.get("/a.txt").0.cache_policy, CachePolicy::Nocache);
+}
+
+#[test]
+fn the_driver_never_keeps_a_default_document() {
+    let mut worker = worker(SITE);
+    for _ in 0..3 {
+        assert_eq!(worker.get("/sub/").0.cache_policy, CachePolicy::Nocache);
+    }
+    assert_eq!(worker.look_ups(CacheLayer::File), [false, false, true]);
+}
+
+#[test]
+fn a_changed_file_is_dropped_here_and_in_the_driver() {
+    let mut worker = worker(SITE);
+    worker.get("/A.txt");
+    worker.get("/A.txt");
+    worker
+        .files
+        .insert("a.txt".into(), (1_700_000_001_000_000_000, "new"));
+    worker.pass(Duration::from_secs(2));
+    assert_eq!(worker.flushed, ["/A.txt"]);
+    assert_eq!(worker.get("/a.txt").body(), "new");
+}
+
+#[test]
+fn a_kept_file_is_compared_with_the_disk_once_a_second() {
+    let mut configuration = configuration();
+    configuration.applications[0].caching.enable_kernel_cache = false;
+    let mut worker = starting(configuration, SITE);
+    worker.get("/a.txt");
+    worker.get("/a.txt");
+    worker
+        .files
+        .insert("a.txt".into(), (1_700_000_001_000_000_000, "new"));
+    assert_eq!(worker.get("/a.txt").body(), "hello");
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.get("/a.txt").body(), "new");
+    worker.files.remove("a.txt");
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.get("/a.txt").status(), (404, 0));
+}

@@ -1,0 +1,155 @@
+//! `iis-sim compare`: measure what operations cost, and print the table.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::fail;
+use super::up::stop_flag;
+use crate::live_world::compare::{Now, compare};
+use crate::live_world::trial::{Stage, TrialError};
+use crate::report::{self, Comparison};
+use crate::scenario::{Operation, Scenario, ScenarioError};
+
+/// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
+const NOT_TRUSTED: u8 = 3;
+/// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Arguments of `iis-sim compare`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 measured; 1 failed; 2 wrong arguments; \
+    3 an invalid trial or an unexplained attempt; 130 interrupted")]
+pub(super) struct Arguments {
+    /// The scenario [default: reset-vs-recycle, built in]
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: Option<PathBuf>,
+    /// An operation to measure; repeat for more [default: the scenario's]
+    #[arg(long = "op", value_name = "NAME")]
+    operations: Vec<Operation>,
+    /// Trials of each operation, each on a fresh server [default: the scenario's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    trials: Option<u32>,
+    /// From which the load is drawn [default: the scenario's]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// One short trial of each operation: less than 20 seconds in all
+    #[arg(long)]
+    quick: bool,
+    /// Write everything that was measured to FILE (schema iis-sim/compare/1)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Measures and prints.
+pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(code) => code,
+        Err(Failure::Trial(TrialError::Interrupted)) => {
+            eprintln!("iis-sim: interrupted; every process of the trial was ended");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(Failure::Trial(error)) => fail(&error),
+        Err(Failure::Scenario(error)) => fail(&error),
+        Err(Failure::File(path, source)) => {
+            eprintln!("iis-sim: {}: {source}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Failure {
+    Scenario(ScenarioError),
+    Trial(TrialError),
+    File(PathBuf, std::io::Error),
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let scenario = scenario_of(arguments).map_err(Failure::Scenario)?;
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Failure::File(path, source)
+    };
+    let temporary = Temporary::make().map_err(at(&std::env::temp_dir()))?;
+    let folder = arguments.out.as_deref().unwrap_or(&temporary.0);
+    std::fs::create_dir_all(folder).map_err(at(folder))?;
+    let stop = stop_flag().map_err(at(folder))?;
+    let bar = progress_bar(&scenario);
+    let results = compare(&scenario, folder, &mut |now| {
+        show(&bar, now);
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    let comparison = Comparison::new(&scenario, results.map_err(Failure::Trial)?);
+    println!("{}", report::text::render(&comparison));
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
+    }
+    let trusted = comparison.is_trusted();
+    Ok(if trusted { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTED) })
+}
+
+fn scenario_of(arguments: &Arguments) -> Result<Scenario, ScenarioError> {
+    let mut scenario = match &arguments.scenario {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::reset_vs_recycle()?,
+    };
+    if arguments.quick {
+        scenario.quick();
+    }
+    if !arguments.operations.is_empty() {
+        scenario.operations.clone_from(&arguments.operations);
+        let mut seen = Vec::new();
+        scenario.operations.retain(|op| !seen.contains(op) && { seen.push(*op); true });
+    }
+    scenario.trials = arguments.trials.unwrap_or(scenario.trials);
+    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
+    Ok(scenario)
+}
+
+/// A folder that goes when it is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn make() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("iis-sim-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn progress_bar(scenario: &Scenario) -> ProgressBar {
+    let trials = u64::from(scenario.trials) * scenario.operations.len() as u64;
+    let bar = ProgressBar::new(trials * STEPS);
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Steps of the progress bar that one trial takes.
+const STEPS: u64 = 4;
+
+fn show(bar: &ProgressBar, now: Now) {
+    let (step, word) = match now.stage {
+        Stage::Starting => (0, "starting"),
+        Stage::WarmingUp => (1, "warming up"),
+        Stage::Operating => (2, "operating"),
+        Stage::Watching => (2, "watching"),
+        Stage::Reconciling => (3, "reconciling"),
+    };
+    bar.set_position(u64::from(now.done) * STEPS + step);
+    bar.set_message(format!("trial {} of {}: {} ({word})", now.done + 1, now.total, now.operation));
+}

@@ -1,0 +1,139 @@
+//! The command line: `iis-sim`, and the administrator's tools under their own names or as
+//! sub-commands.
+//!
+//! One executable has many names. Started as `httpsys`, `was` or `w3wp` it *is* that program
+//! ([`program`]); started as `appcmd`, `iisreset` or `iisapp` it is that tool.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where a user is talked to"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod appcmd;
+mod compare;
+mod grammar;
+mod iisapp;
+mod iisreset;
+mod load;
+mod programs;
+mod up;
+
+pub use programs::program;
+
+/// The folder that is the simulated `C:\` when none is named.
+const ROOT_DEFAULT: &str = "iis-sim-root";
+/// The environment variable that names the root for the administrator's tools.
+const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
+
+/// A running simulator of the IIS architecture: measure what an iisreset and a recycle cost.
+#[derive(Debug, Parser)]
+#[command(name = "iis-sim", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  iis-sim compare                      measure none, iisreset and recycle; about a minute
+  iis-sim compare --quick              the same in less than 20 seconds, one trial each
+  iis-sim up --port-map 80:8080        run a server; then, in another terminal:
+  iis-sim iisapp                         which worker processes serve which pool
+  iis-sim appcmd list wp                 the same, as IIS 7 and later say it
+  iis-sim appcmd recycle apppool /apppool.name:DefaultAppPool
+  iis-sim iisreset                       stop and start all services";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the scenario's operations on real processes over real sockets, and print what each costs
+    Compare(compare::Arguments),
+    /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
+    Up(up::Arguments),
+    /// Administer a running server: list, start, stop and recycle pools, sites, requests …
+    #[command(disable_help_flag = true)]
+    Appcmd(Words),
+    /// Stop and start all services of a running server
+    #[command(disable_help_flag = true)]
+    Iisreset(Words),
+    /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
+    #[command(disable_help_flag = true)]
+    Iisapp(Words),
+    /// The load generator, as `compare` starts it
+    #[command(hide = true)]
+    Load(load::Arguments),
+}
+
+/// The words after a tool's name; the tool has its own grammar.
+#[derive(Debug, clap::Args)]
+struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+    words: Vec<String>,
+}
+
+/// Does what the arguments say; the first is the name that the executable was started by.
+pub fn main(arguments: Vec<String>) -> ExitCode {
+    if let Some(code) = program(&arguments) {
+        return code;
+    }
+    let rest = arguments.get(1..).unwrap_or_default().to_vec();
+    match name_of(&arguments) {
+        "appcmd" | "appcmd.exe" => return appcmd::main(rest),
+        "iisreset" | "iisreset.exe" => return iisreset::main(rest),
+        "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        _ => {}
+    }
+    match Cli::parse_from(arguments).command {
+        Command::Compare(arguments) => compare::main(&arguments),
+        Command::Up(arguments) => up::main(arguments),
+        Command::Appcmd(words) => appcmd::main(words.words),
+        Command::Iisreset(words) => iisreset::main(words.words),
+        Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Load(arguments) => load::main(&arguments),
+    }
+}
+
+/// The last part of the name that an executable was started by.
+fn name_of(arguments: &[String]) -> &str {
+    let name = arguments.first().map_or("", String::as_str);
+    Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or("")
+}
+
+/// Takes `--root DIR` out of a tool's words; else the environment, else the default folder.
+fn take_root(words: &mut Vec<String>) -> Result<PathBuf, String> {
+    let Some(at) = words.iter().position(|word| word == "--root" || word.starts_with("--root="))
+    else {
+        let from_environment = std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty());
+        return Ok(from_environment.map_or_else(|| PathBuf::from(ROOT_DEFAULT), PathBuf::from));
+    };
+    let word = words.remove(at);
+    if let Some((_, root)) = word.split_once('=') {
+        return Ok(PathBuf::from(root));
+    }
+    if at < words.len() {
+        Ok(PathBuf::from(words.remove(at)))
+    } else {
+        Err("--root: a folder is missing after it".to_owned())
+    }
+}
+
+/// Prints an error and its causes, each after a colon, and gives the exit code of a failure.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    eprintln!("iis-sim: {text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,151 @@
+//! `iis-sim up`: a server that runs until Ctrl-C.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{ROOT_DEFAULT, fail};
+use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
+
+/// How often a running server is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Arguments of `iis-sim up`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The applicationHost.config to run [default: the root's own, made with a welcome page if missing]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder that is the simulated C:\ (sites, logs, configuration)
+    #[arg(long, value_name = "DIR", default_value = ROOT_DEFAULT)]
+    root: PathBuf,
+    /// Listen at port TO where a binding says FROM; TO 0 lets the kernel choose, FROM * means all others
+    #[arg(long = "port-map", value_name = "FROM:TO", value_parser = parse_port_map)]
+    port_map: Vec<(Option<u16>, u16)>,
+    /// The address on which bindings for all addresses (*) listen
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
+    /// Write every fact to files below DIR/trace
+    #[arg(long)]
+    trace: bool,
+    /// Say when it is ready as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads `FROM:TO`.
+pub(super) fn parse_port_map(text: &str) -> Result<(Option<u16>, u16), String> {
+    let wanted = "expected FROM:TO, e.g. 80:8080, 443:0 or '*:0'";
+    let (from, to) = text.split_once(':').ok_or(wanted)?;
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("'{text}' is no port; {wanted}"));
+    let from = if from == "*" { None } else { Some(port(from)?) };
+    Ok((from, port(to)?))
+}
+
+/// Runs a server until Ctrl-C, SIGTERM, or until one of its programs ends.
+pub(super) fn main(arguments: Arguments) -> ExitCode {
+    let stop = match stop_flag() {
+        Ok(stop) => stop,
+        Err(error) => return fail(&error),
+    };
+    let options = ServerOptions {
+        root: arguments.root,
+        config: arguments.config,
+        listen: arguments.listen,
+        port_map: arguments.port_map,
+        trace: arguments.trace,
+        parameters: sim_httpsys::model::Parameters::default(),
+    };
+    let mut server = match Server::start(&options) {
+        Ok(server) => server,
+        Err(error) => return fail(&error),
+    };
+    if arguments.json {
+        println!("{}", ready_line(&server));
+    } else {
+        print_ready(&server);
+    }
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(LOOK_INTERVAL);
+        if let Err(error) = server.check() {
+            return fail(&error);
+        }
+    }
+    server.stop();
+    ExitCode::SUCCESS
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP raise.
+pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+    {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+fn ready_line(server: &Server) -> serde_json::Value {
+    let endpoints: Vec<_> = server
+        .endpoints()
+        .iter()
+        .map(|endpoint| {
+            json!({
+                "site": endpoint.site,
+                "binding": endpoint.binding,
+                "address": endpoint.address.map(|address| address.to_string()),
+            })
+        })
+        .collect();
+    json!({
+        "ready": true,
+        "endpoints": endpoints,
+        "control": server.root.join("run/control.sock"),
+        "root": server.root,
+        "pids": { "httpsys": server.httpsys_pid(), "was": server.was_pid() },
+    })
+}
+
+fn print_ready(server: &Server) {
+    println!("iis-sim is up; its C:\\ is {}", server.root.display());
+    println!("  httpsys  pid {}", server.httpsys_pid());
+    println!("  was      pid {}", server.was_pid());
+    for endpoint in server.endpoints() {
+        println!("  {}", endpoint_line(&endpoint));
+    }
+    println!("Workers start with the first request. Ctrl-C ends everything.");
+}
+
+fn endpoint_line(endpoint: &BoundEndpoint) -> String {
+    let scheme = if endpoint.secure { "https" } else { "http" };
+    let reached = endpoint.address.map_or_else(
+        || "not open: see the event log (Windows/System32/winevt/System.jsonl)".to_owned(),
+        |address| {
+            let host = if endpoint.host.is_empty() {
+                String::new()
+            } else {
+                format!("  with Host: {}", endpoint.host)
+            };
+            format!("{scheme}://{address}/{host}")
+        },
+    );
+    format!("{:<28} {:<24} {reached}", endpoint.site, endpoint.binding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_map_may_leave_the_choice_to_the_kernel() {
+        assert_eq!(parse_port_map("80:0"), Ok((Some(80), 0)));
+        assert_eq!(parse_port_map("*:0"), Ok((None, 0)));
+        assert!(parse_port_map("80").is_err());
+        assert!(parse_port_map("80:http").is_err_and(|message| message.contains("http")));
+    }
+}

@@ -1,0 +1,67 @@
+//! All operations and trials of a scenario, in an order that spreads drift over the arms.
+
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+
+use super::trial::{Stage, Trial, TrialError, TrialResult};
+use crate::scenario::{Operation, Scenario};
+
+/// What is running now, for whoever shows progress.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Trials that are done.
+    pub done: u32,
+    /// Trials in all.
+    pub total: u32,
+    /// The operation of the trial that runs.
+    pub operation: Operation,
+    /// Where it is.
+    pub stage: Stage,
+}
+
+/// Runs every trial of a scenario, each in a folder of its own below `folder`.
+///
+/// The trials of one round share their seed, so that the arms meet the same plan (paired); within a
+/// round the order is drawn from the scenario's seed.
+pub fn compare(
+    scenario: &Scenario,
+    folder: &Path,
+    watcher: &mut dyn FnMut(Now) -> bool,
+) -> Result<Vec<TrialResult>, TrialError> {
+    let arms = u32::try_from(scenario.operations.len()).unwrap_or(u32::MAX);
+    let total = scenario.trials.saturating_mul(arms);
+    let mut order = Pcg64Mcg::seed_from_u64(scenario.seed);
+    let mut results = Vec::new();
+    for round in 0..scenario.trials {
+        let mut operations = scenario.operations.clone();
+        operations.shuffle(&mut order);
+        for operation in operations {
+            let done = u32::try_from(results.len()).unwrap_or(u32::MAX);
+            let trial_folder = trial_folder(folder, operation, round)?;
+            let trial = Trial {
+                scenario,
+                operation,
+                seed: scenario.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(round)),
+                folder: &trial_folder,
+            };
+            results.push(trial.run(&mut |stage| watcher(Now { done, total, operation, stage }))?);
+        }
+    }
+    results.sort_by_key(|result| {
+        (scenario.operations.iter().position(|op| *op == result.operation), result.seed)
+    });
+    Ok(results)
+}
+
+fn trial_folder(folder: &Path, operation: Operation, round: u32) -> Result<PathBuf, TrialError> {
+    let path = folder.join(format!("{operation}-{}", round + 1));
+    let at = |source| TrialError::File { path: path.clone(), source };
+    if path.exists() {
+        std::fs::remove_dir_all(&path).map_err(at)?;
+    }
+    std::fs::create_dir_all(&path).map_err(at)?;
+    Ok(path)
+}

@@ -1,0 +1,21 @@
+//! Starts the real programs and runs scenarios against them.
+//!
+//! * [`server`] – one running server: httpsys and was below a root folder
+//! * [`generator`] – the load generator's process
+//! * [`story`], [`page`] – what the examples are told with
+//! * [`trial`] – one operation on one warmed server, measured
+//! * [`compare`] – all operations and trials of a scenario
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where processes, clocks and waiting live"
+)]
+
+pub mod compare;
+pub mod generator;
+mod operate;
+pub mod page;
+mod processes;
+pub mod server;
+pub mod story;
+pub mod trial;

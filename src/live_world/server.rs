@@ -1,0 +1,408 @@
+//! One running server: the processes `httpsys` and `was` below a root folder.
+//!
+//! The workers are children of `was`; nothing here knows them. A server ends with its launcher,
+//! however that ends: every program asks the kernel to be killed when its parent goes.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
+use rustix::process::{Pid, Signal, kill_process};
+use sim_httpsys::api::Endpoint;
+use sim_httpsys::model::Parameters;
+use sim_was::config::{Configuration, HttpBinding, default_config, physical_path, resolve};
+use sim_was::control::client::ask;
+use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
+
+/// How long the programs may take until every service runs.
+const START_MAX: Duration = Duration::from_secs(15);
+/// How long an ordered stop may take before what is left is killed.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The simulated `C:\`. Made if it does not exist.
+    pub root: PathBuf,
+    /// The applicationHost.config; `None` takes the one below the root, made if it does not exist.
+    pub config: Option<PathBuf>,
+    /// On which address a binding for all addresses really listens.
+    pub listen: IpAddr,
+    /// Which ports are really used: (binding's, or `None` for every other; real, 0 for any).
+    pub port_map: Vec<(Option<u16>, u16)>,
+    /// Whether facts are written to files below `ROOT/trace`.
+    pub trace: bool,
+    /// What the driver reads when it is loaded.
+    pub parameters: Parameters,
+}
+
+impl ServerOptions {
+    /// On loopback, at ports that the kernel chooses.
+    pub fn on_any_port(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            config: None,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port_map: vec![(None, 0)],
+            trace: false,
+            parameters: Parameters::default(),
+        }
+    }
+}
+
+/// Why a server could not be started or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A file or folder.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration.
+    #[error("{0}")]
+    Config(String),
+    /// Somebody else runs a server there.
+    #[error("{}: a server runs on this root already; stop it, or give another --root", .0.display())]
+    RootInUse(PathBuf),
+    /// A program could not be started.
+    #[error("{program}: {source}")]
+    Spawn {
+        /// Which.
+        program: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program ended while the server started or ran.
+    #[error("{program} has ended ({status}); see {}", log.display())]
+    Died {
+        /// Which.
+        program: &'static str,
+        /// How.
+        status: ExitStatus,
+        /// Where it wrote its diagnostics.
+        log: PathBuf,
+    },
+    /// The services did not run in time.
+    #[error("the services did not start within {} s; see {}", START_MAX.as_secs(), .0.display())]
+    NotReady(PathBuf),
+    /// No binding could be opened.
+    #[error(
+        "no binding could be opened ({0}). Ports below 1024 need privileges and may be taken: \
+         map them, e.g. --port-map 80:8080, or --port-map '*:0' to let the kernel choose"
+    )]
+    NoEndpoint(String),
+    /// The control socket.
+    #[error("{0}")]
+    Control(String),
+}
+
+/// A binding of the configuration and where it is really reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundEndpoint {
+    /// The site's name.
+    pub site: String,
+    /// `protocol/bindingInformation`.
+    pub binding: String,
+    /// The host that the binding names, empty for any.
+    pub host: String,
+    /// Whether it is https.
+    pub secure: bool,
+    /// Where it is reached; `None` if its socket could not be opened.
+    pub address: Option<SocketAddr>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// The simulated `C:\`.
+    pub root: PathBuf,
+    httpsys: Child,
+    was: Child,
+    configuration: Configuration,
+    /// Held as long as the server runs.
+    _lock: File,
+}
+
+impl Server {
+    /// Starts a server and waits until its services run.
+    pub fn start(options: &ServerOptions) -> Result<Self, ServerError> {
+        let root = make_root(&options.root)?;
+        let lock = lock_root(&root)?;
+        let config = prepare_config(options, &root)?;
+        let configuration = read_config(&config)?;
+        let httpsys = spawn("httpsys", &root, &httpsys_arguments(options, &root))?;
+        let was = match spawn("was", &root, &was_arguments(options, &root, &config)) {
+            Ok(was) => was,
+            Err(error) => {
+                let mut httpsys = httpsys;
+                let _ = httpsys.kill();
+                let _ = httpsys.wait();
+                return Err(error);
+            }
+        };
+        let mut server = Self { root, httpsys, was, configuration, _lock: lock };
+        server.wait_until_running()?;
+        Ok(server)
+    }
+
+    /// The pid of `httpsys`.
+    pub fn httpsys_pid(&self) -> u32 {
+        self.httpsys.id()
+    }
+
+    /// The pid of `was`.
+    pub fn was_pid(&self) -> u32 {
+        self.was.id()
+    }
+
+    /// The configuration that it was started with.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Asks its services something.
+    pub fn ask(&self, command: &Control) -> Result<Answer, ServerError> {
+        ask(&self.root, command).map_err(|error| ServerError::Control(error.to_string()))
+    }
+
+    /// Every http and https binding and where it is reached.
+    pub fn endpoints(&self) -> Vec<BoundEndpoint> {
+        let open = open_endpoints(&self.root);
+        let of_site = |site: &sim_was::config::Site| {
+            site.bindings
+                .iter()
+                .filter_map(|binding| {
+                    let http = binding.http.as_ref()?;
+                    Some(BoundEndpoint {
+                        site: site.name.clone(),
+                        binding: format!("{}/{}", binding.protocol, binding.information),
+                        host: http.host.clone(),
+                        secure: http.secure,
+                        address: real_address(&open, http),
+                    })
+                })
+                .collect::<Vec<_>>()
+        };
+        self.configuration.sites.iter().flat_map(of_site).collect()
+    }
+
+    /// Fails if one of its programs has ended.
+    pub fn check(&mut self) -> Result<(), ServerError> {
+        for (program, child) in [("httpsys", &mut self.httpsys), ("was", &mut self.was)] {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(ServerError::Died { program, status, log: log_of(&self.root, program) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it in order: the services first, then the driver. What has not ended after two seconds
+    /// is killed.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let deadline = Instant::now() + STOP_MAX;
+        for child in [&mut self.was, &mut self.httpsys] {
+            terminate(child, deadline);
+        }
+    }
+
+    fn wait_until_running(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            self.check()?;
+            let running = (Service::W3svc, ServiceStatus::Running);
+            if let Ok(Answer::Services(services)) = ask(&self.root, &Control::ServiceStatus)
+                && services.contains(&running)
+            {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(ServerError::NotReady(self.root.join("run")));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let endpoints = self.endpoints();
+        if !endpoints.is_empty() && endpoints.iter().all(|e| e.address.is_none()) {
+            let names: Vec<&str> = endpoints.iter().map(|e| e.binding.as_str()).collect();
+            return Err(ServerError::NoEndpoint(names.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A line of the driver's `run/endpoints.json`: where an endpoint really listens.
+#[derive(Debug, Deserialize)]
+struct OpenEndpoint {
+    endpoint: Endpoint,
+    address: SocketAddr,
+}
+
+fn open_endpoints(root: &Path) -> Vec<OpenEndpoint> {
+    let text = fs::read(root.join("run/endpoints.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn real_address(open: &[OpenEndpoint], http: &HttpBinding) -> Option<SocketAddr> {
+    let wanted = Endpoint { address: http.address, port: http.port, secure: http.secure };
+    open.iter().find(|e| e.endpoint == wanted).map(|e| e.address)
+}
+
+fn terminate(child: &mut Child, deadline: Instant) {
+    if let Ok(Some(_)) = child.try_wait() {
+        return;
+    }
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    while Instant::now() < deadline {
+        if let Ok(Some(_)) = child.try_wait() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn make_root(root: &Path) -> Result<PathBuf, ServerError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServerError::File { path, source }
+    };
+    let run = root.join("run");
+    fs::create_dir_all(&run).map_err(at(&run))?;
+    fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(at(&run))?;
+    root.canonicalize().map_err(at(root))
+}
+
+fn lock_root(root: &Path) -> Result<File, ServerError> {
+    let path = root.join("run/lock");
+    let lock = File::create(&path).map_err(|source| ServerError::File { path, source })?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| ServerError::RootInUse(root.to_owned()))?;
+    for stale in ["run/control.sock", "run/http.sock", "run/endpoints.json"] {
+        let _ = fs::remove_file(root.join(stale));
+    }
+    Ok(lock)
+}
+
+/// Where applicationHost.config lies below a root. Source: `%windir%\System32\inetsrv\config`.
+pub fn config_path(root: &Path) -> PathBuf {
+    root.join("Windows/System32/inetsrv/config/applicationHost.config")
+}
+
+/// The configuration file to run: the given one, or the root's, made if it does not exist.
+fn prepare_config(options: &ServerOptions, root: &Path) -> Result<PathBuf, ServerError> {
+    if let Some(config) = &options.config {
+        return config
+            .canonicalize()
+            .map_err(|source| ServerError::File { path: config.clone(), source });
+    }
+    let path = config_path(root);
+    if !path.exists() {
+        write(&path, default_config::TEXT.as_bytes())?;
+    }
+    let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
+    if !welcome.exists() {
+        write(&welcome.join("iisstart.htm"), include_bytes!("iisstart.htm"))?;
+    }
+    Ok(path)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), ServerError> {
+    let at = |source| ServerError::File { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(at)?;
+    }
+    fs::write(path, content).map_err(at)
+}
+
+fn read_config(path: &Path) -> Result<Configuration, ServerError> {
+    let bytes =
+        fs::read(path).map_err(|source| ServerError::File { path: path.to_owned(), source })?;
+    let name = path.display().to_string();
+    resolve::load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
+}
+
+fn httpsys_arguments(options: &ServerOptions, root: &Path) -> Vec<String> {
+    let mut arguments = vec![
+        "--root".to_owned(),
+        root.display().to_string(),
+        "--listen".to_owned(),
+        options.listen.to_string(),
+    ];
+    for (from, to) in &options.port_map {
+        let from = from.map_or_else(|| "*".to_owned(), |from| from.to_string());
+        arguments.extend(["--port-map".to_owned(), format!("{from}:{to}")]);
+    }
+    if options.trace {
+        arguments.push("--trace".to_owned());
+    }
+    if options.parameters != Parameters::default() {
+        let parameters = serde_json::to_string(&options.parameters)
+            .expect("parameters are plain data and can be written");
+        arguments.extend(["--parameters".to_owned(), parameters]);
+    }
+    arguments
+}
+
+fn was_arguments(options: &ServerOptions, root: &Path, config: &Path) -> Vec<String> {
+    let mut arguments = vec![
+        "--root".to_owned(),
+        root.display().to_string(),
+        "--config".to_owned(),
+        config.display().to_string(),
+    ];
+    if options.trace {
+        arguments.push("--trace".to_owned());
+    }
+    arguments
+}
+
+fn log_of(root: &Path, program: &str) -> PathBuf {
+    root.join(format!("run/{program}.log"))
+}
+
+/// Starts this executable under another name, in its own process group, so that a Ctrl-C at the
+/// terminal reaches the launcher alone and the stop is ordered.
+fn spawn(program: &'static str, root: &Path, arguments: &[String]) -> Result<Child, ServerError> {
+    let log_path = log_of(root, program);
+    let log = File::create(&log_path)
+        .map_err(|source| ServerError::File { path: log_path, source })?;
+    let executable =
+        executable().map_err(|source| ServerError::Spawn { program, source })?;
+    Command::new(executable)
+        .arg0(program)
+        .args(arguments)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|source| ServerError::Spawn { program, source })
+}
+
+/// This executable. Whatever starts a server must be able to be `httpsys`, `was` and `w3wp` too, by
+/// calling [`crate::cli::program`] first.
+fn executable() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}

@@ -1,0 +1,158 @@
+//! The load process: `iis-sim load --plan plan.json`.
+//!
+//! Its parent speaks to it in lines. On stdout the process says `{"ready":true}`, then one line of
+//! [`Progress`] every 100 ms. On stdin it is told `go <nanoseconds of CLOCK_MONOTONIC>` and, if it
+//! is to end early, `stop`. The end of stdin means that the parent is gone: the process ends at
+//! once. When the plan is through, the book is written and the process exits.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufWriter, Write};
+use std::path::PathBuf;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
+use sim_httpsys::clockwork::Instant;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::plan::PlanFile;
+use super::profile::ProfileError;
+
+mod attempt;
+mod clock;
+mod connection;
+mod generator;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+/// Why a load could not be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The profile is impossible.
+    #[error("load profile")]
+    Profile(#[from] ProfileError),
+    /// A URL that HTTP does not allow.
+    #[error("{0:?} is no path of a URL")]
+    Url(String),
+    /// A host name that HTTP or TLS does not allow.
+    #[error("{0:?} is no host name")]
+    Host(String),
+    /// Nobody said where a host is.
+    #[error("no {} target for host {host}", if *.secure { "https" } else { "http" })]
+    NoTarget {
+        /// The host.
+        host: String,
+        /// Whether TLS was wanted.
+        secure: bool,
+    },
+    /// TLS could not be set up.
+    #[error("set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// The event loop or a timer could not be made.
+    #[error("start the event loop")]
+    Runtime(#[source] io::Error),
+    /// The book could not be written.
+    #[error("write {}", path.display())]
+    Book {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The parent ended before the plan did.
+    #[error("the parent process is gone")]
+    ParentGone,
+}
+
+/// What the parent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    /// Begin at this moment.
+    Go(Instant),
+    /// Make no more attempts.
+    Stop,
+    /// Nothing more: it has ended.
+    ParentGone,
+}
+
+impl Command {
+    fn parse(line: &str) -> Option<Self> {
+        match line.trim() {
+            "stop" => Some(Self::Stop),
+            other => Some(Self::Go(Instant(other.strip_prefix("go ")?.trim().parse().ok()?))),
+        }
+    }
+}
+
+/// How the run is going: one line on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// When.
+    pub at: Instant,
+    /// Attempts that have ended since the beginning, probes included.
+    pub done: u64,
+    /// Those that succeeded.
+    pub ok: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// The 95th percentile of the latency of the load's attempts that ended since the last line,
+    /// in microseconds; `None` if none did.
+    pub p95_us_last: Option<u64>,
+    /// The worst lateness of the generator since the last line, in microseconds.
+    pub late_us: u64,
+}
+
+/// Runs the load process to its end.
+pub fn run(plan: PlanFile) -> Result<(), LoadError> {
+    // Not every parent closes its end of stdin when it is killed; this works without its help.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| LoadError::Runtime(e.into()))?;
+    let lines = stdout_lines();
+    let mut commands = stdin_commands();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(LoadError::Runtime)?;
+    // A parent that does not read loses lines of progress, nothing else.
+    let say = |line: String| drop(lines.send(line));
+    say(r#"{"ready":true}"#.to_owned());
+    let tell = |progress: Progress| {
+        say(serde_json::to_string(&progress).expect("numbers are always written"));
+    };
+    let book = runtime.block_on(generator::generate(&plan, &mut commands, tell))?;
+    let failed = |source| LoadError::Book { path: plan.book.clone(), source };
+    let mut file = BufWriter::new(File::create(&plan.book).map_err(failed)?);
+    book.write(&mut file).and_then(|()| file.flush()).map_err(failed)
+}
+
+/// Commands from stdin, read by a thread of their own so that the loop never blocks.
+fn stdin_commands() -> UnboundedReceiver<Command> {
+    let (sender, receiver): (UnboundedSender<Command>, _) = unbounded_channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            let Some(command) = Command::parse(&line) else {
+                tracing::warn!(line, "not a command of a load process");
+                continue;
+            };
+            if sender.send(command).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Command::ParentGone);
+    });
+    receiver
+}
+
+/// Lines for stdout, written by a thread of their own: a full pipe must not delay an attempt.
+fn stdout_lines() -> std::sync::mpsc::Sender<String> {
+    let (sender, receiver) = std::sync::mpsc::channel::<String>();
+    std::thread::spawn(move || {
+        for line in receiver {
+            let mut stdout = io::stdout().lock();
+            if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}

@@ -1,0 +1,408 @@
+//! The plan: every attempt with its time, user, URL and connection, drawn before the run begins.
+//!
+//! Each question ("when?", "who?", "which URL?") has a stream of random numbers of its own, and each
+//! attempt takes exactly one number from each. So the same seed gives the same attempts, and
+//! changing one parameter does not redeal the others. Sources of randomness elsewhere: none.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
+
+use super::profile::{Arrivals, MixEntry, Profile, ProfileError, duration_text};
+
+/// What `iis-sim load --plan FILE` reads: all that the load process has to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// The load.
+    pub profile: Profile,
+    /// The seed of the plan.
+    pub seed: u64,
+    /// For how long attempts are made.
+    #[serde(with = "duration_text")]
+    pub duration: Duration,
+    /// Where the hosts are.
+    pub targets: Vec<Target>,
+    /// The host name of entries that name none.
+    pub host: String,
+    /// The id of the first attempt; later ones count up.
+    #[serde(default = "one")]
+    pub first_id: u64,
+    /// Where the book is written.
+    pub book: PathBuf,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// Where a host really is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The host name, `None` for every name that has no target of its own.
+    pub host: Option<String>,
+    /// Whether TLS is spoken there.
+    pub secure: bool,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+/// Which stream an attempt belongs to.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// The load.
+    Load,
+    /// Probes, each on a connection of its own.
+    ProbeNew,
+    /// Probes on kept-alive connections.
+    ProbeReused,
+}
+
+/// A URL that the plan asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedUrl {
+    /// Path and query.
+    pub url: String,
+    /// The host, if not the default one.
+    pub host: Option<String>,
+}
+
+/// An attempt that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedAttempt {
+    /// Its id, counted from 0 over all streams, in the order of time.
+    pub number: u32,
+    /// Its stream.
+    pub stream: Stream,
+    /// When, in nanoseconds from the start of the plan.
+    pub at: u64,
+    /// Whose.
+    pub user: u32,
+    /// Which of [`Plan::urls`].
+    pub url: u32,
+    /// Whether the user's session cookie goes with it.
+    pub session: bool,
+    /// Whether it speaks TLS.
+    pub secure: bool,
+    /// Whether it opens a connection and closes it.
+    pub one_shot: bool,
+    /// Which kept-alive connection of its kind it would like, counted without end.
+    pub connection: u32,
+}
+
+/// Everything that is to be attempted, in the order of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The attempts.
+    pub attempts: Vec<PlannedAttempt>,
+    /// The URLs that they ask for.
+    pub urls: Vec<PlannedUrl>,
+}
+
+impl Plan {
+    /// Draws the plan of a profile. The same profile, seed and duration give the same plan.
+    pub fn draw(profile: &Profile, seed: u64, duration: Duration) -> Result<Self, ProfileError> {
+        profile.check()?;
+        let mut urls = Urls::default();
+        let mut attempts = draw_load(profile, seed, duration, &mut urls);
+        let probe = urls.number(&profile.probes.url, profile.probes.host.as_ref());
+        let interval = nanos(profile.probes.interval);
+        let end = nanos(duration);
+        for (stream, phase) in [(Stream::ProbeNew, 0), (Stream::ProbeReused, interval / 2)] {
+            let times = (0..).map(|n: u64| phase + n * interval).take_while(|&at| at < end);
+            attempts.extend(times.map(|at| PlannedAttempt {
+                number: 0,
+                stream,
+                at,
+                user: 0,
+                url: probe,
+                session: false,
+                secure: false,
+                one_shot: stream == Stream::ProbeNew,
+                connection: 0,
+            }));
+        }
+        attempts.sort_by_key(|attempt| (attempt.at, attempt.stream));
+        for (number, attempt) in attempts.iter_mut().enumerate() {
+            attempt.number = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+        Ok(Self { attempts, urls: urls.list })
+    }
+}
+
+fn draw_load(
+    profile: &Profile,
+    seed: u64,
+    duration: Duration,
+    urls: &mut Urls,
+) -> Vec<PlannedAttempt> {
+    let mut dice = Dice::new(seed);
+    let mix = Mix::new(&profile.mix);
+    let end = duration.as_secs_f64();
+    let mut attempts = Vec::new();
+    let mut at = 0.0;
+    loop {
+        let gap = unit(&mut dice.arrivals);
+        at = match profile.arrivals {
+            Arrivals::Poisson => at - (1.0 - gap).ln() / profile.rate,
+            Arrivals::Uniform => f64::from(attempts_so_far(&attempts) + 1) / profile.rate,
+        };
+        if at >= end {
+            return attempts;
+        }
+        let one_shot = unit(&mut dice.one_shots) < profile.one_shot_share;
+        let secure = unit(&mut dice.tls) < profile.tls_share;
+        let user = scaled(unit(&mut dice.users), profile.users);
+        let connection = scaled(unit(&mut dice.connections), u32::MAX);
+        let (kind, page) = (unit(&mut dice.urls), unit(&mut dice.pages));
+        let is_long = unit(&mut dice.long);
+        let (url, session) = match &profile.long {
+            Some(long) if is_long < long.share => {
+                (urls.number(&long.url, long.host.as_ref()), false)
+            }
+            Some(_) | None => mix.choose(kind, page, urls),
+        };
+        attempts.push(PlannedAttempt {
+            number: 0,
+            stream: Stream::Load,
+            at: nanos(Duration::from_secs_f64(at)),
+            user,
+            url,
+            session,
+            secure,
+            one_shot,
+            connection,
+        });
+    }
+}
+
+fn attempts_so_far(attempts: &[PlannedAttempt]) -> u32 {
+    u32::try_from(attempts.len()).unwrap_or(u32::MAX - 1)
+}
+
+/// One stream of random numbers for each question.
+struct Dice {
+    arrivals: Pcg64Mcg,
+    one_shots: Pcg64Mcg,
+    tls: Pcg64Mcg,
+    users: Pcg64Mcg,
+    connections: Pcg64Mcg,
+    urls: Pcg64Mcg,
+    pages: Pcg64Mcg,
+    long: Pcg64Mcg,
+}
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self {
+            arrivals: random_stream(seed, "arrivals"),
+            one_shots: random_stream(seed, "one-shots"),
+            tls: random_stream(seed, "tls"),
+            users: random_stream(seed, "users"),
+            connections: random_stream(seed, "connections"),
+            urls: random_stream(seed, "urls"),
+            pages: random_stream(seed, "pages"),
+            long: random_stream(seed, "long"),
+        }
+    }
+}
+
+/// The stream of random numbers with this name: the same for the same seed on every machine.
+///
+/// The name is mixed in with FNV-1a, which is written out here because the standard library does
+/// not promise that its hash stays the same.
+pub fn random_stream(seed: u64, name: &str) -> Pcg64Mcg {
+    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    Pcg64Mcg::seed_from_u64(hash)
+}
+
+/// A number from 0 up to but without 1.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
+fn unit(dice: &mut Pcg64Mcg) -> f64 {
+    (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A whole number below `below`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number below 1 times a u32 is a u32"
+)]
+fn scaled(unit: f64, below: u32) -> u32 {
+    (unit * f64::from(below)) as u32
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The mix as running sums, so that a choice is a binary search.
+struct Mix<'a> {
+    entries: &'a [MixEntry],
+    weights: Vec<f64>,
+    pages: Vec<Vec<f64>>,
+}
+
+impl<'a> Mix<'a> {
+    fn new(entries: &'a [MixEntry]) -> Self {
+        let zipf = |entry: &MixEntry| {
+            running_sum((1..=entry.catalogue).map(|rank| f64::from(rank).powf(-entry.zipf)))
+        };
+        Self {
+            entries,
+            weights: running_sum(entries.iter().map(|entry| entry.weight)),
+            pages: entries.iter().map(zipf).collect(),
+        }
+    }
+
+    fn choose(&self, kind: f64, page: f64, urls: &mut Urls) -> (u32, bool) {
+        let index = pick(&self.weights, kind);
+        let entry = &self.entries[index];
+        let page = pick(&self.pages[index], page);
+        let number = if entry.url.contains("{n}") {
+            urls.number(&entry.url.replace("{n}", &page.to_string()), entry.host.as_ref())
+        } else {
+            urls.number(&entry.url, entry.host.as_ref())
+        };
+        (number, entry.session)
+    }
+}
+
+fn running_sum(weights: impl Iterator<Item = f64>) -> Vec<f64> {
+    weights
+        .scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        })
+        .collect()
+}
+
+/// The index whose part of the sum `unit` falls into.
+fn pick(sums: &[f64], unit: f64) -> usize {
+    let total = sums.last().copied().unwrap_or(0.0);
+    sums.partition_point(|&sum| sum <= unit * total).min(sums.len().saturating_sub(1))
+}
+
+/// The URLs that have been asked for, each once.
+#[derive(Default)]
+struct Urls {
+    list: Vec<PlannedUrl>,
+    numbers: BTreeMap<(String, Option<String>), u32>,
+}
+
+impl Urls {
+    fn number(&mut self, url: &str, host: Option<&String>) -> u32 {
+        let key = (url.to_owned(), host.cloned());
+        *self.numbers.entry(key).or_insert_with_key(|(url, host)| {
+            self.list.push(PlannedUrl { url: url.clone(), host: host.clone() });
+            u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> Profile {
+        let text = "
+            [[mix]]
+            url = '/page/{n}'
+            catalogue = 50
+            weight = 3
+            session = true
+            [[mix]]
+            url = '/static.css'
+        ";
+        toml::from_str(text).unwrap()
+    }
+
+    fn load(profile: &Profile, seed: u64) -> (Vec<PlannedAttempt>, Vec<PlannedUrl>) {
+        let plan = Plan::draw(profile, seed, Duration::from_secs(4)).unwrap();
+        let of_load = |attempt: &PlannedAttempt| attempt.stream == Stream::Load;
+        (plan.attempts.into_iter().filter(of_load).collect(), plan.urls)
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_attempts() {
+        assert_eq!(load(&profile(), 7), load(&profile(), 7));
+        assert_ne!(load(&profile(), 7), load(&profile(), 8));
+    }
+
+    #[test]
+    fn the_values_of_a_seed_are_pinned() {
+        let (attempts, urls) = load(&profile(), 42);
+        let first: Vec<_> = attempts
+            .iter()
+            .take(3)
+            .map(|a| (a.at / 1_000, a.user, urls[a.url as usize].url.as_str(), a.secure))
+            .collect();
+        assert_eq!(first, PINNED);
+    }
+
+    const PINNED: [(u64, u32, &str, bool); 3] =
+        [(3924, 114, "/page/42", false), (4500, 19, "/page/43", false), (5477, 45, "/page/0", false)];
+
+    #[test]
+    fn another_rate_does_not_redeal_users_and_urls() {
+        let (slow, slow_urls) = load(&profile(), 3);
+        let (fast, fast_urls) = load(&Profile { rate: 900.0, ..profile() }, 3);
+        for (a, b) in slow.iter().zip(&fast) {
+            assert_eq!(slow_urls[a.url as usize], fast_urls[b.url as usize]);
+            assert_eq!((a.user, a.secure, a.one_shot), (b.user, b.secure, b.one_shot));
+        }
+    }
+
+    #[test]
+    fn the_rate_is_kept_and_popular_pages_are_popular() {
+        let (attempts, urls) = load(&profile(), 1);
+        assert!((1_800..2_200).contains(&attempts.len()), "{}", attempts.len());
+        let asked = |url: &str| {
+            attempts.iter().filter(|a| urls[a.url as usize].url == url).count()
+        };
+        assert!(asked("/page/0") > 3 * asked("/page/20"));
+        let sheets = asked("/static.css");
+        assert!((400..600).contains(&sheets), "a quarter of the weight: {sheets}");
+    }
+
+    #[test]
+    fn probes_of_both_streams_are_planned_at_every_interval() {
+        let plan = Plan::draw(&profile(), 1, Duration::from_secs(1)).unwrap();
+        for stream in [Stream::ProbeNew, Stream::ProbeReused] {
+            assert_eq!(plan.attempts.iter().filter(|a| a.stream == stream).count(), 100);
+        }
+        assert!(plan.attempts.windows(2).all(|pair| pair[0].at <= pair[1].at));
+        assert!(plan.attempts.iter().enumerate().all(|(n, a)| a.number as usize == n));
+    }
+
+    #[test]
+    fn a_plan_file_survives_being_written() {
+        let file = PlanFile {
+            profile: profile(),
+            seed: 1,
+            duration: Duration::from_secs(20),
+            targets: vec![Target {
+                host: None,
+                secure: false,
+                address: "127.0.0.1:80".parse().unwrap(),
+            }],
+            host: "localhost".to_owned(),
+            first_id: 1,
+            book: "book.jsonl".into(),
+        };
+        let text = serde_json::to_string(&file).unwrap();
+        assert_eq!(serde_json::from_str::<PlanFile>(&text).unwrap(), file);
+    }
+}

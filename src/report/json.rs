@@ -1,0 +1,40 @@
+//! The report as JSON, schema `iis-sim/compare/1`.
+
+use serde_json::{Value, json};
+
+use super::{Arm, Comparison};
+
+/// The name and version of the schema.
+pub const SCHEMA: &str = "iis-sim/compare/1";
+
+/// Everything that was measured, as one JSON object.
+pub fn render(comparison: &Comparison) -> String {
+    let value = json!({
+        "schema": SCHEMA,
+        "seed": comparison.scenario.seed,
+        "clock": "live",
+        "scenario": comparison.scenario,
+        "environment": comparison.environment,
+        "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
+    });
+    let mut text = serde_json::to_string_pretty(&value).expect("a report is plain data");
+    text.push('\n');
+    text
+}
+
+fn arm(arm: &Arm) -> Value {
+    let trial = |trial: &crate::live_world::trial::TrialResult| {
+        json!({
+            "seed": trial.seed,
+            "valid": trial.invalid.is_none(),
+            "invalid_because": trial.invalid,
+            "metrics": trial.metrics,
+            "unexplained": trial.unexplained,
+        })
+    };
+    json!({
+        "operation": arm.operation,
+        "trials": arm.trials.iter().map(trial).collect::<Vec<_>>(),
+        "summary": arm.summary,
+    })
+}

@@ -1,0 +1,90 @@
+//! What was measured, for people ([`text`]) and for programs ([`json`]).
+
+use std::collections::BTreeMap;
+
+use crate::live_world::trial::TrialResult;
+use crate::measure::{Metrics, Summary, summarise};
+use crate::scenario::{Operation, Scenario};
+
+mod environment;
+pub mod json;
+pub mod text;
+mod verdict;
+
+pub use environment::Environment;
+
+/// All that a comparison has measured.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Where it was measured.
+    pub environment: Environment,
+    /// The arms, in the order of the scenario.
+    pub arms: Vec<Arm>,
+}
+
+/// All trials of one operation.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    /// The operation.
+    pub operation: Operation,
+    /// Its trials, by seed.
+    pub trials: Vec<TrialResult>,
+    /// Over its valid trials.
+    pub summary: Summary,
+}
+
+impl Comparison {
+    /// Sums up the trials of a scenario. Invalid ones are kept and shown, and left out of sums.
+    pub fn new(scenario: &Scenario, results: Vec<TrialResult>) -> Self {
+        let mut by_operation: BTreeMap<Operation, Vec<TrialResult>> = BTreeMap::new();
+        for result in results {
+            by_operation.entry(result.operation).or_default().push(result);
+        }
+        let arm = |operation: &Operation| {
+            let trials = by_operation.remove(operation).unwrap_or_default();
+            let valid = trials.iter().filter(|trial| trial.invalid.is_none());
+            let metrics: Vec<Metrics> = valid.map(|trial| trial.metrics.clone()).collect();
+            Arm { operation: *operation, summary: summarise(&metrics), trials }
+        };
+        Self {
+            scenario: scenario.clone(),
+            environment: Environment::of_this_machine(),
+            arms: scenario.operations.iter().map(arm).collect(),
+        }
+    }
+
+    /// Whether every trial is valid and every attempt of every trial is explained.
+    pub fn is_trusted(&self) -> bool {
+        self.trials().all(|trial| trial.invalid.is_none() && trial.metrics.ledger.unexplained == 0)
+    }
+
+    /// All trials of all arms.
+    pub fn trials(&self) -> impl Iterator<Item = &TrialResult> {
+        self.arms.iter().flat_map(|arm| &arm.trials)
+    }
+
+    /// The arm of an operation.
+    pub fn arm(&self, operation: Operation) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.operation == operation)
+    }
+}
+
+impl Arm {
+    /// The median of a figure over the valid trials, by its path in the metrics.
+    pub fn median(&self, path: &str) -> Option<f64> {
+        self.summary.figures.get(path).map(|estimate| estimate.median)
+    }
+
+    /// How often an outcome happened over all valid trials.
+    pub fn count(&self, outcome: &str) -> u64 {
+        self.summary.outcomes.get(outcome).map_or(0, |count| count.count)
+    }
+
+    /// Attempts of all valid trials.
+    pub fn attempts(&self) -> u64 {
+        let valid = self.trials.iter().filter(|trial| trial.invalid.is_none());
+        valid.map(|trial| trial.metrics.attempts).sum()
+    }
+}

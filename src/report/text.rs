@@ -1,0 +1,220 @@
+//! The report as a table for people, and one sentence of verdict.
+#![expect(clippy::print_stdout, reason = "examples talk to their reader through this file")]
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use super::verdict::verdict;
+use super::{Arm, Comparison};
+use crate::measure::Estimate;
+
+/// A row of the table: what it is called, where it is in the metrics, and its unit.
+struct Row {
+    label: &'static str,
+    path: &'static str,
+    unit: Unit,
+}
+
+/// How a figure is written.
+#[derive(Clone, Copy)]
+enum Unit {
+    Millis,
+    Count,
+    MiB,
+    Percent,
+}
+
+/// A part of the table.
+struct Part {
+    title: &'static str,
+    rows: &'static [Row],
+}
+
+const fn row(label: &'static str, path: &'static str, unit: Unit) -> Row {
+    Row { label, path, unit }
+}
+
+const PARTS: [Part; 5] = [
+    Part {
+        title: "what users meet",
+        rows: &[
+            row("downtime, longest gap", "downtime_max_gap_ms.value", Unit::Millis),
+            row("downtime, all failed probes", "downtime_total_ms", Unit::Millis),
+            row("time to first success", "time_to_first_success_ms", Unit::Millis),
+            row("time to steady state", "time_to_steady_state_ms", Unit::Millis),
+            row("latency p99 before", "latency_ms.before.p99", Unit::Millis),
+            row("latency p99 during", "latency_ms.during.p99", Unit::Millis),
+            row("latency, longest during", "latency_ms.during.max", Unit::Millis),
+        ],
+    },
+    Part {
+        title: "attempts",
+        rows: &[
+            row("attempts", "attempts", Unit::Count),
+            row("ok but slow", "outcomes.slow", Unit::Count),
+            row("refused", "outcomes.refused", Unit::Count),
+            row("reset, nothing sent", "outcomes.reset_idle", Unit::Count),
+            row("reset in flight", "outcomes.reset_inflight", Unit::Count),
+            row("truncated", "outcomes.truncated", Unit::Count),
+            row("503", "outcomes.http_503", Unit::Count),
+            row("other 5xx", "outcomes.http_5xx", Unit::Count),
+            row("timed out", "outcomes.timeout", Unit::Count),
+        ],
+    },
+    Part {
+        title: "connections",
+        rows: &[
+            row("open before", "connections.open_before", Unit::Count),
+            row("lost by RST", "connections.lost_rst", Unit::Count),
+            row("lost by FIN", "connections.lost_fin", Unit::Count),
+            row("full TLS handshakes", "tls.full_handshakes", Unit::Count),
+            row("resumed TLS sessions", "tls.resumed", Unit::Count),
+        ],
+    },
+    Part {
+        title: "what must be built again",
+        rows: &[
+            row("sessions live", "sessions.live", Unit::Count),
+            row("sessions lost", "sessions.lost", Unit::Count),
+            row("kernel cache entries lost", "cache.kernel.entries_lost", Unit::Count),
+            row("file cache entries lost", "cache.file.entries_lost", Unit::Count),
+            row("output cache entries lost", "cache.output.entries_lost", Unit::Count),
+            row("application cache entries lost", "cache.application.entries_lost", Unit::Count),
+            row("compiled pages lost", "cache.compiled.entries_lost", Unit::Count),
+            row("application cache, lowest hit ratio", "cache.application.hit_ratio_min", Unit::Percent),
+            row("application cache, excess misses", "cache.application.excess_misses", Unit::Count),
+        ],
+    },
+    Part {
+        title: "the price of overlap",
+        rows: &[row("workers' memory, peak", "memory.workers_peak_bytes", Unit::MiB)],
+    },
+];
+
+/// The whole report.
+pub fn render(comparison: &Comparison) -> String {
+    let mut text = heading(comparison);
+    text.push_str(&table(comparison));
+    text.push('\n');
+    text.push_str(&footer(comparison));
+    text.push('\n');
+    text.push_str(&verdict(comparison));
+    text
+}
+
+/// Tells a line of a story (the examples').
+pub fn tell(line: &str) {
+    println!("{line}");
+}
+
+fn heading(comparison: &Comparison) -> String {
+    let scenario = &comparison.scenario;
+    let environment = &comparison.environment;
+    let load = &scenario.load;
+    format!(
+        "\n{}: {}\n{} trial(s) of each operation, seed {}, {} attempts/s, {} kept-alive connections, \
+         {} users; {} build on {} x {}\n\n",
+        scenario.name,
+        scenario.about,
+        scenario.trials,
+        scenario.seed,
+        load.rate,
+        load.keep_alive_connections,
+        load.users,
+        environment.build,
+        environment.cpus,
+        environment.cpu,
+    )
+}
+
+fn table(comparison: &Comparison) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let names = comparison.arms.iter().map(|arm| right(arm.operation.name()));
+    table.set_header(std::iter::once(Cell::new("")).chain(names));
+    for part in &PARTS {
+        table.add_row([Cell::new(part.title.to_uppercase())]);
+        for row in part.rows {
+            let cells = comparison.arms.iter().map(|arm| right(&cell(arm, row)));
+            let label = Cell::new(format!("  {}", row.label));
+            table.add_row(std::iter::once(label).chain(cells));
+        }
+    }
+    table.trim_fmt()
+}
+
+fn right(text: &str) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn cell(arm: &Arm, row: &Row) -> String {
+    let Some(estimate) = arm.summary.figures.get(row.path) else { return "unknown".to_owned() };
+    if row.path == "downtime_max_gap_ms.value" {
+        return gap(arm, estimate);
+    }
+    with_interval(estimate, row.unit)
+}
+
+/// The longest gap carries the interval that probing leaves open, also when there is one trial.
+fn gap(arm: &Arm, estimate: &Estimate) -> String {
+    let end = |path: &str| arm.median(path).map(|value| write(value, Unit::Millis));
+    let probing = (end("downtime_max_gap_ms.lower"), end("downtime_max_gap_ms.upper"));
+    match (estimate.lower, estimate.upper, probing) {
+        (None, _, (Some(lower), Some(upper))) | (_, None, (Some(lower), Some(upper))) => {
+            format!("{} [{lower}, {upper}]", write(estimate.median, Unit::Millis))
+        }
+        _ => with_interval(estimate, Unit::Millis),
+    }
+}
+
+fn with_interval(estimate: &Estimate, unit: Unit) -> String {
+    let median = write(estimate.median, unit);
+    match (estimate.lower, estimate.upper) {
+        (Some(lower), Some(upper)) => {
+            format!("{median} [{}, {}]", write(lower, unit), write(upper, unit))
+        }
+        _ => median,
+    }
+}
+
+fn write(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Millis if value >= 100.0 => format!("{value:.0} ms"),
+        Unit::Millis => format!("{value:.1} ms"),
+        Unit::Count => format!("{value:.0}"),
+        Unit::MiB => format!("{:.1} MiB", value / f64::from(1 << 20)),
+        Unit::Percent => format!("{:.0} %", value * 100.0),
+    }
+}
+
+/// What can be said about trust: the ledger, validity, and how to read the brackets.
+fn footer(comparison: &Comparison) -> String {
+    let mut lines = Vec::new();
+    let ledgers = || comparison.trials().map(|trial| &trial.metrics.ledger);
+    let attempts: u64 = ledgers().map(|ledger| ledger.attempts).sum();
+    let explained: u64 = ledgers().map(|ledger| ledger.explained).sum();
+    let unexplained: u64 = ledgers().map(|ledger| ledger.unexplained).sum();
+    lines.push(format!(
+        "ledger: {attempts} attempts, {explained} explained on both sides, unexplained {unexplained}"
+    ));
+    for trial in comparison.trials() {
+        for example in &trial.unexplained {
+            lines.push(format!("  unexplained in {} {}: {example}", trial.operation, trial.seed));
+        }
+        if let Some(why) = &trial.invalid {
+            lines.push(format!("INVALID trial {} {}: {why}", trial.operation, trial.seed));
+        }
+    }
+    let bound = comparison.scenario.load.late_bound.as_secs_f64() * 1e3;
+    lines.push(format!(
+        "a trial is invalid if its generator was more than {bound} ms late at p99.9; times count \
+         from the start of the operation"
+    ));
+    lines.push(if comparison.scenario.trials >= 3 {
+        "medians over trials with their 95 % bootstrap intervals".to_owned()
+    } else {
+        "measured once or twice: no intervals over trials; the gap's brackets are what probing \
+         leaves open"
+            .to_owned()
+    });
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,229 @@
+//! A scenario: the server, the applications and what they cost, the load, the probes, the operations.
+//!
+//! One TOML file, typed, unknown keys refused with their line. Plain data: what is done with it is
+//! the business of the worlds.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::model::Parameters;
+use sim_worker::application::Behaviour;
+
+use crate::load::profile::{Profile, duration_text};
+
+mod content;
+mod operation;
+
+pub use content::Content;
+pub use operation::Operation;
+
+/// What `compare` runs when no file is named: the text of
+/// `examples/scenarios/reset-vs-recycle.toml`.
+pub const RESET_VS_RECYCLE: &str = include_str!("../../examples/scenarios/reset-vs-recycle.toml");
+
+/// A scenario file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scenario {
+    /// Its name, for reports.
+    pub name: String,
+    /// One sentence: what it is meant to show.
+    #[serde(default)]
+    pub about: String,
+    /// What is compared. The order is that of the report; trials are run in another one.
+    #[serde(default = "operations_default")]
+    pub operations: Vec<Operation>,
+    /// How often each operation is measured, on a fresh server each time.
+    #[serde(default = "trials_default")]
+    pub trials: u32,
+    /// From which every random draw is derived.
+    #[serde(default = "seed_default")]
+    pub seed: u64,
+    /// When an operation begins and when watching it ends.
+    #[serde(default)]
+    pub timing: Timing,
+    /// The server.
+    #[serde(default)]
+    pub server: ServerPart,
+    /// The applications whose content or behaviour the scenario brings along.
+    #[serde(default, rename = "application")]
+    pub applications: Vec<ApplicationPart>,
+    /// The load and the probes.
+    pub load: Profile,
+}
+
+fn operations_default() -> Vec<Operation> {
+    vec![Operation::None, Operation::Iisreset, Operation::Recycle]
+}
+
+fn trials_default() -> u32 {
+    3
+}
+
+fn seed_default() -> u64 {
+    1
+}
+
+/// When an operation begins and when watching it ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Timing {
+    /// The least time of load before the operation.
+    #[serde(with = "duration_text")]
+    pub warm_up_min: Duration,
+    /// The longest time to wait for a steady state before the operation.
+    #[serde(with = "duration_text")]
+    pub warm_up_max: Duration,
+    /// The least time to watch after the operation began.
+    #[serde(with = "duration_text")]
+    pub watch_min: Duration,
+    /// The longest time to wait for a steady state after the operation.
+    #[serde(with = "duration_text")]
+    pub watch_max: Duration,
+}
+
+impl Default for Timing {
+    /// Assumed: long enough for the default scenario's caches to fill on two cores.
+    fn default() -> Self {
+        Self {
+            warm_up_min: Duration::from_millis(3_000),
+            warm_up_max: Duration::from_millis(12_000),
+            watch_min: Duration::from_millis(3_000),
+            watch_max: Duration::from_millis(15_000),
+        }
+    }
+}
+
+/// The server of a scenario.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServerPart {
+    /// An applicationHost.config, relative to the scenario file. Not together with `config-text`.
+    pub config: Option<PathBuf>,
+    /// The text of an applicationHost.config.
+    pub config_text: Option<String>,
+    /// The pool that operations on a pool act on; the first of the file if none is named.
+    pub pool: Option<String>,
+    /// What the driver reads when it is loaded.
+    pub httpsys: Parameters,
+}
+
+/// One application of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ApplicationPart {
+    /// Its site's name.
+    pub site: String,
+    /// Its path in the site.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// Static files that are made for it.
+    #[serde(default)]
+    pub content: Vec<Content>,
+    /// What it costs and does: becomes its `simulation.toml`.
+    pub behaviour: Option<Behaviour>,
+}
+
+fn root_path() -> String {
+    "/".to_owned()
+}
+
+/// Why a scenario could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not a scenario. The message names the line and shows it.
+    #[error("{name}: {message}")]
+    Parse {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Its parts contradict each other.
+    #[error("{name}: {message}")]
+    Invalid {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Scenario {
+    /// The scenario that `compare` runs by default.
+    pub fn reset_vs_recycle() -> Result<Self, ScenarioError> {
+        let folder = Path::new(".");
+        Self::parse(RESET_VS_RECYCLE, "reset-vs-recycle.toml (built in)", folder)
+    }
+
+    /// Reads a scenario file and the configuration that it names.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&read(path)?, &path.display().to_string(), folder)
+    }
+
+    /// Understands the text of a scenario; `folder` is where the files that it names lie.
+    pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        let mut scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::Parse {
+            name: name.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        if let Some(config) = scenario.server.config.take() {
+            let path = folder.join(config);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ScenarioError::Read { path, source })?;
+            if scenario.server.config_text.replace(text).is_some() {
+                return Err(ScenarioError::Invalid {
+                    name: name.to_owned(),
+                    message: "server.config and server.config-text are both there; keep one"
+                        .to_owned(),
+                });
+            }
+        }
+        scenario.check().map_err(|message| ScenarioError::Invalid { name: name.to_owned(), message })?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.trials == 0 {
+            return Err("trials = 0: at least 1 is needed".to_owned());
+        }
+        if self.operations.is_empty() {
+            return Err("operations is empty: name at least one".to_owned());
+        }
+        let timing = &self.timing;
+        for (min, max, name) in [
+            (timing.warm_up_min, timing.warm_up_max, "warm-up"),
+            (timing.watch_min, timing.watch_max, "watch"),
+        ] {
+            if min > max {
+                return Err(format!("timing.{name}-min is longer than timing.{name}-max"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shortens it for a first look: one trial, short phases. What is measured stays the same.
+    pub fn quick(&mut self) {
+        self.trials = 1;
+        self.timing = Timing {
+            warm_up_min: Duration::from_millis(1_500),
+            warm_up_max: Duration::from_millis(2_000),
+            watch_min: Duration::from_millis(2_500),
+            watch_max: Duration::from_millis(3_000),
+        };
+    }
+}

@@ -1,0 +1,102 @@
+//! Requests as they come: hostile ones, static files, pipelining, TLS by a foreign client.
+
+mod support;
+
+use support::{Browser, Up};
+
+#[test]
+fn what_is_not_http_gets_the_page_of_http_sys_and_a_closed_connection() {
+    let up = Up::start();
+    for (bytes, status, length) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400, 334),
+        ("foo\r\n", 400, 326),
+        ("POST / HTTP/1.1\r\nHost: x\r\n\r\n", 411, 344),
+        ("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, 324),
+        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400, 374),
+    ] {
+        let mut browser = Browser::connect(up.address("http/"));
+        let page = browser.exchange(bytes).unwrap();
+        assert_eq!((page.status, page.body.len()), (status, length), "{bytes:?}");
+        assert_eq!(page.header("Server"), Some("Microsoft-HTTPAPI/2.0"));
+        assert!(browser.is_over(), "{bytes:?}");
+    }
+    assert!(up.workers().is_empty(), "none of them reached a queue");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let up = Up::start();
+    let mut browser = Browser::connect(up.address("http/"));
+    let one = "GET /wait.aspx?time=50 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let two = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    browser.send(&format!("{one}{two}")).unwrap();
+    assert!(browser.receive(true).unwrap().header("X-Sim-Worker").is_some());
+    assert!(browser.receive(true).unwrap().text().contains("iis-sim is running"));
+}
+
+#[test]
+fn a_static_file_is_found_without_regard_to_case_and_revalidated() {
+    let up = Up::start();
+    let page = up.get("/IISSTART.HTM");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("Content-Type"), Some("text/html"));
+    let etag = page.header("ETag").unwrap();
+    let request =
+        format!("GET /iisstart.htm HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\n\r\n");
+    let again = Browser::connect(up.address("http/")).exchange(&request).unwrap();
+    assert_eq!((again.status, again.body.len()), (304, 0));
+}
+
+#[test]
+fn no_byte_from_outside_the_site_is_served() {
+    let up = Up::start();
+    let wwwroot = up.root.join("inetpub/wwwroot");
+    std::fs::write(up.root.join("inetpub/secret.txt"), "SECRET").unwrap();
+    std::fs::write(wwwroot.join("web.config"), "SECRET").unwrap();
+    std::os::unix::fs::symlink(up.root.join("inetpub"), wwwroot.join("out")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", wwwroot.join("passwd.txt")).unwrap();
+    for path in [
+        "/../secret.txt",
+        "/..%2fsecret.txt",
+        "/%2e%2e/secret.txt",
+        "/..\\secret.txt",
+        "/..%5csecret.txt",
+        "/x/../../secret.txt",
+        "/out/secret.txt",
+        "/passwd.txt",
+        "/web.config",
+    ] {
+        let page = up.get(path);
+        assert!(matches!(page.status, 400 | 403 | 404), "{path}: {}", page.status);
+        assert!(!page.text().contains("SECRET") && !page.text().contains("root:"), "{path}");
+    }
+}
+
+#[test]
+fn a_hot_static_file_is_answered_by_the_kernel_cache_while_its_worker_is_frozen() {
+    let up = Up::start();
+    let mut browser = Browser::connect(up.address("http/"));
+    for _ in 0..4 {
+        assert_eq!(browser.get("/iisstart.htm").unwrap().status, 200);
+    }
+    let worker = up.workers()[0];
+    Up::signal("-STOP", worker);
+    let page = browser.get("/iisstart.htm").unwrap();
+    Up::signal("-CONT", worker);
+    assert!(page.text().contains("iis-sim is running"));
+}
+
+#[test]
+fn curl_speaks_tls_to_it_and_resumes() {
+    let config = support::config(">").replace(
+        "</bindings>",
+        r#"<binding protocol="https" bindingInformation="*:443:" /></bindings>"#,
+    );
+    let up = Up::with_config(Some(&config));
+    let url = format!("https://{}/default.aspx", up.address("https"));
+    let output = std::process::Command::new("curl")
+        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code} ", &url, &url])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("200"), "{output:?}");
+}

@@ -1,0 +1,111 @@
+//! `iis-sim up`: what a user sees first, and that nothing is left when it ends.
+
+mod support;
+
+use support::{Up, is_alive};
+
+#[test]
+fn the_welcome_page_is_served_by_a_worker_that_was_started_on_demand() {
+    let up = Up::start();
+    assert!(up.workers().is_empty(), "no worker runs before the first request");
+    let page = up.get("/");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("iis-sim is running"));
+    assert_eq!(page.header("Server"), Some("Microsoft-IIS/10.0"));
+    assert_eq!(up.workers().len(), 1);
+}
+
+#[test]
+fn ps_shows_the_programs_under_their_names() {
+    let up = Up::start();
+    up.get("/default.aspx");
+    let pids = up.pids();
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    let names: Vec<String> = pids[1..].iter().map(|pid| name(*pid).trim().to_owned()).collect();
+    assert_eq!(names, ["httpsys", "was", "w3wp"]);
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pids[3])).unwrap();
+    assert!(line.starts_with("w3wp\0-ap\0DefaultAppPool\0"), "{line:?}");
+}
+
+#[test]
+fn everything_ends_with_the_launcher_however_that_ends() {
+    for signal in ["-TERM", "-INT", "-KILL"] {
+        let up = Up::start();
+        up.get("/default.aspx");
+        let pids = up.pids();
+        assert_eq!(pids.len(), 4);
+        up.end(signal);
+        let deadline = std::time::Duration::from_secs(2);
+        let step = std::time::Duration::from_millis(20);
+        let mut left = pids.clone();
+        for _ in 0..deadline.as_millis() / step.as_millis() {
+            left.retain(|pid| is_alive(*pid));
+            if left.is_empty() {
+                break;
+            }
+            std::thread::park_timeout(step);
+        }
+        assert!(left.is_empty(), "after {signal}: {left:?} of {pids:?}");
+    }
+}
+
+#[test]
+fn the_logs_are_where_an_administrator_looks_for_them() {
+    let up = Up::start();
+    up.get("/default.aspx?a=1");
+    up.get("/nothing.htm");
+    let folder = up.root.join("inetpub/logs/LogFiles/W3SVC1");
+    let log = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let text = files.map(|file| {
+            let name = file.file_name().into_string().unwrap();
+            assert!(name.starts_with("u_ex") && name.ends_with(".log"), "{name}");
+            std::fs::read_to_string(file.path()).unwrap()
+        });
+        text.collect::<String>()
+    };
+    up.until("two lines in the log", || log().contains(" 404 0 2 "));
+    let text = log();
+    assert!(text.starts_with("#Software: Microsoft Internet Information Services 10.0\r\n"));
+    assert!(text.contains("GET /default.aspx a=1 80 - 127.0.0.1"), "{text}");
+}
+
+#[test]
+fn a_second_server_on_the_same_root_is_refused() {
+    let up = Up::start();
+    let second = std::process::Command::new(support::IIS_SIM)
+        .args(["up", "--port-map", "*:0", "--root"])
+        .arg(&up.root)
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("runs on this root already"));
+    assert_eq!(up.get("/").status, 200);
+}
+
+#[test]
+fn a_broken_configuration_is_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.config");
+    let pool = "<add name=\"P\" queueLenght=\"10\" />";
+    std::fs::write(
+        &path,
+        format!(
+            "<configuration>\n<system.applicationHost>\n<applicationPools>\n{pool}\n\
+             </applicationPools>\n</system.applicationHost>\n</configuration>"
+        ),
+    )
+    .unwrap();
+    let output = std::process::Command::new(support::IIS_SIM)
+        .args(["up", "--port-map", "*:0", "--config"])
+        .arg(&path)
+        .arg("--root")
+        .arg(folder.path().join("root"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    for part in ["broken.config", "line 4", "queueLenght"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
