@@ -17,7 +17,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-mod clock;
 mod control;
 mod device;
 mod journal;

@@ -9,7 +9,6 @@ use sim_httpsys::clockwork::StateMachine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::{clock_now, utc_now};
 use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
@@ -20,6 +19,7 @@ use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
 use crate::model::{ClientId, Input, Output, Parameters, Was};
+use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
 pub(super) type Inputs = mpsc::Sender<Input>;
