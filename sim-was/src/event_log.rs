@@ -87,9 +87,9 @@ impl WorkerExit {
     pub fn windows_code(self) -> u32 {
         match self {
             Self::Code(code) => code.cast_unsigned(),
-            Self::Signal(4) => 0xC000_001D,  // SIGILL: STATUS_ILLEGAL_INSTRUCTION
-            Self::Signal(6) => 0xC000_0409,  // SIGABRT: STATUS_STACK_BUFFER_OVERRUN (fail fast)
-            Self::Signal(8) => 0xC000_008E,  // SIGFPE: STATUS_FLOAT_DIVIDE_BY_ZERO
+            Self::Signal(4) => 0xC000_001D, // SIGILL: STATUS_ILLEGAL_INSTRUCTION
+            Self::Signal(6) => 0xC000_0409, // SIGABRT: STATUS_STACK_BUFFER_OVERRUN (fail fast)
+            Self::Signal(8) => 0xC000_008E, // SIGFPE: STATUS_FLOAT_DIVIDE_BY_ZERO
             Self::Signal(7 | 11) => 0xC000_0005, // SIGBUS, SIGSEGV: STATUS_ACCESS_VIOLATION
             Self::Signal(number) => number.cast_unsigned(),
         }
@@ -107,6 +107,9 @@ pub struct Event {
     pub source: String,
     /// Its text.
     pub message: String,
+    /// The pool that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 /// The level of an event.
@@ -130,7 +133,7 @@ const SCM: &str = "Service Control Manager";
 /// What can go wrong with one worker process; each is a warning of WAS with the pool and the pid,
 /// and each counts for rapid-fail protection.
 ///
-/// Source: TechNet "Configuring Rapid-Fail Protection": not started or stopped within its limit,
+/// Source: `TechNet` "Configuring Rapid-Fail Protection": not started or stopped within its limit,
 /// exit with an error, no answer to a ping, invalid data on the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerFailure {
@@ -157,11 +160,17 @@ impl Event {
             level,
             source: source.to_owned(),
             message,
+            pool: None,
         }
     }
 
+    fn about(mut self, pool: &str) -> Self {
+        self.pool = Some(pool.to_owned());
+        self
+    }
+
     /// 5009 to 5013, 5039, 5127: a worker has failed.
-    /// Source: TechNet "IIS Worker Process Availability"; 5013 from KB 2634635.
+    /// Source: `TechNet` "IIS Worker Process Availability"; 5013 from KB 2634635.
     pub fn worker_failed(pool: &str, pid: ProcessId, failure: WorkerFailure) -> Self {
         let pid = pid.0;
         let (id, message) = match failure {
@@ -209,7 +218,7 @@ impl Event {
                 ),
             ),
         };
-        Self::new(id, Level::Warning, WAS, message)
+        Self::new(id, Level::Warning, WAS, message).about(pool)
     }
 
     /// 5002: rapid-fail protection has tripped.
@@ -217,7 +226,7 @@ impl Event {
         let message = format!(
             "Application pool '{pool}' is being automatically disabled due to a series of failures in the process(es) serving that application pool."
         );
-        Self::new(5002, Level::Error, WAS, message)
+        Self::new(5002, Level::Error, WAS, message).about(pool)
     }
 
     /// 5059: no process could be created. Assumed: the text, of which only the title is published.
@@ -225,7 +234,7 @@ impl Event {
         let message = format!(
             "Application pool {pool} has been disabled. Windows Process Activation Service (WAS) encountered a failure when it started a worker process to serve the application pool."
         );
-        Self::new(5059, Level::Error, WAS, message)
+        Self::new(5059, Level::Error, WAS, message).about(pool)
     }
 
     /// 5189: the pool's copy of the configuration could not be written.
@@ -233,7 +242,7 @@ impl Event {
         let message = format!(
             "The Windows Process Activation Service failed to generate an application pool config file for application pool '{pool}'. The error type is '{error}'. To resolve this issue, please ensure that the applicationhost.config file is correct and recommit the last configuration changes made."
         );
-        Self::new(5189, Level::Error, WAS, message)
+        Self::new(5189, Level::Error, WAS, message).about(pool)
     }
 
     /// 5093: a recycle could not be overlapped. Assumed: the wording around the names.
@@ -242,11 +251,11 @@ impl Event {
             "The Windows Process Activation Service failed to overlap recycle for application pool '{pool}' worker process '{}'. The data field contains the error number.",
             pid.0
         );
-        Self::new(5093, Level::Warning, WAS, message)
+        Self::new(5093, Level::Warning, WAS, message).about(pool)
     }
 
     /// 5074 to 5080, 5117: why a recycle begins.
-    /// Source: TechNet "IIS Application Pool Recycling".
+    /// Source: `TechNet` "IIS Application Pool Recycling".
     pub fn recycle(reason: RecycleReason, pool: &str, pid: ProcessId) -> Self {
         let pid = pid.0;
         let asked = |because: &str| {
@@ -284,16 +293,16 @@ impl Event {
                 (5117, asked("it reached its private bytes memory limit."))
             }
         };
-        Self::new(id, Level::Information, WAS, message)
+        Self::new(id, Level::Information, WAS, message).about(pool)
     }
 
-    /// 5186: a worker was shut down for want of work. Source: TechNet dd364096.
+    /// 5186: a worker was shut down for want of work. Source: `TechNet` dd364096.
     pub fn idle(pool: &str, pid: ProcessId, minutes: u64) -> Self {
         let message = format!(
             "A worker process with process id of '{}' serving application pool '{pool}' was shutdown due to inactivity. Application Pool timeout configuration was set to {minutes} minutes. A new worker process will be started when needed.",
             pid.0
         );
-        Self::new(5186, Level::Information, WAS, message)
+        Self::new(5186, Level::Information, WAS, message).about(pool)
     }
 
     /// 5172: the configuration could not be read; `error` names file, line and reason.
@@ -320,7 +329,7 @@ impl Event {
         let message = format!(
             "The automatic shutdown executable for application pool '{pool}' was not run. The data field contains the error number."
         );
-        Self::new(5054, Level::Warning, WAS, message)
+        Self::new(5054, Level::Warning, WAS, message).about(pool)
     }
 
     /// 1003, 1004 or 1007: a URL could not be registered, so its site is off.
@@ -337,9 +346,10 @@ impl Event {
         let end = "The site has been disabled. The data field contains the error number.";
         let (id, between) = match error {
             Win32Error::InvalidParameter => (1003, " The URL may be invalid. "),
-            Win32Error::SharingViolation | Win32Error::AccessDenied => {
-                (1007, " The necessary network binding may already be in use. ")
-            }
+            Win32Error::SharingViolation | Win32Error::AccessDenied => (
+                1007,
+                " The necessary network binding may already be in use. ",
+            ),
             Win32Error::AlreadyExists
             | Win32Error::FileNotFound
             | Win32Error::InvalidIdAuthority
@@ -359,7 +369,7 @@ impl Event {
         let message = format!(
             "The World Wide Web Publishing Service failed to configure the queue of application pool {pool}. The data field contains the error number."
         );
-        Self::new(1087, Level::Warning, W3SVC, message)
+        Self::new(1087, Level::Warning, W3SVC, message).about(pool)
     }
 
     /// 1089: no demand start could be asked for.
@@ -367,7 +377,7 @@ impl Event {
         let message = format!(
             "The World Wide Web Publishing Service failed to issue a demand start to HTTP.sys for application pool {pool}. The data field contains the error number."
         );
-        Self::new(1089, Level::Error, W3SVC, message)
+        Self::new(1089, Level::Error, W3SVC, message).about(pool)
     }
 
     /// 1173: the driver is gone.

@@ -7,10 +7,12 @@
 //! * [`config`] – applicationHost.config: as written → checked → resolved
 //! * [`model`] – WAS and W3SVC, pure
 //! * [`event_log`] – what they state, with the ids and texts of the Windows event log
+//! * [`counters`] – what is folded from that
 //! * [`live`] – processes, pipes, the control socket (feature `live`)
 
 pub mod config;
 pub mod control;
+pub mod counters;
 pub mod event_log;
 #[cfg(feature = "live")]
 pub mod live;

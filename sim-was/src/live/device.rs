@@ -62,7 +62,10 @@ impl Device {
 async fn read(mut reader: OwnedReadHalf, inputs: Inputs) {
     let mut frames = Frames::default();
     loop {
-        match frames.next_frame().and_then(|frame| frame.map(decode_completion).transpose()) {
+        match frames
+            .next_frame()
+            .and_then(|frame| frame.map(decode_completion).transpose())
+        {
             Ok(Some(completion)) => {
                 if inputs.send(Input::Completed(completion)).await.is_err() {
                     return;

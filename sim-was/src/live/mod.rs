@@ -17,7 +17,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-mod clock;
 mod control;
 mod device;
 mod journal;
@@ -26,8 +25,6 @@ mod worker;
 
 #[cfg(test)]
 mod tests;
-
-
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]

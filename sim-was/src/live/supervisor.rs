@@ -9,7 +9,6 @@ use sim_httpsys::clockwork::StateMachine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::{clock_now, utc_now};
 use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
@@ -20,6 +19,7 @@ use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
 use crate::model::{ClientId, Input, Output, Parameters, Was};
+use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
 pub(super) type Inputs = mpsc::Sender<Input>;
@@ -32,8 +32,10 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let (inputs, mut happened) = mpsc::channel(1024);
     let (commands, mut commanded) = mpsc::channel(64);
     let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("a signal handler"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(RunError::io("a signal handler"))?;
     supervisor.boot();
     while !supervisor.stopped {
         let wait = supervisor.time_to_deadline();
@@ -45,6 +47,14 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                // If this process itself was stopped for a while, what workers said meanwhile lies
+                // unread in their pipes: let the readers bring it first.
+                for _ in 0..2 {
+                    tokio::task::yield_now().await;
+                }
+                while let Ok(input) = happened.try_recv() {
+                    supervisor.input(input);
+                }
                 supervisor.deadline();
             }
         }
@@ -81,8 +91,7 @@ impl Supervisor {
                 RunError::io("the control socket")(error)
             }
         })?;
-        let journal =
-            Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
+        let journal = Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
         let device = Device::open(&options.device, inputs.clone())
             .await
             .map_err(|source| RunError::Device {

@@ -14,9 +14,7 @@ use sim_worker::ipm::{FromWorker, ToWorker, wire as ipm};
 use super::{Options, RunError, run};
 use crate::control::client::{AskError, ask};
 use crate::control::wire::socket_path;
-use crate::control::{
-    Answer, Command, Refusal, Service, WorkerProcessInfo, WorkerProcessState,
-};
+use crate::control::{Answer, Command, Refusal, Service, WorkerProcessInfo, WorkerProcessState};
 
 const CONFIG: &str = r#"<configuration>
   <system.applicationHost>
@@ -156,7 +154,10 @@ impl Server {
     }
 
     fn events(&self) -> String {
-        let path = self.root.path().join("Windows/System32/winevt/System.jsonl");
+        let path = self
+            .root
+            .path()
+            .join("Windows/System32/winevt/System.jsonl");
         std::fs::read_to_string(path).unwrap()
     }
 
@@ -175,7 +176,10 @@ fn a_recycle_replaces_the_process() {
     let recycle = Command::RecycleApplicationPool { name };
     assert_eq!(server.ask(&recycle), Answer::Done);
     server.wait_for_worker(|pid| pid != old);
-    assert_eq!(server.ask(&Command::ListRequests), Answer::Requests(Vec::new()));
+    assert_eq!(
+        server.ask(&Command::ListRequests),
+        Answer::Requests(Vec::new())
+    );
     assert!(server.events().contains(r#""id":5079"#));
     let trace = std::fs::read_to_string(server.root.path().join("trace/was.jsonl")).unwrap();
     assert!(trace.contains("WorkerStopOrdered"));
@@ -196,7 +200,9 @@ fn services_stop_and_start_again() {
     assert!(files.join("DefaultAppPool/DefaultAppPool.config").exists());
     assert_eq!(server.ask(&stop), Answer::Done);
     assert!(server.workers().is_empty() && !files.exists());
-    let start = Command::StartServices { services: services() };
+    let start = Command::StartServices {
+        services: services(),
+    };
     assert_eq!(server.ask(&start), Answer::Done);
     server.wait_for_worker(|pid| pid != old);
     server.quit();
@@ -225,7 +231,10 @@ fn garbage_on_the_control_socket_gets_an_error_and_the_server_goes_on() {
         let answer: Answer = serde_json::from_slice(&answer[4..]).unwrap();
         let invalid = matches!(
             answer,
-            Answer::Refused(Refusal::Failed { hresult: 0x8007_000d, .. })
+            Answer::Refused(Refusal::Failed {
+                hresult: 0x8007_000d,
+                ..
+            })
         );
         assert!(invalid, "{answer:?}");
     }

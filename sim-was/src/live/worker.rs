@@ -47,10 +47,22 @@ impl Worker {
             std::fs::remove_file(&pipe).ok();
             failed(error)
         })?;
-        let pid = ProcessId(child.id().expect("a child that was not waited for has a pid"));
+        let pid = ProcessId(
+            child
+                .id()
+                .expect("a child that was not waited for has a pid"),
+        );
         let (words, waiting) = mpsc::unbounded_channel();
         let (kill, killed) = oneshot::channel();
-        tokio::spawn(watch(child, killed, listener, pipe, pid, waiting, inputs.clone()));
+        tokio::spawn(watch(
+            child,
+            killed,
+            listener,
+            pipe,
+            pid,
+            waiting,
+            inputs.clone(),
+        ));
         let kill = Some(kill);
         Ok((pid, Self { words, kill }))
     }
@@ -114,6 +126,7 @@ fn command_line(
         .arg("-device")
         .arg(&options.device)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .kill_on_drop(true);
     if options.trace {
         command.arg("-trace").arg(options.root.join("trace"));
@@ -142,13 +155,14 @@ async fn watch(
             timeout(OTHER_SIGN_MAX, talk).await.ok();
             exit
         }
-        () = &mut talk => match timeout(OTHER_SIGN_MAX, &mut exit).await {
-            Ok(exit) => exit,
-            Err(_) => {
+        () = &mut talk => {
+            if let Ok(exit) = timeout(OTHER_SIGN_MAX, &mut exit).await {
+                exit
+            } else {
                 inputs.send(Input::PipeClosed { pid }).await.ok();
                 exit.await
             }
-        },
+        }
     };
     std::fs::remove_file(&pipe).ok();
     inputs.send(Input::Exited { pid, exit }).await.ok();
@@ -165,12 +179,11 @@ async fn wait(mut child: Child, killed: oneshot::Receiver<()>) -> WorkerExit {
         status = child.wait() => Some(status),
         () = ordered => None,
     };
-    let status = match by_itself {
-        Some(status) => status,
-        None => {
-            child.start_kill().ok();
-            child.wait().await
-        }
+    let status = if let Some(status) = by_itself {
+        status
+    } else {
+        child.start_kill().ok();
+        child.wait().await
     };
     status.map_or(WorkerExit::Signal(9), worker_exit)
 }
@@ -196,7 +209,7 @@ async fn talk(
     drop(listener);
     std::fs::remove_file(path).ok();
     let (mut reader, mut writer) = stream.into_split();
-    let writing = tokio::spawn(async move {
+    let write_task = tokio::spawn(async move {
         while let Some(bytes) = waiting.recv().await {
             if writer.write_all(&bytes).await.is_err() {
                 return;
@@ -222,7 +235,7 @@ async fn talk(
             break;
         }
     }
-    writing.abort();
+    write_task.abort();
 }
 
 /// Only the process that the pipe was made for may open it.

@@ -104,11 +104,16 @@ impl AppPool {
         self.demand = DemandStart::Unarmed;
     }
 
+    /// W3SVC begins to stop: nothing is started any more.
+    pub(super) fn stop_serving(&mut self) {
+        self.serving = false;
+        self.demand = DemandStart::Unarmed;
+    }
+
     /// W3SVC stops: the queue is gone, workers end without finishing their requests.
     /// Source: native API reference, `DrainRequestsGracefully` is false for an IIS restart.
     pub(super) fn service_stop(&mut self, fx: &mut Effects, now: Instant) {
-        self.serving = false;
-        self.demand = DemandStart::Unarmed;
+        self.stop_serving();
         self.stop_workers(ShutdownReason::ServiceStop, fx, now);
     }
 
@@ -148,11 +153,14 @@ impl AppPool {
     }
 
     /// An administrator recycles the pool: every worker, at once.
-    /// Source: TechNet "Recycling an Application Pool": a recycle on demand restarts all workers.
+    /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
     /// Assumed: without a worker nothing is logged, as nothing is recycled.
     pub(super) fn recycle(&mut self, fx: &mut Effects, now: Instant) -> Result<(), Refusal> {
         if self.state != AppPoolState::Started {
             return Err(Refusal::not_started());
+        }
+        if !self.serving {
+            return Ok(());
         }
         let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|i| self.step(i)).collect();
         if steps.iter().any(|step| step.is_effective()) {
@@ -230,14 +238,14 @@ impl AppPool {
     pub(super) fn told(
         &mut self,
         id: SpawnId,
-        message: FromWorker,
+        message: &FromWorker,
         fx: &mut Effects,
         now: Instant,
     ) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        match message {
+        match *message {
             FromWorker::Ready => self.ready(id, fx, now),
             FromWorker::PingReply { sequence } => {
                 if worker.ping_reply(sequence, fx) == Reply::Untrusted {
@@ -252,9 +260,8 @@ impl AppPool {
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::StartFailed { .. }
-            | FromWorker::Draining
-            | FromWorker::Requests { .. } => {}
+            FromWorker::StartFailed { .. } | FromWorker::Draining | FromWorker::Requests { .. } => {
+            }
         }
     }
 
@@ -274,13 +281,7 @@ impl AppPool {
     ///
     /// Assumed: one that was told to stop and ends with an error has failed too (cc787273: "exit
     /// with an error"), and one that ends without having been told to has failed whatever its code.
-    pub(super) fn exited(
-        &mut self,
-        id: SpawnId,
-        exit: WorkerExit,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
+    pub(super) fn exited(&mut self, id: SpawnId, exit: WorkerExit, fx: &mut Effects, now: Instant) {
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
@@ -382,13 +383,18 @@ impl AppPool {
     fn set_state(&mut self, state: AppPoolState, fx: &mut Effects) {
         self.state = state;
         fx.driver_changed = true;
+        self.state_itself(fx);
+    }
+
+    /// States what its state is.
+    pub(super) fn state_itself(&self, fx: &mut Effects) {
         fx.fact(Fact::PoolState {
             pool: self.settings.name.clone(),
             state: format!("{:?}", self.shown()),
         });
     }
 
-    /// Source: IIS docs, `startMode`: AlwaysRunning starts a worker at once, OnDemand at a request.
+    /// Source: IIS docs, `startMode`: `AlwaysRunning` starts a worker at once, `OnDemand` at a request.
     fn start_what_is_wanted(&mut self, fx: &mut Effects, now: Instant) {
         for slot in 0..self.slots.len() {
             if self.slots[slot].take_again() {

@@ -32,7 +32,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
         managed_runtime_loader: "webengine4.dll".to_owned(),
         classic: false,
         process_model: ProcessModel {
-            idle_timeout: Duration::from_secs(1200),
+            idle_timeout: Duration::from_mins(20),
             idle_suspend: false,
             max_processes: 1,
             shutdown_time_limit: Duration::from_secs(90),
@@ -58,7 +58,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
             orphan_action_exe: String::new(),
             orphan_action_params: String::new(),
             rapid_fail_protection: true,
-            rapid_fail_protection_interval: Duration::from_secs(300),
+            rapid_fail_protection_interval: Duration::from_mins(5),
             rapid_fail_protection_max_crashes: 5,
             auto_shutdown_exe: String::new(),
             auto_shutdown_params: String::new(),
@@ -66,7 +66,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
         cpu: Cpu {
             limit: 0,
             action: CpuAction::NoAction,
-            reset_interval: Duration::from_secs(300),
+            reset_interval: Duration::from_mins(5),
         },
         environment: BTreeMap::new(),
     }
@@ -91,7 +91,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
         limits: SiteLimits {
             max_bandwidth: None,
             max_connections: None,
-            connection_timeout: Duration::from_secs(120),
+            connection_timeout: Duration::from_mins(2),
         },
         log_file: SiteLog {
             enabled: true,
@@ -119,6 +119,10 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
 
 /// One server and everything around it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that tests turn"
+)]
 pub(super) struct Bench {
     pub(super) was: Was,
     pub(super) configuration: Configuration,
@@ -266,7 +270,10 @@ impl Bench {
 
     /// The ids of the events that were logged.
     pub(super) fn events(&self) -> Vec<u16> {
-        let ids = self.lines.iter().filter_map(|line| line.strip_prefix("event "));
+        let ids = self
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("event "));
         ids.filter_map(|id| id.parse().ok()).collect()
     }
 
@@ -311,7 +318,7 @@ impl Bench {
                 self.called(id, call, inputs);
             }
             Output::Call(call) => panic!("a controller never makes the call {call:?}"),
-            Output::Tell { pid, message } => self.told(pid, message, inputs),
+            Output::Tell { pid, message } => self.told(pid, &message, inputs),
             Output::Spawn(spawn) => {
                 self.lines.push(format!("spawn {}", spawn.arguments.pool));
                 if !self.spawns {
@@ -358,7 +365,8 @@ impl Bench {
                 self.queues.insert(name, properties.state);
             }
             ControlCall::SetRequestQueueProperties { queue, properties } => {
-                self.lines.push(format!("queue {queue} {:?}", properties.state));
+                self.lines
+                    .push(format!("queue {queue} {:?}", properties.state));
                 self.queues.insert(queue, properties.state);
             }
             ControlCall::CloseRequestQueue { queue } => {
@@ -367,7 +375,8 @@ impl Bench {
                 self.armed.remove(&queue);
             }
             ControlCall::CloseUrlGroup { group } => {
-                self.lines.push(format!("close group of site {}", group.0 >> 32));
+                self.lines
+                    .push(format!("close group of site {}", group.0 >> 32));
             }
             ControlCall::AddUrl { url, .. } if self.refused_urls.contains(&url) => {
                 result = Err(Win32Error::SharingViolation);
@@ -378,19 +387,26 @@ impl Bench {
                     result = Err(Win32Error::AlreadyExists);
                 }
             }
-            other => drop(other),
+            ControlCall::CreateUrlGroup { .. }
+            | ControlCall::SetUrlGroupProperties { .. }
+            | ControlCall::RemoveUrl { .. }
+            | ControlCall::FlushResponseCache { .. }
+            | ControlCall::QueryServiceState
+            | ControlCall::OpenRequestQueue { .. }
+            | ControlCall::ShutdownRequestQueue => {}
         }
         inputs.push(Input::Completed(Completion::Called { id, result }));
     }
 
-    fn told(&mut self, pid: ProcessId, message: ToWorker, inputs: &mut Vec<Input>) {
-        match message {
+    fn told(&mut self, pid: ProcessId, message: &ToWorker, inputs: &mut Vec<Input>) {
+        match *message {
             ToWorker::Ping { sequence } => {
                 self.lines.push(format!("ping {} {sequence}", pid.0));
             }
             ToWorker::Shutdown { reason, drain } => {
                 let drain = if drain { "drain" } else { "at once" };
-                self.lines.push(format!("stop {} {reason:?} {drain}", pid.0));
+                self.lines
+                    .push(format!("stop {} {reason:?} {drain}", pid.0));
                 if self.stops && self.alive.remove(&pid).is_some() {
                     inputs.push(Input::PipeClosed { pid });
                     let exit = WorkerExit::Code(0);
@@ -410,7 +426,10 @@ impl Bench {
             Fact::WorkerExited { process, .. } => format!("exited {}", process.0),
             Fact::ServiceState { service, status } => format!("{} {status:?}", service.name()),
             Fact::PoolState { pool, state } => format!("pool {pool} {state}"),
-            other => format!("{other:?}"),
+            Fact::WorkerSpawned { .. }
+            | Fact::WorkerStopOrdered { .. }
+            | Fact::WorkerKilled { .. }
+            | Fact::CommandAccepted { .. } => format!("{fact:?}"),
         });
     }
 }

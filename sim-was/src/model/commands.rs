@@ -113,7 +113,10 @@ impl Was {
             return self.fx.refuse(client, Refusal::not_found("APPPOOL", name));
         }
         let mut pools = std::mem::take(&mut self.pools);
-        let result = match pools.iter_mut().find(|p| same_name(&p.settings().name, name)) {
+        let result = match pools
+            .iter_mut()
+            .find(|p| same_name(&p.settings().name, name))
+        {
             Some(pool) => act(pool, self),
             None => Err(Refusal::not_started()),
         };

@@ -42,10 +42,7 @@ impl DriverState {
         for pool in &configuration.application_pools {
             state.add_queue(pool, pool_state(pool));
         }
-        let sites = configuration
-            .sites
-            .iter()
-            .filter(|site| site_started(site));
+        let sites = configuration.sites.iter().filter(|site| site_started(site));
         for site in sites {
             for (index, app) in site.applications.iter().enumerate() {
                 let pool = configuration
@@ -142,7 +139,7 @@ impl DriverState {
         }
     }
 
-    /// Source: IIS docs, `loadBalancerCapabilities`: HttpLevel answers 503, TcpLevel resets.
+    /// Source: IIS docs, `loadBalancerCapabilities`: `HttpLevel` answers 503, `TcpLevel` resets.
     fn add_queue(&mut self, pool: &ApplicationPool, state: QueueState) {
         let verbosity = if pool.failure.tcp_level {
             ResponseVerbosity::Basic
@@ -195,9 +192,7 @@ pub fn plan(old: Option<&Configuration>, new: &Configuration, root: &Path) -> Ve
             |site| site.server_auto_start,
         )
     };
-    old.map(started)
-        .unwrap_or_default()
-        .calls_to(&started(new))
+    old.map(started).unwrap_or_default().calls_to(&started(new))
 }
 
 /// The prefix that a binding and an application's path make.
@@ -254,8 +249,7 @@ fn group_properties(
     limits: &WebLimits,
     root: &Path,
 ) -> UrlGroupProperties {
-    let seconds =
-        |span: std::time::Duration| u16::try_from(span.as_secs()).unwrap_or(u16::MAX);
+    let seconds = |span: std::time::Duration| u16::try_from(span.as_secs()).unwrap_or(u16::MAX);
     let connection_timeout = seconds(site.limits.connection_timeout);
     let log = (site.log_file.enabled && site.log_file.w3c).then(|| {
         let folder = to_unix(&site.log_file.directory, root).join(format!("W3SVC{}", site.id));
@@ -372,7 +366,10 @@ mod tests {
         assert_eq!(prefix(None, "", "/"), "http://*:80/");
         assert_eq!(prefix(None, "", "/app"), "http://*:80/app/");
         assert_eq!(prefix(None, "www.x.com", "/"), "http://www.x.com:80/");
-        assert_eq!(prefix(Some("10.0.0.1"), "", "/"), "http://10.0.0.1:80:10.0.0.1/");
+        assert_eq!(
+            prefix(Some("10.0.0.1"), "", "/"),
+            "http://10.0.0.1:80:10.0.0.1/"
+        );
         assert_eq!(prefix(Some("10.0.0.1"), "x", "/"), "http://x:80:10.0.0.1/");
         assert_eq!(prefix(Some("::1"), "", "/"), "http://[::1]:80:[::1]/");
     }

@@ -35,7 +35,12 @@ pub(super) fn application_pools(was: &Was) -> Vec<ApplicationPoolInfo> {
         .map(|(index, pool)| ApplicationPoolInfo {
             name: pool.name.clone(),
             managed_runtime_version: pool.managed_runtime_version.clone(),
-            managed_pipeline_mode: if pool.classic { "Classic" } else { "Integrated" }.to_owned(),
+            managed_pipeline_mode: if pool.classic {
+                "Classic"
+            } else {
+                "Integrated"
+            }
+            .to_owned(),
             state: was
                 .pools
                 .get(index)
@@ -86,14 +91,16 @@ pub(super) fn virtual_directories(was: &Was) -> Vec<VirtualDirectoryInfo> {
     let mut list = Vec::new();
     for site in configured_sites(was) {
         for app in &site.applications {
-            list.extend(app.virtual_directories.iter().map(|directory| {
-                VirtualDirectoryInfo {
-                    site: site.name.clone(),
-                    application: app.path.clone(),
-                    path: directory.path.clone(),
-                    physical_path: directory.physical_path.clone(),
-                }
-            }));
+            list.extend(
+                app.virtual_directories
+                    .iter()
+                    .map(|directory| VirtualDirectoryInfo {
+                        site: site.name.clone(),
+                        application: app.path.clone(),
+                        path: directory.path.clone(),
+                        physical_path: directory.physical_path.clone(),
+                    }),
+            );
         }
     }
     list
@@ -121,7 +128,10 @@ impl Was {
     pub(super) fn list_requests(&mut self, client: ClientId, now: Instant) {
         self.queries_asked += 1;
         let token = self.queries_asked;
-        let workers = self.pools.iter().flat_map(super::app_pool::AppPool::workers);
+        let workers = self
+            .pools
+            .iter()
+            .flat_map(super::app_pool::AppPool::workers);
         let awaited: BTreeSet<ProcessId> = workers
             .filter(|worker| worker.answers_questions())
             .filter_map(|worker| worker.pid)
@@ -153,11 +163,13 @@ impl Was {
         if let (Some(query), Some(pool)) = (self.queries.get_mut(&token), pool)
             && query.awaited.remove(&pid)
         {
-            query.gathered.extend(requests.into_iter().map(|request| RequestInfo {
-                pid: pid.0,
-                application_pool: pool.clone(),
-                request,
-            }));
+            query
+                .gathered
+                .extend(requests.into_iter().map(|request| RequestInfo {
+                    pid: pid.0,
+                    application_pool: pool.clone(),
+                    request,
+                }));
             self.finish_query(token);
         }
     }
@@ -181,11 +193,15 @@ impl Was {
     }
 
     fn finish_query(&mut self, token: u64) {
-        if self.queries.get(&token).is_some_and(|q| q.awaited.is_empty())
+        if self
+            .queries
+            .get(&token)
+            .is_some_and(|q| q.awaited.is_empty())
             && let Some(query) = self.queries.remove(&token)
         {
             self.fx.timers.clear(Timer::Query(token));
-            self.fx.answer(query.client, Answer::Requests(query.gathered));
+            self.fx
+                .answer(query.client, Answer::Requests(query.gathered));
         }
     }
 }

@@ -43,7 +43,6 @@ mod random_tests;
 #[cfg(test)]
 mod tests;
 
-
 pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
 

@@ -23,7 +23,7 @@ pub enum Verdict {
 impl RapidFail {
     /// Notes a failure.
     ///
-    /// Source: TechNet cc787273: the pool is disabled when the failures within the interval "equal
+    /// Source: `TechNet` cc787273: the pool is disabled when the failures within the interval "equal
     /// or exceed" the limit; a failure exactly one interval old no longer counts.
     pub fn record(&mut self, interval: Duration, crashes_max: u32, now: Instant) -> Verdict {
         self.failures.push_back(now);
@@ -60,7 +60,7 @@ impl RapidFail {
 mod tests {
     use super::*;
 
-    const MINUTES: Duration = Duration::from_secs(300);
+    const MINUTES: Duration = Duration::from_mins(5);
 
     fn at_seconds(seconds: &[u64]) -> Verdict {
         let mut rapid_fail = RapidFail::default();

@@ -77,6 +77,9 @@ impl Was {
                 AppPool::new(PoolId(index), pool.clone(), worker)
             })
             .collect();
+        for pool in &self.pools {
+            pool.state_itself(&mut self.fx);
+        }
         self.configuration = Some(configuration);
         self.services.phase = Phase::WasRunning;
         self.state_services();
@@ -181,6 +184,9 @@ impl Was {
         self.services.phase = Phase::ClosingUrls;
         self.state_services();
         self.fx.timers.set(Timer::ServiceStop, due);
+        for pool in &mut self.pools {
+            pool.stop_serving();
+        }
         self.apply(DriverState::default(), Then::UrlsClosed, now);
     }
 
@@ -198,7 +204,12 @@ impl Was {
     /// Goes on when the last worker has exited.
     pub(super) fn advance_stop(&mut self) {
         let stopping = self.services.phase == Phase::StoppingWorkers;
-        if stopping && self.pools.iter().all(|pool| pool.workers().next().is_none()) {
+        if stopping
+            && self
+                .pools
+                .iter()
+                .all(|pool| pool.workers().next().is_none())
+        {
             self.fx.timers.clear(Timer::ServiceStop);
             self.sites.clear();
             self.w3svc_stopped();
@@ -249,7 +260,11 @@ impl Was {
     }
 
     fn give_up_waiting(&mut self) {
-        let waiting = self.services.stop.as_mut().and_then(|stop| stop.client.take());
+        let waiting = self
+            .services
+            .stop
+            .as_mut()
+            .and_then(|stop| stop.client.take());
         if let Some(client) = waiting {
             self.fx.refuse(client, Refusal::TimedOut);
         }

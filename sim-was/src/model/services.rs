@@ -11,7 +11,7 @@
 //! Order of a stop: URL groups and queues are closed (the driver resets what is connected), then
 //! workers are told to stop without draining, then, when all have exited, W3SVC is stopped, then WAS.
 //!
-//! Source: IIS docs and TechNet 3201–3206: W3SVC depends on WAS; the HTTP driver is never restarted.
+//! Source: IIS docs and `TechNet` 3201–3206: W3SVC depends on WAS; the HTTP driver is never restarted.
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sim_httpsys::api::{DisabledReason, ProcessId, QueueState, RequestQueueName};
+use sim_httpsys::clockwork::{Instant, StateMachine};
 use sim_worker::ipm::{FromWorker, RecycleReason};
 
 use super::Input;
@@ -52,7 +53,9 @@ fn an_always_running_worker_that_ends_is_started_again() {
 
 #[test]
 fn a_web_garden_grows_with_demand_up_to_its_size() {
-    let mut server = server().with_pool(|p| p.process_model.max_processes = 2).up();
+    let mut server = server()
+        .with_pool(|p| p.process_model.max_processes = 2)
+        .up();
     server.request(POOL);
     server.request(POOL);
     server.request(POOL);
@@ -106,7 +109,11 @@ fn without_overlap_the_old_worker_goes_first_and_the_new_one_waits_for_work() {
     server.stops = false;
     server.recycle(POOL);
     server.request(POOL);
-    assert_eq!(server.pids(), [1], "nothing starts while the old one drains");
+    assert_eq!(
+        server.pids(),
+        [1],
+        "nothing starts while the old one drains"
+    );
     server.exit(1, WorkerExit::Code(0));
     assert!(server.pids().is_empty());
     server.request(POOL);
@@ -181,7 +188,9 @@ fn recycling_a_pool_without_a_worker_succeeds_and_does_nothing() {
 
 #[test]
 fn an_administrators_recycle_replaces_every_worker_of_a_web_garden() {
-    let mut server = server().with_pool(|p| p.process_model.max_processes = 2).up();
+    let mut server = server()
+        .with_pool(|p| p.process_model.max_processes = 2)
+        .up();
     server.request(POOL);
     server.request(POOL);
     server.recycle(POOL);
@@ -190,7 +199,9 @@ fn an_administrators_recycle_replaces_every_worker_of_a_web_garden() {
 
 #[test]
 fn a_worker_that_asks_is_recycled_alone_and_its_reason_is_logged_if_wanted() {
-    let mut server = server().with_pool(|p| p.process_model.max_processes = 2).up();
+    let mut server = server()
+        .with_pool(|p| p.process_model.max_processes = 2)
+        .up();
     server.request(POOL);
     server.request(POOL);
     let reason = RecycleReason::PrivateMemory;
@@ -199,7 +210,11 @@ fn a_worker_that_asks_is_recycled_alone_and_its_reason_is_logged_if_wanted() {
     let reason = RecycleReason::Requests;
     server.tell(2, FromWorker::RequestRecycle { reason });
     assert_eq!(server.pids(), [3, 4]);
-    let recycles: Vec<u16> = server.events().into_iter().filter(|id| *id > 5050).collect();
+    let recycles: Vec<u16> = server
+        .events()
+        .into_iter()
+        .filter(|id| *id > 5050)
+        .collect();
     assert_eq!(recycles, [5117], "Requests is not in logEventOnRecycle");
 }
 
@@ -219,7 +234,10 @@ fn if_the_old_worker_crashes_during_the_overlap_the_new_one_has_its_place() {
 fn recycling_one_pool_does_not_touch_another() {
     let mut server = server();
     server.configuration.application_pools.push(pool("Other"));
-    server.configuration.sites.push(site("Other", 2, 81, "Other"));
+    server
+        .configuration
+        .sites
+        .push(site("Other", 2, 81, "Other"));
     let mut server = server.up_with_worker();
     server.request("Other");
     server.lines.clear();
@@ -255,7 +273,7 @@ fn a_worker_that_does_not_answer_a_ping_is_killed_after_interval_and_limit() {
 fn a_ping_answered_exactly_at_the_limit_is_in_time() {
     let mut server = server().up_with_worker();
     server.pass(Duration::from_millis(119_999));
-    server.now = server.now + Duration::from_millis(1);
+    server.now += Duration::from_millis(1);
     server.tell(1, FromWorker::PingReply { sequence: 1 });
     server.pass(Duration::from_millis(1));
     assert_eq!(server.pids(), [1]);
@@ -265,7 +283,7 @@ fn a_ping_answered_exactly_at_the_limit_is_in_time() {
 fn a_supervisor_that_was_stopped_itself_blames_no_worker() {
     let mut server = server().up_with_worker();
     server.pass(seconds(31));
-    server.now = server.now + seconds(120);
+    server.now += seconds(120);
     server.pass(Duration::ZERO);
     assert_eq!(server.pids(), [1]);
     server.tell(1, FromWorker::PingReply { sequence: 1 });
@@ -331,7 +349,10 @@ fn starting_a_pool_that_was_taken_off_forgets_its_failures() {
         server.exit(pid, WorkerExit::Code(1));
     }
     let name = POOL.to_owned();
-    assert_eq!(server.ask(Command::StartApplicationPool { name }), Some(Answer::Done));
+    assert_eq!(
+        server.ask(Command::StartApplicationPool { name }),
+        Some(Answer::Done)
+    );
     assert_eq!(queue_state(&server), QueueState::Active);
     server.request(POOL);
     server.exit(6, WorkerExit::Code(1));
@@ -347,7 +368,14 @@ fn an_always_running_worker_that_dies_at_once_is_started_five_times() {
         server.exit(pid, WorkerExit::Code(1));
     }
     assert!(server.pids().is_empty());
-    assert_eq!(server.lines.iter().filter(|l| l.starts_with("spawn")).count(), 4);
+    assert_eq!(
+        server
+            .lines
+            .iter()
+            .filter(|l| l.starts_with("spawn"))
+            .count(),
+        4
+    );
 }
 
 #[test]
@@ -432,12 +460,22 @@ fn a_site_whose_url_is_taken_is_stopped_and_the_others_start() {
 fn stopping_a_site_takes_its_urls_and_leaves_the_pool() {
     let mut server = server().up_with_worker();
     let name = || "default web site".to_owned();
-    assert_eq!(server.ask(Command::StopSite { name: name() }), Some(Answer::Done));
+    assert_eq!(
+        server.ask(Command::StopSite { name: name() }),
+        Some(Answer::Done)
+    );
     assert!(server.has("close group of site 1"));
     assert_eq!(server.pids(), [1]);
-    assert!(failed(0x8007_0426)(&server.ask(Command::StopSite { name: name() })));
-    assert_eq!(server.ask(Command::StartSite { name: name() }), Some(Answer::Done));
-    assert!(failed(0x8007_0420)(&server.ask(Command::StartSite { name: name() })));
+    assert!(failed(0x8007_0426)(
+        &server.ask(Command::StopSite { name: name() })
+    ));
+    assert_eq!(
+        server.ask(Command::StartSite { name: name() }),
+        Some(Answer::Done)
+    );
+    assert!(failed(0x8007_0420)(
+        &server.ask(Command::StartSite { name: name() })
+    ));
 }
 
 #[test]
@@ -451,7 +489,10 @@ fn both_workers_of_an_overlap_are_listed() {
     let shown: Vec<(u32, WorkerProcessState)> = list.iter().map(|w| (w.pid, w.state)).collect();
     assert_eq!(
         shown,
-        [(1, WorkerProcessState::Stopping), (2, WorkerProcessState::Running)]
+        [
+            (1, WorkerProcessState::Stopping),
+            (2, WorkerProcessState::Running)
+        ]
     );
 }
 
@@ -503,7 +544,11 @@ fn iisreset_kills_what_does_not_stop_in_time() {
     assert!(failed(0x8007_0425)(&start), "not while it stops");
     server.pass(seconds(20));
     assert!(server.has("kill 1"));
-    assert_eq!(server.answers.get(&2), Some(&Answer::Done), "the stop succeeds");
+    assert_eq!(
+        server.answers.get(&2),
+        Some(&Answer::Done),
+        "the stop succeeds"
+    );
     assert!(server.has("WAS Stopped"));
 }
 
@@ -512,7 +557,11 @@ fn without_force_a_stop_that_takes_too_long_is_given_up_and_goes_on() {
     let mut server = server().up_with_worker();
     server.stops = false;
     let services = vec![Service::Was, Service::W3svc];
-    let stop = Command::StopServices { services, timeout_ms: 20_000, force: false };
+    let stop = Command::StopServices {
+        services,
+        timeout_ms: 20_000,
+        force: false,
+    };
     assert_eq!(server.ask(stop), None);
     server.pass(seconds(20));
     assert_eq!(server.answer(), Some(Answer::Refused(Refusal::TimedOut)));
@@ -539,11 +588,20 @@ fn restarting_was_forgets_failures_and_restarting_w3svc_does_not() {
     server.exit(1, WorkerExit::Code(1));
     let services = || vec![Service::W3svc];
     server.request(POOL);
-    let stop = Command::StopServices { services: services(), timeout_ms: 1000, force: true };
+    let stop = Command::StopServices {
+        services: services(),
+        timeout_ms: 1000,
+        force: true,
+    };
     assert_eq!(server.ask(stop), Some(Answer::Done));
-    assert!(server.pids().is_empty(), "workers end with their listener channel");
+    assert!(
+        server.pids().is_empty(),
+        "workers end with their listener channel"
+    );
     assert!(!server.has("WAS Stopped"));
-    server.ask(Command::StartServices { services: services() });
+    server.ask(Command::StartServices {
+        services: services(),
+    });
     assert_eq!(server.was.pools[0].recent_failures(), 1);
     server.iisreset();
     assert_eq!(server.was.pools[0].recent_failures(), 0);
@@ -553,7 +611,10 @@ fn restarting_was_forgets_failures_and_restarting_w3svc_does_not() {
 fn w3svc_alone_brings_was_with_it() {
     let mut server = server();
     let services = vec![Service::W3svc];
-    assert_eq!(server.ask(Command::StartServices { services }), Some(Answer::Done));
+    assert_eq!(
+        server.ask(Command::StartServices { services }),
+        Some(Answer::Done)
+    );
     assert_eq!(
         server.ask(Command::ServiceStatus),
         Some(Answer::Services(vec![
@@ -566,16 +627,20 @@ fn w3svc_alone_brings_was_with_it() {
 #[test]
 fn a_configuration_that_cannot_be_read_stops_was_with_an_event() {
     let mut was = super::Was::new(super::Parameters::new("/c".into(), 1));
-    use sim_httpsys::clockwork::{Instant, StateMachine};
     let client = super::ClientId(1);
-    let command = Command::StartServices { services: vec![Service::W3svc] };
+    let command = Command::StartServices {
+        services: vec![Service::W3svc],
+    };
     was.handle_input(Input::Commanded { client, command }, Instant(1));
     was.handle_input(Input::ConfigRead(Err("line 3: no".to_owned())), Instant(2));
     let outputs: Vec<String> = std::iter::from_fn(|| was.poll_output())
         .map(|output| format!("{output:?}"))
         .collect();
     let text = outputs.join("\n");
-    assert!(text.contains("id: 5172") && text.contains("line 3: no"), "{text}");
+    assert!(
+        text.contains("id: 5172") && text.contains("line 3: no"),
+        "{text}"
+    );
     assert!(text.contains("Refused"));
 }
 

@@ -62,10 +62,7 @@ pub(super) enum Then {
     /// Workers are told to stop.
     UrlsClosed,
     /// A tool is told how starting a site went.
-    SiteStarted {
-        client: ClientId,
-        site: SiteId,
-    },
+    SiteStarted { client: ClientId, site: SiteId },
     /// A tool is told that it is done.
     Done(ClientId),
 }
@@ -202,7 +199,11 @@ impl Was {
 
     /// Makes the driver `next`; `then` follows when it has answered.
     pub(super) fn apply(&mut self, next: DriverState, then: Then, now: Instant) {
-        let calls = self.listener.apply(next, &mut self.fx).into_iter().collect();
+        let calls = self
+            .listener
+            .apply(next, &mut self.fx)
+            .into_iter()
+            .collect();
         self.batches.push(Batch { calls, then });
         self.finish_batches(now);
     }
@@ -211,7 +212,7 @@ impl Was {
         if let FromWorker::Requests { token, requests } = message {
             self.requests_listed(pid, token, requests);
         } else {
-            self.with_worker(pid, |pool, id, fx| pool.told(id, message, fx, now));
+            self.with_worker(pid, |pool, id, fx| pool.told(id, &message, fx, now));
         }
     }
 
