@@ -1,1 +1,26 @@
-//! x
+//! What an operation cost, folded from the client's book and the server's facts and logs.
+//!
+//! * [`read`] – book, traces and logs from their files; the only part that touches any
+//! * [`metrics`] – the figures of one trial, with their definitions
+//! * [`downtime`], [`steady`], [`cache`], [`connections`] – how the harder ones are worked out
+//! * [`ledger`] – the client's story against the server's, attempt by attempt
+//! * [`statistics`], [`summary`] – figures over several trials
+//!
+//! What is not known is `None`, never a made-up number: a trace that is missing leaves holes.
+
+pub mod cache;
+pub mod connections;
+pub mod downtime;
+pub mod ledger;
+pub mod metrics;
+pub mod read;
+pub mod statistics;
+pub mod steady;
+pub mod summary;
+#[cfg(test)]
+mod synthetic;
+
+pub use ledger::Ledger;
+pub use metrics::Metrics;
+pub use read::{Observation, ReadError};
+pub use summary::{Estimate, Summary, summarise};

@@ -232,7 +232,7 @@ fn a_kept_connection_that_dies_idle_is_noticed_without_a_request_on_it() {
         let connection = &book.connections[attempt.connection.unwrap() as usize];
         assert_eq!(connection.how, Some(how));
         assert!(!connection.in_flight);
-        assert!(connection.closed.unwrap() >= attempt.finished);
+        assert!(connection.closed.unwrap() >= attempt.first_byte.unwrap());
     }
 }
 

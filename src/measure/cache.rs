@@ -1,0 +1,303 @@
+//! What the caches lost: entries that went with a worker or with the queue, and the work redone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::{self, CacheRemoval, Traced};
+use sim_worker::facts::{self, CacheLayer};
+
+use super::steady::{STEADY_FOR_MS, STEP_MS, WARM};
+
+/// A hit ratio is not worth the name below so many look-ups.
+const LOOKUPS_MIN: usize = 10;
+
+/// What one layer lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerLoss {
+    /// Entries that were alive when the operation began; `None` if nobody kept a trace.
+    pub entries_before: Option<u64>,
+    /// Entries that died with their worker after that, or were flushed from the kernel's cache.
+    pub entries_lost: Option<u64>,
+    /// Their bytes.
+    pub bytes_lost: Option<u64>,
+    /// Hits by look-ups before the operation; `None` if there were no look-ups.
+    pub hit_ratio_before: Option<f64>,
+    /// The lowest hit ratio afterwards, over stretches of at least 100 ms and 10 look-ups.
+    pub hit_ratio_min: Option<f64>,
+    /// From the operation to the first moment after which the hit ratio was at least 0.95 of the
+    /// baseline for two seconds.
+    pub refill_ms: Option<f64>,
+    /// Misses until then (or to the end) beyond those of the baseline: the work redone.
+    pub excess_misses: Option<f64>,
+}
+
+/// The look-ups of a layer, in the order of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lookups {
+    /// Milliseconds since the operation, and whether it was a hit.
+    events: Vec<(f64, bool)>,
+    baseline: Option<f64>,
+}
+
+impl Lookups {
+    /// From look-ups in any order; the baseline lies between `baseline_from` and the operation.
+    pub fn new(mut events: Vec<(f64, bool)>, baseline_from_ms: f64) -> Self {
+        events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut lookups = Self { events, baseline: None };
+        lookups.baseline = ratio(lookups.between(baseline_from_ms, 0.0));
+        lookups
+    }
+
+    fn between(&self, from: f64, to: f64) -> &[(f64, bool)] {
+        let first = self.events.partition_point(|(at, _)| *at < from);
+        let last = self.events.partition_point(|(at, _)| *at < to);
+        &self.events[first..last.max(first)]
+    }
+
+    /// Whether the hit ratio in a window is what it was. A layer that nobody used is warm.
+    pub fn is_warm(&self, from: f64, to: f64) -> bool {
+        let Some(baseline) = self.baseline else { return true };
+        let window = self.between(from, to);
+        window.len() < LOOKUPS_MIN || ratio(window).is_some_and(|r| r >= WARM * baseline)
+    }
+
+    fn min_ratio(&self) -> Option<f64> {
+        let since = self.between(0.0, f64::INFINITY);
+        let mut lowest: Option<f64> = None;
+        let mut rest = since;
+        while let Some((from, _)) = rest.first() {
+            let by_time = rest.partition_point(|(at, _)| *at < from + STEP_MS);
+            let length = by_time.max(LOOKUPS_MIN);
+            if length > rest.len() {
+                break;
+            }
+            let (window, later) = rest.split_at(length);
+            lowest = ratio(window).map(|r| lowest.map_or(r, |l| l.min(r))).or(lowest);
+            rest = later;
+        }
+        lowest
+    }
+
+    fn refill_ms(&self, end_ms: f64) -> Option<f64> {
+        self.baseline?;
+        let mut from = 0.0;
+        while from + STEADY_FOR_MS <= end_ms + STEP_MS {
+            // A window without look-ups says nothing about a cache that was in use before.
+            let has_lookups = self.between(from, from + STEADY_FOR_MS).len() >= LOOKUPS_MIN;
+            if has_lookups && self.is_warm(from, from + STEADY_FOR_MS) {
+                return Some(from);
+            }
+            from += STEP_MS;
+        }
+        None
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of a report")]
+    fn excess_misses(&self, until: f64) -> Option<f64> {
+        let window = self.between(0.0, until);
+        let hits = window.iter().filter(|(_, hit)| *hit).count() as f64;
+        Some((self.baseline? * window.len() as f64 - hits).max(0.0))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a report")]
+fn ratio(window: &[(f64, bool)]) -> Option<f64> {
+    let hits = window.iter().filter(|(_, hit)| *hit).count();
+    (!window.is_empty()).then(|| hits as f64 / window.len() as f64)
+}
+
+/// Times that the folding needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    /// When the operation began.
+    pub operation: Instant,
+    /// From when on the server was warm.
+    pub baseline_from: Instant,
+    /// When the run ended.
+    pub end: Instant,
+}
+
+impl Times {
+    fn baseline_from_ms(self) -> f64 {
+        self.baseline_from.millis_since(self.operation)
+    }
+
+    fn finish(self, lookups: &Lookups, loss: &mut LayerLoss) {
+        let end = self.end.millis_since(self.operation);
+        loss.hit_ratio_before = lookups.baseline;
+        loss.hit_ratio_min = lookups.min_ratio();
+        loss.refill_ms = lookups.refill_ms(end);
+        // The refill's window of two seconds begins at the moment; its misses belong to it.
+        loss.excess_misses = lookups.excess_misses(loss.refill_ms.map_or(f64::INFINITY, |refill| {
+            if refill > 0.0 { refill + STEADY_FOR_MS } else { 0.0 }
+        }));
+    }
+}
+
+/// What the kernel's response cache lost.
+pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups) {
+    let mut loss = LayerLoss::default();
+    let (mut alive, mut before, mut lost, mut bytes_lost) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut events = Vec::new();
+    for traced in facts {
+        let is_after = traced.at >= times.operation;
+        let ms = traced.at.millis_since(times.operation);
+        if let etw::Fact::CacheInsert { .. } = &traced.fact {
+            alive += 1;
+        } else if let etw::Fact::CacheRemove { bytes, why, .. } = &traced.fact {
+            alive = alive.saturating_sub(1);
+            if is_after && is_loss(*why) {
+                lost += 1;
+                bytes_lost += bytes;
+            }
+        } else if let etw::Fact::CacheMiss { .. } = &traced.fact {
+            events.push((ms, false));
+        } else if let etw::Fact::SrvdFrmCache { .. } = &traced.fact {
+            events.push((ms, true));
+        }
+        if !is_after {
+            before = alive;
+        }
+    }
+    loss.entries_before = Some(before);
+    loss.entries_lost = Some(lost);
+    loss.bytes_lost = Some(bytes_lost);
+    let lookups = Lookups::new(events, times.baseline_from_ms());
+    times.finish(&lookups, &mut loss);
+    (loss, lookups)
+}
+
+/// Whether an entry left because of what somebody did to the server, and not by its own policy.
+fn is_loss(why: CacheRemoval) -> bool {
+    match why {
+        CacheRemoval::Flushed | CacheRemoval::OwnerGone | CacheRemoval::QueueClosed => true,
+        CacheRemoval::Expired
+        | CacheRemoval::Scavenged
+        | CacheRemoval::Replaced
+        | CacheRemoval::Evicted => false,
+    }
+}
+
+/// What a layer of the workers' caches lost. `exits` says when each worker ended.
+pub fn worker_layer(
+    workers: &BTreeMap<ProcessId, Vec<Traced<facts::Fact>>>,
+    exits: &BTreeMap<ProcessId, Instant>,
+    wanted: CacheLayer,
+    times: Times,
+) -> (LayerLoss, Lookups) {
+    let mut loss = LayerLoss::default();
+    let (mut before, mut lost, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
+    let mut events = Vec::new();
+    for (process, facts) in workers {
+        let exit = exits.get(process).copied();
+        let mut alive: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut alive_before = 0;
+        for traced in facts {
+            if let facts::Fact::CacheInsert { layer, key, bytes } = traced.fact {
+                if layer == wanted {
+                    alive.insert(key, bytes);
+                }
+            } else if let facts::Fact::CacheRemove { layer, key, .. } = traced.fact {
+                if layer == wanted {
+                    alive.remove(&key);
+                }
+            } else if let facts::Fact::CacheLookup { layer, hit } = traced.fact
+                && layer == wanted
+            {
+                events.push((traced.at.millis_since(times.operation), hit));
+            }
+            if traced.at < times.operation {
+                alive_before = alive.len() as u64;
+            }
+        }
+        if exit.is_none_or(|exit| exit >= times.operation) {
+            before += alive_before;
+        }
+        if exit.is_some_and(|exit| exit >= times.operation && exit <= times.end) {
+            lost += alive.len() as u64;
+            bytes_lost += alive.values().sum::<u64>();
+        }
+    }
+    loss.entries_before = Some(before);
+    loss.entries_lost = Some(lost);
+    loss.bytes_lost = Some(bytes_lost);
+    let lookups = Lookups::new(events, times.baseline_from_ms());
+    times.finish(&lookups, &mut loss);
+    (loss, lookups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::synthetic::{OPERATION, at};
+
+    const TIMES: Times =
+        Times { operation: OPERATION, baseline_from: Instant(95_000_000_000), end: Instant(110_000_000_000) };
+
+    fn traced(ms: f64, fact: facts::Fact) -> Traced<facts::Fact> {
+        Traced { at: at(ms), fact }
+    }
+
+    fn insert(ms: f64, key: u64) -> Traced<facts::Fact> {
+        traced(ms, facts::Fact::CacheInsert { layer: CacheLayer::File, key, bytes: 100 })
+    }
+
+    #[test]
+    fn entries_die_with_their_worker_and_only_with_it() {
+        let removed = traced(-10.0, facts::Fact::CacheRemove { layer: CacheLayer::File, key: 2, bytes: 100 });
+        let old = vec![insert(-100.0, 1), insert(-90.0, 2), removed, insert(-5.0, 3), insert(5.0, 4)];
+        let other = vec![insert(-100.0, 1)];
+        let workers = BTreeMap::from([(ProcessId(1), old), (ProcessId(2), other)]);
+        let exits = BTreeMap::from([(ProcessId(1), at(300.0))]);
+        let (loss, _) = worker_layer(&workers, &exits, CacheLayer::File, TIMES);
+        assert_eq!(loss.entries_before, Some(3));
+        assert_eq!((loss.entries_lost, loss.bytes_lost), (Some(3), Some(300)));
+        let (output, _) = worker_layer(&workers, &exits, CacheLayer::Output, TIMES);
+        assert_eq!(output.entries_lost, Some(0));
+        assert_eq!(output.hit_ratio_before, None);
+    }
+
+    #[test]
+    fn a_cold_cache_costs_its_excess_misses_until_it_is_refilled() {
+        let lookup = |step: i32| {
+            let ms = f64::from(step) * 10.0 + 1.0;
+            let cold = (0.0..1_000.0).contains(&ms);
+            traced(ms, facts::Fact::CacheLookup { layer: CacheLayer::File, hit: !cold })
+        };
+        let workers = BTreeMap::from([(ProcessId(1), (-400..900).map(lookup).collect())]);
+        let (loss, lookups) = worker_layer(&workers, &BTreeMap::new(), CacheLayer::File, TIMES);
+        assert_eq!((loss.hit_ratio_before, loss.hit_ratio_min), (Some(1.0), Some(0.0)));
+        assert_eq!(loss.excess_misses, Some(100.0));
+        let refill = loss.refill_ms.unwrap();
+        assert!((900.0..=1_000.0).contains(&refill), "{refill}");
+        assert!(!lookups.is_warm(0.0, 2_000.0));
+    }
+
+    #[test]
+    fn a_kernel_entry_that_expires_is_no_loss() {
+        let remove = |entry, why| Traced {
+            at: at(10.0),
+            fact: etw::Fact::CacheRemove { entry, bytes: 7, why },
+        };
+        let made = |entry| Traced {
+            at: at(-10.0),
+            fact: etw::Fact::CacheInsert {
+                entry,
+                queue: sim_httpsys::api::RequestQueueName("A".to_owned()),
+                process: ProcessId(1),
+                bytes: 7,
+            },
+        };
+        let facts = [
+            made(1),
+            made(2),
+            remove(1, CacheRemoval::Expired),
+            remove(2, CacheRemoval::OwnerGone),
+        ];
+        let (loss, _) = kernel(&facts, TIMES);
+        assert_eq!((loss.entries_before, loss.entries_lost), (Some(2), Some(1)));
+        assert_eq!(loss.bytes_lost, Some(7));
+    }
+}

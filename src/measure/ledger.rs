@@ -1,0 +1,554 @@
+//! The ledger: the client's story of every attempt against the server's.
+//!
+//! Every attempt must end in exactly one named way on both sides, and the two must agree:
+//!
+//! | client | server | and in the logs |
+//! |---|---|---|
+//! | `ok`, `slow` | `SendComplete` or `SrvdFrmCache` with the same status | one W3C line with it |
+//! | `http_503`, `http_4xx`, `http_5xx` | the same, or `FastResp` with the same status | a W3C line, or a HTTPERR line |
+//! | `refused` | nothing, and an endpoint was closed then | nothing |
+//! | `reset_idle` | nothing parsed; the server ended the connection or never took it | nothing |
+//! | `reset_inflight`, `truncated` | `Dropped` | a HTTPERR line |
+//! | | or answered, and the connection was reset after that | as for the answer |
+//! | | or (`reset_inflight`) nothing parsed; the server ended the connection or never took it | nothing |
+//! | `timeout`, `abandoned` | any one end, or nothing parsed | as for that end |
+//! | `not_sent` | nothing | nothing |
+//!
+//! What does not fit a row, and what the server did without a client, is unexplained.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::api::{ActivityId, ConnectionId, ProcessId};
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::{ConnectionEnd, Fact, Traced};
+use sim_httpsys::model::ReasonPhrase;
+use sim_worker::facts;
+
+use super::read::Observation;
+use crate::load::book::AttemptRecord;
+use crate::load::outcome::Outcome;
+
+/// How far a fact and a client's observation of the same thing may lie apart, in nanoseconds.
+/// Assumed: the fact is stated by the model, the socket follows within one turn of a busy loop.
+const SLACK: u64 = 50_000_000;
+
+/// How many examples of unexplained attempts are kept.
+const EXAMPLES_MAX: usize = 20;
+
+/// The reconciliation of one trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Attempts of load and probes in the client's book.
+    pub attempts: u64,
+    /// Those whose two ends agree.
+    pub explained: u64,
+    /// Attempts whose ends do not agree, and things that the server did for nobody.
+    pub unexplained: u64,
+    /// How often each pair of ends occurred, e.g. `ok / answered`.
+    pub ways: BTreeMap<String, u64>,
+    /// The first of what is unexplained.
+    pub examples: Vec<Unexplained>,
+    /// Lines of traces and logs that were cut because their writer was killed.
+    pub cut_lines: u64,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unexplained {
+    /// The attempt, 0 if none is known.
+    pub attempt: u64,
+    /// What its client saw.
+    pub outcome: Option<Outcome>,
+    /// Why it does not fit.
+    pub why: String,
+}
+
+/// How a request ended in the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Answered { status: u16, process: ProcessId },
+    FromCache { status: u16 },
+    Refused { status: u16, reason: ReasonPhrase },
+    Dropped { reason: ReasonPhrase },
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Answered { .. } => "answered",
+            Self::FromCache { .. } => "from_cache",
+            Self::Refused { .. } => "refused_by_driver",
+            Self::Dropped { .. } => "dropped",
+        }
+    }
+
+    /// The status of a response that went out in full.
+    fn status(self) -> Option<u16> {
+        match self {
+            Self::Answered { status, .. }
+            | Self::FromCache { status }
+            | Self::Refused { status, .. } => Some(status),
+            Self::Dropped { .. } => None,
+        }
+    }
+}
+
+/// A connection as the driver saw it.
+struct DriverConnection {
+    port: u16,
+    from: Instant,
+    end: Option<(Instant, ConnectionEnd)>,
+}
+
+/// What the driver says about one attempt.
+#[derive(Default)]
+struct Request {
+    parsed: Vec<ConnectionId>,
+    ends: Vec<(Instant, End)>,
+}
+
+/// The server's side, indexed.
+struct Server<'a> {
+    requests: BTreeMap<u64, Request>,
+    connections: BTreeMap<ConnectionId, DriverConnection>,
+    by_port: BTreeMap<u16, Vec<ConnectionId>>,
+    /// Spans in which at least one endpoint was closed.
+    closed: Vec<(Instant, Instant)>,
+    /// W3C lines by attempt; `None` if no log was read.
+    w3c: Option<BTreeMap<u64, Vec<u16>>>,
+    /// HTTPERR lines by port, reason and whether they name a URL; `None` if no log was read.
+    httperr: Option<BTreeMap<(u16, String), Vec<Option<String>>>>,
+    workers: BTreeMap<ProcessId, Worker>,
+    observation: &'a Observation,
+}
+
+/// What a worker says about its requests.
+#[derive(Default)]
+struct Worker {
+    began: BTreeSet<u64>,
+    ended: BTreeMap<u64, u16>,
+    /// It ended by its own will, so its trace is whole.
+    is_whole: bool,
+}
+
+impl Ledger {
+    /// Reconciles a trial; `None` without the facts of httpsys.
+    pub fn reconcile(observation: &Observation) -> Option<Self> {
+        let mut server = Server::new(observation)?;
+        let attempts = &observation.book.attempts;
+        let mut ledger = Self {
+            attempts: attempts.len() as u64,
+            cut_lines: observation.cut_lines,
+            ..Self::default()
+        };
+        let mut known = BTreeSet::new();
+        for attempt in attempts {
+            if !known.insert(attempt.id) {
+                ledger.unexplained(attempt.id, Some(attempt.outcome), "its id was used twice");
+                continue;
+            }
+            match server.explain(attempt) {
+                Ok(way) => {
+                    ledger.explained += 1;
+                    *ledger.ways.entry(format!("{} / {way}", attempt.outcome)).or_default() += 1;
+                }
+                Err(why) => ledger.unexplained(attempt.id, Some(attempt.outcome), &why),
+            }
+        }
+        for (attempt, why) in server.left_over(&known) {
+            ledger.unexplained(attempt, None, &why);
+        }
+        Some(ledger)
+    }
+
+    fn unexplained(&mut self, attempt: u64, outcome: Option<Outcome>, why: &str) {
+        self.unexplained += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(Unexplained { attempt, outcome, why: why.to_owned() });
+        }
+    }
+}
+
+impl<'a> Server<'a> {
+    fn new(observation: &'a Observation) -> Option<Self> {
+        let facts = observation.httpsys.as_ref()?;
+        let mut server = Self {
+            requests: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            by_port: BTreeMap::new(),
+            closed: closed_spans(facts),
+            w3c: observation.w3c.as_ref().map(|lines| {
+                let mut by_attempt: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+                for line in lines {
+                    by_attempt.entry(line.attempt.unwrap_or(0)).or_default().push(line.status);
+                }
+                by_attempt
+            }),
+            httperr: observation.httperr.as_ref().map(|lines| {
+                let mut by_port: BTreeMap<(u16, String), Vec<Option<String>>> = BTreeMap::new();
+                for line in lines {
+                    let key = (line.client_port.unwrap_or(0), line.reason.clone());
+                    by_port.entry(key).or_default().push(line.uri.clone());
+                }
+                by_port
+            }),
+            workers: workers(observation),
+            observation,
+        };
+        for traced in facts {
+            server.take(traced);
+        }
+        Some(server)
+    }
+
+    fn take(&mut self, traced: &Traced<Fact>) {
+        let at = traced.at;
+        let mut ended = |activity: &ActivityId, end: End| {
+            self.requests.entry(activity.0).or_default().ends.push((at, end));
+        };
+        match &traced.fact {
+            Fact::ConnConnect { connection, ends, .. } => {
+                let port = ends.client.port();
+                let seen = DriverConnection { port, from: at, end: None };
+                self.connections.insert(*connection, seen);
+                self.by_port.entry(port).or_default().push(*connection);
+            }
+            Fact::ConnCleanup { connection, end, .. } => {
+                if let Some(seen) = self.connections.get_mut(connection) {
+                    seen.end = Some((at, *end));
+                }
+            }
+            Fact::Parse { activity, connection, .. } => {
+                self.requests.entry(activity.0).or_default().parsed.push(*connection);
+            }
+            Fact::SendComplete { activity, status, process, .. } => {
+                ended(activity, End::Answered { status: *status, process: *process });
+            }
+            Fact::SrvdFrmCache { activity, status, .. } => {
+                ended(activity, End::FromCache { status: *status });
+            }
+            Fact::FastResp { activity, status, reason, .. } => {
+                ended(activity, End::Refused { status: *status, reason: *reason });
+            }
+            Fact::Dropped { activity, reason, .. } => {
+                ended(activity, End::Dropped { reason: *reason });
+            }
+            Fact::SslHandshake { .. }
+            | Fact::CacheMiss { .. }
+            | Fact::Queued { .. }
+            | Fact::Deliver { .. }
+            | Fact::ConnError { .. }
+            | Fact::CacheInsert { .. }
+            | Fact::CacheRemove { .. }
+            | Fact::DemandStart { .. }
+            | Fact::ProcessAttach { .. }
+            | Fact::ProcessShutdown { .. }
+            | Fact::ProcessDetach { .. }
+            | Fact::CreateRequestQueue { .. }
+            | Fact::CloseRequestQueue { .. }
+            | Fact::AddUrl { .. }
+            | Fact::RemoveUrl { .. }
+            | Fact::EndpointOpen { .. }
+            | Fact::EndpointClose { .. } => {}
+        }
+    }
+
+    /// The way in which the two sides agree, or why they do not.
+    fn explain(&mut self, attempt: &AttemptRecord) -> Result<&'static str, String> {
+        let request = self.requests.remove(&attempt.id).unwrap_or_default();
+        let lines = self.w3c.as_mut().map(|w3c| w3c.remove(&attempt.id).unwrap_or_default());
+        if request.parsed.len() > 1 {
+            return Err(format!("the driver parsed it {} times", request.parsed.len()));
+        }
+        if request.ends.len() > 1 {
+            let names: Vec<_> = request.ends.iter().map(|(_, end)| end.name()).collect();
+            return Err(format!("it ended more than once: {}", names.join(", ")));
+        }
+        let Some((at, end)) = request.ends.first().copied() else {
+            if let Some(connection) = request.parsed.first() {
+                return Err(format!("connection {} parsed it and nothing followed", connection.0));
+            }
+            if lines.is_some_and(|lines| !lines.is_empty()) {
+                return Err("the driver never parsed it, but it has a W3C line".to_owned());
+            }
+            return self.explain_unseen(attempt);
+        };
+        let Some(connection) = request.parsed.first().copied() else {
+            return Err(format!("it was {}, but never parsed", end.name()));
+        };
+        self.check_logs(attempt, end, connection, lines.as_deref())?;
+        self.check_worker(attempt, end)?;
+        self.check_pair(attempt, at, end, connection)
+    }
+
+    /// An attempt that the driver never parsed.
+    fn explain_unseen(&self, attempt: &AttemptRecord) -> Result<&'static str, String> {
+        match attempt.outcome {
+            Outcome::Refused if self.was_closed_at(attempt) => Ok("endpoint_closed"),
+            Outcome::Refused => Err("refused while every endpoint was open".to_owned()),
+            Outcome::ResetIdle | Outcome::ResetInflight => self.connection_ended(attempt),
+            Outcome::Timeout | Outcome::Abandoned | Outcome::NotSent => Ok("not_parsed"),
+            Outcome::Ok
+            | Outcome::Slow
+            | Outcome::Http503
+            | Outcome::Http5xx
+            | Outcome::Http4xx
+            | Outcome::Truncated => Err("answered, but the driver never saw it".to_owned()),
+        }
+    }
+
+    fn was_closed_at(&self, attempt: &AttemptRecord) -> bool {
+        let from = attempt.sent.0.saturating_sub(SLACK);
+        let to = attempt.finished.0.saturating_add(SLACK);
+        self.closed.iter().any(|(closed, open)| closed.0 <= to && open.0 >= from)
+    }
+
+    /// Whether the server ended the attempt's connection, or never took it.
+    fn connection_ended(&self, attempt: &AttemptRecord) -> Result<&'static str, String> {
+        let finished = attempt.finished.0.saturating_add(SLACK);
+        let on_port = attempt.local_port.and_then(|port| self.by_port.get(&port));
+        let seen = on_port.into_iter().flatten().filter_map(|id| self.connections.get(id));
+        let latest = seen.filter(|c| c.from.0 <= finished).max_by_key(|c| c.from);
+        // A port is used again later: a connection that the client opened after the driver's last
+        // one with this port had ended is one that the driver never took.
+        let is_older = |c: &&DriverConnection| {
+            c.end.is_some_and(|(end, _)| end.0.saturating_add(SLACK) < attempt.sent.0)
+                && self.opened(attempt).is_none_or(|opened| opened > c.from)
+        };
+        let Some(latest) = latest.filter(|c| !is_older(c)) else {
+            return if self.was_closed_at(attempt) {
+                Ok("never_accepted")
+            } else {
+                Err("reset, but no endpoint closed and the driver has no such connection".to_owned())
+            };
+        };
+        match latest.end {
+            Some((at, ConnectionEnd::ServerFin | ConnectionEnd::ServerReset)) if at.0 <= finished => {
+                Ok("connection_ended")
+            }
+            Some((_, end)) => Err(format!("reset, but its connection ended by {end:?}")),
+            None => Err("reset, but the driver's connection is open".to_owned()),
+        }
+    }
+
+    fn opened(&self, attempt: &AttemptRecord) -> Option<Instant> {
+        let number = attempt.connection? as usize;
+        self.observation.book.connections.get(number).map(|connection| connection.opened)
+    }
+
+    /// The line that an end must have in exactly one of the two logs.
+    fn check_logs(
+        &mut self,
+        attempt: &AttemptRecord,
+        end: End,
+        connection: ConnectionId,
+        w3c: Option<&[u16]>,
+    ) -> Result<(), String> {
+        match end {
+            End::Answered { status, .. } | End::FromCache { status } => match w3c {
+                None => Ok(()),
+                Some([line]) if *line == status => Ok(()),
+                Some([]) => Err(format!("{} with {status}, but has no W3C line", end.name())),
+                Some([line]) => Err(format!("{} with {status}, but its W3C line says {line}", end.name())),
+                Some(lines) => Err(format!("it has {} W3C lines", lines.len())),
+            },
+            End::Refused { reason, .. } | End::Dropped { reason } => {
+                if w3c.is_some_and(|lines| !lines.is_empty()) {
+                    return Err(format!("{}, but it has a W3C line", end.name()));
+                }
+                let port = self.connections.get(&connection).map(|c| c.port);
+                let port = port.ok_or("its connection was never opened")?;
+                if self.consume_httperr(port, reason, Some(&attempt.url)) {
+                    Ok(())
+                } else {
+                    Err(format!("{} ({}), but it has no HTTPERR line", end.name(), phrase(reason)))
+                }
+            }
+        }
+    }
+
+    /// Takes one line out of the HTTPERR log; without a log there is nothing to miss.
+    fn consume_httperr(&mut self, port: u16, reason: ReasonPhrase, url: Option<&str>) -> bool {
+        let Some(httperr) = &mut self.httperr else { return true };
+        let Some(lines) = httperr.get_mut(&(port, phrase(reason))) else { return false };
+        let fits = |line: &Option<String>| url.is_none() || line.as_deref() == url;
+        lines.iter().position(fits).map(|index| lines.swap_remove(index)).is_some()
+    }
+
+    /// A worker's own record of a request that the driver says it answered.
+    fn check_worker(&self, attempt: &AttemptRecord, end: End) -> Result<(), String> {
+        let End::Answered { status, process } = end else { return Ok(()) };
+        if attempt.outcome.is_success() && attempt.worker.is_some_and(|pid| pid != process.0) {
+            return Err(format!("the driver had it from {}, the client from another", process.0));
+        }
+        let Some(worker) = self.workers.get(&process) else {
+            return if self.observation.workers.is_some() && !self.workers.is_empty() {
+                Err(format!("answered by worker {}, which has no trace", process.0))
+            } else {
+                Ok(())
+            };
+        };
+        match worker.ended.get(&attempt.id) {
+            Some(ended) if *ended == status => Ok(()),
+            Some(ended) => Err(format!("the driver sent {status}, the worker answered {ended}")),
+            None if worker.is_whole => {
+                Err(format!("answered by worker {}, which does not know it", process.0))
+            }
+            // The end of a killed worker's trace may be missing.
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the client's outcome and the driver's end may go together.
+    fn check_pair(
+        &self,
+        attempt: &AttemptRecord,
+        at: Instant,
+        end: End,
+        connection: ConnectionId,
+    ) -> Result<&'static str, String> {
+        let disagree = || Err(format!("the client saw {}, the driver {end:?}", attempt.outcome));
+        match attempt.outcome {
+            Outcome::Ok | Outcome::Slow => match end {
+                End::Answered { status, .. } | End::FromCache { status }
+                    if attempt.status == Some(status) =>
+                {
+                    Ok(end.name())
+                }
+                End::Answered { .. }
+                | End::FromCache { .. }
+                | End::Refused { .. }
+                | End::Dropped { .. } => disagree(),
+            },
+            Outcome::Http503 | Outcome::Http5xx | Outcome::Http4xx => {
+                if end.status().is_some() && end.status() == attempt.status {
+                    Ok(end.name())
+                } else {
+                    disagree()
+                }
+            }
+            Outcome::ResetInflight | Outcome::Truncated => match end {
+                End::Dropped { .. } => Ok(end.name()),
+                // The response had left the driver and was still on its way when the connection
+                // was reset: what the client had not read is gone.
+                End::Answered { .. } | End::FromCache { .. } | End::Refused { .. }
+                    if self.was_reset_after(connection, at) =>
+                {
+                    Ok("answered_then_reset")
+                }
+                End::Answered { .. } | End::FromCache { .. } | End::Refused { .. } => disagree(),
+            },
+            Outcome::Timeout | Outcome::Abandoned => Ok(end.name()),
+            Outcome::Refused | Outcome::ResetIdle | Outcome::NotSent => disagree(),
+        }
+    }
+
+    fn was_reset_after(&self, connection: ConnectionId, at: Instant) -> bool {
+        let end = self.connections.get(&connection).and_then(|c| c.end);
+        end.is_some_and(|(ended, how)| how == ConnectionEnd::ServerReset && ended >= at)
+    }
+
+    /// What the server did for nobody.
+    fn left_over(&mut self, known: &BTreeSet<u64>) -> Vec<(u64, String)> {
+        let mut left = Vec::new();
+        let facts = self.observation.httpsys.iter().flatten();
+        let mut strangers = Vec::new();
+        for traced in facts {
+            match &traced.fact {
+                Fact::FastResp { activity, connection, reason, .. }
+                | Fact::Dropped { activity, connection, reason, .. }
+                    if !known.contains(&activity.0) =>
+                {
+                    strangers.push((*connection, *reason));
+                }
+                Fact::ConnError { connection, reason } => strangers.push((*connection, *reason)),
+                _other => {}
+            }
+        }
+        for (connection, reason) in strangers {
+            let port = self.connections.get(&connection).map_or(0, |c| c.port);
+            if !self.consume_httperr(port, reason, None) {
+                left.push((0, format!("{} on port {port} has no HTTPERR line", phrase(reason))));
+            }
+        }
+        for (id, request) in &self.requests {
+            let ends = request.ends.iter().map(|(_, end)| end.name());
+            let what = ends.chain(request.ends.is_empty().then_some("parsed"));
+            left.extend(what.map(|what| (*id, format!("{what}, but no client attempted it"))));
+        }
+        for (id, statuses) in self.w3c.iter().flatten() {
+            if self.requests.get(id).is_none_or(|request| request.ends.len() < statuses.len()) {
+                left.push((*id, "a W3C line for a request that nobody made".to_owned()));
+            }
+        }
+        for ((port, reason), lines) in self.httperr.iter().flatten() {
+            for uri in lines {
+                let uri = uri.as_deref().unwrap_or("-");
+                let why = format!("a HTTPERR line ({reason} {uri}, port {port}) without a fact");
+                left.push((0, why));
+            }
+        }
+        left.extend(self.lost_in_workers());
+        left
+    }
+
+    /// Requests that a worker began and never finished, although it lived on or ended in order.
+    fn lost_in_workers(&self) -> impl Iterator<Item = (u64, String)> {
+        self.workers.iter().filter(|(_, worker)| worker.is_whole).flat_map(|(process, worker)| {
+            let lost = worker.began.iter().filter(|id| !worker.ended.contains_key(id));
+            lost.map(|id| (*id, format!("worker {} began it and never ended it", process.0)))
+        })
+    }
+}
+
+fn workers(observation: &Observation) -> BTreeMap<ProcessId, Worker> {
+    let mut workers = BTreeMap::new();
+    for (process, facts) in observation.workers.iter().flatten() {
+        let mut worker = Worker::default();
+        for traced in facts {
+            match &traced.fact {
+                facts::Fact::RequestBegan { activity, .. } => {
+                    worker.began.insert(activity.0);
+                }
+                facts::Fact::RequestEnded { activity, status, .. } => {
+                    worker.ended.insert(activity.0, *status);
+                }
+                facts::Fact::RequestAborted { activity, .. } => {
+                    worker.began.remove(&activity.0);
+                }
+                facts::Fact::Exiting { .. } => worker.is_whole = true,
+                _other => {}
+            }
+        }
+        workers.insert(*process, worker);
+    }
+    workers
+}
+
+/// Spans in which at least one endpoint that is ever opened was closed.
+fn closed_spans(facts: &[Traced<Fact>]) -> Vec<(Instant, Instant)> {
+    let mut closed_since: BTreeMap<u16, Instant> = BTreeMap::new();
+    let mut spans = Vec::new();
+    for traced in facts {
+        if let Fact::EndpointOpen { port } = traced.fact {
+            let since = closed_since.remove(&port).unwrap_or(Instant::SWITCHED_ON);
+            spans.push((since, traced.at));
+        } else if let Fact::EndpointClose { port, .. } = traced.fact {
+            closed_since.insert(port, traced.at);
+        }
+    }
+    spans.extend(closed_since.into_values().map(|since| (since, Instant(u64::MAX))));
+    spans
+}
+
+/// A reason as the error log spells it.
+fn phrase(reason: ReasonPhrase) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(text)) => text,
+        other => unreachable!("a reason is written as a text, not {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
