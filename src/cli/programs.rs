@@ -113,7 +113,7 @@ fn w3wp(words: &[String]) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return wrong("w3wp", &error.to_string()),
     };
-    match sim_worker::live::run(&arguments) {
+    match sim_worker::live::run(arguments) {
         Ok(code) => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => fail(&error),
     }

@@ -239,6 +239,7 @@ impl<'a> Server<'a> {
             | Fact::Queued { .. }
             | Fact::Deliver { .. }
             | Fact::ConnError { .. }
+            | Fact::Untrusted { .. }
             | Fact::CacheInsert { .. }
             | Fact::CacheRemove { .. }
             | Fact::DemandStart { .. }

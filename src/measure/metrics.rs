@@ -399,7 +399,7 @@ fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLif
                 life.spawned_ms = ms;
             }),
             event_log::Fact::WorkerReady { process } => life(*process, &|life| life.ready_ms = ms),
-            event_log::Fact::WorkerStopOrdered { process } => {
+            event_log::Fact::WorkerStopOrdered { process, .. } => {
                 life(*process, &|life| life.stop_ordered_ms = ms);
             }
             event_log::Fact::WorkerExited { process, exit } => life(*process, &|life| {
@@ -640,7 +640,7 @@ mod tests {
                 fact: event_log::Fact::WorkerSpawned { process: pid, pool: "A".to_owned() },
             },
             Traced { at: at(-400.0), fact: event_log::Fact::WorkerReady { process: pid } },
-            Traced { at: at(10.0), fact: event_log::Fact::WorkerStopOrdered { process: pid } },
+            Traced { at: at(10.0), fact: event_log::Fact::WorkerStopOrdered { process: pid, reason: sim_worker::ipm::ShutdownReason::Recycle } },
             Traced {
                 at: at(20.0),
                 fact: event_log::Fact::WorkerExited { process: pid, exit: WorkerExit::Signal(9) },
