@@ -260,9 +260,12 @@ impl EventLoop {
             Death::Exit(code) => std::process::exit(code),
             Death::Abort => std::process::abort(),
             Death::SegmentationFault => {
-                // Rust's own handler takes the first one for a fault and steps aside for the second.
-                for _ in 0..8 {
+                // Rust's own handler takes the first one for a fault and steps aside for the next.
+                // Signals that are still pending count once, so it is sent until one kills.
+                let until = clock_now() + FAREWELL;
+                while clock_now() < until {
                     kill_process(getpid(), Signal::SEGV).ok();
+                    std::thread::yield_now();
                 }
                 std::process::abort()
             }
