@@ -224,7 +224,9 @@ impl Book {
         for connection in &self.connections {
             line(&BookLine::Connection(connection.clone()))?;
         }
-        self.summary.iter().try_for_each(|summary| line(&BookLine::Summary(summary.clone())))
+        self.summary
+            .iter()
+            .try_for_each(|summary| line(&BookLine::Summary(summary.clone())))
     }
 
     /// Takes up a line of a file.
@@ -245,10 +247,19 @@ impl Book {
             let rank = (late.len() * per_mille).div_ceil(1000);
             late.get(rank.saturating_sub(1)).copied().unwrap_or(0)
         };
-        let not_sent = count(self.attempts.iter().filter(|a| a.outcome == Outcome::NotSent));
+        let not_sent = count(
+            self.attempts
+                .iter()
+                .filter(|a| a.outcome == Outcome::NotSent),
+        );
         let extra = |c: &&ConnectionRecord| c.kind == ConnectionKind::Extra;
         self.summary = Some(BookSummary {
-            end: self.attempts.iter().map(|a| a.finished).max().unwrap_or(self.header.start),
+            end: self
+                .attempts
+                .iter()
+                .map(|a| a.finished)
+                .max()
+                .unwrap_or(self.header.start),
             planned,
             made: count(self.attempts.iter()),
             stopped,

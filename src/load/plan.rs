@@ -54,9 +54,7 @@ pub struct Target {
 }
 
 /// Which stream an attempt belongs to.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// The load.
@@ -118,7 +116,9 @@ impl Plan {
         let interval = nanos(profile.probes.interval);
         let end = nanos(duration);
         for (stream, phase) in [(Stream::ProbeNew, 0), (Stream::ProbeReused, interval / 2)] {
-            let times = (0..).map(|n: u64| phase + n * interval).take_while(|&at| at < end);
+            let times = (0..)
+                .map(|n: u64| phase + n * interval)
+                .take_while(|&at| at < end);
             attempts.extend(times.map(|at| PlannedAttempt {
                 number: 0,
                 stream,
@@ -135,7 +135,10 @@ impl Plan {
         for (number, attempt) in attempts.iter_mut().enumerate() {
             attempt.number = u32::try_from(number).unwrap_or(u32::MAX);
         }
-        Ok(Self { attempts, urls: urls.list })
+        Ok(Self {
+            attempts,
+            urls: urls.list,
+        })
     }
 }
 
@@ -272,7 +275,10 @@ impl<'a> Mix<'a> {
         let entry = &self.entries[index];
         let page = pick(&self.pages[index], page);
         let number = if entry.url.contains("{n}") {
-            urls.number(&entry.url.replace("{n}", &page.to_string()), entry.host.as_ref())
+            urls.number(
+                &entry.url.replace("{n}", &page.to_string()),
+                entry.host.as_ref(),
+            )
         } else {
             urls.number(&entry.url, entry.host.as_ref())
         };
@@ -292,7 +298,8 @@ fn running_sum(weights: impl Iterator<Item = f64>) -> Vec<f64> {
 /// The index whose part of the sum `unit` falls into.
 fn pick(sums: &[f64], unit: f64) -> usize {
     let total = sums.last().copied().unwrap_or(0.0);
-    sums.partition_point(|&sum| sum <= unit * total).min(sums.len().saturating_sub(1))
+    sums.partition_point(|&sum| sum <= unit * total)
+        .min(sums.len().saturating_sub(1))
 }
 
 /// The URLs that have been asked for, each once.
@@ -306,7 +313,10 @@ impl Urls {
     fn number(&mut self, url: &str, host: Option<&String>) -> u32 {
         let key = (url.to_owned(), host.cloned());
         *self.numbers.entry(key).or_insert_with_key(|(url, host)| {
-            self.list.push(PlannedUrl { url: url.clone(), host: host.clone() });
+            self.list.push(PlannedUrl {
+                url: url.clone(),
+                host: host.clone(),
+            });
             u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
         })
     }
@@ -332,7 +342,10 @@ mod tests {
     fn load(profile: &Profile, seed: u64) -> (Vec<PlannedAttempt>, Vec<PlannedUrl>) {
         let plan = Plan::draw(profile, seed, Duration::from_secs(4)).unwrap();
         let of_load = |attempt: &PlannedAttempt| attempt.stream == Stream::Load;
-        (plan.attempts.into_iter().filter(of_load).collect(), plan.urls)
+        (
+            plan.attempts.into_iter().filter(of_load).collect(),
+            plan.urls,
+        )
     }
 
     #[test]
@@ -347,44 +360,85 @@ mod tests {
         let first: Vec<_> = attempts
             .iter()
             .take(3)
-            .map(|a| (a.at / 1_000, a.user, urls[a.url as usize].url.as_str(), a.secure))
+            .map(|a| {
+                (
+                    a.at / 1_000,
+                    a.user,
+                    urls[a.url as usize].url.as_str(),
+                    a.secure,
+                )
+            })
             .collect();
         assert_eq!(first, PINNED);
     }
 
-    const PINNED: [(u64, u32, &str, bool); 3] =
-        [(3924, 114, "/page/42", false), (4500, 19, "/page/43", false), (5477, 45, "/page/0", false)];
+    const PINNED: [(u64, u32, &str, bool); 3] = [
+        (3924, 114, "/page/42", false),
+        (4500, 19, "/page/43", false),
+        (5477, 45, "/page/0", false),
+    ];
 
     #[test]
     fn another_rate_does_not_redeal_users_and_urls() {
         let (slow, slow_urls) = load(&profile(), 3);
-        let (fast, fast_urls) = load(&Profile { rate: 900.0, ..profile() }, 3);
+        let (fast, fast_urls) = load(
+            &Profile {
+                rate: 900.0,
+                ..profile()
+            },
+            3,
+        );
         for (a, b) in slow.iter().zip(&fast) {
             assert_eq!(slow_urls[a.url as usize], fast_urls[b.url as usize]);
-            assert_eq!((a.user, a.secure, a.one_shot), (b.user, b.secure, b.one_shot));
+            assert_eq!(
+                (a.user, a.secure, a.one_shot),
+                (b.user, b.secure, b.one_shot)
+            );
         }
     }
 
     #[test]
     fn the_rate_is_kept_and_popular_pages_are_popular() {
         let (attempts, urls) = load(&profile(), 1);
-        assert!((1_800..2_200).contains(&attempts.len()), "{}", attempts.len());
+        assert!(
+            (1_800..2_200).contains(&attempts.len()),
+            "{}",
+            attempts.len()
+        );
         let asked = |url: &str| {
-            attempts.iter().filter(|a| urls[a.url as usize].url == url).count()
+            attempts
+                .iter()
+                .filter(|a| urls[a.url as usize].url == url)
+                .count()
         };
         assert!(asked("/page/0") > 3 * asked("/page/20"));
         let sheets = asked("/static.css");
-        assert!((400..600).contains(&sheets), "a quarter of the weight: {sheets}");
+        assert!(
+            (400..600).contains(&sheets),
+            "a quarter of the weight: {sheets}"
+        );
     }
 
     #[test]
     fn probes_of_both_streams_are_planned_at_every_interval() {
         let plan = Plan::draw(&profile(), 1, Duration::from_secs(1)).unwrap();
         for stream in [Stream::ProbeNew, Stream::ProbeReused] {
-            assert_eq!(plan.attempts.iter().filter(|a| a.stream == stream).count(), 100);
+            assert_eq!(
+                plan.attempts.iter().filter(|a| a.stream == stream).count(),
+                100
+            );
         }
-        assert!(plan.attempts.windows(2).all(|pair| pair[0].at <= pair[1].at));
-        assert!(plan.attempts.iter().enumerate().all(|(n, a)| a.number as usize == n));
+        assert!(
+            plan.attempts
+                .windows(2)
+                .all(|pair| pair[0].at <= pair[1].at)
+        );
+        assert!(
+            plan.attempts
+                .iter()
+                .enumerate()
+                .all(|(n, a)| a.number as usize == n)
+        );
     }
 
     #[test]

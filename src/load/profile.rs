@@ -211,11 +211,17 @@ impl MixEntry {
         positive("weight", self.weight)?;
         positive("catalogue", f64::from(self.catalogue))?;
         if !self.zipf.is_finite() || self.zipf < 0.0 {
-            return Err(ProfileError::NotPositive { name: "zipf", value: self.zipf });
+            return Err(ProfileError::NotPositive {
+                name: "zipf",
+                value: self.zipf,
+            });
         }
         url(&self.url)?;
         if self.catalogue > 1 && !self.url.contains("{n}") {
-            return Err(ProfileError::NoPlace { url: self.url.clone(), catalogue: self.catalogue });
+            return Err(ProfileError::NoPlace {
+                url: self.url.clone(),
+                catalogue: self.catalogue,
+            });
         }
         Ok(())
     }
@@ -230,12 +236,20 @@ fn positive(name: &'static str, value: f64) -> Result<(), ProfileError> {
 }
 
 fn share(name: &'static str, value: f64) -> Result<(), ProfileError> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(ProfileError::Share { name, value }) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(ProfileError::Share { name, value })
+    }
 }
 
 fn url(text: &str) -> Result<(), ProfileError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.starts_with('/') && plain { Ok(()) } else { Err(ProfileError::Url(text.to_owned())) }
+    if text.starts_with('/') && plain {
+        Ok(())
+    } else {
+        Err(ProfileError::Url(text.to_owned()))
+    }
 }
 
 /// Durations as people write them: `"10s"`, `"500ms"`, `"1.5m"`.
@@ -248,7 +262,9 @@ pub mod duration_text {
     pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(source)?;
         parse(&text).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is not a duration such as \"10s\" or \"500ms\""))
+            de::Error::custom(format!(
+                "{text:?} is not a duration such as \"10s\" or \"500ms\""
+            ))
         })
     }
 
@@ -311,7 +327,10 @@ mod tests {
     fn a_misspelt_key_is_refused_with_its_line() {
         let error = toml::from_str::<Profile>("rate = 5\nkeep_alive = 3\n").unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("line 2") && text.contains("keep_alive"), "{text}");
+        assert!(
+            text.contains("line 2") && text.contains("keep_alive"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -322,12 +341,38 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_refused_by_name() {
-        let refused = |text: &str| toml::from_str::<Profile>(text).unwrap().check().unwrap_err();
-        assert_eq!(refused("tls_share = 2.0"), ProfileError::Share { name: "tls_share", value: 2.0 });
+        let refused = |text: &str| {
+            toml::from_str::<Profile>(text)
+                .unwrap()
+                .check()
+                .unwrap_err()
+        };
+        assert_eq!(
+            refused("tls_share = 2.0"),
+            ProfileError::Share {
+                name: "tls_share",
+                value: 2.0
+            }
+        );
         assert_eq!(refused("mix = []"), ProfileError::NoMix);
-        assert_eq!(refused("rate = 0"), ProfileError::NotPositive { name: "rate", value: 0.0 });
-        assert_eq!(refused("[[mix]]\nurl = 'x y'"), ProfileError::Url("x y".to_owned()));
+        assert_eq!(
+            refused("rate = 0"),
+            ProfileError::NotPositive {
+                name: "rate",
+                value: 0.0
+            }
+        );
+        assert_eq!(
+            refused("[[mix]]\nurl = 'x y'"),
+            ProfileError::Url("x y".to_owned())
+        );
         let pages = refused("[[mix]]\nurl = '/a'\ncatalogue = 3");
-        assert_eq!(pages, ProfileError::NoPlace { url: "/a".to_owned(), catalogue: 3 });
+        assert_eq!(
+            pages,
+            ProfileError::NoPlace {
+                url: "/a".to_owned(),
+                catalogue: 3
+            }
+        );
     }
 }

@@ -45,7 +45,10 @@ impl Lookups {
     /// From look-ups in any order; the baseline lies between `baseline_from` and the operation.
     pub fn new(mut events: Vec<(f64, bool)>, baseline_from_ms: f64) -> Self {
         events.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut lookups = Self { events, baseline: None };
+        let mut lookups = Self {
+            events,
+            baseline: None,
+        };
         lookups.baseline = ratio(lookups.between(baseline_from_ms, 0.0));
         lookups
     }
@@ -58,7 +61,9 @@ impl Lookups {
 
     /// Whether the hit ratio in a window is what it was. A layer that nobody used is warm.
     pub fn is_warm(&self, from: f64, to: f64) -> bool {
-        let Some(baseline) = self.baseline else { return true };
+        let Some(baseline) = self.baseline else {
+            return true;
+        };
         let window = self.between(from, to);
         window.len() < LOOKUPS_MIN || ratio(window).is_some_and(|r| r >= WARM * baseline)
     }
@@ -74,7 +79,9 @@ impl Lookups {
                 break;
             }
             let (window, later) = rest.split_at(length);
-            lowest = ratio(window).map(|r| lowest.map_or(r, |l| l.min(r))).or(lowest);
+            lowest = ratio(window)
+                .map(|r| lowest.map_or(r, |l| l.min(r)))
+                .or(lowest);
             rest = later;
         }
         lowest
@@ -130,16 +137,21 @@ impl Times {
         loss.hit_ratio_min = lookups.min_ratio();
         loss.refill_ms = lookups.refill_ms(end);
         // The refill's window of two seconds begins at the moment; its misses belong to it.
-        loss.excess_misses = lookups.excess_misses(loss.refill_ms.map_or(f64::INFINITY, |refill| {
-            if refill > 0.0 { refill + STEADY_FOR_MS } else { 0.0 }
-        }));
+        loss.excess_misses =
+            lookups.excess_misses(loss.refill_ms.map_or(f64::INFINITY, |refill| {
+                if refill > 0.0 {
+                    refill + STEADY_FOR_MS
+                } else {
+                    0.0
+                }
+            }));
     }
 }
 
 /// What the kernel's response cache lost.
 pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups) {
     let mut loss = LayerLoss::default();
-    let (mut alive, mut before, mut lost, mut bytes_lost) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut alive, mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut events = Vec::new();
     for traced in facts {
         let is_after = traced.at >= times.operation;
@@ -149,7 +161,7 @@ pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups)
         } else if let etw::Fact::CacheRemove { bytes, why, .. } = &traced.fact {
             alive = alive.saturating_sub(1);
             if is_after && is_loss(*why) {
-                lost += 1;
+                gone += 1;
                 bytes_lost += bytes;
             }
         } else if let etw::Fact::CacheMiss { .. } = &traced.fact {
@@ -162,7 +174,7 @@ pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups)
         }
     }
     loss.entries_before = Some(before);
-    loss.entries_lost = Some(lost);
+    loss.entries_lost = Some(gone);
     loss.bytes_lost = Some(bytes_lost);
     let lookups = Lookups::new(events, times.baseline_from_ms());
     times.finish(&lookups, &mut loss);
@@ -188,7 +200,7 @@ pub fn worker_layer(
     times: Times,
 ) -> (LayerLoss, Lookups) {
     let mut loss = LayerLoss::default();
-    let (mut before, mut lost, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
+    let (mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
     let mut events = Vec::new();
     for (process, facts) in workers {
         let exit = exits.get(process).copied();
@@ -216,12 +228,12 @@ pub fn worker_layer(
             before += alive_before;
         }
         if exit.is_some_and(|exit| exit >= times.operation && exit <= times.end) {
-            lost += alive.len() as u64;
+            gone += alive.len() as u64;
             bytes_lost += alive.values().sum::<u64>();
         }
     }
     loss.entries_before = Some(before);
-    loss.entries_lost = Some(lost);
+    loss.entries_lost = Some(gone);
     loss.bytes_lost = Some(bytes_lost);
     let lookups = Lookups::new(events, times.baseline_from_ms());
     times.finish(&lookups, &mut loss);
@@ -233,21 +245,44 @@ mod tests {
     use super::*;
     use crate::measure::synthetic::{OPERATION, at};
 
-    const TIMES: Times =
-        Times { operation: OPERATION, baseline_from: Instant(95_000_000_000), end: Instant(110_000_000_000) };
+    const TIMES: Times = Times {
+        operation: OPERATION,
+        baseline_from: Instant(95_000_000_000),
+        end: Instant(110_000_000_000),
+    };
 
     fn traced(ms: f64, fact: facts::Fact) -> Traced<facts::Fact> {
         Traced { at: at(ms), fact }
     }
 
     fn insert(ms: f64, key: u64) -> Traced<facts::Fact> {
-        traced(ms, facts::Fact::CacheInsert { layer: CacheLayer::File, key, bytes: 100 })
+        traced(
+            ms,
+            facts::Fact::CacheInsert {
+                layer: CacheLayer::File,
+                key,
+                bytes: 100,
+            },
+        )
     }
 
     #[test]
     fn entries_die_with_their_worker_and_only_with_it() {
-        let removed = traced(-10.0, facts::Fact::CacheRemove { layer: CacheLayer::File, key: 2, bytes: 100 });
-        let old = vec![insert(-100.0, 1), insert(-90.0, 2), removed, insert(-5.0, 3), insert(5.0, 4)];
+        let removed = traced(
+            -10.0,
+            facts::Fact::CacheRemove {
+                layer: CacheLayer::File,
+                key: 2,
+                bytes: 100,
+            },
+        );
+        let old = vec![
+            insert(-100.0, 1),
+            insert(-90.0, 2),
+            removed,
+            insert(-5.0, 3),
+            insert(5.0, 4),
+        ];
         let other = vec![insert(-100.0, 1)];
         let workers = BTreeMap::from([(ProcessId(1), old), (ProcessId(2), other)]);
         let exits = BTreeMap::from([(ProcessId(1), at(300.0))]);
@@ -264,11 +299,20 @@ mod tests {
         let lookup = |step: i32| {
             let ms = f64::from(step) * 10.0 + 1.0;
             let cold = (0.0..1_000.0).contains(&ms);
-            traced(ms, facts::Fact::CacheLookup { layer: CacheLayer::File, hit: !cold })
+            traced(
+                ms,
+                facts::Fact::CacheLookup {
+                    layer: CacheLayer::File,
+                    hit: !cold,
+                },
+            )
         };
         let workers = BTreeMap::from([(ProcessId(1), (-400..900).map(lookup).collect())]);
         let (loss, lookups) = worker_layer(&workers, &BTreeMap::new(), CacheLayer::File, TIMES);
-        assert_eq!((loss.hit_ratio_before, loss.hit_ratio_min), (Some(1.0), Some(0.0)));
+        assert_eq!(
+            (loss.hit_ratio_before, loss.hit_ratio_min),
+            (Some(1.0), Some(0.0))
+        );
         assert_eq!(loss.excess_misses, Some(100.0));
         let refill = loss.refill_ms.unwrap();
         assert!((900.0..=1_000.0).contains(&refill), "{refill}");
@@ -279,7 +323,11 @@ mod tests {
     fn a_kernel_entry_that_expires_is_no_loss() {
         let remove = |entry, why| Traced {
             at: at(10.0),
-            fact: etw::Fact::CacheRemove { entry, bytes: 7, why },
+            fact: etw::Fact::CacheRemove {
+                entry,
+                bytes: 7,
+                why,
+            },
         };
         let made = |entry| Traced {
             at: at(-10.0),

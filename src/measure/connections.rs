@@ -115,7 +115,10 @@ mod tests {
             connection(10.0, Some(50.0), Some(ConnectionEnded::Rst)),
         ];
         let counts = Connections::of(&all, &[], OPERATION);
-        assert_eq!((counts.open_before, counts.lost_rst, counts.lost_fin), (4, 1, 1));
+        assert_eq!(
+            (counts.open_before, counts.lost_rst, counts.lost_fin),
+            (4, 1, 1)
+        );
     }
 
     #[test]
@@ -125,6 +128,12 @@ mod tests {
         let mut early = connection(-5.0, None, None);
         early.tls = TlsKind::Full;
         let tls = Tls::of(&[resumed, early], OPERATION);
-        assert_eq!(tls, Tls { full_handshakes: 0, resumed: 1 });
+        assert_eq!(
+            tls,
+            Tls {
+                full_handshakes: 0,
+                resumed: 1
+            }
+        );
     }
 }

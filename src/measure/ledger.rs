@@ -108,6 +108,9 @@ struct Request {
     ends: Vec<(Instant, End)>,
 }
 
+/// The URLs of HTTPERR lines, by client port and reason.
+type HttpErrUrls = BTreeMap<(u16, String), Vec<Option<String>>>;
+
 /// The server's side, indexed.
 struct Server<'a> {
     requests: BTreeMap<u64, Request>,
@@ -118,7 +121,7 @@ struct Server<'a> {
     /// W3C lines by attempt; `None` if no log was read.
     w3c: Option<BTreeMap<u64, Vec<u16>>>,
     /// HTTPERR lines by port, reason and whether they name a URL; `None` if no log was read.
-    httperr: Option<BTreeMap<(u16, String), Vec<Option<String>>>>,
+    httperr: Option<HttpErrUrls>,
     workers: BTreeMap<ProcessId, Worker>,
     observation: &'a Observation,
 }
@@ -151,7 +154,10 @@ impl Ledger {
             match server.explain(attempt) {
                 Ok(way) => {
                     ledger.explained += 1;
-                    *ledger.ways.entry(format!("{} / {way}", attempt.outcome)).or_default() += 1;
+                    *ledger
+                        .ways
+                        .entry(format!("{} / {way}", attempt.outcome))
+                        .or_default() += 1;
                 }
                 Err(why) => ledger.unexplained(attempt.id, Some(attempt.outcome), &why),
             }
@@ -165,7 +171,11 @@ impl Ledger {
     fn unexplained(&mut self, attempt: u64, outcome: Option<Outcome>, why: &str) {
         self.unexplained += 1;
         if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(Unexplained { attempt, outcome, why: why.to_owned() });
+            self.examples.push(Unexplained {
+                attempt,
+                outcome,
+                why: why.to_owned(),
+            });
         }
     }
 }
@@ -181,12 +191,15 @@ impl<'a> Server<'a> {
             w3c: observation.w3c.as_ref().map(|lines| {
                 let mut by_attempt: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
                 for line in lines {
-                    by_attempt.entry(line.attempt.unwrap_or(0)).or_default().push(line.status);
+                    by_attempt
+                        .entry(line.attempt.unwrap_or(0))
+                        .or_default()
+                        .push(line.status);
                 }
                 by_attempt
             }),
             httperr: observation.httperr.as_ref().map(|lines| {
-                let mut by_port: BTreeMap<(u16, String), Vec<Option<String>>> = BTreeMap::new();
+                let mut by_port: HttpErrUrls = BTreeMap::new();
                 for line in lines {
                     let key = (line.client_port.unwrap_or(0), line.reason.clone());
                     by_port.entry(key).or_default().push(line.uri.clone());
@@ -205,33 +218,79 @@ impl<'a> Server<'a> {
     fn take(&mut self, traced: &Traced<Fact>) {
         let at = traced.at;
         let mut ended = |activity: &ActivityId, end: End| {
-            self.requests.entry(activity.0).or_default().ends.push((at, end));
+            self.requests
+                .entry(activity.0)
+                .or_default()
+                .ends
+                .push((at, end));
         };
         match &traced.fact {
-            Fact::ConnConnect { connection, ends, .. } => {
+            Fact::ConnConnect {
+                connection, ends, ..
+            } => {
                 let port = ends.client.port();
-                let seen = DriverConnection { port, from: at, end: None };
+                let seen = DriverConnection {
+                    port,
+                    from: at,
+                    end: None,
+                };
                 self.connections.insert(*connection, seen);
                 self.by_port.entry(port).or_default().push(*connection);
             }
-            Fact::ConnCleanup { connection, end, .. } => {
+            Fact::ConnCleanup {
+                connection, end, ..
+            } => {
                 if let Some(seen) = self.connections.get_mut(connection) {
                     seen.end = Some((at, *end));
                 }
             }
-            Fact::Parse { activity, connection, .. } => {
-                self.requests.entry(activity.0).or_default().parsed.push(*connection);
+            Fact::Parse {
+                activity,
+                connection,
+                ..
+            } => {
+                self.requests
+                    .entry(activity.0)
+                    .or_default()
+                    .parsed
+                    .push(*connection);
             }
-            Fact::SendComplete { activity, status, process, .. } => {
-                ended(activity, End::Answered { status: *status, process: *process });
+            Fact::SendComplete {
+                activity,
+                status,
+                process,
+                ..
+            } => {
+                ended(
+                    activity,
+                    End::Answered {
+                        status: *status,
+                        process: *process,
+                    },
+                );
             }
-            Fact::SrvdFrmCache { activity, status, .. } => {
+            Fact::SrvdFrmCache {
+                activity, status, ..
+            } => {
                 ended(activity, End::FromCache { status: *status });
             }
-            Fact::FastResp { activity, status, reason, .. } => {
-                ended(activity, End::Refused { status: *status, reason: *reason });
+            Fact::FastResp {
+                activity,
+                status,
+                reason,
+                ..
+            } => {
+                ended(
+                    activity,
+                    End::Refused {
+                        status: *status,
+                        reason: *reason,
+                    },
+                );
             }
-            Fact::Dropped { activity, reason, .. } => {
+            Fact::Dropped {
+                activity, reason, ..
+            } => {
                 ended(activity, End::Dropped { reason: *reason });
             }
             Fact::SslHandshake { .. }
@@ -258,9 +317,15 @@ impl<'a> Server<'a> {
     /// The way in which the two sides agree, or why they do not.
     fn explain(&mut self, attempt: &AttemptRecord) -> Result<&'static str, String> {
         let request = self.requests.remove(&attempt.id).unwrap_or_default();
-        let lines = self.w3c.as_mut().map(|w3c| w3c.remove(&attempt.id).unwrap_or_default());
+        let lines = self
+            .w3c
+            .as_mut()
+            .map(|w3c| w3c.remove(&attempt.id).unwrap_or_default());
         if request.parsed.len() > 1 {
-            return Err(format!("the driver parsed it {} times", request.parsed.len()));
+            return Err(format!(
+                "the driver parsed it {} times",
+                request.parsed.len()
+            ));
         }
         if request.ends.len() > 1 {
             let names: Vec<_> = request.ends.iter().map(|(_, end)| end.name()).collect();
@@ -268,7 +333,10 @@ impl<'a> Server<'a> {
         }
         let Some((at, end)) = request.ends.first().copied() else {
             if let Some(connection) = request.parsed.first() {
-                return Err(format!("connection {} parsed it and nothing followed", connection.0));
+                return Err(format!(
+                    "connection {} parsed it and nothing followed",
+                    connection.0
+                ));
             }
             if lines.is_some_and(|lines| !lines.is_empty()) {
                 return Err("the driver never parsed it, but it has a W3C line".to_owned());
@@ -302,30 +370,41 @@ impl<'a> Server<'a> {
     fn was_closed_at(&self, attempt: &AttemptRecord) -> bool {
         let from = attempt.sent.0.saturating_sub(SLACK);
         let to = attempt.finished.0.saturating_add(SLACK);
-        self.closed.iter().any(|(closed, open)| closed.0 <= to && open.0 >= from)
+        self.closed
+            .iter()
+            .any(|(closed, open)| closed.0 <= to && open.0 >= from)
     }
 
     /// Whether the server ended the attempt's connection, or never took it.
     fn connection_ended(&self, attempt: &AttemptRecord) -> Result<&'static str, String> {
         let finished = attempt.finished.0.saturating_add(SLACK);
         let on_port = attempt.local_port.and_then(|port| self.by_port.get(&port));
-        let seen = on_port.into_iter().flatten().filter_map(|id| self.connections.get(id));
+        let seen = on_port
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.connections.get(id));
         let latest = seen.filter(|c| c.from.0 <= finished).max_by_key(|c| c.from);
         // A port is used again later: a connection that the client opened after the driver's last
         // one with this port had ended is one that the driver never took.
         let is_older = |c: &&DriverConnection| {
-            c.end.is_some_and(|(end, _)| end.0.saturating_add(SLACK) < attempt.sent.0)
+            c.end
+                .is_some_and(|(end, _)| end.0.saturating_add(SLACK) < attempt.sent.0)
                 && self.opened(attempt).is_none_or(|opened| opened > c.from)
         };
         let Some(latest) = latest.filter(|c| !is_older(c)) else {
             return if self.was_closed_at(attempt) {
                 Ok("never_accepted")
             } else {
-                Err("reset, but no endpoint closed and the driver has no such connection".to_owned())
+                Err(
+                    "reset, but no endpoint closed and the driver has no such connection"
+                        .to_owned(),
+                )
             };
         };
         match latest.end {
-            Some((at, ConnectionEnd::ServerFin | ConnectionEnd::ServerReset)) if at.0 <= finished => {
+            Some((at, ConnectionEnd::ServerFin | ConnectionEnd::ServerReset))
+                if at.0 <= finished =>
+            {
                 Ok("connection_ended")
             }
             Some((_, end)) => Err(format!("reset, but its connection ended by {end:?}")),
@@ -335,7 +414,11 @@ impl<'a> Server<'a> {
 
     fn opened(&self, attempt: &AttemptRecord) -> Option<Instant> {
         let number = attempt.connection? as usize;
-        self.observation.book.connections.get(number).map(|connection| connection.opened)
+        self.observation
+            .book
+            .connections
+            .get(number)
+            .map(|connection| connection.opened)
     }
 
     /// The line that an end must have in exactly one of the two logs.
@@ -351,7 +434,10 @@ impl<'a> Server<'a> {
                 None => Ok(()),
                 Some([line]) if *line == status => Ok(()),
                 Some([]) => Err(format!("{} with {status}, but has no W3C line", end.name())),
-                Some([line]) => Err(format!("{} with {status}, but its W3C line says {line}", end.name())),
+                Some([line]) => Err(format!(
+                    "{} with {status}, but its W3C line says {line}",
+                    end.name()
+                )),
                 Some(lines) => Err(format!("it has {} W3C lines", lines.len())),
             },
             End::Refused { reason, .. } | End::Dropped { reason } => {
@@ -363,7 +449,11 @@ impl<'a> Server<'a> {
                 if self.consume_httperr(port, reason, Some(&attempt.url)) {
                     Ok(())
                 } else {
-                    Err(format!("{} ({}), but it has no HTTPERR line", end.name(), phrase(reason)))
+                    Err(format!(
+                        "{} ({}), but it has no HTTPERR line",
+                        end.name(),
+                        phrase(reason)
+                    ))
                 }
             }
         }
@@ -371,31 +461,50 @@ impl<'a> Server<'a> {
 
     /// Takes one line out of the HTTPERR log; without a log there is nothing to miss.
     fn consume_httperr(&mut self, port: u16, reason: ReasonPhrase, url: Option<&str>) -> bool {
-        let Some(httperr) = &mut self.httperr else { return true };
-        let Some(lines) = httperr.get_mut(&(port, phrase(reason))) else { return false };
+        let Some(httperr) = &mut self.httperr else {
+            return true;
+        };
+        let Some(lines) = httperr.get_mut(&(port, phrase(reason))) else {
+            return false;
+        };
         let fits = |line: &Option<String>| url.is_none() || line.as_deref() == url;
-        lines.iter().position(fits).map(|index| lines.swap_remove(index)).is_some()
+        lines
+            .iter()
+            .position(fits)
+            .map(|index| lines.swap_remove(index))
+            .is_some()
     }
 
     /// A worker's own record of a request that the driver says it answered.
     fn check_worker(&self, attempt: &AttemptRecord, end: End) -> Result<(), String> {
-        let End::Answered { status, process } = end else { return Ok(()) };
+        let End::Answered { status, process } = end else {
+            return Ok(());
+        };
         if attempt.outcome.is_success() && attempt.worker.is_some_and(|pid| pid != process.0) {
-            return Err(format!("the driver had it from {}, the client from another", process.0));
+            return Err(format!(
+                "the driver had it from {}, the client from another",
+                process.0
+            ));
         }
         let Some(worker) = self.workers.get(&process) else {
             return if self.observation.workers.is_some() && !self.workers.is_empty() {
-                Err(format!("answered by worker {}, which has no trace", process.0))
+                Err(format!(
+                    "answered by worker {}, which has no trace",
+                    process.0
+                ))
             } else {
                 Ok(())
             };
         };
         match worker.ended.get(&attempt.id) {
             Some(ended) if *ended == status => Ok(()),
-            Some(ended) => Err(format!("the driver sent {status}, the worker answered {ended}")),
-            None if worker.is_whole => {
-                Err(format!("answered by worker {}, which does not know it", process.0))
-            }
+            Some(ended) => Err(format!(
+                "the driver sent {status}, the worker answered {ended}"
+            )),
+            None if worker.is_whole => Err(format!(
+                "answered by worker {}, which does not know it",
+                process.0
+            )),
             // The end of a killed worker's trace may be missing.
             None => Ok(()),
         }
@@ -409,7 +518,12 @@ impl<'a> Server<'a> {
         end: End,
         connection: ConnectionId,
     ) -> Result<&'static str, String> {
-        let disagree = || Err(format!("the client saw {}, the driver {end:?}", attempt.outcome));
+        let disagree = || {
+            Err(format!(
+                "the client saw {}, the driver {end:?}",
+                attempt.outcome
+            ))
+        };
         match attempt.outcome {
             Outcome::Ok | Outcome::Slow => match end {
                 End::Answered { status, .. } | End::FromCache { status }
@@ -456,21 +570,32 @@ impl<'a> Server<'a> {
         let facts = self.observation.httpsys.iter().flatten();
         let mut strangers = Vec::new();
         for traced in facts {
-            match &traced.fact {
-                Fact::FastResp { activity, connection, reason, .. }
-                | Fact::Dropped { activity, connection, reason, .. }
-                    if !known.contains(&activity.0) =>
-                {
-                    strangers.push((*connection, *reason));
-                }
-                Fact::ConnError { connection, reason } => strangers.push((*connection, *reason)),
-                _other => {}
+            if let Fact::FastResp {
+                activity,
+                connection,
+                reason,
+                ..
+            }
+            | Fact::Dropped {
+                activity,
+                connection,
+                reason,
+                ..
+            } = &traced.fact
+                && !known.contains(&activity.0)
+            {
+                strangers.push((*connection, *reason));
+            } else if let Fact::ConnError { connection, reason } = &traced.fact {
+                strangers.push((*connection, *reason));
             }
         }
         for (connection, reason) in strangers {
             let port = self.connections.get(&connection).map_or(0, |c| c.port);
             if !self.consume_httperr(port, reason, None) {
-                left.push((0, format!("{} on port {port} has no HTTPERR line", phrase(reason))));
+                left.push((
+                    0,
+                    format!("{} on port {port} has no HTTPERR line", phrase(reason)),
+                ));
             }
         }
         for (id, request) in &self.requests {
@@ -479,7 +604,11 @@ impl<'a> Server<'a> {
             left.extend(what.map(|what| (*id, format!("{what}, but no client attempted it"))));
         }
         for (id, statuses) in self.w3c.iter().flatten() {
-            if self.requests.get(id).is_none_or(|request| request.ends.len() < statuses.len()) {
+            if self
+                .requests
+                .get(id)
+                .is_none_or(|request| request.ends.len() < statuses.len())
+            {
                 left.push((*id, "a W3C line for a request that nobody made".to_owned()));
             }
         }
@@ -496,10 +625,21 @@ impl<'a> Server<'a> {
 
     /// Requests that a worker began and never finished, although it lived on or ended in order.
     fn lost_in_workers(&self) -> impl Iterator<Item = (u64, String)> {
-        self.workers.iter().filter(|(_, worker)| worker.is_whole).flat_map(|(process, worker)| {
-            let lost = worker.began.iter().filter(|id| !worker.ended.contains_key(id));
-            lost.map(|id| (*id, format!("worker {} began it and never ended it", process.0)))
-        })
+        self.workers
+            .iter()
+            .filter(|(_, worker)| worker.is_whole)
+            .flat_map(|(process, worker)| {
+                let lost = worker
+                    .began
+                    .iter()
+                    .filter(|id| !worker.ended.contains_key(id));
+                lost.map(|id| {
+                    (
+                        *id,
+                        format!("worker {} began it and never ended it", process.0),
+                    )
+                })
+            })
     }
 }
 
@@ -508,18 +648,17 @@ fn workers(observation: &Observation) -> BTreeMap<ProcessId, Worker> {
     for (process, facts) in observation.workers.iter().flatten() {
         let mut worker = Worker::default();
         for traced in facts {
-            match &traced.fact {
-                facts::Fact::RequestBegan { activity, .. } => {
-                    worker.began.insert(activity.0);
-                }
-                facts::Fact::RequestEnded { activity, status, .. } => {
-                    worker.ended.insert(activity.0, *status);
-                }
-                facts::Fact::RequestAborted { activity, .. } => {
-                    worker.began.remove(&activity.0);
-                }
-                facts::Fact::Exiting { .. } => worker.is_whole = true,
-                _other => {}
+            if let facts::Fact::RequestBegan { activity, .. } = &traced.fact {
+                worker.began.insert(activity.0);
+            } else if let facts::Fact::RequestEnded {
+                activity, status, ..
+            } = &traced.fact
+            {
+                worker.ended.insert(activity.0, *status);
+            } else if let facts::Fact::RequestAborted { activity, .. } = &traced.fact {
+                worker.began.remove(&activity.0);
+            } else if let facts::Fact::Exiting { .. } = &traced.fact {
+                worker.is_whole = true;
             }
         }
         workers.insert(*process, worker);
@@ -539,7 +678,11 @@ fn closed_spans(facts: &[Traced<Fact>]) -> Vec<(Instant, Instant)> {
             closed_since.insert(port, traced.at);
         }
     }
-    spans.extend(closed_since.into_values().map(|since| (since, Instant(u64::MAX))));
+    spans.extend(
+        closed_since
+            .into_values()
+            .map(|since| (since, Instant(u64::MAX))),
+    );
     spans
 }
 

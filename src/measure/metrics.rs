@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw;
-use sim_was::event_log::{self, WorkerExit};
-use sim_worker::facts::{self, CacheLayer};
+use sim_worker::facts::CacheLayer;
 
 use super::cache::{self, LayerLoss, Lookups, Times};
 use super::connections::{Connections, Tls};
@@ -19,7 +17,8 @@ use super::ledger::Ledger;
 use super::read::Observation;
 use super::statistics::{median, quantile};
 use super::steady::time_to_steady_state_ms;
-use crate::load::book::{AttemptRecord, SessionSeen};
+use super::workers::{Sessions, WorkerLife, exits, sessions, worker_lives};
+use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
 use crate::load::plan::Stream;
 
@@ -96,7 +95,10 @@ pub struct Metrics {
 
 /// How attempts ended. Each is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are the names of `Outcome`, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the names of `Outcome`, documented there"
+)]
 pub struct Outcomes {
     pub ok: u64,
     pub slow: u64,
@@ -141,7 +143,9 @@ impl Outcomes {
 
     /// Every outcome with its count.
     pub fn each(mut self) -> impl Iterator<Item = (Outcome, u64)> {
-        Outcome::ALL.into_iter().map(move |outcome| (outcome, *self.count_mut(outcome)))
+        Outcome::ALL
+            .into_iter()
+            .map(move |outcome| (outcome, *self.count_mut(outcome)))
     }
 
     /// Attempts in all.
@@ -151,9 +155,8 @@ impl Outcomes {
 
     /// Those whose user got nothing.
     pub fn failed(self) -> u64 {
-        let is_failure = |(outcome, _): &(Outcome, u64)| {
-            outcome.is_verdict() && !outcome.is_success()
-        };
+        let is_failure =
+            |(outcome, _): &(Outcome, u64)| outcome.is_verdict() && !outcome.is_success();
         self.each().filter(is_failure).map(|(_, count)| count).sum()
     }
 }
@@ -171,17 +174,6 @@ pub struct Caches {
     pub application: LayerLoss,
     /// Compiled pages.
     pub compiled: LayerLoss,
-}
-
-/// Sessions in the workers' memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sessions {
-    /// Sessions that were alive when the operation began.
-    pub live: Option<u64>,
-    /// Of these, the ones whose next request found no state: users who were signed out.
-    pub lost: Option<u64>,
-    /// Attempts of the load that were told that their session's state is gone.
-    pub attempts_told: u64,
 }
 
 /// Latency of successes before, during and after.
@@ -205,25 +197,6 @@ pub struct Latency {
     pub p99: Option<f64>,
     /// The slowest.
     pub max: Option<f64>,
-}
-
-/// The life of a worker process, in milliseconds since the operation began.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkerLife {
-    /// Its pid.
-    pub pid: u32,
-    /// Its pool.
-    pub pool: Option<String>,
-    /// When it was created; negative if before the operation.
-    pub spawned_ms: Option<f64>,
-    /// When it said that it is ready.
-    pub ready_ms: Option<f64>,
-    /// When it was told to stop.
-    pub stop_ordered_ms: Option<f64>,
-    /// When it was gone.
-    pub exited_ms: Option<f64>,
-    /// How it went: `code 0`, `signal 9`.
-    pub exit: Option<String>,
 }
 
 /// Memory figures.
@@ -271,15 +244,24 @@ impl Metrics {
     pub fn of(observation: &Observation, trial: &Trial) -> Self {
         let book = &observation.book;
         let operation = trial.operation;
-        let end = book.summary.as_ref().map_or_else(|| last_moment(&book.attempts), |s| s.end);
-        let times = Times { operation, baseline_from: trial.baseline_from, end };
+        let end = book
+            .summary
+            .as_ref()
+            .map_or_else(|| last_moment(&book.attempts), |s| s.end);
+        let times = Times {
+            operation,
+            baseline_from: trial.baseline_from,
+            end,
+        };
         let load = || book.attempts.iter().filter(|a| a.stream == Stream::Load);
         let since = || load().filter(|a| a.finished >= operation);
-        let before = || load().filter(|a| a.finished < operation && a.planned >= trial.baseline_from);
+        let before =
+            || load().filter(|a| a.finished < operation && a.planned >= trial.baseline_from);
         let (caches, lookups) = caches(observation, times);
         let lookups: Vec<&Lookups> = lookups.iter().collect();
         let downtime = Downtime::of(&book.attempts, operation, book.header.probe_interval);
-        let steady = time_to_steady_state_ms(&book.attempts, &lookups, operation, trial.baseline_from);
+        let steady =
+            time_to_steady_state_ms(&book.attempts, &lookups, operation, trial.baseline_from);
         let outcomes = Outcomes::of(since());
         let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         let probes = book.attempts.iter().filter(|a| a.stream != Stream::Load);
@@ -303,7 +285,9 @@ impl Metrics {
             sessions: sessions(observation, operation),
             latency_ms: latencies(before(), since(), operation, steady),
             workers: worker_lives(observation, times),
-            memory: Memory { workers_peak_bytes: trial.workers_peak_bytes },
+            memory: Memory {
+                workers_peak_bytes: trial.workers_peak_bytes,
+            },
             ledger: Ledger::reconcile(observation),
             probes: ProbeDetail {
                 outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
@@ -321,7 +305,11 @@ impl Metrics {
 }
 
 fn last_moment(attempts: &[AttemptRecord]) -> Instant {
-    attempts.iter().map(|a| a.finished).max().unwrap_or_default()
+    attempts
+        .iter()
+        .map(|a| a.finished)
+        .max()
+        .unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a report")]
@@ -342,7 +330,9 @@ fn caches(observation: &Observation, times: Times) -> (Caches, Vec<Lookups>) {
         caches.kernel = loss;
         lookups.push(of_layer);
     }
-    let Some(workers) = &observation.workers else { return (caches, lookups) };
+    let Some(workers) = &observation.workers else {
+        return (caches, lookups);
+    };
     let exits = exits(observation);
     let layers = [
         (CacheLayer::File, &mut caches.file),
@@ -358,111 +348,6 @@ fn caches(observation: &Observation, times: Times) -> (Caches, Vec<Lookups>) {
     (caches, lookups)
 }
 
-/// When each worker that ended did so: as WAS saw it, or as it said itself.
-fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
-    let mut exits = BTreeMap::new();
-    for (process, facts) in observation.workers.iter().flatten() {
-        let exiting = facts.iter().find(|t| matches!(t.fact, facts::Fact::Exiting { .. }));
-        exits.extend(exiting.map(|traced| (*process, traced.at)));
-    }
-    for traced in observation.httpsys.iter().flatten() {
-        if let etw::Fact::ProcessDetach { process, .. } = traced.fact {
-            exits.insert(process, traced.at);
-        }
-    }
-    for traced in observation.was.iter().flatten() {
-        if let event_log::Fact::WorkerExited { process, .. } = traced.fact {
-            exits.insert(process, traced.at);
-        }
-    }
-    exits
-}
-
-fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLife>> {
-    let mut lives: BTreeMap<ProcessId, WorkerLife> = BTreeMap::new();
-    for traced in observation.was.as_ref()? {
-        let ms = Some(traced.at.millis_since(times.operation));
-        let mut life = |process: ProcessId, change: &dyn Fn(&mut WorkerLife)| {
-            change(lives.entry(process).or_insert_with(|| WorkerLife {
-                pid: process.0,
-                pool: None,
-                spawned_ms: None,
-                ready_ms: None,
-                stop_ordered_ms: None,
-                exited_ms: None,
-                exit: None,
-            }));
-        };
-        match &traced.fact {
-            event_log::Fact::WorkerSpawned { process, pool } => life(*process, &|life| {
-                life.pool = Some(pool.clone());
-                life.spawned_ms = ms;
-            }),
-            event_log::Fact::WorkerReady { process } => life(*process, &|life| life.ready_ms = ms),
-            event_log::Fact::WorkerStopOrdered { process, .. } => {
-                life(*process, &|life| life.stop_ordered_ms = ms);
-            }
-            event_log::Fact::WorkerExited { process, exit } => life(*process, &|life| {
-                life.exited_ms = ms;
-                life.exit = Some(match exit {
-                    WorkerExit::Code(code) => format!("code {code}"),
-                    WorkerExit::Signal(signal) => format!("signal {signal}"),
-                });
-            }),
-            event_log::Fact::Event(_)
-            | event_log::Fact::WorkerKilled { .. }
-            | event_log::Fact::CommandAccepted { .. }
-            | event_log::Fact::ServiceState { .. }
-            | event_log::Fact::PoolState { .. } => {}
-        }
-    }
-    let end = times.end.millis_since(times.operation);
-    let lived = |life: &WorkerLife| {
-        life.exited_ms.is_none_or(|exited| exited >= 0.0)
-            && life.spawned_ms.is_none_or(|spawned| spawned <= end)
-    };
-    let mut lives: Vec<WorkerLife> = lives.into_values().filter(lived).collect();
-    lives.sort_by(|a, b| a.spawned_ms.partial_cmp(&b.spawned_ms).unwrap_or(a.pid.cmp(&b.pid)));
-    Some(lives)
-}
-
-fn sessions(observation: &Observation, operation: Instant) -> Sessions {
-    let told = |a: &&AttemptRecord| {
-        a.session == Some(SessionSeen::Lost) && a.finished >= operation && a.stream == Stream::Load
-    };
-    let attempts_told = observation.book.attempts.iter().filter(told).count() as u64;
-    let Some(workers) = &observation.workers else {
-        return Sessions { attempts_told, ..Sessions::default() };
-    };
-    let exits = exits(observation);
-    let mut live: BTreeSet<&str> = BTreeSet::new();
-    let mut missing: BTreeSet<&str> = BTreeSet::new();
-    for (process, facts) in workers {
-        let mut here: BTreeSet<&str> = BTreeSet::new();
-        for traced in facts {
-            let is_before = traced.at < operation;
-            if let facts::Fact::SessionStart { session } = &traced.fact
-                && is_before
-            {
-                here.insert(session);
-            } else if let facts::Fact::SessionEnd { session } = &traced.fact
-                && is_before
-            {
-                here.remove(session.as_str());
-            } else if let facts::Fact::SessionMissing { session } = &traced.fact
-                && !is_before
-            {
-                missing.insert(session);
-            }
-        }
-        if exits.get(process).is_none_or(|exit| *exit >= operation) {
-            live.extend(here);
-        }
-    }
-    let lost = live.intersection(&missing).count() as u64;
-    Sessions { live: Some(live.len() as u64), lost: Some(lost), attempts_told }
-}
-
 fn deferred(observation: &Observation, operation: Instant) -> Option<u64> {
     const LONG: u64 = 100_000_000;
     let successes: BTreeSet<u64> = observation
@@ -473,9 +358,14 @@ fn deferred(observation: &Observation, operation: Instant) -> Option<u64> {
         .map(|a| a.id)
         .collect();
     let facts = observation.httpsys.as_ref()?.iter();
-    let waited_long = facts.filter_map(|traced| match &traced.fact {
-        etw::Fact::Deliver { activity, waited, .. } if *waited > LONG => Some(activity.0),
-        _other => None,
+    let waited_long = facts.filter_map(|traced| {
+        let etw::Fact::Deliver {
+            activity, waited, ..
+        } = &traced.fact
+        else {
+            return None;
+        };
+        (*waited > LONG).then_some(activity.0)
     });
     Some(waited_long.filter(|id| successes.contains(id)).count() as u64)
 }
@@ -487,12 +377,19 @@ fn excess_delay_s<'a>(
     let mut by_url: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut all = Vec::new();
     for attempt in before.filter(|a| a.outcome.is_success()) {
-        by_url.entry(&attempt.url).or_default().push(attempt.latency_ms());
+        by_url
+            .entry(&attempt.url)
+            .or_default()
+            .push(attempt.latency_ms());
         all.push(attempt.latency_ms());
     }
-    let Some(overall) = median(&all) else { return 0.0 };
-    let usual: BTreeMap<&str, f64> =
-        by_url.into_iter().filter_map(|(url, all)| Some((url, median(&all)?))).collect();
+    let Some(overall) = median(&all) else {
+        return 0.0;
+    };
+    let usual: BTreeMap<&str, f64> = by_url
+        .into_iter()
+        .filter_map(|(url, all)| Some((url, median(&all)?)))
+        .collect();
     let excess = since.filter(|a| a.outcome.is_success()).map(|attempt| {
         let usual = usual.get(attempt.url.as_str()).copied().unwrap_or(overall);
         (attempt.latency_ms() - usual).max(0.0)
@@ -528,7 +425,10 @@ fn latencies<'a>(
     steady: Option<f64>,
 ) -> Latencies {
     const AT_LEAST: f64 = 2_000.0;
-    let until = steady.map_or(f64::INFINITY, |steady| if steady > 0.0 { steady } else { AT_LEAST });
+    let until = steady.map_or(
+        f64::INFINITY,
+        |steady| if steady > 0.0 { steady } else { AT_LEAST },
+    );
     let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) =
         since.partition(|a| a.planned.millis_since(operation) < until);
     Latencies {
@@ -543,14 +443,16 @@ impl Latency {
         let answered = attempts.filter(|a| a.outcome.is_success());
         let mut all: Vec<f64> = answered.map(AttemptRecord::latency_ms).collect();
         all.sort_by(f64::total_cmp);
-        Self { p50: quantile(&all, 0.5), p99: quantile(&all, 0.99), max: all.last().copied() }
+        Self {
+            p50: quantile(&all, 0.5),
+            p99: quantile(&all, 0.99),
+            max: all.last().copied(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sim_httpsys::etw::Traced;
-
     use super::*;
     use crate::measure::synthetic::{OPERATION, at, book_with_outage};
 
@@ -562,21 +464,42 @@ mod tests {
 
     fn metrics(outage_ms: u64, outcome: Outcome) -> Metrics {
         let book = book_with_outage(outage_ms, outcome);
-        Metrics::of(&Observation { book, ..Observation::default() }, &TRIAL)
+        Metrics::of(
+            &Observation {
+                book,
+                ..Observation::default()
+            },
+            &TRIAL,
+        )
     }
 
     #[test]
     fn the_names_are_those_of_the_schema() {
         let value = serde_json::to_value(metrics(50, Outcome::Http503)).unwrap();
         for name in [
-            "downtime_max_gap_ms", "downtime_total_ms", "disruption_seconds",
-            "time_to_first_success_ms", "time_to_steady_state_ms", "attempts", "outcomes",
-            "connections", "tls", "cache", "sessions", "latency_ms", "workers", "memory", "ledger",
+            "downtime_max_gap_ms",
+            "downtime_total_ms",
+            "disruption_seconds",
+            "time_to_first_success_ms",
+            "time_to_steady_state_ms",
+            "attempts",
+            "outcomes",
+            "connections",
+            "tls",
+            "cache",
+            "sessions",
+            "latency_ms",
+            "workers",
+            "memory",
+            "ledger",
         ] {
             assert!(value.get(name).is_some(), "{name}");
         }
         assert_eq!(value["outcomes"]["http_503"], 5);
-        assert!(value["cache"]["kernel"]["entries_lost"].is_null(), "nobody kept a trace");
+        assert!(
+            value["cache"]["kernel"]["entries_lost"].is_null(),
+            "nobody kept a trace"
+        );
         assert!(value["latency_ms"]["before"]["p50"].is_number());
     }
 
@@ -585,7 +508,10 @@ mod tests {
         let metrics = metrics(500, Outcome::Refused);
         assert_eq!(metrics.attempts, 1_200);
         assert_eq!(metrics.outcomes.total(), 1_200);
-        assert_eq!((metrics.failed, metrics.rejected, metrics.dropped), (50, 50, 0));
+        assert_eq!(
+            (metrics.failed, metrics.rejected, metrics.dropped),
+            (50, 50, 0)
+        );
         assert_eq!(metrics.before.attempts, 500);
         assert!(metrics.user_uptime.unwrap() < 1.0);
     }
@@ -593,67 +519,34 @@ mod tests {
     #[test]
     fn an_attempt_that_was_in_flight_when_the_operation_began_counts() {
         let mut book = book_with_outage(0, Outcome::Ok);
-        let early = book.attempts.iter_mut().rfind(|a| a.stream == Stream::Load && a.planned < OPERATION);
+        let early = book
+            .attempts
+            .iter_mut()
+            .rfind(|a| a.stream == Stream::Load && a.planned < OPERATION);
         let early = early.unwrap();
         early.finished = at(50.0);
         early.outcome = Outcome::ResetInflight;
-        let metrics = Metrics::of(&Observation { book, ..Observation::default() }, &TRIAL);
-        assert_eq!((metrics.outcomes.reset_inflight, metrics.attempts), (1, 1_201));
+        let metrics = Metrics::of(
+            &Observation {
+                book,
+                ..Observation::default()
+            },
+            &TRIAL,
+        );
+        assert_eq!(
+            (metrics.outcomes.reset_inflight, metrics.attempts),
+            (1, 1_201)
+        );
     }
 
     #[test]
     fn nothing_happened_costs_nothing() {
         let metrics = metrics(0, Outcome::Ok);
         assert_eq!((metrics.failed, metrics.excess_delay_s), (0, 0.0));
-        assert_eq!((metrics.time_to_first_success_ms, metrics.user_uptime), (Some(0.0), Some(1.0)));
+        assert_eq!(
+            (metrics.time_to_first_success_ms, metrics.user_uptime),
+            (Some(0.0), Some(1.0))
+        );
         assert_eq!(metrics.time_to_steady_state_ms, Some(0.0));
-    }
-
-    #[test]
-    fn a_session_is_lost_when_its_next_request_finds_nothing() {
-        let session = |name: &str| name.to_owned();
-        let old = vec![
-            Traced { at: at(-9.0), fact: facts::Fact::SessionStart { session: session("a") } },
-            Traced { at: at(-8.0), fact: facts::Fact::SessionStart { session: session("b") } },
-            Traced { at: at(-7.0), fact: facts::Fact::SessionStart { session: session("c") } },
-            Traced { at: at(-6.0), fact: facts::Fact::SessionEnd { session: session("c") } },
-        ];
-        let new = vec![
-            Traced { at: at(9.0), fact: facts::Fact::SessionMissing { session: session("a") } },
-            Traced { at: at(9.5), fact: facts::Fact::SessionMissing { session: session("a") } },
-            Traced { at: at(9.5), fact: facts::Fact::SessionMissing { session: session("c") } },
-        ];
-        let observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), old), (ProcessId(2), new)])),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
-    }
-
-    #[test]
-    fn the_life_of_a_worker_is_told_relative_to_the_operation() {
-        let pid = ProcessId(7);
-        let was = vec![
-            Traced {
-                at: at(-500.0),
-                fact: event_log::Fact::WorkerSpawned { process: pid, pool: "A".to_owned() },
-            },
-            Traced { at: at(-400.0), fact: event_log::Fact::WorkerReady { process: pid } },
-            Traced { at: at(10.0), fact: event_log::Fact::WorkerStopOrdered { process: pid, reason: sim_worker::ipm::ShutdownReason::Recycle } },
-            Traced {
-                at: at(20.0),
-                fact: event_log::Fact::WorkerExited { process: pid, exit: WorkerExit::Signal(9) },
-            },
-        ];
-        let observation = Observation {
-            book: book_with_outage(0, Outcome::Ok),
-            was: Some(was),
-            ..Observation::default()
-        };
-        let lives = Metrics::of(&observation, &TRIAL).workers.unwrap();
-        assert_eq!(lives[0].spawned_ms, Some(-500.0));
-        assert_eq!(lives[0].exited_ms, Some(20.0));
-        assert_eq!(lives[0].exit.as_deref(), Some("signal 9"));
     }
 }

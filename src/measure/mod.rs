@@ -2,7 +2,7 @@
 //!
 //! * [`read`] – book, traces and logs from their files; the only part that touches any
 //! * [`metrics`] – the figures of one trial, with their definitions
-//! * [`downtime`], [`steady`], [`cache`], [`connections`] – how the harder ones are worked out
+//! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
 //! * [`ledger`] – the client's story against the server's, attempt by attempt
 //! * [`statistics`], [`summary`] – figures over several trials
 //!
@@ -19,6 +19,7 @@ pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
+pub mod workers;
 
 pub use ledger::Ledger;
 pub use metrics::Metrics;

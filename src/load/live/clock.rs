@@ -28,7 +28,10 @@ impl PreciseTimer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd keeps its descriptor open")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an OwnedFd keeps its descriptor open"
+        )]
         let fd = AsyncFd::new(fd)?;
         Ok(Self { fd })
     }
@@ -40,8 +43,14 @@ impl PreciseTimer {
             tv_sec: i64::try_from(at / 1_000_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(at % 1_000_000_000).unwrap_or(0),
         };
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let spec = Itimerspec { it_interval: zero, it_value: value };
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let spec = Itimerspec {
+            it_interval: zero,
+            it_value: value,
+        };
         timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec)?;
         Ok(())
     }

@@ -54,8 +54,8 @@ impl Drop for Line {
 pub(super) enum OpenError {
     /// Nobody listens there.
     Refused,
-    /// It was ended before it could carry a request.
-    Reset(io::Error),
+    /// It was ended before it could carry a request; what is known of it, if it was established.
+    Reset(io::Error, Option<Rc<Wire>>),
     /// The fault is on this side.
     Ours(io::Error),
 }
@@ -74,7 +74,7 @@ impl OpenError {
         ]
         .contains(&kind)
         {
-            Self::Reset(error)
+            Self::Reset(error, None)
         } else {
             Self::Ours(error)
         }
@@ -98,14 +98,19 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let schemes = provider.signature_verification_algorithms.supported_schemes();
+        let schemes = provider
+            .signature_verification_algorithms
+            .supported_schemes();
         // The session cache of a ClientConfig is what makes resumption happen, so there is one.
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate { schemes }))
             .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), wires: RefCell::default() })
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            wires: RefCell::default(),
+        })
     }
 
     /// Every connection that was opened.
@@ -120,13 +125,20 @@ impl Opener {
         kind: ConnectionKind,
         open: Option<OpenCount>,
     ) -> Result<Line, OpenError> {
-        let tcp = TcpStream::connect(to.address).await.map_err(OpenError::of)?;
+        let tcp = TcpStream::connect(to.address)
+            .await
+            .map_err(OpenError::of)?;
         tcp.set_nodelay(true).map_err(OpenError::of)?;
         let port = tcp.local_addr().map_err(OpenError::of)?.port();
         let wire = {
             let mut wires = self.wires.borrow_mut();
             let number = u32::try_from(wires.len()).unwrap_or(u32::MAX);
-            wires.push(Rc::new(Wire::new(number, kind, to.tls_name.is_some(), port)));
+            wires.push(Rc::new(Wire::new(
+                number,
+                kind,
+                to.tls_name.is_some(),
+                port,
+            )));
             Rc::clone(wires.last().expect("it was pushed in the line before"))
         };
         let socket = Socket::new(tcp, Rc::clone(&wire));
@@ -137,13 +149,18 @@ impl Opener {
         let io = TokioIo::new(stream);
         let (sender, connection) = http1::handshake(io)
             .await
-            .map_err(|error| OpenError::Reset(io::Error::other(error)))?;
+            .map_err(|error| OpenError::Reset(io::Error::other(error), Some(Rc::clone(&wire))))?;
         let task = tokio::task::spawn_local(async move {
             // What went wrong is on the wire's record, seen from below.
             let _ = connection.await;
         });
         let open = open.map(OpenCount::keep);
-        Ok(Line { sender, wire, task: task.abort_handle(), open })
+        Ok(Line {
+            sender,
+            wire,
+            task: task.abort_handle(),
+            open,
+        })
     }
 
     async fn handshake(
@@ -152,7 +169,15 @@ impl Opener {
         socket: Socket,
         wire: &Rc<Wire>,
     ) -> Result<Stream, OpenError> {
-        let tls = self.tls.connect(name, socket).await.map_err(OpenError::of)?;
+        let tls =
+            self.tls
+                .connect(name, socket)
+                .await
+                .map_err(|error| match OpenError::of(error) {
+                    OpenError::Reset(error, _) => OpenError::Reset(error, Some(Rc::clone(wire))),
+                    OpenError::Refused => OpenError::Refused,
+                    OpenError::Ours(error) => OpenError::Ours(error),
+                })?;
         let kind = match tls.get_ref().1.handshake_kind() {
             Some(HandshakeKind::Resumed) => TlsKind::Resumed,
             Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => {
@@ -192,7 +217,12 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(destination: Destination, nominal: u32) -> Self {
-        Self { destination, nominal, open: Rc::default(), idle: RefCell::default() }
+        Self {
+            destination,
+            nominal,
+            open: Rc::default(),
+            idle: RefCell::default(),
+        }
     }
 
     /// An idle connection: the one that the plan would like, so that work is spread over all.

@@ -74,7 +74,11 @@ struct Window {
 
 impl Shared {
     /// Reads or changes the record of an attempt.
-    pub(super) fn record<T>(&self, index: usize, change: impl FnOnce(&mut AttemptRecord) -> T) -> T {
+    pub(super) fn record<T>(
+        &self,
+        index: usize,
+        change: impl FnOnce(&mut AttemptRecord) -> T,
+    ) -> T {
         change(&mut self.records.borrow_mut()[index])
     }
 
@@ -102,7 +106,13 @@ impl Shared {
         let cookie = jar.and_then(|jar| jar.iter().find(|(host, _)| *host == route.host_number));
         let id = self.record(index, |record| record.id);
         let cookie = cookie.map(|(_, value)| value.clone());
-        attempt::request(id, route.uri.clone(), route.host.clone(), cookie, planned.one_shot)
+        attempt::request(
+            id,
+            route.uri.clone(),
+            route.host.clone(),
+            cookie,
+            planned.one_shot,
+        )
     }
 
     /// Keeps a user's session cookie.
@@ -112,7 +122,9 @@ impl Shared {
         }
         let host = self.routes[planned.url as usize].host_number;
         let mut users = self.users.borrow_mut();
-        let Some(jar) = users.get_mut(planned.user as usize) else { return };
+        let Some(jar) = users.get_mut(planned.user as usize) else {
+            return;
+        };
         match jar.iter_mut().find(|(of, _)| *of == host) {
             Some((_, kept)) => *kept = cookie,
             None => jar.push((host, cookie)),
@@ -130,7 +142,9 @@ impl Shared {
                 window.failed += 1;
             }
             if record.stream == Stream::Load {
-                window.latencies.push(record.finished.0.saturating_sub(record.planned.0));
+                window
+                    .latencies
+                    .push(record.finished.0.saturating_sub(record.planned.0));
             }
             window.late = window.late.max(record.lateness());
         });
@@ -162,7 +176,10 @@ impl Shared {
                     let pool = &shared.pools[index].kept;
                     let kind = shared.kind_of_pool(index);
                     let Some(place) = pool.reserve() else { return };
-                    let opened = shared.opener.open(&pool.destination, kind, Some(place)).await;
+                    let opened = shared
+                        .opener
+                        .open(&pool.destination, kind, Some(place))
+                        .await;
                     // A failure is no news: the first attempt will meet it too, and count it.
                     if let Ok(line) = opened {
                         pool.give(line);
@@ -183,7 +200,9 @@ impl Shared {
     fn progress(&self) -> Progress {
         let mut window = self.window.borrow_mut();
         window.latencies.sort_unstable();
-        let rank = (window.latencies.len() * 95).div_ceil(100).saturating_sub(1);
+        let rank = (window.latencies.len() * 95)
+            .div_ceil(100)
+            .saturating_sub(1);
         let p95 = window.latencies.get(rank).map(|nanos| nanos / 1_000);
         let progress = Progress {
             at: now(),
@@ -207,12 +226,10 @@ pub(super) async fn generate(
 ) -> Result<Book, LoadError> {
     let plan = Plan::draw(&file.profile, file.seed, file.duration)?;
     let shared = Rc::new(prepare(file, &plan)?);
-    let start = loop {
-        match commands.recv().await {
-            Some(Command::Go(start)) => break start,
-            Some(Command::Stop) => return Ok(Book::default()),
-            Some(Command::ParentGone) | None => return Err(LoadError::ParentGone),
-        }
+    let start = match commands.recv().await {
+        Some(Command::Go(start)) => start,
+        Some(Command::Stop) => return Ok(Book::default()),
+        Some(Command::ParentGone) | None => return Err(LoadError::ParentGone),
     };
     shared.open_pools();
     let stopped = drive(&shared, &plan, start, commands, &mut tell).await?;
@@ -236,7 +253,9 @@ async fn drive(
     loop {
         let next = match stopped_at {
             Some(at) => Some(at + GRACE),
-            None => waiting.peek().map(|next| start + Duration::from_nanos(next.at)),
+            None => waiting
+                .peek()
+                .map(|next| start + Duration::from_nanos(next.at)),
         };
         if next.is_none() && shared.in_flight.get() == 0 {
             return Ok(false);
@@ -274,7 +293,13 @@ async fn drive(
     }
 }
 
-fn close_book(shared: &Shared, file: &PlanFile, plan: &Plan, start: Instant, stopped: bool) -> Book {
+fn close_book(
+    shared: &Shared,
+    file: &PlanFile,
+    plan: &Plan,
+    start: Instant,
+    stopped: bool,
+) -> Book {
     let end = now();
     let mut attempts = std::mem::take(&mut *shared.records.borrow_mut());
     for (record, &url) in attempts.iter_mut().zip(shared.url_of.borrow().iter()) {
@@ -284,7 +309,12 @@ fn close_book(shared: &Shared, file: &PlanFile, plan: &Plan, start: Instant, sto
             record.finished = end.max(record.planned);
         }
     }
-    let connections = shared.opener.wires().iter().map(|wire| wire.record()).collect();
+    let connections = shared
+        .opener
+        .wires()
+        .iter()
+        .map(|wire| wire.record())
+        .collect();
     for pool in &shared.pools {
         pool.kept.clear();
     }
@@ -295,7 +325,12 @@ fn close_book(shared: &Shared, file: &PlanFile, plan: &Plan, start: Instant, sto
         probe_interval: nanos(file.profile.probes.interval),
         late_bound: nanos(file.profile.late_bound),
     };
-    let mut book = Book { header, attempts, connections, summary: None };
+    let mut book = Book {
+        header,
+        attempts,
+        connections,
+        summary: None,
+    };
     book.sum_up(plan.attempts.len() as u64, stopped);
     book
 }
@@ -311,7 +346,10 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
         let next = u32::try_from(host_numbers.len()).unwrap_or(u32::MAX);
         let bad = || LoadError::Host(host.clone());
         routes.push(Route {
-            uri: planned.url.parse().map_err(|_| LoadError::Url(planned.url.clone()))?,
+            uri: planned
+                .url
+                .parse()
+                .map_err(|_| LoadError::Url(planned.url.clone()))?,
             host: HeaderValue::from_str(host).map_err(|_| bad())?,
             host_number: *host_numbers.entry(host.clone()).or_insert(next),
             plain: None,
@@ -331,7 +369,10 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
         if slot.is_some() {
             continue;
         }
-        let host = plan.urls[planned.url as usize].host.as_ref().unwrap_or(&file.host);
+        let host = plan.urls[planned.url as usize]
+            .host
+            .as_ref()
+            .unwrap_or(&file.host);
         let destination = destination(file, host, planned.secure)?;
         let key = (probe, planned.secure, destination.address, host.clone());
         *slot = Some(*number_of.entry(key).or_insert_with(|| {
@@ -345,7 +386,9 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
     let pools = pools
         .into_iter()
         .zip(&is_probe)
-        .map(|(to, &kind)| Destinations { kept: Pool::new(to, nominal(kind)) })
+        .map(|(to, &kind)| Destinations {
+            kept: Pool::new(to, nominal(kind)),
+        })
         .collect();
     Ok(Shared {
         opener,
@@ -370,10 +413,18 @@ fn nominal(profile: &Profile, kind: (bool, bool), all: &[(bool, bool)]) -> u32 {
     if probe {
         return PROBES;
     }
-    let share = if secure { profile.tls_share } else { 1.0 - profile.tls_share };
+    let share = if secure {
+        profile.tls_share
+    } else {
+        1.0 - profile.tls_share
+    };
     let siblings = all.iter().filter(|other| **other == kind).count().max(1);
     let wanted = f64::from(profile.keep_alive_connections) * share;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a u32"
+    )]
     let wanted = wanted.round() as u32;
     wanted.div_ceil(u32::try_from(siblings).unwrap_or(u32::MAX))
 }
@@ -383,12 +434,18 @@ fn destination(file: &PlanFile, host: &str, secure: bool) -> Result<Destination,
     let named = of_kind().find(|target| target.host.as_deref() == Some(host));
     let target = named
         .or_else(|| of_kind().find(|target| target.host.is_none()))
-        .ok_or_else(|| LoadError::NoTarget { host: host.to_owned(), secure })?;
+        .ok_or_else(|| LoadError::NoTarget {
+            host: host.to_owned(),
+            secure,
+        })?;
     let tls_name = if secure {
         let name = ServerName::try_from(host.to_owned());
         Some(name.map_err(|_| LoadError::Host(host.to_owned()))?)
     } else {
         None
     };
-    Ok(Destination { address: target.address, tls_name })
+    Ok(Destination {
+        address: target.address,
+        tls_name,
+    })
 }

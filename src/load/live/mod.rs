@@ -80,7 +80,9 @@ impl Command {
     fn parse(line: &str) -> Option<Self> {
         match line.trim() {
             "stop" => Some(Self::Stop),
-            other => Some(Self::Go(Instant(other.strip_prefix("go ")?.trim().parse().ok()?))),
+            other => Some(Self::Go(Instant(
+                other.strip_prefix("go ")?.trim().parse().ok()?,
+            ))),
         }
     }
 }
@@ -104,9 +106,17 @@ pub struct Progress {
 }
 
 /// Runs the load process to its end.
+///
+/// The kernel kills this process when the *thread* that spawned it ends, so the parent spawns it
+/// from a thread that lives as long as the run.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the whole business of the process"
+)]
 pub fn run(plan: PlanFile) -> Result<(), LoadError> {
     // Not every parent closes its end of stdin when it is killed; this works without its help.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| LoadError::Runtime(e.into()))?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| LoadError::Runtime(e.into()))?;
     let lines = stdout_lines();
     let mut commands = stdin_commands();
     let runtime = Builder::new_current_thread()
@@ -117,12 +127,18 @@ pub fn run(plan: PlanFile) -> Result<(), LoadError> {
     let say = |line: String| drop(lines.send(line));
     say(r#"{"ready":true}"#.to_owned());
     let tell = |progress: Progress| {
-        say(serde_json::to_string(&progress).expect("numbers are always written"));
+        // Numbers are always written; a line that were not would only be missing.
+        serde_json::to_string(&progress).map_or_else(|_| (), say);
     };
     let book = runtime.block_on(generator::generate(&plan, &mut commands, tell))?;
-    let failed = |source| LoadError::Book { path: plan.book.clone(), source };
+    let failed = |source| LoadError::Book {
+        path: plan.book.clone(),
+        source,
+    };
     let mut file = BufWriter::new(File::create(&plan.book).map_err(failed)?);
-    book.write(&mut file).and_then(|()| file.flush()).map_err(failed)
+    book.write(&mut file)
+        .and_then(|()| file.flush())
+        .map_err(failed)
 }
 
 /// Commands from stdin, read by a thread of their own so that the loop never blocks.
@@ -149,7 +165,10 @@ fn stdout_lines() -> std::sync::mpsc::Sender<String> {
     std::thread::spawn(move || {
         for line in receiver {
             let mut stdout = io::stdout().lock();
-            if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+            if writeln!(stdout, "{line}")
+                .and_then(|()| stdout.flush())
+                .is_err()
+            {
                 return;
             }
         }

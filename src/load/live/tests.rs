@@ -8,25 +8,48 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::load::book::{Book, ConnectionEnded, ConnectionKind, ConnectionRecord, SessionSeen, TlsKind};
+use crate::load::book::{
+    Book, ConnectionEnded, ConnectionKind, ConnectionRecord, SessionSeen, TlsKind,
+};
 use crate::load::outcome::Outcome;
 use crate::load::plan::{Stream, Target};
 use crate::load::profile::Profile;
 
 /// What the server does with a request, by its path.
 const ANSWERS: &[(&str, &str)] = &[
-    ("/ok", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Sim-Worker: 77\r\n\r\nhello"),
-    ("/503", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
-    ("/404", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
-    ("/500", "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"),
+    (
+        "/ok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Sim-Worker: 77\r\n\r\nhello",
+    ),
+    (
+        "/503",
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    ),
+    (
+        "/404",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    ),
+    (
+        "/500",
+        "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
+    ),
     ("/half", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhel"),
     ("/half-head", "HTTP/1.1 200 OK\r\nContent-Le"),
-    ("/half-rst", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhel"),
+    (
+        "/half-rst",
+        "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhel",
+    ),
     ("/garbage", "this is not HTTP at all\r\n\r\n"),
     ("/rst", ""),
     ("/fin", ""),
-    ("/fin-later", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
-    ("/rst-later", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    (
+        "/fin-later",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    ),
+    (
+        "/rst-later",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    ),
     (
         "/session",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Sim-Session: new\r\n\
@@ -51,7 +74,12 @@ where
         if path == "/silent" {
             std::future::pending::<()>().await;
         }
-        let mut answer = ANSWERS.iter().find(|(url, _)| *url == path).unwrap().1.to_owned();
+        let mut answer = ANSWERS
+            .iter()
+            .find(|(url, _)| *url == path)
+            .unwrap()
+            .1
+            .to_owned();
         if head.contains("cookie: ASP.NET_SessionId=abc") {
             answer = answer.replace("new", "found");
         }
@@ -118,7 +146,11 @@ fn plan(address: std::net::SocketAddr, url: &str) -> PlanFile {
          [probes]\ninterval = '100ms'\nurl = '/ok'\nmarker = 'ell'\n"
     );
     let profile: Profile = toml::from_str(&text).unwrap();
-    let target = |secure| Target { host: None, secure, address };
+    let target = |secure| Target {
+        host: None,
+        secure,
+        address,
+    };
     PlanFile {
         profile,
         seed: 1,
@@ -131,18 +163,28 @@ fn plan(address: std::net::SocketAddr, url: &str) -> PlanFile {
 }
 
 fn in_a_loop<T>(work: impl Future<Output = T>) -> T {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
     runtime.unwrap().block_on(work)
 }
 
 async fn run_to_its_end(plan: &PlanFile) -> Book {
     let (sender, mut commands) = unbounded_channel();
-    sender.send(Command::Go(clock::now() + Duration::from_millis(20))).unwrap();
-    generator::generate(plan, &mut commands, |_| ()).await.unwrap()
+    sender
+        .send(Command::Go(clock::now() + Duration::from_millis(20)))
+        .unwrap();
+    generator::generate(plan, &mut commands, |_| ())
+        .await
+        .unwrap()
 }
 
 fn load_outcomes(book: &Book) -> Vec<Outcome> {
-    book.attempts.iter().filter(|a| a.stream == Stream::Load).map(|a| a.outcome).collect()
+    book.attempts
+        .iter()
+        .filter(|a| a.stream == Stream::Load)
+        .map(|a| a.outcome)
+        .collect()
 }
 
 /// What the attempts of a load end as when the server answers `url` in its way.
@@ -161,7 +203,10 @@ fn outcomes_of(url: &str, one_shot_share: f64) -> Vec<Outcome> {
 fn all(url: &str, expected: Outcome) {
     for one_shot_share in [0.0, 1.0] {
         let outcomes = outcomes_of(url, one_shot_share);
-        assert!(outcomes.iter().all(|o| *o == expected), "{url}: {outcomes:?}");
+        assert!(
+            outcomes.iter().all(|o| *o == expected),
+            "{url}: {outcomes:?}"
+        );
     }
 }
 
@@ -202,7 +247,10 @@ fn no_answer_is_a_timeout_after_the_deadline_from_the_planned_time() {
         assert!(attempt.latency_ms() >= 300.0, "{}", attempt.latency_ms());
     }
     let extra = |c: &&ConnectionRecord| c.kind == ConnectionKind::Extra;
-    assert!(book.connections.iter().any(|c| extra(&c)), "nobody waits for a busy connection");
+    assert!(
+        book.connections.iter().any(|c| extra(&c)),
+        "nobody waits for a busy connection"
+    );
 }
 
 #[test]
@@ -213,14 +261,20 @@ fn a_closed_port_refuses() {
         drop(listener);
         run_to_its_end(&plan(address, "/ok")).await
     });
-    assert!(book.attempts.iter().all(|a| a.outcome == Outcome::Refused), "probes too");
+    assert!(
+        book.attempts.iter().all(|a| a.outcome == Outcome::Refused),
+        "probes too"
+    );
     assert!(book.connections.is_empty());
     assert!(book.summary.unwrap().valid, "the generator did its part");
 }
 
 #[test]
 fn a_kept_connection_that_dies_idle_is_noticed_without_a_request_on_it() {
-    for (url, how) in [("/fin-later", ConnectionEnded::Fin), ("/rst-later", ConnectionEnded::Rst)] {
+    for (url, how) in [
+        ("/fin-later", ConnectionEnded::Fin),
+        ("/rst-later", ConnectionEnded::Rst),
+    ] {
         let book = in_a_loop(async {
             let address = clear_text_server().await;
             let mut plan = plan(address, url);
@@ -228,7 +282,11 @@ fn a_kept_connection_that_dies_idle_is_noticed_without_a_request_on_it() {
             run_to_its_end(&plan).await
         });
         assert_eq!(load_outcomes(&book), [Outcome::Ok]);
-        let attempt = book.attempts.iter().find(|a| a.stream == Stream::Load).unwrap();
+        let attempt = book
+            .attempts
+            .iter()
+            .find(|a| a.stream == Stream::Load)
+            .unwrap();
         let connection = &book.connections[attempt.connection.unwrap() as usize];
         assert_eq!(connection.how, Some(how));
         assert!(!connection.in_flight);
@@ -252,7 +310,10 @@ fn a_request_that_was_never_sent_is_reset_idle() {
         run_to_its_end(&plan).await
     });
     let outcomes = load_outcomes(&book);
-    assert!(outcomes.iter().all(|o| *o == Outcome::ResetIdle), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|o| *o == Outcome::ResetIdle),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -262,8 +323,17 @@ fn an_announced_close_is_no_surprise() {
         run_to_its_end(&plan(address, "/503")).await
     });
     let of_load = |c: &&ConnectionRecord| c.kind == ConnectionKind::KeepAlive && c.requests > 0;
-    let ends: Vec<_> = book.connections.iter().filter(of_load).map(|c| c.how).collect();
-    assert!(ends.iter().all(|how| *how == Some(ConnectionEnded::Announced)), "{ends:?}");
+    let ends: Vec<_> = book
+        .connections
+        .iter()
+        .filter(of_load)
+        .map(|c| c.how)
+        .collect();
+    assert!(
+        ends.iter()
+            .all(|how| *how == Some(ConnectionEnded::Announced)),
+        "{ends:?}"
+    );
 }
 
 #[test]
@@ -272,10 +342,17 @@ fn a_user_brings_the_session_cookie_back() {
         let address = clear_text_server().await;
         run_to_its_end(&plan(address, "/session")).await
     });
-    let seen: Vec<_> =
-        book.attempts.iter().filter(|a| a.stream == Stream::Load).map(|a| a.session).collect();
+    let seen: Vec<_> = book
+        .attempts
+        .iter()
+        .filter(|a| a.stream == Stream::Load)
+        .map(|a| a.session)
+        .collect();
     assert_eq!(seen[0], Some(SessionSeen::New));
-    assert!(seen[1..].iter().all(|s| *s == Some(SessionSeen::Found)), "{seen:?}");
+    assert!(
+        seen[1..].iter().all(|s| *s == Some(SessionSeen::Found)),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -287,10 +364,17 @@ fn the_book_says_who_answered_when_and_over_what() {
     let mut ids: Vec<_> = book.attempts.iter().map(|a| a.id).collect();
     assert_eq!(ids[0], 100);
     ids.dedup();
-    assert_eq!(ids.len(), book.attempts.len(), "load and probes share one count");
+    assert_eq!(
+        ids.len(),
+        book.attempts.len(),
+        "load and probes share one count"
+    );
     for attempt in &book.attempts {
         assert_eq!(attempt.outcome, Outcome::Ok);
-        assert_eq!((attempt.worker, attempt.bytes, attempt.status), (Some(77), 5, Some(200)));
+        assert_eq!(
+            (attempt.worker, attempt.bytes, attempt.status),
+            (Some(77), 5, Some(200))
+        );
         assert!(attempt.planned <= attempt.sent);
         assert!(attempt.sent <= attempt.first_byte.unwrap());
         assert!(attempt.first_byte.unwrap() <= attempt.finished);
@@ -300,7 +384,10 @@ fn the_book_says_who_answered_when_and_over_what() {
     let mut written = Vec::new();
     book.write(&mut written).unwrap();
     let mut read = Book::default();
-    for line in written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in written
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         read.take(serde_json::from_slice(line).unwrap());
     }
     assert_eq!(read, book);
@@ -314,7 +401,11 @@ fn a_probe_without_its_marker_has_failed() {
         plan.profile.probes.marker = Some("good bye".to_owned());
         run_to_its_end(&plan).await
     });
-    let probes: Vec<_> = book.attempts.iter().filter(|a| a.stream != Stream::Load).collect();
+    let probes: Vec<_> = book
+        .attempts
+        .iter()
+        .filter(|a| a.stream != Stream::Load)
+        .collect();
     assert!(!probes.is_empty() && probes.iter().all(|p| p.outcome == Outcome::Truncated));
 }
 
@@ -330,8 +421,12 @@ fn tls_sessions_are_resumed() {
         run_to_its_end(&plan).await
     });
     assert!(load_outcomes(&book).iter().all(|o| *o == Outcome::Ok));
-    let made: Vec<_> =
-        book.attempts.iter().filter(|a| a.stream == Stream::Load).map(|a| a.tls).collect();
+    let made: Vec<_> = book
+        .attempts
+        .iter()
+        .filter(|a| a.stream == Stream::Load)
+        .map(|a| a.tls)
+        .collect();
     assert!(made.contains(&TlsKind::Resumed), "{made:?}");
     assert!(!made.contains(&TlsKind::None), "{made:?}");
     assert!(book.connections.iter().any(|c| c.tls == TlsKind::Full));
@@ -354,7 +449,10 @@ fn failures_over_tls_have_the_same_names() {
             run_to_its_end(&plan).await
         });
         let outcomes = load_outcomes(&book);
-        assert!(outcomes.iter().all(|o| *o == expected), "{url}: {outcomes:?}");
+        assert!(
+            outcomes.iter().all(|o| *o == expected),
+            "{url}: {outcomes:?}"
+        );
     }
 }
 
@@ -362,8 +460,8 @@ fn failures_over_tls_have_the_same_names() {
 fn stop_ends_the_plan_and_names_what_it_cut() {
     let book = in_a_loop(async {
         let mut plan = plan(clear_text_server().await, "/silent");
-        plan.duration = Duration::from_secs(60);
-        plan.profile.deadline = Duration::from_secs(60);
+        plan.duration = Duration::from_mins(1);
+        plan.profile.deadline = Duration::from_mins(1);
         let (sender, mut commands) = unbounded_channel();
         sender.send(Command::Go(clock::now())).unwrap();
         let mut lines = 0;
@@ -373,11 +471,16 @@ fn stop_ends_the_plan_and_names_what_it_cut() {
                 let _ = sender.send(Command::Stop);
             }
         };
-        generator::generate(&plan, &mut commands, tell).await.unwrap()
+        generator::generate(&plan, &mut commands, tell)
+            .await
+            .unwrap()
     });
     let outcomes = load_outcomes(&book);
     assert!(!outcomes.is_empty() && outcomes.len() < 500);
-    assert!(outcomes.iter().all(|o| *o == Outcome::Abandoned), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|o| *o == Outcome::Abandoned),
+        "{outcomes:?}"
+    );
     assert!(book.summary.unwrap().stopped);
 }
 
@@ -401,7 +504,10 @@ fn a_host_without_target_is_named() {
         let (_sender, mut commands) = unbounded_channel();
         generator::generate(&plan, &mut commands, |_| ()).await
     });
-    assert_eq!(result.unwrap_err().to_string(), "no http target for host localhost");
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "no http target for host localhost"
+    );
 }
 
 #[test]

@@ -146,11 +146,14 @@ impl Wire {
 
     /// What the book says about it.
     pub(super) fn record(&self) -> ConnectionRecord {
-        let closed = self.closed.get().map(|(at, how)| match self.farewell.get() {
-            Farewell::Client => (at, ConnectionEnded::Client),
-            Farewell::Server => (at, ConnectionEnded::Announced),
-            Farewell::None => (at, how),
-        });
+        let closed = self
+            .closed
+            .get()
+            .map(|(at, how)| match self.farewell.get() {
+                Farewell::Client => (at, ConnectionEnded::Client),
+                Farewell::Server => (at, ConnectionEnded::Announced),
+                Farewell::None => (at, how),
+            });
         ConnectionRecord {
             number: self.number,
             kind: self.kind,
@@ -260,11 +263,17 @@ enum Layer {
 
 impl Stream {
     pub(super) fn plain(socket: Socket, wire: Rc<Wire>) -> Self {
-        Self { layer: Layer::Plain(socket), wire }
+        Self {
+            layer: Layer::Plain(socket),
+            wire,
+        }
     }
 
     pub(super) fn tls(stream: TlsStream<Socket>, wire: Rc<Wire>) -> Self {
-        Self { layer: Layer::Tls(Box::new(stream)), wire }
+        Self {
+            layer: Layer::Tls(Box::new(stream)),
+            wire,
+        }
     }
 }
 

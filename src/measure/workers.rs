@@ -1,0 +1,275 @@
+//! What the workers tell: their lives, and the sessions that lived and died in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw;
+use sim_was::event_log::{self, WorkerExit};
+use sim_worker::facts;
+
+use super::cache::Times;
+use super::read::Observation;
+use crate::load::book::{AttemptRecord, SessionSeen};
+use crate::load::plan::Stream;
+
+/// Sessions in the workers' memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Sessions that were alive when the operation began.
+    pub live: Option<u64>,
+    /// Of these, the ones whose next request found no state: users who were signed out.
+    pub lost: Option<u64>,
+    /// Attempts of the load that were told that their session's state is gone.
+    pub attempts_told: u64,
+}
+
+/// The life of a worker process, in milliseconds since the operation began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLife {
+    /// Its pid.
+    pub pid: u32,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// When it was created; negative if before the operation.
+    pub spawned_ms: Option<f64>,
+    /// When it said that it is ready.
+    pub ready_ms: Option<f64>,
+    /// When it was told to stop.
+    pub stop_ordered_ms: Option<f64>,
+    /// When it was gone.
+    pub exited_ms: Option<f64>,
+    /// How it went: `code 0`, `signal 9`.
+    pub exit: Option<String>,
+}
+
+/// When each worker that ended did so: as WAS saw it, or as it said itself.
+pub(super) fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
+    let mut exits = BTreeMap::new();
+    for (process, facts) in observation.workers.iter().flatten() {
+        let exiting = facts
+            .iter()
+            .find(|t| matches!(t.fact, facts::Fact::Exiting { .. }));
+        exits.extend(exiting.map(|traced| (*process, traced.at)));
+    }
+    for traced in observation.httpsys.iter().flatten() {
+        if let etw::Fact::ProcessDetach { process, .. } = traced.fact {
+            exits.insert(process, traced.at);
+        }
+    }
+    for traced in observation.was.iter().flatten() {
+        if let event_log::Fact::WorkerExited { process, .. } = traced.fact {
+            exits.insert(process, traced.at);
+        }
+    }
+    exits
+}
+
+/// The lives of the workers that lived at or after the start of the operation.
+pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLife>> {
+    let mut lives: BTreeMap<ProcessId, WorkerLife> = BTreeMap::new();
+    for traced in observation.was.as_ref()? {
+        let ms = Some(traced.at.millis_since(times.operation));
+        let mut life = |process: ProcessId, change: &dyn Fn(&mut WorkerLife)| {
+            change(lives.entry(process).or_insert_with(|| WorkerLife {
+                pid: process.0,
+                pool: None,
+                spawned_ms: None,
+                ready_ms: None,
+                stop_ordered_ms: None,
+                exited_ms: None,
+                exit: None,
+            }));
+        };
+        match &traced.fact {
+            event_log::Fact::WorkerSpawned { process, pool } => life(*process, &|life| {
+                life.pool = Some(pool.clone());
+                life.spawned_ms = ms;
+            }),
+            event_log::Fact::WorkerReady { process } => life(*process, &|life| life.ready_ms = ms),
+            event_log::Fact::WorkerStopOrdered { process } => {
+                life(*process, &|life| life.stop_ordered_ms = ms);
+            }
+            event_log::Fact::WorkerExited { process, exit } => life(*process, &|life| {
+                life.exited_ms = ms;
+                life.exit = Some(match exit {
+                    WorkerExit::Code(code) => format!("code {code}"),
+                    WorkerExit::Signal(signal) => format!("signal {signal}"),
+                });
+            }),
+            event_log::Fact::Event(_)
+            | event_log::Fact::WorkerKilled { .. }
+            | event_log::Fact::CommandAccepted { .. }
+            | event_log::Fact::ServiceState { .. }
+            | event_log::Fact::PoolState { .. } => {}
+        }
+    }
+    let end = times.end.millis_since(times.operation);
+    let is_of_trial = |life: &WorkerLife| {
+        life.exited_ms.is_none_or(|exited| exited >= 0.0)
+            && life.spawned_ms.is_none_or(|spawned| spawned <= end)
+    };
+    let mut lives: Vec<WorkerLife> = lives.into_values().filter(is_of_trial).collect();
+    lives.sort_by(|a, b| {
+        a.spawned_ms
+            .partial_cmp(&b.spawned_ms)
+            .unwrap_or(a.pid.cmp(&b.pid))
+    });
+    Some(lives)
+}
+
+/// The sessions that were alive when the operation began, and those of them that were lost.
+pub(super) fn sessions(observation: &Observation, operation: Instant) -> Sessions {
+    let told = |a: &&AttemptRecord| {
+        a.session == Some(SessionSeen::Lost) && a.finished >= operation && a.stream == Stream::Load
+    };
+    let attempts_told = observation.book.attempts.iter().filter(told).count() as u64;
+    let Some(workers) = &observation.workers else {
+        return Sessions {
+            attempts_told,
+            ..Sessions::default()
+        };
+    };
+    let exits = exits(observation);
+    let mut live: BTreeSet<&str> = BTreeSet::new();
+    let mut missing: BTreeSet<&str> = BTreeSet::new();
+    for (process, facts) in workers {
+        let mut here: BTreeSet<&str> = BTreeSet::new();
+        for traced in facts {
+            let is_before = traced.at < operation;
+            if let facts::Fact::SessionStart { session } = &traced.fact
+                && is_before
+            {
+                here.insert(session);
+            } else if let facts::Fact::SessionEnd { session } = &traced.fact
+                && is_before
+            {
+                here.remove(session.as_str());
+            } else if let facts::Fact::SessionMissing { session } = &traced.fact
+                && !is_before
+            {
+                missing.insert(session);
+            }
+        }
+        if exits.get(process).is_none_or(|exit| *exit >= operation) {
+            live.extend(here);
+        }
+    }
+    let lost = live.intersection(&missing).count() as u64;
+    Sessions {
+        live: Some(live.len() as u64),
+        lost: Some(lost),
+        attempts_told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sim_httpsys::etw::Traced;
+
+    use super::*;
+    use crate::load::outcome::Outcome;
+    use crate::measure::synthetic::{OPERATION, at, book_with_outage};
+
+    const TIMES: Times = Times {
+        operation: OPERATION,
+        baseline_from: Instant(95_000_000_000),
+        end: Instant(112_000_000_000),
+    };
+
+    #[test]
+    fn a_session_is_lost_when_its_next_request_finds_nothing() {
+        let session = |name: &str| name.to_owned();
+        let old = vec![
+            Traced {
+                at: at(-9.0),
+                fact: facts::Fact::SessionStart {
+                    session: session("a"),
+                },
+            },
+            Traced {
+                at: at(-8.0),
+                fact: facts::Fact::SessionStart {
+                    session: session("b"),
+                },
+            },
+            Traced {
+                at: at(-7.0),
+                fact: facts::Fact::SessionStart {
+                    session: session("c"),
+                },
+            },
+            Traced {
+                at: at(-6.0),
+                fact: facts::Fact::SessionEnd {
+                    session: session("c"),
+                },
+            },
+        ];
+        let new = vec![
+            Traced {
+                at: at(9.0),
+                fact: facts::Fact::SessionMissing {
+                    session: session("a"),
+                },
+            },
+            Traced {
+                at: at(9.5),
+                fact: facts::Fact::SessionMissing {
+                    session: session("a"),
+                },
+            },
+            Traced {
+                at: at(9.5),
+                fact: facts::Fact::SessionMissing {
+                    session: session("c"),
+                },
+            },
+        ];
+        let observation = Observation {
+            workers: Some(BTreeMap::from([(ProcessId(1), old), (ProcessId(2), new)])),
+            ..Observation::default()
+        };
+        let sessions = sessions(&observation, OPERATION);
+        assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn the_life_of_a_worker_is_told_relative_to_the_operation() {
+        let pid = ProcessId(7);
+        let was = vec![
+            Traced {
+                at: at(-500.0),
+                fact: event_log::Fact::WorkerSpawned {
+                    process: pid,
+                    pool: "A".to_owned(),
+                },
+            },
+            Traced {
+                at: at(-400.0),
+                fact: event_log::Fact::WorkerReady { process: pid },
+            },
+            Traced {
+                at: at(10.0),
+                fact: event_log::Fact::WorkerStopOrdered { process: pid },
+            },
+            Traced {
+                at: at(20.0),
+                fact: event_log::Fact::WorkerExited {
+                    process: pid,
+                    exit: WorkerExit::Signal(9),
+                },
+            },
+        ];
+        let observation = Observation {
+            book: book_with_outage(0, Outcome::Ok),
+            was: Some(was),
+            ..Observation::default()
+        };
+        let lives = worker_lives(&observation, TIMES).unwrap();
+        assert_eq!(lives[0].spawned_ms, Some(-500.0));
+        assert_eq!(lives[0].exited_ms, Some(20.0));
+        assert_eq!(lives[0].exit.as_deref(), Some("signal 9"));
+    }
+}
