@@ -88,7 +88,7 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
                 life.spawned_ms = ms;
             }),
             event_log::Fact::WorkerReady { process } => life(*process, &|life| life.ready_ms = ms),
-            event_log::Fact::WorkerStopOrdered { process } => {
+            event_log::Fact::WorkerStopOrdered { process, .. } => {
                 life(*process, &|life| life.stop_ordered_ms = ms);
             }
             event_log::Fact::WorkerExited { process, exit } => life(*process, &|life| {
@@ -252,7 +252,10 @@ mod tests {
             },
             Traced {
                 at: at(10.0),
-                fact: event_log::Fact::WorkerStopOrdered { process: pid },
+                fact: event_log::Fact::WorkerStopOrdered {
+                    process: pid,
+                    reason: sim_worker::ipm::ShutdownReason::Recycle,
+                },
             },
             Traced {
                 at: at(20.0),
