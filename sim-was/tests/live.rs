@@ -1,7 +1,11 @@
 //! The three programs together: driver and supervisor as threads of this process, workers as this
 //! test binary, started again as [`a_worker_process_for_the_other_tests`].
 #![cfg(feature = "live")]
-#![expect(clippy::disallowed_types, reason = "a client needs a socket")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a client needs a socket, and helpers of tests may panic"
+)]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
