@@ -87,10 +87,10 @@ fn get(root: &Path) -> String {
 }
 
 fn pids(root: &Path) -> Vec<u32> {
-    match ask(root, &Command::ListWorkerProcesses).unwrap() {
-        Answer::WorkerProcesses(list) => list.iter().map(|worker| worker.pid).collect(),
-        other => panic!("not a list of workers: {other:?}"),
-    }
+    let Answer::WorkerProcesses(list) = ask(root, &Command::ListWorkerProcesses).unwrap() else {
+        panic!("workers are listed");
+    };
+    list.iter().map(|worker| worker.pid).collect()
 }
 
 #[test]
