@@ -8,10 +8,6 @@
 //!  appcmd …       ◄─► control.rs ─┤
 //!  SIGTERM, SIGINT ───────────────┘
 //! ```
-#![expect(
-    clippy::disallowed_types,
-    reason = "this is where processes, sockets and clocks live"
-)]
 
 use std::ffi::OsString;
 use std::io;
