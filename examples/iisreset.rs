@@ -23,18 +23,28 @@ fn main() -> ExitCode {
         let cookie = cookie(&first);
         let worker = first.worker().unwrap_or(0);
         story.say(&format!("session of w3wp {worker}: {}", seen(&first)));
-        let browse = || get_with(story.address()?, "/session.aspx", &[("Cookie", &cookie)]).map_err(
-            |error| Box::new(error) as Box<dyn std::error::Error>,
-        );
+        let browse = || {
+            get_with(story.address()?, "/session.aspx", &[("Cookie", &cookie)])
+                .map_err(|error| Box::new(error) as Box<dyn std::error::Error>)
+        };
         story.say(&format!("the same browser again: {}", seen(&browse()?)));
         story.say("iisreset");
         let services = vec![Service::W3svc, Service::Was];
-        story.ask(&Command::StopServices { services, timeout_ms: 20_000, force: true })?;
-        story.ask(&Command::StartServices { services: vec![Service::Was, Service::W3svc] })?;
+        story.ask(&Command::StopServices {
+            services,
+            timeout_ms: 20_000,
+            force: true,
+        })?;
+        story.ask(&Command::StartServices {
+            services: vec![Service::Was, Service::W3svc],
+        })?;
         story.say(&format!("no worker: {}", story.workers()?.len()));
         let page = browse()?;
         let worker = page.worker().unwrap_or(0);
-        story.say(&format!("the same browser, now at w3wp {worker}: {}", seen(&page)));
+        story.say(&format!(
+            "the same browser, now at w3wp {worker}: {}",
+            seen(&page)
+        ));
         let same = story.server().httpsys_pid() == httpsys;
         story.say(&format!("httpsys is the same process: {same}"));
         Ok(())

@@ -22,7 +22,9 @@ fn main() -> ExitCode {
         let long = story.get_meanwhile("/wait.aspx?time=1500")?;
         story.until_requests(1)?;
         story.say("a request of 1500 ms runs; recycling");
-        story.ask(&Command::RecycleApplicationPool { name: "DefaultAppPool".to_owned() })?;
+        story.ask(&Command::RecycleApplicationPool {
+            name: "DefaultAppPool".to_owned(),
+        })?;
         let two = story.until_workers(|workers| workers.len() == 2)?;
         let pids: Vec<u32> = two.iter().map(|worker| worker.pid).collect();
         story.say(&format!("two workers: {pids:?}"));
@@ -30,7 +32,10 @@ fn main() -> ExitCode {
         story.say(&format!("a new request is answered by {new} at once"));
         let page = long.join().map_err(|_| "the request's thread failed")??;
         let worker = page.worker().unwrap_or(0);
-        story.say(&format!("the long request is answered by {worker}: {}", page.status));
+        story.say(&format!(
+            "the long request is answered by {worker}: {}",
+            page.status
+        ));
         let one = story.until_workers(|workers| workers.len() == 1)?;
         story.say(&format!("one worker: {}", one[0].pid));
         Ok(())

@@ -33,15 +33,22 @@ fn main() -> ExitCode {
         let worker = story.workers()?[0].pid;
         story.freeze(worker)?;
         story.say("the only worker is frozen; requests pile up, queueLength is 10");
-        let requests: Result<Vec<_>, _> =
-            (0..200).map(|_| story.get_meanwhile("/default.aspx")).collect();
+        let requests: Result<Vec<_>, _> = (0..200)
+            .map(|_| story.get_meanwhile("/default.aspx"))
+            .collect();
         let refused = story.until_httperr("QueueFull")?;
         story.say(&format!("HTTPERR: {refused}"));
         story.thaw(worker)?;
-        let pages = requests?.into_iter().filter_map(|request| request.join().ok()?.ok());
+        let pages = requests?
+            .into_iter()
+            .filter_map(|request| request.join().ok()?.ok());
         let statuses: Vec<u16> = pages.map(|page| page.status).collect();
         let count = |status| statuses.iter().filter(|s| **s == status).count();
-        story.say(&format!("some got 503: {}, the others 200: {}", count(503) > 0, count(200) > 0));
+        story.say(&format!(
+            "some got 503: {}, the others 200: {}",
+            count(503) > 0,
+            count(200) > 0
+        ));
         Ok(())
     })
 }

@@ -14,13 +14,22 @@ use iis_sim::live_world::story::tell;
 
 fn main() -> ExitCode {
     tell(None, |story| {
-        story.say(&format!("httpsys and was run; no worker yet: {}", story.workers()?.len()));
+        story.say(&format!(
+            "httpsys and was run; no worker yet: {}",
+            story.workers()?.len()
+        ));
         let page = story.get("/")?;
         let server = page.header("Server").unwrap_or("nobody");
-        story.say(&format!("GET / -> {} by {server}, a static file", page.status));
+        story.say(&format!(
+            "GET / -> {} by {server}, a static file",
+            page.status
+        ));
         let page = story.get("/default.aspx")?;
         let worker = page.worker().unwrap_or(0);
-        story.say(&format!("GET /default.aspx -> {}, made by w3wp {worker}", page.status));
+        story.say(&format!(
+            "GET /default.aspx -> {}, made by w3wp {worker}",
+            page.status
+        ));
         for worker in story.workers()? {
             story.say(&format!(
                 "worker processes now: {} ({})",

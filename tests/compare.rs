@@ -33,7 +33,14 @@ fn compare_tells_a_recycle_from_an_iisreset_and_explains_every_attempt() {
         assert!(ledger["attempts"].as_u64().unwrap() > 1_000, "{operation}");
     }
     let (none, reset, recycle) = (of("none"), of("iisreset"), of("recycle"));
-    for kind in ["refused", "reset_idle", "reset_inflight", "truncated", "http_503", "http_5xx"] {
+    for kind in [
+        "refused",
+        "reset_idle",
+        "reset_inflight",
+        "truncated",
+        "http_503",
+        "http_5xx",
+    ] {
         assert_eq!(none["outcomes"][kind], 0, "none: {kind}");
         assert_eq!(recycle["outcomes"][kind], 0, "recycle: {kind}");
     }
@@ -41,17 +48,31 @@ fn compare_tells_a_recycle_from_an_iisreset_and_explains_every_attempt() {
     let open = reset["connections"]["open_before"].as_u64().unwrap();
     let lost = ["lost_rst", "lost_fin"].map(|how| reset["connections"][how].as_u64().unwrap());
     assert!(open >= 64);
-    assert_eq!(lost.iter().sum::<u64>(), open, "every open connection is lost");
+    assert_eq!(
+        lost.iter().sum::<u64>(),
+        open,
+        "every open connection is lost"
+    );
     for layer in ["file", "output", "application", "compiled"] {
         let lost = |metrics: &Value| metrics["cache"][layer]["entries_lost"].as_u64().unwrap();
         assert_eq!(lost(&none), 0, "none: {layer}");
         assert!(lost(&reset) > 0, "iisreset: {layer}");
     }
-    assert!(recycle["cache"]["compiled"]["entries_lost"].as_u64().unwrap() > 0);
+    assert!(
+        recycle["cache"]["compiled"]["entries_lost"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
     assert!(recycle["sessions"]["lost"].as_u64().unwrap() > 0);
     assert!(reset["sessions"]["lost"].as_u64().unwrap() > 0);
     let gap = |metrics: &Value| metrics["downtime_max_gap_ms"]["value"].as_f64().unwrap();
-    assert!(gap(&reset) > gap(&recycle), "{} > {}", gap(&reset), gap(&recycle));
+    assert!(
+        gap(&reset) > gap(&recycle),
+        "{} > {}",
+        gap(&reset),
+        gap(&recycle)
+    );
 }
 
 #[test]
@@ -59,8 +80,11 @@ fn a_scenario_with_a_misspelt_key_is_refused_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wrong.toml");
     std::fs::write(&path, "name = \"x\"\n\n[load]\nrat = 5\n").unwrap();
-    let output =
-        std::process::Command::new(support::IIS_SIM).arg("compare").arg(&path).output().unwrap();
+    let output = std::process::Command::new(support::IIS_SIM)
+        .arg("compare")
+        .arg(&path)
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     for part in ["wrong.toml", "line 4", "rat"] {

@@ -12,11 +12,19 @@ fn what_is_not_http_gets_the_page_of_http_sys_and_a_closed_connection() {
         ("foo\r\n", 400, 326),
         ("POST / HTTP/1.1\r\nHost: x\r\n\r\n", 411, 344),
         ("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, 324),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400, 374),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+            400,
+            374,
+        ),
     ] {
         let mut browser = Browser::connect(up.address("http/"));
         let page = browser.exchange(bytes).unwrap();
-        assert_eq!((page.status, page.body.len()), (status, length), "{bytes:?}");
+        assert_eq!(
+            (page.status, page.body.len()),
+            (status, length),
+            "{bytes:?}"
+        );
         assert_eq!(page.header("Server"), Some("Microsoft-HTTPAPI/2.0"));
         assert!(browser.is_over(), "{bytes:?}");
     }
@@ -30,8 +38,20 @@ fn pipelined_requests_are_answered_in_order() {
     let one = "GET /wait.aspx?time=50 HTTP/1.1\r\nHost: x\r\n\r\n";
     let two = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     browser.send(&format!("{one}{two}")).unwrap();
-    assert!(browser.receive(true).unwrap().header("X-Sim-Worker").is_some());
-    assert!(browser.receive(true).unwrap().text().contains("iis-sim is running"));
+    assert!(
+        browser
+            .receive(true)
+            .unwrap()
+            .header("X-Sim-Worker")
+            .is_some()
+    );
+    assert!(
+        browser
+            .receive(true)
+            .unwrap()
+            .text()
+            .contains("iis-sim is running")
+    );
 }
 
 #[test]
@@ -41,9 +61,10 @@ fn a_static_file_is_found_without_regard_to_case_and_revalidated() {
     assert_eq!(page.status, 200);
     assert_eq!(page.header("Content-Type"), Some("text/html"));
     let etag = page.header("ETag").unwrap();
-    let request =
-        format!("GET /iisstart.htm HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\n\r\n");
-    let again = Browser::connect(up.address("http/")).exchange(&request).unwrap();
+    let request = format!("GET /iisstart.htm HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\n\r\n");
+    let again = Browser::connect(up.address("http/"))
+        .exchange(&request)
+        .unwrap();
     assert_eq!((again.status, again.body.len()), (304, 0));
 }
 
@@ -67,8 +88,15 @@ fn no_byte_from_outside_the_site_is_served() {
         "/web.config",
     ] {
         let page = up.get(path);
-        assert!(matches!(page.status, 400 | 403 | 404), "{path}: {}", page.status);
-        assert!(!page.text().contains("SECRET") && !page.text().contains("root:"), "{path}");
+        assert!(
+            matches!(page.status, 400 | 403 | 404),
+            "{path}: {}",
+            page.status
+        );
+        assert!(
+            !page.text().contains("SECRET") && !page.text().contains("root:"),
+            "{path}"
+        );
     }
 }
 
@@ -98,5 +126,8 @@ fn curl_speaks_tls_to_it_and_resumes() {
         .args(["-sk", "-o", "/dev/null", "-w", "%{http_code} ", &url, &url])
         .output()
         .unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("200"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).starts_with("200"),
+        "{output:?}"
+    );
 }

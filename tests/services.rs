@@ -10,7 +10,13 @@ use support::{Browser, Up, config};
 fn an_iisreset_severs_every_connection_and_starts_cold() {
     let up = Up::start();
     let first = up.get("/session.aspx");
-    let cookie = first.header("Set-Cookie").unwrap().split(';').next().unwrap().to_owned();
+    let cookie = first
+        .header("Set-Cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     let mut idle = Browser::connect(up.address("http/"));
     idle.get("/default.aspx").unwrap();
     let httpsys = up.pids()[1];
@@ -22,7 +28,9 @@ fn an_iisreset_severs_every_connection_and_starts_cold() {
     assert!(idle.is_over(), "an idle connection is lost");
     assert!(up.workers().is_empty());
     let request = format!("GET /session.aspx HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n");
-    let page = Browser::connect(up.address("http/")).exchange(&request).unwrap();
+    let page = Browser::connect(up.address("http/"))
+        .exchange(&request)
+        .unwrap();
     assert_eq!(page.header("X-Sim-Session"), Some("lost"));
     assert_ne!(page.worker(), first.worker());
     assert_eq!(up.pids()[1], httpsys, "HTTP.sys is not restarted");
@@ -33,22 +41,32 @@ fn while_the_services_are_stopped_connections_are_refused() {
     let up = Up::start();
     up.get("/");
     let stopped = up.said(&["iisreset", "/stop"]);
-    assert_eq!(stopped, "\nAttempting stop...\nInternet services successfully stopped\n");
+    assert_eq!(
+        stopped,
+        "\nAttempting stop...\nInternet services successfully stopped\n"
+    );
     let refused = TcpStream::connect(up.address("http/")).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let status = up.said(&["iisreset", "/status"]);
     assert!(status.contains("( W3SVC ) : Stopped") && status.contains("( WAS ) : Stopped"));
     up.said(&["iisreset", "/start"]);
     assert_eq!(up.get("/").status, 200);
-    assert!(up.said(&["iisreset", "/status"]).contains("( W3SVC ) : Running"));
+    assert!(
+        up.said(&["iisreset", "/status"])
+            .contains("( W3SVC ) : Running")
+    );
 }
 
 #[test]
 fn a_request_in_flight_dies_at_an_iisreset() {
     let up = Up::start();
     let mut browser = Browser::connect(up.address("http/"));
-    browser.send("GET /wait.aspx?time=20000 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    up.until("the request to run", || up.said(&["appcmd", "list", "request"]).contains("wait"));
+    browser
+        .send("GET /wait.aspx?time=20000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    up.until("the request to run", || {
+        up.said(&["appcmd", "list", "request"]).contains("wait")
+    });
     assert!(up.tool(&["iisreset"]).status.success());
     assert!(browser.is_over());
 }
@@ -57,14 +75,23 @@ fn a_request_in_flight_dies_at_an_iisreset() {
 fn an_iisreset_reads_the_configuration_afresh() {
     let up = Up::start();
     up.get("/");
-    let path = up.root.join("Windows/System32/inetsrv/config/applicationHost.config");
+    let path = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
     let text = std::fs::read_to_string(&path).unwrap();
-    let edited = text.replacen("</applicationPools>", "<add name=\"Fresh\" /></applicationPools>", 1);
+    let edited = text.replacen(
+        "</applicationPools>",
+        "<add name=\"Fresh\" /></applicationPools>",
+        1,
+    );
     assert_ne!(text, edited);
     std::fs::write(&path, edited).unwrap();
     assert!(!up.said(&["appcmd", "list", "apppool"]).contains("Fresh"));
     assert!(up.tool(&["iisreset"]).status.success());
-    assert!(up.said(&["appcmd", "list", "apppool"]).contains("APPPOOL \"Fresh\""));
+    assert!(
+        up.said(&["appcmd", "list", "apppool"])
+            .contains("APPPOOL \"Fresh\"")
+    );
 }
 
 #[test]
@@ -76,8 +103,13 @@ fn a_stopped_pool_answers_503_and_a_started_one_serves() {
     assert!(up.workers().is_empty());
     let page = up.get("/");
     assert_eq!((page.status, page.body.len()), (503, 326));
-    assert!(page.text().contains("HTTP Error 503. The service is unavailable."));
-    up.until("HTTPERR", || up.httperr().contains(" 503 1 Disabled DefaultAppPool"));
+    assert!(
+        page.text()
+            .contains("HTTP Error 503. The service is unavailable.")
+    );
+    up.until("HTTPERR", || {
+        up.httperr().contains(" 503 1 Disabled DefaultAppPool")
+    });
     let recycled = up.tool(&["appcmd", "recycle", "apppool", "DefaultAppPool"]);
     assert!(String::from_utf8_lossy(&recycled.stdout).contains("80070426"));
     assert!(!recycled.status.success());
@@ -94,7 +126,10 @@ fn a_stopped_site_refuses_and_its_pool_lives_on() {
     up.said(&["appcmd", "stop", "site", "Default Web Site"]);
     assert!(TcpStream::connect(up.address("http/")).is_err());
     assert_eq!(up.workers(), workers);
-    assert!(up.said(&["appcmd", "list", "site"]).contains("state:Stopped"));
+    assert!(
+        up.said(&["appcmd", "list", "site"])
+            .contains("state:Stopped")
+    );
     up.said(&["appcmd", "start", "site", "Default Web Site"]);
     assert_eq!(up.get("/").status, 200);
 }
@@ -105,11 +140,26 @@ fn appcmd_lists_in_the_words_of_the_real_tool() {
     up.get("/");
     let worker = up.workers()[0];
     let expected = [
-        ("apppool", "APPPOOL \"DefaultAppPool\" (MgdVersion:v4.0,MgdMode:Integrated,state:Started)\n"),
-        ("site", "SITE \"Default Web Site\" (id:1,bindings:http/*:80:,state:Started)\n"),
-        ("app", "APP \"Default Web Site/\" (applicationPool:DefaultAppPool)\n"),
-        ("vdir", "VDIR \"Default Web Site/\" (physicalPath:%SystemDrive%\\inetpub\\wwwroot)\n"),
-        ("wp", &format!("WP \"{worker}\" (applicationPool:DefaultAppPool)\n")),
+        (
+            "apppool",
+            "APPPOOL \"DefaultAppPool\" (MgdVersion:v4.0,MgdMode:Integrated,state:Started)\n",
+        ),
+        (
+            "site",
+            "SITE \"Default Web Site\" (id:1,bindings:http/*:80:,state:Started)\n",
+        ),
+        (
+            "app",
+            "APP \"Default Web Site/\" (applicationPool:DefaultAppPool)\n",
+        ),
+        (
+            "vdir",
+            "VDIR \"Default Web Site/\" (physicalPath:%SystemDrive%\\inetpub\\wwwroot)\n",
+        ),
+        (
+            "wp",
+            &format!("WP \"{worker}\" (applicationPool:DefaultAppPool)\n"),
+        ),
     ];
     for (object, line) in expected {
         assert_eq!(up.said(&["appcmd", "list", object]), line);

@@ -10,7 +10,14 @@ const LINES_MAX: usize = 650;
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["src", "sim-httpsys/src", "sim-worker/src", "sim-was/src", "examples", "benches"] {
+    for folder in [
+        "src",
+        "sim-httpsys/src",
+        "sim-worker/src",
+        "sim-was/src",
+        "examples",
+        "benches",
+    ] {
         collect(&root.join(folder), &mut found);
     }
     found.sort();
@@ -31,7 +38,10 @@ fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
 
 fn offenders(wrong: impl Fn(&Path, &str) -> bool) -> Vec<PathBuf> {
     let files = sources().into_iter();
-    files.filter(|(path, text)| wrong(path, text)).map(|(path, _)| path).collect()
+    files
+        .filter(|(path, text)| wrong(path, text))
+        .map(|(path, _)| path)
+        .collect()
 }
 
 #[test]
@@ -52,15 +62,33 @@ fn no_file_is_so_long_that_a_noun_is_missing() {
 #[test]
 fn models_are_pure() {
     let words = [
-        "tokio", "std::net::Tcp", "std::fs", "std::thread", "std::env", "std::process",
-        "SystemTime", "std::time::Instant", "Mutex", "Arc<", "rand::", "async fn",
+        "tokio",
+        "std::net::Tcp",
+        "std::fs",
+        "std::thread",
+        "std::env",
+        "std::process",
+        "SystemTime",
+        "std::time::Instant",
+        "Mutex",
+        "Arc<",
+        "rand::",
+        "async fn",
     ];
     let impure = offenders(|path, text| {
         let is_model = path.components().any(|part| part.as_os_str() == "model");
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        is_model && code.clone().any(|line| words.iter().any(|word| line.contains(word)))
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        is_model
+            && code
+                .clone()
+                .any(|line| words.iter().any(|word| line.contains(word)))
     });
-    assert!(impure.is_empty(), "a model names IO, a clock, a lock or randomness: {impure:?}");
+    assert!(
+        impure.is_empty(),
+        "a model names IO, a clock, a lock or randomness: {impure:?}"
+    );
 }
 
 #[test]

@@ -7,7 +7,10 @@ use support::{Up, is_alive};
 #[test]
 fn the_welcome_page_is_served_by_a_worker_that_was_started_on_demand() {
     let up = Up::start();
-    assert!(up.workers().is_empty(), "no worker runs before the first request");
+    assert!(
+        up.workers().is_empty(),
+        "no worker runs before the first request"
+    );
     let page = up.get("/");
     assert_eq!(page.status, 200);
     assert!(page.text().contains("iis-sim is running"));
@@ -21,7 +24,10 @@ fn ps_shows_the_programs_under_their_names() {
     up.get("/default.aspx");
     let pids = up.pids();
     let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
-    let names: Vec<String> = pids[1..].iter().map(|pid| name(*pid).trim().to_owned()).collect();
+    let names: Vec<String> = pids[1..]
+        .iter()
+        .map(|pid| name(*pid).trim().to_owned())
+        .collect();
     assert_eq!(names, ["httpsys", "was", "w3wp"]);
     let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pids[3])).unwrap();
     assert!(line.starts_with("w3wp\0-ap\0DefaultAppPool\0"), "{line:?}");
@@ -67,7 +73,10 @@ fn the_logs_are_where_an_administrator_looks_for_them() {
     up.until("two lines in the log", || log().contains(" 404 0 2 "));
     let text = log();
     assert!(text.starts_with("#Software: Microsoft Internet Information Services 10.0\r\n"));
-    assert!(text.contains("GET /default.aspx a=1 80 - 127.0.0.1"), "{text}");
+    assert!(
+        text.contains("GET /default.aspx a=1 80 - 127.0.0.1"),
+        "{text}"
+    );
 }
 
 #[test]

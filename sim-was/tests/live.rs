@@ -38,7 +38,7 @@ fn a_worker_process_for_the_other_tests() {
         return;
     }
     let args = sim_worker::live::Args::parse(&args).unwrap();
-    let code = sim_worker::live::run(&args).unwrap();
+    let code = sim_worker::live::run(args).unwrap();
     std::process::exit(code);
 }
 

@@ -22,9 +22,10 @@ pub struct WorkerConfiguration {
     pub periodic_restart: PeriodicRestart,
     /// After how long without a request it asks to be shut down; zero for never.
     pub idle_timeout: Duration,
-    /// Most requests that it works on at once (posted receives).
-    /// Assumed: IIS keeps receives posted as long as threads are free; no number is documented.
+    /// Receives that it keeps posted, as long as it works on fewer requests than `requests_max`.
     pub receives: u32,
+    /// Most requests that it works on at once; what comes above that waits in the queue.
+    pub requests_max: u32,
     /// Threads that run handlers. Source: machine.config autoConfig, 100 per CPU.
     pub threads_max: u32,
 }

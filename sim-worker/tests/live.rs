@@ -190,6 +190,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         periodic_restart: PeriodicRestart::default(),
         idle_timeout: Duration::ZERO,
         receives: 100,
+        requests_max: 5000,
         threads_max: 100,
     };
     let json = serde_json::to_vec(&configuration).unwrap();

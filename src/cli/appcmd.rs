@@ -172,8 +172,7 @@ fn rows(answer: Answer) -> Vec<Row> {
             .into_iter()
             .map(|vdir| {
                 let app = format!("{}{}", vdir.site, vdir.application);
-                let name =
-                    format!("{}{}", app.trim_end_matches('/'), vdir.path);
+                let name = format!("{}{}", app.trim_end_matches('/'), vdir.path);
                 Row {
                     line: format!("VDIR \"{name}\" (physicalPath:{})", vdir.physical_path),
                     properties: vec![
@@ -189,7 +188,10 @@ fn rows(answer: Answer) -> Vec<Row> {
         Answer::WorkerProcesses(workers) => workers
             .into_iter()
             .map(|wp| Row {
-                line: format!("WP \"{}\" (applicationPool:{})", wp.pid, wp.application_pool),
+                line: format!(
+                    "WP \"{}\" (applicationPool:{})",
+                    wp.pid, wp.application_pool
+                ),
                 properties: vec![
                     ("WP.NAME", wp.pid.to_string()),
                     ("APPPOOL.NAME", wp.application_pool),
@@ -232,7 +234,10 @@ fn request_row(info: RequestInfo) -> Row {
 
 /// Prints the rows that pass the filters. Assumed: an empty listing prints nothing and exits with 1.
 fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> ExitCode {
-    let chosen: Vec<&Row> = rows.iter().filter(|row| passes(sentence, object, row)).collect();
+    let chosen: Vec<&Row> = rows
+        .iter()
+        .filter(|row| passes(sentence, object, row))
+        .collect();
     if sentence.has("xml") {
         print_xml(object, &chosen);
         return ExitCode::SUCCESS;
@@ -250,11 +255,18 @@ fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> ExitCode {
             identifier: sentence.identifier().unwrap_or_default().to_owned(),
         });
     }
-    if chosen.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if chosen.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn property_of<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
-    let found = row.properties.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+    let found = row
+        .properties
+        .iter()
+        .find(|(n, _)| n.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.as_str())
 }
 

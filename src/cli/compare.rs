@@ -92,7 +92,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
     }
     let trusted = comparison.is_trusted();
-    Ok(if trusted { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTED) })
+    Ok(if trusted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_TRUSTED)
+    })
 }
 
 fn scenario_of(arguments: &Arguments) -> Result<Scenario, ScenarioError> {
@@ -106,7 +110,12 @@ fn scenario_of(arguments: &Arguments) -> Result<Scenario, ScenarioError> {
     if !arguments.operations.is_empty() {
         scenario.operations.clone_from(&arguments.operations);
         let mut seen = Vec::new();
-        scenario.operations.retain(|op| !seen.contains(op) && { seen.push(*op); true });
+        scenario.operations.retain(|op| {
+            !seen.contains(op) && {
+                seen.push(*op);
+                true
+            }
+        });
     }
     scenario.trials = arguments.trials.unwrap_or(scenario.trials);
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
@@ -151,5 +160,10 @@ fn show(bar: &ProgressBar, now: Now) {
         Stage::Reconciling => (3, "reconciling"),
     };
     bar.set_position(u64::from(now.done) * STEPS + step);
-    bar.set_message(format!("trial {} of {}: {} ({word})", now.done + 1, now.total, now.operation));
+    bar.set_message(format!(
+        "trial {} of {}: {} ({word})",
+        now.done + 1,
+        now.total,
+        now.operation
+    ));
 }

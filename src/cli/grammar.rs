@@ -97,9 +97,10 @@ impl Sentence {
 
 fn parameter_of(word: &str) -> (String, Option<String>) {
     match word.split_once(':') {
-        Some((name, value)) => {
-            (name.to_ascii_lowercase(), Some(value.trim_matches('"').to_owned()))
-        }
+        Some((name, value)) => (
+            name.to_ascii_lowercase(),
+            Some(value.trim_matches('"').to_owned()),
+        ),
         None => (word.to_ascii_lowercase(), None),
     }
 }
@@ -123,12 +124,18 @@ mod tests {
 
     #[test]
     fn a_dash_is_as_good_as_a_slash() {
-        assert_eq!(sentence("list wp -apppool.name:X").parameter("apppool.name"), Some("X"));
+        assert_eq!(
+            sentence("list wp -apppool.name:X").parameter("apppool.name"),
+            Some("X")
+        );
     }
 
     #[test]
     fn an_identifier_may_hold_a_slash() {
         let words = ["list", "app", "Default Web Site/"].map(str::to_owned);
-        assert_eq!(Sentence::parse(&words).identifier(), Some("Default Web Site/"));
+        assert_eq!(
+            Sentence::parse(&words).identifier(),
+            Some("Default Web Site/")
+        );
     }
 }

@@ -74,7 +74,10 @@ fn parse(words: &[String]) -> Result<Wish, String> {
 }
 
 fn line(worker: &WorkerProcessInfo) -> String {
-    format!("W3WP.exe PID: {}   AppPoolId: {}", worker.pid, worker.application_pool)
+    format!(
+        "W3WP.exe PID: {}   AppPoolId: {}",
+        worker.pid, worker.application_pool
+    )
 }
 
 fn list_all(workers: &[WorkerProcessInfo]) -> ExitCode {
@@ -94,7 +97,10 @@ fn list_pool(workers: &[WorkerProcessInfo], pool: &str) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("The following W3WP.exe processes are serving AppPool: {pool}");
-    for worker in workers.iter().filter(|w| w.application_pool.eq_ignore_ascii_case(pool)) {
+    for worker in workers
+        .iter()
+        .filter(|w| w.application_pool.eq_ignore_ascii_case(pool))
+    {
         println!("W3WP.exe PID: {}", worker.pid);
     }
     ExitCode::SUCCESS
@@ -118,7 +124,12 @@ fn by_pid(root: &Path, workers: &[WorkerProcessInfo], pid: &str, recycled: bool)
 
 fn recycle(root: &Path, pool: &str) -> ExitCode {
     println!("Connecting to server ...Done.");
-    match ask(root, &Command::RecycleApplicationPool { name: pool.to_owned() }) {
+    match ask(
+        root,
+        &Command::RecycleApplicationPool {
+            name: pool.to_owned(),
+        },
+    ) {
         Ok(Answer::Done) => {
             println!("Application pool '{pool}' recycled successfully.");
             ExitCode::SUCCESS
@@ -151,6 +162,9 @@ mod tests {
 
     #[test]
     fn a_switch_without_its_value_is_not_enough() {
-        assert_eq!(parse(&["/a".to_owned()]), Err("Not enough parameters.".to_owned()));
+        assert_eq!(
+            parse(&["/a".to_owned()]),
+            Err("Not enough parameters.".to_owned())
+        );
     }
 }

@@ -75,7 +75,11 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
 }
 
 fn parse(words: &[String]) -> Result<Wish, String> {
-    let mut wish = Wish { action: Action::Restart, force: true, timeout_s: None };
+    let mut wish = Wish {
+        action: Action::Restart,
+        force: true,
+        timeout_s: None,
+    };
     for word in words {
         let upper = word.to_ascii_uppercase().replacen('-', "/", 1);
         match upper.as_str() {
@@ -86,13 +90,17 @@ fn parse(words: &[String]) -> Result<Wish, String> {
             "/NOFORCE" => wish.force = false,
             "/?" | "//HELP" | "/HELP" => wish.action = Action::Help,
             "/REBOOT" | "/REBOOTONERROR" => {
-                return Err(format!("{upper}: restarting the computer is not supported since IIS 7"));
+                return Err(format!(
+                    "{upper}: restarting the computer is not supported since IIS 7"
+                ));
             }
             "/ENABLE" | "/DISABLE" => return Err(format!("{upper} is not simulated")),
             other => {
                 let seconds = other.strip_prefix("/TIMEOUT:").and_then(|s| s.parse().ok());
                 wish.timeout_s = Some(seconds.ok_or_else(|| {
-                    format!("invalid switch: {word}; /TIMEOUT takes whole seconds, e.g. /TIMEOUT:30")
+                    format!(
+                        "invalid switch: {word}; /TIMEOUT takes whole seconds, e.g. /TIMEOUT:30"
+                    )
                 })?);
             }
         }
@@ -109,7 +117,9 @@ enum Phase {
 
 fn run(root: &PathBuf, phases: &[Phase], wish: &Wish, whole: &str) -> ExitCode {
     // Source: iisreset usage: 20 s for a restart, 60 s for a stop.
-    let timeout_s = wish.timeout_s.unwrap_or(if phases.len() == 2 { 20 } else { 60 });
+    let timeout_s = wish
+        .timeout_s
+        .unwrap_or(if phases.len() == 2 { 20 } else { 60 });
     let last = phases.len() - 1;
     for (at, phase) in phases.iter().enumerate() {
         println!("{}{}", if at == 0 { "\n" } else { "" }, attempting(*phase));
@@ -119,9 +129,9 @@ fn run(root: &PathBuf, phases: &[Phase], wish: &Wish, whole: &str) -> ExitCode {
                 timeout_ms: timeout_s.saturating_mul(1000),
                 force: wish.force,
             },
-            Phase::Start => {
-                Command::StartServices { services: SERVICES.iter().rev().copied().collect() }
-            }
+            Phase::Start => Command::StartServices {
+                services: SERVICES.iter().rev().copied().collect(),
+            },
         };
         match ask(root, &command) {
             Ok(Answer::Done) => println!("{}", success(*phase, at == last && last == 1)),
@@ -164,7 +174,10 @@ fn failed(whole: &str, refusal: &Refusal, force: bool) -> ExitCode {
         Refusal::Failed { hresult, message } => (message.as_str(), *hresult),
         Refusal::TimedOut => {
             // Source: winerror.h, ERROR_SERVICE_REQUEST_TIMEOUT (1053) as an HRESULT.
-            ("The service did not respond to the start or control request in a timely fashion.", 0x8007_041D)
+            (
+                "The service did not respond to the start or control request in a timely fashion.",
+                0x8007_041D,
+            )
         }
         Refusal::NotFound { identifier, .. } => (identifier.as_str(), 0x8007_0002),
     };
@@ -205,14 +218,23 @@ mod tests {
     use super::*;
 
     fn wish(text: &str) -> Result<Wish, String> {
-        parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        parse(
+            &text
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn a_restart_forces_by_default() {
         assert_eq!(
             wish(""),
-            Ok(Wish { action: Action::Restart, force: true, timeout_s: None })
+            Ok(Wish {
+                action: Action::Restart,
+                force: true,
+                timeout_s: None
+            })
         );
     }
 
@@ -220,7 +242,11 @@ mod tests {
     fn switches_are_read_in_any_case() {
         assert_eq!(
             wish("/stop /NoForce /timeout:5"),
-            Ok(Wish { action: Action::Stop, force: false, timeout_s: Some(5) })
+            Ok(Wish {
+                action: Action::Stop,
+                force: false,
+                timeout_s: Some(5)
+            })
         );
     }
 

@@ -101,12 +101,17 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
 /// The last part of the name that an executable was started by.
 fn name_of(arguments: &[String]) -> &str {
     let name = arguments.first().map_or("", String::as_str);
-    Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or("")
+    Path::new(name)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("")
 }
 
 /// Takes `--root DIR` out of a tool's words; else the environment, else the default folder.
 fn take_root(words: &mut Vec<String>) -> Result<PathBuf, String> {
-    let Some(at) = words.iter().position(|word| word == "--root" || word.starts_with("--root="))
+    let Some(at) = words
+        .iter()
+        .position(|word| word == "--root" || word.starts_with("--root="))
     else {
         let from_environment = std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty());
         return Ok(from_environment.map_or_else(|| PathBuf::from(ROOT_DEFAULT), PathBuf::from));

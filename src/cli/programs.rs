@@ -59,10 +59,18 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
     let mut parameters = sim_httpsys::model::Parameters::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word}: its value is missing"));
+        let mut value = || {
+            words
+                .next()
+                .ok_or_else(|| format!("{word}: its value is missing"))
+        };
         match word.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
-            "--listen" => listen = value()?.parse().map_err(|error| format!("{word}: {error}"))?,
+            "--listen" => {
+                listen = value()?
+                    .parse()
+                    .map_err(|error| format!("{word}: {error}"))?
+            }
             "--port-map" => port_map.push(parse_port_map(value()?)?),
             "--parameters" => {
                 parameters =
@@ -74,7 +82,14 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
     }
     let root = root.ok_or("--root is missing")?;
     let device = root.join("run/httpsys.sock");
-    Ok(sim_httpsys::live::Options { device, root, listen, port_map, trace, parameters })
+    Ok(sim_httpsys::live::Options {
+        device,
+        root,
+        listen,
+        port_map,
+        trace,
+        parameters,
+    })
 }
 
 fn was(words: &[String]) -> ExitCode {
@@ -94,7 +109,11 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let mut trace = false;
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word}: its value is missing"));
+        let mut value = || {
+            words
+                .next()
+                .ok_or_else(|| format!("{word}: its value is missing"))
+        };
         match word.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
             "--config" => config = Some(PathBuf::from(value()?)),
@@ -105,7 +124,11 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let root = root.ok_or("--root is missing")?;
     let config = config.ok_or("--config is missing")?;
     let options = sim_was::live::Options::new(root).map_err(|error| error.to_string())?;
-    Ok(sim_was::live::Options { config, trace, ..options })
+    Ok(sim_was::live::Options {
+        config,
+        trace,
+        ..options
+    })
 }
 
 fn w3wp(words: &[String]) -> ExitCode {

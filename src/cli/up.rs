@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -42,7 +42,10 @@ pub(super) struct Arguments {
 pub(super) fn parse_port_map(text: &str) -> Result<(Option<u16>, u16), String> {
     let wanted = "expected FROM:TO, e.g. 80:8080, 443:0 or '*:0'";
     let (from, to) = text.split_once(':').ok_or(wanted)?;
-    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("'{text}' is no port; {wanted}"));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("'{text}' is no port; {wanted}"))
+    };
     let from = if from == "*" { None } else { Some(port(from)?) };
     Ok((from, port(to)?))
 }
@@ -83,8 +86,11 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
 /// A flag that SIGINT, SIGTERM and SIGHUP raise.
 pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-    {
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)

@@ -44,21 +44,40 @@ pub fn compare(
             let trial = Trial {
                 scenario,
                 operation,
-                seed: scenario.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(round)),
+                seed: scenario
+                    .seed
+                    .wrapping_mul(1_000_003)
+                    .wrapping_add(u64::from(round)),
                 folder: &trial_folder,
             };
-            results.push(trial.run(&mut |stage| watcher(Now { done, total, operation, stage }))?);
+            results.push(trial.run(&mut |stage| {
+                watcher(Now {
+                    done,
+                    total,
+                    operation,
+                    stage,
+                })
+            })?);
         }
     }
     results.sort_by_key(|result| {
-        (scenario.operations.iter().position(|op| *op == result.operation), result.seed)
+        (
+            scenario
+                .operations
+                .iter()
+                .position(|op| *op == result.operation),
+            result.seed,
+        )
     });
     Ok(results)
 }
 
 fn trial_folder(folder: &Path, operation: Operation, round: u32) -> Result<PathBuf, TrialError> {
     let path = folder.join(format!("{operation}-{}", round + 1));
-    let at = |source| TrialError::File { path: path.clone(), source };
+    let at = |source| TrialError::File {
+        path: path.clone(),
+        source,
+    };
     if path.exists() {
         std::fs::remove_dir_all(&path).map_err(at)?;
     }

@@ -52,7 +52,10 @@ impl Generator {
             .stderr(std::fs::File::create(log)?)
             .spawn()?;
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no standard output"))?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -61,7 +64,11 @@ impl Generator {
                 }
             }
         });
-        let generator = Self { child, stdin, lines };
+        let generator = Self {
+            child,
+            stdin,
+            lines,
+        };
         match generator.lines.recv_timeout(PATIENCE) {
             Ok(_ready) => Ok(generator),
             Err(_) => Err(GeneratorError::NotReady),

@@ -53,7 +53,14 @@ fn stop(
     timeout_ms: u64,
     force: bool,
 ) -> Result<(), ServerError> {
-    done(server, &Command::StopServices { services, timeout_ms, force })
+    done(
+        server,
+        &Command::StopServices {
+            services,
+            timeout_ms,
+            force,
+        },
+    )
 }
 
 fn start(server: &Server, services: Vec<Service>) -> Result<(), ServerError> {
@@ -62,13 +69,20 @@ fn start(server: &Server, services: Vec<Service>) -> Result<(), ServerError> {
 
 fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {
     let Answer::WorkerProcesses(workers) = server.ask(&Command::ListWorkerProcesses)? else {
-        return Err(ServerError::Control("no list of worker processes".to_owned()));
+        return Err(ServerError::Control(
+            "no list of worker processes".to_owned(),
+        ));
     };
-    let of_pool = workers.iter().filter(|worker| worker.application_pool == pool);
-    let pids: Vec<Pid> =
-        of_pool.filter_map(|w| i32::try_from(w.pid).ok().and_then(Pid::from_raw)).collect();
+    let of_pool = workers
+        .iter()
+        .filter(|worker| worker.application_pool == pool);
+    let pids: Vec<Pid> = of_pool
+        .filter_map(|w| i32::try_from(w.pid).ok().and_then(Pid::from_raw))
+        .collect();
     if pids.is_empty() {
-        return Err(ServerError::Control(format!("pool {pool} has no worker process to kill")));
+        return Err(ServerError::Control(format!(
+            "pool {pool} has no worker process to kill"
+        )));
     }
     for pid in pids {
         kill_process(pid, Signal::KILL)
@@ -80,6 +94,8 @@ fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {
 fn done(server: &Server, command: &Command) -> Result<(), ServerError> {
     match server.ask(command)? {
         Answer::Done => Ok(()),
-        other => Err(ServerError::Control(format!("{command:?} was answered by {other:?}"))),
+        other => Err(ServerError::Control(format!(
+            "{command:?} was answered by {other:?}"
+        ))),
     }
 }

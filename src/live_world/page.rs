@@ -21,7 +21,10 @@ pub struct Page {
 impl Page {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -60,5 +63,9 @@ fn parse(text: &str) -> Option<Page> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
-    Some(Page { status, headers, body: body.to_owned() })
+    Some(Page {
+        status,
+        headers,
+        body: body.to_owned(),
+    })
 }

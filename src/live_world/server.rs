@@ -12,8 +12,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Deserialize;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use sim_httpsys::api::Endpoint;
 use sim_httpsys::model::Parameters;
 use sim_was::config::{Configuration, HttpBinding, default_config, load_bytes, physical_path};
@@ -149,7 +149,13 @@ impl Server {
                 return Err(error);
             }
         };
-        let mut server = Self { root, httpsys, was, configuration, _lock: lock };
+        let mut server = Self {
+            root,
+            httpsys,
+            was,
+            configuration,
+            _lock: lock,
+        };
         server.wait_until_running()?;
         Ok(server)
     }
@@ -199,7 +205,11 @@ impl Server {
     pub fn check(&mut self) -> Result<(), ServerError> {
         for (program, child) in [("httpsys", &mut self.httpsys), ("was", &mut self.was)] {
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(ServerError::Died { program, status, log: log_of(&self.root, program) });
+                return Err(ServerError::Died {
+                    program,
+                    status,
+                    log: log_of(&self.root, program),
+                });
             }
         }
         Ok(())
@@ -261,8 +271,14 @@ fn open_endpoints(root: &Path) -> Vec<OpenEndpoint> {
 }
 
 fn real_address(open: &[OpenEndpoint], http: &HttpBinding) -> Option<SocketAddr> {
-    let wanted = Endpoint { address: http.address, port: http.port, secure: http.secure };
-    open.iter().find(|e| e.endpoint == wanted).map(|e| e.address)
+    let wanted = Endpoint {
+        address: http.address,
+        port: http.port,
+        secure: http.secure,
+    };
+    open.iter()
+        .find(|e| e.endpoint == wanted)
+        .map(|e| e.address)
 }
 
 fn terminate(child: &mut Child, deadline: Instant) {
@@ -313,9 +329,10 @@ pub fn config_path(root: &Path) -> PathBuf {
 /// The configuration file to run: the given one, or the root's, made if it does not exist.
 fn prepare_config(options: &ServerOptions, root: &Path) -> Result<PathBuf, ServerError> {
     if let Some(config) = &options.config {
-        return config
-            .canonicalize()
-            .map_err(|source| ServerError::File { path: config.clone(), source });
+        return config.canonicalize().map_err(|source| ServerError::File {
+            path: config.clone(),
+            source,
+        });
     }
     let path = config_path(root);
     if !path.exists() {
@@ -323,13 +340,19 @@ fn prepare_config(options: &ServerOptions, root: &Path) -> Result<PathBuf, Serve
     }
     let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
     if !welcome.exists() {
-        write(&welcome.join("iisstart.htm"), include_bytes!("iisstart.htm"))?;
+        write(
+            &welcome.join("iisstart.htm"),
+            include_bytes!("iisstart.htm"),
+        )?;
     }
     Ok(path)
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), ServerError> {
-    let at = |source| ServerError::File { path: path.to_owned(), source };
+    let at = |source| ServerError::File {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(at)?;
     }
@@ -337,8 +360,10 @@ fn write(path: &Path, content: &[u8]) -> Result<(), ServerError> {
 }
 
 fn read_config(path: &Path) -> Result<Configuration, ServerError> {
-    let bytes =
-        fs::read(path).map_err(|source| ServerError::File { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| ServerError::File {
+        path: path.to_owned(),
+        source,
+    })?;
     let name = path.display().to_string();
     load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
 }
@@ -386,10 +411,11 @@ fn log_of(root: &Path, program: &str) -> PathBuf {
 /// terminal reaches the launcher alone and the stop is ordered.
 fn spawn(program: &'static str, root: &Path, arguments: &[String]) -> Result<Child, ServerError> {
     let log_path = log_of(root, program);
-    let log = File::create(&log_path)
-        .map_err(|source| ServerError::File { path: log_path, source })?;
-    let executable =
-        executable().map_err(|source| ServerError::Spawn { program, source })?;
+    let log = File::create(&log_path).map_err(|source| ServerError::File {
+        path: log_path,
+        source,
+    })?;
+    let executable = executable().map_err(|source| ServerError::Spawn { program, source })?;
     Command::new(executable)
         .arg0(program)
         .args(arguments)

@@ -52,7 +52,9 @@ fn run(
         std::fs::write(&path, config)?;
         options.config = Some(path);
     }
-    let mut tale = Story { server: Server::start(&options)? };
+    let mut tale = Story {
+        server: Server::start(&options)?,
+    };
     story(&mut tale)?;
     tale.server.stop();
     Ok(())
@@ -100,7 +102,9 @@ impl Story {
     pub fn workers(&self) -> Result<Vec<WorkerProcessInfo>, ServerError> {
         match self.ask(&Command::ListWorkerProcesses)? {
             Answer::WorkerProcesses(workers) => Ok(workers),
-            other => Err(ServerError::Control(format!("unexpected answer: {other:?}"))),
+            other => Err(ServerError::Control(format!(
+                "unexpected answer: {other:?}"
+            ))),
         }
     }
 
@@ -119,23 +123,35 @@ impl Story {
     pub fn until_requests(&self, count: usize) -> StoryResult {
         self.until("the executing requests", || {
             let answer = self.ask(&Command::ListRequests)?;
-            Ok(matches!(answer, Answer::Requests(requests) if requests.len() == count).then_some(()))
+            Ok(
+                matches!(answer, Answer::Requests(requests) if requests.len() == count)
+                    .then_some(()),
+            )
         })
     }
 
     /// Asks for a page until another worker than `old` answers it; gives that worker's pid.
     pub fn until_answered_by_another(&self, old: u32) -> Result<u32, Box<dyn std::error::Error>> {
         self.until("another worker to answer", || {
-            Ok(self.get("/default.aspx")?.worker().filter(|worker| *worker != old))
+            Ok(self
+                .get("/default.aspx")?
+                .worker()
+                .filter(|worker| *worker != old))
         })
     }
 
     /// Reads the HTTPERR log until a line has `reason`; gives that line.
     pub fn until_httperr(&self, reason: &str) -> Result<String, Box<dyn std::error::Error>> {
-        let path = self.server.root.join("Windows/System32/LogFiles/HTTPERR/httperr1.log");
+        let path = self
+            .server
+            .root
+            .join("Windows/System32/LogFiles/HTTPERR/httperr1.log");
         self.until("a line in HTTPERR", || {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            Ok(text.lines().find(|line| line.contains(reason)).map(str::to_owned))
+            Ok(text
+                .lines()
+                .find(|line| line.contains(reason))
+                .map(str::to_owned))
         })
     }
 
@@ -165,6 +181,9 @@ impl Story {
 }
 
 fn signal(pid: u32, signal: Signal) -> StoryResult {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("not a pid")?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or("not a pid")?;
     Ok(kill_process(pid, signal)?)
 }

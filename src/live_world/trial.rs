@@ -12,8 +12,8 @@ use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
 use super::processes::{children, resident_bytes};
 use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
-use crate::load::plan::{PlanFile, Target};
 use crate::load::live::Progress;
+use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Ledger, Metrics, Observation, ReadError};
 use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
@@ -56,7 +56,10 @@ pub struct TrialResult {
 impl TrialResult {
     /// Attempts that the ledger could not explain; without a ledger, all of them.
     pub fn unexplained_count(&self) -> u64 {
-        self.metrics.ledger.as_ref().map_or(self.metrics.attempts, |ledger| ledger.unexplained)
+        self.metrics
+            .ledger
+            .as_ref()
+            .map_or(self.metrics.attempts, |ledger| ledger.unexplained)
     }
 }
 
@@ -136,8 +139,19 @@ impl Trial<'_> {
 
     /// The pool that the operation acts on.
     fn pool(&self, server: &Server) -> String {
-        let first = || server.configuration().application_pools.first().map(|p| p.name.clone());
-        self.scenario.server.pool.clone().or_else(first).unwrap_or_default()
+        let first = || {
+            server
+                .configuration()
+                .application_pools
+                .first()
+                .map(|p| p.name.clone())
+        };
+        self.scenario
+            .server
+            .pool
+            .clone()
+            .or_else(first)
+            .unwrap_or_default()
     }
 
     /// Writes the configuration, the content and the applications below the root.
@@ -149,13 +163,28 @@ impl Trial<'_> {
             })
         };
         let own_text = sim_was::config::default_config::DEFAULT_CONFIG;
-        let text = self.scenario.server.config_text.as_deref().unwrap_or(own_text).trim_start();
+        let text = self
+            .scenario
+            .server
+            .config_text
+            .as_deref()
+            .unwrap_or(own_text)
+            .trim_start();
         let name = "the scenario's applicationHost.config";
-        let configuration = sim_was::config::load(text, name)
-            .map_err(|error| invalid(error.to_string()))?;
+        let configuration =
+            sim_was::config::load(text, name).map_err(|error| invalid(error.to_string()))?;
         let text = if self.operation == Operation::RecycleNonoverlapped {
-            let first = configuration.application_pools.first().map(|pool| pool.name.clone());
-            let pool = self.scenario.server.pool.clone().or(first).unwrap_or_default();
+            let first = configuration
+                .application_pools
+                .first()
+                .map(|pool| pool.name.clone());
+            let pool = self
+                .scenario
+                .server
+                .pool
+                .clone()
+                .or(first)
+                .unwrap_or_default();
             edit::disallow_overlapping_rotation(text, &pool).map_err(invalid)?
         } else {
             text.to_owned()
@@ -202,7 +231,12 @@ impl Trial<'_> {
         let timing = &self.scenario.timing;
         let load_started = clock_now() + LEAD;
         generator.go(load_started)?;
-        let mut watch = Watch { server, generator, memory_peak: 0, recent: Vec::new() };
+        let mut watch = Watch {
+            server,
+            generator,
+            memory_peak: 0,
+            recent: Vec::new(),
+        };
         tell(watcher, Stage::WarmingUp)?;
         watch.until_steady(timing.warm_up_min, timing.warm_up_max, None, watcher)?;
         let baseline = watch.p95();
@@ -212,7 +246,10 @@ impl Trial<'_> {
         let operation = clock_now();
         perform(server, self.operation, &self.pool(server))?;
         tell(watcher, Stage::Watching)?;
-        let steady = Steady { p95_us: baseline, workers };
+        let steady = Steady {
+            p95_us: baseline,
+            workers,
+        };
         watch.until_steady(timing.watch_min, timing.watch_max, Some(steady), watcher)?;
         let memory = watch.memory_peak;
         let warm = Instant(operation.0.saturating_sub(BASELINE)).max(load_started);
@@ -250,12 +287,18 @@ fn observe(root: &Path, book: &Path) -> Result<Observation, TrialError> {
     let trace = root.join("trace");
     observation.read_httpsys(&trace.join("httpsys.jsonl"))?;
     observation.read_was(&trace.join("was.jsonl"))?;
-    for path in files_in(&trace)?.iter().filter(|path| file_name(path).starts_with("w3wp-")) {
+    for path in files_in(&trace)?
+        .iter()
+        .filter(|path| file_name(path).starts_with("w3wp-"))
+    {
         observation.read_worker(path)?;
     }
     let logs = root.join("inetpub/logs/LogFiles");
     for site in files_in(&logs)? {
-        for path in files_in(&site)?.iter().filter(|path| file_name(path).starts_with("u_ex")) {
+        for path in files_in(&site)?
+            .iter()
+            .filter(|path| file_name(path).starts_with("u_ex"))
+        {
             observation.read_w3c(path)?;
         }
     }
@@ -270,7 +313,12 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TrialError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(TrialError::File { path: folder.to_owned(), source }),
+        Err(source) => {
+            return Err(TrialError::File {
+                path: folder.to_owned(),
+                source,
+            });
+        }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -278,7 +326,9 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TrialError> {
 }
 
 fn file_name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or("")
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("")
 }
 
 /// Why the numbers of a trial cannot be trusted.
@@ -298,7 +348,10 @@ fn doubt(metrics: &Metrics) -> Option<String> {
 /// The ledger's examples of what it cannot explain, in words.
 fn examples(ledger: &Ledger) -> Vec<String> {
     let word = |example: &crate::measure::ledger::Unexplained| {
-        format!("attempt {} ({:?}): {}", example.attempt, example.outcome, example.why)
+        format!(
+            "attempt {} ({:?}): {}",
+            example.attempt, example.outcome, example.why
+        )
     };
     ledger.examples.iter().take(5).map(word).collect()
 }
@@ -330,7 +383,11 @@ impl Watch<'_> {
         watcher: Watcher<'_>,
     ) -> Result<(), TrialError> {
         let started = clock_now();
-        let stage = if steady.is_some() { Stage::Watching } else { Stage::WarmingUp };
+        let stage = if steady.is_some() {
+            Stage::Watching
+        } else {
+            Stage::WarmingUp
+        };
         loop {
             let progress = self.generator.progress(Duration::from_millis(50))?;
             self.recent.extend(progress);
@@ -348,10 +405,15 @@ impl Watch<'_> {
     fn is_steady(&self, steady: Option<Steady>, workers: usize) -> bool {
         let last = self.recent.len().saturating_sub(LOOKS);
         let window = &self.recent[last..];
-        let (Some(first), Some(end)) = (window.first(), window.last()) else { return false };
+        let (Some(first), Some(end)) = (window.first(), window.last()) else {
+            return false;
+        };
         let limit = steady.map_or(self.p95(), |steady| steady.p95_us);
         // A millisecond is allowed on top: at that size a percentile is the machine's noise.
-        let calm = |look: &Progress| look.p95_us_last.is_some_and(|p95| p95 <= limit + limit / 4 + 1_000);
+        let calm = |look: &Progress| {
+            look.p95_us_last
+                .is_some_and(|p95| p95 <= limit + limit / 4 + 1_000)
+        };
         window.len() == LOOKS
             && first.failed == end.failed
             && window.iter().filter(|look| calm(look)).count() * 10 >= LOOKS * 8
@@ -361,7 +423,10 @@ impl Watch<'_> {
     /// The median of the last second's 95th percentiles, µs.
     fn p95(&self) -> u64 {
         let last = self.recent.len().saturating_sub(LOOKS);
-        let mut values: Vec<u64> = self.recent[last..].iter().filter_map(|p| p.p95_us_last).collect();
+        let mut values: Vec<u64> = self.recent[last..]
+            .iter()
+            .filter_map(|p| p.p95_us_last)
+            .collect();
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
@@ -371,19 +436,29 @@ impl Watch<'_> {
 const LOOKS: usize = 10;
 
 fn tell(watcher: Watcher<'_>, stage: Stage) -> Result<(), TrialError> {
-    if watcher(stage) { Ok(()) } else { Err(TrialError::Interrupted) }
+    if watcher(stage) {
+        Ok(())
+    } else {
+        Err(TrialError::Interrupted)
+    }
 }
 
 /// Where every host of the configuration is reached, and the host of entries that name none.
 fn targets(endpoints: &[BoundEndpoint]) -> (Vec<Target>, String) {
     let target = |endpoint: &BoundEndpoint| {
         let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty());
-        Some(Target { host, secure: endpoint.secure, address: endpoint.address? })
+        Some(Target {
+            host,
+            secure: endpoint.secure,
+            address: endpoint.address?,
+        })
     };
     let targets: Vec<Target> = endpoints.iter().filter_map(target).collect();
     let any = targets.iter().any(|target| target.host.is_none());
     let named = targets.iter().find_map(|target| target.host.clone());
-    let host = named.filter(|_| !any).unwrap_or_else(|| "localhost".to_owned());
+    let host = named
+        .filter(|_| !any)
+        .unwrap_or_else(|| "localhost".to_owned());
     (targets, host)
 }
 
@@ -392,19 +467,28 @@ fn application_folder(
     part: &ApplicationPart,
     root: &Path,
 ) -> Option<PathBuf> {
-    let site = configuration.sites.iter().find(|site| site.name == part.site)?;
+    let site = configuration
+        .sites
+        .iter()
+        .find(|site| site.name == part.site)?;
     let application = site.applications.iter().find(|app| app.path == part.path)?;
-    let directory = application.virtual_directories.iter().find(|vdir| vdir.path == "/")?;
+    let directory = application
+        .virtual_directories
+        .iter()
+        .find(|vdir| vdir.path == "/")?;
     Some(physical_path::to_unix(&directory.physical_path, root))
 }
 
 fn lay_out_application(part: &ApplicationPart, folder: &Path) -> Result<(), TrialError> {
-    fs::create_dir_all(folder)
-        .map_err(|source| TrialError::File { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder).map_err(|source| TrialError::File {
+        path: folder.to_owned(),
+        source,
+    })?;
     for content in &part.content {
-        content
-            .make(folder)
-            .map_err(|source| TrialError::File { path: folder.to_owned(), source })?;
+        content.make(folder).map_err(|source| TrialError::File {
+            path: folder.to_owned(),
+            source,
+        })?;
     }
     if let Some(behaviour) = &part.behaviour {
         let path = folder.join(sim_worker::application::FILE_NAME);
@@ -414,7 +498,10 @@ fn lay_out_application(part: &ApplicationPart, folder: &Path) -> Result<(), Tria
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), TrialError> {
-    let at = |source| TrialError::File { path: path.to_owned(), source };
+    let at = |source| TrialError::File {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(at)?;
     }

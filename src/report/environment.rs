@@ -26,15 +26,29 @@ pub struct Environment {
 impl Environment {
     /// Looks around.
     pub fn of_this_machine() -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let read = |path: &str| {
+            fs::read_to_string(path)
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
         let cpu_info = read("/proc/cpuinfo");
-        let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name"));
+        let model = cpu_info
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"));
         let averages = read("/proc/loadavg");
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
             kernel: read("/proc/sys/kernel/osrelease"),
-            cpu: model.unwrap_or("").trim_start_matches(['\t', ' ', ':']).to_owned(),
+            cpu: model
+                .unwrap_or("")
+                .trim_start_matches(['\t', ' ', ':'])
+                .to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_average: averages.split(' ').take(3).collect::<Vec<_>>().join(" "),
             clock_source: "CLOCK_MONOTONIC",

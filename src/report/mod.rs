@@ -40,13 +40,20 @@ impl Comparison {
     pub fn new(scenario: &Scenario, results: Vec<TrialResult>) -> Self {
         let mut by_operation: BTreeMap<Operation, Vec<TrialResult>> = BTreeMap::new();
         for result in results {
-            by_operation.entry(result.operation).or_default().push(result);
+            by_operation
+                .entry(result.operation)
+                .or_default()
+                .push(result);
         }
         let arm = |operation: &Operation| {
             let trials = by_operation.remove(operation).unwrap_or_default();
             let valid = trials.iter().filter(|trial| trial.invalid.is_none());
             let metrics: Vec<Metrics> = valid.map(|trial| trial.metrics.clone()).collect();
-            Arm { operation: *operation, summary: summarise(&metrics), trials }
+            Arm {
+                operation: *operation,
+                summary: summarise(&metrics),
+                trials,
+            }
         };
         Self {
             scenario: scenario.clone(),
@@ -57,7 +64,8 @@ impl Comparison {
 
     /// Whether every trial is valid and every attempt of every trial is explained.
     pub fn is_trusted(&self) -> bool {
-        self.trials().all(|trial| trial.invalid.is_none() && trial.unexplained_count() == 0)
+        self.trials()
+            .all(|trial| trial.invalid.is_none() && trial.unexplained_count() == 0)
     }
 
     /// All trials of all arms.
@@ -74,12 +82,18 @@ impl Comparison {
 impl Arm {
     /// The median of a figure over the valid trials, by its path in the metrics.
     pub fn median(&self, path: &str) -> Option<f64> {
-        self.summary.figures.get(path).map(|estimate| estimate.median)
+        self.summary
+            .figures
+            .get(path)
+            .map(|estimate| estimate.median)
     }
 
     /// How often an outcome happened over all valid trials.
     pub fn count(&self, outcome: &str) -> u64 {
-        self.summary.outcomes.get(outcome).map_or(0, |count| count.count)
+        self.summary
+            .outcomes
+            .get(outcome)
+            .map_or(0, |count| count.count)
     }
 
     /// Attempts of all valid trials.

@@ -1,5 +1,8 @@
 //! The report as a table for people, and one sentence of verdict.
-#![expect(clippy::print_stdout, reason = "examples talk to their reader through this file")]
+#![expect(
+    clippy::print_stdout,
+    reason = "examples talk to their reader through this file"
+)]
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
@@ -37,13 +40,33 @@ const PARTS: [Part; 5] = [
     Part {
         title: "what users meet",
         rows: &[
-            row("downtime, longest gap", "downtime_max_gap_ms.value", Unit::Millis),
-            row("downtime, all failed probes", "downtime_total_ms", Unit::Millis),
-            row("time to first success", "time_to_first_success_ms", Unit::Millis),
-            row("time to steady state", "time_to_steady_state_ms", Unit::Millis),
+            row(
+                "downtime, longest gap",
+                "downtime_max_gap_ms.value",
+                Unit::Millis,
+            ),
+            row(
+                "downtime, all failed probes",
+                "downtime_total_ms",
+                Unit::Millis,
+            ),
+            row(
+                "time to first success",
+                "time_to_first_success_ms",
+                Unit::Millis,
+            ),
+            row(
+                "time to steady state",
+                "time_to_steady_state_ms",
+                Unit::Millis,
+            ),
             row("latency p99 before", "latency_ms.before.p99", Unit::Millis),
             row("latency p99 during", "latency_ms.during.p99", Unit::Millis),
-            row("latency, longest during", "latency_ms.during.max", Unit::Millis),
+            row(
+                "latency, longest during",
+                "latency_ms.during.max",
+                Unit::Millis,
+            ),
         ],
     },
     Part {
@@ -75,18 +98,50 @@ const PARTS: [Part; 5] = [
         rows: &[
             row("sessions live", "sessions.live", Unit::Count),
             row("sessions lost", "sessions.lost", Unit::Count),
-            row("kernel cache entries lost", "cache.kernel.entries_lost", Unit::Count),
-            row("file cache entries lost", "cache.file.entries_lost", Unit::Count),
-            row("output cache entries lost", "cache.output.entries_lost", Unit::Count),
-            row("application cache entries lost", "cache.application.entries_lost", Unit::Count),
-            row("compiled pages lost", "cache.compiled.entries_lost", Unit::Count),
-            row("application cache, lowest hit ratio", "cache.application.hit_ratio_min", Unit::Percent),
-            row("application cache, excess misses", "cache.application.excess_misses", Unit::Count),
+            row(
+                "kernel cache entries lost",
+                "cache.kernel.entries_lost",
+                Unit::Count,
+            ),
+            row(
+                "file cache entries lost",
+                "cache.file.entries_lost",
+                Unit::Count,
+            ),
+            row(
+                "output cache entries lost",
+                "cache.output.entries_lost",
+                Unit::Count,
+            ),
+            row(
+                "application cache entries lost",
+                "cache.application.entries_lost",
+                Unit::Count,
+            ),
+            row(
+                "compiled pages lost",
+                "cache.compiled.entries_lost",
+                Unit::Count,
+            ),
+            row(
+                "application cache, lowest hit ratio",
+                "cache.application.hit_ratio_min",
+                Unit::Percent,
+            ),
+            row(
+                "application cache, excess misses",
+                "cache.application.excess_misses",
+                Unit::Count,
+            ),
         ],
     },
     Part {
         title: "the price of overlap",
-        rows: &[row("workers' memory, peak", "memory.workers_peak_bytes", Unit::MiB)],
+        rows: &[row(
+            "workers' memory, peak",
+            "memory.workers_peak_bytes",
+            Unit::MiB,
+        )],
     },
 ];
 
@@ -129,7 +184,10 @@ fn heading(comparison: &Comparison) -> String {
 fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let names = comparison.arms.iter().map(|arm| right(arm.operation.name()));
+    let names = comparison
+        .arms
+        .iter()
+        .map(|arm| right(arm.operation.name()));
     table.set_header(std::iter::once(Cell::new("")).chain(names));
     for part in &PARTS {
         table.add_row([Cell::new(part.title.to_uppercase())]);
@@ -147,7 +205,9 @@ fn right(text: &str) -> Cell {
 }
 
 fn cell(arm: &Arm, row: &Row) -> String {
-    let Some(estimate) = arm.summary.figures.get(row.path) else { return "unknown".to_owned() };
+    let Some(estimate) = arm.summary.figures.get(row.path) else {
+        return "unknown".to_owned();
+    };
     if row.path == "downtime_max_gap_ms.value" {
         return gap(arm, estimate);
     }
@@ -157,10 +217,16 @@ fn cell(arm: &Arm, row: &Row) -> String {
 /// The longest gap carries the interval that probing leaves open, also when there is one trial.
 fn gap(arm: &Arm, estimate: &Estimate) -> String {
     let end = |path: &str| arm.median(path).map(|value| write(value, Unit::Millis));
-    let probing = (end("downtime_max_gap_ms.lower"), end("downtime_max_gap_ms.upper"));
+    let probing = (
+        end("downtime_max_gap_ms.lower"),
+        end("downtime_max_gap_ms.upper"),
+    );
     match (estimate.lower, estimate.upper, probing) {
         (None, _, (Some(lower), Some(upper))) | (_, None, (Some(lower), Some(upper))) => {
-            format!("{} [{lower}, {upper}]", write(estimate.median, Unit::Millis))
+            format!(
+                "{} [{lower}, {upper}]",
+                write(estimate.median, Unit::Millis)
+            )
         }
         _ => with_interval(estimate, Unit::Millis),
     }
@@ -189,7 +255,11 @@ fn write(value: f64, unit: Unit) -> String {
 /// What can be said about trust: the ledger, validity, and how to read the brackets.
 fn footer(comparison: &Comparison) -> String {
     let mut lines = Vec::new();
-    let ledgers = || comparison.trials().filter_map(|trial| trial.metrics.ledger.as_ref());
+    let ledgers = || {
+        comparison
+            .trials()
+            .filter_map(|trial| trial.metrics.ledger.as_ref())
+    };
     let attempts: u64 = ledgers().map(|ledger| ledger.attempts).sum();
     let explained: u64 = ledgers().map(|ledger| ledger.explained).sum();
     let unexplained: u64 = ledgers().map(|ledger| ledger.unexplained).sum();
@@ -198,10 +268,16 @@ fn footer(comparison: &Comparison) -> String {
     ));
     for trial in comparison.trials() {
         for example in &trial.unexplained {
-            lines.push(format!("  unexplained in {} {}: {example}", trial.operation, trial.seed));
+            lines.push(format!(
+                "  unexplained in {} {}: {example}",
+                trial.operation, trial.seed
+            ));
         }
         if let Some(why) = &trial.invalid {
-            lines.push(format!("INVALID trial {} {}: {why}", trial.operation, trial.seed));
+            lines.push(format!(
+                "INVALID trial {} {}: {why}",
+                trial.operation, trial.seed
+            ));
         }
     }
     let bound = comparison.scenario.load.late_bound.as_secs_f64() * 1e3;

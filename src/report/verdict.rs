@@ -19,9 +19,13 @@ const FAILURES: [&str; 8] = [
 /// One sentence: what each operation cost.
 pub(super) fn verdict(comparison: &Comparison) -> String {
     if !comparison.is_trusted() {
-        return "No verdict: a trial is invalid or an attempt is unexplained (see above).".to_owned();
+        return "No verdict: a trial is invalid or an attempt is unexplained (see above)."
+            .to_owned();
     }
-    let arms = comparison.arms.iter().filter(|arm| arm.operation != Operation::None);
+    let arms = comparison
+        .arms
+        .iter()
+        .filter(|arm| arm.operation != Operation::None);
     let clauses: Vec<String> = arms.map(clause).collect();
     if clauses.is_empty() {
         return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
@@ -50,7 +54,11 @@ fn clause(arm: &Arm) -> String {
 }
 
 fn article(operation: Operation) -> &'static str {
-    if operation.name().starts_with("iis") { "an" } else { "a" }
+    if operation.name().starts_with("iis") {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 /// Failed attempts over all trials; none is said with how many were tried and what that proves.

@@ -60,16 +60,27 @@ mod tests {
 
     #[test]
     fn content_cannot_leave_its_application() {
-        let content = Content { path: "/../x".to_owned(), count: 1, bytes: 1 };
+        let content = Content {
+            path: "/../x".to_owned(),
+            count: 1,
+            bytes: 1,
+        };
         assert!(content.make(Path::new("/nowhere")).is_err());
     }
 
     #[test]
     fn files_are_counted_from_zero_as_in_the_mix() {
         let folder = tempfile::tempdir().unwrap();
-        let content = Content { path: "/images/{n}.png".to_owned(), count: 2, bytes: 100 };
+        let content = Content {
+            path: "/images/{n}.png".to_owned(),
+            count: 2,
+            bytes: 100,
+        };
         content.make(folder.path()).unwrap();
-        assert_eq!(fs::read(folder.path().join("images/1.png")).unwrap().len(), 100);
+        assert_eq!(
+            fs::read(folder.path().join("images/1.png")).unwrap().len(),
+            100
+        );
         assert!(!folder.path().join("images/2.png").exists());
     }
 }

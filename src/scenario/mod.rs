@@ -178,8 +178,10 @@ impl Scenario {
     /// Reads a scenario file and the configuration that it names.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path)
-                .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })
+            std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+                path: path.to_owned(),
+                source,
+            })
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         Self::parse(&read(path)?, &path.display().to_string(), folder)
@@ -203,7 +205,10 @@ impl Scenario {
                 });
             }
         }
-        scenario.check().map_err(|message| ScenarioError::Invalid { name: name.to_owned(), message })?;
+        scenario.check().map_err(|message| ScenarioError::Invalid {
+            name: name.to_owned(),
+            message,
+        })?;
         Ok(scenario)
     }
 
@@ -220,7 +225,9 @@ impl Scenario {
             (timing.watch_min, timing.watch_max, "watch"),
         ] {
             if min > max {
-                return Err(format!("timing.{name}-min is longer than timing.{name}-max"));
+                return Err(format!(
+                    "timing.{name}-min is longer than timing.{name}-max"
+                ));
             }
         }
         Ok(())

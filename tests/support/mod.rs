@@ -43,18 +43,30 @@ impl Up {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         let mut command = Command::new(IIS_SIM);
-        command.args(["up", "--json", "--trace", "--port-map", "*:0", "--root"]).arg(&root);
+        command
+            .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])
+            .arg(&root);
         if let Some(config) = config {
             let path = folder.path().join("applicationHost.config");
             std::fs::write(&path, config).unwrap();
             command.arg("--config").arg(path);
         }
-        let mut child =
-            command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
-        Self { root, ready, child, _folder: folder }
+        Self {
+            root,
+            ready,
+            child,
+            _folder: folder,
+        }
     }
 
     /// Where the first binding of a scheme is reached.
@@ -67,7 +79,12 @@ impl Up {
 
     /// Runs a tool against this server.
     pub fn tool(&self, words: &[&str]) -> Output {
-        Command::new(IIS_SIM).args(words).arg("--root").arg(&self.root).output().unwrap()
+        Command::new(IIS_SIM)
+            .args(words)
+            .arg("--root")
+            .arg(&self.root)
+            .output()
+            .unwrap()
     }
 
     /// What a tool prints.
@@ -78,7 +95,10 @@ impl Up {
     /// The pids of all workers, as appcmd lists them.
     pub fn workers(&self) -> Vec<u32> {
         let pid = |line: &str| line.split('"').nth(1).unwrap().parse().unwrap();
-        self.said(&["appcmd", "list", "wp"]).lines().map(pid).collect()
+        self.said(&["appcmd", "list", "wp"])
+            .lines()
+            .map(pid)
+            .collect()
     }
 
     /// Looks until `wanted` holds.
@@ -102,12 +122,19 @@ impl Up {
 
     /// The HTTPERR log.
     pub fn httperr(&self) -> String {
-        read(&self.root.join("Windows/System32/LogFiles/HTTPERR/httperr1.log"))
+        read(
+            &self
+                .root
+                .join("Windows/System32/LogFiles/HTTPERR/httperr1.log"),
+        )
     }
 
     /// Sends a signal to a process.
     pub fn signal(signal: &str, pid: u32) {
-        let status = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status()
+            .unwrap();
         assert!(status.success(), "kill {signal} {pid}");
     }
 
@@ -119,7 +146,8 @@ impl Up {
 
     /// All processes of the server, launcher included.
     pub fn pids(&self) -> Vec<u32> {
-        let number = |name: &str| u32::try_from(self.ready["pids"][name].as_u64().unwrap()).unwrap();
+        let number =
+            |name: &str| u32::try_from(self.ready["pids"][name].as_u64().unwrap()).unwrap();
         let mut pids = vec![self.child.id(), number("httpsys"), number("was")];
         pids.extend(self.workers());
         pids
@@ -136,7 +164,9 @@ impl Drop for Up {
 /// Whether a process runs (a zombie does not).
 pub fn is_alive(pid: u32) -> bool {
     let stat = read(Path::new(&format!("/proc/{pid}/stat")));
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 fn read(path: &Path) -> String {
@@ -177,7 +207,8 @@ impl Response {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let is_it = |line: &&str| {
-            line.split_once(':').is_some_and(|(n, _)| n.eq_ignore_ascii_case(name))
+            line.split_once(':')
+                .is_some_and(|(n, _)| n.eq_ignore_ascii_case(name))
         };
         let line = self.head.lines().find(is_it)?;
         Some(line.split_once(':')?.1.trim())
@@ -203,8 +234,12 @@ impl Browser {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Self { stream: BufReader::new(stream) }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
     }
 
     /// Gets a page and keeps the connection.
@@ -232,8 +267,14 @@ impl Browser {
             }
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut response = Response { status, head, body: Vec::new() };
-        let length = response.header("Content-Length").and_then(|text| text.parse().ok());
+        let mut response = Response {
+            status,
+            head,
+            body: Vec::new(),
+        };
+        let length = response
+            .header("Content-Length")
+            .and_then(|text| text.parse().ok());
         if with_body {
             response.body.resize(length.unwrap_or(0), 0);
             self.stream.read_exact(&mut response.body)?;

@@ -8,16 +8,25 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, S
     let document = Document::parse(body).map_err(|error| error.to_string())?;
     let element = pool_element(&document, pool)
         .ok_or_else(|| format!("no application pool named {pool:?} in the configuration"))?;
-    let recycling = element.children().find(|node| node.has_tag_name("recycling"));
+    let recycling = element
+        .children()
+        .find(|node| node.has_tag_name("recycling"));
     let (range, replacement) = match recycling {
         Some(recycling) => match recycling.attribute_node("disallowOverlappingRotation") {
             Some(attribute) => (attribute.range_value(), "true".to_owned()),
             None => {
                 let after_name = recycling.range().start + "<recycling".len();
-                (after_name..after_name, " disallowOverlappingRotation=\"true\"".to_owned())
+                (
+                    after_name..after_name,
+                    " disallowOverlappingRotation=\"true\"".to_owned(),
+                )
             }
         },
-        None => new_child(body, element, "<recycling disallowOverlappingRotation=\"true\" />"),
+        None => new_child(
+            body,
+            element,
+            "<recycling disallowOverlappingRotation=\"true\" />",
+        ),
     };
     let mut edited = text[..text.len() - body.len()].to_owned();
     edited.push_str(&body[..range.start]);
@@ -29,17 +38,17 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, S
 fn pool_element<'a>(document: &'a Document<'a>, pool: &str) -> Option<Node<'a, 'a>> {
     document.descendants().find(|node| {
         node.has_tag_name("add")
-            && node.attribute("name").is_some_and(|name| name.eq_ignore_ascii_case(pool))
-            && node.parent().is_some_and(|parent| parent.has_tag_name("applicationPools"))
+            && node
+                .attribute("name")
+                .is_some_and(|name| name.eq_ignore_ascii_case(pool))
+            && node
+                .parent()
+                .is_some_and(|parent| parent.has_tag_name("applicationPools"))
     })
 }
 
 /// Where and what to write so that `element` gets `child` as its first child.
-fn new_child(
-    text: &str,
-    element: Node<'_, '_>,
-    child: &str,
-) -> (core::ops::Range<usize>, String) {
+fn new_child(text: &str, element: Node<'_, '_>, child: &str) -> (core::ops::Range<usize>, String) {
     let range = element.range();
     if let Some(first) = element.first_child() {
         let at = first.range().start;
@@ -57,18 +66,17 @@ mod tests {
     use super::*;
 
     fn edited(pool: &str) -> String {
-        let text = format!("<c>\r\n <applicationPools>{pool}</applicationPools> <!-- x -->\r\n</c>");
+        let text =
+            format!("<c>\r\n <applicationPools>{pool}</applicationPools> <!-- x -->\r\n</c>");
         let edited = disallow_overlapping_rotation(&text, "P").unwrap();
-        edited.replace("<c>\r\n <applicationPools>", "").replace(
-            "</applicationPools> <!-- x -->\r\n</c>",
-            "",
-        )
+        edited
+            .replace("<c>\r\n <applicationPools>", "")
+            .replace("</applicationPools> <!-- x -->\r\n</c>", "")
     }
 
     #[test]
     fn a_pool_without_children_gets_one() {
-        let expected =
-            "<add name=\"P\" ><recycling disallowOverlappingRotation=\"true\" /></add>";
+        let expected = "<add name=\"P\" ><recycling disallowOverlappingRotation=\"true\" /></add>";
         assert_eq!(edited("<add name=\"P\" />"), expected);
         assert_eq!(
             edited("<add name=\"P\"></add>"),

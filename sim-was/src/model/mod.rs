@@ -65,6 +65,8 @@ pub struct Parameters {
     pub root: PathBuf,
     /// Receives that each worker keeps posted.
     pub receives: u32,
+    /// Most requests that a worker works on at once.
+    pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
 }
@@ -74,10 +76,13 @@ impl Parameters {
     ///
     /// Source: machine.config `autoConfig`: 100 worker threads per CPU; `system.webServer`
     /// `serverRuntime/appConcurrentRequestLimit`: 5000 requests in a worker.
+    /// Assumed: 100 receives, because Microsoft documents no number: enough that a batch of the
+    /// driver finds one for each request, and few enough that a frozen worker hoards little.
     pub fn new(root: PathBuf, processors: u32) -> Self {
         Self {
             root,
-            receives: 5000,
+            receives: 100,
+            requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
         }
     }

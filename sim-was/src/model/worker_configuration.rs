@@ -34,6 +34,7 @@ pub(super) fn worker_configuration(
         periodic_restart: pool.recycling.periodic_restart.clone(),
         idle_timeout: pool.process_model.idle_timeout,
         receives: parameters.receives,
+        requests_max: parameters.requests_max,
         threads_max: parameters.threads_max,
     }
 }

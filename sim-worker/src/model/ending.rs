@@ -83,14 +83,24 @@ impl WorkerProcess {
             self.runnable.extend(self.threads.give_back());
         }
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.owed += 1;
-        // Receives go back in batches, but never so late that requests wait in the queue for them:
-        // the fewer the driver has, the sooner.
-        if self.lifecycle == Lifecycle::Running && self.owed.saturating_mul(4) >= self.posted {
+        self.post_receives();
+    }
+
+    /// Posts receives again for those that have completed, a quarter of them at a time: a call for
+    /// each would cost more than the request.
+    pub(super) fn post_receives(&mut self) {
+        let in_flight = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
+        let wanted = self
+            .receives
+            .min(self.requests_max.saturating_sub(in_flight));
+        let credits = wanted.saturating_sub(self.posted);
+        if self.lifecycle == Lifecycle::Running
+            && credits > 0
+            && credits.saturating_mul(4) >= wanted
+        {
             self.outputs
-                .push_back(Output::Call(Call::ReceiveRequest { credits: self.owed }));
-            self.posted += self.owed;
-            self.owed = 0;
+                .push_back(Output::Call(Call::ReceiveRequest { credits }));
+            self.posted += credits;
         }
     }
 

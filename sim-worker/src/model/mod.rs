@@ -240,7 +240,7 @@ pub struct WorkerProcess {
     in_flight: usize,
     /// Receives that the driver has, and those that it is still to get.
     posted: u32,
-    owed: u32,
+    requests_max: u32,
     works: BTreeMap<WorkId, Doer>,
     works_begun: u64,
     calls_made: u32,
@@ -283,7 +283,7 @@ impl WorkerProcess {
             runnable: VecDeque::new(),
             in_flight: 0,
             posted: 0,
-            owed: 0,
+            requests_max: configuration.requests_max.max(1),
             works: BTreeMap::new(),
             works_begun: 0,
             calls_made: 1,

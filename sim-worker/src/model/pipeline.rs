@@ -40,6 +40,7 @@ impl WorkerProcess {
             });
         }
         self.in_flight += 1;
+        self.post_receives();
         let recycle = self.health.request(now);
         self.request_recycle(recycle);
         self.enter_application(HttpContext::new(request, now), now);

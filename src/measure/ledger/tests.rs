@@ -218,6 +218,7 @@ fn a_hit_in_the_cache_is_logged_like_any_answer() {
         request: RequestId(5),
         activity: ActivityId(1),
         site: SiteId(1),
+        entry: 1,
         status: 200,
         bytes: 10,
     };

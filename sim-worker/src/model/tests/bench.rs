@@ -49,6 +49,7 @@ pub(super) fn configuration() -> WorkerConfiguration {
         periodic_restart: PeriodicRestart::default(),
         idle_timeout: Duration::from_mins(20),
         receives: 100,
+        requests_max: 5000,
         threads_max: 100,
     }
 }
