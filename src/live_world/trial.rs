@@ -21,7 +21,7 @@ use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
 /// From the command `go` to the first planned attempt.
 const LEAD: Duration = Duration::from_millis(30);
 /// How much of the warm-up is the baseline, ns.
-const BASELINE: u64 = 1_500_000_000;
+const BASELINE: u64 = 1_000_000_000;
 /// How long the load goes on at most; the plan is drawn for so long.
 const SLACK: Duration = Duration::from_secs(30);
 

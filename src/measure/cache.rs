@@ -160,7 +160,7 @@ pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups)
             alive += 1;
         } else if let etw::Fact::CacheRemove { bytes, why, .. } = &traced.fact {
             alive = alive.saturating_sub(1);
-            if is_after && is_loss(*why) {
+            if is_after && traced.at <= times.end && is_loss(*why) {
                 gone += 1;
                 bytes_lost += bytes;
             }

@@ -299,7 +299,7 @@ impl Metrics {
                 attempts: before().count() as u64,
                 outcomes: Outcomes::of(before()),
             },
-            lateness: lateness(observation),
+            lateness: lateness(observation, trial.baseline_from),
         }
     }
 }
@@ -313,12 +313,27 @@ fn last_moment(attempts: &[AttemptRecord]) -> Instant {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a report")]
-fn lateness(observation: &Observation) -> Option<Lateness> {
-    observation.book.summary.as_ref().map(|summary| Lateness {
-        p999_us: summary.late_p999_us,
-        max_us: summary.late_max_us,
-        bound_us: observation.book.header.late_bound as f64 / 1e3,
-        valid: summary.valid,
+/// Of the attempts whose numbers are used: those planned since the baseline began.
+fn lateness(observation: &Observation, baseline_from: Instant) -> Option<Lateness> {
+    let bound_us = observation.book.header.late_bound as f64 / 1e3;
+    let used = || {
+        observation
+            .book
+            .attempts
+            .iter()
+            .filter(|a| a.planned >= baseline_from)
+    };
+    let mut late: Vec<f64> = used()
+        .map(|attempt| attempt.lateness() as f64 / 1e3)
+        .collect();
+    late.sort_by(f64::total_cmp);
+    let p999_us = quantile(&late, 0.999)?;
+    let all_sent = used().all(|attempt| attempt.outcome != Outcome::NotSent);
+    Some(Lateness {
+        p999_us,
+        max_us: late.last().copied()?,
+        bound_us,
+        valid: all_sent && p999_us <= bound_us,
     })
 }
 

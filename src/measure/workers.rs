@@ -69,7 +69,12 @@ pub(super) fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
 /// The lives of the workers that lived at or after the start of the operation.
 pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLife>> {
     let mut lives: BTreeMap<ProcessId, WorkerLife> = BTreeMap::new();
-    for traced in observation.was.as_ref()? {
+    let watched = observation
+        .was
+        .as_ref()?
+        .iter()
+        .filter(|traced| traced.at <= times.end);
+    for traced in watched {
         let ms = Some(traced.at.millis_since(times.operation));
         let mut life = |process: ProcessId, change: &dyn Fn(&mut WorkerLife)| {
             change(lives.entry(process).or_insert_with(|| WorkerLife {

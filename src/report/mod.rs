@@ -31,7 +31,7 @@ pub struct Arm {
     pub operation: Operation,
     /// Its trials, by seed.
     pub trials: Vec<TrialResult>,
-    /// Over its valid trials.
+    /// Over its valid trials; if there is none, over its invalid ones ([`Arm::is_invalid`]).
     pub summary: Summary,
 }
 
@@ -96,9 +96,21 @@ impl Arm {
             .map_or(0, |count| count.count)
     }
 
-    /// Attempts of all valid trials.
+    /// Attempts of the trials that are summed up.
     pub fn attempts(&self) -> u64 {
-        let valid = self.trials.iter().filter(|trial| trial.invalid.is_none());
-        valid.map(|trial| trial.metrics.attempts).sum()
+        used(&self.trials).map(|trial| trial.metrics.attempts).sum()
     }
+
+    /// Whether no trial of it is valid, so that its figures must be marked.
+    pub fn is_invalid(&self) -> bool {
+        self.trials.iter().all(|trial| trial.invalid.is_some())
+    }
+}
+
+/// The trials that are summed up: the valid ones, or all if there is none.
+fn used(trials: &[TrialResult]) -> impl Iterator<Item = &TrialResult> {
+    let any_valid = trials.iter().any(|trial| trial.invalid.is_none());
+    trials
+        .iter()
+        .filter(move |trial| trial.invalid.is_none() || !any_valid)
 }

@@ -237,8 +237,8 @@ impl Scenario {
     pub fn quick(&mut self) {
         self.trials = 1;
         self.timing = Timing {
-            warm_up_min: Duration::from_millis(1_500),
-            warm_up_max: Duration::from_millis(2_000),
+            warm_up_min: Duration::from_millis(2_000),
+            warm_up_max: Duration::from_millis(2_500),
             watch_min: Duration::from_millis(2_500),
             watch_max: Duration::from_millis(3_000),
         };

@@ -14,6 +14,9 @@ use super::clock::thread_cpu;
 use super::files;
 use crate::model::{FileStamp, Outcome, WorkId};
 
+/// How far handlers step back behind the driver and the main thread.
+const HANDLER_NICENESS: i32 = 10;
+
 /// What a thread does.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -82,6 +85,10 @@ impl Threads {
             self.waker.clone(),
         );
         let work = move || {
+            // Assumed: HTTP.sys runs in kernel mode and interrupts what user mode computes. Here it is
+            // a process like any other, so what computes steps back. On an idle machine it changes
+            // nothing.
+            let _ = rustix::process::setpriority_process(None, HANDLER_NICENESS);
             loop {
                 let next = waiting.lock().map(|jobs| jobs.recv());
                 let Ok(Ok((work, job))) = next else { return };
