@@ -25,7 +25,7 @@ pub struct Now {
 /// Runs every trial of a scenario, each in a folder of its own below `folder`.
 ///
 /// The trials of one round share their seed, so that the arms meet the same plan (paired); within a
-/// round the order is drawn from the scenario's seed.
+/// round the order is drawn from the scenario's seed. An invalid trial is run again, and reported.
 pub fn compare(
     scenario: &Scenario,
     folder: &Path,
@@ -34,46 +34,62 @@ pub fn compare(
     let arms = u32::try_from(scenario.operations.len()).unwrap_or(u32::MAX);
     let total = scenario.trials.saturating_mul(arms);
     let mut order = Pcg64Mcg::seed_from_u64(scenario.seed);
-    let mut results = Vec::new();
+    let mut results: Vec<TrialResult> = Vec::new();
+    let mut done = 0;
     for round in 0..scenario.trials {
         let mut operations = scenario.operations.clone();
         operations.shuffle(&mut order);
         for operation in operations {
-            let done = u32::try_from(results.len()).unwrap_or(u32::MAX);
-            let trial_folder = trial_folder(folder, operation, round)?;
-            let trial = Trial {
-                scenario,
-                operation,
-                seed: scenario
-                    .seed
-                    .wrapping_mul(1_000_003)
-                    .wrapping_add(u64::from(round)),
-                folder: &trial_folder,
-            };
-            results.push(trial.run(&mut |stage| {
-                watcher(Now {
-                    done,
-                    total,
+            let seed = seed_of(scenario.seed, round);
+            for repeat in 0..=scenario.timing.repeats_max {
+                let trial_folder = trial_folder(folder, operation, round, repeat)?;
+                let trial = Trial {
+                    scenario,
                     operation,
-                    stage,
-                })
-            })?);
+                    seed,
+                    folder: &trial_folder,
+                };
+                let mut watch = |stage| {
+                    watcher(Now {
+                        done,
+                        total,
+                        operation,
+                        stage,
+                    })
+                };
+                let mut result = trial.run(&mut watch)?;
+                result.is_repeated =
+                    result.invalid.is_some() && repeat < scenario.timing.repeats_max;
+                let is_kept = !result.is_repeated;
+                results.push(result);
+                if is_kept {
+                    break;
+                }
+            }
+            done += 1;
         }
     }
-    results.sort_by_key(|result| {
-        (
-            scenario
-                .operations
-                .iter()
-                .position(|op| *op == result.operation),
-            result.seed,
-        )
-    });
+    results.sort_by_key(|result| result.seed);
     Ok(results)
 }
 
-fn trial_folder(folder: &Path, operation: Operation, round: u32) -> Result<PathBuf, TrialError> {
-    let path = folder.join(format!("{operation}-{}", round + 1));
+/// The seed of a round: the same for every operation in it.
+fn seed_of(seed: u64, round: u32) -> u64 {
+    seed.wrapping_mul(1_000_003).wrapping_add(u64::from(round))
+}
+
+fn trial_folder(
+    folder: &Path,
+    operation: Operation,
+    round: u32,
+    repeat: u32,
+) -> Result<PathBuf, TrialError> {
+    let again = if repeat == 0 {
+        String::new()
+    } else {
+        format!("-again-{repeat}")
+    };
+    let path = folder.join(format!("{operation}-{}{again}", round + 1));
     let at = |source| TrialError::File {
         path: path.clone(),
         source,

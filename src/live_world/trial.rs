@@ -47,6 +47,8 @@ pub struct TrialResult {
     pub seed: u64,
     /// Why its numbers cannot be trusted; `None` if they can.
     pub invalid: Option<String>,
+    /// Whether it was invalid and has been run again.
+    pub is_repeated: bool,
     /// Its numbers.
     pub metrics: Metrics,
     /// Attempts that the ledger could not explain, with the reason, at most a few.
@@ -274,6 +276,7 @@ impl Trial<'_> {
             operation: self.operation,
             seed: self.seed,
             invalid: doubt(&metrics),
+            is_repeated: false,
             unexplained: metrics.ledger.iter().flat_map(examples).collect(),
             metrics,
         })

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Arm, Comparison};
+use crate::live_world::trial::TrialResult;
 
 /// The name and version of the schema.
 pub const SCHEMA: &str = "iis-sim/compare/1";
@@ -23,18 +24,20 @@ pub fn render(comparison: &Comparison) -> String {
 }
 
 fn arm(arm: &Arm) -> Value {
-    let trial = |trial: &crate::live_world::trial::TrialResult| {
-        json!({
-            "seed": trial.seed,
-            "valid": trial.invalid.is_none(),
-            "invalid_because": trial.invalid,
-            "metrics": trial.metrics,
-            "unexplained": trial.unexplained,
-        })
-    };
     json!({
         "operation": arm.operation,
         "trials": arm.trials.iter().map(trial).collect::<Vec<_>>(),
+        "repeated": arm.repeated.iter().map(trial).collect::<Vec<_>>(),
         "summary": arm.summary,
+    })
+}
+
+fn trial(trial: &TrialResult) -> Value {
+    json!({
+        "seed": trial.seed,
+        "valid": trial.invalid.is_none(),
+        "invalid_because": trial.invalid,
+        "metrics": trial.metrics,
+        "unexplained": trial.unexplained,
     })
 }

@@ -33,26 +33,24 @@ pub struct Arm {
     pub trials: Vec<TrialResult>,
     /// Over its valid trials; if there is none, over its invalid ones ([`Arm::is_invalid`]).
     pub summary: Summary,
+    /// Invalid trials that were run again, and are in no figure.
+    pub repeated: Vec<TrialResult>,
 }
 
 impl Comparison {
     /// Sums up the trials of a scenario. Invalid ones are kept and shown, and left out of sums.
     pub fn new(scenario: &Scenario, results: Vec<TrialResult>) -> Self {
-        let mut by_operation: BTreeMap<Operation, Vec<TrialResult>> = BTreeMap::new();
-        for result in results {
-            by_operation
-                .entry(result.operation)
-                .or_default()
-                .push(result);
-        }
+        let (repeated, kept): (Vec<_>, Vec<_>) = results.into_iter().partition(|r| r.is_repeated);
+        let mut kept = by_operation(kept);
+        let mut repeated = by_operation(repeated);
         let arm = |operation: &Operation| {
-            let trials = by_operation.remove(operation).unwrap_or_default();
-            let valid = trials.iter().filter(|trial| trial.invalid.is_none());
-            let metrics: Vec<Metrics> = valid.map(|trial| trial.metrics.clone()).collect();
+            let trials = kept.remove(operation).unwrap_or_default();
+            let metrics: Vec<Metrics> = used(&trials).map(|trial| trial.metrics.clone()).collect();
             Arm {
                 operation: *operation,
                 summary: summarise(&metrics),
                 trials,
+                repeated: repeated.remove(operation).unwrap_or_default(),
             }
         };
         Self {
@@ -113,4 +111,12 @@ fn used(trials: &[TrialResult]) -> impl Iterator<Item = &TrialResult> {
     trials
         .iter()
         .filter(move |trial| trial.invalid.is_none() || !any_valid)
+}
+
+fn by_operation(results: Vec<TrialResult>) -> BTreeMap<Operation, Vec<TrialResult>> {
+    let mut sorted: BTreeMap<Operation, Vec<TrialResult>> = BTreeMap::new();
+    for result in results {
+        sorted.entry(result.operation).or_default().push(result);
+    }
+    sorted
 }

@@ -41,29 +41,37 @@ const PARTS: [Part; 5] = [
         title: "what users meet",
         rows: &[
             row(
-                "downtime, longest gap",
+                "downtime, longest gap, ms",
                 "downtime_max_gap_ms.value",
                 Unit::Millis,
             ),
             row(
-                "downtime, all failed probes",
+                "downtime, all failed probes, ms",
                 "downtime_total_ms",
                 Unit::Millis,
             ),
             row(
-                "time to first success",
+                "time to first success, ms",
                 "time_to_first_success_ms",
                 Unit::Millis,
             ),
             row(
-                "time to steady state",
+                "time to steady state, ms",
                 "time_to_steady_state_ms",
                 Unit::Millis,
             ),
-            row("latency p99 before", "latency_ms.before.p99", Unit::Millis),
-            row("latency p99 during", "latency_ms.during.p99", Unit::Millis),
             row(
-                "latency, longest during",
+                "latency p99 before, ms",
+                "latency_ms.before.p99",
+                Unit::Millis,
+            ),
+            row(
+                "latency p99 during, ms",
+                "latency_ms.during.p99",
+                Unit::Millis,
+            ),
+            row(
+                "latency, longest during, ms",
                 "latency_ms.during.max",
                 Unit::Millis,
             ),
@@ -124,7 +132,7 @@ const PARTS: [Part; 5] = [
                 Unit::Count,
             ),
             row(
-                "application cache, lowest hit ratio",
+                "application cache, lowest hit ratio, %",
                 "cache.application.hit_ratio_min",
                 Unit::Percent,
             ),
@@ -138,7 +146,7 @@ const PARTS: [Part; 5] = [
     Part {
         title: "the price of overlap",
         rows: &[row(
-            "workers' memory, peak",
+            "workers' memory, peak, MiB",
             "memory.workers_peak_bytes",
             Unit::MiB,
         )],
@@ -184,10 +192,10 @@ fn heading(comparison: &Comparison) -> String {
 fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let names = comparison
-        .arms
-        .iter()
-        .map(|arm| right(arm.operation.name()));
+    let names = comparison.arms.iter().map(|arm| {
+        let mark = if arm.is_invalid() { " (INVALID)" } else { "" };
+        right(&format!("{}{mark}", arm.operation))
+    });
     table.set_header(std::iter::once(Cell::new("")).chain(names));
     for part in &PARTS {
         table.add_row([Cell::new(part.title.to_uppercase())]);
@@ -244,11 +252,10 @@ fn with_interval(estimate: &Estimate, unit: Unit) -> String {
 
 fn write(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::Millis if value >= 100.0 => format!("{value:.0} ms"),
-        Unit::Millis => format!("{value:.1} ms"),
-        Unit::Count => format!("{value:.0}"),
-        Unit::MiB => format!("{:.1} MiB", value / f64::from(1 << 20)),
-        Unit::Percent => format!("{:.0} %", value * 100.0),
+        Unit::Millis if value > 0.0 && value < 100.0 => format!("{value:.1}"),
+        Unit::Millis | Unit::Count => format!("{value:.0}"),
+        Unit::MiB => format!("{:.1}", value / f64::from(1 << 20)),
+        Unit::Percent => format!("{:.0}", value * 100.0),
     }
 }
 
@@ -266,6 +273,13 @@ fn footer(comparison: &Comparison) -> String {
     lines.push(format!(
         "ledger: {attempts} attempts, {explained} explained on both sides, unexplained {unexplained}"
     ));
+    for trial in comparison.arms.iter().flat_map(|arm| &arm.repeated) {
+        let why = trial.invalid.as_deref().unwrap_or_default();
+        lines.push(format!(
+            "run again: {} {}: {why}",
+            trial.operation, trial.seed
+        ));
+    }
     for trial in comparison.trials() {
         for example in &trial.unexplained {
             lines.push(format!(

@@ -82,6 +82,8 @@ pub struct Timing {
     /// The longest time to wait for a steady state after the operation.
     #[serde(with = "duration_text")]
     pub watch_max: Duration,
+    /// How often an invalid trial (its generator was late) is run again before it is kept as it is.
+    pub repeats_max: u32,
 }
 
 impl Default for Timing {
@@ -92,6 +94,7 @@ impl Default for Timing {
             warm_up_max: Duration::from_millis(12_000),
             watch_min: Duration::from_millis(3_000),
             watch_max: Duration::from_millis(15_000),
+            repeats_max: 2,
         }
     }
 }
@@ -237,10 +240,11 @@ impl Scenario {
     pub fn quick(&mut self) {
         self.trials = 1;
         self.timing = Timing {
-            warm_up_min: Duration::from_millis(2_000),
-            warm_up_max: Duration::from_millis(2_500),
-            watch_min: Duration::from_millis(2_500),
-            watch_max: Duration::from_millis(3_000),
+            warm_up_min: Duration::from_millis(1_600),
+            warm_up_max: Duration::from_millis(2_000),
+            watch_min: Duration::from_millis(2_400),
+            watch_max: Duration::from_millis(2_600),
+            repeats_max: 1,
         };
     }
 }

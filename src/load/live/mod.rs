@@ -127,6 +127,9 @@ pub fn run(plan: PlanFile) -> Result<(), LoadError> {
     let mut commands = stdin_commands();
     let runtime = Builder::new_current_thread()
         .enable_all()
+        // The timer is looked at after every step of a task: a burst of handshakes must not hold up
+        // the plan for as long as 61 of them take, which is tokio's default.
+        .event_interval(1)
         .build_local(LocalOptions::default())
         .map_err(LoadError::Runtime)?;
     // A parent that does not read loses lines of progress, nothing else.
