@@ -1,5 +1,6 @@
 //! Time and the contract of a machine: what every model of this workspace is built on.
 
+pub mod civil;
 mod deadlines;
 mod machine;
 mod time;

@@ -1,9 +1,20 @@
-//! HTTP/1.x framing: a request's head and body, as strict and as lenient as HTTP.sys is.
+//! HTTP/1.x framing: a request's head, as strict and as lenient as HTTP.sys is.
+//!
+//! One pass over the bytes, left to right, so that a refusal never depends on what came later:
+//! blank lines, verb, target, version, then header by header; what headers mean together (host,
+//! length) is judged when all of them are there. The pass is written by hand and not on `httparse`,
+//! because HTTP.sys has a phrase for each way to be wrong and accepts what `httparse` does not; the
+//! tests compare the two. Bodies are the business of [`EntityReader`].
+//!
+//! Left out: the registry switches that loosen the rules (`AllowWeakHeaderNameSyntax` and its kind).
 
 use bytes::Bytes;
 
+pub use super::entity::{EntityPiece, EntityReader};
+use super::framing::{Framing, framing};
+use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
-use crate::api::{ActivityId, EntityLength, RequestText, Version};
+use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, Span, Version};
 
 /// What came of looking at the bytes that a connection has sent.
 #[derive(Debug)]
@@ -54,40 +65,437 @@ pub struct RefusedHead {
 
 /// Looks for a request's head at the beginning of `buffer`.
 ///
-/// Pure and restartable: called again with more bytes it starts over.
-pub fn parse_head(_buffer: &[u8], _parameters: &Parameters) -> Head {
-    Head::Incomplete
+/// Pure and restartable: called again with more bytes it starts over. A head that cannot end within
+/// `max_request_bytes` is refused before it ends, so that a caller needs no larger buffer.
+pub fn parse_head(buffer: &[u8], parameters: &Parameters) -> Head {
+    let mut pass = Pass::over(buffer, parameters);
+    match pass.run() {
+        Ok(parsed) => Head::Complete(Box::new(parsed)),
+        Err(Stop::Incomplete) => Head::Incomplete,
+        Err(Stop::Refused(reason)) => Head::Refused(pass.refused(reason)),
+        // Rare: a header that goes on in the next line. It is laid out as one line of the same
+        // length and read again. Assumed: accepted and unfolded, which RFC 9112, 5.2 allows.
+        Err(Stop::Folded) => parse_head(&unfold(buffer), parameters),
+    }
 }
 
-/// Takes a request's body out of the bytes of a connection.
-#[derive(Clone, Debug)]
-pub struct EntityReader {
-    left: u64,
+/// Why a pass ended without a request.
+enum Stop {
+    Incomplete,
+    Folded,
+    Refused(ReasonPhrase),
 }
 
-/// What came of giving bytes to an [`EntityReader`].
-#[derive(Debug)]
-pub struct EntityPiece {
-    /// How many bytes it took.
-    pub consumed: usize,
-    /// Body bytes among them, without chunk framing.
-    pub body: Bytes,
-    /// Whether the body ends here.
-    pub last: bool,
+impl From<ReasonPhrase> for Stop {
+    fn from(reason: ReasonPhrase) -> Self {
+        Self::Refused(reason)
+    }
 }
 
-impl EntityReader {
-    /// A reader for a body of that length, which is not [`EntityLength::None`].
-    pub fn new(length: EntityLength) -> Self {
-        let left = match length {
-            EntityLength::None | EntityLength::Chunked => 0,
-            EntityLength::Known(left) => left,
+/// One pass over the bytes of a head.
+struct Pass<'a> {
+    /// No more than a head may have.
+    bytes: &'a [u8],
+    /// Whether there is no room for more bytes.
+    full: bool,
+    parameters: &'a Parameters,
+    at: usize,
+    start: usize,
+    verb: Option<Span>,
+    raw_url: Option<Span>,
+    version: Option<Version>,
+}
+
+impl<'a> Pass<'a> {
+    fn over(buffer: &'a [u8], parameters: &'a Parameters) -> Self {
+        let max = parameters.max_request_bytes as usize;
+        Self {
+            bytes: &buffer[..buffer.len().min(max)],
+            full: buffer.len() >= max,
+            parameters,
+            at: 0,
+            start: 0,
+            verb: None,
+            raw_url: None,
+            version: None,
+        }
+    }
+
+    fn run(&mut self) -> Result<ParsedHead, Stop> {
+        self.skip_blank_lines()?;
+        self.start = self.at;
+        let verb = self.read_verb()?;
+        let (raw_url, version) = self.read_rest_of_request_line()?;
+        let target = self.check_target(verb, raw_url)?;
+        let mut headers = Vec::with_capacity(16);
+        while let Some(header) = self.read_header(&headers)? {
+            headers.push(header);
+        }
+        let framing = framing(self.bytes, self.of(verb), version, &headers, &target)?;
+        Ok(self.parsed(verb, raw_url, version, headers, target, framing))
+    }
+
+    /// Source: win32 parser enhancements: blank lines, also of white space, before the request line
+    /// are accepted.
+    fn skip_blank_lines(&mut self) -> Result<(), Stop> {
+        loop {
+            let line = self.at;
+            while let b' ' | b'\t' = self.peek()? {
+                self.at += 1;
+            }
+            if !self.skip_line_end()? {
+                // White space before a verb, rather than a line of it.
+                return if self.at == line {
+                    Ok(())
+                } else {
+                    Err(ReasonPhrase::Verb.into())
+                };
+            }
+        }
+    }
+
+    /// Assumed: a verb has at most the 255 bytes that the error log would show of it.
+    fn read_verb(&mut self) -> Result<Span, Stop> {
+        const VERB_MAX: usize = 255;
+        let begin = self.at;
+        while is_token(self.peek()?) {
+            self.at += 1;
+            if self.at - begin > VERB_MAX {
+                return Err(ReasonPhrase::Verb.into());
+            }
+        }
+        let verb = &self.bytes[begin..self.at];
+        match self.peek()? {
+            b' ' if !verb.is_empty() && !is_refused_verb(verb) => {}
+            b'\r' | b'\n' => {
+                self.skip_line_end()?;
+                return Err(ReasonPhrase::Verb.into());
+            }
+            _ => return Err(ReasonPhrase::Verb.into()),
+        }
+        let verb = Span::new(begin, self.at);
+        self.verb = Some(verb);
+        self.at += 1;
+        Ok(verb)
+    }
+
+    /// Takes ` target HTTP/x.y` to the end of the line.
+    fn read_rest_of_request_line(&mut self) -> Result<(Span, Version), Stop> {
+        let begin = self.at;
+        while !matches!(self.peek()?, b'\r' | b'\n') {
+            self.at += 1;
+        }
+        let line = Span::new(begin, self.at);
+        self.skip_line_end()?;
+        let line = self.of(line);
+        let url_length = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
+        let raw_url = Span::new(begin, begin + url_length);
+        self.raw_url = Some(raw_url);
+        let version = parse_version(line, url_length)?;
+        self.version = Some(version);
+        Ok((raw_url, version))
+    }
+
+    fn check_target(&self, verb: Span, raw_url: Span) -> Result<Target, Stop> {
+        let verb = self.of(verb);
+        // Source: ASP.NET Core's tests of HTTP.sys: CONNECT that is not a WebSocket handshake of
+        // HTTP/2 is 400. Assumed: by its verb.
+        if verb == b"CONNECT" {
+            return Err(ReasonPhrase::Verb.into());
+        }
+        Ok(parse_target(self.bytes, raw_url, verb, self.parameters)?)
+    }
+
+    /// Takes one header line, or the empty line at the end.
+    fn read_header(&mut self, before: &[(Span, Span)]) -> Result<Option<(Span, Span)>, Stop> {
+        let begin = self.at;
+        if let b' ' | b'\t' = self.peek()? {
+            let folded = if before.is_empty() {
+                ReasonPhrase::Header.into()
+            } else {
+                Stop::Folded
+            };
+            return Err(folded);
+        }
+        if self.skip_line_end()? {
+            return Ok(None);
+        }
+        self.take_while(begin, is_token)?;
+        let name = Span::new(begin, self.at);
+        // White space before the colon, a separator, a control character, or no colon at all.
+        if self.peek()? != b':' || name.is_empty() {
+            return Err(ReasonPhrase::Header.into());
+        }
+        self.at += 1;
+        self.take_while(begin, |b| matches!(b, b' ' | b'\t'))?;
+        let value = self.at;
+        self.take_while(begin, is_value)?;
+        let mut end = self.at;
+        if !self.skip_line_end()? {
+            return Err(ReasonPhrase::Header.into());
+        }
+        while end > value && matches!(self.bytes[end - 1], b' ' | b'\t') {
+            end -= 1;
+        }
+        Ok(Some((name, Span::new(value, end))))
+    }
+
+    /// Moves over bytes of a header that began at `begin`, and minds its length.
+    fn take_while(&mut self, begin: usize, belongs: impl Fn(u8) -> bool) -> Result<(), Stop> {
+        let rest = &self.bytes[self.at..];
+        let length = rest.iter().position(|&b| !belongs(b)).unwrap_or(rest.len());
+        self.at += length;
+        if self.at - begin > self.parameters.max_field_length as usize {
+            return Err(ReasonPhrase::FieldLength.into());
+        }
+        self.peek().map(|_| ())
+    }
+
+    /// Takes CR LF or LF, if one is here.
+    fn skip_line_end(&mut self) -> Result<bool, Stop> {
+        match self.peek()? {
+            b'\n' => self.at += 1,
+            b'\r' => match self.bytes.get(self.at + 1) {
+                Some(b'\n') => self.at += 2,
+                Some(_) => return Err(ReasonPhrase::InvalidCrLf.into()),
+                None => return Err(self.end_of_bytes()),
+            },
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn peek(&self) -> Result<u8, Stop> {
+        self.bytes
+            .get(self.at)
+            .copied()
+            .ok_or_else(|| self.end_of_bytes())
+    }
+
+    /// The bytes have run out: more may come, unless there is no room for more.
+    fn end_of_bytes(&self) -> Stop {
+        let in_url = self.verb.is_some() && self.raw_url.is_none();
+        match (self.full, in_url) {
+            (false, _) => Stop::Incomplete,
+            (true, true) => ReasonPhrase::UrlLength.into(),
+            (true, false) => ReasonPhrase::RequestLength.into(),
+        }
+    }
+
+    fn of(&self, span: Span) -> &'a [u8] {
+        &self.bytes[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    fn parsed(
+        &self,
+        verb: Span,
+        raw_url: Span,
+        version: Version,
+        headers: Vec<(Span, Span)>,
+        target: Target,
+        framing: Framing,
+    ) -> ParsedHead {
+        let head = &self.bytes[..self.at];
+        let (text, path) = match target.decoded_path {
+            None => (Bytes::copy_from_slice(head), target.path),
+            Some(decoded) => {
+                let text = [head, decoded.as_bytes()].concat();
+                (
+                    Bytes::from(text),
+                    Span::new(head.len(), head.len() + decoded.len()),
+                )
+            }
         };
-        Self { left }
+        ParsedHead {
+            consumed: self.at,
+            text: RequestText {
+                text,
+                verb,
+                raw_url,
+                path,
+                query: target.query,
+                host: framing.host,
+                headers,
+            },
+            version,
+            entity: framing.entity,
+            keep_alive: framing.keep_alive,
+            expect_continue: framing.expect_continue,
+            activity: framing.activity,
+            host_port: framing.host_port,
+        }
     }
 
-    /// Takes what it can from `bytes`. On an error the request is refused with that reason.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<EntityPiece, ReasonPhrase> {
-        Ok(EntityPiece { consumed: bytes.len(), body: Bytes::new(), last: self.left == 0 })
+    #[cold]
+    fn refused(&self, reason: ReasonPhrase) -> RefusedHead {
+        let text = |span: Span| String::from_utf8_lossy(self.of(span)).into_owned();
+        let url_so_far = || match self.verb {
+            Some(verb) if reason == ReasonPhrase::UrlLength => {
+                Some(Span::new((verb.start + verb.len) as usize + 1, self.at))
+            }
+            Some(_) | None => None,
+        };
+        RefusedHead {
+            reason,
+            version: self.version,
+            verb: self.verb.map(text),
+            url: self
+                .raw_url
+                .or_else(url_so_far)
+                .filter(|url| !url.is_empty())
+                .map(text),
+            activity: find_activity(&self.bytes[self.start..]),
+        }
     }
 }
+
+/// Whether a verb is refused for its spelling: a verb that HTTP.sys knows, in lower case.
+///
+/// Source: KB820129, `AllowCaseInsensitiveVerbs` 0; `HTTP_VERB` for the list. Other tokens pass to
+/// the worker.
+fn is_refused_verb(verb: &[u8]) -> bool {
+    const KNOWN: [&[u8]; 17] = [
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+        b"TRACK",
+        b"MOVE",
+        b"COPY",
+        b"PROPFIND",
+        b"PROPPATCH",
+        b"MKCOL",
+        b"LOCK",
+        b"UNLOCK",
+        b"SEARCH",
+    ];
+    verb.iter().any(u8::is_ascii_lowercase)
+        && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(verb))
+}
+
+/// Reads the version at the end of a request line whose target takes `url_length` bytes.
+///
+/// Source: KB820729, sample of `Version_N/S` for `HTTP/9.9`. Assumed: a line without a version
+/// (HTTP/0.9) is 400 `BadRequest`; blanks within the line spoil the URL; HTTP/1.2 and above are served
+/// as 1.1, as RFC 9110, 2.5 asks.
+fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase> {
+    if url_length == 0 {
+        return Err(ReasonPhrase::Url);
+    }
+    let Some(text) = line.get(url_length + 1..) else {
+        return Err(ReasonPhrase::BadRequest);
+    };
+    match text {
+        b"HTTP/1.1" => return Ok(Version::Http11),
+        b"HTTP/1.0" => return Ok(Version::Http10),
+        _ => {}
+    }
+    let last = text.rsplit(|&b| b == b' ').next().unwrap_or(text);
+    if last.len() != text.len() && last.starts_with(b"HTTP/") {
+        return Err(ReasonPhrase::Url);
+    }
+    let numbers = text
+        .strip_prefix(b"HTTP/")
+        .ok_or(ReasonPhrase::BadRequest)?;
+    let mut parts = numbers.splitn(2, |&b| b == b'.');
+    let mut part = || {
+        parts
+            .next()
+            .filter(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit))
+    };
+    let (Some(major), Some(_minor)) = (part(), part()) else {
+        return Err(ReasonPhrase::BadRequest);
+    };
+    if major == b"1" {
+        Ok(Version::Http11)
+    } else {
+        Err(ReasonPhrase::VersionNotSupported)
+    }
+}
+
+/// Finds the client's name for a refused attempt, as far as its headers have arrived.
+fn find_activity(bytes: &[u8]) -> ActivityId {
+    let lines = bytes.split(|&b| b == b'\n').skip(1);
+    let head = lines.take_while(|line| !matches!(**line, [] | [b'\r']));
+    let value = head.filter_map(|line| {
+        let (name, value) = line.split_at_checked(ACTIVITY_HEADER.len())?;
+        let value = value.strip_prefix(b":")?;
+        name.eq_ignore_ascii_case(ACTIVITY_HEADER.as_bytes())
+            .then_some(value.trim_ascii())
+    });
+    value.map(parse_activity).next().unwrap_or_default()
+}
+
+/// Reads the client's name for its attempt; one that is not a number is as good as none.
+pub(super) fn parse_activity(value: &[u8]) -> ActivityId {
+    let digits = value.iter().all(u8::is_ascii_digit).then_some(value);
+    let text = digits.and_then(|digits| str::from_utf8(digits).ok());
+    ActivityId(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Writes blanks over line ends that are followed by a blank, up to the end of the head.
+#[cold]
+fn unfold(buffer: &[u8]) -> Vec<u8> {
+    let mut bytes = buffer.to_vec();
+    let mut in_head = false; // past the first line that is not blank
+    let mut line = 0;
+    for at in 0..bytes.len() {
+        if bytes[at] != b'\n' {
+            continue;
+        }
+        let blank = bytes[line..at].trim_ascii().is_empty();
+        if blank && in_head {
+            break;
+        }
+        in_head |= !blank;
+        if in_head && matches!(bytes.get(at + 1), Some(b' ' | b'\t')) {
+            bytes[at] = b' ';
+            if at > line && bytes[at - 1] == b'\r' {
+                bytes[at - 1] = b' ';
+            }
+        } else {
+            line = at + 1;
+        }
+    }
+    bytes
+}
+
+fn is_token(byte: u8) -> bool {
+    CLASSES[byte as usize] & TOKEN != 0
+}
+
+/// Source: win32 parser enhancements, UTF-8 in header values is accepted.
+fn is_value(byte: u8) -> bool {
+    CLASSES[byte as usize] & VALUE != 0
+}
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_usize;
+    while byte < 256 {
+        if byte == 9 || (byte >= 0x20 && byte != 0x7f) {
+            classes[byte] |= VALUE;
+        }
+        if matches!(byte, 0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a) {
+            classes[byte] |= TOKEN;
+        }
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut other = 0;
+    while other < others.len() {
+        classes[others[other] as usize] |= TOKEN;
+        other += 1;
+    }
+    classes
+};
+
+#[cfg(test)]
+#[path = "http1_tests.rs"]
+mod tests;

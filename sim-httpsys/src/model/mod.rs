@@ -13,9 +13,14 @@ use crate::etw::Fact;
 use crate::logging::LogEntry;
 
 pub mod error_page;
+mod entity;
+mod framing;
 pub mod http1;
+pub mod http_date;
 mod reason;
 pub mod routing;
+mod target;
+mod url_path;
 pub mod url_prefix;
 
 pub use reason::ReasonPhrase;

@@ -1,0 +1,286 @@
+//! Tests of the log formats: lines as published, and that a line read back is what was logged.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::{
+    ActivityId, ConnectionId, EntityLength, RequestId, RequestText, Span, UrlContext,
+};
+
+/// 2026-11-22 17:28:47.
+const AT: UtcTime = UtcTime(1_795_368_527_000_000_000);
+
+/// Every column there is.
+const ALL: LogFields = LogFields((1 << 22) - 1);
+
+fn ends(client: &str, local: &str) -> Ends {
+    Ends {
+        client: client.parse().unwrap(),
+        local: local.parse().unwrap(),
+    }
+}
+
+/// A request with this text, each part as given.
+fn request(verb: &[u8], path: &[u8], query: &[u8], headers: &[(&str, &[u8])]) -> Request {
+    let mut text = Vec::new();
+    let mut put = |part: &[u8]| {
+        text.extend_from_slice(part);
+        Span::new(text.len() - part.len(), text.len())
+    };
+    let (verb, path, query) = (put(verb), put(path), put(query));
+    let headers = headers
+        .iter()
+        .map(|&(name, value)| (put(name.as_bytes()), put(value)))
+        .collect();
+    let raw_url = put(b"*");
+    Request {
+        id: RequestId(1),
+        connection: ConnectionId(1),
+        activity: ActivityId(0),
+        site: SiteId(1),
+        url_context: UrlContext(0),
+        ends: ends("10.0.0.9:50001", "10.0.0.1:80"),
+        secure: false,
+        version: Version::Http11,
+        received: Instant(0),
+        entity: EntityLength::None,
+        text: RequestText {
+            text: Bytes::from(text),
+            verb,
+            raw_url,
+            path,
+            query,
+            host: Span::default(),
+            headers,
+        },
+    }
+}
+
+fn w3c_line(fields: LogFields, request: Request) -> String {
+    let settings = LogSettings {
+        directory: String::new(),
+        fields,
+        period: LogPeriod::Daily,
+        truncate_size: 0,
+    };
+    let record = W3cRecord {
+        at: Instant(0),
+        settings: Rc::new(settings),
+        request: Box::new(request),
+        status: 200,
+        substatus: 0,
+        win32_status: 64,
+        bytes_sent: 1234,
+        bytes_received: u64::MAX,
+        took: Duration::from_micros(15_999),
+    };
+    let mut out = b"before".to_vec();
+    write_w3c_line(&record, &mut out, AT);
+    String::from_utf8(out.split_off(6)).unwrap()
+}
+
+fn httperr_line(record: &HttpErrRecord) -> String {
+    let mut out = Vec::new();
+    write_httperr_line(record, &mut out, AT);
+    String::from_utf8(out).unwrap()
+}
+
+fn refused(ends: Ends) -> HttpErrRecord {
+    HttpErrRecord {
+        at: Instant(0),
+        ends,
+        version: Some(Version::Http11),
+        verb: Some("GET".to_owned()),
+        url: Some("/x.asp?a b".to_owned()),
+        status: Some(503),
+        site: Some(SiteId(7)),
+        reason: ReasonPhrase::AppOffline,
+        queue: Some(RequestQueueName("My Pool".to_owned())),
+    }
+}
+
+#[test]
+fn a_site_logs_the_default_columns() {
+    let mut header = Vec::new();
+    w3c_header(LogFields::DEFAULT, AT, &mut header);
+    assert_eq!(
+        String::from_utf8(header).unwrap(),
+        "#Software: Microsoft Internet Information Services 10.0\r\n#Version: 1.0\r\n\
+         #Date: 2026-11-22 17:28:47\r\n#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port \
+         cs-username c-ip cs(User-Agent) cs(Referer) sc-status sc-substatus sc-win32-status time-taken\r\n"
+    );
+    let request = request(b"GET", b"/a b", b"", &[("user-agent", b"Mozilla/5.0 (X)")]);
+    assert_eq!(
+        w3c_line(LogFields::DEFAULT, request),
+        "2026-11-22 17:28:47 10.0.0.1 GET /a+b - 80 - 10.0.0.9 Mozilla/5.0+(X) - 200 0 64 15\r\n"
+    );
+}
+
+#[test]
+fn a_site_logs_every_column_in_the_documented_order() {
+    let mut header = Vec::new();
+    w3c_header(ALL, AT, &mut header);
+    assert!(String::from_utf8(header).unwrap().ends_with(
+        "#Fields: date time s-sitename s-computername s-ip cs-method cs-uri-stem cs-uri-query s-port \
+         cs-username c-ip cs-version cs(User-Agent) cs(Cookie) cs(Referer) cs-host sc-status sc-substatus \
+         sc-win32-status sc-bytes cs-bytes time-taken\r\n"
+    ));
+    let headers: [(&str, &[u8]); 4] = [
+        ("User-Agent", b"ua"),
+        ("Cookie", b"a=b; c"),
+        ("Referer", b"http://r/"),
+        ("Host", b"h:80"),
+    ];
+    assert_eq!(
+        w3c_line(ALL, request(b"OPTIONS", b"", b"q=1", &headers)),
+        "2026-11-22 17:28:47 W3SVC1 - 10.0.0.1 OPTIONS * q=1 80 - 10.0.0.9 HTTP/1.1 ua a=b;+c http://r/ \
+         h:80 200 0 64 1234 18446744073709551615 15\r\n"
+    );
+}
+
+#[test]
+fn a_refusal_is_logged_as_windows_server_2022_does() {
+    let mut header = Vec::new();
+    httperr_header(AT, &mut header);
+    assert_eq!(
+        String::from_utf8(header).unwrap(),
+        "#Software: Microsoft HTTP API 2.0\r\n#Version: 1.0\r\n#Date: 2026-11-22 17:28:47\r\n\
+         #Fields: date time c-ip c-port s-ip s-port cs-version cs-method cs-uri streamid streamid_ex \
+         sc-status s-siteid s-reason s-queuename transport\r\n"
+    );
+    assert_eq!(
+        httperr_line(&refused(ends("10.0.0.9:4010", "10.0.0.1:80"))),
+        "2026-11-22 17:28:47 10.0.0.9 4010 10.0.0.1 80 HTTP/1.1 GET /x.asp?a+b - - 503 7 AppOffline \
+         My+Pool TCP\r\n"
+    );
+    let idle = HttpErrRecord {
+        version: None,
+        verb: None,
+        url: None,
+        status: None,
+        site: None,
+        reason: ReasonPhrase::TimerConnectionIdle,
+        queue: None,
+        ..refused(ends("[::1]:49991", "[::ffff:10.0.0.1]:80"))
+    };
+    assert_eq!(
+        httperr_line(&idle),
+        "2026-11-22 17:28:47 ::1%0 49991 10.0.0.1 80 - - - - - - - Timer_ConnectionIdle - TCP\r\n"
+    );
+}
+
+#[test]
+fn long_verbs_and_urls_are_cut() {
+    let record = HttpErrRecord {
+        verb: Some("V".repeat(300)),
+        url: Some(format!("/{}", "é".repeat(4000))),
+        ..refused(ends("10.0.0.9:4010", "10.0.0.1:80"))
+    };
+    let line = httperr_line(&record);
+    let columns: Vec<_> = line.split(' ').collect();
+    assert_eq!((columns[7].len(), columns[8].len()), (255, 4095));
+}
+
+#[test]
+fn a_line_is_never_longer_than_the_schema_says() {
+    let line = w3c_line(
+        ALL,
+        request(b"GET", "é".repeat(40_000).as_bytes(), b"", &[]),
+    );
+    assert!((65_530..=65_536).contains(&line.len()) && line.ends_with("é\r\n"));
+}
+
+#[test]
+fn a_client_cannot_write_a_line_or_a_directive() {
+    let method_only = LogFields(128);
+    assert_eq!(
+        w3c_line(method_only, request(b"#Fields", b"/", b"", &[])),
+        "+Fields\r\n"
+    );
+    let stem = |path: &[u8]| w3c_line(LogFields(256), request(b"GET", path, b"", &[]));
+    assert_eq!(
+        stem(b"/\r\n#Date:\x1b[2J\xc2\x85\xe2\x80\xa8\xff\xfe."),
+        "/++#Date:+[2J++++.\r\n"
+    );
+}
+
+#[test]
+fn log_files_are_named_by_their_period() {
+    let name = |period| w3c_file_name(period, AT, 3);
+    assert_eq!(name(LogPeriod::Daily), "u_ex261122.log");
+    assert_eq!(name(LogPeriod::Hourly), "u_ex26112217.log");
+    assert_eq!(name(LogPeriod::Weekly), "u_ex261104.log");
+    assert_eq!(name(LogPeriod::Monthly), "u_ex2611.log");
+    assert_eq!(name(LogPeriod::MaxSize), "u_extend3.log");
+    assert_eq!(httperr_file_name(1), "httperr1.log");
+}
+
+/// A column as it should be read back.
+fn as_logged(text: &[u8]) -> String {
+    let lossy = String::from_utf8_lossy(text);
+    let plus = |c: char| c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER;
+    let logged = lossy.replace(plus, "+");
+    if logged.is_empty() {
+        "-".to_owned()
+    } else {
+        logged
+    }
+}
+
+fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..30),
+        "[ -~\\r\\n\\t]{0,30}".prop_map(String::into_bytes),
+        any::<String>().prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_w3c_line_reads_back_as_it_was_logged(
+        verb in any_bytes(),
+        path in any_bytes(),
+        query in any_bytes(),
+        agent in any_bytes(),
+    ) {
+        let line = w3c_line(ALL, request(&verb, &path, &query, &[("User-Agent", &agent)]));
+        let body = line.strip_suffix("\r\n").unwrap();
+        prop_assert_eq!(body.lines().count(), 1);
+        prop_assert!(!body.contains('\r'));
+        let columns: Vec<_> = body.split(' ').collect();
+        prop_assert_eq!(columns.len(), 22);
+        prop_assert_eq!(columns[5], as_logged(&verb));
+        let path = if path.is_empty() { b"*".to_vec() } else { path };
+        prop_assert_eq!(columns[6], as_logged(&path));
+        prop_assert_eq!(columns[7], as_logged(&query));
+        prop_assert_eq!(columns[12], as_logged(&agent));
+    }
+
+    #[test]
+    fn an_httperr_line_reads_back_as_it_was_logged(
+        verb in prop::option::of(any::<String>()),
+        url in prop::option::of(any::<String>()),
+        queue in prop::option::of("[ -~]{0,20}"),
+        status in prop::option::of(0..1000_u16),
+        reason in prop::sample::select(ReasonPhrase::ALL.to_vec()),
+    ) {
+        let record = HttpErrRecord {
+            verb: verb.clone(),
+            url: url.clone(),
+            status,
+            reason,
+            queue: queue.clone().map(RequestQueueName),
+            ..refused(ends("10.0.0.9:1", "10.0.0.1:80"))
+        };
+        let line = httperr_line(&record);
+        let body = line.strip_suffix("\r\n").unwrap();
+        let columns: Vec<_> = body.split(' ').collect();
+        prop_assert_eq!(columns.len(), 16);
+        prop_assert_eq!(columns[7], as_logged(verb.unwrap_or_default().as_bytes()));
+        prop_assert_eq!(columns[8], as_logged(url.unwrap_or_default().as_bytes()));
+        prop_assert_eq!(columns[11], status.map_or("-".to_owned(), |status| status.to_string()));
+        prop_assert_eq!(columns[13], reason.phrase());
+        prop_assert_eq!(columns[14], as_logged(queue.unwrap_or_default().as_bytes()));
+    }
+}
