@@ -65,7 +65,8 @@ pub enum Fact {
         /// The client's name for it.
         activity: ActivityId,
     },
-    /// A request entered a queue.
+    /// A request has to wait in a queue, because no process has a receive for it. A request that
+    /// finds a pending receive is delivered at once and states only [`Fact::Deliver`].
     Queued {
         /// Which request.
         request: RequestId,
@@ -110,6 +111,8 @@ pub enum Fact {
         activity: ActivityId,
         /// Of which site.
         site: SiteId,
+        /// The cache entry that answered (see [`Fact::CacheInsert`]).
+        entry: u64,
         /// The status (200, 206, 304 …).
         status: u16,
         /// Bytes of head and body.
@@ -198,6 +201,16 @@ pub enum Fact {
         /// Requests that it held and that died with it.
         abandoned: u32,
     },
+    /// A process answered what it does not hold, or with what is not a response: it is not to be
+    /// trusted any longer.
+    Untrusted {
+        /// Who.
+        process: ProcessId,
+        /// The request that it named.
+        request: RequestId,
+        /// What it did.
+        what: UntrustedCall,
+    },
     /// A queue was made.
     CreateRequestQueue {
         /// Which.
@@ -232,6 +245,15 @@ pub enum Fact {
         /// Connections that were open on it.
         connections: u32,
     },
+}
+
+/// What an untrusted process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UntrustedCall {
+    /// It named a request that was never delivered to it.
+    ForeignRequest,
+    /// Its status or headers are not HTTP, or it sent a second head.
+    MalformedResponse,
 }
 
 /// Who ended a connection, and how.

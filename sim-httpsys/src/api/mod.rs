@@ -415,7 +415,20 @@ impl LogFields {
     /// Method, UriStem, UriQuery, TimeTaken, HttpStatus, Win32Status, ServerPort, UserAgent,
     /// HttpSubStatus, Referer".
     pub const DEFAULT: Self = Self(
-        1 | 2 | 4 | 8 | 64 | 128 | 256 | 512 | 16384 | 1024 | 2048 | 32768 | 65536 | 2_097_152 | 262_144,
+        1 | 2
+            | 4
+            | 8
+            | 64
+            | 128
+            | 256
+            | 512
+            | 16384
+            | 1024
+            | 2048
+            | 32768
+            | 65536
+            | 2_097_152
+            | 262_144,
     );
 
     /// Whether the column with this bit is in the set.
@@ -485,4 +498,3 @@ pub struct Ends {
     /// The address that the client sees as the server (the binding's port, not a mapped one).
     pub local: SocketAddr,
 }
-

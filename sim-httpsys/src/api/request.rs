@@ -22,7 +22,10 @@ impl Span {
     pub fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end, "a span cannot end before it starts");
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Self { start: narrow(start), len: narrow(end.saturating_sub(start)) }
+        Self {
+            start: narrow(start),
+            len: narrow(end.saturating_sub(start)),
+        }
     }
 
     /// Whether it has no bytes.
@@ -74,7 +77,9 @@ impl RequestText {
     /// The bytes of a span; empty if it does not lie in the text.
     pub fn bytes(&self, span: Span) -> &[u8] {
         let start = span.start as usize;
-        self.text.get(start..start.saturating_add(span.len as usize)).unwrap_or(&[])
+        self.text
+            .get(start..start.saturating_add(span.len as usize))
+            .unwrap_or(&[])
     }
 
     /// The text of a span, empty if it is not UTF-8.
@@ -85,7 +90,10 @@ impl RequestText {
     /// The value of the first header of that name (any case), as bytes.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let is_it = |&&(n, _): &&(Span, Span)| self.bytes(n).eq_ignore_ascii_case(name.as_bytes());
-        self.headers.iter().find(is_it).map(|&(_, value)| self.bytes(value))
+        self.headers
+            .iter()
+            .find(is_it)
+            .map(|&(_, value)| self.bytes(value))
     }
 }
 

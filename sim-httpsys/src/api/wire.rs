@@ -38,7 +38,9 @@ pub struct Frames {
 impl Frames {
     /// The next whole frame, without its length.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
-        let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let Some(head) = self.buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes(*head) as usize;
         if length > FRAME_MAX {
             return Err(WireError::TooLong(length));

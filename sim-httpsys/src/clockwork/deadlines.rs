@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::machine::Deadline;
 use super::time::Instant;
 
-
 #[derive(Clone, Copy, Debug)]
 struct Armed {
     /// When the owner wants to be woken.
@@ -27,7 +26,10 @@ pub struct Deadlines<K> {
 
 impl<K: Ord + Copy> Default for Deadlines<K> {
     fn default() -> Self {
-        Self { armed: BTreeMap::new(), queue: BTreeSet::new() }
+        Self {
+            armed: BTreeMap::new(),
+            queue: BTreeSet::new(),
+        }
     }
 }
 
@@ -72,7 +74,9 @@ impl<K: Ord + Copy> Deadlines<K> {
                 return None;
             }
             self.queue.pop_first();
-            let Some(armed) = self.armed.get_mut(&key) else { continue };
+            let Some(armed) = self.armed.get_mut(&key) else {
+                continue;
+            };
             if armed.due <= now {
                 self.armed.remove(&key);
                 return Some(key);
@@ -85,7 +89,9 @@ impl<K: Ord + Copy> Deadlines<K> {
 
     /// When to look again. May be earlier than the first timer is due (a lazy entry), never later.
     pub fn next(&self) -> Option<Deadline<K>> {
-        self.queue.first().map(|&(at, timer)| Deadline { at, timer })
+        self.queue
+            .first()
+            .map(|&(at, timer)| Deadline { at, timer })
     }
 
     /// How many timers are armed.

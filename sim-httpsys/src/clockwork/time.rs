@@ -27,7 +27,10 @@ impl Instant {
     }
 
     /// Milliseconds from `earlier` to `self`; negative if `earlier` is later.
-    #[expect(clippy::cast_precision_loss, reason = "reports need microseconds, not exact nanoseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "reports need microseconds, not exact nanoseconds"
+    )]
     pub fn millis_since(self, earlier: Self) -> f64 {
         if self >= earlier {
             (self.0 - earlier.0) as f64 / 1e6
@@ -57,14 +60,22 @@ impl Sub for Instant {
     type Output = Duration;
 
     fn sub(self, earlier: Self) -> Duration {
-        debug_assert!(self >= earlier, "time went backwards: {earlier} is after {self}");
+        debug_assert!(
+            self >= earlier,
+            "time went backwards: {earlier} is after {self}"
+        );
         self.saturating_since(earlier)
     }
 }
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06} s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
+        write!(
+            f,
+            "{}.{:06} s",
+            self.0 / 1_000_000_000,
+            self.0 / 1_000 % 1_000_000
+        )
     }
 }
 
@@ -97,7 +108,9 @@ pub struct UtcClock {
 impl UtcClock {
     /// A clock that reads `utc` at the moment `at`.
     pub fn reading(utc: UtcTime, at: Instant) -> Self {
-        Self { switched_on: UtcTime(utc.0.saturating_sub(at.0)) }
+        Self {
+            switched_on: UtcTime(utc.0.saturating_sub(at.0)),
+        }
     }
 
     /// The civil time at `now`.

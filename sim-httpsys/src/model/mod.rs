@@ -2,26 +2,51 @@
 //!
 //! This file only routes. Each noun has its own file.
 
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use crate::api::{
-    Call, Completion, ConnectionId, Endpoint, Ends, ProcessId, Win32Error,
+    Call, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId, UrlGroupId,
+    Win32Error,
 };
-use crate::clockwork::{Deadline, Instant, StateMachine, UtcClock};
+use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
 use crate::logging::LogEntry;
 
-pub mod error_page;
+mod connection;
+mod control;
 mod entity;
+mod entity_body;
+pub mod error_page;
+mod exchange;
 mod framing;
 pub mod http1;
 pub mod http_date;
+mod id_map;
+mod processes;
 mod reason;
+mod request_queue;
+mod response;
+mod response_cache;
+mod response_head;
 pub mod routing;
 mod target;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+mod url_group;
 mod url_path;
 pub mod url_prefix;
+
+use connection::Connection;
+use exchange::Zombie;
+use id_map::IdMap;
+use processes::Process;
+use request_queue::RequestQueues;
+use response_cache::ResponseCache;
+use routing::RoutingTable;
+use url_group::{EndpointState, UrlGroup};
 
 pub use reason::ReasonPhrase;
 
@@ -111,6 +136,14 @@ pub enum Output {
         connection: ConnectionId,
         /// The bytes.
         bytes: Bytes,
+    },
+    /// Stop or resume reading from a connection: its client sends faster than anybody takes. Until
+    /// resumed, [`Input::Received`] is still taken if it comes.
+    Reading {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Stop (`true`) or resume.
+        paused: bool,
     },
     /// Close a connection. The id is not used again, in either direction.
     Close {
@@ -220,19 +253,116 @@ pub enum Timer {
     Connection(ConnectionId),
     /// The response cache's scavenger.
     Scavenger,
+    /// The log data of a request whose client has gone, still owed by its worker.
+    Zombie(RequestId),
 }
 
 /// HTTP.sys.
 #[derive(Debug)]
 pub struct HttpSys {
     parameters: Parameters,
-    clock: UtcClock,
+    date: response_head::DateLine,
+    outputs: VecDeque<Output>,
+    deadlines: Deadlines<Timer>,
+    connections: IdMap<ConnectionId, Connection>,
+    zombies: BTreeMap<RequestId, Zombie>,
+    processes: BTreeMap<ProcessId, Process>,
+    queues: RequestQueues,
+    groups: BTreeMap<UrlGroupId, UrlGroup>,
+    endpoints: BTreeMap<Endpoint, EndpointState>,
+    routing: RoutingTable,
+    cache: ResponseCache,
+    site_connections: BTreeMap<SiteId, u32>,
+    tally: Tally,
+}
+
+/// The book that [`HttpSys::check_invariants`] balances: every parsed request ends exactly once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// Requests parsed; also the number of the last request.
+    parsed: u64,
+    /// Requests that have ended.
+    ended: u64,
+    /// Requests that are in an [`exchange::Exchange`].
+    live: u64,
 }
 
 impl HttpSys {
     /// A driver with nothing registered.
     pub fn new(parameters: Parameters, clock: UtcClock) -> Self {
-        Self { parameters, clock }
+        Self {
+            parameters,
+            date: response_head::DateLine::new(clock),
+            outputs: VecDeque::new(),
+            deadlines: Deadlines::new(),
+            connections: IdMap::default(),
+            zombies: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            queues: RequestQueues::default(),
+            groups: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            routing: RoutingTable::default(),
+            cache: ResponseCache::default(),
+            site_connections: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn called(&mut self, by: ProcessId, call: Call, now: Instant) {
+        match call {
+            Call::Control { id, call } => self.control(by, id, call, now),
+            Call::ReceiveRequest { credits } => self.receive_request(by, credits, now),
+            Call::SendResponse {
+                request,
+                response,
+                more,
+            } => {
+                self.send_response(by, request, response, more, now);
+            }
+            Call::SendEntityBody {
+                request,
+                body,
+                more,
+            } => {
+                self.send_entity_body(by, request, body, more, now);
+            }
+            Call::ReceiveEntityBody { request } => self.receive_entity_body(by, request, now),
+            Call::CancelRequest { request } => self.cancel_request(by, request, now),
+        }
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.outputs.push_back(Output::Fact(fact));
+    }
+
+    fn complete(&mut self, to: ProcessId, completion: Completion) {
+        self.outputs.push_back(Output::Complete { to, completion });
+    }
+
+    /// What must hold after every input: the book of requests balances (every parsed request is in
+    /// exactly one place or has ended exactly once), and nothing waits that could be delivered.
+    pub fn check_invariants(&self) {
+        let Tally {
+            parsed,
+            ended,
+            live,
+        } = self.tally;
+        debug_assert_eq!(
+            parsed,
+            ended + live,
+            "every parsed request ends exactly once"
+        );
+        let held: usize = self.processes.values().map(|p| p.held.len()).sum();
+        let active: usize = self
+            .queues
+            .open()
+            .map(|(_, queue)| queue.active as usize)
+            .sum();
+        debug_assert_eq!(held, active, "a delivered request has exactly one holder");
+        for (_, queue) in self.queues.open() {
+            queue.check_invariants();
+        }
+        self.cache.check_invariants();
     }
 }
 
@@ -241,13 +371,58 @@ impl StateMachine for HttpSys {
     type Output = Output;
     type Timer = Timer;
 
-    fn handle_input(&mut self, _input: Input<'_>, _now: Instant) {}
-    fn handle_deadline(&mut self, _now: Instant) {}
-    fn poll_output(&mut self) -> Option<Output> {
-        None
+    fn handle_input(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Listening { endpoint, result } => self.listening(endpoint, result),
+            Input::Opened {
+                connection,
+                endpoint,
+                ends,
+            } => {
+                self.opened(connection, endpoint, ends, now);
+            }
+            Input::Secured {
+                connection,
+                resumed,
+            } => {
+                self.fact(Fact::SslHandshake {
+                    connection,
+                    resumed,
+                });
+            }
+            Input::Received { connection, bytes } => self.received(connection, bytes, now),
+            Input::Sent { connection } => self.sent(connection, now),
+            Input::HalfClosed { connection } => self.half_closed(connection, now),
+            Input::Reset { connection } => self.client_reset(connection, now),
+            Input::Attached { process } => {
+                self.processes.entry(process).or_default();
+            }
+            Input::Called { by, call } => self.called(by, call, now),
+            Input::Gone { process } => self.process_gone(process, now),
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
     }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        while let Some(timer) = self.deadlines.pop_due(now) {
+            match timer {
+                Timer::Connection(connection) => self.connection_timer(connection, now),
+                Timer::Scavenger => self.scavenge(now),
+                Timer::Zombie(request) => self.bury_zombie(request, now),
+            }
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
     fn next_deadline(&self) -> Option<Deadline<Timer>> {
-        None
+        self.deadlines.next()
     }
 }
-

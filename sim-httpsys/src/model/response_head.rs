@@ -1,0 +1,313 @@
+//! Heads of responses: what a worker gives is checked, and completed by what the driver adds.
+//!
+//! A worker's header lines are hostile until they were read here: a line that could be taken for two,
+//! or for the end of the head, would let one client's data become another client's response.
+
+use core::ops::Range;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::clockwork::{Instant, UtcClock};
+
+/// What the driver calls itself where a worker names no server.
+/// Source: aspnetcore's tests of http.sys: `Server: Microsoft-HTTPAPI/2.0`.
+pub(super) const SERVER_LINE: &[u8] = b"Server: Microsoft-HTTPAPI/2.0\r\n";
+
+/// What there is to know about a worker's header lines.
+#[derive(Debug, Default)]
+pub(super) struct ResponseHead {
+    pub(super) content_length: Option<u64>,
+    pub(super) chunked: bool,
+    pub(super) has_server: bool,
+    pub(super) has_content_type: bool,
+    pub(super) close: bool,
+    pub(super) etag: Option<Range<usize>>,
+    pub(super) last_modified: Option<Range<usize>>,
+    /// Lines that the driver writes itself.
+    dates: Vec<Range<usize>>,
+    /// The lines of the length, which a cached response states anew.
+    lengths: Vec<Range<usize>>,
+}
+
+/// Header lines that are not HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MalformedHead;
+
+impl ResponseHead {
+    /// Reads a worker's header lines, each `Name: value\r\n`.
+    pub(super) fn read(status: u16, lines: &[u8]) -> Result<Self, MalformedHead> {
+        // 1xx is not a response to a request: 100 is the driver's, and upgrades are left out.
+        if !(200..=999).contains(&status) {
+            return Err(MalformedHead);
+        }
+        let mut head = Self::default();
+        let mut start = 0;
+        while start < lines.len() {
+            let rest = &lines[start..];
+            let colon = rest
+                .iter()
+                .position(|&b| !is_token(b))
+                .ok_or(MalformedHead)?;
+            if colon == 0 || rest[colon] != b':' {
+                return Err(MalformedHead);
+            }
+            let value = &rest[colon + 1..];
+            let length = value
+                .iter()
+                .position(|&b| !is_value(b))
+                .ok_or(MalformedHead)?;
+            if value[length] != b'\r' || value.get(length + 1) != Some(&b'\n') {
+                return Err(MalformedHead);
+            }
+            let end = start + colon + 1 + length + 2;
+            head.note(lines, start..end, start + colon)?;
+            start = end;
+        }
+        Ok(head)
+    }
+
+    fn note(
+        &mut self,
+        lines: &[u8],
+        line: Range<usize>,
+        colon: usize,
+    ) -> Result<(), MalformedHead> {
+        let name = &lines[line.start..colon];
+        let raw = &lines[colon + 1..line.end - 2];
+        let value = raw.trim_ascii();
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        let leading = raw.len() - raw.trim_ascii_start().len();
+        let span = colon + 1 + leading..colon + 1 + leading + value.len();
+        match name.len() {
+            4 if is(b"date") => self.dates.push(line),
+            4 if is(b"etag") => self.etag = Some(span),
+            6 if is(b"server") => self.has_server = true,
+            10 if is(b"connection") => {
+                let mut options = value.split(|&b| b == b',');
+                self.close |= options.any(|o| o.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            12 if is(b"content-type") => self.has_content_type = true,
+            13 if is(b"last-modified") => self.last_modified = Some(span),
+            14 if is(b"content-length") => {
+                let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                let number = str::from_utf8(value).ok().filter(|_| digits);
+                let number = number.and_then(|n| n.parse().ok()).ok_or(MalformedHead)?;
+                if self.content_length.is_some_and(|other| other != number) {
+                    return Err(MalformedHead);
+                }
+                self.content_length = Some(number);
+                self.lengths.push(line);
+            }
+            17 if is(b"transfer-encoding") => self.chunked = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Appends the worker's lines without its `Date`.
+    pub(super) fn append_lines(&self, lines: &[u8], out: &mut BytesMut) {
+        append_without(lines, &self.dates, out);
+        if !self.has_server {
+            out.put_slice(SERVER_LINE);
+        }
+    }
+
+    /// Appends the worker's lines without those that differ from hit to hit.
+    pub(super) fn append_cacheable_lines(&self, lines: &[u8], out: &mut BytesMut) {
+        let mut skip = [self.dates.as_slice(), self.lengths.as_slice()].concat();
+        skip.sort_unstable_by_key(|range| range.start);
+        append_without(lines, &skip, out);
+        if !self.has_server {
+            out.put_slice(SERVER_LINE);
+        }
+    }
+}
+
+fn append_without(lines: &[u8], skip: &[Range<usize>], out: &mut BytesMut) {
+    let mut from = 0;
+    for range in skip {
+        out.put_slice(&lines[from..range.start]);
+        from = range.end;
+    }
+    out.put_slice(&lines[from..]);
+}
+
+/// Source: RFC 9110, `token`.
+fn is_token(b: u8) -> bool {
+    TOKEN[b as usize]
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 128 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
+/// Source: RFC 9110, `field-value`: visible characters, space, tab and obs-text.
+fn is_value(b: u8) -> bool {
+    (b >= b' ' && b != 0x7f) || b == b'\t'
+}
+
+/// Appends `HTTP/1.1 200 OK\r\n`.
+pub(super) fn append_status_line(status: u16, out: &mut BytesMut) {
+    if status == 200 {
+        return out.put_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.put_slice(b"HTTP/1.1 ");
+    append_number(u64::from(status), out);
+    out.put_u8(b' ');
+    out.put_slice(reason_text(status).as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// Appends `Content-Length: n\r\n`.
+pub(super) fn append_length(length: u64, out: &mut BytesMut) {
+    out.put_slice(b"Content-Length: ");
+    append_number(length, out);
+    out.put_slice(b"\r\n");
+}
+
+/// Appends a decimal number.
+pub(super) fn append_number(mut n: u64, out: &mut BytesMut) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(n % 10).unwrap_or(0);
+        n /= 10;
+        if n == 0 {
+            return out.put_slice(&digits[at..]);
+        }
+    }
+}
+
+/// The `Date` line, written once a second.
+#[derive(Clone, Debug)]
+pub(super) struct DateLine {
+    clock: UtcClock,
+    second: u64,
+    line: String,
+}
+
+impl DateLine {
+    /// A line that is written when it is first needed.
+    pub(super) fn new(clock: UtcClock) -> Self {
+        Self {
+            clock,
+            second: u64::MAX,
+            line: String::new(),
+        }
+    }
+
+    /// The second that `now` lies in, and `Date: …\r\n` for it.
+    pub(super) fn line(&mut self, now: Instant) -> (u64, &[u8]) {
+        let utc = self.clock.utc(now);
+        let second = utc.unix_seconds();
+        if second != self.second {
+            self.second = second;
+            let date = utc.timestamp().strftime("%a, %d %b %Y %H:%M:%S GMT");
+            self.line = format!("Date: {date}\r\n");
+        }
+        (second, self.line.as_bytes())
+    }
+
+    /// Only the date.
+    pub(super) fn value(&mut self, now: Instant) -> &str {
+        self.line(now);
+        self.line.trim_start_matches("Date: ").trim_end()
+    }
+}
+
+/// The text of a status line. Source: RFC 9110 and the IANA registry; IIS uses the same.
+fn reason_text(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Redirect",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Requested Range Not Satisfiable",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Entity",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_could_be_read_as_two_are_malformed() {
+        for lines in [
+            "A: b\r\n\r\nHTTP/1.1 200 OK\r\n",
+            "A: b\rC: d\r\n",
+            "A: b\nC: d\r\n",
+            "A: b\r\n C: folded\r\n",
+            "A : b\r\n",
+            ": b\r\n",
+            "A: b",
+            "A: b\0\r\n",
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: \r\n",
+        ] {
+            assert!(
+                ResponseHead::read(200, lines.as_bytes()).is_err(),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_no_answer_is_malformed() {
+        assert!(ResponseHead::read(100, b"").is_err());
+        assert!(ResponseHead::read(1000, b"").is_err());
+        assert!(ResponseHead::read(200, b"").is_ok());
+    }
+}

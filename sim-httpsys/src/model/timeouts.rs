@@ -1,0 +1,173 @@
+//! The timers of a connection: at most one is armed, and moving it costs nothing.
+//!
+//! Two steps of laziness: a connection writes down when it wants to be woken, and touches
+//! [`Deadlines`](crate::clockwork::Deadlines) only if that is earlier than the entry it has there. An
+//! entry that comes up too early is put back. So a request on a kept-alive connection moves a few
+//! words and no tree.
+
+use core::time::Duration;
+
+use super::connection::ConnectionState;
+use super::{CloseHow, HttpSys, ReasonPhrase, Timer};
+use crate::api::{ConnectionId, Timeouts};
+use crate::clockwork::Instant;
+use crate::etw::ConnectionEnd;
+
+/// What a timer of 0 inherits, seconds.
+/// Source: `HTTP_TIMEOUT_LIMIT_INFO` and `netsh http show timeout`: 120 for each of the five.
+const INHERITED: u16 = 120;
+
+/// What a `min_send_rate` of 0 inherits, bytes a second.
+/// Source: `HTTP_TIMEOUT_LIMIT_INFO`, `MinSendRate`: default 150 (KB820729 says 240).
+const MIN_SEND_RATE: u32 = 150;
+
+/// A timer of this many seconds is off. Source: `HTTP_TIMEOUT_LIMIT_INFO`, MAXUSHORT disables.
+const OFF: u16 = u16::MAX;
+
+/// Which limit is being watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimerKind {
+    /// A kept-alive connection says nothing.
+    Idle,
+    /// The rest of a head is late.
+    Header,
+    /// The rest of a body that a worker waits for is late.
+    EntityBody,
+    /// The rest of an unread body is late.
+    Drain,
+    /// A request waits in its queue.
+    RequestQueue,
+    /// The client takes its response too slowly.
+    MinSendRate,
+}
+
+/// The one timer of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ConnectionTimer {
+    due: Option<(Instant, TimerKind)>,
+    /// Where the connection's entry stands among the deadlines; never later than `due`.
+    queued: Option<Instant>,
+}
+
+impl ConnectionTimer {
+    /// Which limit is being watched.
+    pub(super) fn kind(&self) -> Option<TimerKind> {
+        self.due.map(|(_, kind)| kind)
+    }
+
+    /// Watches nothing; the entry among the deadlines is left to come up.
+    pub(super) fn disarm(&mut self) {
+        self.due = None;
+    }
+
+    /// Whether the connection has an entry among the deadlines.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued.is_some()
+    }
+}
+
+fn limit(timeouts: &Timeouts, kind: TimerKind) -> Option<Duration> {
+    let seconds = match kind {
+        TimerKind::Idle => timeouts.idle_connection,
+        TimerKind::Header => timeouts.header_wait,
+        TimerKind::EntityBody => timeouts.entity_body,
+        TimerKind::Drain => timeouts.drain_entity_body,
+        TimerKind::RequestQueue => timeouts.request_queue,
+        TimerKind::MinSendRate => OFF,
+    };
+    match seconds {
+        OFF => None,
+        0 => Some(Duration::from_secs(INHERITED.into())),
+        seconds => Some(Duration::from_secs(seconds.into())),
+    }
+}
+
+impl HttpSys {
+    /// Arms the connection's timer for one of the limits in seconds.
+    pub(super) fn arm(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        match limit(&connection.timeouts, kind) {
+            Some(span) => self.arm_at(id, kind, now + span),
+            None => connection.timer.due = None,
+        }
+    }
+
+    /// Arms the connection's timer for a response of so many bytes.
+    ///
+    /// Source: iisdocs, webLimits: a response is cut only after the time that the whole of it should
+    /// have taken at the slowest rate.
+    pub(super) fn arm_min_send_rate(&mut self, id: ConnectionId, bytes: u64, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let rate = match connection.timeouts.min_send_rate {
+            0 => MIN_SEND_RATE,
+            u32::MAX => return connection.timer.due = None,
+            rate => rate,
+        };
+        // Rounded up, so that a tiny response is not cut at once.
+        let span = Duration::from_secs(bytes / u64::from(rate) + 1);
+        self.arm_at(id, TimerKind::MinSendRate, now + span);
+    }
+
+    fn arm_at(&mut self, id: ConnectionId, kind: TimerKind, due: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let timer = &mut connection.timer;
+        timer.due = Some((due, kind));
+        if timer.queued.is_none_or(|queued| due < queued) {
+            timer.queued = Some(due);
+            self.deadlines.set(Timer::Connection(id), due);
+        }
+    }
+
+    /// Watches nothing on a connection.
+    pub(super) fn disarm(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.timer.disarm();
+        }
+    }
+
+    pub(super) fn connection_timer(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.timer.queued = None;
+        match connection.timer.due {
+            None => {}
+            Some((due, _)) if due > now => {
+                connection.timer.queued = Some(due);
+                self.deadlines.set(Timer::Connection(id), due);
+            }
+            Some((_, kind)) => {
+                connection.timer.due = None;
+                self.time_out(id, kind, now);
+            }
+        }
+    }
+
+    /// Source: TechNet table 11.12: when a timer fires, the connection is reset, without a response.
+    fn time_out(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
+        let reason = match kind {
+            TimerKind::Idle => ReasonPhrase::TimerConnectionIdle,
+            TimerKind::Header => ReasonPhrase::TimerHeaderWait,
+            TimerKind::EntityBody => ReasonPhrase::TimerEntityBody,
+            TimerKind::RequestQueue => ReasonPhrase::TimerReqQueue,
+            TimerKind::MinSendRate => ReasonPhrase::TimerMinBytesPerSecond,
+            // No document names a phrase for it.
+            TimerKind::Drain => {
+                return self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
+            }
+        };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        match connection.state {
+            ConnectionState::Busy(_) => self.abort_request(id, reason, now),
+            ConnectionState::Idle | ConnectionState::Draining(_) => self.cut_idle(id, reason, now),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! URL groups (site × pool under IIS), and the endpoints that their URLs keep open.
+//!
+//! An endpoint is open as long as a URL is registered on it. When its last URL goes, its socket is
+//! closed and so is every connection on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::connection::ConnectionState;
+use super::exchange::Stage;
+use super::request_queue::QueueIndex;
+use super::routing::Registration;
+use super::url_prefix::{PrefixHost, UrlPrefix};
+use super::{CloseHow, EndpointClose, HttpSys, Output, ReasonPhrase};
+use crate::api::{
+    CallId, CallResult, Completion, ConnectionId, Endpoint, LogSettings, ProcessId, UrlContext,
+    UrlGroupId, UrlGroupProperties, Win32Error,
+};
+use crate::clockwork::Instant;
+use crate::etw::{ConnectionEnd, Fact};
+
+/// One URL group.
+#[derive(Debug)]
+pub(super) struct UrlGroup {
+    pub(super) properties: UrlGroupProperties,
+    pub(super) queue: QueueIndex,
+    pub(super) log: Option<Rc<LogSettings>>,
+    pub(super) owner: ProcessId,
+    pub(super) urls: BTreeMap<UrlPrefix, RegisteredUrl>,
+}
+
+/// A URL of a group.
+#[derive(Debug)]
+pub(super) struct RegisteredUrl {
+    /// As it was added.
+    pub(super) text: String,
+    endpoint: Endpoint,
+}
+
+/// An endpoint, from its first URL to its last.
+#[derive(Debug)]
+pub(super) struct EndpointState {
+    /// Calls that wait for the socket; `None` once it is open.
+    opening: Option<Vec<PendingUrl>>,
+    urls: u32,
+    pub(super) connections: BTreeSet<ConnectionId>,
+}
+
+#[derive(Debug)]
+struct PendingUrl {
+    by: ProcessId,
+    id: CallId,
+    group: UrlGroupId,
+    prefix: UrlPrefix,
+    text: String,
+}
+
+impl EndpointState {
+    /// Whether its socket listens.
+    pub(super) fn is_open(&self) -> bool {
+        self.opening.is_none()
+    }
+}
+
+/// Where the socket of a prefix is.
+fn endpoint_of(prefix: &UrlPrefix) -> Endpoint {
+    let address = match &prefix.host {
+        PrefixHost::StrongWildcard | PrefixHost::WeakWildcard => None,
+        PrefixHost::Explicit { bound, .. } => *bound,
+        PrefixHost::IpBoundWeakWildcard(address) => Some(*address),
+    };
+    Endpoint {
+        address,
+        port: prefix.port,
+        secure: prefix.secure,
+    }
+}
+
+impl HttpSys {
+    pub(super) fn create_url_group(
+        &mut self,
+        by: ProcessId,
+        id: UrlGroupId,
+        properties: UrlGroupProperties,
+    ) -> Result<CallResult, Win32Error> {
+        if self.groups.contains_key(&id) {
+            return Err(Win32Error::AlreadyExists);
+        }
+        let queue = self
+            .queues
+            .find(&properties.queue)
+            .ok_or(Win32Error::FileNotFound)?;
+        let log = properties.log.clone().map(Rc::new);
+        let urls = BTreeMap::new();
+        self.groups.insert(
+            id,
+            UrlGroup {
+                properties,
+                queue,
+                log,
+                owner: by,
+                urls,
+            },
+        );
+        Ok(CallResult::Done)
+    }
+
+    pub(super) fn set_url_group_properties(
+        &mut self,
+        by: ProcessId,
+        id: UrlGroupId,
+        properties: UrlGroupProperties,
+    ) -> Result<CallResult, Win32Error> {
+        let queue = self
+            .queues
+            .find(&properties.queue)
+            .ok_or(Win32Error::FileNotFound)?;
+        let group = self.group_of(by, id)?;
+        group.queue = queue;
+        group.log = properties.log.clone().map(Rc::new);
+        group.properties = properties;
+        Ok(CallResult::Done)
+    }
+
+    fn group_of(&mut self, by: ProcessId, id: UrlGroupId) -> Result<&mut UrlGroup, Win32Error> {
+        let group = self.groups.get_mut(&id).ok_or(Win32Error::FileNotFound)?;
+        if group.owner == by {
+            Ok(group)
+        } else {
+            Err(Win32Error::InvalidIdAuthority)
+        }
+    }
+
+    pub(super) fn close_url_group(
+        &mut self,
+        by: ProcessId,
+        id: UrlGroupId,
+        now: Instant,
+    ) -> Result<CallResult, Win32Error> {
+        self.group_of(by, id)?;
+        self.close_group(id, now);
+        Ok(CallResult::Done)
+    }
+
+    pub(super) fn close_group(&mut self, id: UrlGroupId, now: Instant) {
+        let Some(group) = self.groups.remove(&id) else {
+            return;
+        };
+        for (prefix, url) in group.urls {
+            self.forget_url(id, &prefix, url, now);
+        }
+    }
+
+    pub(super) fn remove_url(
+        &mut self,
+        by: ProcessId,
+        id: UrlGroupId,
+        url: &str,
+        now: Instant,
+    ) -> Result<CallResult, Win32Error> {
+        let prefix = UrlPrefix::parse(url)?;
+        let removed = self.group_of(by, id)?.urls.remove(&prefix);
+        let url = removed.ok_or(Win32Error::FileNotFound)?;
+        self.forget_url(id, &prefix, url, now);
+        Ok(CallResult::Done)
+    }
+
+    fn forget_url(&mut self, id: UrlGroupId, prefix: &UrlPrefix, url: RegisteredUrl, now: Instant) {
+        let removed = self.routing.remove(prefix, id);
+        debug_assert!(removed.is_ok(), "a group's URLs are in the routing table");
+        self.fact(Fact::RemoveUrl { url: url.text });
+        self.release_endpoint(url.endpoint, now);
+    }
+
+    pub(super) fn add_url(
+        &mut self,
+        by: ProcessId,
+        id: CallId,
+        group: UrlGroupId,
+        url: String,
+        context: UrlContext,
+    ) {
+        let answer = match self.register(by, group, &url, context) {
+            Err(error) => Err(error),
+            Ok((prefix, endpoint)) => {
+                let Some(state) = self.endpoints.get_mut(&endpoint) else {
+                    return;
+                };
+                if let Some(waiting) = &mut state.opening {
+                    waiting.push(PendingUrl {
+                        by,
+                        id,
+                        group,
+                        prefix,
+                        text: url,
+                    });
+                    return;
+                }
+                self.fact(Fact::AddUrl { url });
+                Ok(CallResult::Done)
+            }
+        };
+        self.complete(by, Completion::Called { id, result: answer });
+    }
+
+    /// Puts a prefix into the routing table, and asks for its endpoint if it is not open.
+    fn register(
+        &mut self,
+        by: ProcessId,
+        id: UrlGroupId,
+        url: &str,
+        context: UrlContext,
+    ) -> Result<(UrlPrefix, Endpoint), Win32Error> {
+        self.group_of(by, id)?;
+        let prefix = UrlPrefix::parse(url)?;
+        let endpoint = endpoint_of(&prefix);
+        // Source: win32, UrlPrefix strings: one port cannot carry both http and https.
+        // Assumed: the error is that of a port that somebody else has.
+        let mut others = self.endpoints.keys();
+        if others.any(|other| other.port == endpoint.port && other.secure != endpoint.secure) {
+            return Err(Win32Error::SharingViolation);
+        }
+        self.routing
+            .add(prefix.clone(), Registration { group: id, context })?;
+        let registered = RegisteredUrl {
+            text: url.to_owned(),
+            endpoint,
+        };
+        self.group_of(by, id)?
+            .urls
+            .insert(prefix.clone(), registered);
+        let mut is_new = false;
+        let state = self.endpoints.entry(endpoint).or_insert_with(|| {
+            is_new = true;
+            EndpointState {
+                opening: Some(Vec::new()),
+                urls: 0,
+                connections: BTreeSet::new(),
+            }
+        });
+        state.urls += 1;
+        if is_new {
+            self.outputs.push_back(Output::Listen { endpoint });
+        }
+        Ok((prefix, endpoint))
+    }
+
+    /// The socket of an endpoint was opened, or could not be.
+    pub(super) fn listening(&mut self, endpoint: Endpoint, result: Result<(), Win32Error>) {
+        let Some(state) = self.endpoints.get_mut(&endpoint) else {
+            return;
+        };
+        let Some(pending) = state.opening.take() else {
+            return;
+        };
+        let wanted = state.urls > 0;
+        if result.is_err() || !wanted {
+            self.endpoints.remove(&endpoint);
+        }
+        match result {
+            Ok(()) if wanted => self.fact(Fact::EndpointOpen {
+                port: endpoint.port,
+            }),
+            Ok(()) => self.outputs.push_back(Output::Unlisten { endpoint }),
+            Err(_) => {}
+        }
+        for PendingUrl {
+            by,
+            id,
+            group,
+            prefix,
+            text,
+        } in pending
+        {
+            match result {
+                Ok(()) => self.fact(Fact::AddUrl { url: text }),
+                Err(_) => self.unregister_unopened(group, &prefix),
+            }
+            self.complete(
+                by,
+                Completion::Called {
+                    id,
+                    result: result.map(|()| CallResult::Done),
+                },
+            );
+        }
+    }
+
+    fn unregister_unopened(&mut self, id: UrlGroupId, prefix: &UrlPrefix) {
+        if let Some(group) = self.groups.get_mut(&id)
+            && group.urls.remove(prefix).is_some()
+        {
+            let removed = self.routing.remove(prefix, id);
+            debug_assert!(removed.is_ok(), "a group's URLs are in the routing table");
+        }
+    }
+
+    fn release_endpoint(&mut self, endpoint: Endpoint, now: Instant) {
+        let Some(state) = self.endpoints.get_mut(&endpoint) else {
+            return;
+        };
+        state.urls = state.urls.saturating_sub(1);
+        // One that is still being opened is closed when it has been.
+        if state.urls > 0 || !state.is_open() {
+            return;
+        }
+        let connections = std::mem::take(&mut state.connections);
+        self.endpoints.remove(&endpoint);
+        self.outputs.push_back(Output::Unlisten { endpoint });
+        let count = u32::try_from(connections.len()).unwrap_or(u32::MAX);
+        self.fact(Fact::EndpointClose {
+            port: endpoint.port,
+            connections: count,
+        });
+        for connection in connections {
+            self.close_for_endpoint(connection, now);
+        }
+    }
+
+    /// Closes a connection whose endpoint is gone. A request on it dies, and with it the connection is
+    /// reset; otherwise the parameters say how it ends.
+    pub(super) fn close_for_endpoint(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let fin = match self.parameters.endpoint_close {
+            EndpointClose::Rst => None,
+            EndpointClose::Fin => Some(CloseHow::AfterSending),
+        };
+        match &connection.state {
+            ConnectionState::Busy(exchange) => match (exchange.stage, fin) {
+                (Stage::Sending(answerer), Some(_)) => self.answer_and_close(id, answerer, now),
+                (
+                    Stage::Arrived
+                    | Stage::Queued { .. }
+                    | Stage::Delivered { .. }
+                    | Stage::Sending(_),
+                    _,
+                ) => self.abort_request(id, ReasonPhrase::RequestCancelled, now),
+            },
+            ConnectionState::Idle | ConnectionState::Draining(_) => match fin {
+                Some(how) => self.close(id, Some(how), ConnectionEnd::ServerFin),
+                None => self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset),
+            },
+        }
+    }
+}
