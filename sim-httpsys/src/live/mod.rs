@@ -1,13 +1,31 @@
 //! The driver's plumbing: an event loop, sockets, TLS, the device, log files, the trace.
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is where sockets and clocks live"
-)]
+//!
+//! [`run`] is the program `httpsys`: one thread that owns one [`HttpSys`]. Others find it through
+//! the files below `ROOT/run`, and talk to it through its device ([`open_device`]).
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use std::path::PathBuf;
+use crate::clockwork::{Deadlines, UtcClock};
+use crate::counters::Counters;
+use crate::model::{HttpSys, Parameters};
 
-use crate::model::Parameters;
+pub mod clock;
+mod connection;
+mod device;
+mod endpoints;
+mod event_loop;
+mod lifetime;
+mod log_files;
+mod rolling_file;
+mod tls;
+mod trace;
+
+pub use device::open_device;
+pub use lifetime::die_with_launcher;
+pub use tls::TlsError;
+
+use event_loop::EventLoop;
 
 /// How the program `httpsys` is started.
 #[derive(Clone, Debug)]
@@ -25,4 +43,71 @@ pub struct Options {
     pub trace: bool,
     /// What the driver reads when it is loaded.
     pub parameters: Parameters,
+}
+
+/// Where endpoints really listen, below the root: a JSON list of `{endpoint, address}`.
+pub const ENDPOINTS_FILE: &str = "run/endpoints.json";
+
+/// Why the program could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its launcher is gone.
+    #[error("nobody has started this")]
+    Orphaned(#[source] io::Error),
+    /// A folder or file of its own cannot be made.
+    #[error("{0} cannot be made")]
+    File(PathBuf, #[source] io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The event loop failed.
+    #[error("the event loop failed")]
+    Loop(#[from] io::Error),
+}
+
+/// The program `httpsys`: serves until SIGTERM or SIGINT, dies with its launcher, prints nothing.
+pub fn run(options: Options) -> Result<(), RunError> {
+    die_with_launcher(None).map_err(RunError::Orphaned)?;
+    let ended = lifetime::ended_by_signal()?;
+    let clock = clock::utc_clock();
+    let machine = HttpSys::new(options.parameters.clone(), clock);
+    Ok(assemble(machine, options, clock)?.run(ended)?)
+}
+
+/// Opens everything that the event loop needs; the device last: when it is there, everything is.
+fn assemble<M>(machine: M, options: Options, clock: UtcClock) -> Result<EventLoop<M>, RunError> {
+    let run_folder = options.root.join("run");
+    make_folder(&run_folder)?;
+    if let Some(folder) = options.device.parent() {
+        make_folder(folder)?;
+    }
+    let trace_folder = options.root.join("trace");
+    let trace = options
+        .trace
+        .then(|| trace::Trace::open(&trace_folder))
+        .transpose()
+        .map_err(|error| RunError::File(trace_folder, error))?;
+    let truncate_size = options.parameters.error_log_file_truncate_size;
+    let endpoints_file = options.root.join(ENDPOINTS_FILE);
+    Ok(EventLoop {
+        machine,
+        poll: mio::Poll::new()?,
+        now: clock::clock_now(),
+        connections: connection::Connections::default(),
+        processes: BTreeMap::new(),
+        endpoints: endpoints::Endpoints::new(options.listen, options.port_map, endpoints_file),
+        tls: tls::configuration(&run_folder)?,
+        logs: log_files::LogFiles::new(&options.root, truncate_size, clock),
+        trace,
+        counters: Counters::default(),
+        leaving: Deadlines::new(),
+        lists: event_loop::Lists::default(),
+        buffer: event_loop::read_buffer(),
+        device: device::Device::create(&options.device)
+            .map_err(|error| RunError::File(options.device, error))?,
+    })
+}
+
+fn make_folder(path: &Path) -> Result<(), RunError> {
+    std::fs::create_dir_all(path).map_err(|error| RunError::File(path.to_owned(), error))
 }

@@ -1,0 +1,653 @@
+//! The event loop: one thread, one machine.
+//!
+//! ```text
+//!            ┌────────────────────────── a turn ───────────────────────────┐
+//!   epoll ──►│ read what is ready ─► machine ─► bytes and frames are queued │
+//!            │ trace ─► one write per process ─► one write per connection   │
+//!            │ what was sent in full ─► machine ─► … until nothing is dirty │
+//!            └──────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Waking another process is what costs, so everybody is written to once a turn. What is left out:
+//! more threads; and holding back a client that sends more than the machine asked for.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Interest, Poll, Token};
+use rustls::ServerConfig;
+
+use super::clock::clock_now;
+use super::connection::{Connections, Flushed, Phase, Received, Writing, reset};
+use super::device::{Device, Parting, Process};
+use super::endpoints::{Accepted, Endpoints};
+use super::log_files::LogFiles;
+use super::tls::Tls;
+use super::trace::Trace;
+use crate::api::{ConnectionId, Endpoint, Ends, ProcessId, Win32Error};
+use crate::clockwork::{Deadlines, Instant, StateMachine};
+use crate::counters::Counters;
+use crate::model::{CloseHow, Input, Output};
+
+/// Bytes that one read may bring.
+const READ_MAX: usize = 64 << 10;
+
+/// Reads from one connection or process before it is the others' turn.
+const READS_MAX: usize = 4;
+
+/// Connections accepted before it is the others' turn.
+const ACCEPTS_MAX: usize = 256;
+
+/// How long what a client still sends is dropped after our FIN.
+/// Assumed: long enough for a response to arrive before the RST that unread bytes would cause.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client may take to read what waited when the machine let go of its connection.
+/// Assumed: as long as IIS lets a connection be idle (`connectionTimeout`, 120 s).
+const LEAVING_MAX: Duration = Duration::from_mins(2);
+
+const ENDED: Token = Token(0);
+const DEVICE: Token = Token(1);
+/// Tokens with this bit are slots of endpoints.
+const ENDPOINT: usize = 1 << 62;
+/// Tokens with this bit are process ids. All others are connection ids.
+const PROCESS: usize = 1 << 63;
+
+/// Handles of one process get ids of their own above all process ids (Linux has at most 2²²).
+const HANDLE_BITS: u32 = 22;
+
+/// Who is to be read from again without being told by epoll.
+#[derive(Clone, Copy, Debug)]
+enum Again {
+    Connection(ConnectionId),
+    Process(ProcessId),
+    Endpoint(usize),
+}
+
+/// The machine and everything that it is connected to.
+pub(super) struct EventLoop<M> {
+    pub(super) machine: M,
+    pub(super) poll: Poll,
+    pub(super) now: Instant,
+    pub(super) connections: Connections,
+    pub(super) processes: BTreeMap<ProcessId, Process>,
+    pub(super) endpoints: Endpoints,
+    pub(super) device: Device,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) logs: LogFiles,
+    pub(super) trace: Option<Trace>,
+    pub(super) counters: Counters,
+    /// Connections that the machine has let go of, and how long they may still take.
+    pub(super) leaving: Deadlines<ConnectionId>,
+    pub(super) lists: Lists,
+    pub(super) buffer: Box<[u8]>,
+}
+
+/// What is left to do in this turn or the next.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    dirty_connections: Vec<ConnectionId>,
+    dirty_processes: Vec<ProcessId>,
+    again: Vec<Again>,
+    listened: Vec<(Endpoint, Result<(), Win32Error>)>,
+    sent: Vec<ConnectionId>,
+}
+
+/// A buffer for everybody's reads.
+pub(super) fn read_buffer() -> Box<[u8]> {
+    vec![0; READ_MAX].into()
+}
+
+impl<M> EventLoop<M>
+where
+    M: for<'a> StateMachine<Input<'a> = Input<'a>, Output = Output>,
+{
+    /// Turns until `ended` becomes readable.
+    pub(super) fn run(&mut self, ended: std::os::unix::net::UnixStream) -> io::Result<()> {
+        let mut ended = mio::net::UnixStream::from_std(ended);
+        self.poll
+            .registry()
+            .register(&mut ended, ENDED, Interest::READABLE)?;
+        let registry = self.poll.registry();
+        registry.register(&mut self.device.listener, DEVICE, Interest::READABLE)?;
+        let mut events = mio::Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            self.now = clock_now();
+            for event in &events {
+                if event.token() == ENDED && ended.read(&mut [0; 8]).is_ok() {
+                    return Ok(());
+                }
+                self.on_event(event);
+            }
+            self.read_again();
+            self.on_deadlines();
+            self.finish_turn();
+        }
+    }
+
+    /// How long nothing has to be done. (mio rounds it up, so that a deadline is due when it wakes.)
+    fn patience(&self) -> Option<Duration> {
+        if !self.lists.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let machine = self.machine.next_deadline().map(|deadline| deadline.at);
+        let leaving = self.leaving.next().map(|deadline| deadline.at);
+        let next = [machine, leaving, self.logs.flush_due()]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_since(clock_now()))
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let token = event.token();
+        if token == DEVICE {
+            self.attach();
+        } else if token.0 & PROCESS != 0 {
+            let process = ProcessId(u32::try_from(token.0 & !PROCESS).unwrap_or(u32::MAX));
+            if event.is_writable() {
+                self.touch_process(process);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.hear(process);
+            }
+        } else if token.0 & ENDPOINT != 0 {
+            self.accept(token.0 & !ENDPOINT);
+        } else {
+            self.on_connection_event(ConnectionId(token.0 as u64), event);
+        }
+    }
+
+    fn on_connection_event(&mut self, id: ConnectionId, event: &Event) {
+        let Some(connection) = self.connections.find(id) else {
+            return;
+        };
+        if event.is_writable() && connection.writing == Writing::Blocked {
+            connection.writing = Writing::Idle;
+            self.touch(id);
+        }
+        if event.is_error() {
+            let Some(connection) = self.connections.find(id) else {
+                return;
+            };
+            if let Ok(Some(_)) = connection.socket.take_error() {
+                self.lost(id);
+                return;
+            }
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.receive(id, event.is_read_closed());
+        }
+    }
+
+    fn read_again(&mut self) {
+        for again in std::mem::take(&mut self.lists.again) {
+            match again {
+                Again::Connection(id) => self.receive(id, false),
+                Again::Process(process) => self.hear(process),
+                Again::Endpoint(slot) => self.accept(slot),
+            }
+        }
+    }
+
+    fn on_deadlines(&mut self) {
+        while self
+            .machine
+            .next_deadline()
+            .is_some_and(|deadline| deadline.at <= self.now)
+        {
+            self.machine.handle_deadline(self.now);
+            self.perform_all();
+        }
+        while let Some(id) = self.leaving.pop_due(self.now) {
+            if let Some(connection) = self.connections.remove(id) {
+                reset(&connection.socket);
+            }
+        }
+        self.logs.flush_if_due(self.now);
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.machine.handle_input(input, self.now);
+        self.perform_all();
+    }
+
+    /// Does what the machine wants done, until it wants nothing more.
+    fn perform_all(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                self.perform(output);
+            }
+            if self.lists.listened.is_empty() {
+                return;
+            }
+            let (endpoint, result) = self.lists.listened.remove(0);
+            self.machine
+                .handle_input(Input::Listening { endpoint, result }, self.now);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Listen { endpoint } => {
+                let result = self.listen(endpoint);
+                self.lists.listened.push((endpoint, result));
+            }
+            Output::Unlisten { endpoint } => self.endpoints.close(endpoint, self.poll.registry()),
+            Output::Send {
+                connection: id,
+                bytes,
+            } => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.queue(bytes);
+                    self.touch(id);
+                }
+            }
+            Output::Reading { connection: id, paused } => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.paused = paused;
+                    if !paused {
+                        // What arrived meanwhile is no news to epoll.
+                        self.lists.again.push(Again::Connection(id));
+                    }
+                }
+            }
+            Output::Close {
+                connection: id,
+                how: CloseHow::AfterSending,
+            } => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.phase = Phase::Closing;
+                    self.leaving.set(id, self.now + LEAVING_MAX);
+                    self.touch(id);
+                }
+            }
+            Output::Close {
+                connection: id,
+                how: CloseHow::Reset,
+            } => {
+                if let Some(connection) = self.connections.remove(id) {
+                    reset(&connection.socket);
+                }
+            }
+            Output::Complete { to, completion } => {
+                if let Some(process) = self.processes.get_mut(&to) {
+                    process.tell(&completion);
+                    self.touch_process(to);
+                }
+            }
+            Output::Log(entry) => self.logs.write(&entry, self.now),
+            Output::Fact(fact) => {
+                self.counters.record(&fact);
+                if let Some(trace) = &mut self.trace {
+                    trace.record(self.now, fact);
+                }
+            }
+        }
+    }
+
+    fn listen(&mut self, endpoint: Endpoint) -> Result<(), Win32Error> {
+        let slot = self.endpoints.open(endpoint)?;
+        let listener = self.endpoints.listeners[slot]
+            .as_mut()
+            .expect("it was just opened");
+        self.poll
+            .registry()
+            .register(
+                &mut listener.socket,
+                Token(ENDPOINT | slot),
+                Interest::READABLE,
+            )
+            .map_err(|error| {
+                tracing::warn!(%error, "an endpoint cannot be watched");
+                Win32Error::InvalidParameter
+            })
+    }
+}
+
+/// Connections.
+impl<M> EventLoop<M>
+where
+    M: for<'a> StateMachine<Input<'a> = Input<'a>, Output = Output>,
+{
+    fn accept(&mut self, slot: usize) {
+        for _ in 0..ACCEPTS_MAX {
+            match self.endpoints.accept(slot) {
+                Ok(Some(accepted)) => self.open(accepted),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    return;
+                }
+            }
+        }
+        self.lists.again.push(Again::Endpoint(slot));
+    }
+
+    fn open(&mut self, accepted: Accepted) {
+        let Accepted {
+            endpoint,
+            socket,
+            client,
+            local,
+        } = accepted;
+        let tls = match endpoint.secure.then(|| Tls::new(&self.tls)).transpose() {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::warn!(%error, "a connection is turned away");
+                return;
+            }
+        };
+        let connection = match self.connections.insert(socket, tls) {
+            Ok(connection) => connection,
+            Err(socket) => {
+                reset(&socket);
+                return;
+            }
+        };
+        let id = connection.id;
+        let token = Token(usize::try_from(id.0).expect("a usize has 64 bits"));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut connection.socket, token, interest)
+        {
+            tracing::warn!(%error, "a connection cannot be watched");
+            self.connections.remove(id);
+            return;
+        }
+        self.tell(Input::Opened {
+            connection: id,
+            endpoint,
+            ends: Ends { client, local },
+        });
+    }
+
+    /// Reads from a connection; until the end of the stream if that is known to have come.
+    fn receive(&mut self, id: ConnectionId, to_the_end: bool) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut again = true;
+        for _ in 0..READS_MAX {
+            again = self.receive_once(id, to_the_end, &mut buffer);
+            if !again {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        if again {
+            self.lists.again.push(Again::Connection(id));
+        }
+        if self
+            .connections
+            .find(id)
+            .is_some_and(|connection| connection.wants_write())
+        {
+            self.touch(id);
+        }
+    }
+
+    /// Whether there may be more.
+    fn receive_once(&mut self, id: ConnectionId, to_the_end: bool, buffer: &mut [u8]) -> bool {
+        let Some(connection) = self.connections.find(id) else {
+            return false;
+        };
+        let phase = connection.phase;
+        if connection.paused && phase == Phase::Open {
+            return false;
+        }
+        match (phase, connection.receive(buffer)) {
+            (Phase::Open, Received::Bytes { length, more }) => {
+                if length > 0 {
+                    self.tell(Input::Received {
+                        connection: id,
+                        bytes: &buffer[..length],
+                    });
+                }
+                more || to_the_end
+            }
+            (Phase::Open, Received::Secured { resumed }) => {
+                self.tell(Input::Secured {
+                    connection: id,
+                    resumed,
+                });
+                true
+            }
+            (Phase::Open, Received::Fin) => {
+                connection.phase = Phase::HalfClosed;
+                self.tell(Input::HalfClosed { connection: id });
+                false
+            }
+            // Nothing comes after FIN.
+            (_, Received::Nothing)
+            | (Phase::Closing, Received::Fin)
+            | (
+                Phase::HalfClosed,
+                Received::Fin | Received::Bytes { .. } | Received::Secured { .. },
+            ) => false,
+            (Phase::Closing | Phase::Draining, Received::Bytes { more, .. }) => more || to_the_end,
+            (Phase::Closing | Phase::Draining, Received::Secured { .. }) => true,
+            (Phase::Draining, Received::Fin) => {
+                self.forget(id);
+                false
+            }
+            (_, Received::Reset) => {
+                self.lost(id);
+                false
+            }
+        }
+    }
+
+    /// The connection broke.
+    fn lost(&mut self, id: ConnectionId) {
+        let Some(connection) = self.forget(id) else {
+            return;
+        };
+        reset(&connection.socket);
+        match connection.phase {
+            Phase::Open | Phase::HalfClosed => self.tell(Input::Reset { connection: id }),
+            Phase::Closing | Phase::Draining => {}
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) -> Option<super::connection::Connection> {
+        let connection = self.connections.remove(id)?;
+        match connection.phase {
+            Phase::Open | Phase::HalfClosed => {}
+            Phase::Closing | Phase::Draining => self.leaving.clear(id),
+        }
+        Some(connection)
+    }
+
+    /// Puts a connection on the list of those to write to.
+    fn touch(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id)
+            && connection.writing == Writing::Idle
+        {
+            connection.writing = Writing::Dirty;
+            self.lists.dirty_connections.push(id);
+        }
+    }
+
+    fn flush_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else {
+            return;
+        };
+        connection.writing = Writing::Idle;
+        let mut flushed = connection.flush();
+        if flushed == Flushed::All && connection.phase == Phase::Closing {
+            flushed = connection.finish();
+            if flushed == Flushed::All {
+                connection.phase = Phase::Draining;
+                self.leaving.set(id, self.now + DRAIN_MAX);
+                // What arrived before is still unread.
+                self.lists.again.push(Again::Connection(id));
+                return;
+            }
+        }
+        match flushed {
+            Flushed::All if connection.owed => {
+                connection.owed = false;
+                self.lists.sent.push(id);
+            }
+            Flushed::All => {}
+            Flushed::Blocked => connection.writing = Writing::Blocked,
+            Flushed::Reset => self.lost(id),
+        }
+    }
+
+    /// Writes to everybody that something waits for, until nothing does.
+    fn finish_turn(&mut self) {
+        loop {
+            if let Some(trace) = &mut self.trace {
+                trace.flush();
+            }
+            let Lists {
+                dirty_connections,
+                dirty_processes,
+                ..
+            } = &self.lists;
+            if dirty_connections.is_empty() && dirty_processes.is_empty() {
+                return;
+            }
+            // Processes first: they work while we write to clients.
+            let mut processes = std::mem::take(&mut self.lists.dirty_processes);
+            for process in processes.drain(..) {
+                self.flush_process(process);
+            }
+            let mut connections = std::mem::take(&mut self.lists.dirty_connections);
+            for id in connections.drain(..) {
+                self.flush_connection(id);
+            }
+            self.now = clock_now();
+            let mut sent = std::mem::take(&mut self.lists.sent);
+            for id in sent.drain(..) {
+                self.tell(Input::Sent { connection: id });
+            }
+            // Keep the allocations for the next turn.
+            let lists = &mut self.lists;
+            lists.sent = sent;
+            keep(&mut lists.dirty_connections, connections);
+            keep(&mut lists.dirty_processes, processes);
+        }
+    }
+}
+
+/// Puts an emptied list back where its successor is empty too.
+fn keep<T>(list: &mut Vec<T>, emptied: Vec<T>) {
+    if list.capacity() == 0 {
+        *list = emptied;
+    }
+}
+
+/// Processes.
+impl<M> EventLoop<M>
+where
+    M: for<'a> StateMachine<Input<'a> = Input<'a>, Output = Output>,
+{
+    fn attach(&mut self) {
+        loop {
+            match self.device.accept() {
+                Ok(Some((stream, pid))) => self.attach_process(stream, pid),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a process could not open the device");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn attach_process(&mut self, mut stream: mio::net::UnixStream, pid: u32) {
+        // A process may open the device more than once.
+        let ids = (0..1 << (u32::BITS - HANDLE_BITS)).map(|n| ProcessId(pid | n << HANDLE_BITS));
+        let Some(id) = ids.into_iter().find(|id| !self.processes.contains_key(id)) else {
+            return;
+        };
+        let token = Token(PROCESS | id.0 as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            tracing::warn!(%error, "a process cannot be watched");
+            return;
+        }
+        self.processes.insert(id, Process::new(id, stream));
+        self.tell(Input::Attached { process: id });
+    }
+
+    /// Reads a process's calls and carries them out.
+    fn hear(&mut self, id: ProcessId) {
+        for _ in 0..READS_MAX {
+            let Some(process) = self.processes.get_mut(&id) else {
+                return;
+            };
+            let read = process.read(&mut self.buffer);
+            let mut parting = None;
+            loop {
+                let Some(process) = self.processes.get_mut(&id) else {
+                    return;
+                };
+                match process.next_call() {
+                    Ok(Some(call)) => self.tell(Input::Called { by: id, call }),
+                    Ok(None) => break,
+                    Err(malformed) => {
+                        parting = Some(malformed);
+                        break;
+                    }
+                }
+            }
+            match (parting, read) {
+                (None, Ok(true)) => {}
+                (None, Ok(false)) => return,
+                (Some(parting), _) | (None, Err(parting)) => return self.part(id, &parting),
+            }
+        }
+        self.lists.again.push(Again::Process(id));
+    }
+
+    fn touch_process(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(&id)
+            && !process.dirty
+        {
+            process.dirty = true;
+            self.lists.dirty_processes.push(id);
+        }
+    }
+
+    fn flush_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        process.dirty = false;
+        if let Err(parting) = process.flush() {
+            self.part(id, &parting);
+        }
+    }
+
+    fn part(&mut self, id: ProcessId, why: &Parting) {
+        let Some(process) = self.processes.remove(&id) else {
+            return;
+        };
+        match why {
+            Parting::Closed => tracing::debug!(process = process.id.0, "{why}"),
+            Parting::Io(_) | Parting::Malformed(_) | Parting::NotReading => {
+                tracing::warn!(
+                    process = process.id.0,
+                    error = why as &dyn std::error::Error,
+                    "a process is let go"
+                );
+            }
+        }
+        self.tell(Input::Gone { process: id });
+    }
+}
+
+#[cfg(test)]
+mod tests;
