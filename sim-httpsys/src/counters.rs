@@ -1,1 +1,223 @@
-//! PerfMon counters, folded from facts.
+//! PerfMon counters, folded from facts: one struct per counter set, changed only by recording a fact.
+//!
+//! The names are PerfMon's. Rates are left to the reader, who knows the interval. Left out: the user
+//! mode part of "Web Service Cache", which worker processes count themselves.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{ProcessId, RequestId, RequestQueueName, SiteId};
+use crate::clockwork::Instant;
+use crate::etw::{CacheRemoval, Fact};
+
+/// Every counter set of the driver.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// "HTTP Service Request Queues", an instance per queue.
+    pub http_service_request_queues: BTreeMap<RequestQueueName, HttpServiceRequestQueues>,
+    /// "Web Service Cache", the kernel part.
+    pub web_service_cache: WebServiceCache,
+    /// "Web Service", an instance per site.
+    pub web_service: BTreeMap<SiteId, WebService>,
+    /// Which queue a process receives from.
+    queue_of_process: BTreeMap<ProcessId, RequestQueueName>,
+    /// Which queue a cache entry belongs to.
+    queue_of_entry: BTreeMap<u64, RequestQueueName>,
+}
+
+/// "HTTP Service Request Queues".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpServiceRequestQueues {
+    /// `ArrivalRate`, as a total: requests that the queue took.
+    pub arrivals: u64,
+    /// `RejectedRequests`.
+    pub rejected_requests: u64,
+    /// `CacheHitRate`, as a total: requests answered from the queue's cache entries.
+    pub cache_hits: u64,
+    /// Requests that were handed to processes.
+    pub delivered: u64,
+    waiting: BTreeMap<RequestId, Instant>,
+    /// Lets a queue that was closed be told from one that is empty.
+    pub is_open: bool,
+}
+
+impl HttpServiceRequestQueues {
+    /// `CurrentQueueSize`.
+    pub fn current_queue_size(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// `MaxQueueItemAge`: how long the oldest request has waited.
+    pub fn max_queue_item_age(&self, now: Instant) -> Duration {
+        let oldest = self.waiting.first_key_value();
+        oldest.map_or(Duration::ZERO, |(_, since)| now.saturating_since(*since))
+    }
+}
+
+/// "Web Service Cache", counters that begin with `Kernel:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebServiceCache {
+    /// `Kernel: Current URIs Cached`.
+    pub kernel_current_uris_cached: u64,
+    /// `Kernel: Total URIs Cached`.
+    pub kernel_total_uris_cached: u64,
+    /// `Kernel: URI Cache Hits`.
+    pub kernel_uri_cache_hits: u64,
+    /// `Kernel: URI Cache Misses`.
+    pub kernel_uri_cache_misses: u64,
+    /// `Kernel: URI Cache Flushes`: entries that somebody or something flushed before their time.
+    pub kernel_uri_cache_flushes: u64,
+    /// `Kernel: Total Flushed URIs`: entries that have left, for whatever reason.
+    pub kernel_total_flushed_uris: u64,
+    /// Bytes of the entries; PerfMon has no such counter for the kernel.
+    pub kernel_current_bytes: u64,
+}
+
+/// "Web Service", the basics that the driver knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebService {
+    /// `Total Method Requests`: requests that were answered.
+    pub total_method_requests: u64,
+    /// `Total Bytes Sent`.
+    pub total_bytes_sent: u64,
+}
+
+impl Counters {
+    /// Records a fact that happened at `at`.
+    pub fn record(&mut self, fact: &Fact, at: Instant) {
+        match fact {
+            Fact::CacheMiss { .. } => self.web_service_cache.kernel_uri_cache_misses += 1,
+            Fact::Queued { request, queue, .. } => {
+                let queue = self.queue(queue);
+                queue.arrivals += 1;
+                queue.waiting.insert(*request, at);
+            }
+            Fact::Deliver {
+                request, process, ..
+            } => self.delivered(*request, *process),
+            Fact::SendComplete { site, bytes, .. } => self.answered(*site, *bytes),
+            Fact::SrvdFrmCache {
+                site, bytes, entry, ..
+            } => {
+                self.answered(*site, *bytes);
+                self.web_service_cache.kernel_uri_cache_hits += 1;
+                if let Some(name) = self.queue_of_entry.get(entry).cloned() {
+                    self.queue(&name).cache_hits += 1;
+                }
+            }
+            Fact::FastResp {
+                request,
+                queue: Some(queue),
+                ..
+            } => {
+                let queue = self.queue(queue);
+                queue.waiting.remove(request);
+                queue.rejected_requests += 1;
+            }
+            Fact::Dropped {
+                request,
+                queue: Some(queue),
+                process,
+                partial,
+                ..
+            } => {
+                let queue = self.queue(queue);
+                let waited = queue.waiting.remove(request).is_some();
+                // Refused by reset: it was not given to anybody, and had not got in.
+                if !waited && process.is_none() && !partial {
+                    queue.rejected_requests += 1;
+                }
+            }
+            Fact::CacheInsert {
+                entry,
+                queue,
+                bytes,
+                ..
+            } => {
+                self.queue_of_entry.insert(*entry, queue.clone());
+                let cache = &mut self.web_service_cache;
+                cache.kernel_current_uris_cached += 1;
+                cache.kernel_total_uris_cached += 1;
+                cache.kernel_current_bytes += bytes;
+            }
+            Fact::CacheRemove { entry, bytes, why } => self.uncached(*entry, *bytes, *why),
+            Fact::ProcessAttach { process, queue } => {
+                self.queue_of_process.insert(*process, queue.clone());
+            }
+            Fact::ProcessDetach { process, .. } => {
+                self.queue_of_process.remove(process);
+            }
+            Fact::CreateRequestQueue { queue } => self.queue(queue).is_open = true,
+            Fact::CloseRequestQueue { queue, .. } => self.queue(queue).is_open = false,
+            Fact::ConnConnect { .. }
+            | Fact::SslHandshake { .. }
+            | Fact::ConnCleanup { .. }
+            | Fact::Parse { .. }
+            | Fact::FastResp { queue: None, .. }
+            | Fact::Dropped { queue: None, .. }
+            | Fact::ConnError { .. }
+            | Fact::DemandStart { .. }
+            | Fact::ProcessShutdown { .. }
+            | Fact::Untrusted { .. }
+            | Fact::AddUrl { .. }
+            | Fact::RemoveUrl { .. }
+            | Fact::EndpointOpen { .. }
+            | Fact::EndpointClose { .. } => {}
+        }
+    }
+
+    fn queue(&mut self, name: &RequestQueueName) -> &mut HttpServiceRequestQueues {
+        if !self.http_service_request_queues.contains_key(name) {
+            self.http_service_request_queues
+                .insert(name.clone(), HttpServiceRequestQueues::default());
+        }
+        self.http_service_request_queues
+            .get_mut(name)
+            .expect("it was inserted above")
+    }
+
+    fn delivered(&mut self, request: RequestId, process: ProcessId) {
+        let Some(name) = self.queue_of_process.get(&process) else {
+            return;
+        };
+        let Some(queue) = self.http_service_request_queues.get_mut(name) else {
+            return;
+        };
+        queue.delivered += 1;
+        if queue.waiting.remove(&request).is_none() {
+            queue.arrivals += 1;
+        }
+    }
+
+    fn answered(&mut self, site: SiteId, bytes: u64) {
+        let site = self.web_service.entry(site).or_default();
+        site.total_method_requests += 1;
+        site.total_bytes_sent += bytes;
+    }
+
+    fn uncached(&mut self, entry: u64, bytes: u64, why: CacheRemoval) {
+        self.queue_of_entry.remove(&entry);
+        let cache = &mut self.web_service_cache;
+        cache.kernel_current_uris_cached = cache.kernel_current_uris_cached.saturating_sub(1);
+        cache.kernel_current_bytes = cache.kernel_current_bytes.saturating_sub(bytes);
+        cache.kernel_total_flushed_uris += 1;
+        match why {
+            CacheRemoval::Flushed | CacheRemoval::OwnerGone | CacheRemoval::QueueClosed => {
+                cache.kernel_uri_cache_flushes += 1;
+            }
+            CacheRemoval::Expired
+            | CacheRemoval::Scavenged
+            | CacheRemoval::Replaced
+            | CacheRemoval::Evicted => {}
+        }
+    }
+
+    /// How many queues are open.
+    pub fn open_queues(&self) -> BTreeSet<&RequestQueueName> {
+        let queues = self.http_service_request_queues.iter();
+        queues
+            .filter(|(_, queue)| queue.is_open)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}

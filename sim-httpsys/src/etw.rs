@@ -48,7 +48,7 @@ pub enum Fact {
         /// Requests that were parsed on it.
         requests: u32,
     },
-    /// The head of a request was parsed. From here it ends in exactly one of [`Fact::SendComplete`],
+    /// The head of a request was parsed, or refused as none. From here it ends in exactly one of [`Fact::SendComplete`],
     /// [`Fact::FastResp`], [`Fact::SrvdFrmCache`] and [`Fact::Dropped`].
     Parse {
         /// Which request.

@@ -1,6 +1,11 @@
 //! The driver as a process of its own, with a controller, a worker and clients made of plain sockets.
 #![cfg(feature = "live")]
 #![expect(clippy::disallowed_types, reason = "clients are sockets")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "anything else fails the test"
+)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -30,7 +35,9 @@ const ROOT: &str = "IIS_SIM_TEST_ROOT";
 /// Not a test when run by hand: the tests below start it in a process of its own.
 #[test]
 fn the_program_itself() {
-    let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else { return };
+    let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else {
+        return;
+    };
     run(Options {
         device: root.join("run/device"),
         root,
@@ -50,7 +57,10 @@ struct Driver {
 
 fn program(root: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "the_program_itself"]).env(ROOT, root).stdout(Stdio::null());
+    command
+        .args(["--exact", "the_program_itself"])
+        .env(ROOT, root)
+        .stdout(Stdio::null());
     command
 }
 
@@ -71,8 +81,11 @@ impl Driver {
     fn controller(&self, state: QueueState) -> Handle {
         let mut controller = self.open();
         let queue = RequestQueueName("Pool".into());
-        let properties =
-            RequestQueueProperties { length: 1000, verbosity: ResponseVerbosity::Limited, state };
+        let properties = RequestQueueProperties {
+            length: 1000,
+            verbosity: ResponseVerbosity::Limited,
+            state,
+        };
         let directory = self.root.path().join("inetpub/logs/LogFiles/W3SVC1");
         let log = LogSettings {
             directory: directory.to_str().unwrap().to_owned(),
@@ -87,9 +100,15 @@ impl Driver {
             timeouts: Timeouts::default(),
             log: Some(log),
         };
-        controller.control(ControlCall::CreateRequestQueue { name: queue, properties });
+        controller.control(ControlCall::CreateRequestQueue {
+            name: queue,
+            properties,
+        });
         let id = UrlGroupId(1);
-        controller.control(ControlCall::CreateUrlGroup { group: id, properties: group });
+        controller.control(ControlCall::CreateUrlGroup {
+            group: id,
+            properties: group,
+        });
         for url in ["http://*:80/", "https://*:443/"] {
             controller.control(ControlCall::AddUrl {
                 group: id,
@@ -102,7 +121,9 @@ impl Driver {
 
     fn worker(&self) -> Handle {
         let mut worker = self.open();
-        worker.control(ControlCall::OpenRequestQueue { name: RequestQueueName("Pool".into()) });
+        worker.control(ControlCall::OpenRequestQueue {
+            name: RequestQueueName("Pool".into()),
+        });
         worker.call(&Call::ReceiveRequest { credits: 100 });
         worker
     }
@@ -117,7 +138,9 @@ impl Driver {
 
     fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.address(80)).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         client
     }
 
@@ -154,8 +177,13 @@ impl Handle {
             }
         };
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { stream, frames: Frames::default() }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Self {
+            stream,
+            frames: Frames::default(),
+        }
     }
 
     fn call(&mut self, call: &Call) {
@@ -165,7 +193,10 @@ impl Handle {
     }
 
     fn control(&mut self, call: ControlCall) {
-        self.call(&Call::Control { id: CallId(1), call });
+        self.call(&Call::Control {
+            id: CallId(1),
+            call,
+        });
         match self.next() {
             Completion::Called { result, .. } => assert_eq!(result, Ok(CallResult::Done)),
             other => panic!("{other:?}"),
@@ -177,7 +208,7 @@ impl Handle {
             if let Some(frame) = self.frames.next_frame().unwrap() {
                 return decode_completion(frame).unwrap();
             }
-            let mut buffer = [0; 65536];
+            let mut buffer = [0; 8192];
             let n = self.stream.read(&mut buffer).unwrap();
             assert_ne!(n, 0, "the driver has closed the device");
             self.frames.buffer.extend_from_slice(&buffer[..n]);
@@ -200,7 +231,11 @@ impl Handle {
             log: Some(LogData::default()),
             disconnect: false,
         };
-        self.call(&Call::SendResponse { request: request.id, response, more: false });
+        self.call(&Call::SendResponse {
+            request: request.id,
+            response,
+            more: false,
+        });
     }
 }
 
@@ -218,10 +253,16 @@ fn response(client: &mut impl Read) -> (String, String) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "))
+        .unwrap();
     let mut body = vec![0; length.parse().unwrap()];
     client.read_exact(&mut body).unwrap();
-    (head.lines().next().unwrap().to_owned(), String::from_utf8(body).unwrap())
+    (
+        head.lines().next().unwrap().to_owned(),
+        String::from_utf8(body).unwrap(),
+    )
 }
 
 #[test]
@@ -236,7 +277,10 @@ fn requests_travel_through_the_queue_to_a_worker_and_back_on_one_connection() {
         assert_eq!(request.text.str(request.text.path), path);
         assert_eq!(request.url_context, UrlContext(7));
         worker.answer(&request, body);
-        assert_eq!(response(&mut client), ("HTTP/1.1 200 OK".into(), body.into()));
+        assert_eq!(
+            response(&mut client),
+            ("HTTP/1.1 200 OK".into(), body.into())
+        );
     }
 }
 
@@ -267,7 +311,10 @@ fn a_disabled_queue_answers_503_and_the_error_log_says_why() {
     assert_eq!(response(&mut client).0, "HTTP/1.1 503 Service Unavailable");
     driver.terminate();
     let log = driver.text("Windows/System32/LogFiles/HTTPERR/httperr1.log");
-    assert!(log.starts_with("#Software: Microsoft HTTP API 2.0"), "{log}");
+    assert!(
+        log.starts_with("#Software: Microsoft HTTP API 2.0"),
+        "{log}"
+    );
     assert!(log.contains("AppOffline Pool"), "{log}");
 }
 
@@ -282,8 +329,13 @@ fn closing_the_endpoint_resets_its_connections_and_refuses_new_ones() {
     worker.answer(&request, "ok");
     response(&mut idle);
     let address = driver.address(80);
-    controller.control(ControlCall::CloseUrlGroup { group: UrlGroupId(1) });
-    assert_eq!(idle.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    controller.control(ControlCall::CloseUrlGroup {
+        group: UrlGroupId(1),
+    });
+    assert_eq!(
+        idle.read(&mut [0; 1]).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
@@ -293,14 +345,19 @@ fn a_killed_worker_resets_what_it_held_and_the_next_takes_what_waited() {
     let driver = Driver::start();
     let _controller = driver.controller(QueueState::Active);
     let mut first = driver.open();
-    first.control(ControlCall::OpenRequestQueue { name: RequestQueueName("Pool".into()) });
+    first.control(ControlCall::OpenRequestQueue {
+        name: RequestQueueName("Pool".into()),
+    });
     first.call(&Call::ReceiveRequest { credits: 1 });
     let (mut held, mut waiting) = (driver.connect(), driver.connect());
     ask(&mut held, "/held");
     first.request();
     ask(&mut waiting, "/waiting");
     drop(first);
-    assert_eq!(held.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        held.read(&mut [0; 1]).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
     let mut second = driver.worker();
     let request = second.request();
     second.answer(&request, "late");
@@ -314,7 +371,9 @@ fn a_second_handshake_resumes_and_the_trace_says_so() {
     let mut worker = driver.worker();
     let file = driver.root.path().join("run/certificate.pem");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(file).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(file).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -362,9 +421,22 @@ fn it_dies_with_its_launcher_even_if_that_is_killed() {
     let root = tempfile::tempdir().unwrap();
     let direct = program(root.path());
     let mut launcher = Command::new("sh");
-    launcher.args(["-c", r#""$0" "$@" & wait"#]).arg(direct.get_program()).args(direct.get_args());
-    let mut launcher = launcher.env(ROOT, root.path()).stdout(Stdio::null()).spawn().unwrap();
+    launcher
+        .args(["-c", r#""$0" "$@" & wait"#])
+        .arg(direct.get_program())
+        .args(direct.get_args());
+    let mut launcher = launcher
+        .env(ROOT, root.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut handle = Handle::open(root.path());
+    // Answered, so the driver has taken the handle in: its end is then a plain end of the stream.
+    handle.call(&Call::Control {
+        id: CallId(1),
+        call: ControlCall::QueryServiceState,
+    });
+    handle.next();
     launcher.kill().unwrap();
     launcher.wait().unwrap();
     assert_eq!(handle.stream.read(&mut [0; 1]).unwrap(), 0);

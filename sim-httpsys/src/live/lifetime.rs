@@ -1,9 +1,12 @@
-//! When a program ends: with its launcher, or when it is asked to.
+//! When a program ends, with its launcher or when it is asked to, and how many descriptors it may
+//! open until then.
 
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Resource, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -32,4 +35,13 @@ pub(super) fn ended_by_signal() -> io::Result<UnixStream> {
     pipe::register(SIGTERM, writer.try_clone()?)?;
     pipe::register(SIGINT, writer)?;
     Ok(reader)
+}
+
+/// Raises the limit of open descriptors as far as this user may: a connection needs one.
+pub(super) fn allow_many_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
 }

@@ -99,7 +99,7 @@ struct SiteLog {
 
 impl SiteLog {
     fn new(directory: PathBuf) -> Self {
-        let number = newest(&directory, logging::W3C_SIZED_PREFIX).unwrap_or(1);
+        let number = newest(&directory, "u_extend").unwrap_or(1);
         let fields = crate::api::LogFields(0);
         Self {
             file: RollingFile::new(directory),
@@ -132,7 +132,7 @@ impl SiteLog {
             self.hour = Some(hour);
         }
         self.file
-            .append(|out| logging::w3c_line(record, clock, out));
+            .append(|out| logging::write_w3c_line(record, out, clock.utc(record.at)));
     }
 }
 
@@ -162,13 +162,13 @@ impl ErrorLog {
                 self.number += 1;
             }
             self.open = true;
-            self.file.begin(&format!("httperr{}.log", self.number));
+            self.file.begin(&logging::httperr_file_name(self.number));
             if self.file.size() < self.size_max {
                 let utc = clock.utc(record.at);
-                self.file.append(|out| logging::http_err_header(utc, out));
+                self.file.append(|out| logging::httperr_header(utc, out));
             }
         }
         self.file
-            .append(|out| logging::http_err_line(record, clock, out));
+            .append(|out| logging::write_httperr_line(record, out, clock.utc(record.at)));
     }
 }

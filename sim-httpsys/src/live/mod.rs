@@ -2,6 +2,8 @@
 //!
 //! [`run`] is the program `httpsys`: one thread that owns one [`HttpSys`]. Others find it through
 //! the files below `ROOT/run`, and talk to it through its device ([`open_device`]).
+#![expect(clippy::disallowed_types, reason = "this is where sockets live")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,7 @@ pub enum RunError {
 /// The program `httpsys`: serves until SIGTERM or SIGINT, dies with its launcher, prints nothing.
 pub fn run(options: Options) -> Result<(), RunError> {
     die_with_launcher(None).map_err(RunError::Orphaned)?;
+    lifetime::allow_many_descriptors();
     let ended = lifetime::ended_by_signal()?;
     let clock = clock::utc_clock();
     let machine = HttpSys::new(options.parameters.clone(), clock);

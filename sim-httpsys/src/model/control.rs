@@ -7,6 +7,7 @@ use crate::service_state::{RequestQueueState, ServiceState, UrlGroupState};
 
 impl HttpSys {
     pub(super) fn control(&mut self, by: ProcessId, id: CallId, call: ControlCall, now: Instant) {
+        self.processes.entry(by).or_default();
         let result = match call {
             ControlCall::CreateRequestQueue { name, properties } => {
                 self.create_request_queue(by, name, properties)

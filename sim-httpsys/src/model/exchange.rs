@@ -11,36 +11,30 @@
 //!
 //! Every request leaves this picture by exactly one of the four facts.
 
-use core::time::Duration;
 use std::rc::Rc;
 
 use super::connection::ConnectionState;
-use super::error_page::error_page;
-use super::http1::{EntityReader, ParsedHead, RefusedHead};
+use super::http1::{EntityReader, ParsedHead};
+use super::refusal::error_record;
 use super::request_queue::QueueIndex;
 use super::response_cache::CacheUse;
 use super::routing::{Route, RouteBy};
 use super::timeouts::TimerKind;
-use super::{CloseHow, HttpSys, Output, ReasonPhrase, Timer};
+use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, ResponseVerbosity, SiteId, Version,
+    Request, RequestId, SiteId, Version,
 };
 use crate::clockwork::Instant;
 use crate::etw::{ConnectionEnd, Fact};
-use crate::logging::{HttpErrRecord, LogEntry, W3cRecord};
-
-/// `sc-win32-status` of a response whose client has gone.
-/// Source: KB944884 and field logs: 64, `ERROR_NETNAME_DELETED`.
-const NETNAME_DELETED: u32 = 64;
-
-/// How long a worker may take to hand in the log data of a request whose client has gone.
-/// Source: HTTPERR documentation of Windows Server 2003, `Connection_Dropped`: log data not returned
-/// within one minute.
-const ZOMBIE_MAX: Duration = Duration::from_secs(60);
+use crate::logging::{LogEntry, W3cRecord};
 
 /// A request that was routed, and what is known about its response.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct Exchange {
     pub(super) request: Box<Request>,
     pub(super) stage: Stage,
@@ -104,24 +98,6 @@ pub(super) struct Answer {
     pub(super) has_body: bool,
     /// Whether the connection is closed after it.
     pub(super) close: bool,
-}
-
-/// A request whose client has gone while its worker was busy with it.
-///
-/// Source: KB937692: the connection is kept as a zombie; if the worker finishes in time, the site's
-/// log gets the line, otherwise the error log gets `Connection_Dropped`.
-#[derive(Debug)]
-pub(super) struct Zombie {
-    exchange: Box<Exchange>,
-    ends: Ends,
-    pub(super) process: ProcessId,
-}
-
-/// What is said about a request that ends in the error log.
-pub(super) struct Refusal {
-    request: RequestId,
-    activity: ActivityId,
-    record: HttpErrRecord,
 }
 
 impl HttpSys {
@@ -208,7 +184,7 @@ impl HttpSys {
     }
 
     /// A request's number; from here it has to end.
-    fn count_request(&mut self, id: ConnectionId, activity: ActivityId) -> RequestId {
+    pub(super) fn count_request(&mut self, id: ConnectionId, activity: ActivityId) -> RequestId {
         self.tally.parsed += 1;
         let request = RequestId(self.tally.parsed);
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -254,7 +230,7 @@ impl HttpSys {
         }
     }
 
-    fn request_answered(&mut self, id: ConnectionId, answerer: Answerer, now: Instant) {
+    pub(super) fn request_answered(&mut self, id: ConnectionId, answerer: Answerer, now: Instant) {
         self.disarm(id);
         let Some((exchange, _)) = self.take_exchange(id) else {
             return;
@@ -290,7 +266,7 @@ impl HttpSys {
         });
         let mut exchange = exchange;
         let entity = exchange.entity.take();
-        self.log_answer(exchange, answer.status, answer.log, now);
+        self.log_answer(*exchange, answer.status, answer.log, now);
         if answer.close {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
@@ -305,9 +281,9 @@ impl HttpSys {
     }
 
     /// Writes the site's log line; the request moves into it. Without log data there is no line.
-    fn log_answer(
+    pub(super) fn log_answer(
         &mut self,
-        exchange: Box<Exchange>,
+        exchange: Exchange,
         status: u16,
         log: Option<LogData>,
         now: Instant,
@@ -318,7 +294,7 @@ impl HttpSys {
             bytes_received,
             answer,
             ..
-        } = *exchange;
+        } = exchange;
         let (Some(settings), Some(log)) = (settings, log) else {
             return;
         };
@@ -336,7 +312,7 @@ impl HttpSys {
     }
 
     /// Takes the request off its connection, its queue and its holder. Its end is stated by the caller.
-    fn take_exchange(&mut self, id: ConnectionId) -> Option<(Box<Exchange>, Ends)> {
+    pub(super) fn take_exchange(&mut self, id: ConnectionId) -> Option<(Box<Exchange>, Ends)> {
         let connection = self.connections.get_mut(&id)?;
         let state = std::mem::replace(&mut connection.state, ConnectionState::Idle);
         let exchange = match state {
@@ -429,7 +405,12 @@ impl HttpSys {
         }
     }
 
-    fn state_drop(&mut self, id: ConnectionId, exchange: &Exchange, reason: ReasonPhrase) {
+    pub(super) fn state_drop(
+        &mut self,
+        id: ConnectionId,
+        exchange: &Exchange,
+        reason: ReasonPhrase,
+    ) {
         let process = match exchange.stage {
             Stage::Delivered { process } | Stage::Sending(Answerer::Worker(process)) => {
                 Some(process)
@@ -447,237 +428,17 @@ impl HttpSys {
         });
     }
 
-    fn log_error(&mut self, exchange: &Exchange, ends: Ends, reason: ReasonPhrase, now: Instant) {
+    pub(super) fn log_error(
+        &mut self,
+        exchange: &Exchange,
+        ends: Ends,
+        reason: ReasonPhrase,
+        now: Instant,
+    ) {
         let mut record = error_record(&exchange.request, ends, reason, now);
         record.site = Some(exchange.request.site);
         record.queue = self.queues.name(exchange.queue);
         self.outputs
             .push_back(Output::Log(LogEntry::HttpErr(record)));
-    }
-
-    /// The client went away while its request was held by a process or its response was on the way.
-    pub(super) fn lose_client(&mut self, id: ConnectionId, now: Instant) {
-        let Some((exchange, ends)) = self.take_exchange(id) else {
-            return;
-        };
-        self.state_drop(id, &exchange, ReasonPhrase::ConnectionDropped);
-        match exchange.stage {
-            Stage::Delivered { process } => {
-                let request = exchange.request.id;
-                self.complete(process, Completion::Disconnected { request });
-                self.zombies.insert(
-                    request,
-                    Zombie {
-                        exchange,
-                        ends,
-                        process,
-                    },
-                );
-                self.deadlines.set(Timer::Zombie(request), now + ZOMBIE_MAX);
-            }
-            Stage::Arrived | Stage::Queued { .. } | Stage::Sending(_) => {
-                let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(exchange, ends, status, log, now);
-            }
-        }
-    }
-
-    /// The line of a request whose client has gone: the site's log if the worker gave log data.
-    fn log_lost(
-        &mut self,
-        exchange: Box<Exchange>,
-        ends: Ends,
-        status: u16,
-        log: Option<LogData>,
-        now: Instant,
-    ) {
-        match log.filter(|_| exchange.log.is_some()) {
-            Some(log) => {
-                let log = LogData {
-                    win32_status: NETNAME_DELETED,
-                    ..log
-                };
-                self.log_answer(exchange, status, Some(log), now);
-            }
-            None => self.log_error(&exchange, ends, ReasonPhrase::ConnectionDropped, now),
-        }
-    }
-
-    /// A worker answers a request whose client has gone. `false` if there is no such request.
-    pub(super) fn answer_zombie(
-        &mut self,
-        by: ProcessId,
-        request: RequestId,
-        head: Option<(u16, Option<LogData>)>,
-        more: bool,
-        now: Instant,
-    ) -> bool {
-        let Some(zombie) = self.zombies.get_mut(&request).filter(|z| z.process == by) else {
-            return false;
-        };
-        if let Some((status, log)) = head {
-            zombie.exchange.answer = Some(Answer {
-                status,
-                log,
-                bytes: 0,
-                body: 0,
-                declared: None,
-                has_body: false,
-                close: true,
-            });
-        }
-        if !more {
-            self.deadlines.clear(Timer::Zombie(request));
-            if let Some(Zombie { exchange, ends, .. }) = self.zombies.remove(&request) {
-                let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(exchange, ends, status, log, now);
-            }
-        }
-        true
-    }
-
-    /// The worker did not finish a request whose client has gone.
-    pub(super) fn bury_zombie(&mut self, request: RequestId, now: Instant) {
-        self.deadlines.clear(Timer::Zombie(request));
-        if let Some(Zombie { exchange, ends, .. }) = self.zombies.remove(&request) {
-            self.log_error(&exchange, ends, ReasonPhrase::ConnectionDropped, now);
-        }
-    }
-
-    /// Refuses a routed request, in the way that its queue refuses.
-    pub(super) fn refuse_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some((exchange, ends)) = self.take_exchange(id) else {
-            return;
-        };
-        let mut refusal = Refusal::of(&exchange.request, ends, reason, now);
-        refusal.record.site = Some(exchange.request.site);
-        refusal.record.queue = self.queues.name(exchange.queue);
-        // A queue that is gone leaves nobody to say how it wants to refuse; IIS always says Limited.
-        let verbosity = self
-            .queues
-            .get(exchange.queue)
-            .map_or(ResponseVerbosity::Limited, |queue| {
-                queue.properties.verbosity
-            });
-        self.refuse(id, refusal, verbosity, now);
-    }
-
-    fn refuse_unrouted(
-        &mut self,
-        id: ConnectionId,
-        request: &Request,
-        reason: ReasonPhrase,
-        now: Instant,
-    ) {
-        self.tally.ended += 1;
-        let refusal = Refusal::of(request, request.ends, reason, now);
-        self.refuse(id, refusal, ResponseVerbosity::Limited, now);
-    }
-
-    /// Refuses what is not a request.
-    pub(super) fn refuse_head(&mut self, id: ConnectionId, head: RefusedHead, now: Instant) {
-        let request = self.count_request(id, head.activity);
-        self.tally.ended += 1;
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        let record = HttpErrRecord {
-            at: now,
-            ends: connection.ends,
-            version: head.version,
-            verb: head.verb,
-            url: head.url,
-            status: None,
-            site: None,
-            reason: head.reason,
-            queue: None,
-        };
-        let refusal = Refusal {
-            request,
-            activity: head.activity,
-            record,
-        };
-        self.refuse(id, refusal, ResponseVerbosity::Limited, now);
-    }
-
-    /// Answers with a page and closes, or just resets the connection.
-    fn refuse(
-        &mut self,
-        id: ConnectionId,
-        refusal: Refusal,
-        verbosity: ResponseVerbosity,
-        now: Instant,
-    ) {
-        let Refusal {
-            request,
-            activity,
-            mut record,
-        } = refusal;
-        let (reason, queue) = (record.reason, record.queue.clone());
-        let page = match verbosity {
-            ResponseVerbosity::Basic => None,
-            ResponseVerbosity::Limited | ResponseVerbosity::Full => {
-                error_page(reason, self.date.value(now))
-            }
-        };
-        let status = reason.status().filter(|_| page.is_some());
-        record.status = status;
-        self.fact(match status {
-            Some(status) => Fact::FastResp {
-                request,
-                activity,
-                connection: id,
-                status,
-                reason,
-                queue,
-            },
-            None => Fact::Dropped {
-                request,
-                activity,
-                connection: id,
-                reason,
-                queue,
-                process: None,
-                partial: false,
-            },
-        });
-        self.outputs
-            .push_back(Output::Log(LogEntry::HttpErr(record)));
-        match page {
-            Some(page) => {
-                self.send(id, page);
-                self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
-            }
-            None => self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset),
-        }
-    }
-}
-
-impl Refusal {
-    fn of(request: &Request, ends: Ends, reason: ReasonPhrase, now: Instant) -> Self {
-        Self {
-            request: request.id,
-            activity: request.activity,
-            record: error_record(request, ends, reason, now),
-        }
-    }
-}
-
-fn error_record(
-    request: &Request,
-    ends: Ends,
-    reason: ReasonPhrase,
-    now: Instant,
-) -> HttpErrRecord {
-    HttpErrRecord {
-        at: now,
-        ends,
-        version: Some(request.version),
-        verb: Some(request.text.str(request.text.verb).to_owned()),
-        url: Some(request.text.str(request.text.raw_url).to_owned()),
-        status: None,
-        site: None,
-        reason,
-        queue: None,
     }
 }

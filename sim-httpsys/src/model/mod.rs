@@ -26,6 +26,7 @@ pub mod http_date;
 mod id_map;
 mod processes;
 mod reason;
+mod refusal;
 mod request_queue;
 mod response;
 mod response_cache;
@@ -38,15 +39,16 @@ mod timeouts;
 mod url_group;
 mod url_path;
 pub mod url_prefix;
+mod zombie;
 
 use connection::Connection;
-use exchange::Zombie;
 use id_map::IdMap;
 use processes::Process;
 use request_queue::RequestQueues;
 use response_cache::ResponseCache;
 use routing::RoutingTable;
 use url_group::{EndpointState, UrlGroup};
+use zombie::Zombie;
 
 pub use reason::ReasonPhrase;
 

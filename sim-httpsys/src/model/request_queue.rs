@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::exchange::Stage;
+use super::processes::Process;
 use super::timeouts::TimerKind;
 use super::{HttpSys, ReasonPhrase};
 use crate::api::{
@@ -76,7 +77,7 @@ impl RequestQueue {
     /// Offers a request to the queue.
     ///
     /// Source: `HttpServerQueueLengthProperty`: requests over the limit are rejected with 503. Only
-    /// waiting requests count, and 0 is no limit (TechNet, "Configuring Application Pool
+    /// waiting requests count, and 0 is no limit (`TechNet`, "Configuring Application Pool
     /// Queue-Length Limits").
     fn offer(&mut self, connection: ConnectionId, request: RequestId) -> Offered {
         self.arrived += 1;
@@ -272,7 +273,7 @@ impl HttpSys {
     }
 
     pub(super) fn receive_request(&mut self, by: ProcessId, credits: u32, now: Instant) {
-        let Some(index) = self.processes.get(&by).and_then(|p| p.receives_from()) else {
+        let Some(index) = self.processes.get(&by).and_then(Process::receives_from) else {
             return;
         };
         let mut credits = credits;

@@ -31,6 +31,10 @@ const HEADERS_MAX: usize = 1024;
 
 /// What the cache may do for a request.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct CacheUse {
     /// An entry may answer it.
     pub(super) serve: bool,
@@ -89,6 +93,8 @@ pub(super) struct CacheEntry {
     key: Box<[u8]>,
     /// The raw path, lower case, without the query; for flushes.
     path: String,
+    /// The decoded path, lower case, if it differs.
+    decoded_path: Option<String>,
     pub(super) queue: QueueIndex,
     pub(super) process: ProcessId,
     status: u16,
@@ -108,6 +114,14 @@ pub(super) struct CacheEntry {
 }
 
 impl CacheEntry {
+    /// Whether a flush of that path takes it; the path may be raw or decoded.
+    fn lies_under(&self, flushed: &str, recursive: bool) -> bool {
+        let mut paths = [Some(&self.path), self.decoded_path.as_ref()]
+            .into_iter()
+            .flatten();
+        paths.any(|path| covers(flushed, path, recursive))
+    }
+
     fn body(&self) -> Bytes {
         self.large_body
             .clone()
@@ -351,10 +365,14 @@ impl HttpSys {
             return;
         }
         self.cache.write_key(connection, &exchange.request);
+        let text = &exchange.request.text;
+        let path = path_of(text.str(text.raw_url));
+        let decoded_path = text.str(text.path).to_ascii_lowercase();
         let mut entry = CacheEntry {
             id: self.cache.inserted + 1,
             key: self.cache.scratch.as_slice().into(),
-            path: path_of(exchange.request.text.str(exchange.request.text.raw_url)),
+            decoded_path: Some(decoded_path).filter(|decoded| *decoded != path),
+            path,
             queue: exchange.queue,
             process,
             status: response.status,
@@ -463,7 +481,7 @@ impl HttpSys {
         self.remove_cached(CacheRemoval::Flushed, |entry| {
             let is_hit = path
                 .as_deref()
-                .is_none_or(|path| covers(path, &entry.path, recursive));
+                .is_none_or(|path| entry.lies_under(path, recursive));
             entry.queue == queue && is_hit
         });
         Ok(CallResult::Done)
@@ -472,7 +490,8 @@ impl HttpSys {
 
 /// The path of a URL, absolute or not: lower case, without the query.
 fn path_of(url: &str) -> String {
-    let path = match url.split_once("://") {
+    // A `://` further on belongs to the query.
+    let path = match url.split_once("://").filter(|_| !url.starts_with('/')) {
         Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
         None => url,
     };

@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 
+use super::http_date::HttpDate;
 use crate::clockwork::{Instant, UtcClock};
 
 /// What the driver calls itself where a worker names no server.
@@ -15,6 +16,10 @@ pub(super) const SERVER_LINE: &[u8] = b"Server: Microsoft-HTTPAPI/2.0\r\n";
 
 /// What there is to know about a worker's header lines.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct ResponseHead {
     pub(super) content_length: Option<u64>,
     pub(super) chunked: bool,
@@ -139,15 +144,10 @@ fn is_token(b: u8) -> bool {
 
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
-    let mut b = 0;
-    while b < 128 {
-        table[b] = (b as u8).is_ascii_alphanumeric();
-        b += 1;
-    }
-    let marks = b"!#$%&'*+-.^_`|~";
+    let letters = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = true;
+    while i < letters.len() {
+        table[letters[i] as usize] = true;
         i += 1;
     }
     table
@@ -195,17 +195,21 @@ pub(super) fn append_number(mut n: u64, out: &mut BytesMut) {
 #[derive(Clone, Debug)]
 pub(super) struct DateLine {
     clock: UtcClock,
-    second: u64,
-    line: String,
+    date: HttpDate,
+    /// The second that the line was written for.
+    second: Option<u64>,
+    line: [u8; 37],
 }
 
 impl DateLine {
     /// A line that is written when it is first needed.
     pub(super) fn new(clock: UtcClock) -> Self {
+        let line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
         Self {
             clock,
-            second: u64::MAX,
-            line: String::new(),
+            date: HttpDate::default(),
+            second: None,
+            line,
         }
     }
 
@@ -213,18 +217,16 @@ impl DateLine {
     pub(super) fn line(&mut self, now: Instant) -> (u64, &[u8]) {
         let utc = self.clock.utc(now);
         let second = utc.unix_seconds();
-        if second != self.second {
-            self.second = second;
-            let date = utc.timestamp().strftime("%a, %d %b %Y %H:%M:%S GMT");
-            self.line = format!("Date: {date}\r\n");
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.line[6..35].copy_from_slice(self.date.at(utc).as_bytes());
         }
-        (second, self.line.as_bytes())
+        (second, &self.line)
     }
 
     /// Only the date.
     pub(super) fn value(&mut self, now: Instant) -> &str {
-        self.line(now);
-        self.line.trim_start_matches("Date: ").trim_end()
+        self.date.at(self.clock.utc(now))
     }
 }
 

@@ -149,7 +149,7 @@ impl HttpSys {
         }
     }
 
-    /// Source: TechNet table 11.12: when a timer fires, the connection is reset, without a response.
+    /// Source: `TechNet` table 11.12: when a timer fires, the connection is reset, without a response.
     fn time_out(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
         let reason = match kind {
             TimerKind::Idle => ReasonPhrase::TimerConnectionIdle,

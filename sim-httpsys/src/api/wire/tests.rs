@@ -9,7 +9,7 @@ use crate::api::{
 
 fn one_frame(bytes: &[u8]) -> Bytes {
     let mut frames = Frames {
-        buffer: BytesMut::from(&bytes[..]),
+        buffer: BytesMut::from(bytes),
     };
     let frame = frames
         .next_frame()

@@ -1,0 +1,157 @@
+//! Refusals: what the driver answers by itself, with a page or with a reset, and the line that the
+//! error log gets for it.
+
+use super::error_page::error_page;
+use super::http1::RefusedHead;
+use super::{CloseHow, HttpSys, Output, ReasonPhrase};
+use crate::api::{ActivityId, ConnectionId, Ends, Request, RequestId, ResponseVerbosity};
+use crate::clockwork::Instant;
+use crate::etw::{ConnectionEnd, Fact};
+use crate::logging::{HttpErrRecord, LogEntry};
+
+/// What is said about a request that ends in the error log.
+struct Refusal {
+    request: RequestId,
+    activity: ActivityId,
+    record: HttpErrRecord,
+}
+
+impl HttpSys {
+    /// Refuses a routed request, in the way that its queue refuses.
+    pub(super) fn refuse_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
+        let Some((exchange, ends)) = self.take_exchange(id) else {
+            return;
+        };
+        let mut refusal = Refusal::of(&exchange.request, ends, reason, now);
+        refusal.record.site = Some(exchange.request.site);
+        refusal.record.queue = self.queues.name(exchange.queue);
+        // A queue that is gone leaves nobody to say how it wants to refuse; IIS always says Limited.
+        let verbosity = self
+            .queues
+            .get(exchange.queue)
+            .map_or(ResponseVerbosity::Limited, |queue| {
+                queue.properties.verbosity
+            });
+        self.refuse(id, refusal, verbosity, now);
+    }
+
+    pub(super) fn refuse_unrouted(
+        &mut self,
+        id: ConnectionId,
+        request: &Request,
+        reason: ReasonPhrase,
+        now: Instant,
+    ) {
+        self.tally.ended += 1;
+        let refusal = Refusal::of(request, request.ends, reason, now);
+        self.refuse(id, refusal, ResponseVerbosity::Limited, now);
+    }
+
+    /// Refuses what is not a request.
+    pub(super) fn refuse_head(&mut self, id: ConnectionId, head: RefusedHead, now: Instant) {
+        let request = self.count_request(id, head.activity);
+        self.tally.ended += 1;
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let record = HttpErrRecord {
+            at: now,
+            ends: connection.ends,
+            version: head.version,
+            verb: head.verb,
+            url: head.url,
+            status: None,
+            site: None,
+            reason: head.reason,
+            queue: None,
+        };
+        let refusal = Refusal {
+            request,
+            activity: head.activity,
+            record,
+        };
+        self.refuse(id, refusal, ResponseVerbosity::Limited, now);
+    }
+
+    /// Answers with a page and closes, or just resets the connection.
+    fn refuse(
+        &mut self,
+        id: ConnectionId,
+        refusal: Refusal,
+        verbosity: ResponseVerbosity,
+        now: Instant,
+    ) {
+        let Refusal {
+            request,
+            activity,
+            mut record,
+        } = refusal;
+        let (reason, queue) = (record.reason, record.queue.clone());
+        let page = match verbosity {
+            ResponseVerbosity::Basic => None,
+            ResponseVerbosity::Limited | ResponseVerbosity::Full => {
+                error_page(reason, self.date.value(now))
+            }
+        };
+        let status = reason.status().filter(|_| page.is_some());
+        record.status = status;
+        self.fact(match status {
+            Some(status) => Fact::FastResp {
+                request,
+                activity,
+                connection: id,
+                status,
+                reason,
+                queue,
+            },
+            None => Fact::Dropped {
+                request,
+                activity,
+                connection: id,
+                reason,
+                queue,
+                process: None,
+                partial: false,
+            },
+        });
+        self.outputs
+            .push_back(Output::Log(LogEntry::HttpErr(record)));
+        match page {
+            Some(page) => {
+                self.send(id, page);
+                self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
+            }
+            None => self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset),
+        }
+    }
+}
+
+impl Refusal {
+    fn of(request: &Request, ends: Ends, reason: ReasonPhrase, now: Instant) -> Self {
+        Self {
+            request: request.id,
+            activity: request.activity,
+            record: error_record(request, ends, reason, now),
+        }
+    }
+}
+
+/// The error log's line of a request, before more is known.
+pub(super) fn error_record(
+    request: &Request,
+    ends: Ends,
+    reason: ReasonPhrase,
+    now: Instant,
+) -> HttpErrRecord {
+    HttpErrRecord {
+        at: now,
+        ends,
+        version: Some(request.version),
+        verb: Some(request.text.str(request.text.verb).to_owned()),
+        url: Some(request.text.str(request.text.raw_url).to_owned()),
+        status: None,
+        site: None,
+        reason,
+        queue: None,
+    }
+}

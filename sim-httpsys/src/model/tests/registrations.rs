@@ -1,0 +1,191 @@
+//! URL groups, URLs and endpoints.
+
+use super::super::*;
+use super::bench::*;
+use crate::api::ControlCall;
+
+fn remove(url: &str) -> ControlCall {
+    ControlCall::RemoveUrl {
+        group: SITE_1,
+        url: url.into(),
+    }
+}
+
+#[test]
+fn the_first_url_opens_the_endpoint_and_the_last_closes_it() {
+    let mut server = server().without_worker();
+    assert!(server.listening.contains(&PORT_80));
+    server.add_url(SITE_1, "http://*:80/app/").unwrap();
+    server.control(W3SVC, remove("http://*:80/")).unwrap();
+    assert!(server.listening.contains(&PORT_80));
+    server.control(W3SVC, remove("http://*:80/app/")).unwrap();
+    assert!(server.listening.is_empty());
+}
+
+#[test]
+fn connections_of_a_closed_endpoint_are_reset() {
+    let mut server = server().without_worker();
+    let idle = server.connect();
+    let waiting = server.request("/");
+    server
+        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
+        .unwrap();
+    assert_eq!(server.closed(idle), Some(CloseHow::Reset));
+    assert_eq!(server.closed(waiting), Some(CloseHow::Reset));
+    assert_eq!(server.reasons(), [ReasonPhrase::RequestCancelled]);
+}
+
+#[test]
+fn idle_connections_of_a_closed_endpoint_may_end_by_fin() {
+    let fin = |p: &mut Parameters| p.endpoint_close = EndpointClose::Fin;
+    let mut server = server().parameters(fin).without_worker();
+    let idle = server.connect();
+    server
+        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
+        .unwrap();
+    assert_eq!(server.closed(idle), Some(CloseHow::AfterSending));
+}
+
+#[test]
+fn when_the_controller_goes_everything_goes() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 1);
+    let held = server.request("/");
+    let waiting = server.request("/");
+    let idle = server.connect();
+    server.input(Input::Gone { process: W3SVC });
+    assert_eq!(server.closed(held), Some(CloseHow::Reset));
+    assert_eq!(server.status(waiting), Some(503));
+    assert_eq!(server.closed(idle), Some(CloseHow::Reset));
+    assert!(server.listening.is_empty());
+    let state = server.machine.service_state();
+    assert!(state.url_groups.is_empty() && state.request_queues.is_empty());
+    assert_eq!(state.connections, 0);
+}
+
+#[test]
+fn after_the_controller_has_come_back_the_server_serves_again() {
+    let mut server = server().with_worker();
+    server.input(Input::Gone { process: W3SVC });
+    server.input(Input::Gone { process: W3WP });
+    server.input(Input::Attached { process: W3SVC });
+    server.set_up();
+    server.worker(W3WP_2, 1);
+    let client = server.request("/");
+    server.answer(W3WP_2, page("again"));
+    assert_eq!(server.status(client), Some(200));
+}
+
+#[test]
+fn a_port_that_is_taken_fails_the_call_and_leaves_nothing_registered() {
+    let mut server = server().without_worker();
+    server.opens = Err(Win32Error::SharingViolation);
+    let failed = server.add_url(SITE_1, "http://*:81/");
+    assert_eq!(failed, Err(Win32Error::SharingViolation));
+    assert_eq!(
+        server.machine.service_state().url_groups[0].urls,
+        ["http://*:80/"]
+    );
+    server.opens = Ok(());
+    server.add_url(SITE_1, "http://*:81/").unwrap();
+}
+
+#[test]
+fn an_endpoint_nobody_wants_any_more_is_closed_when_it_opens() {
+    let mut server = server().without_worker();
+    let port_81 = Endpoint {
+        port: 81,
+        ..PORT_80
+    };
+    let call = ControlCall::AddUrl {
+        group: SITE_1,
+        url: "http://*:81/".into(),
+        context: crate::api::UrlContext(1),
+    };
+    server.input(Input::Called {
+        by: W3SVC,
+        call: Call::Control {
+            id: crate::api::CallId(90),
+            call,
+        },
+    });
+    let call = remove("http://*:81/");
+    server.input(Input::Called {
+        by: W3SVC,
+        call: Call::Control {
+            id: crate::api::CallId(91),
+            call,
+        },
+    });
+    assert!(server.listening.contains(&port_81));
+    server.input(Input::Listening {
+        endpoint: port_81,
+        result: Ok(()),
+    });
+    assert!(!server.listening.contains(&port_81));
+}
+
+#[test]
+fn bad_prefixes_and_unknown_ones_are_refused() {
+    let mut server = server().without_worker();
+    assert_eq!(
+        server.add_url(SITE_1, "http://*:80"),
+        Err(Win32Error::InvalidParameter)
+    );
+    assert_eq!(
+        server.add_url(SITE_1, "http://*:80/"),
+        Err(Win32Error::AlreadyExists)
+    );
+    assert_eq!(
+        server.add_url(UrlGroupId(9), "http://*:82/"),
+        Err(Win32Error::FileNotFound)
+    );
+    assert_eq!(
+        server.add_url(SITE_1, "https://*:80/"),
+        Err(Win32Error::SharingViolation)
+    );
+    let unknown = server.control(W3SVC, remove("http://*:83/"));
+    assert_eq!(unknown, Err(Win32Error::FileNotFound));
+}
+
+#[test]
+fn a_stopped_site_answers_404_while_another_keeps_the_port_open() {
+    let mut server = server().without_worker();
+    server.add_url(SITE_1, "http://*:80/app/").unwrap();
+    server.control(W3SVC, remove("http://*:80/")).unwrap();
+    let client = server.request("/");
+    assert_eq!(server.status(client), Some(404));
+    assert_eq!(server.error_log(), [(Some(404), ReasonPhrase::NotFound)]);
+}
+
+#[test]
+fn a_host_that_nobody_registered_is_400_hostname() {
+    let mut server = server().without_worker();
+    server.add_url(SITE_1, "http://www.other.com:80/").unwrap();
+    server.control(W3SVC, remove("http://*:80/")).unwrap();
+    let client = server.request("/");
+    assert_eq!(server.status(client), Some(400));
+    assert_eq!(server.reasons(), [ReasonPhrase::Hostname]);
+}
+
+#[test]
+fn the_connection_over_the_sites_limit_gets_503_until_one_closes() {
+    let mut server = server().connections_max(2).with_worker();
+    let first = server.request("/");
+    server.request("/");
+    let third = server.request("/");
+    assert_eq!(server.status(third), Some(503));
+    assert_eq!(server.reasons(), [ReasonPhrase::ConnLimit]);
+    server.input(Input::Reset { connection: first });
+    let fourth = server.request("/");
+    assert_eq!(server.closed(fourth), None);
+}
+
+#[test]
+fn with_basic_verbosity_the_connection_over_the_limit_is_reset() {
+    let mut server = server().connections_max(1).resetting().with_worker();
+    server.request("/");
+    let second = server.request("/");
+    assert_eq!(server.heard(second), "");
+    assert_eq!(server.closed(second), Some(CloseHow::Reset));
+}
