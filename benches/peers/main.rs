@@ -124,7 +124,9 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let mut results = Results::new(measure(&contenders, arguments)?);
     results.memory = memory::of_idle_connections(&contenders, arguments.idle_connections)?;
     drop(contenders);
-    if let Some(iis_sim) = &iis_sim {
+    if let Some(iis_sim) = &iis_sim
+        && arguments.demand_starts > 0
+    {
         match demand::measure(iis_sim, arguments.demand_starts) {
             Ok(demand) => results.demand_start = Some(demand),
             Err(error) => println!("left out: demand start: {error}"),
