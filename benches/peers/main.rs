@@ -40,7 +40,7 @@ mod servers;
 mod table;
 mod wrk;
 
-use servers::{Contender, Contenders};
+use servers::{Contender, Contenders, NginxStyle};
 use table::{Measurement, Results};
 
 /// What went wrong, in words.
@@ -61,8 +61,8 @@ struct Arguments {
     /// Keep-alive connections
     #[arg(long, default_value_t = 64)]
     connections: u32,
-    /// Threads of wrk
-    #[arg(long, default_value_t = 1)]
+    /// Threads of wrk; with one of them wrk itself is what limits the faster contenders
+    #[arg(long, default_value_t = 2)]
     wrk_threads: u32,
     /// How often a demand start is timed
     #[arg(long, default_value_t = 20)]
@@ -70,6 +70,9 @@ struct Arguments {
     /// How many idle connections are held to measure their memory
     #[arg(long, default_value_t = 10_000)]
     idle_connections: u32,
+    /// How nginx is configured
+    #[arg(long, value_enum, default_value_t = NginxStyle::Tuned)]
+    nginx: NginxStyle,
     /// The iis-sim to measure [default: the one that cargo built along with this bench]
     #[arg(long, value_name = "PATH")]
     iis_sim: Option<PathBuf>,
@@ -117,7 +120,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     memory::allow_many_files()?;
     let iis_sim = executable::iis_sim(arguments.iis_sim.as_deref());
-    let contenders = Contenders::start(iis_sim.as_deref())?;
+    let contenders = Contenders::start(iis_sim.as_deref(), arguments.nginx)?;
     for line in &contenders.left_out {
         println!("left out: {line}");
     }

@@ -1,8 +1,8 @@
 //! The contenders: each on a free port of loopback, in a temporary folder, gone when dropped.
 //!
-//! Fair on both sides: what fronts a worker writes an access log, buffered as iis-sim's are (HAProxy
-//! and Varnish cannot log to a file by themselves, and log nothing); what stands behind the hop logs
-//! nothing. Keep-alive never runs out.
+//! Fair on both sides: what fronts a worker writes an access log (HAProxy and Varnish cannot log to
+//! a file by themselves, and log nothing); what stands behind the hop logs nothing. Keep-alive never
+//! runs out. nginx is [tuned](NginxStyle::Tuned) unless it is asked for as it is shipped.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -28,6 +28,33 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PAGE_BYTES: usize = 1024;
 /// The application that iis-sim runs: one page of 1 KiB that costs nothing, and a file.
 const SIMULATION: &str = "[[page]]\npath = \"/default.aspx\"\nbytes = 1024\n";
+
+/// How nginx is configured, apart from keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NginxStyle {
+    /// Its log is buffered, as iis-sim's is, and the page's file stays open: the harder peer.
+    Tuned,
+    /// A write to the log per request, and the file opened for each: nginx's defaults.
+    Stock,
+}
+
+impl NginxStyle {
+    /// What the server behind the hop does about the page's file.
+    fn files(self) -> &'static str {
+        match self {
+            Self::Tuned => "open_file_cache max=16;",
+            Self::Stock => "",
+        }
+    }
+
+    /// How the front's log is written.
+    fn log(self) -> &'static str {
+        match self {
+            Self::Tuned => "combined buffer=64k flush=1s",
+            Self::Stock => "combined",
+        }
+    }
+}
 
 /// One row of the table: a path of a running server.
 #[derive(Debug)]
@@ -89,9 +116,9 @@ pub(crate) struct Contenders {
 
 impl Contenders {
     /// Starts what is installed.
-    pub(crate) fn start(iis_sim: Option<&Path>) -> Outcome<Self> {
+    pub(crate) fn start(iis_sim: Option<&Path>, style: NginxStyle) -> Outcome<Self> {
         let folder = temporary()?;
-        let backend = nginx_backend(folder.path())?;
+        let backend = nginx_backend(folder.path(), style)?;
         let mut contenders = Self {
             all: Vec::new(),
             left_out: Vec::new(),
@@ -99,7 +126,7 @@ impl Contenders {
             folder,
             iis_sim: None,
         };
-        contenders.start_nginx(backend.pid())?;
+        contenders.start_nginx(backend.pid(), style)?;
         contenders.start_haproxy(backend.pid())?;
         contenders.start_varnish(backend.pid())?;
         contenders.programs.push(backend);
@@ -119,13 +146,13 @@ impl Contenders {
         self.folder.path()
     }
 
-    fn start_nginx(&mut self, backend: u32) -> Outcome<()> {
+    fn start_nginx(&mut self, backend: u32, style: NginxStyle) -> Outcome<()> {
         for (name, role, cache) in [
             ("nginx → nginx", Role::HopNginx, false),
             ("nginx proxy_cache", Role::CacheNginx, true),
         ] {
             let port = free_port()?;
-            let front = nginx_front(self.folder(), port, cache)?;
+            let front = nginx_front(self.folder(), port, cache, style)?;
             let roots = vec![front.pid(), backend];
             self.programs.push(front);
             let contender = Contender::new(name, role, (loopback(port), "/page.html"), roots)?;
@@ -320,19 +347,21 @@ fn answered(address: SocketAddr, path: &str) -> Outcome<Answer> {
     client::get(address, path).map_err(|error| error.to_string())
 }
 
-fn nginx_backend(folder: &Path) -> Outcome<Program> {
+fn nginx_backend(folder: &Path, style: NginxStyle) -> Outcome<Program> {
     write(&folder.join("page.html"), &page())?;
     let folder = folder.display();
     let server = format!(
-        "access_log off; open_file_cache max=16;
-         server {{ listen unix:{folder}/back.sock; root {folder}; }}"
+        "access_log off; {}
+         server {{ listen unix:{folder}/back.sock; root {folder}; }}",
+        style.files()
     );
     nginx("back", &server, &folder.to_string())
 }
 
-fn nginx_front(folder: &Path, port: u16, cache: bool) -> Outcome<Program> {
+fn nginx_front(folder: &Path, port: u16, cache: bool, style: NginxStyle) -> Outcome<Program> {
     let folder = folder.display();
     let name = if cache { "cache" } else { "front" };
+    let log = style.log();
     let (zone, location) = if cache {
         (
             format!("proxy_cache_path {folder}/cached keys_zone=pages:1m;"),
@@ -342,7 +371,7 @@ fn nginx_front(folder: &Path, port: u16, cache: bool) -> Outcome<Program> {
         (String::new(), "")
     };
     let server = format!(
-        "access_log {folder}/{name}.access.log combined buffer=64k flush=1s; {zone}
+        "access_log {folder}/{name}.access.log {log}; {zone}
          upstream back {{ server unix:{folder}/back.sock; keepalive 128; keepalive_requests 1000000000; }}
          server {{ listen 127.0.0.1:{port} backlog=4096;
            location / {{

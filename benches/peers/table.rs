@@ -6,7 +6,7 @@ use crate::Arguments;
 use crate::cpu;
 use crate::demand::DemandStart;
 use crate::memory::IdleConnections;
-use crate::servers::Contender;
+use crate::servers::{Contender, NginxStyle};
 use crate::wrk::Round;
 
 /// Processor time of a worker per request below which it cannot have served the request.
@@ -150,7 +150,7 @@ impl Results {
                 m.name
             );
         }
-        self.print_remarks();
+        self.print_remarks(arguments);
     }
 
     /// Prints how the figures stand to the goals.
@@ -174,8 +174,12 @@ impl Results {
         }
     }
 
-    fn print_remarks(&self) {
-        println!("Access logs are on (nginx fronts: buffered), HAProxy's and Varnish's are off.");
+    fn print_remarks(&self, arguments: &Arguments) {
+        let nginx = match arguments.nginx {
+            NginxStyle::Tuned => "buffered, as iis-sim's; files kept open",
+            NginxStyle::Stock => "written per request; files opened per request",
+        };
+        println!("Access logs are on (nginx: {nginx}), HAProxy's and Varnish's are off.");
         if let Some(ours) = self.find(Role::CacheOurs)
             && ours.worker_cpu_us() > WORKER_CPU_US_OF_A_HIT
         {
@@ -309,6 +313,8 @@ impl Results {
             "processor": cpu::processor(),
             "connections": arguments.connections,
             "seconds": arguments.seconds,
+            "wrk_threads": arguments.wrk_threads,
+            "nginx": format!("{:?}", arguments.nginx).to_lowercase(),
             "rows": rows.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
             "demand_start_us": self.demand_start.map(|demand| json!({
