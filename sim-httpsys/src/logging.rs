@@ -386,8 +386,9 @@ fn cut(text: Option<&str>, max: usize) -> &[u8] {
 fn write_text(text: &[u8], out: &mut Vec<u8>) {
     if text.is_empty() {
         out.push(b'-');
-    } else if text.iter().all(u8::is_ascii_graphic) {
-        out.extend_from_slice(text);
+    } else if text.is_ascii() {
+        let legible = |&b: &u8| if b.is_ascii_graphic() { b } else { b'+' };
+        out.extend(text.iter().map(legible));
     } else {
         for chunk in text.utf8_chunks() {
             for c in chunk.valid().chars() {

@@ -2,6 +2,8 @@
 
 use roxmltree::{Document, Node};
 
+const ATTRIBUTE: &str = "disallowOverlappingRotation";
+
 /// Sets `recycling/@disallowOverlappingRotation="true"` for one pool.
 pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, String> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -11,21 +13,17 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, S
     let recycling = element
         .children()
         .find(|node| node.has_tag_name("recycling"));
-    let (range, replacement) = match recycling {
-        Some(recycling) => match recycling.attribute_node("disallowOverlappingRotation") {
-            Some(attribute) => (attribute.range_value(), "true".to_owned()),
-            None => {
-                let after_name = recycling.range().start + "<recycling".len();
-                (
-                    after_name..after_name,
-                    " disallowOverlappingRotation=\"true\"".to_owned(),
-                )
-            }
-        },
-        None => new_child(
+    let attribute = recycling.and_then(|node| node.attribute_node(ATTRIBUTE));
+    let (range, replacement) = match (recycling, attribute) {
+        (_, Some(attribute)) => (attribute.range_value(), "true".to_owned()),
+        (Some(recycling), None) => {
+            let after_name = recycling.range().start + "<recycling".len();
+            (after_name..after_name, format!(" {ATTRIBUTE}=\"true\""))
+        }
+        (None, None) => new_child(
             body,
             element,
-            "<recycling disallowOverlappingRotation=\"true\" />",
+            &format!("<recycling {ATTRIBUTE}=\"true\" />"),
         ),
     };
     let mut edited = text[..text.len() - body.len()].to_owned();
