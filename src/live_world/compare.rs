@@ -6,7 +6,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
-use super::trial::{Stage, Trial, TrialError, TrialResult};
+use super::trial::{Stage, Trial, TrialError};
+use crate::measure::TrialResult;
 use crate::scenario::{Operation, Scenario};
 
 /// What is running now, for whoever shows progress.

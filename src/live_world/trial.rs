@@ -15,7 +15,7 @@ use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_pa
 use crate::load::live::Progress;
 use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
-use crate::measure::{Ledger, Metrics, Observation, ReadError};
+use crate::measure::{Metrics, Observation, ReadError, TrialResult};
 use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
 
 /// From the command `go` to the first planned attempt.
@@ -36,33 +36,6 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// An empty folder; everything that the trial writes stays in it.
     pub folder: &'a Path,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct TrialResult {
-    /// The operation.
-    pub operation: Operation,
-    /// The seed of its plan.
-    pub seed: u64,
-    /// Why its numbers cannot be trusted; `None` if they can.
-    pub invalid: Option<String>,
-    /// Whether it was invalid and has been run again.
-    pub is_repeated: bool,
-    /// Its numbers.
-    pub metrics: Metrics,
-    /// Attempts that the ledger could not explain, with the reason, at most a few.
-    pub unexplained: Vec<String>,
-}
-
-impl TrialResult {
-    /// Attempts that the ledger could not explain; without a ledger, all of them.
-    pub fn unexplained_count(&self) -> u64 {
-        self.metrics
-            .ledger
-            .as_ref()
-            .map_or(self.metrics.attempts, |ledger| ledger.unexplained)
-    }
 }
 
 /// Why a trial could not be run.
@@ -272,14 +245,7 @@ impl Trial<'_> {
             workers_peak_bytes: Some(memory),
         };
         let metrics = Metrics::of(&observation, &measured);
-        Ok(TrialResult {
-            operation: self.operation,
-            seed: self.seed,
-            invalid: doubt(&metrics),
-            is_repeated: false,
-            unexplained: metrics.ledger.iter().flat_map(examples).collect(),
-            metrics,
-        })
+        Ok(TrialResult::of(self.operation, self.seed, metrics))
     }
 }
 
@@ -332,31 +298,6 @@ fn file_name(path: &Path) -> &str {
     path.file_name()
         .and_then(|name| name.to_str())
         .unwrap_or("")
-}
-
-/// Why the numbers of a trial cannot be trusted.
-fn doubt(metrics: &Metrics) -> Option<String> {
-    let Some(lateness) = &metrics.lateness else {
-        return Some("the generator did not say how punctual it was".to_owned());
-    };
-    (!lateness.valid).then(|| {
-        format!(
-            "the generator was {:.2} ms late at p99.9 (bound {:.2} ms), or did not make an attempt",
-            lateness.p999_us / 1e3,
-            lateness.bound_us / 1e3
-        )
-    })
-}
-
-/// The ledger's examples of what it cannot explain, in words.
-fn examples(ledger: &Ledger) -> Vec<String> {
-    let word = |example: &crate::measure::ledger::Unexplained| {
-        format!(
-            "attempt {} ({:?}): {}",
-            example.attempt, example.outcome, example.why
-        )
-    };
-    ledger.examples.iter().take(5).map(word).collect()
 }
 
 /// What counts as steady after the operation.

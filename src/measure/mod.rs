@@ -19,9 +19,11 @@ pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
+mod trial_result;
 pub mod workers;
 
 pub use ledger::Ledger;
 pub use metrics::Metrics;
 pub use read::{Observation, ReadError};
 pub use summary::{Estimate, Summary, summarise};
+pub use trial_result::TrialResult;

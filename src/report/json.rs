@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Arm, Comparison};
-use crate::live_world::trial::TrialResult;
+use crate::measure::TrialResult;
 
 /// The name and version of the schema.
 pub const SCHEMA: &str = "iis-sim/compare/1";

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::live_world::trial::TrialResult;
-use crate::measure::{Metrics, Summary, summarise};
+use crate::measure::{Metrics, Summary, TrialResult, summarise};
 use crate::scenario::{Operation, Scenario};
 
 mod environment;
