@@ -220,7 +220,7 @@ impl<E: Copy> EventQueue<E> {
         // The lowest digit is at issue even if nothing differs.
         let highest = u64::BITS - 1 - ((at ^ self.now) | 1).leading_zeros();
         let wheel = (highest / DIGIT) as usize;
-        let slot = (at >> (highest / DIGIT * DIGIT)) as usize % SLOTS;
+        let slot = ((at >> (highest / DIGIT * DIGIT)) & 63) as usize;
         let bit = 1 << slot;
         let list = &mut self.slots[wheel][slot];
         if self.occupied_slots[wheel] & bit == 0 {
