@@ -52,7 +52,7 @@ impl Random {
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.bits()) * u128::from(bound);
-        u64::try_from(product >> 64).expect("the upper half of 128 bits")
+        (product >> 64) as u64
     }
 
     /// A number with the exponential distribution of mean 1 (by ziggurat).
