@@ -32,14 +32,17 @@ enum Mix {
 }
 
 impl Mix {
-    fn span(self, random: &mut Random) -> Duration {
+    /// In nanoseconds.
+    #[inline]
+    fn span(self, random: &mut Random) -> u64 {
+        const MINUTE: u64 = 60_000_000_000;
         match self {
-            Self::Exponential => random.exponential_span(MILLISECOND),
+            Self::Exponential => service(random),
             Self::Web => match random.below(2_000) {
-                0..27 => Duration::from_mins(2),
-                27..29 => Duration::from_mins(20),
-                29 => Duration::from_hours(29),
-                _ => random.exponential_span(MILLISECOND),
+                0..27 => 2 * MINUTE,
+                27..29 => 20 * MINUTE,
+                29 => 29 * 60 * MINUTE,
+                _ => service(random),
             },
         }
     }
@@ -57,6 +60,16 @@ impl Mix {
         };
         random.span_between(Duration::ZERO, span)
     }
+}
+
+/// About 1 ms, in nanoseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number far below 2^63"
+)]
+fn service(random: &mut Random) -> u64 {
+    (random.exponential() * 1e6) as u64
 }
 
 /// What both queues can do.
@@ -117,7 +130,7 @@ impl<Q: Pending> Hold<Q> {
     fn turns(&mut self, count: u64) {
         for _ in 0..count {
             let (now, event) = self.queue.pop().expect("as many as were pushed");
-            let at = now + self.mix.span(&mut self.random);
+            let at = Instant(now.0 + self.mix.span(&mut self.random));
             self.queue.push(at, black_box(event));
         }
     }
