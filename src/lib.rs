@@ -6,6 +6,7 @@
 //! * [`live_world`] – starts the real programs and runs a scenario against them
 //! * [`measure`] – downtime, dropped connections, cache loss, the ledger; statistics over trials
 //! * [`report`] – text and JSON
+//! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
 #[cfg(feature = "live")]
 pub mod cli;
@@ -15,3 +16,4 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod scenario;
+pub mod virtual_world;
