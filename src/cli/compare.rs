@@ -11,7 +11,7 @@ use super::fail;
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
-use crate::report::{self, Comparison};
+use crate::report::{self, Clock, Comparison};
 use crate::scenario::{Operation, Scenario, ScenarioError};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
@@ -86,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    let comparison = Comparison::new(&scenario, results.map_err(Failure::Trial)?);
+    let comparison = Comparison::new(&scenario, Clock::Live, results.map_err(Failure::Trial)?);
     println!("{}", report::text::render(&comparison));
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;

@@ -6,7 +6,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
-use super::trial::{Stage, Trial, TrialError, TrialResult};
+use super::trial::{Stage, Trial, TrialError};
+use crate::measure::TrialResult;
 use crate::scenario::{Operation, Scenario};
 
 /// What is running now, for whoever shows progress.
@@ -40,7 +41,7 @@ pub fn compare(
         let mut operations = scenario.operations.clone();
         operations.shuffle(&mut order);
         for operation in operations {
-            let seed = seed_of(scenario.seed, round);
+            let seed = scenario.seed_of_round(round);
             for repeat in 0..=scenario.timing.repeats_max {
                 let trial_folder = trial_folder(folder, operation, round, repeat)?;
                 let trial = Trial {
@@ -71,11 +72,6 @@ pub fn compare(
     }
     results.sort_by_key(|result| result.seed);
     Ok(results)
-}
-
-/// The seed of a round: the same for every operation in it.
-fn seed_of(seed: u64, round: u32) -> u64 {
-    seed.wrapping_mul(1_000_003).wrapping_add(u64::from(round))
 }
 
 fn trial_folder(

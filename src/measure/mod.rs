@@ -12,6 +12,7 @@ pub mod cache;
 pub mod connections;
 pub mod downtime;
 pub mod ledger;
+mod looks;
 pub mod metrics;
 pub mod read;
 pub mod statistics;
@@ -19,9 +20,12 @@ pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
+mod trial_result;
 pub mod workers;
 
 pub use ledger::Ledger;
+pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
 pub use read::{Observation, ReadError};
 pub use summary::{Estimate, Summary, summarise};
+pub use trial_result::TrialResult;

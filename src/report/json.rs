@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Arm, Comparison};
-use crate::live_world::trial::TrialResult;
+use crate::measure::TrialResult;
 
 /// The name and version of the schema.
 pub const SCHEMA: &str = "iis-sim/compare/1";
@@ -13,7 +13,7 @@ pub fn render(comparison: &Comparison) -> String {
     let value = json!({
         "schema": SCHEMA,
         "seed": comparison.scenario.seed,
-        "clock": "live",
+        "clock": comparison.clock,
         "scenario": comparison.scenario,
         "environment": comparison.environment,
         "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
@@ -39,5 +39,6 @@ fn trial(trial: &TrialResult) -> Value {
         "invalid_because": trial.invalid,
         "metrics": trial.metrics,
         "unexplained": trial.unexplained,
+        "digest": trial.digest.map(|digest| format!("{digest:016x}")),
     })
 }

@@ -15,9 +15,11 @@ use crate::load::profile::{Profile, duration_text};
 
 mod content;
 mod operation;
+mod served;
 
 pub use content::Content;
-pub use operation::Operation;
+pub use operation::{Operation, Step};
+pub use served::Served;
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -234,6 +236,13 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// The seed of a round of trials: the same for every operation in it, so that they are paired.
+    pub fn seed_of_round(&self, round: u32) -> u64 {
+        self.seed
+            .wrapping_mul(1_000_003)
+            .wrapping_add(u64::from(round))
     }
 
     /// Shortens it for a first look: one trial, short phases. What is measured stays the same.
