@@ -15,14 +15,7 @@ use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_pa
 use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
-use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
-
-/// From the command `go` to the first planned attempt.
-const LEAD: Duration = Duration::from_millis(30);
-/// How much of the warm-up is the baseline, ns.
-const BASELINE: u64 = 1_000_000_000;
-/// How long the load goes on at most; the plan is drawn for so long.
-const SLACK: Duration = Duration::from_secs(30);
+use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, timing};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -125,7 +118,7 @@ impl Trial<'_> {
 
     fn start_generator(&self, server: &Server, book: &Path) -> Result<Generator, TrialError> {
         let timing = &self.scenario.timing;
-        let duration = timing.warm_up_max + timing.watch_max + SLACK;
+        let duration = timing.plan();
         let (targets, host) = targets(&server.endpoints());
         let plan = PlanFile {
             profile: self.scenario.load.clone(),
@@ -151,7 +144,7 @@ impl Trial<'_> {
         watcher: Watcher<'_>,
     ) -> Result<(Times, u64), TrialError> {
         let timing = &self.scenario.timing;
-        let load_started = clock_now() + LEAD;
+        let load_started = clock_now() + timing::LEAD;
         generator.go(load_started)?;
         let mut watch = Watch {
             server,
@@ -174,7 +167,7 @@ impl Trial<'_> {
         };
         watch.until_steady(timing.watch_min, timing.watch_max, Some(steady), watcher)?;
         let memory = watch.memory_peak;
-        let warm = Instant(operation.0.saturating_sub(BASELINE)).max(load_started);
+        let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((Times { warm, operation }, memory))
     }
 

@@ -11,15 +11,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sim_httpsys::model::Parameters;
 use sim_worker::application::Behaviour;
 
-use crate::load::profile::{Profile, duration_text};
+use crate::load::profile::Profile;
 
 mod content;
 mod operation;
 mod served;
+pub(crate) mod timing;
 
 pub use content::Content;
 pub use operation::{Operation, Step};
 pub use served::Served;
+pub use timing::Timing;
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -66,39 +68,6 @@ fn trials_default() -> u32 {
 
 fn seed_default() -> u64 {
     1
-}
-
-/// When an operation begins and when watching it ends.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Timing {
-    /// The least time of load before the operation.
-    #[serde(with = "duration_text")]
-    pub warm_up_min: Duration,
-    /// The longest time to wait for a steady state before the operation.
-    #[serde(with = "duration_text")]
-    pub warm_up_max: Duration,
-    /// The least time to watch after the operation began.
-    #[serde(with = "duration_text")]
-    pub watch_min: Duration,
-    /// The longest time to wait for a steady state after the operation.
-    #[serde(with = "duration_text")]
-    pub watch_max: Duration,
-    /// How often an invalid trial (its generator was late) is run again before it is kept as it is.
-    pub repeats_max: u32,
-}
-
-impl Default for Timing {
-    /// Assumed: long enough for the default scenario's caches to fill on two cores.
-    fn default() -> Self {
-        Self {
-            warm_up_min: Duration::from_millis(3_000),
-            warm_up_max: Duration::from_millis(12_000),
-            watch_min: Duration::from_millis(3_000),
-            watch_max: Duration::from_millis(15_000),
-            repeats_max: 2,
-        }
-    }
 }
 
 /// The server of a scenario.

@@ -1,0 +1,58 @@
+//! When an operation begins and when watching it ends.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::profile::duration_text;
+
+/// From the order to begin to the first planned attempt.
+pub(crate) const LEAD: Duration = Duration::from_millis(30);
+/// How much of the warm-up is the baseline, ns.
+pub(crate) const BASELINE: u64 = 1_000_000_000;
+/// How long attempts in flight may go on after the load was stopped.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// How long an ordered stop may take before what is left is killed.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(2);
+/// How long the load goes on at most after everything; the plan is drawn for so long.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// When an operation begins and when watching it ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Timing {
+    /// The least time of load before the operation.
+    #[serde(with = "duration_text")]
+    pub warm_up_min: Duration,
+    /// The longest time to wait for a steady state before the operation.
+    #[serde(with = "duration_text")]
+    pub warm_up_max: Duration,
+    /// The least time to watch after the operation began.
+    #[serde(with = "duration_text")]
+    pub watch_min: Duration,
+    /// The longest time to wait for a steady state after the operation.
+    #[serde(with = "duration_text")]
+    pub watch_max: Duration,
+    /// How often an invalid trial (its generator was late) is run again before it is kept as it is.
+    pub repeats_max: u32,
+}
+
+impl Default for Timing {
+    /// Assumed: long enough for the default scenario's caches to fill on two cores.
+    fn default() -> Self {
+        Self {
+            warm_up_min: Duration::from_millis(3_000),
+            warm_up_max: Duration::from_millis(12_000),
+            watch_min: Duration::from_millis(3_000),
+            watch_max: Duration::from_millis(15_000),
+            repeats_max: 2,
+        }
+    }
+}
+
+impl Timing {
+    /// For how long a plan is drawn.
+    pub(crate) fn plan(&self) -> Duration {
+        self.warm_up_max + self.watch_max + SLACK
+    }
+}
