@@ -569,6 +569,8 @@ impl Clients {
             connections: std::mem::take(&mut self.connections),
             summary: None,
         };
+        self.carriers.clear();
+        self.patience = Default::default();
         let is_cut = self.next < self.plan.attempts.len();
         book.sum_up(self.plan.attempts.len() as u64, is_cut);
         book

@@ -148,6 +148,17 @@ impl Network {
         self.connections.get_mut(index)?.as_deref_mut()
     }
 
+    /// The clients are gone, and with them their ends of all connections.
+    pub(super) fn hang_up_clients(&mut self, timeline: &mut Timeline) {
+        for connection in self.connections.iter_mut().flatten() {
+            if connection.client != ClientSide::Closed {
+                connection.client = ClientSide::Closed;
+                connection.attempt = None;
+                connection.send_up(Up::Fin, timeline);
+            }
+        }
+    }
+
     /// Forgets a connection that neither end has any more.
     pub(super) fn forget_if_over(&mut self, id: ConnectionId) {
         let is_over = self.find(id).is_some_and(|connection| {

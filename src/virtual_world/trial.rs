@@ -275,8 +275,7 @@ impl Stage {
         while self.world.clients.in_flight() > 0 && self.world.now() < grace {
             self.next()?;
         }
-        let now = self.world.now();
-        Ok(self.world.clients.close_book(now))
+        Ok(self.world.close_book())
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

@@ -210,6 +210,13 @@ impl World {
         self.timeline.at(start, Event::Look);
     }
 
+    /// Ends the clients; gives their book.
+    pub(super) fn close_book(&mut self) -> crate::load::Book {
+        let book = self.clients.close_book(self.timeline.now);
+        self.network.hang_up_clients(&mut self.timeline);
+        book
+    }
+
     /// A notice at that moment.
     pub(super) fn remind(&mut self, at: Instant) {
         self.timeline.at(at, Event::Reached);
