@@ -11,8 +11,10 @@ use super::fail;
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
-use crate::report::{self, Comparison};
+use crate::measure::TrialResult;
+use crate::report::{self, Clock, Comparison};
 use crate::scenario::{Operation, Scenario, ScenarioError};
+use crate::virtual_world::{self, costs::Costs, trial::Size};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
 const NOT_TRUSTED: u8 = 3;
@@ -36,6 +38,12 @@ pub(super) struct Arguments {
     /// From which the load is drawn [default: the scenario's]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Under which clock
+    #[arg(long, value_name = "CLOCK", default_value = "live")]
+    clock: Clock,
+    /// What things cost in virtual time [default: built in, src/virtual_world/default-profile.toml]
+    #[arg(long, value_name = "PROFILE.toml")]
+    costs: Option<PathBuf>,
     /// One short trial of each operation: less than 20 seconds in all
     #[arg(long)]
     quick: bool,
@@ -56,6 +64,11 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
         Err(Failure::Trial(error)) => fail(&error),
+        Err(Failure::Virtual(error)) => fail(&error),
+        Err(Failure::Costs(path, error)) => {
+            eprintln!("iis-sim: {}: {error}", path.display());
+            ExitCode::FAILURE
+        }
         Err(Failure::Scenario(error)) => fail(&error),
         Err(Failure::File(path, source)) => {
             eprintln!("iis-sim: {}: {source}", path.display());
@@ -67,26 +80,18 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 enum Failure {
     Scenario(ScenarioError),
     Trial(TrialError),
+    Virtual(virtual_world::trial::TrialError),
+    Costs(PathBuf, toml::de::Error),
     File(PathBuf, std::io::Error),
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenario = scenario_of(arguments).map_err(Failure::Scenario)?;
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Failure::File(path, source)
+    let results = match arguments.clock {
+        Clock::Live => run_live(arguments, &scenario)?,
+        Clock::Virtual => run_virtual(arguments, &scenario)?,
     };
-    let temporary = Temporary::make().map_err(at(&std::env::temp_dir()))?;
-    let folder = arguments.out.as_deref().unwrap_or(&temporary.0);
-    std::fs::create_dir_all(folder).map_err(at(folder))?;
-    let stop = stop_flag().map_err(at(folder))?;
-    let bar = progress_bar(&scenario);
-    let results = compare(&scenario, folder, &mut |now| {
-        show(&bar, now);
-        !stop.load(Ordering::Relaxed)
-    });
-    bar.finish_and_clear();
-    let comparison = Comparison::new(&scenario, results.map_err(Failure::Trial)?);
+    let comparison = Comparison::new(&scenario, arguments.clock, results);
     println!("{}", report::text::render(&comparison));
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
@@ -97,6 +102,65 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::from(NOT_TRUSTED)
     })
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.to_owned();
+    move |source| Failure::File(path, source)
+}
+
+fn run_live(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
+    let temporary = Temporary::make().map_err(at(&std::env::temp_dir()))?;
+    let folder = arguments.out.as_deref().unwrap_or(&temporary.0);
+    std::fs::create_dir_all(folder).map_err(at(folder))?;
+    let stop = stop_flag().map_err(at(folder))?;
+    let bar = progress_bar(scenario);
+    let results = compare(scenario, folder, &mut |now| {
+        show(&bar, now);
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    results.map_err(Failure::Trial)
+}
+
+fn run_virtual(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
+    let costs = match &arguments.costs {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(at(path))?;
+            Costs::parse(&text).map_err(|error| Failure::Costs(path.clone(), error))?
+        }
+        None => Costs::default(),
+    };
+    let stop = stop_flag().map_err(at(Path::new("signals")))?;
+    let bar = progress_bar(scenario);
+    let begun = std::time::Instant::now();
+    let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
+        bar.set_position(u64::from(done) * STEPS);
+        bar.set_message(format!("trial {}: {operation}", done + 1));
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    let compared = compared.map_err(Failure::Virtual)?;
+    let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
+    tell_speed(&compared.size, begun.elapsed());
+    Ok(compared.results)
+}
+
+/// How fast virtual time went, on standard error: it is no property of what was simulated.
+#[expect(clippy::cast_precision_loss, reason = "rates for people")]
+fn tell_speed(size: &Size, took: Duration) {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let virtual_seconds = size.nanos as f64 / 1e9;
+    eprintln!(
+        "virtual clock: {:.0} s of virtual time, {} attempts, {} events in {seconds:.2} s ({:.0} \
+         events/s, {:.0} attempts/s, {:.0} times as fast as real time)",
+        virtual_seconds,
+        size.attempts,
+        size.events,
+        size.events as f64 / seconds,
+        size.attempts as f64 / seconds,
+        virtual_seconds / seconds,
+    );
 }
 
 fn scenario_of(arguments: &Arguments) -> Result<Scenario, ScenarioError> {

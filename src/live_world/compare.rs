@@ -42,7 +42,7 @@ pub fn compare(
         let mut operations = scenario.operations.clone();
         operations.shuffle(&mut order);
         for operation in operations {
-            let seed = seed_of(scenario.seed, round);
+            let seed = scenario.seed_of_round(round);
             loop {
                 let trial_folder = trial_folder(folder, operation, round)?;
                 let trial = Trial {
@@ -73,11 +73,6 @@ pub fn compare(
     }
     results.sort_by_key(|result| result.seed);
     Ok(results)
-}
-
-/// The seed of a round: the same for every operation in it.
-fn seed_of(seed: u64, round: u32) -> u64 {
-    seed.wrapping_mul(1_000_003).wrapping_add(u64::from(round))
 }
 
 /// An empty folder for a trial; what an invalid one left there goes.

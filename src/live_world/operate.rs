@@ -1,15 +1,10 @@
 //! Performs an operation on a running server, the way an administrator would.
 
 use rustix::process::{Pid, Signal, kill_process};
-use sim_was::control::{Answer, Command, Service};
+use sim_was::control::{Answer, Command};
 
 use super::server::{Server, ServerError};
-use crate::scenario::Operation;
-
-/// Source: iisreset usage: 20 s for a restart.
-const RESTART_TIMEOUT_MS: u64 = 20_000;
-/// Assumed: `net stop` waits for the service manager's 30 s.
-const NET_STOP_TIMEOUT_MS: u64 = 30_000;
+use crate::scenario::{Operation, Step};
 
 /// Performs `operation`; returns when the tool that an administrator would use has returned.
 pub(super) fn perform(
@@ -17,54 +12,13 @@ pub(super) fn perform(
     operation: Operation,
     pool: &str,
 ) -> Result<(), ServerError> {
-    let name = pool.to_owned();
-    match operation {
-        Operation::None => Ok(()),
-        Operation::Iisreset => restart(server, &[Service::W3svc, Service::Was], true),
-        Operation::IisresetNoforce => restart(server, &[Service::W3svc, Service::Was], false),
-        Operation::RestartWas => {
-            let services = vec![Service::W3svc, Service::Was];
-            stop(server, services, NET_STOP_TIMEOUT_MS, false)?;
-            start(server, vec![Service::Was, Service::W3svc])
+    for step in operation.steps(pool) {
+        match step {
+            Step::Ask(command) => done(server, &command)?,
+            Step::KillWorkers(pool) => kill_workers(server, &pool)?,
         }
-        Operation::RestartW3svc => {
-            stop(server, vec![Service::W3svc], NET_STOP_TIMEOUT_MS, false)?;
-            start(server, vec![Service::W3svc])
-        }
-        Operation::StopStart => {
-            done(server, &Command::StopApplicationPool { name: name.clone() })?;
-            done(server, &Command::StartApplicationPool { name })
-        }
-        Operation::Recycle | Operation::RecycleNonoverlapped => {
-            done(server, &Command::RecycleApplicationPool { name })
-        }
-        Operation::KillW3wp => kill_workers(server, pool),
     }
-}
-
-fn restart(server: &Server, services: &[Service], force: bool) -> Result<(), ServerError> {
-    stop(server, services.to_vec(), RESTART_TIMEOUT_MS, force)?;
-    start(server, services.iter().rev().copied().collect())
-}
-
-fn stop(
-    server: &Server,
-    services: Vec<Service>,
-    timeout_ms: u64,
-    force: bool,
-) -> Result<(), ServerError> {
-    done(
-        server,
-        &Command::StopServices {
-            services,
-            timeout_ms,
-            force,
-        },
-    )
-}
-
-fn start(server: &Server, services: Vec<Service>) -> Result<(), ServerError> {
-    done(server, &Command::StartServices { services })
+    Ok(())
 }
 
 fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {

@@ -22,8 +22,6 @@ use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 
 /// How long the programs may take until every service runs.
 const START_MAX: Duration = Duration::from_secs(15);
-/// How long an ordered stop may take before what is left is killed.
-const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -222,7 +220,7 @@ impl Server {
     }
 
     fn end(&mut self) {
-        let deadline = Instant::now() + STOP_MAX;
+        let deadline = Instant::now() + crate::scenario::timing::STOP_MAX;
         for child in [&mut self.was, &mut self.httpsys] {
             terminate(child, deadline);
         }

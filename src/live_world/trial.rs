@@ -6,24 +6,16 @@ use std::{fs, io};
 
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::live::clock::clock_now;
-use sim_was::config::{edit, physical_path};
+use sim_was::config::physical_path;
 
 use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
 use super::processes::{children, resident_bytes};
 use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
-use crate::load::live::Progress;
 use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
-use crate::measure::{Metrics, Observation, ReadError, TrialResult};
-use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError};
-
-/// From the command `go` to the first planned attempt.
-const LEAD: Duration = Duration::from_millis(30);
-/// How much of the warm-up is the baseline, ns.
-const BASELINE: u64 = 1_000_000_000;
-/// How long the load goes on at most; the plan is drawn for so long.
-const SLACK: Duration = Duration::from_secs(30);
+use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
+use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, timing};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -97,14 +89,14 @@ impl Trial<'_> {
     pub fn run(&self, watcher: Watcher<'_>) -> Result<TrialResult, TrialError> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
-        self.lay_out(&root)?;
+        let pool = self.lay_out(&root)?;
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
         options.parameters = self.scenario.server.httpsys.clone();
         let server = Server::start(&options)?;
         let book = self.folder.join("book.jsonl");
         let mut generator = self.start_generator(&server, &book)?;
-        let (times, memory) = self.drive(&server, &mut generator, watcher)?;
+        let (times, memory) = self.drive(&server, &pool, &mut generator, watcher)?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
         let root = server.root.clone();
@@ -112,74 +104,21 @@ impl Trial<'_> {
         self.reconcile(&root, &book, times, memory)
     }
 
-    /// The pool that the operation acts on.
-    fn pool(&self, server: &Server) -> String {
-        let first = || {
-            server
-                .configuration()
-                .application_pools
-                .first()
-                .map(|p| p.name.clone())
-        };
-        self.scenario
-            .server
-            .pool
-            .clone()
-            .or_else(first)
-            .unwrap_or_default()
-    }
-
-    /// Writes the configuration, the content and the applications below the root.
-    fn lay_out(&self, root: &Path) -> Result<(), TrialError> {
-        let invalid = |message: String| {
-            TrialError::Scenario(ScenarioError::Invalid {
-                name: self.scenario.name.clone(),
-                message,
-            })
-        };
-        let own_text = sim_was::config::default_config::DEFAULT_CONFIG;
-        let text = self
-            .scenario
-            .server
-            .config_text
-            .as_deref()
-            .unwrap_or(own_text)
-            .trim_start();
-        let name = "the scenario's applicationHost.config";
-        let configuration =
-            sim_was::config::load(text, name).map_err(|error| invalid(error.to_string()))?;
-        let text = if self.operation == Operation::RecycleNonoverlapped {
-            let first = configuration
-                .application_pools
-                .first()
-                .map(|pool| pool.name.clone());
-            let pool = self
-                .scenario
-                .server
-                .pool
-                .clone()
-                .or(first)
-                .unwrap_or_default();
-            edit::disallow_overlapping_rotation(text, &pool).map_err(invalid)?
-        } else {
-            text.to_owned()
-        };
-        write(&config_path(root), text.as_bytes())?;
+    /// Writes the configuration, the content and the applications below the root; gives the pool that
+    /// the operation acts on.
+    fn lay_out(&self, root: &Path) -> Result<String, TrialError> {
+        let server = self.scenario.served(self.operation)?;
+        write(&config_path(root), server.text.as_bytes())?;
         for part in &self.scenario.applications {
-            let folder = application_folder(&configuration, part, root).ok_or_else(|| {
-                invalid(format!(
-                    "[[application]] names {:?} of site {:?}, which the configuration does not have",
-                    part.path, part.site
-                ))
-            })?;
-            lay_out_application(part, &folder)?;
+            let folder = server.folder_of(part)?;
+            lay_out_application(part, &physical_path::to_unix(folder, root))?;
         }
-        Ok(())
+        Ok(server.pool)
     }
 
     fn start_generator(&self, server: &Server, book: &Path) -> Result<Generator, TrialError> {
         let timing = &self.scenario.timing;
-        let duration = timing.warm_up_max + timing.watch_max + SLACK;
+        let duration = timing.plan();
         let (targets, host) = targets(&server.endpoints());
         let plan = PlanFile {
             profile: self.scenario.load.clone(),
@@ -200,26 +139,27 @@ impl Trial<'_> {
     fn drive(
         &self,
         server: &Server,
+        pool: &str,
         generator: &mut Generator,
         watcher: Watcher<'_>,
     ) -> Result<(Times, u64), TrialError> {
         let timing = &self.scenario.timing;
-        let load_started = clock_now() + LEAD;
+        let load_started = clock_now() + timing::LEAD;
         generator.go(load_started)?;
         let mut watch = Watch {
             server,
             generator,
             memory_peak: 0,
-            recent: Vec::new(),
+            looks: Looks::default(),
         };
         tell(watcher, Stage::WarmingUp)?;
         watch.until_steady(timing.warm_up_min, timing.warm_up_max, None, watcher)?;
-        let baseline = watch.p95();
+        let baseline = watch.looks.p95();
         let workers = children(server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
-        watch.recent.clear();
+        watch.looks.clear();
         let operation = clock_now();
-        perform(server, self.operation, &self.pool(server))?;
+        perform(server, self.operation, pool)?;
         tell(watcher, Stage::Watching)?;
         let steady = Steady {
             p95_us: baseline,
@@ -227,7 +167,7 @@ impl Trial<'_> {
         };
         watch.until_steady(timing.watch_min, timing.watch_max, Some(steady), watcher)?;
         let memory = watch.memory_peak;
-        let warm = Instant(operation.0.saturating_sub(BASELINE)).max(load_started);
+        let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((Times { warm, operation }, memory))
     }
 
@@ -245,7 +185,7 @@ impl Trial<'_> {
             workers_peak_bytes: Some(memory),
         };
         let metrics = Metrics::of(&observation, &measured);
-        Ok(TrialResult::of(self.operation, self.seed, metrics))
+        Ok(TrialResult::new(self.operation, self.seed, metrics))
     }
 }
 
@@ -300,21 +240,12 @@ fn file_name(path: &Path) -> &str {
         .unwrap_or("")
 }
 
-/// What counts as steady after the operation.
-#[derive(Clone, Copy, Debug)]
-struct Steady {
-    /// The 95th percentile of latency before it, µs.
-    p95_us: u64,
-    /// Worker processes before it.
-    workers: usize,
-}
-
 /// Looks at the load and at the workers' memory.
 struct Watch<'a> {
     server: &'a Server,
     generator: &'a mut Generator,
     memory_peak: u64,
-    recent: Vec<Progress>,
+    looks: Looks,
 }
 
 impl Watch<'_> {
@@ -334,50 +265,17 @@ impl Watch<'_> {
         };
         loop {
             let progress = self.generator.progress(Duration::from_millis(50))?;
-            self.recent.extend(progress);
+            self.looks.extend(progress);
             let workers = children(self.server.was_pid());
             self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
             tell(watcher, stage)?;
             let elapsed = clock_now() - started;
-            if elapsed >= max || (elapsed >= min && self.is_steady(steady, workers.len())) {
+            if elapsed >= max || (elapsed >= min && self.looks.are_steady(steady, workers.len())) {
                 return Ok(());
             }
         }
     }
-
-    /// Source: steady is p95 within 1.25 of the baseline, for a while, without failures.
-    fn is_steady(&self, steady: Option<Steady>, workers: usize) -> bool {
-        let last = self.recent.len().saturating_sub(LOOKS);
-        let window = &self.recent[last..];
-        let (Some(first), Some(end)) = (window.first(), window.last()) else {
-            return false;
-        };
-        let limit = steady.map_or(self.p95(), |steady| steady.p95_us);
-        // A millisecond is allowed on top: at that size a percentile is the machine's noise.
-        let calm = |look: &Progress| {
-            look.p95_us_last
-                .is_some_and(|p95| p95 <= limit + limit / 4 + 1_000)
-        };
-        window.len() == LOOKS
-            && first.failed == end.failed
-            && window.iter().filter(|look| calm(look)).count() * 10 >= LOOKS * 8
-            && steady.is_none_or(|steady| workers <= steady.workers)
-    }
-
-    /// The median of the last second's 95th percentiles, µs.
-    fn p95(&self) -> u64 {
-        let last = self.recent.len().saturating_sub(LOOKS);
-        let mut values: Vec<u64> = self.recent[last..]
-            .iter()
-            .filter_map(|p| p.p95_us_last)
-            .collect();
-        values.sort_unstable();
-        values.get(values.len() / 2).copied().unwrap_or(0)
-    }
 }
-
-/// Looks (one every 100 ms) that make a second.
-const LOOKS: usize = 10;
 
 fn tell(watcher: Watcher<'_>, stage: Stage) -> Result<(), TrialError> {
     if watcher(stage) {
@@ -404,23 +302,6 @@ fn targets(endpoints: &[BoundEndpoint]) -> (Vec<Target>, String) {
         .filter(|_| !any)
         .unwrap_or_else(|| "localhost".to_owned());
     (targets, host)
-}
-
-fn application_folder(
-    configuration: &sim_was::config::Configuration,
-    part: &ApplicationPart,
-    root: &Path,
-) -> Option<PathBuf> {
-    let site = configuration
-        .sites
-        .iter()
-        .find(|site| site.name == part.site)?;
-    let application = site.applications.iter().find(|app| app.path == part.path)?;
-    let directory = application
-        .virtual_directories
-        .iter()
-        .find(|vdir| vdir.path == "/")?;
-    Some(physical_path::to_unix(&directory.physical_path, root))
 }
 
 fn lay_out_application(part: &ApplicationPart, folder: &Path) -> Result<(), TrialError> {

@@ -13,6 +13,7 @@ pub mod book;
 pub mod outcome;
 pub mod plan;
 pub mod profile;
+pub mod progress;
 
 #[cfg(feature = "live")]
 pub mod live;
@@ -26,3 +27,4 @@ pub use book::{
 pub use outcome::Outcome;
 pub use plan::{Plan, PlanFile, PlannedAttempt, Stream, Target};
 pub use profile::{Arrivals, Long, MixEntry, Probes, Profile, ProfileError};
+pub use progress::Progress;

@@ -204,6 +204,29 @@ impl Profile {
         }
         self.mix.iter().try_for_each(MixEntry::check)
     }
+
+    /// How many kept-alive connections a destination of this kind (for probes, over TLS) should have,
+    /// if it has so many siblings, itself included.
+    pub(crate) fn kept_alive(&self, (probe, secure): (bool, bool), siblings: usize) -> u32 {
+        // Probes: one would do while the server is quick, a few more spare handshakes while it is not.
+        const PROBES: u32 = 4;
+        if probe {
+            return PROBES;
+        }
+        let share = if secure {
+            self.tls_share
+        } else {
+            1.0 - self.tls_share
+        };
+        let wanted = f64::from(self.keep_alive_connections) * share;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a u32"
+        )]
+        let wanted = wanted.round() as u32;
+        wanted.div_ceil(u32::try_from(siblings.max(1)).unwrap_or(u32::MAX))
+    }
 }
 
 impl MixEntry {

@@ -12,6 +12,7 @@ pub mod cache;
 pub mod connections;
 pub mod downtime;
 pub mod ledger;
+mod looks;
 pub mod metrics;
 pub mod read;
 pub mod statistics;
@@ -23,6 +24,7 @@ mod trial_result;
 pub mod workers;
 
 pub use ledger::Ledger;
+pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
 pub use read::{Observation, ReadError};
 pub use summary::{Estimate, Summary, summarise};

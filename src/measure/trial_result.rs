@@ -1,7 +1,6 @@
-//! What came of one trial, and whether it can be trusted.
+//! What came of one trial, under either clock.
 
-use super::Metrics;
-use super::ledger::{Ledger, Unexplained};
+use super::{Ledger, Metrics};
 use crate::scenario::Operation;
 
 /// What came of a trial.
@@ -19,11 +18,13 @@ pub struct TrialResult {
     pub metrics: Metrics,
     /// Attempts that the ledger could not explain, with the reason, at most a few.
     pub unexplained: Vec<String>,
+    /// The digest over every fact of the run; only under the virtual clock, where it repeats.
+    pub digest: Option<u64>,
 }
 
 impl TrialResult {
-    /// The result that these figures make; they say themselves whether they can be trusted.
-    pub fn of(operation: Operation, seed: u64, metrics: Metrics) -> Self {
+    /// A result, with what speaks against it.
+    pub fn new(operation: Operation, seed: u64, metrics: Metrics) -> Self {
         Self {
             operation,
             seed,
@@ -31,6 +32,7 @@ impl TrialResult {
             is_repeated: false,
             unexplained: metrics.ledger.iter().flat_map(examples).collect(),
             metrics,
+            digest: None,
         }
     }
 
@@ -59,7 +61,7 @@ fn doubt(metrics: &Metrics) -> Option<String> {
 
 /// The ledger's examples of what it cannot explain, in words.
 fn examples(ledger: &Ledger) -> Vec<String> {
-    let word = |example: &Unexplained| {
+    let word = |example: &super::ledger::Unexplained| {
         format!(
             "attempt {} ({:?}): {}",
             example.attempt, example.outcome, example.why

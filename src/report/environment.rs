@@ -4,6 +4,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use super::Clock;
+
 /// The machine and the build.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -25,7 +27,7 @@ pub struct Environment {
 
 impl Environment {
     /// Looks around.
-    pub fn of_this_machine() -> Self {
+    pub fn of_this_machine(clock: Clock) -> Self {
         let read = |path: &str| {
             fs::read_to_string(path)
                 .unwrap_or_default()
@@ -51,7 +53,10 @@ impl Environment {
                 .to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_average: averages.split(' ').take(3).collect::<Vec<_>>().join(" "),
-            clock_source: "CLOCK_MONOTONIC",
+            clock_source: match clock {
+                Clock::Live => "CLOCK_MONOTONIC",
+                Clock::Virtual => "virtual",
+            },
         }
     }
 }

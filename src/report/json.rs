@@ -17,7 +17,7 @@ pub fn render(comparison: &Comparison) -> String {
     let value = json!({
         "schema": SCHEMA,
         "seed": comparison.scenario.seed,
-        "clock": "live",
+        "clock": comparison.clock,
         "scenario": comparison.scenario,
         "environment": comparison.environment,
         "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
@@ -43,5 +43,6 @@ fn trial(trial: &TrialResult) -> Value {
         "invalid_because": trial.invalid,
         "metrics": trial.metrics,
         "unexplained": trial.unexplained,
+        "digest": trial.digest.map(|digest| format!("{digest:016x}")),
     })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::measure::{Metrics, Summary, TrialResult, summarise};
 use crate::scenario::{Operation, Scenario};
 
@@ -12,11 +14,23 @@ mod verdict;
 
 pub use environment::Environment;
 
+/// Under which clock something ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// Real processes, sockets and time
+    Live,
+    /// The same models on one event queue, in simulated time
+    Virtual,
+}
+
 /// All that a comparison has measured.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// The scenario.
     pub scenario: Scenario,
+    /// Under which clock it ran.
+    pub clock: Clock,
     /// Where it was measured.
     pub environment: Environment,
     /// The arms, in the order of the scenario.
@@ -38,7 +52,7 @@ pub struct Arm {
 
 impl Comparison {
     /// Sums up the trials of a scenario. Invalid ones are kept and shown, and left out of sums.
-    pub fn new(scenario: &Scenario, results: Vec<TrialResult>) -> Self {
+    pub fn new(scenario: &Scenario, clock: Clock, results: Vec<TrialResult>) -> Self {
         let (repeated, kept): (Vec<_>, Vec<_>) = results.into_iter().partition(|r| r.is_repeated);
         let mut kept = by_operation(kept);
         let mut repeated = by_operation(repeated);
@@ -54,7 +68,8 @@ impl Comparison {
         };
         Self {
             scenario: scenario.clone(),
-            environment: Environment::of_this_machine(),
+            clock,
+            environment: Environment::of_this_machine(clock),
             arms: scenario.operations.iter().map(arm).collect(),
         }
     }

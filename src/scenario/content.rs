@@ -25,14 +25,22 @@ fn one() -> u32 {
 impl Content {
     /// Makes the files below `folder`. Their bytes are readable text, the same in every run.
     pub fn make(&self, folder: &Path) -> io::Result<()> {
-        for n in 0..self.count {
-            let path = self.path_of(folder, n)?;
+        for file in self.files(folder) {
+            let (path, contents) = file?;
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            fs::write(path, text(&self.path, n, self.bytes as usize))?;
+            fs::write(path, contents)?;
         }
         Ok(())
+    }
+
+    /// The files: where each lies below `folder`, and what is in it.
+    pub fn files(&self, folder: &Path) -> impl Iterator<Item = io::Result<(PathBuf, Vec<u8>)>> {
+        (0..self.count).map(move |n| {
+            let path = self.path_of(folder, n)?;
+            Ok((path, text(&self.path, n, self.bytes as usize)))
+        })
     }
 
     fn path_of(&self, folder: &Path, n: u32) -> io::Result<PathBuf> {

@@ -11,13 +11,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sim_httpsys::model::Parameters;
 use sim_worker::application::Behaviour;
 
-use crate::load::profile::{Profile, duration_text};
+use crate::load::profile::Profile;
 
 mod content;
 mod operation;
+mod served;
+pub(crate) mod timing;
 
 pub use content::Content;
-pub use operation::Operation;
+pub use operation::{Operation, Step};
+pub use served::Served;
+pub use timing::Timing;
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -64,40 +68,6 @@ fn trials_default() -> u32 {
 
 fn seed_default() -> u64 {
     1
-}
-
-/// When an operation begins and when watching it ends.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Timing {
-    /// The least time of load before the operation.
-    #[serde(with = "duration_text")]
-    pub warm_up_min: Duration,
-    /// The longest time to wait for a steady state before the operation.
-    #[serde(with = "duration_text")]
-    pub warm_up_max: Duration,
-    /// The least time to watch after the operation began.
-    #[serde(with = "duration_text")]
-    pub watch_min: Duration,
-    /// The longest time to wait for a steady state after the operation.
-    #[serde(with = "duration_text")]
-    pub watch_max: Duration,
-    /// How many invalid trials (their generator was late) are run again, over the whole comparison;
-    /// what is invalid after that is kept and marked.
-    pub repeats_max: u32,
-}
-
-impl Default for Timing {
-    /// Assumed: long enough for the default scenario's caches to fill on two cores.
-    fn default() -> Self {
-        Self {
-            warm_up_min: Duration::from_secs(3),
-            warm_up_max: Duration::from_secs(12),
-            watch_min: Duration::from_secs(3),
-            watch_max: Duration::from_secs(15),
-            repeats_max: 6,
-        }
-    }
 }
 
 /// The server of a scenario.
@@ -235,6 +205,13 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// The seed of a round of trials: the same for every operation in it, so that they are paired.
+    pub fn seed_of_round(&self, round: u32) -> u64 {
+        self.seed
+            .wrapping_mul(1_000_003)
+            .wrapping_add(u64::from(round))
     }
 
     /// Shortens it for a first look: one trial, short phases. What is measured stays the same.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sim_was::control::{Command, Service};
 
 /// An operation.
 #[derive(
@@ -58,6 +59,57 @@ impl Operation {
             Self::KillW3wp => "kill-w3wp",
         }
     }
+}
+
+/// Source: iisreset usage: 20 s for a restart.
+const RESTART_TIMEOUT_MS: u64 = 20_000;
+/// Assumed: `net stop` waits for the service manager's 30 s.
+const NET_STOP_TIMEOUT_MS: u64 = 30_000;
+
+/// One step of an operation. The next one is taken when it has succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Ask the services, and wait for the answer.
+    Ask(Command),
+    /// kill -9 of every worker process of this pool.
+    KillWorkers(String),
+}
+
+impl Operation {
+    /// What an administrator does for it; `pool` is the pool that is operated on.
+    pub fn steps(self, pool: &str) -> Vec<Step> {
+        let name = pool.to_owned();
+        let both = [Service::W3svc, Service::Was];
+        match self {
+            Self::None => Vec::new(),
+            Self::Iisreset => restart(&both, RESTART_TIMEOUT_MS, true),
+            Self::IisresetNoforce => restart(&both, RESTART_TIMEOUT_MS, false),
+            Self::RestartWas => restart(&both, NET_STOP_TIMEOUT_MS, false),
+            Self::RestartW3svc => restart(&[Service::W3svc], NET_STOP_TIMEOUT_MS, false),
+            Self::StopStart => vec![
+                Step::Ask(Command::StopApplicationPool { name: name.clone() }),
+                Step::Ask(Command::StartApplicationPool { name }),
+            ],
+            Self::Recycle | Self::RecycleNonoverlapped => {
+                vec![Step::Ask(Command::RecycleApplicationPool { name })]
+            }
+            Self::KillW3wp => vec![Step::KillWorkers(name)],
+        }
+    }
+}
+
+/// Stops services, dependents first, and starts them in the opposite order.
+fn restart(services: &[Service], timeout_ms: u64, force: bool) -> Vec<Step> {
+    let stop = Command::StopServices {
+        services: services.to_vec(),
+        timeout_ms,
+        force,
+    };
+    let services = services.iter().rev().copied().collect();
+    vec![
+        Step::Ask(stop),
+        Step::Ask(Command::StartServices { services }),
+    ]
 }
 
 impl fmt::Display for Operation {

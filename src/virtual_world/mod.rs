@@ -1,11 +1,34 @@
 //! The virtual clock: the same models on one event queue, seeded, days in seconds.
 //!
+//! No threads, no sockets, no files, no clock: a run is a function of the scenario, the seed, the costs
+//! and the build.
+//!
 //! * [`event_queue`] – what happens next: exact nanoseconds, first in, first out among equal times
 //! * [`random`] – one named stream of random numbers for each purpose
 //! * [`station`] – servers, a line before them, random customers: the engine at its smallest
 //! * [`theory`] – what mathematics says of a station, to check the engine against
+//! * `world` – the machines, and whose output is whose input
+//! * `wires`, `network`, `processes`, `machine` – what lies between them and below them
+//! * `clients`, `destinations`, `response` – the load, by the same plan as live
+//! * [`costs`] – what things cost, and the dice
+//! * `chronicle` – facts, logs and the digest over them
+//! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
+mod chronicle;
+mod clients;
+pub mod compare;
+pub mod costs;
+mod destinations;
 pub mod event_queue;
+mod machine;
+mod network;
+mod processes;
 pub mod random;
+mod response;
 pub mod station;
 pub mod theory;
+pub mod trial;
+mod wires;
+mod world;
+
+pub use destinations::NoTarget;

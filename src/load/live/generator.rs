@@ -22,9 +22,7 @@ use super::{Command, LoadError, Progress};
 use crate::load::book::{AttemptRecord, Book, BookHeader, ConnectionKind};
 use crate::load::plan::{Plan, PlanFile, PlannedAttempt, Stream};
 use crate::load::profile::Profile;
-
-/// How long attempts in flight may go on after `stop`.
-const GRACE: Duration = Duration::from_secs(1);
+use crate::scenario::timing::GRACE;
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -382,7 +380,10 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
         }));
     }
     let opener = Opener::new().map_err(LoadError::Tls)?;
-    let nominal = |kind: (bool, bool)| nominal(&file.profile, kind, &is_probe);
+    let nominal = |kind: (bool, bool)| {
+        let siblings = is_probe.iter().filter(|other| **other == kind).count();
+        file.profile.kept_alive(kind, siblings)
+    };
     let pools = pools
         .into_iter()
         .zip(&is_probe)
@@ -403,30 +404,6 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
         window: RefCell::default(),
         profile: file.profile.clone(),
     })
-}
-
-/// How many kept-alive connections a pool of this kind (probe, secure) should have.
-fn nominal(profile: &Profile, kind: (bool, bool), all: &[(bool, bool)]) -> u32 {
-    // Probes: one would do while the server is quick, a few more spare handshakes while it is not.
-    const PROBES: u32 = 4;
-    let (probe, secure) = kind;
-    if probe {
-        return PROBES;
-    }
-    let share = if secure {
-        profile.tls_share
-    } else {
-        1.0 - profile.tls_share
-    };
-    let siblings = all.iter().filter(|other| **other == kind).count().max(1);
-    let wanted = f64::from(profile.keep_alive_connections) * share;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a u32"
-    )]
-    let wanted = wanted.round() as u32;
-    wanted.div_ceil(u32::try_from(siblings).unwrap_or(u32::MAX))
 }
 
 fn destination(file: &PlanFile, host: &str, secure: bool) -> Result<Destination, LoadError> {

@@ -10,13 +10,13 @@ use std::io::{self, BufRead, BufWriter, Write};
 use std::path::PathBuf;
 
 use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process};
-use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::plan::PlanFile;
 use super::profile::ProfileError;
+pub use super::progress::Progress;
 
 mod attempt;
 mod clock;
@@ -89,24 +89,6 @@ impl Command {
 
 /// The scheduling priority (nice value) that the load process asks for.
 const PRIORITY: i32 = -10;
-
-/// How the run is going: one line on stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// When.
-    pub at: Instant,
-    /// Attempts that have ended since the beginning, probes included.
-    pub done: u64,
-    /// Those that succeeded.
-    pub ok: u64,
-    /// Those that did not.
-    pub failed: u64,
-    /// The 95th percentile of the latency of the load's attempts that ended since the last line,
-    /// in microseconds; `None` if none did.
-    pub p95_us_last: Option<u64>,
-    /// The worst lateness of the generator since the last line, in microseconds.
-    pub late_us: u64,
-}
 
 /// Runs the load process to its end.
 ///

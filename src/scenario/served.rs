@@ -1,0 +1,85 @@
+//! What the server of a scenario is to be: its configuration, ready for one operation.
+
+use sim_was::config::{Configuration, default_config, edit};
+
+use super::{ApplicationPart, Operation, Scenario, ScenarioError};
+
+/// The server of a scenario.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The text of its applicationHost.config.
+    pub text: String,
+    /// What the text means.
+    pub configuration: Configuration,
+    /// The pool that operations act on.
+    pub pool: String,
+    name: String,
+}
+
+impl Scenario {
+    /// The server that `operation` is performed on.
+    pub fn served(&self, operation: Operation) -> Result<Served, ScenarioError> {
+        let own_text = default_config::DEFAULT_CONFIG;
+        let text = self.server.config_text.as_deref().unwrap_or(own_text);
+        let text = text.trim_start();
+        let configuration = self.understand(text)?;
+        let first = || {
+            let first = configuration.application_pools.first();
+            first.map(|pool| pool.name.clone()).unwrap_or_default()
+        };
+        let pool = self.server.pool.clone().unwrap_or_else(first);
+        let name = self.name.clone();
+        if operation != Operation::RecycleNonoverlapped {
+            let text = text.to_owned();
+            return Ok(Served {
+                text,
+                configuration,
+                pool,
+                name,
+            });
+        }
+        let text = edit::disallow_overlapping_rotation(text, &pool)
+            .map_err(|message| invalid(&self.name, message))?;
+        Ok(Served {
+            configuration: self.understand(&text)?,
+            text,
+            pool,
+            name,
+        })
+    }
+
+    fn understand(&self, text: &str) -> Result<Configuration, ScenarioError> {
+        sim_was::config::load(text, "the scenario's applicationHost.config")
+            .map_err(|error| invalid(&self.name, error.to_string()))
+    }
+}
+
+impl Served {
+    /// The folder of an application, as a Windows path.
+    pub fn folder_of(&self, part: &ApplicationPart) -> Result<&str, ScenarioError> {
+        let sites = &self.configuration.sites;
+        let site = sites.iter().find(|site| site.name == part.site);
+        let application =
+            site.and_then(|site| site.applications.iter().find(|app| app.path == part.path));
+        let directory = application.and_then(|application| {
+            let mut directories = application.virtual_directories.iter();
+            directories.find(|directory| directory.path == "/")
+        });
+        directory
+            .map(|directory| directory.physical_path.as_str())
+            .ok_or_else(|| {
+                let message = format!(
+                    "[[application]] names {:?} of site {:?}, which the configuration does not have",
+                    part.path, part.site
+                );
+                invalid(&self.name, message)
+            })
+    }
+}
+
+fn invalid(name: &str, message: String) -> ScenarioError {
+    ScenarioError::Invalid {
+        name: name.to_owned(),
+        message,
+    }
+}

@@ -1,0 +1,165 @@
+//! What is written down of a run: facts, log lines, and the digest over all of it.
+//!
+//! Log lines are written as the live driver writes them and read as the measurement reads them, in
+//! pieces, so that they need little memory. The digest takes in every fact with its moment: two runs
+//! with the same digest have done the same.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sim_httpsys::api::{LogFields, ProcessId};
+use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_httpsys::etw::{self, Traced};
+use sim_httpsys::logging::{self, LogEntry};
+use sim_was::event_log;
+use sim_worker::facts;
+
+use crate::measure::Observation;
+use crate::measure::read::{parse_httperr, parse_w3c};
+
+/// Bytes of a log that are kept as text before they are read.
+const TEXT_MAX: usize = 1 << 20;
+
+/// What is written down.
+#[derive(Debug)]
+pub(super) struct Chronicle {
+    clock: UtcClock,
+    httpsys: Vec<Traced<etw::Fact>>,
+    was: Vec<Traced<event_log::Fact>>,
+    workers: BTreeMap<ProcessId, Vec<Traced<facts::Fact>>>,
+    w3c: Vec<u8>,
+    fields: LogFields,
+    httperr: Vec<u8>,
+    read: Observation,
+    digest: Digest,
+}
+
+impl Chronicle {
+    pub(super) fn new(clock: UtcClock) -> Self {
+        Self {
+            clock,
+            httpsys: Vec::new(),
+            was: Vec::new(),
+            workers: BTreeMap::new(),
+            w3c: Vec::new(),
+            fields: LogFields(0),
+            httperr: Vec::new(),
+            read: Observation {
+                w3c: Some(Vec::new()),
+                httperr: Some(Vec::new()),
+                ..Observation::default()
+            },
+            digest: Digest::default(),
+        }
+    }
+
+    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
+        self.digest.take(1, at, &fact);
+        self.httpsys.push(Traced { at, fact });
+    }
+
+    pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
+        self.digest.take(2, at, &fact);
+        self.was.push(Traced { at, fact });
+    }
+
+    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
+        self.digest.take(process.0, at, &fact);
+        let facts = self.workers.entry(process).or_default();
+        facts.push(Traced { at, fact });
+    }
+
+    pub(super) fn log(&mut self, entry: &LogEntry) {
+        match entry {
+            LogEntry::W3c(record) => {
+                let fields = record.settings.fields;
+                if self.w3c.len() > TEXT_MAX || fields != self.fields {
+                    self.read_w3c();
+                }
+                let utc = self.clock.utc(record.at);
+                if self.w3c.is_empty() {
+                    self.fields = fields;
+                    logging::w3c_header(fields, utc, &mut self.w3c);
+                }
+                logging::write_w3c_line(record, &mut self.w3c, utc);
+            }
+            LogEntry::HttpErr(record) => {
+                if self.httperr.len() > TEXT_MAX {
+                    self.read_httperr();
+                }
+                let utc = self.clock.utc(record.at);
+                if self.httperr.is_empty() {
+                    logging::httperr_header(utc, &mut self.httperr);
+                }
+                logging::write_httperr_line(record, &mut self.httperr, utc);
+            }
+        }
+    }
+
+    fn read_w3c(&mut self) {
+        let text = String::from_utf8_lossy(&self.w3c);
+        let (lines, _) = parse_w3c(&text).expect("the driver's own lines can be read");
+        self.read.w3c.get_or_insert_default().extend(lines);
+        self.w3c.clear();
+    }
+
+    fn read_httperr(&mut self) {
+        let text = String::from_utf8_lossy(&self.httperr);
+        let (lines, _) = parse_httperr(&text).expect("the driver's own lines can be read");
+        self.read.httperr.get_or_insert_default().extend(lines);
+        self.httperr.clear();
+    }
+
+    /// All of it, and the digest.
+    pub(super) fn close(mut self) -> (Observation, u64) {
+        self.read_w3c();
+        self.read_httperr();
+        let observation = Observation {
+            httpsys: Some(self.httpsys),
+            was: Some(self.was),
+            workers: Some(self.workers),
+            ..self.read
+        };
+        (observation, self.digest.hash)
+    }
+}
+
+/// A running FNV-1a over everything that has happened, 64 bits.
+#[derive(Debug)]
+struct Digest {
+    hash: u64,
+    scratch: Vec<u8>,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            scratch: Vec::with_capacity(256),
+        }
+    }
+}
+
+impl Digest {
+    fn take(&mut self, who: u32, at: Instant, fact: &impl Serialize) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(&who.to_le_bytes());
+        scratch.extend_from_slice(&at.0.to_le_bytes());
+        let scratch = postcard::to_extend(fact, scratch).expect("a fact is plain data");
+        // Eight bytes at a time: the same mixing as FNV-1a, an eighth of its multiplications.
+        let mut words = scratch.chunks_exact(8);
+        for word in &mut words {
+            self.mix(u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        }
+        let mut last = [0; 8];
+        last[..words.remainder().len()].copy_from_slice(words.remainder());
+        self.mix(u64::from_le_bytes(last));
+        self.scratch = scratch;
+    }
+
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        self.hash ^= self.hash >> 29;
+    }
+}

@@ -1,0 +1,47 @@
+//! All operations and trials of a scenario in virtual time.
+
+use super::costs::Costs;
+use super::trial::{Run, Size, Trial, TrialError};
+use crate::measure::TrialResult;
+use crate::scenario::{Operation, Scenario};
+
+/// What has come of a comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// The trials, by seed.
+    pub results: Vec<TrialResult>,
+    /// How much was simulated in all.
+    pub size: Size,
+}
+
+/// Runs every trial of a scenario. The trials of one round share their seed, so that the arms meet the
+/// same load and the same dice (paired). `watcher` is told how many trials are done and which is next.
+pub fn compare(
+    scenario: &Scenario,
+    costs: &Costs,
+    watcher: &mut dyn FnMut(u32, Operation) -> bool,
+) -> Result<Option<Compared>, TrialError> {
+    let mut compared = Compared::default();
+    let mut done = 0;
+    for round in 0..scenario.trials {
+        let seed = scenario.seed_of_round(round);
+        for &operation in &scenario.operations {
+            if !watcher(done, operation) {
+                return Ok(None);
+            }
+            let trial = Trial {
+                scenario,
+                operation,
+                seed,
+                costs,
+            };
+            let Run { result, size, .. } = trial.run()?;
+            compared.size.events += size.events;
+            compared.size.attempts += size.attempts;
+            compared.size.nanos += size.nanos;
+            compared.results.push(result);
+            done += 1;
+        }
+    }
+    Ok(Some(compared))
+}

@@ -1,0 +1,150 @@
+//! What things cost in the virtual world: a profile of distributions, and the dice that draw from it.
+//!
+//! Each kind of cost has a stream of random numbers of its own, so that a change of one does not redeal
+//! the others. What requests cost in their handlers is not here: that is the applications' behaviour.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand_pcg::Pcg64Mcg;
+use serde::Deserialize;
+use sim_worker::application::Distribution;
+
+use crate::load::plan::random_stream;
+
+/// The profile in the repository.
+pub const DEFAULT_PROFILE: &str = include_str!("default-profile.toml");
+
+/// What things cost.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// Processor cores that the handlers of all workers share.
+    pub cores: u32,
+    /// From one end of a connection to the other.
+    pub client_hop: Distribution,
+    /// Between a process and the driver, one way.
+    pub device_hop: Distribution,
+    /// Between WAS and a worker, one way.
+    pub ipm_hop: Distribution,
+    /// From the order for a process to its first words.
+    pub spawn: Distribution,
+    /// From the death of a process to the driver's notice.
+    pub hang_up: Distribution,
+    /// From the death of a process to the notice of WAS.
+    pub reap: Distribution,
+    /// A full TLS handshake.
+    pub handshake_full: Distribution,
+    /// A TLS handshake that takes up an earlier session.
+    pub handshake_resumed: Distribution,
+    /// Opening and reading a file.
+    pub file_read: Distribution,
+    /// Between two commands of a tool.
+    pub command_hop: Distribution,
+    /// Memory of a worker that has loaded nothing yet, bytes.
+    pub worker_memory: u64,
+}
+
+impl Costs {
+    /// Understands a profile.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+impl Default for Costs {
+    /// The profile in the repository.
+    fn default() -> Self {
+        Self::parse(DEFAULT_PROFILE).expect("a test reads the profile in the repository")
+    }
+}
+
+/// A kind of cost that is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    ClientHop,
+    DeviceHop,
+    IpmHop,
+    Spawn,
+    HangUp,
+    Reap,
+    HandshakeFull,
+    HandshakeResumed,
+    FileRead,
+    CommandHop,
+}
+
+impl Cost {
+    const ALL: [(Self, &'static str); 10] = [
+        (Self::ClientHop, "client-hop"),
+        (Self::DeviceHop, "device-hop"),
+        (Self::IpmHop, "ipm-hop"),
+        (Self::Spawn, "spawn"),
+        (Self::HangUp, "hang-up"),
+        (Self::Reap, "reap"),
+        (Self::HandshakeFull, "handshake-full"),
+        (Self::HandshakeResumed, "handshake-resumed"),
+        (Self::FileRead, "file-read"),
+        (Self::CommandHop, "command-hop"),
+    ];
+}
+
+/// Draws costs.
+#[derive(Debug)]
+pub(super) struct Dice {
+    costs: [Distribution; 10],
+    streams: [Pcg64Mcg; 10],
+}
+
+impl Dice {
+    pub(super) fn new(costs: &Costs, seed: u64) -> Self {
+        let distribution = |(cost, _)| match cost {
+            Cost::ClientHop => costs.client_hop,
+            Cost::DeviceHop => costs.device_hop,
+            Cost::IpmHop => costs.ipm_hop,
+            Cost::Spawn => costs.spawn,
+            Cost::HangUp => costs.hang_up,
+            Cost::Reap => costs.reap,
+            Cost::HandshakeFull => costs.handshake_full,
+            Cost::HandshakeResumed => costs.handshake_resumed,
+            Cost::FileRead => costs.file_read,
+            Cost::CommandHop => costs.command_hop,
+        };
+        Self {
+            costs: Cost::ALL.map(distribution),
+            streams: Cost::ALL.map(|(_, name)| random_stream(seed, name)),
+        }
+    }
+
+    /// The next cost of this kind.
+    pub(super) fn draw(&mut self, cost: Cost) -> Duration {
+        let index = cost as usize;
+        self.costs[index].at(self.streams[index].next_u64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_in_the_repository_is_one() {
+        let costs = Costs::parse(DEFAULT_PROFILE).unwrap();
+        assert_eq!(costs.cores, 2);
+    }
+
+    #[test]
+    fn kinds_of_cost_are_listed_in_their_order() {
+        for (index, (cost, _)) in Cost::ALL.into_iter().enumerate() {
+            assert_eq!(cost as usize, index);
+        }
+    }
+
+    #[test]
+    fn one_kind_of_cost_does_not_redeal_another() {
+        let costs = Costs::default();
+        let (mut first, mut second) = (Dice::new(&costs, 1), Dice::new(&costs, 1));
+        first.draw(Cost::Spawn);
+        assert_eq!(first.draw(Cost::ClientHop), second.draw(Cost::ClientHop));
+    }
+}

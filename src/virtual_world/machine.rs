@@ -1,0 +1,196 @@
+//! The machine that everything runs on: processor cores and files.
+//!
+//! Cores serve handlers in turns of a few milliseconds, first come, first served among those that want
+//! one, whichever process they belong to. Absent on purpose: what the driver, WAS and the clients
+//! compute (their cost is part of every hop), priorities, caches that grow cold, a disk that is slow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sim_httpsys::api::ProcessId;
+use sim_worker::model::{FileOutcome, FileStamp, WorkId};
+
+use super::wires::Timeline;
+use super::world::Event;
+
+/// How long a core serves one thread while others wait.
+/// Assumed: 3 ms, the least turn that Linux's scheduler gives on a machine with a few cores.
+const TURN: Duration = Duration::from_millis(3);
+
+/// The processor.
+#[derive(Debug)]
+pub(super) struct Cores {
+    cores: Vec<Core>,
+    waiting: VecDeque<Job>,
+}
+
+#[derive(Debug, Default)]
+struct Core {
+    job: Option<Job>,
+    /// Turns that were begun; the event that ends another one is late.
+    turn: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    process: ProcessId,
+    work: WorkId,
+    left: Duration,
+}
+
+impl Cores {
+    pub(super) fn new(cores: u32) -> Self {
+        Self {
+            cores: (0..cores.max(1)).map(|_| Core::default()).collect(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// A thread of a process wants to compute.
+    pub(super) fn start(
+        &mut self,
+        process: ProcessId,
+        work: WorkId,
+        cpu: Duration,
+        timeline: &mut Timeline,
+    ) {
+        self.waiting.push_back(Job {
+            process,
+            work,
+            left: cpu,
+        });
+        self.share(timeline);
+    }
+
+    /// A turn is over. Gives the work that is done with it.
+    pub(super) fn turn_over(
+        &mut self,
+        core: u32,
+        turn: u32,
+        timeline: &mut Timeline,
+    ) -> Option<(ProcessId, WorkId)> {
+        let at = &mut self.cores[core as usize];
+        if at.turn != turn {
+            return None;
+        }
+        let mut job = at.job.take()?;
+        job.left = job.left.saturating_sub(TURN);
+        let done = job.left.is_zero();
+        if !done {
+            self.waiting.push_back(job);
+        }
+        self.share(timeline);
+        done.then_some((job.process, job.work))
+    }
+
+    /// A process is gone, and all that it computes.
+    pub(super) fn end(&mut self, process: ProcessId, timeline: &mut Timeline) {
+        self.waiting.retain(|job| job.process != process);
+        for core in &mut self.cores {
+            if core.job.is_some_and(|job| job.process == process) {
+                core.job = None;
+                core.turn = core.turn.wrapping_add(1);
+            }
+        }
+        self.share(timeline);
+    }
+
+    fn share(&mut self, timeline: &mut Timeline) {
+        for (index, core) in self.cores.iter_mut().enumerate() {
+            if core.job.is_some() {
+                continue;
+            }
+            let Some(job) = self.waiting.pop_front() else {
+                return;
+            };
+            core.job = Some(job);
+            core.turn = core.turn.wrapping_add(1);
+            let turn = core.turn;
+            let core = u32::try_from(index).unwrap_or(0);
+            timeline.after(job.left.min(TURN), Event::TurnOver { core, turn });
+        }
+    }
+}
+
+/// The files of the machine, held in memory; names are compared without case, as on Windows.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    files: BTreeMap<String, (FileStamp, Bytes)>,
+}
+
+impl Files {
+    /// Puts a file where it belongs.
+    pub(super) fn put(&mut self, path: &Path, modified: u64, contents: Vec<u8>) {
+        let size = contents.len() as u64;
+        let stamp = FileStamp { modified, size };
+        self.files
+            .insert(name(path), (stamp, Bytes::from(contents)));
+    }
+
+    /// Whether there is anything below a folder.
+    pub(super) fn has_folder(&self, path: &Path) -> bool {
+        let folder = format!("{}/", name(path));
+        let mut below = self.files.range(folder.clone()..);
+        below
+            .next()
+            .is_some_and(|(file, _)| file.starts_with(&folder))
+    }
+
+    /// The first of the candidates that exists, as the live worker finds it.
+    pub(super) fn read(
+        &self,
+        root: &Path,
+        candidates: &[String],
+        unless: Option<(usize, FileStamp)>,
+    ) -> FileOutcome {
+        for (candidate, below) in candidates.iter().enumerate() {
+            let path: PathBuf = root.join(below);
+            match self.files.get(&name(&path)) {
+                Some((stamp, _)) if unless == Some((candidate, *stamp)) => {
+                    return FileOutcome::Unchanged;
+                }
+                Some((stamp, contents)) => {
+                    return FileOutcome::Contents {
+                        candidate,
+                        stamp: *stamp,
+                        contents: contents.clone(),
+                    };
+                }
+                None if candidate + 1 == candidates.len() && self.has_folder(&path) => {
+                    return FileOutcome::Directory;
+                }
+                None => {}
+            }
+        }
+        FileOutcome::NotFound
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.to_string_lossy()
+        .trim_end_matches('/')
+        .to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_in_any_case_and_folders_are_folders() {
+        let mut files = Files::default();
+        files.put(Path::new("/root/site/Default.htm"), 1, b"x".to_vec());
+        let read = |candidates: &[&str]| {
+            let candidates: Vec<String> = candidates.iter().map(|c| (*c).to_owned()).collect();
+            files.read(Path::new("/root/site"), &candidates, None)
+        };
+        assert!(matches!(
+            read(&["nothing", "DEFAULT.HTM"]),
+            FileOutcome::Contents { candidate: 1, .. }
+        ));
+        assert_eq!(read(&[""]), FileOutcome::Directory);
+        assert_eq!(read(&["nothing"]), FileOutcome::NotFound);
+    }
+}

@@ -1,0 +1,174 @@
+//! Reads responses as a simple client does: a status line, a few headers, a body of known length.
+//!
+//! Absent on purpose: chunked bodies (no model makes any), trailers, `HEAD`.
+
+use crate::load::book::SessionSeen;
+
+/// Markers are looked for in the first so many bytes of a body.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// The head of a response, as far as a client of this kind cares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) session: Option<SessionSeen>,
+    pub(super) worker: Option<u32>,
+    /// `Connection: close`.
+    pub(super) closes: bool,
+    /// The session cookie, as it is sent back.
+    pub(super) cookie: Option<Box<[u8]>>,
+    length: Option<u64>,
+}
+
+/// Reads one response after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ResponseReader {
+    /// Bytes of a head that is not whole yet.
+    partial: Vec<u8>,
+    pub(super) head: Option<Head>,
+    /// Bytes of the body that have arrived.
+    pub(super) bytes: u64,
+    keeps_body: bool,
+    kept: Vec<u8>,
+}
+
+impl ResponseReader {
+    /// The next response begins; whether its body is to be kept.
+    pub(super) fn begin(&mut self, keeps_body: bool) {
+        self.partial.clear();
+        self.head = None;
+        self.bytes = 0;
+        self.keeps_body = keeps_body;
+        self.kept.clear();
+    }
+
+    /// Takes bytes; says whether the response is whole.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
+        if self.head.is_some() {
+            self.take_body(bytes);
+        } else if self.partial.is_empty()
+            && let Some(end) = end_of_head(bytes)
+        {
+            self.head = Some(parse(&bytes[..end]));
+            self.take_body(&bytes[end..]);
+        } else {
+            self.partial.extend_from_slice(bytes);
+            if let Some(end) = end_of_head(&self.partial) {
+                let all = std::mem::take(&mut self.partial);
+                self.head = Some(parse(&all[..end]));
+                self.take_body(&all[end..]);
+            }
+        }
+        let head = self.head.as_ref();
+        head.is_some_and(|head| head.length.is_some_and(|length| self.bytes >= length))
+    }
+
+    /// The stream has ended: whether that is the end of a response without a length.
+    pub(super) fn ends_with_stream(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.length.is_none())
+    }
+
+    /// Whether the kept body has a text in it.
+    pub(super) fn has(&self, marker: &str) -> bool {
+        let marker = marker.as_bytes();
+        marker.is_empty() || self.kept.windows(marker.len()).any(|part| part == marker)
+    }
+
+    fn take_body(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if self.keeps_body && self.kept.len() < KEPT_MAX {
+            self.kept.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|&byte| byte == b'\r') {
+        let at = from + at;
+        if bytes[at..].starts_with(b"\r\n\r\n") {
+            return Some(at + 4);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+fn parse(head: &[u8]) -> Head {
+    let mut lines = head
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.trim_ascii_end());
+    let status_line = lines.next().unwrap_or_default();
+    let status = status_line.get(9..12).and_then(number).unwrap_or(0);
+    let mut parsed = Head {
+        status: u16::try_from(status).unwrap_or(0),
+        length: matches!(status, 100..200 | 204 | 304).then_some(0),
+        ..Head::default()
+    };
+    for line in lines {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii_start());
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        match name.len() {
+            10 if is("Connection") => parsed.closes = value.eq_ignore_ascii_case(b"close"),
+            10 if is("Set-Cookie") => {
+                let pair = value.split(|&byte| byte == b';').next().unwrap_or(value);
+                if pair.starts_with(b"ASP.NET_SessionId=") {
+                    parsed.cookie = Some(pair.into());
+                }
+            }
+            12 if is("X-Sim-Worker") => {
+                parsed.worker = number(value).and_then(|pid| u32::try_from(pid).ok());
+            }
+            13 if is("X-Sim-Session") => {
+                parsed.session = match value {
+                    b"found" => Some(SessionSeen::Found),
+                    b"new" => Some(SessionSeen::New),
+                    b"lost" => Some(SessionSeen::Lost),
+                    _ => None,
+                };
+            }
+            14 if is("Content-Length") && parsed.length.is_none() => parsed.length = number(value),
+            _ => {}
+        }
+    }
+    parsed
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Sim-Worker: 1007\r\n\
+        Set-Cookie: ASP.NET_SessionId=abc; path=/; HttpOnly\r\nX-Sim-Session: new\r\n\r\nhello";
+
+    #[test]
+    fn a_response_is_whole_however_it_is_cut() {
+        for cut in 0..RESPONSE.len() {
+            let mut reader = ResponseReader::default();
+            reader.begin(true);
+            assert!(!reader.take(&RESPONSE[..cut]), "{cut}");
+            assert!(reader.take(&RESPONSE[cut..]), "{cut}");
+            let head = reader.head.clone().unwrap();
+            assert_eq!((head.status, head.worker), (200, Some(1007)));
+            assert_eq!(head.session, Some(SessionSeen::New));
+            assert_eq!(head.cookie.as_deref(), Some(&b"ASP.NET_SessionId=abc"[..]));
+            assert!(reader.has("ell") && reader.bytes == 5);
+        }
+    }
+
+    #[test]
+    fn a_response_without_length_ends_with_its_stream() {
+        let mut reader = ResponseReader::default();
+        reader.begin(false);
+        assert!(!reader.take(b"HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\nabc"));
+        assert!(reader.ends_with_stream());
+        assert!(reader.head.unwrap().closes);
+    }
+}

@@ -1,0 +1,124 @@
+//! Wires: what is under way from one machine to another, in order, with a delay.
+//!
+//! A message never overtakes an earlier one of the same wire and direction. The event that announces it
+//! says only which wire: the message itself waits in the wire, so that events stay small. A wire that is
+//! cut loses what is under way; the events that announced it find nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sim_httpsys::clockwork::Instant;
+
+use super::costs::{Cost, Costs, Dice};
+use super::event_queue::EventQueue;
+use super::world::Event;
+
+/// One direction between two machines.
+#[derive(Debug)]
+pub(super) struct Wire<T> {
+    under_way: VecDeque<T>,
+    last: Instant,
+}
+
+impl<T> Default for Wire<T> {
+    fn default() -> Self {
+        Self {
+            under_way: VecDeque::new(),
+            last: Instant::SWITCHED_ON,
+        }
+    }
+}
+
+impl<T> Wire<T> {
+    /// Puts a message on its way, to arrive `delay` from now or with the one before it.
+    pub(super) fn send(
+        &mut self,
+        message: T,
+        delay: Duration,
+        announcement: Event,
+        timeline: &mut Timeline,
+    ) {
+        self.last = self.last.max(timeline.now + delay);
+        self.under_way.push_back(message);
+        timeline.at(self.last, announcement);
+    }
+
+    /// What has arrived.
+    pub(super) fn take(&mut self) -> Option<T> {
+        self.under_way.pop_front()
+    }
+
+    /// Loses what is under way.
+    pub(super) fn cut(&mut self) {
+        self.under_way.clear();
+    }
+}
+
+/// The time, what will happen, and what things cost.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pub(super) now: Instant,
+    /// Events that have happened.
+    pub(super) events: u64,
+    queue: EventQueue<Event>,
+    dice: Dice,
+}
+
+impl Timeline {
+    pub(super) fn new(costs: &Costs, seed: u64) -> Self {
+        Self {
+            now: Instant::SWITCHED_ON,
+            events: 0,
+            queue: EventQueue::new(),
+            dice: Dice::new(costs, seed),
+        }
+    }
+
+    /// Takes the next event; its moment is now.
+    pub(super) fn next(&mut self) -> Option<Event> {
+        let (at, event) = self.queue.pop()?;
+        debug_assert!(at >= self.now, "time went back");
+        self.now = at;
+        self.events += 1;
+        Some(event)
+    }
+
+    /// Lets something happen at a moment; at once if that has passed.
+    pub(super) fn at(&mut self, at: Instant, event: Event) {
+        self.queue.push(at.max(self.now), event);
+    }
+
+    /// Lets something happen after a while.
+    pub(super) fn after(&mut self, wait: Duration, event: Event) {
+        self.at(self.now + wait, event);
+    }
+
+    pub(super) fn draw(&mut self, cost: Cost) -> Duration {
+        self.dice.draw(cost)
+    }
+}
+
+/// One pending wake-up of a machine: moved earlier by another event, moved later when it comes up.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<Instant>);
+
+impl Alarm {
+    /// Sees to it that `event` happens when the machine wants to be woken.
+    pub(super) fn set(&mut self, due: Option<Instant>, event: Event, timeline: &mut Timeline) {
+        let Some(due) = due else { return };
+        let due = due.max(timeline.now);
+        if self.0.is_none_or(|armed| due < armed) {
+            self.0 = Some(due);
+            timeline.at(due, event);
+        }
+    }
+
+    /// Whether this is the wake-up that was set last, and not one that was replaced by an earlier one.
+    pub(super) fn is_it(&mut self, now: Instant) -> bool {
+        let it = self.0 == Some(now);
+        if it {
+            self.0 = None;
+        }
+        it
+    }
+}
