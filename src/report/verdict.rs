@@ -42,7 +42,7 @@ fn clause(arm: &Arm) -> String {
         .sum();
     format!(
         "{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches:.0} \
-         cached things and {:.0} of {:.0} sessions",
+         cache entries and {:.0} of {:.0} sessions",
         article(arm.operation),
         arm.operation,
         figure("downtime_max_gap_ms.value"),
