@@ -121,3 +121,82 @@ fn a_broken_configuration_is_refused_with_file_and_line() {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
 }
+
+/// What `up` says to a configuration that it refuses.
+fn refusal(config: &str, port_map: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("applicationHost.config");
+    std::fs::write(&path, config).unwrap();
+    let output = std::process::Command::new(support::IIS_SIM)
+        .args(["up", "--port-map", port_map, "--config"])
+        .arg(&path)
+        .arg("--root")
+        .arg(folder.path().join("root"))
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = refusal(&support::config(">"), &format!("*:{}", address.port()));
+    for part in [&address.to_string(), "Address already in use", "--port-map"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_server_without_anything_to_serve_says_which_line_is_to_blame() {
+    let config = support::config(">").replace(
+        "applicationPool=\"DefaultAppPool\"",
+        "applicationPool=\"Nowhere\"",
+    );
+    let text = refusal(&config, "*:0");
+    for part in [
+        "applicationHost.config: line",
+        "'Nowhere'",
+        "does not exist",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(
+        !text.contains("--port-map"),
+        "ports are not to blame: {text}"
+    );
+}
+
+#[test]
+fn what_is_ignored_in_the_file_is_said_at_the_start() {
+    let config = support::config(">").replace("*:80:", "*:80:not a host");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("applicationHost.config");
+    std::fs::write(&path, config).unwrap();
+    let mut child = std::process::Command::new(support::IIS_SIM)
+        .args(["up", "--json", "--port-map", "*:0", "--config"])
+        .arg(&path)
+        .arg("--root")
+        .arg(folder.path().join("root"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut warnings = std::io::BufReader::new(child.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut warnings, &mut line).unwrap();
+    Up::signal("-INT", child.id());
+    assert!(child.wait().unwrap().success());
+    for part in ["warning", "applicationHost.config: line", "not a host name"] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+}
+
+#[test]
+fn a_root_with_a_very_long_name_works_as_any_other() {
+    let up = Up::below(&"a long name ".repeat(12), None);
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let said = up.said(&["appcmd", "list", "wp"]);
+    assert!(said.contains("DefaultAppPool"), "{said}");
+}

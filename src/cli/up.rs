@@ -68,6 +68,9 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(&error),
     };
+    for warning in &server.configuration().warnings {
+        eprintln!("iis-sim: warning: {}", warning.text);
+    }
     if arguments.json {
         println!("{}", ready_line(&server));
     } else {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,12 +80,14 @@ pub enum ServerError {
         source: io::Error,
     },
     /// A program ended while the server started or ran.
-    #[error("{program} has ended ({status}); see {}", log.display())]
+    #[error("{program} has ended ({status}{last_words}); see {}", log.display())]
     Died {
         /// Which.
         program: &'static str,
         /// How.
         status: ExitStatus,
+        /// `: ` and the last line of its diagnostics, if there is one.
+        last_words: String,
         /// Where it wrote its diagnostics.
         log: PathBuf,
     },
@@ -93,10 +95,7 @@ pub enum ServerError {
     #[error("the services did not start within {} s; see {}", START_MAX.as_secs(), .0.display())]
     NotReady(PathBuf),
     /// No binding could be opened.
-    #[error(
-        "no binding could be opened ({0}). Ports below 1024 need privileges and may be taken: \
-         map them, e.g. --port-map 80:8080, or --port-map '*:0' to let the kernel choose"
-    )]
+    #[error("no binding could be opened: {0}")]
     NoEndpoint(String),
     /// The control socket.
     #[error("{0}")]
@@ -154,7 +153,7 @@ impl Server {
             configuration,
             _lock: lock,
         };
-        server.wait_until_running()?;
+        server.wait_until_running(options)?;
         Ok(server)
     }
 
@@ -203,10 +202,12 @@ impl Server {
     pub fn check(&mut self) -> Result<(), ServerError> {
         for (program, child) in [("httpsys", &mut self.httpsys), ("was", &mut self.was)] {
             if let Ok(Some(status)) = child.try_wait() {
+                let log = log_of(&self.root, program);
                 return Err(ServerError::Died {
                     program,
                     status,
-                    log: log_of(&self.root, program),
+                    last_words: last_words(&log),
+                    log,
                 });
             }
         }
@@ -226,7 +227,7 @@ impl Server {
         }
     }
 
-    fn wait_until_running(&mut self) -> Result<(), ServerError> {
+    fn wait_until_running(&mut self, options: &ServerOptions) -> Result<(), ServerError> {
         let deadline = Instant::now() + START_MAX;
         loop {
             self.check()?;
@@ -243,11 +244,56 @@ impl Server {
         }
         let endpoints = self.endpoints();
         if !endpoints.is_empty() && endpoints.iter().all(|e| e.address.is_none()) {
-            let names: Vec<&str> = endpoints.iter().map(|e| e.binding.as_str()).collect();
-            return Err(ServerError::NoEndpoint(names.join(", ")));
+            return Err(ServerError::NoEndpoint(
+                self.why_closed(options, &endpoints),
+            ));
         }
         Ok(())
     }
+}
+
+impl Server {
+    /// Why nothing listens: what the system says to each port, and what is wrong with the file.
+    fn why_closed(&self, options: &ServerOptions, endpoints: &[BoundEndpoint]) -> String {
+        let sites = self.configuration.sites.iter();
+        let bindings = sites.flat_map(|site| site.bindings.iter().filter_map(|b| b.http.as_ref()));
+        let mut reasons: Vec<String> = bindings
+            .filter_map(|http| cannot_listen(options, http.port))
+            .collect();
+        reasons.dedup();
+        if !reasons.is_empty() {
+            let advice = "map ports that are taken or need privileges, e.g. --port-map 80:8080, or \
+                          --port-map '*:0' to let the kernel choose";
+            reasons.push(advice.to_owned());
+        }
+        let warnings = self.configuration.warnings.iter();
+        reasons.extend(warnings.map(|warning| warning.text.clone()));
+        if reasons.is_empty() {
+            let names: Vec<&str> = endpoints.iter().map(|e| e.binding.as_str()).collect();
+            let events = self.root.join("Windows/System32/winevt/System.jsonl");
+            return format!("{}; see {}", names.join(", "), events.display());
+        }
+        reasons.join("; ")
+    }
+}
+
+/// What the system says if one listens where a binding's port is mapped to.
+fn cannot_listen(options: &ServerOptions, port: u16) -> Option<String> {
+    let of = |wanted: Option<u16>| options.port_map.iter().find(|(from, _)| *from == wanted);
+    let real = of(Some(port))
+        .or_else(|| of(None))
+        .map_or(port, |(_, to)| *to);
+    let address = SocketAddr::new(options.listen, real);
+    let error = TcpListener::bind(address).err()?;
+    Some(format!("{address} (for port {port}): {error}"))
+}
+
+/// `: ` and the last line that a program has written.
+fn last_words(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(String::new, |line| format!(": {line}"))
 }
 
 impl Drop for Server {

@@ -45,8 +45,13 @@ impl Up {
 
     /// With this configuration.
     pub fn with_config(config: Option<&str>) -> Self {
+        Self::below("root", config)
+    }
+
+    /// With this configuration, in a root of this name.
+    pub fn below(root: &str, config: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("root");
+        let root = folder.path().join(root);
         let mut command = Command::new(IIS_SIM);
         command
             .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])

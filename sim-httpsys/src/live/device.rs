@@ -13,6 +13,7 @@ use mio::net::{UnixListener, UnixStream as Stream};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
+use super::socket_path::SocketPath;
 use crate::api::wire::{Frames, WireError, decode_call, encode_completion};
 use crate::api::{Call, Completion, ProcessId};
 
@@ -23,7 +24,7 @@ const WAITING_MAX: usize = 4 << 20;
 ///
 /// It exists as soon as the driver is ready: whoever starts both retries while it is not found.
 pub fn open_device(path: &Path) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(path)?;
+    let stream = UnixStream::connect(SocketPath::of(path)?.as_path())?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
@@ -41,7 +42,7 @@ impl Device {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let _ = std::fs::remove_file(&unfinished);
-        let listener = UnixListener::bind(&unfinished)?;
+        let listener = UnixListener::bind(SocketPath::of(&unfinished)?.as_path())?;
         std::fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
         std::fs::rename(&unfinished, path)?;
         Ok(Self {

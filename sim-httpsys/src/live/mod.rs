@@ -20,11 +20,13 @@ mod event_loop;
 mod lifetime;
 mod log_files;
 mod rolling_file;
+mod socket_path;
 mod tls;
 mod trace;
 
 pub use device::open_device;
 pub use lifetime::die_with_launcher;
+pub use socket_path::SocketPath;
 pub use tls::TlsError;
 
 use event_loop::EventLoop;

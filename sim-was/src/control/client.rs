@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use sim_httpsys::live::SocketPath;
+
 use super::wire::{self, MessageError};
 use super::{Answer, Command};
 
@@ -39,14 +41,16 @@ pub enum AskError {
 
 /// Asks the server at `root` and waits for its answer.
 pub fn ask(root: &Path, command: &Command) -> Result<Answer, AskError> {
-    let stream = UnixStream::connect(wire::socket_path(root)).map_err(|source| {
-        let root = root.to_path_buf();
-        if source.kind() == io::ErrorKind::PermissionDenied {
-            AskError::Denied { root }
-        } else {
-            AskError::NotRunning { root, source }
-        }
-    })?;
+    let stream = SocketPath::of(&wire::socket_path(root))
+        .and_then(|name| UnixStream::connect(name.as_path()))
+        .map_err(|source| {
+            let root = root.to_path_buf();
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                AskError::Denied { root }
+            } else {
+                AskError::NotRunning { root, source }
+            }
+        })?;
     converse(stream, command).map_err(|source| AskError::NoAnswer {
         root: root.to_path_buf(),
         source,

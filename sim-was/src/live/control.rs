@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sim_httpsys::live::SocketPath;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -37,14 +38,15 @@ pub(super) fn make_run_folder(root: &Path) -> io::Result<()> {
 
 /// Binds a Unix socket for this user only; a dead one of that name is replaced.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    let name = SocketPath::of(path)?;
+    if std::os::unix::net::UnixStream::connect(name.as_path()).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(name.as_path())?;
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::Call;
 use sim_httpsys::api::wire::{Frames, decode_completion, encode_call};
+use sim_httpsys::live::SocketPath;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -18,6 +19,11 @@ use crate::model::Input;
 /// How long the driver may take to appear.
 const APPEAR_MAX: Duration = Duration::from_secs(5);
 
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let name = SocketPath::of(path)?;
+    UnixStream::connect(name.as_path()).await
+}
+
 /// An open device.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -29,7 +35,7 @@ impl Device {
     pub(super) async fn open(path: &Path, inputs: Inputs) -> io::Result<Self> {
         let begun = Instant::now();
         let stream = loop {
-            match UnixStream::connect(path).await {
+            match connect(path).await {
                 Ok(stream) => break stream,
                 Err(error) if begun.elapsed() > APPEAR_MAX => return Err(error),
                 Err(_) => sleep(Duration::from_millis(5)).await,
