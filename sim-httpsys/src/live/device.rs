@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use mio::net::{UnixListener, UnixStream as Stream};
+use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
@@ -101,12 +102,14 @@ pub(super) enum Parting {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
-    pub(super) stream: Stream,
+    stream: Stream,
     frames: Frames,
     waiting: Vec<u8>,
     written: usize,
     /// Whether it is in the loop's list of processes to write to.
     pub(super) dirty: bool,
+    /// Whether its becoming writable is being waited for.
+    watched: bool,
 }
 
 impl Process {
@@ -118,7 +121,31 @@ impl Process {
             waiting: Vec::new(),
             written: 0,
             dirty: false,
+            watched: false,
         }
+    }
+
+    /// Begins to wait for its calls.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE)
+    }
+
+    /// Waits for it to become writable as long as it does not take everything, and no longer:
+    /// whenever it reads, its Unix socket becomes writable, and that would wake us.
+    pub(super) fn watch(&mut self, registry: &Registry, token: Token) -> Result<(), Parting> {
+        let blocked = !self.waiting.is_empty();
+        if blocked == self.watched {
+            return Ok(());
+        }
+        self.watched = blocked;
+        let interest = if blocked {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
+        registry
+            .reregister(&mut self.stream, token, interest)
+            .map_err(Parting::Io)
     }
 
     /// Reads once; whether there may be more.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::api::wire::{decode_completion, encode_call};
@@ -66,12 +66,9 @@ pub(super) fn run(
     // WAS first: if it is gone, nothing is to be done.
     let mut ipm = Pipe::new(connect(ipm)?);
     let mut device = Pipe::new(connect(device)?);
-    let both = Interest::READABLE | Interest::WRITABLE;
-    poll.registry()
-        .register(&mut ipm.stream, IPM, both)
-        .map_err(RunError::Poll)?;
-    poll.registry()
-        .register(&mut device.stream, DEVICE, both)
+    ipm.register(poll.registry(), IPM).map_err(RunError::Poll)?;
+    device
+        .register(poll.registry(), DEVICE)
         .map_err(RunError::Poll)?;
     let now = clock_now();
     let threads_max = usize::try_from(configuration.threads_max)
@@ -100,6 +97,9 @@ pub(super) fn run(
         }
         if this.device.closed || this.ipm.closed {
             return Ok(0);
+        }
+        for (pipe, token) in [(&mut this.ipm, IPM), (&mut this.device, DEVICE)] {
+            pipe.watch(poll.registry(), token).map_err(RunError::Poll)?;
         }
         if let Err(error) = poll.poll(&mut events, this.patience()) {
             if error.kind() == std::io::ErrorKind::Interrupted {

@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 
 use bytes::Bytes;
 use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
 use sim_httpsys::api::wire::{Frames, WireError};
 
 /// How much is read at once.
@@ -18,6 +19,8 @@ pub(super) struct Pipe {
     /// Frames that are to be written at the end of the turn.
     pub(super) out: Vec<u8>,
     written: usize,
+    /// Its becoming writable is being waited for.
+    blocked: bool,
     /// The peer is gone.
     pub(super) closed: bool,
     /// The last read filled the buffer: there may be more.
@@ -32,9 +35,31 @@ impl Pipe {
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             out: Vec::new(),
             written: 0,
+            blocked: false,
             closed: false,
             more: false,
         }
+    }
+
+    /// Begins to wait for what the peer writes.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE)
+    }
+
+    /// Waits for the socket to become writable as long as something could not be written, and no
+    /// longer: whenever the peer reads, a Unix socket becomes writable, and that would wake us.
+    pub(super) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let blocked = !self.out.is_empty();
+        if blocked == self.blocked {
+            return Ok(());
+        }
+        self.blocked = blocked;
+        let interest = if blocked {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
+        registry.reregister(&mut self.stream, token, interest)
     }
 
     /// Reads what is there, once. A read that does not fill the buffer has emptied the socket.

@@ -1,6 +1,6 @@
 //! The processes that have the device open: how they come, call, are told, and go.
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::super::device::{Parting, Process};
 use super::{Again, EventLoop, PROCESS, READS_MAX};
@@ -10,6 +10,11 @@ use crate::model::{Input, Output};
 
 /// Handles of one process get ids of their own above all process ids (Linux has at most 2²²).
 const HANDLE_BITS: u32 = 22;
+
+/// What epoll calls a process.
+fn token_of(id: ProcessId) -> Token {
+    Token(PROCESS | id.0 as usize)
+}
 
 impl<M> EventLoop<M>
 where
@@ -28,19 +33,18 @@ where
         }
     }
 
-    fn attach_process(&mut self, mut stream: mio::net::UnixStream, pid: u32) {
+    fn attach_process(&mut self, stream: mio::net::UnixStream, pid: u32) {
         // A process may open the device more than once.
         let ids = (0..1 << (u32::BITS - HANDLE_BITS)).map(|n| ProcessId(pid | n << HANDLE_BITS));
         let Some(id) = ids.into_iter().find(|id| !self.processes.contains_key(id)) else {
             return;
         };
-        let token = Token(PROCESS | id.0 as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+        let mut process = Process::new(id, stream);
+        if let Err(error) = process.register(self.poll.registry(), token_of(id)) {
             tracing::warn!(%error, "a process cannot be watched");
             return;
         }
-        self.processes.insert(id, Process::new(id, stream));
+        self.processes.insert(id, process);
         self.tell(Input::Attached { process: id });
     }
 
@@ -88,7 +92,10 @@ where
             return;
         };
         process.dirty = false;
-        if let Err(parting) = process.flush() {
+        let flushed = process.flush();
+        if let Err(parting) =
+            flushed.and_then(|()| process.watch(self.poll.registry(), token_of(id)))
+        {
             self.part(id, &parting);
         }
     }
