@@ -27,7 +27,7 @@ fn bounded_station(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("M/M/8/28");
     group.throughput(Throughput::Elements(run(100_000, 1).events));
     group.bench_function("100000 customers", |bencher| {
-        bencher.iter(|| run(100_000, 1))
+        bencher.iter(|| run(100_000, 1));
     });
     group.finish();
 }

@@ -55,7 +55,7 @@ fn span(random: &mut Random) -> Duration {
     match random.below(100) {
         0..60 => random.exponential_span(Duration::from_micros(50)),
         60..95 => random.exponential_span(Duration::from_millis(5)),
-        95..99 => Duration::from_secs(120),
+        95..99 => Duration::from_mins(2),
         _ => Duration::from_hours(29),
     }
 }

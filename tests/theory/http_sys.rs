@@ -149,7 +149,7 @@ impl HttpSysLine {
                         assert!(said.served.is_none(), "one receive takes one request");
                         let service = self.free.pop().unwrap_or_else(|| {
                             self.services.push((RequestId(0), ConnectionId(0)));
-                            u32::try_from(self.services.len() - 1).unwrap()
+                            u32::try_from(self.services.len() - 1).expect("a few services")
                         });
                         self.services[service as usize] = (request.id, request.connection);
                         let arrived = request.received;

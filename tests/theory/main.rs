@@ -5,6 +5,8 @@
 //! and the seeds are fixed. Each station runs with the plain line of the engine and, with fewer
 //! customers, with the request queue of HTTP.sys, driven through its own protocol.
 
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+
 use std::fmt::Write as _;
 
 use iis_sim::virtual_world::station::{
@@ -118,6 +120,7 @@ struct Row {
 }
 
 impl Row {
+    #[expect(clippy::cast_precision_loss, reason = "a few seeds")]
     fn new(what: String, predicted: f64, seen: &[f64]) -> Self {
         let count = seen.len() as f64;
         let mean = seen.iter().sum::<f64>() / count;
@@ -162,7 +165,8 @@ fn hold_together(rows: &[Row]) {
         z,
     } in rows
     {
-        writeln!(table, "{what:<37} {predicted:>10.6} {mean:>10.6} {z:>6.2}").unwrap();
+        writeln!(table, "{what:<37} {predicted:>10.6} {mean:>10.6} {z:>6.2}")
+            .expect("a string takes it");
     }
     println!("{SEEDS} seeds\n{table}");
     assert!(
