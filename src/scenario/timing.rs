@@ -41,10 +41,10 @@ impl Default for Timing {
     /// Assumed: long enough for the default scenario's caches to fill on two cores.
     fn default() -> Self {
         Self {
-            warm_up_min: Duration::from_millis(3_000),
-            warm_up_max: Duration::from_millis(12_000),
-            watch_min: Duration::from_millis(3_000),
-            watch_max: Duration::from_millis(15_000),
+            warm_up_min: Duration::from_secs(3),
+            warm_up_max: Duration::from_secs(12),
+            watch_min: Duration::from_secs(3),
+            watch_max: Duration::from_secs(15),
             repeats_max: 2,
         }
     }
