@@ -1,4 +1,4 @@
-//! A pool whose queue is full answers 503 QueueFull, and HTTPERR says so.
+//! A pool whose queue is full answers 503 `QueueFull`, and HTTPERR says so.
 //!
 //! ```text
 //! $ cargo run --example queue_full

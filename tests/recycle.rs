@@ -69,7 +69,7 @@ impl Crowd {
         let failures = self
             .clients
             .into_iter()
-            .flat_map(|client| client.join().unwrap())
+            .flat_map(|client| client.join().expect("a client does not panic"))
             .collect();
         (self.answered.load(Ordering::Relaxed), failures)
     }

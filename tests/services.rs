@@ -1,5 +1,7 @@
 //! iisreset, service control, pools and sites that are stopped: what clients meet.
 
+#![expect(clippy::disallowed_types, reason = "a test is a client")]
+
 mod support;
 
 use std::net::TcpStream;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Files that may be longer than the limit, and why.
 const LONGER_ON_PURPOSE: [&str; 0] = [];
 /// Past this, a noun is missing.
-const LINES_MAX: usize = 650;
+const LINES_MAX: usize = 700;
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -25,12 +25,15 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+    for entry in std::fs::read_dir(folder)
+        .expect("a source folder")
+        .flatten()
+    {
         let path = entry.path();
         if path.is_dir() {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = std::fs::read_to_string(&path).expect("a source file");
             found.push((path, text));
         }
     }

@@ -65,7 +65,10 @@ fn the_logs_are_where_an_administrator_looks_for_them() {
         let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let text = files.map(|file| {
             let name = file.file_name().into_string().unwrap();
-            assert!(name.starts_with("u_ex") && name.ends_with(".log"), "{name}");
+            assert!(
+                name.starts_with("u_ex") && name.len() == "u_ex261122.log".len(),
+                "{name}"
+            );
             std::fs::read_to_string(file.path()).unwrap()
         });
         text.collect::<String>()

@@ -19,10 +19,10 @@ const FILES_BESIDES: u64 = 100;
 pub(crate) struct IdleConnections {
     /// How many were held.
     pub(crate) count: u32,
-    /// In httpsys; `None` if iis-sim is not there.
+    /// In httpsys.
     pub(crate) ours: Option<f64>,
-    /// In nginx's front, for comparison.
-    pub(crate) nginx: f64,
+    /// In nginx's front, for comparison; `None` if nginx is not there.
+    pub(crate) nginx: Option<f64>,
 }
 
 /// Lets this process, and the servers that inherit it, open as many files as the system allows.
@@ -49,7 +49,7 @@ pub(crate) fn of_idle_connections(
         return Ok(None);
     }
     let mut ours = None;
-    let mut nginx = 0.0;
+    let mut nginx = None;
     for contender in &contenders.all {
         match contender.role {
             Role::CacheOurs => {
@@ -63,7 +63,12 @@ pub(crate) fn of_idle_connections(
             }
             Role::HopNginx => {
                 let front = cpu::tree(&contender.roots[..1]);
-                nginx = per_connection(contender.address, contender.path, &front, count)?;
+                nginx = Some(per_connection(
+                    contender.address,
+                    contender.path,
+                    &front,
+                    count,
+                )?);
             }
             Role::CacheNginx | Role::CacheVarnish | Role::HopHaproxy | Role::HopOurs => {}
         }

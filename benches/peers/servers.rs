@@ -2,7 +2,8 @@
 //!
 //! Fair on both sides: what fronts a worker writes an access log (HAProxy and Varnish cannot log to
 //! a file by themselves, and log nothing); what stands behind the hop logs nothing. Keep-alive never
-//! runs out. nginx is [tuned](NginxStyle::Tuned) unless it is asked for as it is shipped.
+//! runs out. nginx is as [Debian ships it](NginxStyle::Stock) unless it is asked for tuned. A peer that
+//! is missing or does not start is left out, and that is said; iis-sim has to start.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -34,7 +35,7 @@ const SIMULATION: &str = "[[page]]\npath = \"/default.aspx\"\nbytes = 1024\n";
 pub(crate) enum NginxStyle {
     /// Its log is buffered, as iis-sim's is, and the page's file stays open: the harder peer.
     Tuned,
-    /// A write to the log per request, and the file opened for each: nginx's defaults.
+    /// What `apt install nginx` configures: a write to the log per request, the file opened for each.
     Stock,
 }
 
@@ -52,6 +53,14 @@ impl NginxStyle {
         match self {
             Self::Tuned => "combined buffer=64k flush=1s",
             Self::Stock => "combined",
+        }
+    }
+
+    /// What Debian's `nginx.conf` says about every server. No client here accepts gzip.
+    fn general(self) -> &'static str {
+        match self {
+            Self::Tuned => "",
+            Self::Stock => "sendfile on; tcp_nopush on; gzip on;",
         }
     }
 }
@@ -111,35 +120,42 @@ pub(crate) struct Contenders {
     // Ended in this order: the programs before their folder goes.
     programs: Vec<Program>,
     folder: TempDir,
-    iis_sim: Option<IisSim>,
+    iis_sim: IisSim,
 }
 
 impl Contenders {
-    /// Starts what is installed.
-    pub(crate) fn start(iis_sim: Option<&Path>, style: NginxStyle) -> Outcome<Self> {
-        let folder = temporary()?;
-        let backend = nginx_backend(folder.path(), style)?;
+    /// Starts iis-sim, and what is installed of its peers.
+    pub(crate) fn start(iis_sim: &Path, style: NginxStyle) -> Outcome<Self> {
         let mut contenders = Self {
             all: Vec::new(),
             left_out: Vec::new(),
             programs: Vec::new(),
-            folder,
-            iis_sim: None,
+            folder: temporary()?,
+            iis_sim: IisSim::start(iis_sim)?,
         };
-        contenders.start_nginx(backend.pid(), style)?;
-        contenders.start_haproxy(backend.pid())?;
-        contenders.start_varnish(backend.pid())?;
-        contenders.programs.push(backend);
-        contenders.start_iis_sim(iis_sim)?;
+        contenders.start_peers(style);
+        contenders.add_iis_sim()?;
         Ok(contenders)
     }
 
-    /// The processes of iis-sim's driver; none if it does not take part.
+    /// The processes of iis-sim's driver.
     pub(crate) fn httpsys(&self) -> Vec<u32> {
-        self.iis_sim
-            .as_ref()
-            .map(|server| server.pids("httpsys"))
-            .unwrap_or_default()
+        self.iis_sim.pids("httpsys")
+    }
+
+    fn start_peers(&mut self, style: NginxStyle) {
+        let backend = match nginx_backend(self.folder(), style) {
+            Ok(backend) => backend,
+            Err(error) => return self.left_out.push(format!("all peers: {error}")),
+        };
+        for started in [
+            self.start_nginx(backend.pid(), style),
+            self.start_haproxy(backend.pid()),
+            self.start_varnish(backend.pid()),
+        ] {
+            self.left_out.extend(started.err());
+        }
+        self.programs.push(backend);
     }
 
     fn folder(&self) -> &Path {
@@ -165,11 +181,6 @@ impl Contenders {
     }
 
     fn start_haproxy(&mut self, backend: u32) -> Outcome<()> {
-        if executable::find("haproxy").is_none() {
-            self.left_out
-                .push("HAProxy → nginx (no haproxy on the PATH)".to_owned());
-            return Ok(());
-        }
         let port = free_port()?;
         let server = haproxy(self.folder(), port)?;
         let roots = vec![server.pid(), backend];
@@ -185,11 +196,6 @@ impl Contenders {
     }
 
     fn start_varnish(&mut self, backend: u32) -> Outcome<()> {
-        if executable::find("varnishd").is_none() {
-            self.left_out
-                .push("Varnish (no varnishd on the PATH)".to_owned());
-            return Ok(());
-        }
         let port = free_port()?;
         let server = varnish(self.folder(), port)?;
         let roots = vec![server.pid(), backend];
@@ -208,23 +214,15 @@ impl Contenders {
         Ok(())
     }
 
-    fn start_iis_sim(&mut self, executable: Option<&Path>) -> Outcome<()> {
-        let Some(executable) = executable else {
-            let how = "cargo build --release --bin iis-sim, then --iis-sim target/release/iis-sim";
-            self.left_out.push(format!("iis-sim (not built: {how})"));
-            return Ok(());
-        };
-        let server = IisSim::start(executable)?;
-        let roots = vec![server.program.pid()];
+    fn add_iis_sim(&mut self) -> Outcome<()> {
+        let (address, roots) = (self.iis_sim.address, vec![self.iis_sim.program.pid()]);
         for (name, role, path) in [
             ("iis-sim, queue and w3wp", Role::HopOurs, "/default.aspx"),
             ("iis-sim, response cache", Role::CacheOurs, "/page.html"),
         ] {
-            let place = (server.address, path);
-            self.all
-                .push(Contender::new(name, role, place, roots.clone())?);
+            let contender = Contender::new(name, role, (address, path), roots.clone())?;
+            self.all.push(contender);
         }
-        self.iis_sim = Some(server);
         Ok(())
     }
 }
@@ -355,7 +353,7 @@ fn nginx_backend(folder: &Path, style: NginxStyle) -> Outcome<Program> {
          server {{ listen unix:{folder}/back.sock; root {folder}; }}",
         style.files()
     );
-    nginx("back", &server, &folder.to_string())
+    nginx("back", &server, &folder.to_string(), style)
 }
 
 fn nginx_front(folder: &Path, port: u16, cache: bool, style: NginxStyle) -> Outcome<Program> {
@@ -379,11 +377,11 @@ fn nginx_front(folder: &Path, port: u16, cache: bool, style: NginxStyle) -> Outc
              {location}
            }} }}"
     );
-    nginx(name, &server, &folder.to_string())
+    nginx(name, &server, &folder.to_string(), style)
 }
 
-/// An nginx with two workers.
-fn nginx(name: &str, http: &str, folder: &str) -> Outcome<Program> {
+/// An nginx with a worker per core.
+fn nginx(name: &str, http: &str, folder: &str, style: NginxStyle) -> Outcome<Program> {
     // Workers of root's nginx become somebody who may not enter the folder.
     let user = if geteuid().is_root() {
         "user root root;"
@@ -391,16 +389,17 @@ fn nginx(name: &str, http: &str, folder: &str) -> Outcome<Program> {
         ""
     };
     let config = format!(
-        "daemon off; worker_processes 2; pid {folder}/{name}.pid; {user}
+        "daemon off; worker_processes auto; pid {folder}/{name}.pid; {user}
          error_log {folder}/{name}.error.log crit;
          events {{ worker_connections 15000; }}
          http {{
-           default_type text/html; keepalive_requests 1000000000; keepalive_timeout 1h;
+           {} default_type text/html; keepalive_requests 1000000000; keepalive_timeout 1h;
            client_body_temp_path {folder}/{name}.body; proxy_temp_path {folder}/{name}.proxy;
            fastcgi_temp_path {folder}/{name}.fastcgi; uwsgi_temp_path {folder}/{name}.uwsgi;
            scgi_temp_path {folder}/{name}.scgi;
            {http}
-         }}"
+         }}",
+        style.general()
     );
     let file = format!("{folder}/{name}.conf");
     write(Path::new(&file), &config)?;
@@ -423,7 +422,7 @@ fn haproxy(folder: &Path, port: u16) -> Outcome<Program> {
     );
     let file = folder.join("haproxy.cfg");
     write(&file, &config)?;
-    let program = executable::find("haproxy").ok_or("haproxy is not installed")?;
+    let program = executable::find("haproxy").ok_or("HAProxy → nginx: haproxy is not installed")?;
     Program::start(
         Command::new(program).args(["-db", "-q", "-f"]).arg(file),
         "haproxy",
@@ -438,7 +437,7 @@ fn varnish(folder: &Path, port: u16) -> Outcome<Program> {
     );
     let file = folder.join("varnish.vcl");
     write(&file, &config)?;
-    let program = executable::find("varnishd").ok_or("varnishd is not installed")?;
+    let program = executable::find("varnishd").ok_or("Varnish: varnishd is not installed")?;
     let mut command = Command::new(program);
     command
         .args(["-F", "-j", "none", "-s", "malloc,32m", "-a"])

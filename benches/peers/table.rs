@@ -176,19 +176,10 @@ impl Results {
 
     fn print_remarks(&self, arguments: &Arguments) {
         let nginx = match arguments.nginx {
-            NginxStyle::Tuned => "buffered, as iis-sim's; files kept open",
-            NginxStyle::Stock => "written per request; files opened per request",
+            NginxStyle::Tuned => "tuned: its log buffered, as iis-sim's; its files kept open",
+            NginxStyle::Stock => "as Debian ships it: a write to the log for each request",
         };
-        println!("Access logs are on (nginx: {nginx}), HAProxy's and Varnish's are off.");
-        if let Some(ours) = self.find(Role::CacheOurs)
-            && ours.worker_cpu_us() > WORKER_CPU_US_OF_A_HIT
-        {
-            let worker = ours.worker_cpu_us();
-            println!(
-                "NOT A CACHE HIT: the worker used {worker:.1} µs a request on {}",
-                ours.name
-            );
-        }
+        println!("nginx is {nginx}. HAProxy and Varnish log nothing.");
         if let Some(ours) = self.find(Role::HopOurs) {
             let worker = ours.worker_cpu_us();
             println!(
@@ -207,9 +198,25 @@ impl Results {
                  {spawn_us:.0} µs ({times} of each)"
             );
         }
-        if let Some(IdleConnections { count, nginx, .. }) = self.memory {
+        if let Some(IdleConnections {
+            count,
+            nginx: Some(nginx),
+            ..
+        }) = self.memory
+        {
             println!("An idle connection of nginx holds {nginx:.0} B ({count} held)");
         }
+    }
+
+    /// What iis-sim did wrong, whatever the numbers are.
+    pub(crate) fn faults(&self) -> Option<String> {
+        let ours = [Role::HopOurs, Role::CacheOurs].map(|role| self.find(role));
+        if let Some(failed) = ours.into_iter().flatten().find(|m| m.errors() > 0) {
+            return Some(format!("{}: {} errors", failed.name, failed.errors()));
+        }
+        let worker = self.find(Role::CacheOurs)?.worker_cpu_us();
+        (worker > WORKER_CPU_US_OF_A_HIT)
+            .then(|| format!("not a cache hit: the worker used {worker:.1} µs a request"))
     }
 
     fn find(&self, role: Role) -> Option<&Measurement> {

@@ -33,7 +33,7 @@ Examples:
   appcmd recycle apppool /apppool.name:DefaultAppPool
   appcmd list apppool /xml";
 
-/// Source: a published test of appcmd: exit code 1168 (ERROR_NOT_FOUND) where an object is not
+/// Source: a published test of appcmd: exit code 1168 (`ERROR_NOT_FOUND`) where an object is not
 /// found. An exit code on Linux has eight bits, so its low byte is what a shell sees.
 const NOT_FOUND: u16 = 1168;
 

@@ -3,7 +3,7 @@
 //! Source: the usage text, console lines and limits of iisreset.exe: 20 s for a restart, 60 s for a
 //! stop; without /NOFORCE what did not stop in time is killed. HTTP.sys is not restarted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use sim_was::control::client::ask;
@@ -115,7 +115,7 @@ enum Phase {
     Start,
 }
 
-fn run(root: &PathBuf, phases: &[Phase], wish: &Wish, whole: &str) -> ExitCode {
+fn run(root: &Path, phases: &[Phase], wish: &Wish, whole: &str) -> ExitCode {
     // Source: iisreset usage: 20 s for a restart, 60 s for a stop.
     let timeout_s = wish
         .timeout_s

@@ -69,7 +69,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
             "--listen" => {
                 listen = value()?
                     .parse()
-                    .map_err(|error| format!("{word}: {error}"))?
+                    .map_err(|error| format!("{word}: {error}"))?;
             }
             "--port-map" => port_map.push(parse_port_map(value()?)?),
             "--parameters" => {

@@ -37,13 +37,14 @@ pub fn compare(
     let mut order = Pcg64Mcg::seed_from_u64(scenario.seed);
     let mut results: Vec<TrialResult> = Vec::new();
     let mut done = 0;
+    let mut repeats_left = scenario.timing.repeats_max;
     for round in 0..scenario.trials {
         let mut operations = scenario.operations.clone();
         operations.shuffle(&mut order);
         for operation in operations {
             let seed = scenario.seed_of_round(round);
-            for repeat in 0..=scenario.timing.repeats_max {
-                let trial_folder = trial_folder(folder, operation, round, repeat)?;
+            loop {
+                let trial_folder = trial_folder(folder, operation, round)?;
                 let trial = Trial {
                     scenario,
                     operation,
@@ -59,13 +60,13 @@ pub fn compare(
                     })
                 };
                 let mut result = trial.run(&mut watch)?;
-                result.is_repeated =
-                    result.invalid.is_some() && repeat < scenario.timing.repeats_max;
+                result.is_repeated = result.invalid.is_some() && repeats_left > 0;
                 let is_kept = !result.is_repeated;
                 results.push(result);
                 if is_kept {
                     break;
                 }
+                repeats_left -= 1;
             }
             done += 1;
         }
@@ -74,18 +75,9 @@ pub fn compare(
     Ok(results)
 }
 
-fn trial_folder(
-    folder: &Path,
-    operation: Operation,
-    round: u32,
-    repeat: u32,
-) -> Result<PathBuf, TrialError> {
-    let again = if repeat == 0 {
-        String::new()
-    } else {
-        format!("-again-{repeat}")
-    };
-    let path = folder.join(format!("{operation}-{}{again}", round + 1));
+/// An empty folder for a trial; what an invalid one left there goes.
+fn trial_folder(folder: &Path, operation: Operation, round: u32) -> Result<PathBuf, TrialError> {
+    let path = folder.join(format!("{operation}-{}", round + 1));
     let at = |source| TrialError::File {
         path: path.clone(),
         source,

@@ -46,10 +46,11 @@ fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {
 }
 
 fn done(server: &Server, command: &Command) -> Result<(), ServerError> {
-    match server.ask(command)? {
-        Answer::Done => Ok(()),
-        other => Err(ServerError::Control(format!(
-            "{command:?} was answered by {other:?}"
-        ))),
+    let answer = server.ask(command)?;
+    if answer == Answer::Done {
+        return Ok(());
     }
+    Err(ServerError::Control(format!(
+        "{command:?} was answered by {answer:?}"
+    )))
 }

@@ -45,7 +45,7 @@ pub fn get_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([name, ": ", value, "\r\n"]);
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes())?;

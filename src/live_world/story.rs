@@ -100,12 +100,13 @@ impl Story {
 
     /// The worker processes.
     pub fn workers(&self) -> Result<Vec<WorkerProcessInfo>, ServerError> {
-        match self.ask(&Command::ListWorkerProcesses)? {
-            Answer::WorkerProcesses(workers) => Ok(workers),
-            other => Err(ServerError::Control(format!(
-                "unexpected answer: {other:?}"
-            ))),
-        }
+        let answer = self.ask(&Command::ListWorkerProcesses)?;
+        let Answer::WorkerProcesses(workers) = answer else {
+            return Err(ServerError::Control(format!(
+                "unexpected answer: {answer:?}"
+            )));
+        };
+        Ok(workers)
     }
 
     /// Looks at the worker processes until they are as `wanted`.
@@ -113,7 +114,7 @@ impl Story {
         &self,
         wanted: impl Fn(&[WorkerProcessInfo]) -> bool,
     ) -> Result<Vec<WorkerProcessInfo>, Box<dyn std::error::Error>> {
-        self.until("the worker processes", || {
+        until("the worker processes", || {
             let workers = self.workers()?;
             Ok(wanted(&workers).then_some(workers))
         })
@@ -121,7 +122,7 @@ impl Story {
 
     /// Looks at the executing requests until there are `count`.
     pub fn until_requests(&self, count: usize) -> StoryResult {
-        self.until("the executing requests", || {
+        until("the executing requests", || {
             let answer = self.ask(&Command::ListRequests)?;
             Ok(
                 matches!(answer, Answer::Requests(requests) if requests.len() == count)
@@ -132,7 +133,7 @@ impl Story {
 
     /// Asks for a page until another worker than `old` answers it; gives that worker's pid.
     pub fn until_answered_by_another(&self, old: u32) -> Result<u32, Box<dyn std::error::Error>> {
-        self.until("another worker to answer", || {
+        until("another worker to answer", || {
             Ok(self
                 .get("/default.aspx")?
                 .worker()
@@ -146,7 +147,7 @@ impl Story {
             .server
             .root
             .join("Windows/System32/LogFiles/HTTPERR/httperr1.log");
-        self.until("a line in HTTPERR", || {
+        until("a line in HTTPERR", || {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             Ok(text
                 .lines()
@@ -164,20 +165,20 @@ impl Story {
     pub fn thaw(&self, pid: u32) -> StoryResult {
         signal(pid, Signal::CONT)
     }
+}
 
-    fn until<T>(
-        &self,
-        what: &str,
-        mut look: impl FnMut() -> Result<Option<T>, Box<dyn std::error::Error>>,
-    ) -> Result<T, Box<dyn std::error::Error>> {
-        for _ in 0..3_000 {
-            if let Some(seen) = look()? {
-                return Ok(seen);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+/// Looks every 5 ms, for 15 s at most.
+fn until<T>(
+    what: &str,
+    mut look: impl FnMut() -> Result<Option<T>, Box<dyn std::error::Error>>,
+) -> Result<T, Box<dyn std::error::Error>> {
+    for _ in 0..3_000 {
+        if let Some(seen) = look()? {
+            return Ok(seen);
         }
-        Err(format!("waited in vain for {what}").into())
+        std::thread::sleep(Duration::from_millis(5));
     }
+    Err(format!("waited in vain for {what}").into())
 }
 
 fn signal(pid: u32, signal: Signal) -> StoryResult {

@@ -9,6 +9,10 @@ use crate::measure::TrialResult;
 pub const SCHEMA: &str = "iis-sim/compare/1";
 
 /// Everything that was measured, as one JSON object.
+///
+/// # Panics
+///
+/// Never: a report is plain data, which can be written.
 pub fn render(comparison: &Comparison) -> String {
     let value = json!({
         "schema": SCHEMA,

@@ -218,9 +218,9 @@ impl Scenario {
     pub fn quick(&mut self) {
         self.trials = 1;
         self.timing = Timing {
-            warm_up_min: Duration::from_millis(1_600),
-            warm_up_max: Duration::from_millis(2_000),
-            watch_min: Duration::from_millis(2_400),
+            warm_up_min: Duration::from_millis(1_500),
+            warm_up_max: Duration::from_millis(1_700),
+            watch_min: Duration::from_millis(2_500),
             watch_max: Duration::from_millis(2_600),
             repeats_max: 1,
         };

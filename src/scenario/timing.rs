@@ -33,7 +33,8 @@ pub struct Timing {
     /// The longest time to wait for a steady state after the operation.
     #[serde(with = "duration_text")]
     pub watch_max: Duration,
-    /// How often an invalid trial (its generator was late) is run again before it is kept as it is.
+    /// How many invalid trials (their generator was late) are run again, over the whole comparison;
+    /// what is invalid after that is kept and marked.
     pub repeats_max: u32,
 }
 
@@ -45,7 +46,7 @@ impl Default for Timing {
             warm_up_max: Duration::from_secs(12),
             watch_min: Duration::from_secs(3),
             watch_max: Duration::from_secs(15),
-            repeats_max: 2,
+            repeats_max: 6,
         }
     }
 }

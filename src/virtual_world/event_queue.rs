@@ -53,7 +53,15 @@ pub struct EventQueue<E> {
 struct Slot {
     first: u32,
     last: u32,
+    /// The earliest time in the list; a list on wheel 0 has no other.
+    earliest: u64,
 }
+
+const EMPTY: Slot = Slot {
+    first: 0,
+    last: 0,
+    earliest: 0,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Node<E> {
@@ -76,7 +84,7 @@ impl<E: Copy> EventQueue<E> {
             pending: 0,
             occupied_wheels: 0,
             occupied_slots: [0; WHEELS],
-            slots: Box::new([[Slot { first: 0, last: 0 }; SLOTS]; WHEELS]),
+            slots: Box::new([[EMPTY; SLOTS]; WHEELS]),
             nodes: Vec::with_capacity(events),
             free: 0,
         }
@@ -114,29 +122,19 @@ impl<E: Copy> EventQueue<E> {
     pub fn pop_until(&mut self, limit: Instant) -> Option<(Instant, E)> {
         let (wheel, slot) = self.earliest_slot()?;
         let list = self.slots[wheel][slot];
-        let index = if wheel == 0 {
-            let at = self.nodes[list.first as usize].at;
-            if at > limit.0 {
-                return None;
-            }
-            self.now = at;
-            self.drop_first(wheel, slot, list);
-            list.first
-        } else if list.first == list.last {
-            let at = self.nodes[list.first as usize].at;
-            if at > limit.0 {
-                return None;
-            }
-            // All others differ from this moment in the same digit in which they differ from now.
-            self.now = at;
+        if list.earliest > limit.0 {
+            return None;
+        }
+        // Events in other slots differ from this moment in the same digit in which they differ from
+        // now: they lie where they belong.
+        self.now = list.earliest;
+        let index = if list.first == list.last {
             self.clear(wheel, slot);
             list.first
+        } else if wheel == 0 {
+            self.slots[wheel][slot].first = self.nodes[list.first as usize].next;
+            list.first
         } else {
-            let at = self.earliest_in(list);
-            if at > limit.0 {
-                return None;
-            }
-            self.now = at;
             self.clear(wheel, slot);
             self.spread(list)
         };
@@ -144,11 +142,11 @@ impl<E: Copy> EventQueue<E> {
         Some(self.release(index))
     }
 
-    /// When the earliest event happens. Looks through one slot: in a loop, prefer
-    /// [`pop_until`](Self::pop_until).
+    /// When the earliest event happens.
+    #[inline]
     pub fn peek_time(&self) -> Option<Instant> {
         let (wheel, slot) = self.earliest_slot()?;
-        Some(Instant(self.earliest_in(self.slots[wheel][slot])))
+        Some(Instant(self.slots[wheel][slot].earliest))
     }
 
     /// The moment of the event that was taken last.
@@ -185,16 +183,6 @@ impl<E: Copy> EventQueue<E> {
         Some((wheel, slot % SLOTS))
     }
 
-    fn earliest_in(&self, list: Slot) -> u64 {
-        let mut index = list.first;
-        let mut earliest = self.nodes[index as usize].at;
-        while index != list.last {
-            index = self.nodes[index as usize].next;
-            earliest = earliest.min(self.nodes[index as usize].at);
-        }
-        earliest
-    }
-
     /// Moves the nodes of a list to where they belong now, but for the first of this very moment,
     /// which is returned.
     fn spread(&mut self, list: Slot) -> u32 {
@@ -220,26 +208,19 @@ impl<E: Copy> EventQueue<E> {
         // The lowest digit is at issue even if nothing differs.
         let highest = u64::BITS - 1 - ((at ^ self.now) | 1).leading_zeros();
         let wheel = (highest / DIGIT) as usize;
-        let slot = (at >> (highest / DIGIT * DIGIT)) as usize % SLOTS;
+        let slot = ((at >> (highest / DIGIT * DIGIT)) & 63) as usize;
         let bit = 1 << slot;
         let list = &mut self.slots[wheel][slot];
         if self.occupied_slots[wheel] & bit == 0 {
             self.occupied_slots[wheel] |= bit;
             self.occupied_wheels |= 1 << wheel;
             list.first = index;
+            list.earliest = at;
         } else {
+            list.earliest = list.earliest.min(at);
             self.nodes[list.last as usize].next = index;
         }
         list.last = index;
-    }
-
-    #[inline]
-    fn drop_first(&mut self, wheel: usize, slot: usize, list: Slot) {
-        if list.first == list.last {
-            self.clear(wheel, slot);
-        } else {
-            self.slots[wheel][slot].first = self.nodes[list.first as usize].next;
-        }
     }
 
     #[inline]

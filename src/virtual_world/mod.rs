@@ -4,6 +4,9 @@
 //! and the build.
 //!
 //! * [`event_queue`] – what happens next: exact nanoseconds, first in, first out among equal times
+//! * [`random`] – one named stream of random numbers for each purpose
+//! * [`station`] – servers, a line before them, random customers: the engine at its smallest
+//! * [`theory`] – what mathematics says of a station, to check the engine against
 //! * `world` – the machines, and whose output is whose input
 //! * `wires`, `network`, `processes`, `machine` – what lies between them and below them
 //! * `clients`, `destinations`, `response` – the load, by the same plan as live
@@ -20,7 +23,10 @@ pub mod event_queue;
 mod machine;
 mod network;
 mod processes;
+pub mod random;
 mod response;
+pub mod station;
+pub mod theory;
 pub mod trial;
 mod wires;
 mod world;

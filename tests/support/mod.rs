@@ -1,9 +1,14 @@
 //! A running server for an end-to-end test: started as a user starts it, ended with the test.
-#![allow(dead_code, reason = "every test uses the part that it needs")]
 #![expect(
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "an end-to-end test waits for real processes"
+    reason = "a test waits for real processes and ends when something is not as it should be"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test uses the part that it needs; an expectation would fail in the others"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -102,6 +107,10 @@ impl Up {
     }
 
     /// Looks until `wanted` holds.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as what it is: something about this server"
+    )]
     pub fn until(&self, what: &str, wanted: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !wanted() {

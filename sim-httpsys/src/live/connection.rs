@@ -80,6 +80,9 @@ pub(super) struct Connection {
     pub(super) writing: Writing,
     /// Whether the machine wants nothing read for now.
     pub(super) paused: bool,
+    /// Whether the end of what the client sends is known to have come; it is said only once, and may
+    /// come while nothing is read.
+    pub(super) ended: bool,
     /// Whether the model is owed an answer for bytes that it sent.
     pub(super) owed: bool,
     waiting: VecDeque<Bytes>,
@@ -219,6 +222,7 @@ impl Connections {
             phase: Phase::Open,
             writing: Writing::Idle,
             paused: false,
+            ended: false,
             owed: false,
             waiting: VecDeque::new(),
             tls,

@@ -183,14 +183,17 @@ where
             }
         }
         if event.is_readable() || event.is_read_closed() {
-            self.receive(id, event.is_read_closed());
+            if let Some(connection) = self.connections.find(id) {
+                connection.ended |= event.is_read_closed();
+            }
+            self.receive(id);
         }
     }
 
     fn read_again(&mut self) {
         for again in std::mem::take(&mut self.lists.again) {
             match again {
-                Again::Connection(id) => self.receive(id, false),
+                Again::Connection(id) => self.receive(id),
                 Again::Process(process) => self.hear(process),
                 Again::Endpoint(slot) => self.accept(slot),
             }
@@ -375,11 +378,11 @@ where
     }
 
     /// Reads from a connection; until the end of the stream if that is known to have come.
-    fn receive(&mut self, id: ConnectionId, to_the_end: bool) {
+    fn receive(&mut self, id: ConnectionId) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut again = true;
         for _ in 0..READS_MAX {
-            again = self.receive_once(id, to_the_end, &mut buffer);
+            again = self.receive_once(id, &mut buffer);
             if !again {
                 break;
             }
@@ -398,11 +401,11 @@ where
     }
 
     /// Whether there may be more.
-    fn receive_once(&mut self, id: ConnectionId, to_the_end: bool, buffer: &mut [u8]) -> bool {
+    fn receive_once(&mut self, id: ConnectionId, buffer: &mut [u8]) -> bool {
         let Some(connection) = self.connections.find(id) else {
             return false;
         };
-        let phase = connection.phase;
+        let (phase, to_the_end) = (connection.phase, connection.ended);
         if connection.paused && phase == Phase::Open {
             return false;
         }

@@ -220,7 +220,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let text = format!(
             "application {application} belongs to application pool '{written}', which does not \
-             exist; its requests get 503"
+             exist; the application is ignored"
         );
         self.resolver.warn_at(INVALID_DATA, at, &text);
         written

@@ -1,3 +1,5 @@
+//! Files below a root and nowhere else; command lines.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -30,11 +30,12 @@ const SECURE: Endpoint = Endpoint {
     secure: true,
 };
 
-/// Listens when a process attaches; says what was said; `bye`, `cut` and `lots` are orders.
+/// Listens when a process attaches; says what was said; `bye`, `cut`, `lots` and `pause` are orders.
 #[derive(Default)]
 struct Parrot {
     outputs: VecDeque<Output>,
     sent: u32,
+    paused: Option<ConnectionId>,
 }
 
 impl StateMachine for Parrot {
@@ -87,6 +88,20 @@ impl StateMachine for Parrot {
                     how: CloseHow::AfterSending,
                 });
             }
+            Input::Received {
+                connection,
+                bytes: b"pause",
+            } => {
+                out(Output::Send {
+                    connection,
+                    bytes: Bytes::from_static(b"paused"),
+                });
+                out(Output::Reading {
+                    connection,
+                    paused: true,
+                });
+                self.paused = Some(connection);
+            }
             Input::Received { connection, bytes } => {
                 out(Output::Send {
                     connection,
@@ -120,7 +135,14 @@ impl StateMachine for Parrot {
                     completion: Completion::Disconnected { request },
                 });
             }
-            Input::Called { by: to, .. } => {
+            Input::Called { by: to, call } => {
+                if let (Call::ReceiveRequest { credits: 2 }, Some(connection)) = (call, self.paused)
+                {
+                    out(Output::Reading {
+                        connection,
+                        paused: false,
+                    });
+                }
                 let request = RequestId(self.sent.into());
                 out(Output::Complete {
                     to,
@@ -275,6 +297,19 @@ fn a_client_that_has_said_all_may_still_listen() {
     client.write_all(b"well").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(rest(&mut client), b"wellhalf");
+}
+
+#[test]
+fn a_client_that_says_all_while_nothing_is_read_is_heard_to_the_end_later() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    client.write_all(b"pause").unwrap();
+    assert_eq!(said(&mut client, 6), "paused");
+    client.write_all(b"late").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    server.call(&Call::ReceiveRequest { credits: 1 });
+    server.call(&Call::ReceiveRequest { credits: 2 });
+    assert_eq!(rest(&mut client), b"latehalf");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What is cached, where, and what forgets it.
+
 use std::time::Duration;
 
 use super::bench::worker_with;

@@ -1,3 +1,5 @@
+//! How a worker starts, drains and ends.
+
 use std::time::Duration;
 
 use super::super::{Input, Work};

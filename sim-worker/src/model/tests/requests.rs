@@ -1,3 +1,5 @@
+//! Requests through the pipeline.
+
 use std::time::Duration;
 
 use super::super::{Death, Work};

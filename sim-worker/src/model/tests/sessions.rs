@@ -1,3 +1,5 @@
+//! Sessions: found, new, lost, locked, expired.
+
 use std::time::Duration;
 
 use super::bench::{worker, worker_with};

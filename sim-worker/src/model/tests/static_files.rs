@@ -1,3 +1,5 @@
+//! Static files: found, refused, revalidated, cut in ranges.
+
 use std::time::Duration;
 
 use super::bench::{configuration, starting, worker};
