@@ -347,9 +347,11 @@ impl Clients {
         if let Some(cookie) = head.cookie {
             self.keep_cookie(&planned, cookie);
         }
-        let (outcome, detail) = match Outcome::of_status(head.status) {
-            Outcome::Ok if !is_marked => (Outcome::Truncated, Some("the body has no marker")),
-            outcome => (outcome, None),
+        let outcome = Outcome::of_status(head.status);
+        let (outcome, detail) = if outcome == Outcome::Ok && !is_marked {
+            (Outcome::Truncated, Some("the body has no marker"))
+        } else {
+            (outcome, None)
         };
         let farewell = if planned.one_shot {
             Some(ConnectionEnded::Client)

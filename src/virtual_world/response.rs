@@ -97,7 +97,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 fn parse(head: &[u8]) -> Head {
     let mut lines = head
         .split(|&byte| byte == b'\n')
-        .map(|line| line.trim_ascii_end());
+        .map(<[u8]>::trim_ascii_end);
     let status_line = lines.next().unwrap_or_default();
     let status = status_line.get(9..12).and_then(number).unwrap_or(0);
     let mut parsed = Head {

@@ -285,9 +285,8 @@ impl Stage {
         self.world.remind(end);
         loop {
             match self.next()? {
-                Some(Told::Stopped) => return Ok(()),
                 Some(Told::Answer(..) | Told::Reached) | None if self.world.now() < end => {}
-                Some(Told::Answer(..) | Told::Reached) | None => return Ok(()),
+                Some(Told::Stopped | Told::Answer(..) | Told::Reached) | None => return Ok(()),
             }
         }
     }

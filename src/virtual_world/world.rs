@@ -31,7 +31,7 @@ use super::chronicle::Chronicle;
 use super::clients::Clients;
 use super::costs::{Cost, Costs};
 use super::machine::{Cores, Files};
-use super::network::{ClientSide, Down, Network, ServerSide, Up};
+use super::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
 use super::processes::{Life, Processes, ToDriver, ToWas};
 use super::wires::{Alarm, Timeline, Wire};
 
@@ -269,7 +269,7 @@ impl World {
             Event::WakeWorker(id) => self.wake_worker(id),
             Event::Up(connection) => self.up(connection),
             Event::Down(id) => {
-                let message = self.network.find(id).and_then(|c| c.take_down());
+                let message = self.network.find(id).and_then(Connection::take_down);
                 if let Some(message) = message {
                     self.clients
                         .received(id, message, &mut self.network, &mut self.timeline);
@@ -297,7 +297,7 @@ impl World {
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
-            Event::FromWas(id) => self.from_was(id),
+            Event::FromWas(id) => self.at_worker(id),
             Event::Boot(id) => self.boot(id),
             Event::TurnOver { core, turn } => {
                 if let Some((id, work)) = self.cores.turn_over(core, turn, &mut self.timeline) {
@@ -581,7 +581,7 @@ impl World {
         self.carry_out_worker(id);
     }
 
-    fn from_was(&mut self, id: ProcessId) {
+    fn at_worker(&mut self, id: ProcessId) {
         let Some(process) = self.processes.find(id) else {
             return;
         };

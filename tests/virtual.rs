@@ -1,0 +1,223 @@
+//! The virtual clock: the same models on one event queue. No processes, no sockets, no waiting.
+
+use std::path::Path;
+use std::time::Duration;
+
+use iis_sim::load::Outcome;
+use iis_sim::measure::Metrics;
+use iis_sim::scenario::{Operation, Scenario};
+use iis_sim::virtual_world::costs::Costs;
+use iis_sim::virtual_world::trial::{Run, Trial};
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::Traced;
+use sim_was::event_log::Fact;
+use sim_worker::facts;
+use sim_worker::ipm::RecycleReason;
+
+fn scenario(text: &str) -> Scenario {
+    let text = format!("name = 'test'\n{text}");
+    Scenario::parse(&text, "test.toml", Path::new(".")).unwrap()
+}
+
+/// A small load on the default site.
+fn small() -> Scenario {
+    scenario(
+        "[timing]
+        warm-up-min = '2s'
+        warm-up-max = '2s'
+        watch-min = '3s'
+        watch-max = '3s'
+        [load]
+        rate = 200
+        tls_share = 0
+        keep_alive_connections = 16
+        users = 20
+        mix = [
+            { url = '/iisstart.htm', weight = 2 },
+            { url = '/default.aspx' },
+            { url = '/session.aspx', session = true },
+        ]",
+    )
+}
+
+fn run(scenario: &Scenario, operation: Operation, seed: u64) -> Run {
+    let trial = Trial {
+        scenario,
+        operation,
+        seed,
+        costs: &Costs::default(),
+    };
+    trial.run().unwrap()
+}
+
+fn metrics(run: &Run) -> &Metrics {
+    assert_eq!(
+        run.result.unexplained_count(),
+        0,
+        "{:?}",
+        run.result.unexplained
+    );
+    assert_eq!(run.result.invalid, None);
+    &run.result.metrics
+}
+
+/// When WAS stated the facts that `wanted` picks.
+fn moments(run: &Run, wanted: impl Fn(&Fact) -> bool) -> Vec<Instant> {
+    let facts = run.observation.was.iter().flatten();
+    let picked = facts.filter(|traced| wanted(&traced.fact));
+    picked.map(|traced| traced.at).collect()
+}
+
+fn events(run: &Run, id: u16) -> Vec<Instant> {
+    moments(
+        run,
+        |fact| matches!(fact, Fact::Event(event) if event.id == id),
+    )
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let scenario = small();
+    let (one, two) = (
+        run(&scenario, Operation::Iisreset, 7),
+        run(&scenario, Operation::Iisreset, 7),
+    );
+    assert!(one.result.digest.is_some());
+    assert_eq!(one.result.digest, two.result.digest);
+    assert_eq!(one.result.metrics, two.result.metrics);
+    assert_eq!(one.size, two.size);
+    assert_eq!(one.observation, two.observation);
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    let scenario = small();
+    let (one, two) = (
+        run(&scenario, Operation::None, 7),
+        run(&scenario, Operation::None, 8),
+    );
+    assert_ne!(one.result.digest, two.result.digest);
+    assert_ne!(one.result.metrics, two.result.metrics);
+}
+
+#[test]
+fn a_recycle_loses_no_request_and_no_connection() {
+    let run = run(&small(), Operation::Recycle, 1);
+    let metrics = metrics(&run);
+    assert_eq!(metrics.failed, 0);
+    assert_eq!(
+        metrics.connections.lost_rst + metrics.connections.lost_fin,
+        0
+    );
+    assert!(
+        metrics.sessions.lost.unwrap() > 0,
+        "sessions were in the worker"
+    );
+    assert_eq!(metrics.workers.as_ref().unwrap().len(), 2);
+}
+
+#[test]
+fn an_iisreset_severs_every_connection() {
+    let run = run(&small(), Operation::Iisreset, 1);
+    let metrics = metrics(&run);
+    let connections = &metrics.connections;
+    assert!(connections.open_before >= 16);
+    assert_eq!(
+        connections.lost_rst + connections.lost_fin,
+        connections.open_before
+    );
+}
+
+#[test]
+fn every_operation_is_explained_to_the_last_attempt() {
+    let scenario = small();
+    for operation in Operation::ALL {
+        let run = run(&scenario, operation, 3);
+        assert_eq!(metrics(&run).lateness.unwrap().max_us, 0.0, "{operation}");
+        if operation == Operation::None {
+            assert_eq!(metrics(&run).failed, 0);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_outlasts_the_shutdown_time_limit_is_cut_at_exactly_90_seconds() {
+    let scenario = scenario(
+        "[timing]
+        warm-up-min = '10s'
+        warm-up-max = '10s'
+        watch-min = '150s'
+        watch-max = '150s'
+        [load]
+        rate = 1
+        deadline = '300s'
+        tls_share = 0
+        keep_alive_connections = 4
+        users = 4
+        mix = [{ url = '/iisstart.htm' }]
+        long = { url = '/wait.aspx?time=120000', share = 0.5 }
+        [load.probes]
+        interval = '1s'",
+    );
+    let run = run(&scenario, Operation::Recycle, 1);
+    let ordered = moments(&run, |fact| matches!(fact, Fact::WorkerStopOrdered { .. }));
+    let cut = events(&run, 5013);
+    assert_eq!(cut.len(), 1);
+    assert_eq!(cut[0] - ordered[0], Duration::from_secs(90));
+    let attempts = &run.observation.book.attempts;
+    let lost: Vec<_> = attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == Outcome::ResetInflight)
+        .collect();
+    assert!(!lost.is_empty());
+    for attempt in lost {
+        assert!(attempt.planned < ordered[0], "{attempt:?}");
+        assert!(attempt.finished >= cut[0], "{attempt:?}");
+    }
+    metrics(&run);
+}
+
+#[test]
+fn a_worker_is_recycled_when_it_is_29_hours_old() {
+    let scenario = scenario(
+        "[timing]
+        warm-up-min = '1s'
+        warm-up-max = '1s'
+        watch-min = '30h'
+        watch-max = '30h'
+        [load]
+        rate = 0.05
+        tls_share = 0
+        keep_alive_connections = 4
+        users = 4
+        mix = [{ url = '/default.aspx' }]
+        [load.probes]
+        interval = '60s'
+        url = '/default.aspx'",
+    );
+    let run = run(&scenario, Operation::None, 1);
+    let workers = run.observation.workers.as_ref().unwrap();
+    let first = workers.values().next().unwrap();
+    let when = |wanted: &dyn Fn(&facts::Fact) -> bool| {
+        let found = first
+            .iter()
+            .find(|traced: &&Traced<_>| wanted(&traced.fact));
+        found.unwrap().at
+    };
+    let started = when(&|fact| matches!(fact, facts::Fact::Started { .. }));
+    let asked = when(
+        &|fact| matches!(fact, facts::Fact::RecycleRequested { reason } if *reason == RecycleReason::Time),
+    );
+    assert_eq!(asked - started, Duration::from_secs(104_400));
+    assert_eq!(events(&run, 5074).len(), 1);
+    assert_eq!(workers.len(), 2);
+    assert_eq!(metrics(&run).failed, 0);
+}
+
+#[test]
+fn a_killed_worker_loses_what_it_had_and_nothing_else() {
+    let run = run(&small(), Operation::KillW3wp, 2);
+    let metrics = metrics(&run);
+    assert_eq!(metrics.failed, metrics.outcomes.reset_inflight);
+    assert_eq!(events(&run, 5009).len(), 1, "WAS has noticed");
+}
