@@ -27,9 +27,9 @@ const CUSTOMERS: u64 = if cfg!(debug_assertions) {
 };
 /// And with HTTP.sys, which does more for each.
 const HTTP_SYS_CUSTOMERS: u64 = if cfg!(debug_assertions) {
-    1_000
+    4_000
 } else {
-    10_000
+    20_000
 };
 
 /// A station that theory knows.
