@@ -46,6 +46,7 @@ fn run(scenario: &Scenario, operation: Operation, seed: u64) -> Run {
         operation,
         seed,
         costs: &Costs::default(),
+        faults: None,
     };
     trial.run().unwrap()
 }

@@ -23,6 +23,7 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod programs;
+mod swarm;
 mod up;
 
 pub use programs::program;
@@ -53,6 +54,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run many seeds with faults under the virtual clock, and check what must always hold
+    Swarm(swarm::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -90,6 +93,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),

@@ -11,9 +11,11 @@ use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
+use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
 
+use super::checkers::Checkers;
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
@@ -32,10 +34,11 @@ pub(super) struct Chronicle {
     httperr: Vec<u8>,
     read: Observation,
     digest: Digest,
+    pub(super) checkers: Checkers,
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock) -> Self {
+    pub(super) fn new(clock: UtcClock, configuration: &Configuration) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -50,21 +53,25 @@ impl Chronicle {
                 ..Observation::default()
             },
             digest: Digest::default(),
+            checkers: Checkers::new(configuration),
         }
     }
 
     pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
         self.digest.take(1, at, &fact);
+        self.checkers.httpsys(at, &fact);
         self.httpsys.push(Traced { at, fact });
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
         self.digest.take(2, at, &fact);
+        self.checkers.was(at, &fact);
         self.was.push(Traced { at, fact });
     }
 
     pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
         self.digest.take(process.0, at, &fact);
+        self.checkers.worker(process, at, &fact);
         let facts = self.workers.entry(process).or_default();
         facts.push(Traced { at, fact });
     }

@@ -34,6 +34,7 @@ pub fn compare(
                 operation,
                 seed,
                 costs,
+                faults: None,
             };
             let Run { result, size, .. } = trial.run()?;
             compared.size.events += size.events;

@@ -12,20 +12,24 @@
 //! * `clients`, `destinations`, `response` – the load, by the same plan as live
 //! * [`costs`] – what things cost, and the dice
 //! * `chronicle` – facts, logs and the digest over them
+//! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
+pub mod checkers;
 mod chronicle;
 mod clients;
 pub mod compare;
 pub mod costs;
 mod destinations;
 pub mod event_queue;
+pub mod faults;
 mod machine;
 mod network;
 mod processes;
 pub mod random;
 mod response;
 pub mod station;
+pub mod swarm;
 pub mod theory;
 pub mod trial;
 mod wires;

@@ -58,6 +58,8 @@ pub(super) struct Process {
     /// Words of WAS that have arrived and wait for the process to listen.
     pub(super) unheard: u32,
     pub(super) reads: BTreeMap<WorkId, Work>,
+    /// It has stopped for good, and is still there.
+    pub(super) hangs: bool,
     pub(super) alarm: Alarm,
 }
 
@@ -74,6 +76,7 @@ impl Process {
             from_was: Wire::default(),
             unheard: 0,
             reads: BTreeMap::new(),
+            hangs: false,
             alarm: Alarm::default(),
         }
     }

@@ -1,15 +1,19 @@
 //! A trial in virtual time: the same phases, rules and measurement as a live one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
-use sim_was::config::physical_path;
+use sim_was::config::{ApplicationPool, physical_path};
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
 
+use super::checkers::Broken;
 use super::clients::Clients;
 use super::costs::Costs;
 use super::destinations::{Destinations, NoTarget};
+use super::faults::Faults;
 use super::machine::Files;
 use super::world::{Notice, SWITCHED_ON, Setting, World};
 use crate::load::plan::Plan;
@@ -32,6 +36,9 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// What things cost.
     pub costs: &'a Costs,
+    /// What goes wrong by itself. With faults, the load is followed by a quiet phase in which everything
+    /// must come to rest, and commands that are refused are no failure.
+    pub faults: Option<&'a Faults>,
 }
 
 /// What has come of it.
@@ -45,6 +52,8 @@ pub struct Run {
     pub operation: Instant,
     /// How much was simulated.
     pub size: Size,
+    /// What was seen that should be seen sometimes, and how often.
+    pub sometimes: BTreeMap<&'static str, u64>,
 }
 
 /// How much was simulated.
@@ -84,6 +93,14 @@ pub enum TrialError {
     /// A pool has no worker to kill.
     #[error("pool {0} has no worker process to kill")]
     NoWorker(String),
+    /// An invariant does not hold.
+    #[error("{broken} (event {event})")]
+    Broken {
+        /// Which, and how.
+        broken: Broken,
+        /// Events until then.
+        event: u64,
+    },
     /// The world came to rest before the trial was over.
     #[error("nothing will ever happen again at {0}")]
     Silence(Instant),
@@ -97,9 +114,14 @@ impl Trial<'_> {
             world: self.world(&served)?,
             looks: Looks::default(),
             memory_peak: 0,
+            tolerates_refusal: self.faults.is_some(),
         };
         let (warm, operation) = self.drive(&mut stage, &served.pool)?;
         let book = stage.stop_load()?;
+        if self.faults.is_some() {
+            stage.come_to_rest(&served)?;
+        }
+        let sometimes = stage.world.sometimes().clone();
         stage.shut_down()?;
         let size = Size {
             events: stage.world.timeline.events,
@@ -124,6 +146,7 @@ impl Trial<'_> {
             observation,
             operation,
             size,
+            sometimes,
         })
     }
 
@@ -139,6 +162,7 @@ impl Trial<'_> {
             root: ROOT.into(),
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),
+            faults: self.faults.cloned().unwrap_or_default(),
         }))
     }
 
@@ -184,7 +208,8 @@ impl Trial<'_> {
             match step {
                 Step::Ask(command) => stage.ask(command)?,
                 Step::KillWorkers(pool) => {
-                    if stage.world.kill_workers(&pool) == 0 {
+                    let killed = stage.world.kill_workers(&pool);
+                    if killed == 0 && !stage.tolerates_refusal {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
@@ -205,6 +230,7 @@ struct Stage {
     world: World,
     looks: Looks,
     memory_peak: u64,
+    tolerates_refusal: bool,
 }
 
 impl Stage {
@@ -222,6 +248,7 @@ impl Stage {
             Notice::Answered(client, answer) => Ok(Some(Told::Answer(client, answer))),
             Notice::Reached => Ok(Some(Told::Reached)),
             Notice::Stopped => Ok(Some(Told::Stopped)),
+            Notice::Broken(broken) => Err(self.broken(broken)),
             Notice::Silence => Err(TrialError::Silence(self.world.now())),
         }
     }
@@ -233,6 +260,9 @@ impl Stage {
         loop {
             match self.next()? {
                 Some(Told::Answer(of, Answer::Done)) if of == client => return Ok(()),
+                Some(Told::Answer(of, _)) if of == client && self.tolerates_refusal => {
+                    return Ok(());
+                }
                 Some(Told::Answer(of, answer)) if of == client => {
                     return Err(TrialError::Refused {
                         command: words,
@@ -247,8 +277,8 @@ impl Stage {
     /// Looks until all has been steady for a second, at least `min` and at most `max`.
     fn until_steady(
         &mut self,
-        min: std::time::Duration,
-        max: std::time::Duration,
+        min: Duration,
+        max: Duration,
         steady: Option<Steady>,
     ) -> Result<(), TrialError> {
         let started = self.world.now();
@@ -276,6 +306,32 @@ impl Stage {
             self.next()?;
         }
         Ok(self.world.close_book())
+    }
+
+    fn broken(&self, broken: Broken) -> TrialError {
+        let event = self.world.timeline.events;
+        TrialError::Broken { broken, event }
+    }
+
+    /// No load and no faults, for longer than every limit: then nothing may be under way.
+    fn come_to_rest(&mut self, served: &Served) -> Result<(), TrialError> {
+        self.world.be_quiet();
+        let limit = |pool: &ApplicationPool| {
+            let model = &pool.process_model;
+            let ping = model.ping_interval + model.ping_response_time;
+            // A worker that hangs is found by its ping; its successor may be at its start's limit, and
+            // the one before it at the end of its own.
+            ping + model.startup_time_limit + model.shutdown_time_limit
+        };
+        let pools = &served.configuration.application_pools;
+        let longest = pools.iter().map(limit).max().unwrap_or_default();
+        let end = self.world.now() + longest + Duration::from_secs(1);
+        self.world.remind(end);
+        while self.world.now() < end {
+            self.next()?;
+        }
+        let rest = self.world.check_rest();
+        rest.map_err(|broken| self.broken(broken))
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

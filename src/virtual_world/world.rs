@@ -27,9 +27,11 @@ use sim_worker::model::{
     Death, Input as ToWorkerModel, Outcome, Output as FromWorkerModel, Work, WorkId, WorkerProcess,
 };
 
+use super::checkers::Broken;
 use super::chronicle::Chronicle;
 use super::clients::Clients;
 use super::costs::{Cost, Costs};
+use super::faults::{Fate, Faults, Strike};
 use super::machine::{Cores, Files};
 use super::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
 use super::processes::{Life, Processes, ToDriver, ToWas};
@@ -106,6 +108,8 @@ pub(super) enum Notice {
     Stopped,
     /// Nothing will ever happen again.
     Silence,
+    /// An invariant does not hold.
+    Broken(Broken),
 }
 
 /// What a world is made of.
@@ -118,6 +122,7 @@ pub(super) struct Setting<'a> {
     pub(super) root: PathBuf,
     pub(super) files: Files,
     pub(super) clients: Clients,
+    pub(super) faults: Faults,
 }
 
 /// The whole server and its clients.
@@ -140,6 +145,7 @@ pub(super) struct World {
     worker_memory: u64,
     clock: UtcClock,
     chronicle: Chronicle,
+    fate: Fate,
     notices: VecDeque<Notice>,
     commands: u64,
 }
@@ -163,10 +169,11 @@ impl World {
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
+            chronicle: Chronicle::new(clock, &setting.configuration),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
-            chronicle: Chronicle::new(clock),
+            fate: Fate::new(setting.faults, setting.seed),
             notices: VecDeque::new(),
             commands: 0,
         };
@@ -188,7 +195,29 @@ impl World {
                 return Notice::Silence;
             };
             self.handle(event);
+            if let Some(broken) = self.chronicle.checkers.broken() {
+                return Notice::Broken(broken.clone());
+            }
         }
+    }
+
+    /// Faults are over.
+    pub(super) fn be_quiet(&mut self) {
+        self.fate.be_quiet();
+    }
+
+    /// Nothing may be under way now.
+    pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
+        let checkers = &mut self.chronicle.checkers;
+        checkers.at_rest(self.timeline.now);
+        checkers
+            .broken()
+            .map_or(Ok(()), |broken| Err(broken.clone()))
+    }
+
+    /// What was seen, and how often.
+    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
+        self.chronicle.checkers.sometimes()
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -552,7 +581,7 @@ impl World {
     fn spawn(&mut self, order: Spawn) -> ToWasModel {
         let memory = self.worker_memory;
         let id = self.processes.create(order.configuration, memory);
-        let took = self.timeline.draw(Cost::Spawn);
+        let took = self.timeline.draw(Cost::Spawn) + self.fate.delay_of_start();
         self.timeline.after(took, Event::Boot(id));
         ToWasModel::Spawned {
             spawn: order.spawn,
@@ -565,9 +594,18 @@ impl World {
         let Some(process) = self.processes.find(id) else {
             return;
         };
-        let life = std::mem::replace(&mut process.life, Life::Dead);
-        let Life::Booting(configuration) = life else {
-            process.life = life;
+        if !matches!(process.life, Life::Booting(_)) {
+            return;
+        }
+        match self.fate.of_start() {
+            Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
+            Some(Strike::Hang) => {
+                process.hangs = true;
+                return;
+            }
+            None => {}
+        }
+        let Life::Booting(configuration) = std::mem::replace(&mut process.life, Life::Dead) else {
             return;
         };
         let model = WorkerProcess::new(*configuration, id, clock, now);
@@ -619,6 +657,9 @@ impl World {
 
     fn tell_worker(&mut self, id: ProcessId, input: ToWorkerModel) {
         let now = self.timeline.now;
+        if !self.is_spared(id) {
+            return;
+        }
         if let Some(process) = self.processes.find(id)
             && let Life::Running(worker) = &mut process.life
         {
@@ -627,8 +668,32 @@ impl World {
         }
     }
 
+    /// Whether an input reaches a worker, and nothing strikes it.
+    fn is_spared(&mut self, id: ProcessId) -> bool {
+        let Some(process) = self.processes.find(id) else {
+            return false;
+        };
+        if process.hangs || !process.is_alive() {
+            return false;
+        }
+        match self.fate.of_input() {
+            None => true,
+            Some(Strike::Hang) => {
+                process.hangs = true;
+                false
+            }
+            Some(Strike::Crash) => {
+                self.end_process(id, WorkerExit::Signal(11));
+                false
+            }
+        }
+    }
+
     fn wake_worker(&mut self, id: ProcessId) {
         let now = self.timeline.now;
+        if self.processes.find(id).is_none_or(|process| process.hangs) {
+            return;
+        }
         if let Some(process) = self.processes.find(id)
             && process.alarm.is_it(now)
             && let Life::Running(worker) = &mut process.life
