@@ -1,4 +1,10 @@
 //! The virtual clock: the same models on one event queue. No processes, no sockets, no waiting.
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    clippy::duration_suboptimal_units,
+    reason = "a test fails when something is not exactly as it should be"
+)]
 
 use std::path::Path;
 use std::time::Duration;

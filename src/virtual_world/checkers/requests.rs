@@ -114,7 +114,7 @@ impl Requests {
                     ReasonPhrase::QueueFull => seen("a queue was full"),
                     ReasonPhrase::AppOffline => seen("a pool was off by rapid-fail protection"),
                     ReasonPhrase::Disabled => seen("a pool was stopped, and said so"),
-                    _ => {}
+                    _other => {}
                 }
             }
             Fact::Dropped { request, .. } => match self.ended(*request)? {
