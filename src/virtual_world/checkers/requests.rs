@@ -110,11 +110,12 @@ impl Requests {
                 request, reason, ..
             } => {
                 self.ended(*request)?;
-                match reason {
-                    ReasonPhrase::QueueFull => seen("a queue was full"),
-                    ReasonPhrase::AppOffline => seen("a pool was off by rapid-fail protection"),
-                    ReasonPhrase::Disabled => seen("a pool was stopped, and said so"),
-                    _other => {}
+                if *reason == ReasonPhrase::QueueFull {
+                    seen("a queue was full");
+                } else if *reason == ReasonPhrase::AppOffline {
+                    seen("a pool was off by rapid-fail protection");
+                } else if *reason == ReasonPhrase::Disabled {
+                    seen("a pool was stopped, and said so");
                 }
             }
             Fact::Dropped { request, .. } => match self.ended(*request)? {
