@@ -129,6 +129,7 @@ fn a_broken_configuration_is_refused_with_file_and_line() {
 }
 
 /// What `up` says to a configuration that it refuses.
+#[expect(clippy::unwrap_used, reason = "part of a test")]
 fn refusal(config: &str, port_map: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("applicationHost.config");
@@ -145,6 +146,7 @@ fn refusal(config: &str, port_map: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "a real port is taken")]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -27,13 +27,15 @@ impl WorkerProcess {
     pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
         context.enters(Notification::EndRequest, "");
         let (request, activity) = (context.request.id, context.request.activity);
-        if context.gone {
-            self.state(Fact::RequestAborted { request, activity });
-            return self.end(&mut context, now);
-        }
         let text = &context.request.text;
         let head = text.bytes(text.verb) == b"HEAD";
-        let mut body = if head { Bytes::new() } else { reply.body };
+        // Source: KB937692: a request whose client has gone is still handed back, so that the driver
+        // gets its log data. Nobody reads the body.
+        let mut body = if head || context.gone {
+            Bytes::new()
+        } else {
+            reply.body
+        };
         let first = body.split_to(body.len().min(BODY_MAX));
         let response = Response {
             status: reply.status,
@@ -61,10 +63,14 @@ impl WorkerProcess {
             };
             self.outputs.push_back(Output::Call(call));
         }
-        self.state(Fact::RequestEnded {
-            request,
-            activity,
-            status: reply.status,
+        self.state(if context.gone {
+            Fact::RequestAborted { request, activity }
+        } else {
+            Fact::RequestEnded {
+                request,
+                activity,
+                status: reply.status,
+            }
         });
         self.end(&mut context, now);
     }

@@ -218,3 +218,15 @@ fn a_client_that_leaves_the_queue_for_threads_is_forgotten() {
     assert!(worker.answer(second).is_none());
     assert_eq!(worker.model.in_flight(), 0);
 }
+
+#[test]
+fn a_request_whose_client_has_gone_is_handed_back_for_the_log_without_a_body() {
+    let mut worker = starting(configuration(), &[]);
+    let request = worker.send("GET /wait.aspx?time=1000");
+    worker.input(Input::Completed(Completion::Disconnected { request }));
+    assert!(worker.answer(request).is_none(), "its handler still runs");
+    worker.pass(Duration::from_secs(1));
+    let answer = worker.answer(request).expect("it is handed back");
+    assert_eq!((answer.status(), answer.body()), ((200, 0), ""));
+    assert_eq!(worker.model.in_flight(), 0);
+}
