@@ -32,6 +32,12 @@ fn compare_tells_a_recycle_from_an_iisreset_and_explains_every_attempt() {
         assert_eq!(ledger["explained"], ledger["attempts"]);
         assert!(ledger["attempts"].as_u64().unwrap() > 1_000, "{operation}");
     }
+    if output.status.code() == Some(3) {
+        // The machine was too busy to make the load punctual: the report says so and gives no
+        // verdict, and figures of such a trial prove nothing.
+        assert!(text.contains("No verdict"), "{text}");
+        return;
+    }
     let (none, reset, recycle) = (of("none"), of("iisreset"), of("recycle"));
     for kind in [
         "refused",

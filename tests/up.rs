@@ -1,11 +1,5 @@
 //! `iis-sim up`: what a user sees first, and that nothing is left when it ends.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_types,
-    reason = "a test fails when something is not as it should be"
-)]
-
 mod support;
 
 use support::{Up, is_alive};
