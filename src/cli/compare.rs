@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use sim_httpsys::live::clock::clock_now;
+
 use super::fail;
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
@@ -133,7 +135,7 @@ fn run_virtual(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialRe
     };
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     let bar = progress_bar(scenario);
-    let begun = std::time::Instant::now();
+    let begun = clock_now();
     let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
         bar.set_position(u64::from(done) * STEPS);
         bar.set_message(format!("trial {}: {operation}", done + 1));
@@ -142,7 +144,7 @@ fn run_virtual(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialRe
     bar.finish_and_clear();
     let compared = compared.map_err(Failure::Virtual)?;
     let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
-    tell_speed(&compared.size, begun.elapsed());
+    tell_speed(&compared.size, clock_now() - begun);
     Ok(compared.results)
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use sim_httpsys::live::clock::clock_now;
 
 use crate::virtual_world::swarm::{self, SwarmError};
 use crate::virtual_world::trial::Size;
@@ -40,7 +42,7 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 /// Runs the seeds, and prints what was reached.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
     let (first, end) = arguments.seeds;
-    let begun = Instant::now();
+    let begun = clock_now();
     let mut total = Size::default();
     let mut sometimes: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
     let (mut digest, mut failed) = (0_u64, 0_u64);
@@ -66,7 +68,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    let took = begun.elapsed();
+    let took = clock_now() - begun;
     println!(
         "{} seeds, {failed} failed, digest {digest:016x}; {} s of virtual time, {} attempts, {} events \
          in {:.1} s\n\nsometimes (seeds that saw it, times):",

@@ -110,12 +110,17 @@ impl Requests {
                 request, reason, ..
             } => {
                 self.ended(*request)?;
-                if *reason == ReasonPhrase::QueueFull {
-                    seen("a queue was full");
-                } else if *reason == ReasonPhrase::AppOffline {
-                    seen("a pool was off by rapid-fail protection");
-                } else if *reason == ReasonPhrase::Disabled {
-                    seen("a pool was stopped, and said so");
+                let pages = [
+                    (ReasonPhrase::QueueFull, "a queue was full"),
+                    (
+                        ReasonPhrase::AppOffline,
+                        "a pool was off by rapid-fail protection",
+                    ),
+                    (ReasonPhrase::Disabled, "a pool was stopped, and said so"),
+                ];
+                let known = pages.into_iter().find(|(of, _)| of == reason);
+                if let Some((_, what)) = known {
+                    seen(what);
                 }
             }
             Fact::Dropped { request, .. } => match self.ended(*request)? {

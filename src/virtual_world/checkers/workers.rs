@@ -6,6 +6,7 @@ use std::time::Duration;
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
 use sim_was::config::{ApplicationPool, Configuration};
+use sim_was::control::{Service, ServiceStatus};
 use sim_was::event_log::{Event, Fact};
 use sim_worker::facts;
 use sim_worker::ipm::RecycleReason;
@@ -32,7 +33,7 @@ struct Pool {
     crashes_max: usize,
     crash_interval: Duration,
     failures: VecDeque<Instant>,
-    is_disabled: bool,
+    disabled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -101,17 +102,21 @@ impl Workers {
                 if let Some(pool) = self.pools.get_mut(pool)
                     && state == "Started"
                 {
-                    pool.is_disabled = false;
+                    pool.disabled = None;
                     pool.failures.clear();
                 }
             }
-            Fact::ServiceState { .. } => {
+            // A pool of another WAS is another pool; W3SVC alone changes nothing here.
+            Fact::ServiceState {
+                service: Service::Was,
+                status: ServiceStatus::Stopped,
+            } => {
                 for pool in self.pools.values_mut() {
-                    pool.is_disabled = false;
+                    pool.disabled = None;
                     pool.failures.clear();
                 }
             }
-            Fact::CommandAccepted { .. } => {}
+            Fact::ServiceState { .. } | Fact::CommandAccepted { .. } => {}
         }
         Ok(())
     }
@@ -162,7 +167,8 @@ impl Workers {
                 format!("{process:?} was started for no pool of the file"),
             ));
         };
-        if pool.is_disabled {
+        // A process that was ordered in the same instant may be there a moment later.
+        if pool.disabled.is_some_and(|disabled| at > disabled) {
             let what = format!("{process:?} was started for {name}, which has failed too often");
             return Err(("F3", what));
         }
@@ -222,7 +228,7 @@ impl Workers {
                     let what = format!("a pool was disabled after {recent} failures");
                     return Err(("F2", what));
                 }
-                pool.is_disabled = true;
+                pool.disabled = Some(at);
             }
             5074 => seen("a worker was recycled for its age"),
             5075 => seen("a worker was recycled for its requests"),
