@@ -7,7 +7,6 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "this is where a user is talked to"
 )]
 
