@@ -11,6 +11,10 @@ use std::path::PathBuf;
 
 use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process};
 use sim_httpsys::clockwork::Instant;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -87,8 +91,18 @@ impl Command {
     }
 }
 
-/// The scheduling priority (nice value) that the load process asks for.
-const PRIORITY: i32 = -10;
+/// The nice value that the load process asks for where it gets no real-time priority.
+const NICENESS: i32 = -10;
+
+/// The load stands for other machines: what the server computes must not make it late. Only a
+/// privileged user may ask for this; without it, a busy server may make a trial invalid.
+fn step_forward() {
+    let real_time = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let lowest = ThreadPriority::Crossplatform(ThreadPriorityValue::MIN);
+    if set_thread_priority_and_policy(thread_native_id(), lowest, real_time).is_err() {
+        let _ = setpriority_process(None, NICENESS);
+    }
+}
 
 /// Runs the load process to its end.
 ///
@@ -102,9 +116,7 @@ pub fn run(plan: PlanFile) -> Result<(), LoadError> {
     // Not every parent closes its end of stdin when it is killed; this works without its help.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| LoadError::Runtime(e.into()))?;
-    // The load stands for other machines: what the server computes must not make it late. Only a
-    // privileged user may ask for this; without it, a busy server may make a trial invalid.
-    let _ = setpriority_process(None, PRIORITY);
+    step_forward();
     let lines = stdout_lines();
     let mut commands = stdin_commands();
     let runtime = Builder::new_current_thread()
