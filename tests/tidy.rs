@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Files that may be longer than the limit, and why.
 const LONGER_ON_PURPOSE: [&str; 0] = [];
 /// Past this, a noun is missing.
-const LINES_MAX: usize = 750;
+const LINES_MAX: usize = 800;
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
