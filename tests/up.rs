@@ -202,3 +202,19 @@ fn a_root_with_a_very_long_name_works_as_any_other() {
     let said = up.said(&["appcmd", "list", "wp"]);
     assert!(said.contains("DefaultAppPool"), "{said}");
 }
+
+#[test]
+fn a_frozen_was_does_not_outlive_its_launcher() {
+    let up = Up::start();
+    let was = up.pids()[2];
+    Up::signal("-STOP", was);
+    up.end("-KILL");
+    for _ in 0..100 {
+        if !is_alive(was) {
+            return;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    Up::signal("-KILL", was);
+    panic!("was is still there two seconds after its launcher");
+}

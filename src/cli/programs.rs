@@ -97,6 +97,9 @@ fn was(words: &[String]) -> ExitCode {
         Ok(options) => options,
         Err(message) => return wrong("was", &message),
     };
+    if let Err(error) = sim_httpsys::live::die_with_launcher(None) {
+        return fail(&error);
+    }
     match sim_was::live::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
