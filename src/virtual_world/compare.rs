@@ -34,7 +34,6 @@ pub fn compare(
                 operation,
                 seed,
                 costs,
-                faults: None,
             };
             let Run { result, size, .. } = trial.run()?;
             compared.size.events += size.events;

@@ -1,11 +1,10 @@
 //! A trial in virtual time: the same phases, rules and measurement as a live one.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
-use sim_was::config::{ApplicationPool, physical_path};
+use sim_was::config::physical_path;
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
 
@@ -36,9 +35,6 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// What things cost.
     pub costs: &'a Costs,
-    /// What goes wrong by itself. With faults, the load is followed by a quiet phase in which everything
-    /// must come to rest, and commands that are refused are no failure.
-    pub faults: Option<&'a Faults>,
 }
 
 /// What has come of it.
@@ -52,8 +48,6 @@ pub struct Run {
     pub operation: Instant,
     /// How much was simulated.
     pub size: Size,
-    /// What was seen that should be seen sometimes, and how often.
-    pub sometimes: BTreeMap<&'static str, u64>,
 }
 
 /// How much was simulated.
@@ -114,14 +108,9 @@ impl Trial<'_> {
             world: self.world(&served)?,
             looks: Looks::default(),
             memory_peak: 0,
-            tolerates_refusal: self.faults.is_some(),
         };
         let (warm, operation) = self.drive(&mut stage, &served.pool)?;
         let book = stage.stop_load()?;
-        if self.faults.is_some() {
-            stage.come_to_rest(&served)?;
-        }
-        let sometimes = stage.world.sometimes().clone();
         stage.shut_down()?;
         let size = Size {
             events: stage.world.timeline.events,
@@ -146,7 +135,6 @@ impl Trial<'_> {
             observation,
             operation,
             size,
-            sometimes,
         })
     }
 
@@ -162,7 +150,7 @@ impl Trial<'_> {
             root: ROOT.into(),
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),
-            faults: self.faults.cloned().unwrap_or_default(),
+            faults: Faults::default(),
         }))
     }
 
@@ -209,7 +197,7 @@ impl Trial<'_> {
                 Step::Ask(command) => stage.ask(command)?,
                 Step::KillWorkers(pool) => {
                     let killed = stage.world.kill_workers(&pool);
-                    if killed == 0 && !stage.tolerates_refusal {
+                    if killed == 0 {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
@@ -230,7 +218,6 @@ struct Stage {
     world: World,
     looks: Looks,
     memory_peak: u64,
-    tolerates_refusal: bool,
 }
 
 impl Stage {
@@ -260,9 +247,6 @@ impl Stage {
         loop {
             match self.next()? {
                 Some(Told::Answer(of, Answer::Done)) if of == client => return Ok(()),
-                Some(Told::Answer(of, _)) if of == client && self.tolerates_refusal => {
-                    return Ok(());
-                }
                 Some(Told::Answer(of, answer)) if of == client => {
                     return Err(TrialError::Refused {
                         command: words,
@@ -311,27 +295,6 @@ impl Stage {
     fn broken(&self, broken: Broken) -> TrialError {
         let event = self.world.timeline.events;
         TrialError::Broken { broken, event }
-    }
-
-    /// No load and no faults, for longer than every limit: then nothing may be under way.
-    fn come_to_rest(&mut self, served: &Served) -> Result<(), TrialError> {
-        self.world.be_quiet();
-        let limit = |pool: &ApplicationPool| {
-            let model = &pool.process_model;
-            let ping = model.ping_interval + model.ping_response_time;
-            // A worker that hangs is found by its ping; its successor may be at its start's limit, and
-            // the one before it at the end of its own.
-            ping + model.startup_time_limit + model.shutdown_time_limit
-        };
-        let pools = &served.configuration.application_pools;
-        let longest = pools.iter().map(limit).max().unwrap_or_default();
-        let end = self.world.now() + longest + Duration::from_secs(1);
-        self.world.remind(end);
-        while self.world.now() < end {
-            self.next()?;
-        }
-        let rest = self.world.check_rest();
-        rest.map_err(|broken| self.broken(broken))
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

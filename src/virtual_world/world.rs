@@ -269,6 +269,11 @@ impl World {
         ids.len()
     }
 
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
     /// Everything that was written down, and the digest.
     pub(super) fn close(self) -> (crate::measure::Observation, u64) {
         self.chronicle.close()
