@@ -21,6 +21,7 @@ mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
+mod measuring;
 mod programs;
 mod swarm;
 mod up;
