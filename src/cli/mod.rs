@@ -22,6 +22,7 @@ mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
+mod measuring;
 mod programs;
 mod swarm;
 mod up;
