@@ -16,10 +16,15 @@ use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
 use crate::report::{self, Clock, Comparison};
 use crate::scenario::{Operation, Scenario, ScenarioError};
-use crate::virtual_world::{self, costs::Costs, trial::Size};
+use crate::virtual_world::costs::{Costs, DEFAULT_PROFILE};
+use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::track::Watch;
+use crate::virtual_world::{self, trial::Size};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
 const NOT_TRUSTED: u8 = 3;
+/// Exit code for arguments that do not go together, as clap's own.
+const WRONG_ARGUMENTS: u8 = 2;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -55,6 +60,9 @@ pub(super) struct Arguments {
     /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write a record of the run to FILE, for `iis-sim replay`; virtual clock only
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Measures and prints.
@@ -72,6 +80,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Scenario(error)) => fail(&error),
+        Err(Failure::Record(error)) => fail(&error),
         Err(Failure::File(path, source)) => {
             eprintln!("iis-sim: {}: {source}", path.display());
             ExitCode::FAILURE
@@ -84,11 +93,16 @@ enum Failure {
     Trial(TrialError),
     Virtual(virtual_world::trial::TrialError),
     Costs(PathBuf, toml::de::Error),
+    Record(RecordError),
     File(PathBuf, std::io::Error),
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenario = scenario_of(arguments).map_err(Failure::Scenario)?;
+    if arguments.record.is_some() && arguments.clock == Clock::Live {
+        eprintln!("iis-sim: --record needs --clock virtual: a live run does not repeat");
+        return Ok(ExitCode::from(WRONG_ARGUMENTS));
+    }
     let results = match arguments.clock {
         Clock::Live => run_live(arguments, &scenario)?,
         Clock::Virtual => run_virtual(arguments, &scenario)?,
@@ -126,25 +140,39 @@ fn run_live(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResul
 }
 
 fn run_virtual(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
-    let costs = match &arguments.costs {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(at(path))?;
-            Costs::parse(&text).map_err(|error| Failure::Costs(path.clone(), error))?
-        }
-        None => Costs::default(),
+    let (profile, name) = match &arguments.costs {
+        Some(path) => (
+            std::fs::read_to_string(path).map_err(at(path))?,
+            path.as_path(),
+        ),
+        None => (
+            DEFAULT_PROFILE.to_owned(),
+            Path::new("the built-in profile"),
+        ),
     };
+    let costs = Costs::parse(&profile);
+    let costs = costs.map_err(|error| Failure::Costs(name.to_owned(), error))?;
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     let bar = progress_bar(scenario);
     let begun = clock_now();
-    let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
-        bar.set_position(u64::from(done) * STEPS);
-        bar.set_message(format!("trial {}: {operation}", done + 1));
-        !stop.load(Ordering::Relaxed)
-    });
+    let watch = match arguments.record {
+        Some(_) => Watch::Trail,
+        None => Watch::Digest,
+    };
+    let compared =
+        virtual_world::compare::compare(scenario, &costs, &watch, &mut |done, operation| {
+            bar.set_position(u64::from(done) * STEPS);
+            bar.set_message(format!("trial {}: {operation}", done + 1));
+            !stop.load(Ordering::Relaxed)
+        });
     bar.finish_and_clear();
     let compared = compared.map_err(Failure::Virtual)?;
     let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
     tell_speed(&compared.size, clock_now() - begun);
+    if let Some(path) = &arguments.record {
+        let record = Record::of_comparison(scenario, profile, &compared);
+        record.write(path).map_err(Failure::Record)?;
+    }
     Ok(compared.results)
 }
 

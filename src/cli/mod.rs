@@ -22,6 +22,7 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod programs;
+mod replay;
 mod swarm;
 mod up;
 
@@ -55,6 +56,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -93,6 +96,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),

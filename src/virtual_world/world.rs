@@ -35,6 +35,7 @@ use super::faults::{Fate, Faults, Strike};
 use super::machine::{Cores, Files};
 use super::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
 use super::processes::{Life, Processes, ToDriver, ToWas};
+use super::track::{Track, Watch};
 use super::wires::{Alarm, Timeline, Wire};
 
 /// The process that controls the driver: WAS. Assumed: its id, as Windows gives low ones to services.
@@ -123,6 +124,7 @@ pub(super) struct Setting<'a> {
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
+    pub(super) watch: Watch,
 }
 
 /// The whole server and its clients.
@@ -169,7 +171,7 @@ impl World {
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration),
+            chronicle: Chronicle::new(clock, &setting.configuration, setting.watch),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
@@ -269,8 +271,8 @@ impl World {
         ids.len()
     }
 
-    /// Everything that was written down, and the digest.
-    pub(super) fn close(self) -> (crate::measure::Observation, u64) {
+    /// Everything that was written down, and what was kept to compare it by.
+    pub(super) fn close(self) -> (crate::measure::Observation, Track) {
         self.chronicle.close()
     }
 
