@@ -13,6 +13,7 @@ use super::compare::Compared;
 use super::costs::Costs;
 use super::track::{Line, Track, Trail, Watch};
 use super::trial::Trial;
+use crate::build;
 use crate::measure::TrialResult;
 use crate::scenario::{Operation, Scenario};
 
@@ -142,7 +143,7 @@ impl Record {
         let pairs = compared.results.iter().zip(&compared.tracks);
         Self {
             schema: SCHEMA.to_owned(),
-            build: build_id(),
+            build: build::id(),
             subject: Subject::Compare {
                 scenario: Box::new(scenario.clone()),
                 costs,
@@ -189,7 +190,7 @@ impl Record {
 
     /// Whether it was recorded by the build that is running.
     pub fn is_of_this_build(&self) -> bool {
-        self.build == build_id()
+        self.build == build::id()
     }
 
     /// Runs everything again. `watcher` is told what was shown of each run, and may end it.
@@ -261,11 +262,6 @@ impl Recorded {
             lines: again.lines,
         }
     }
-}
-
-/// The identity of the build that is running.
-fn build_id() -> String {
-    env!("CARGO_PKG_VERSION").to_owned()
 }
 
 mod sixteen_digits {
