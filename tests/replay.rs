@@ -114,7 +114,6 @@ fn all_facts(
         operation: run.operation,
         seed: run.seed,
         costs: &Costs::parse(costs).unwrap(),
-        faults: None,
     };
     let (ran, track) = trial.run_watched(Watch::Facts(0..u64::MAX));
     ran.unwrap();

@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
@@ -27,6 +28,7 @@ mod programs;
 mod replay;
 mod swarm;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
 
@@ -73,6 +75,9 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -95,6 +100,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
@@ -105,6 +111,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
 }

@@ -38,7 +38,6 @@ pub fn compare(
                 operation,
                 seed,
                 costs,
-                faults: None,
             };
             let (run, track) = trial.run_watched(watch.clone());
             let Run { result, size, .. } = run?;

@@ -203,7 +203,6 @@ impl Record {
                 operation: recorded.operation,
                 seed: recorded.seed,
                 costs: &costs,
-                faults: None,
             };
             if !watcher(&recorded.replay(&trial)?) {
                 break;

@@ -277,6 +277,11 @@ impl World {
         ids.len()
     }
 
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
     /// Everything that was written down, and what was kept to compare it by.
     pub(super) fn close(self) -> (crate::measure::Observation, Track) {
         self.chronicle.close()
