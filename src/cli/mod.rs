@@ -26,6 +26,7 @@ mod load;
 mod measuring;
 mod net;
 mod programs;
+mod replay;
 mod sc;
 mod swarm;
 mod up;
@@ -63,6 +64,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -113,6 +116,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
