@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use sim_httpsys::live::clock::clock_now;
 
 use crate::virtual_world::swarm::{self, SwarmError};
+use crate::virtual_world::track::{Line, Watch};
 use crate::virtual_world::trial::Size;
 
 /// Exit code when an invariant is broken.
@@ -109,35 +110,13 @@ fn tell(seed: u64, seconds: u64, error: &SwarmError) {
     );
 }
 
-/// Runs a seed, and writes its facts in the order of time.
+/// Runs a seed, and writes its facts in the order in which they were stated.
 fn trace(seed: u64, millis: u64, path: &Path) -> io::Result<()> {
     let plan = swarm::draw(seed, millis);
-    let (observation, _) = swarm::trace_plan(&plan).map_err(io::Error::other)?;
-    let mut lines: Vec<(u64, String)> = Vec::new();
-    let mut add = |at: u64, who: &str, fact: serde_json::Result<String>| {
-        let fact = fact?;
-        lines.push((
-            at,
-            format!("{{\"at\":{at},\"who\":\"{who}\",\"fact\":{fact}}}"),
-        ));
-        Ok::<(), io::Error>(())
-    };
-    for traced in observation.httpsys.iter().flatten() {
-        add(traced.at.0, "httpsys", serde_json::to_string(&traced.fact))?;
-    }
-    for traced in observation.was.iter().flatten() {
-        add(traced.at.0, "was", serde_json::to_string(&traced.fact))?;
-    }
-    for (process, facts) in observation.workers.iter().flatten() {
-        for traced in facts {
-            let who = format!("w3wp {}", process.0);
-            add(traced.at.0, &who, serde_json::to_string(&traced.fact))?;
-        }
-    }
-    lines.sort_by_key(|(at, _)| *at);
+    let (_, track) = swarm::run_watched(&plan, Watch::Facts(0..u64::MAX));
     let mut file = BufWriter::new(fs::File::create(path)?);
-    for (_, line) in lines {
-        writeln!(file, "{line}")?;
+    for Line { at, by, fact, .. } in &track.lines {
+        writeln!(file, "{{\"at\":{},\"who\":\"{by}\",\"fact\":{fact}}}", at.0)?;
     }
     file.flush()
 }

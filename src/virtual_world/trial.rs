@@ -14,6 +14,7 @@ use super::costs::Costs;
 use super::destinations::{Destinations, NoTarget};
 use super::faults::Faults;
 use super::machine::Files;
+use super::track::{Track, Watch};
 use super::world::{Notice, SWITCHED_ON, Setting, World};
 use crate::load::plan::Plan;
 use crate::load::profile::ProfileError;
@@ -103,13 +104,34 @@ pub enum TrialError {
 impl Trial<'_> {
     /// Runs it.
     pub fn run(&self) -> Result<Run, TrialError> {
-        let served = self.scenario.served(self.operation)?;
+        self.run_watched(Watch::Digest).0
+    }
+
+    /// Runs it, and keeps what is asked for; that is there also if the trial could not be finished.
+    pub fn run_watched(&self, watch: Watch) -> (Result<Run, TrialError>, Track) {
+        let begun = self.scenario.served(self.operation);
+        let begun = begun.map_err(TrialError::from).and_then(|served| {
+            let world = self.world(&served, watch)?;
+            Ok((served, world))
+        });
+        let (served, world) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return (Err(error), Track::default()),
+        };
         let mut stage = Stage {
-            world: self.world(&served)?,
+            world,
             looks: Looks::default(),
             memory_peak: 0,
         };
-        let (warm, operation) = self.drive(&mut stage, &served.pool)?;
+        let played = self.play(&mut stage, &served);
+        let (observation, track) = stage.world.close();
+        let run = played.map(|played| self.measure(played, observation, track.digest));
+        (run, track)
+    }
+
+    /// From the start of the services to their end.
+    fn play(&self, stage: &mut Stage, served: &Served) -> Result<Played, TrialError> {
+        let (warm, operation) = self.drive(stage, &served.pool)?;
         let book = stage.stop_load()?;
         stage.shut_down()?;
         let size = Size {
@@ -117,28 +139,35 @@ impl Trial<'_> {
             attempts: book.attempts.len() as u64,
             nanos: stage.world.now().0,
         };
-        let (observation, digest) = stage.world.close();
-        let observation = Observation {
-            book,
-            ..observation
-        };
         let measured = Measured {
             operation,
             baseline_from: warm,
             workers_peak_bytes: Some(stage.memory_peak),
         };
-        let metrics = Metrics::of(&observation, &measured);
-        let mut result = TrialResult::new(self.operation, self.seed, metrics);
-        result.digest = Some(digest);
-        Ok(Run {
-            result,
-            observation,
-            operation,
+        Ok(Played {
+            book,
+            measured,
             size,
         })
     }
 
-    fn world(&self, served: &Served) -> Result<World, TrialError> {
+    fn measure(&self, played: Played, observation: Observation, digest: u64) -> Run {
+        let observation = Observation {
+            book: played.book,
+            ..observation
+        };
+        let metrics = Metrics::of(&observation, &played.measured);
+        let mut result = TrialResult::new(self.operation, self.seed, metrics);
+        result.digest = Some(digest);
+        Run {
+            result,
+            observation,
+            operation: played.measured.operation,
+            size: played.size,
+        }
+    }
+
+    fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
         let plan = Plan::draw(profile, self.seed, self.scenario.timing.plan())?;
         let to = Destinations::of(&plan, profile, &served.configuration)?;
@@ -151,6 +180,7 @@ impl Trial<'_> {
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),
             faults: Faults::default(),
+            watch,
         }))
     }
 
@@ -211,6 +241,13 @@ impl Trial<'_> {
         let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((warm, operation))
     }
+}
+
+/// A trial that has come to its end and is still to be measured.
+struct Played {
+    book: crate::load::Book,
+    measured: Measured,
+    size: Size,
 }
 
 /// A world, and what is known of it while it runs.

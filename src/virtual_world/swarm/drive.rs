@@ -22,6 +22,7 @@ use crate::virtual_world::clients::Clients;
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::destinations::Destinations;
 use crate::virtual_world::machine::Files;
+use crate::virtual_world::track::{Track, Watch};
 use crate::virtual_world::trial::Size;
 use crate::virtual_world::world::{Notice, SWITCHED_ON, Setting, World};
 
@@ -33,21 +34,27 @@ const QUIET_LOAD: Duration = Duration::from_secs(10);
 
 /// Runs a plan.
 pub fn run_plan(plan: &Plan) -> Result<Outcome, SwarmError> {
-    trace_plan(plan)?.1
+    run_watched(plan, Watch::Digest).0
 }
 
-/// Runs a plan; gives also what was written down until it ended, well or not.
-pub fn trace_plan(plan: &Plan) -> Result<(Observation, Result<Outcome, SwarmError>), SwarmError> {
-    let configuration = plan.configuration()?;
-    let mut run = Run {
-        rest: time_to_rest(&configuration, plan),
-        world: world(plan, configuration)?,
-        scripts: Vec::new(),
+/// Runs a plan, and keeps what is asked for until it has ended, well or not.
+pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, Track) {
+    let begun = plan.configuration().map_err(SwarmError::from);
+    let begun = begun.and_then(|configuration| {
+        Ok(Run {
+            rest: time_to_rest(&configuration, plan),
+            world: world(plan, configuration, watch)?,
+            scripts: Vec::new(),
+        })
+    });
+    let mut run = match begun {
+        Ok(run) => run,
+        Err(error) => return (Err(error), Track::default()),
     };
     let book = run.all(plan);
     let sometimes = run.world.sometimes().clone();
     let (events, now) = (run.world.timeline.events, run.world.now());
-    let (mut observation, digest) = run.world.close();
+    let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
         let size = Size {
             events,
@@ -57,12 +64,12 @@ pub fn trace_plan(plan: &Plan) -> Result<(Observation, Result<Outcome, SwarmErro
         observation.book = book;
         agree(&observation, now, events)?;
         Ok(Outcome {
-            digest,
+            digest: track.digest,
             size,
             sometimes,
         })
     });
-    Ok((observation, outcome))
+    (outcome, track)
 }
 
 /// C5: the client's book and the server's tell the same story of every attempt.
@@ -98,7 +105,7 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
     limits.unwrap_or_default() + work
 }
 
-fn world(plan: &Plan, configuration: Configuration) -> Result<World, SwarmError> {
+fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<World, SwarmError> {
     let profile = plan.profile();
     let attempts = LoadAttempts::draw(&profile, plan.seed, plan.load_span())?;
     let to = Destinations::of(&attempts, &profile, &configuration)?;
@@ -120,6 +127,7 @@ fn world(plan: &Plan, configuration: Configuration) -> Result<World, SwarmError>
         files: files(plan),
         clients: Clients::new(profile, plan.seed, attempts, to),
         faults: plan.faults.clone(),
+        watch,
     }))
 }
 

@@ -24,7 +24,7 @@ mod drive;
 pub mod plan;
 
 pub use draw::draw;
-pub use drive::{run_plan, trace_plan};
+pub use drive::{run_plan, run_watched};
 pub use plan::Plan;
 
 /// What has come of one plan.
