@@ -50,8 +50,7 @@ pub(super) struct Connection {
     pub(super) idle_since: Instant,
     /// When the head that is not whole yet began.
     pub(super) head_since: Option<Instant>,
-    pub(super) was_routed: bool,
-    /// It counts for its site's limit.
+    /// A request was routed: it counts for its site's limit, and has its site's times.
     pub(super) counts: bool,
     /// Recycles that were complete when it was opened.
     pub(super) recycles: u64,
@@ -112,6 +111,10 @@ pub(super) struct Pool {
 
 /// A worker process, from its start until WAS knows of its end.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what three witnesses say of it, each in its own time"
+)]
 pub(super) struct Worker {
     pub(super) pool: PoolIndex,
     pub(super) spawned: Instant,
@@ -168,6 +171,21 @@ pub(super) struct Tally {
     pub(super) delivered: u64,
 }
 
+/// How long a connection may be idle, and how long a head may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) idle: Duration,
+    pub(super) header: Duration,
+}
+
+impl Limits {
+    /// The driver's own, which hold until a first request was routed.
+    pub(super) const OF_DRIVER: Self = Self {
+        idle: Duration::from_mins(2),
+        header: Duration::from_mins(2),
+    };
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -177,11 +195,11 @@ pub(super) struct Book {
     pub(super) connections: Numbered<Connection>,
     pub(super) workers: BTreeMap<ProcessId, Worker>,
     pub(super) tally: Tally,
+    last_parsed: RequestId,
     pub(super) accepted: u64,
     pub(super) closed: u64,
     pub(super) connections_max: Option<u32>,
-    pub(super) idle_limit: Duration,
-    pub(super) header_limit: Duration,
+    pub(super) limits: Option<Limits>,
     /// W3SVC runs: pools may start workers.
     pub(super) serving: bool,
     /// Workers that were replaced, or stopped to be.
@@ -194,7 +212,11 @@ impl Book {
             0 => Duration::from_mins(2),
             seconds => Duration::from_secs(seconds),
         };
-        let site = configuration.sites.first();
+        // With several sites, nobody knows from the facts alone whose limits a connection has.
+        let site = match configuration.sites.as_slice() {
+            [site] => Some(site),
+            _ => None,
+        };
         Self {
             now: Instant::SWITCHED_ON,
             pools: configuration
@@ -206,32 +228,25 @@ impl Book {
             connections: Numbered::default(),
             workers: BTreeMap::new(),
             tally: Tally::default(),
+            last_parsed: RequestId(0),
             accepted: 0,
             closed: 0,
             connections_max: site.and_then(|site| site.limits.max_connections),
-            idle_limit: site.map_or(Duration::from_mins(2), |site| {
-                seconds(site.limits.connection_timeout)
+            limits: site.map(|site| Limits {
+                idle: seconds(site.limits.connection_timeout),
+                header: seconds(configuration.web_limits.header_wait_timeout),
             }),
-            header_limit: seconds(configuration.web_limits.header_wait_timeout),
             serving: false,
             recycles: 0,
         }
     }
 
-    /// Takes over what a configuration says of pools that are known already.
-    pub(super) fn configure(&mut self, configuration: &Configuration) {
-        for settings in &configuration.application_pools {
-            let fresh = Pool::new(settings);
-            match self.pools.iter_mut().find(|pool| pool.name == fresh.name) {
-                Some(pool) => pool.take_settings(fresh),
-                None => self.pools.push(fresh),
-            }
-        }
-    }
-
     pub(super) fn pool_named(&self, name: &str) -> Option<PoolIndex> {
         let pools = self.pools.iter();
-        pools.map(|pool| &pool.name).position(|n| n == name).map(PoolIndex)
+        pools
+            .map(|pool| &pool.name)
+            .position(|n| n == name)
+            .map(PoolIndex)
     }
 
     pub(super) fn pool_of(&self, queue: &RequestQueueName) -> Option<PoolIndex> {
@@ -242,7 +257,10 @@ impl Book {
         &self.pools[index.0]
     }
 
-    pub(super) fn workers_of(&self, pool: PoolIndex) -> impl Iterator<Item = (&ProcessId, &Worker)> {
+    pub(super) fn workers_of(
+        &self,
+        pool: PoolIndex,
+    ) -> impl Iterator<Item = (&ProcessId, &Worker)> {
         let workers = self.workers.iter();
         workers.filter(move |(_, worker)| worker.pool == pool)
     }
@@ -250,17 +268,29 @@ impl Book {
     /// Moves a request as a fact says.
     pub(super) fn follow(&mut self, fact: &Fact) -> Result<Move, (&'static str, String)> {
         match fact {
-            Fact::Parse { request, connection, .. } => self.parsed(*request, *connection),
+            Fact::Parse {
+                request,
+                connection,
+                ..
+            } => self.parsed(*request, *connection),
             Fact::Queued { request, queue, .. } => self.queued(*request, queue),
-            Fact::Deliver { request, process, .. } => self.delivered(*request, *process),
+            Fact::Deliver {
+                request, process, ..
+            } => self.delivered(*request, *process),
             Fact::SendComplete { request, .. } => self.ended(*request, End::Answered, None),
             Fact::SrvdFrmCache { request, .. } => self.ended(*request, End::FromCache, None),
-            Fact::FastResp { request, reason, queue, .. } => {
-                self.ended(*request, End::Refused(*reason), queue.as_ref())
-            }
-            Fact::Dropped { request, reason, queue, .. } => {
-                self.ended(*request, End::Dropped(*reason), queue.as_ref())
-            }
+            Fact::FastResp {
+                request,
+                reason,
+                queue,
+                ..
+            } => self.ended(*request, End::Refused(*reason), queue.as_ref()),
+            Fact::Dropped {
+                request,
+                reason,
+                queue,
+                ..
+            } => self.ended(*request, End::Dropped(*reason), queue.as_ref()),
             Fact::SslHandshake { .. }
             | Fact::ConnConnect { .. }
             | Fact::ConnCleanup { .. }
@@ -294,7 +324,9 @@ impl Book {
             since: self.now,
             answered: false,
         };
-        if !self.requests.insert(request.0, parsed) {
+        let is_next = request > self.last_parsed;
+        self.last_parsed = request;
+        if !is_next || !self.requests.insert(request.0, parsed) {
             return Err(("C1", format!("{request:?} was parsed twice")));
         }
         self.tally.received += 1;
@@ -308,7 +340,10 @@ impl Book {
         queue: &RequestQueueName,
     ) -> Result<Move, (&'static str, String)> {
         let Some(pool) = self.pool_of(queue) else {
-            return Err(("Q5", format!("{request:?} waits for {queue}, which is no pool")));
+            return Err((
+                "Q5",
+                format!("{request:?} waits for {queue}, which is no pool"),
+            ));
         };
         let now = self.now;
         match self.requests.get_mut(request.0) {
@@ -362,7 +397,9 @@ impl Book {
         let Some(mut entry) = self.requests.remove(request.0) else {
             return Err(("C1", format!("{request:?} has ended twice, or never began")));
         };
-        entry.pool = entry.pool.or_else(|| queue.and_then(|queue| self.pool_of(queue)));
+        entry.pool = entry
+            .pool
+            .or_else(|| queue.and_then(|queue| self.pool_of(queue)));
         self.leave(request, &entry);
         match end {
             End::Answered | End::FromCache => self.tally.responded += 1,
@@ -411,13 +448,15 @@ impl Book {
 
     /// Opens and closes connections, and tells which request is on which (N1, N2).
     pub(super) fn connect(&mut self, fact: &Fact, step: &Move) -> Verdict {
-        if let Fact::ConnConnect { connection, ends, .. } = fact {
+        if let Fact::ConnConnect {
+            connection, ends, ..
+        } = fact
+        {
             let fresh = Connection {
                 port: ends.local.port(),
                 request: None,
                 idle_since: self.now,
                 head_since: None,
-                was_routed: false,
                 counts: false,
                 recycles: self.recycles,
             };
@@ -431,7 +470,10 @@ impl Book {
                 let id = self.requests.get(request.0).map(|r| r.connection);
                 let connection = id.and_then(|id| self.connections.get_mut(id.0));
                 let Some(connection) = connection else {
-                    return broken("N1", format!("{request:?} came on {id:?}, which is not open"));
+                    return broken(
+                        "N1",
+                        format!("{request:?} came on {id:?}, which is not open"),
+                    );
                 };
                 if let Some(other) = connection.request.replace(request) {
                     let what = format!("{request:?} was parsed on {id:?}, and {other:?} is on it");
@@ -483,15 +525,6 @@ impl Pool {
             waiting_count: 0,
             delivered_count: 0,
         }
-    }
-
-    fn take_settings(&mut self, fresh: Self) {
-        let old = std::mem::replace(self, fresh);
-        self.state = old.state;
-        self.queue = old.queue;
-        self.waiting = old.waiting;
-        self.waiting_count = old.waiting_count;
-        self.delivered_count = old.delivered_count;
     }
 
     /// Whether WAS may start workers for it.

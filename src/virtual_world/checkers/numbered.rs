@@ -1,4 +1,4 @@
-//! Things that are numbered upwards, most of which are soon gone: found in one step, without a tree.
+//! Things that are numbered upwards, more or less, and of which most are soon gone: found in one step.
 
 use std::collections::VecDeque;
 
@@ -22,24 +22,26 @@ impl<T> Default for Numbered<T> {
 }
 
 impl<T> Numbered<T> {
-    /// Puts something where it belongs; false if the number is not above all earlier ones.
+    /// Puts something where it belongs; false if there is something already.
     pub(super) fn insert(&mut self, number: u64, thing: T) -> bool {
         if self.places.is_empty() {
-            if number < self.first {
-                return false;
-            }
             self.first = number;
         }
-        let end = self.first + self.places.len() as u64;
-        if number < end {
-            return false;
+        while number < self.first {
+            self.places.push_front(None);
+            self.first -= 1;
         }
-        for _ in end..number {
+        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+        while self.places.len() <= index {
             self.places.push_back(None);
         }
-        self.places.push_back(Some(thing));
-        self.count += 1;
-        true
+        let place = &mut self.places[index];
+        let is_free = place.is_none();
+        if is_free {
+            *place = Some(thing);
+            self.count += 1;
+        }
+        is_free
     }
 
     pub(super) fn get(&self, number: u64) -> Option<&T> {
@@ -82,12 +84,15 @@ mod tests {
     fn things_are_found_by_their_numbers_until_they_are_taken() {
         let mut things = Numbered::default();
         assert!(things.insert(5, 'a') && things.insert(9, 'b'));
-        assert!(!things.insert(7, 'c'), "numbers only grow");
+        assert!(!things.insert(9, 'c'), "there is one already");
         assert_eq!((things.get(5), things.get(6)), (Some(&'a'), None));
         assert_eq!((things.remove(5), things.remove(5)), (Some('a'), None));
         assert_eq!(things.iter().collect::<Vec<_>>(), [(9, &'b')]);
         assert_eq!((things.remove(9), things.len()), (Some('b'), 0));
-        assert!(!things.insert(9, 'd'), "no number is used twice");
-        assert!(things.insert(10, 'e'));
+        assert!(
+            things.insert(10, 'd') && things.insert(8, 'e'),
+            "one comes late"
+        );
+        assert_eq!(things.iter().collect::<Vec<_>>(), [(8, &'e'), (10, &'d')]);
     }
 }
