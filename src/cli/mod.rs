@@ -23,8 +23,10 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod merge;
 mod programs;
 mod swarm;
+mod sweep;
 mod up;
 
 pub use programs::program;
@@ -59,6 +61,10 @@ enum Command {
     Compare(compare::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a scenario under many parameters and seeds on the virtual clock, on one machine or many
+    Sweep(sweep::Arguments),
+    /// Put the results of a sweep together, once all are there
+    Merge(merge::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -97,6 +103,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Sweep(arguments) => sweep::main(&arguments),
+        Command::Merge(arguments) => merge::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
