@@ -18,16 +18,21 @@ use clap::{Parser, Subcommand};
 
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
 mod merge;
+mod net;
 mod programs;
+mod replay;
+mod sc;
 mod swarm;
 mod sweep;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
 
@@ -65,6 +70,8 @@ enum Command {
     Sweep(sweep::Arguments),
     /// Put the results of a sweep together, once all are there
     Merge(merge::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -76,6 +83,15 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Start or stop a service of a running server: net stop was /y
+    #[command(disable_help_flag = true)]
+    Net(Words),
+    /// Ask for the states of the services: sc query
+    #[command(disable_help_flag = true)]
+    Sc(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -98,6 +114,9 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "net" | "net.exe" => return net::main(rest),
+        "sc" | "sc.exe" => return sc::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
@@ -105,10 +124,14 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Sweep(arguments) => sweep::main(&arguments),
         Command::Merge(arguments) => merge::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Net(words) => net::main(words.words),
+        Command::Sc(words) => sc::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
 }
