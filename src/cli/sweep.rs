@@ -37,6 +37,9 @@ A plan varies keys of a scenario, and runs its operations at every point with ev
   [[vary]]                                         # or into a list: [0], or [field=value]
   key = \"application[path=/].behaviour.page[path=/report.aspx].wait\"
   values = [\"1s\", \"5s\"]
+  [[vary]]                                         # or an attribute of applicationHost.config:
+  key = \"pool[DefaultAppPool].processModel.shutdownTimeLimit\"   # also site[NAME].…
+  values = [\"00:00:05\", \"00:01:30\"]                # or as appcmd writes it: system.…/…
 Numbers may be a range = { from = 1, to = 9, step = 2 } or { from = 1, to = 8, factor = 2 }.
 
 Which shard is ours is looked for in this order:

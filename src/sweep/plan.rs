@@ -12,6 +12,10 @@
 //! [[vary]]
 //! key = "costs.spawn"
 //! values = ["5ms", { lognormal_median = "20ms", sigma = 0.5 }]
+//!
+//! [[vary]]
+//! key = "pool[Shop].processModel.shutdownTimeLimit" # also site[NAME]…, and system.…/… as for appcmd
+//! values = ["00:00:05", "00:01:30"]
 //! ```
 //!
 //! The points are all combinations; the first key varies slowest. Everything that a file names is read
@@ -31,11 +35,12 @@ use crate::scenario::{Operation, Scenario, ScenarioError};
 use crate::virtual_world::costs::{self, Costs};
 
 mod error;
+mod target;
 mod vary;
 
 pub use error::PlanError;
+use target::Target;
 pub use vary::Axis;
-use vary::Target;
 
 /// The largest number of rows: what a signed number of 32 bits can count, for those who read the files.
 const ROWS_MAX: u64 = i32::MAX as u64;
@@ -200,11 +205,18 @@ impl Plan {
         let mut costs = self.costs.clone();
         for (axis, value) in values {
             let value = (*value).clone();
-            match &axis.target {
-                Target::Scenario => axis.key.set(&mut scenario, value),
-                Target::Costs(path) => path.set(&mut costs, value),
+            if let Some(change) = axis.target.change(&value) {
+                let edited = change.and_then(|change| target::edit(&mut scenario, change));
+                edited.map_err(|error| axis.wrong_attribute(&value, &error))?;
+                continue;
             }
-            .map_err(|wrong| axis.wrong_key(&wrong.to_string(), &self.keys()))?;
+            let set = match &axis.target {
+                Target::Costs(path) => path.set(&mut costs, value),
+                Target::Scenario | Target::Pool(..) | Target::Site(..) | Target::Section(_) => {
+                    axis.key.set(&mut scenario, value)
+                }
+            };
+            set.map_err(|wrong| axis.wrong_key(&wrong.to_string(), &self.keys()))?;
         }
         let blame = |message: &str| match values.last() {
             Some((axis, value)) => axis.wrong_value(value, message, &self.keys()),

@@ -241,7 +241,6 @@ impl Work<'_> {
                 operation,
                 seed: setting.scenario.seed_of_round(0),
                 costs: &setting.costs,
-                faults: None,
             };
             let run = trial.run().map_err(|source| SweepError::Trial {
                 operation,

@@ -57,6 +57,36 @@ fn what_an_application_costs_can_be_varied() {
 }
 
 #[test]
+fn attributes_of_pools_are_varied_in_the_configuration() {
+    let vary = |key: &str, values: &str| {
+        format!("seeds = '0..1'\n[[vary]]\nkey = '{key}'\nvalues = {values}\n")
+    };
+    let limit = "pool[Shop].processModel.shutdownTimeLimit";
+    let plan = plan(&vary(limit, "['00:00:05', '00:02:00']"));
+    let served = plan.setting(1).unwrap().scenario.served(Operation::None);
+    let pools = served.unwrap().configuration.application_pools;
+    let shop = pools.iter().find(|pool| pool.name == "Shop").unwrap();
+    assert_eq!(shop.process_model.shutdown_time_limit.as_secs(), 120);
+    let said = refused(&vary(
+        "pool[Shop].processModel.shutdownTimeLimt",
+        "['00:00:05']",
+    ));
+    assert!(said.starts_with("plan.toml:3: key = "), "{said}");
+    assert!(
+        said.contains("known: ") && said.contains("shutdownTimeLimit"),
+        "{said}"
+    );
+    let said = refused(&vary(limit, "['soon']"));
+    assert!(said.starts_with("plan.toml:4: pool[Shop]"), "{said}");
+    let said = refused(&vary("pool[Shp].queueLength", "[10]"));
+    assert!(said.contains("no entry with name='Shp'"), "{said}");
+    let said = refused(&vary("pool[Shop].queueLength", "[5]"));
+    assert!(said.contains("queueLength = 5: it is"), "{said}");
+    let section = "system.applicationHost/applicationPools.applicationPoolDefaults.queueLength";
+    parse(&vary(section, "[10, 20]")).unwrap();
+}
+
+#[test]
 fn the_hash_knows_every_value_and_no_name() {
     let hash = |text: &str| plan(text).hash();
     let base = hash(TWO_KEYS);

@@ -1,9 +1,11 @@
 //! One key of a plan, and the values it takes.
 
 use serde::Deserialize;
+use sim_was::config::edit::EditError;
 use toml::{Spanned, Value};
 
 use super::error::{At, PlanError};
+use super::target::Target;
 use super::{KeyPath, OWN_KEYS};
 use crate::sweep::path::{Step, suggestion};
 
@@ -60,15 +62,6 @@ pub struct Axis {
     values_at: At,
 }
 
-/// What a key leads into.
-#[derive(Clone, Debug)]
-pub(super) enum Target {
-    /// The scenario.
-    Scenario,
-    /// The profile of costs; the key without its first word.
-    Costs(KeyPath),
-}
-
 /// The keys of a plan, none twice.
 pub(super) fn axes(parts: Vec<Part>, at: &impl Fn(usize) -> At) -> Result<Vec<Axis>, PlanError> {
     let mut known: Vec<Axis> = Vec::with_capacity(parts.len());
@@ -101,13 +94,7 @@ fn axis(part: Part, at: &impl Fn(usize) -> At) -> Result<Axis, PlanError> {
             "the plan itself says that: seeds and operations stand at its top",
         ));
     }
-    let target = match text.strip_prefix("costs.") {
-        Some(rest) => {
-            let rest = KeyPath::parse(rest).map_err(|error| wrong(&error.to_string()))?;
-            Target::Costs(rest)
-        }
-        None => Target::Scenario,
-    };
+    let target = Target::of(&key).map_err(|error| wrong(&error.to_string()))?;
     let (values, values_at) = match (part.values, part.range) {
         (Some(values), None) => {
             let values_at = at(values.span().start);
@@ -237,6 +224,25 @@ impl Axis {
             key: self.key.text().to_owned(),
             message: message.to_owned(),
             meant: meant.map(str::to_owned),
+        }
+    }
+
+    /// The configuration says whether it is the key or the value that is wrong, and what would be valid.
+    pub(super) fn wrong_attribute(&self, value: &Value, error: &EditError) -> PlanError {
+        match error {
+            EditError::Invalid { why, .. } => PlanError::Value {
+                file: self.values_at.file.clone(),
+                line: self.values_at.line,
+                key: self.key.text().to_owned(),
+                value: value.to_string(),
+                message: format!("it is {why}"),
+            },
+            EditError::Unreadable(_)
+            | EditError::Syntax { .. }
+            | EditError::NoSection(_)
+            | EditError::Unknown { .. }
+            | EditError::NoEntry { .. }
+            | EditError::Duplicate { .. } => self.wrong_key(&error.to_string(), &[]),
         }
     }
 
