@@ -24,6 +24,7 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod mutants;
 mod programs;
 mod replay;
 mod swarm;
