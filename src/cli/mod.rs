@@ -25,8 +25,10 @@ mod iisreset;
 mod load;
 mod measuring;
 mod mutants;
+mod net;
 mod programs;
 mod replay;
+mod sc;
 mod swarm;
 mod up;
 mod wevtutil;
@@ -76,6 +78,12 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Start or stop a service of a running server: net stop was /y
+    #[command(disable_help_flag = true)]
+    Net(Words),
+    /// Ask for the states of the services: sc query
+    #[command(disable_help_flag = true)]
+    Sc(Words),
     /// Read the event log: wevtutil qe System /f:text
     #[command(disable_help_flag = true)]
     Wevtutil(Words),
@@ -101,6 +109,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "net" | "net.exe" => return net::main(rest),
+        "sc" | "sc.exe" => return sc::main(rest),
         "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
@@ -112,6 +122,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Net(words) => net::main(words.words),
+        Command::Sc(words) => sc::main(words.words),
         Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
