@@ -23,6 +23,7 @@ mod iisreset;
 mod load;
 mod measuring;
 mod programs;
+mod run;
 mod swarm;
 mod up;
 
@@ -54,6 +55,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
+    Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
@@ -93,6 +96,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),

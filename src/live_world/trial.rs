@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::live::clock::clock_now;
+use sim_httpsys::live::clock::{clock_now, utc_clock};
 use sim_was::config::physical_path;
 
 use super::generator::{Generator, GeneratorError};
@@ -183,6 +183,7 @@ impl Trial<'_> {
             operation: times.operation,
             baseline_from: times.warm,
             workers_peak_bytes: Some(memory),
+            clock: Some(utc_clock()),
         };
         let metrics = Metrics::of(&observation, &measured);
         Ok(TrialResult::new(self.operation, self.seed, metrics))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_was::config::{ApplicationPool, physical_path};
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
@@ -137,6 +137,9 @@ impl Trial<'_> {
             operation,
             baseline_from: warm,
             workers_peak_bytes: Some(stage.memory_peak),
+            clock: Some(UtcClock {
+                switched_on: SWITCHED_ON,
+            }),
         };
         let metrics = Metrics::of(&observation, &measured);
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
