@@ -12,6 +12,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +30,8 @@ mod up;
 
 pub use programs::program;
 
+use crate::build;
+
 /// The folder that is the simulated `C:\` when none is named.
 const ROOT_DEFAULT: &str = "iis-sim-root";
 /// The environment variable that names the root for the administrator's tools.
@@ -36,7 +39,7 @@ const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
 
 /// A running simulator of the IIS architecture: measure what an iisreset and a recycle cost.
 #[derive(Debug, Parser)]
-#[command(name = "iis-sim", version, after_help = EXAMPLES)]
+#[command(name = "iis-sim", version = version(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -104,6 +107,13 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Iisapp(words) => iisapp::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
+}
+
+/// The version and the build.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (build {})", build::BUILD.version, build::BUILD));
+    &VERSION
 }
 
 /// The last part of the name that an executable was started by.
