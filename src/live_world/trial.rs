@@ -15,7 +15,7 @@ use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_pa
 use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
-use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, timing};
+use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, Served, timing};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -89,14 +89,14 @@ impl Trial<'_> {
     pub fn run(&self, watcher: Watcher<'_>) -> Result<TrialResult, TrialError> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
-        let pool = self.lay_out(&root)?;
+        let on = self.lay_out(&root)?;
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
         options.parameters = self.scenario.server.httpsys.clone();
         let server = Server::start(&options)?;
         let book = self.folder.join("book.jsonl");
         let mut generator = self.start_generator(&server, &book)?;
-        let (times, memory) = self.drive(&server, &pool, &mut generator, watcher)?;
+        let (times, memory) = self.drive(&server, &on, &mut generator, watcher)?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
         let root = server.root.clone();
@@ -104,16 +104,15 @@ impl Trial<'_> {
         self.reconcile(&root, &book, times, memory)
     }
 
-    /// Writes the configuration, the content and the applications below the root; gives the pool that
-    /// the operation acts on.
-    fn lay_out(&self, root: &Path) -> Result<String, TrialError> {
+    /// Writes the configuration, the content and the applications below the root; gives what is served.
+    fn lay_out(&self, root: &Path) -> Result<Served, TrialError> {
         let server = self.scenario.served(self.operation)?;
         write(&config_path(root), server.text.as_bytes())?;
         for part in &self.scenario.applications {
             let folder = server.folder_of(part)?;
             lay_out_application(part, &physical_path::to_unix(folder, root))?;
         }
-        Ok(server.pool)
+        Ok(server)
     }
 
     fn start_generator(&self, server: &Server, book: &Path) -> Result<Generator, TrialError> {
@@ -139,7 +138,7 @@ impl Trial<'_> {
     fn drive(
         &self,
         server: &Server,
-        pool: &str,
+        on: &Served,
         generator: &mut Generator,
         watcher: Watcher<'_>,
     ) -> Result<(Times, u64), TrialError> {
@@ -159,7 +158,7 @@ impl Trial<'_> {
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
         let operation = clock_now();
-        perform(server, self.operation, pool)?;
+        perform(server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
         let steady = Steady {
             p95_us: baseline,

@@ -88,6 +88,10 @@ pub struct ServerPart {
     pub config: Option<PathBuf>,
     /// The text of an applicationHost.config.
     pub config_text: Option<String>,
+    /// Changes to it, in the words of appcmd, e.g.
+    /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
     /// The pool that operations on a pool act on; the first of the file if none is named.
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.

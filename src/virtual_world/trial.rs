@@ -90,8 +90,8 @@ pub enum TrialError {
         /// What they said.
         answer: String,
     },
-    /// A pool has no worker to kill.
-    #[error("pool {0} has no worker process to kill")]
+    /// A pool has no worker to do this to.
+    #[error("pool {0} has no worker process to kill or to stop")]
     NoWorker(String),
     /// An invariant does not hold.
     #[error("{broken} (event {event})")]
@@ -116,7 +116,7 @@ impl Trial<'_> {
             memory_peak: 0,
             tolerates_refusal: self.faults.is_some(),
         };
-        let (warm, operation) = self.drive(&mut stage, &served.pool)?;
+        let (warm, operation) = self.drive(&mut stage, &served)?;
         let book = stage.stop_load()?;
         if self.faults.is_some() {
             stage.come_to_rest(&served)?;
@@ -196,7 +196,7 @@ impl Trial<'_> {
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
     /// server counts as warm, and when the operation began.
-    fn drive(&self, stage: &mut Stage, pool: &str) -> Result<(Instant, Instant), TrialError> {
+    fn drive(&self, stage: &mut Stage, served: &Served) -> Result<(Instant, Instant), TrialError> {
         let services = vec![Service::Was, Service::W3svc];
         stage.ask(Command::StartServices { services })?;
         let load_started = stage.world.now() + timing::LEAD;
@@ -207,12 +207,16 @@ impl Trial<'_> {
         let (workers, _) = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
-        for step in self.operation.steps(pool) {
+        for step in self.operation.steps(served) {
             match step {
                 Step::Ask(command) => stage.ask(command)?,
-                Step::KillWorkers(pool) => {
-                    let killed = stage.world.kill_workers(&pool);
-                    if killed == 0 && !stage.tolerates_refusal {
+                Step::KillWorkers(pool) | Step::HangWorkers(pool) => {
+                    let struck = if self.operation == Operation::HangW3wp {
+                        stage.world.hang_workers(&pool)
+                    } else {
+                        stage.world.kill_workers(&pool)
+                    };
+                    if struck == 0 && !stage.tolerates_refusal {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
