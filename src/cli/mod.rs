@@ -18,15 +18,20 @@ use clap::{Parser, Subcommand};
 
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod net;
 mod programs;
+mod replay;
 mod run;
+mod sc;
 mod swarm;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
 
@@ -62,6 +67,8 @@ enum Command {
     Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -73,6 +80,15 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Start or stop a service of a running server: net stop was /y
+    #[command(disable_help_flag = true)]
+    Net(Words),
+    /// Ask for the states of the services: sc query
+    #[command(disable_help_flag = true)]
+    Sc(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -95,16 +111,23 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "net" | "net.exe" => return net::main(rest),
+        "sc" | "sc.exe" => return sc::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Net(words) => net::main(words.words),
+        Command::Sc(words) => sc::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
 }

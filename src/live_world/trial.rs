@@ -93,10 +93,11 @@ impl Trial<'_> {
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
         options.parameters = self.scenario.server.httpsys.clone();
-        let server = Server::start(&options)?;
+        options.personality = self.scenario.server.personality;
+        let mut server = Server::start(&options)?;
         let book = self.folder.join("book.jsonl");
         let mut generator = self.start_generator(&server, &book)?;
-        let (times, memory) = self.drive(&server, &on, &mut generator, watcher)?;
+        let (times, memory) = self.drive(&mut server, &on, &mut generator, watcher)?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
         let root = server.root.clone();
@@ -137,7 +138,7 @@ impl Trial<'_> {
     /// Load, operation, load: until everything is steady again.
     fn drive(
         &self,
-        server: &Server,
+        server: &mut Server,
         on: &Served,
         generator: &mut Generator,
         watcher: Watcher<'_>,
@@ -154,11 +155,11 @@ impl Trial<'_> {
         tell(watcher, Stage::WarmingUp)?;
         watch.until_steady(timing.warm_up_min, timing.warm_up_max, None, watcher)?;
         let baseline = watch.looks.p95();
-        let workers = children(server.was_pid()).len();
+        let workers = children(watch.server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
         let operation = clock_now();
-        perform(server, self.operation, on)?;
+        perform(watch.server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
         let steady = Steady {
             p95_us: baseline,
@@ -242,7 +243,7 @@ fn file_name(path: &Path) -> &str {
 
 /// Looks at the load and at the workers' memory.
 struct Watch<'a> {
-    server: &'a Server,
+    server: &'a mut Server,
     generator: &'a mut Generator,
     memory_peak: u64,
     looks: Looks,
@@ -266,6 +267,7 @@ impl Watch<'_> {
         loop {
             let progress = self.generator.progress(Duration::from_millis(50))?;
             self.looks.extend(progress);
+            self.server.check()?;
             let workers = children(self.server.was_pid());
             self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
             tell(watcher, stage)?;

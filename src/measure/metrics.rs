@@ -193,6 +193,8 @@ pub struct Latencies {
     pub during: Latency,
     /// From there to the end of the run.
     pub after: Latency,
+    /// From the operation's start to the end of the run: `during` and `after`.
+    pub since: Latency,
 }
 
 /// Latency in milliseconds; `None` if nothing was answered.
@@ -453,12 +455,15 @@ fn latencies<'a>(
         f64::INFINITY,
         |steady| if steady > 0.0 { steady } else { AT_LEAST },
     );
-    let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) =
-        since.partition(|a| a.planned.millis_since(operation) < until);
+    let since: Vec<&AttemptRecord> = since.collect();
+    let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) = since
+        .iter()
+        .partition(|a| a.planned.millis_since(operation) < until);
     Latencies {
         before: Latency::of(before),
         during: Latency::of(during.into_iter()),
         after: Latency::of(after.into_iter()),
+        since: Latency::of(since.into_iter()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use sim_httpsys::model::Parameters;
+use sim_was::model::Personality;
 use sim_worker::application::Behaviour;
 
 use crate::load::profile::Profile;
@@ -96,6 +97,8 @@ pub struct ServerPart {
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.
     pub httpsys: Parameters,
+    /// Which version of IIS the services behave like, where versions differ: `iis10` or `iis6`.
+    pub personality: Personality,
 }
 
 /// One application of a scenario.

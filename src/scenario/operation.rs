@@ -5,8 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sim_was::control::{Command, Service};
 
-use super::Served;
-
 /// An operation.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
@@ -88,9 +86,9 @@ pub enum Step {
 }
 
 impl Operation {
-    /// What an administrator does for it, on the pool and the site that are operated on.
-    pub fn steps(self, on: &Served) -> Vec<Step> {
-        let name = on.pool.clone();
+    /// What an administrator does for it, to the pool and the site that are operated on.
+    pub fn steps(self, pool: &str, site: &str) -> Vec<Step> {
+        let name = pool.to_owned();
         let both = [Service::W3svc, Service::Was];
         match self {
             Self::None => Vec::new(),
@@ -108,7 +106,7 @@ impl Operation {
             Self::KillW3wp => vec![Step::KillWorkers(name)],
             Self::HangW3wp => vec![Step::HangWorkers(name)],
             Self::SiteStopStart => {
-                let name = on.site().to_owned();
+                let name = site.to_owned();
                 vec![
                     Step::Ask(Command::StopSite { name: name.clone() }),
                     Step::Ask(Command::StartSite { name }),

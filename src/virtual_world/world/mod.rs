@@ -37,6 +37,7 @@ use super::faults::{Fate, Faults};
 use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
 use super::processes::{Processes, ToWas};
+use super::track::{Track, Watch};
 use super::wires::{Alarm, Timeline, Wire};
 
 mod driver;
@@ -129,6 +130,7 @@ pub(super) struct Setting<'a> {
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
+    pub(super) watch: Watch,
 }
 
 /// The whole server and its clients.
@@ -175,7 +177,7 @@ impl World {
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration),
+            chronicle: Chronicle::new(clock, &setting.configuration, setting.watch),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
@@ -287,8 +289,13 @@ impl World {
         ids.len()
     }
 
-    /// Everything that was written down, and the digest.
-    pub(super) fn close(self) -> (crate::measure::Observation, u64) {
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
+    /// Everything that was written down, and what was kept to compare it by.
+    pub(super) fn close(self) -> (crate::measure::Observation, Track) {
         self.chronicle.close()
     }
 
