@@ -184,6 +184,7 @@ impl Trial<'_> {
             clients: Clients::new(profile.clone(), self.seed, plan, to),
             faults: Faults::default(),
             watch,
+            personality: self.scenario.server.personality,
         }))
     }
 

@@ -121,6 +121,28 @@ impl AppPool {
         self.stop_workers(ShutdownReason::ServiceStop, fx, now);
     }
 
+    /// W3SVC stops as in IIS 6: the queue refuses, workers end when they have finished.
+    pub(super) fn service_drain(&mut self, fx: &mut Effects, now: Instant) {
+        let limit = self.settings.process_model.shutdown_time_limit;
+        for worker in self.workers.values_mut() {
+            self.slots[worker.slot].retire(worker.spawn());
+            worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
+        }
+        for slot in &mut self.slots {
+            slot.again = false;
+        }
+    }
+
+    /// The service's time is over, and these hold on to their requests.
+    pub(super) fn log_channels_not_stopped(&self, fx: &mut Effects) {
+        for pid in self.workers.values().filter_map(|worker| worker.pid) {
+            fx.event(Event::listener_channel_not_stopped(
+                &self.settings.name,
+                pid,
+            ));
+        }
+    }
+
     /// Kills every worker.
     pub(super) fn kill_all(&mut self, fx: &mut Effects) {
         for worker in self.workers.values_mut() {

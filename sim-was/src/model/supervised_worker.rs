@@ -110,6 +110,28 @@ impl SupervisedWorker {
         now: Instant,
     ) {
         let drain = reason != ShutdownReason::ServiceStop;
+        self.stop_with(reason, drain, limit, fx, now);
+    }
+
+    /// Tells it to finish its requests and stop within `limit`, whatever the reason.
+    pub(super) fn stop_draining(
+        &mut self,
+        reason: ShutdownReason,
+        limit: Duration,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        self.stop_with(reason, true, limit, fx, now);
+    }
+
+    fn stop_with(
+        &mut self,
+        reason: ShutdownReason,
+        drain: bool,
+        limit: Duration,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
         match self.state {
             WorkerState::Killed => return,
             WorkerState::Spawned => return self.kill(fx),

@@ -128,6 +128,7 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
         clients: Clients::new(profile, plan.seed, attempts, to),
         faults: plan.faults.clone(),
         watch,
+        personality: sim_was::model::Personality::default(),
     }))
 }
 

@@ -26,7 +26,7 @@ use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
 use sim_was::control::{Answer, Command};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
@@ -131,6 +131,7 @@ pub(super) struct Setting<'a> {
     pub(super) clients: Clients,
     pub(super) faults: Faults,
     pub(super) watch: Watch,
+    pub(super) personality: Personality,
 }
 
 /// The whole server and its clients.
@@ -163,6 +164,8 @@ impl World {
         let clock = UtcClock {
             switched_on: SWITCHED_ON,
         };
+        let mut parameters = Parameters::new(setting.root, setting.costs.cores);
+        parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
@@ -170,7 +173,7 @@ impl World {
             httpsys: HttpSys::new(setting.httpsys, clock),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was: Was::new(parameters),
             was_alarm: Alarm::default(),
             controller_calls: Wire::default(),
             controller_completions: Wire::default(),
