@@ -11,7 +11,9 @@ fn folder() -> PathBuf {
 }
 
 fn scenarios() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder()).unwrap().flatten();
+    let entries = std::fs::read_dir(folder())
+        .expect("a folder of scenarios")
+        .flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| {
@@ -24,7 +26,9 @@ fn scenarios() -> Vec<PathBuf> {
 }
 
 fn name(path: &Path) -> &str {
-    path.file_stem().and_then(|stem| stem.to_str()).unwrap()
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .expect("a name in ASCII")
 }
 
 /// Runs a scenario; gives the exit code and what it printed.
@@ -34,7 +38,7 @@ fn run(scenario: &Path, arguments: &[&str]) -> (Option<i32>, String) {
         .arg(scenario)
         .args(arguments)
         .output()
-        .unwrap();
+        .expect("iis-sim runs");
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     (output.status.code(), text)
