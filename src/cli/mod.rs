@@ -25,9 +25,11 @@ mod iisreset;
 mod load;
 mod measuring;
 mod merge;
+mod mutants;
 mod net;
 mod programs;
 mod replay;
+mod run;
 mod sc;
 mod swarm;
 mod sweep;
@@ -64,6 +66,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
+    Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
     /// Run a scenario under many parameters and seeds on the virtual clock, on one machine or many
@@ -121,6 +125,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Sweep(arguments) => sweep::main(&arguments),
         Command::Merge(arguments) => merge::main(&arguments),
