@@ -348,3 +348,36 @@ fn what_a_kill_of_all_leaves_behind_is_no_hindrance_to_the_next_start() {
     assert!(root.join("run/control.sock").exists(), "it was left behind");
     assert_eq!(start().get("/").status, 200);
 }
+
+#[test]
+fn under_iis_6_an_iisreset_waits_for_the_request_that_runs_and_refuses_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--personality", "iis6"].map(str::to_owned);
+    let up = Up::with_words(&folder.path().join("root"), &words);
+    let mut browser = Browser::connect(up.address("http/"));
+    browser
+        .send("GET /wait.aspx?time=3000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    up.until("the request to run", || {
+        up.said(&["appcmd", "list", "request"]).contains("wait")
+    });
+    let reset = Command::new(IIS_SIM)
+        .args(["iisreset", "--root"])
+        .arg(&up.root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    up.until("the stop to be under way", || {
+        status(&up).contains("( W3SVC ) : Stop Pending")
+    });
+    assert_eq!(up.get("/default.aspx").status, 503);
+    assert_eq!(
+        browser.receive(true).unwrap().status,
+        200,
+        "it was waited for"
+    );
+    let output = reset.wait_with_output().unwrap();
+    assert!(stdout(&output).ends_with("Internet services successfully restarted\n"));
+    assert!(browser.is_over(), "connections are lost all the same");
+    assert_eq!(up.get("/default.aspx").status, 200);
+}

@@ -180,6 +180,14 @@ impl Bench {
         self
     }
 
+    /// Behaves like another version of IIS.
+    pub(super) fn with_personality(mut self, personality: super::Personality) -> Self {
+        let mut parameters = Parameters::new(PathBuf::from("/c"), 2);
+        parameters.personality = personality;
+        self.was = Was::new(parameters);
+        self
+    }
+
     /// Starts both services.
     pub(super) fn up(mut self) -> Self {
         let services = vec![Service::Was, Service::W3svc];

@@ -32,6 +32,8 @@ mod ping;
 mod rapid_fail;
 mod recycling;
 mod service_control;
+#[cfg(test)]
+mod service_tests;
 mod services;
 mod supervised_worker;
 mod was;

@@ -26,7 +26,7 @@ use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
 use sim_was::control::{Answer, Command};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
@@ -131,6 +131,7 @@ pub(super) struct Setting<'a> {
     pub(super) clients: Clients,
     pub(super) faults: Faults,
     pub(super) watch: Watch,
+    pub(super) personality: Personality,
 }
 
 /// The whole server and its clients.
@@ -163,13 +164,15 @@ impl World {
         let clock = UtcClock {
             switched_on: SWITCHED_ON,
         };
+        let mut parameters = Parameters::new(setting.root, setting.costs.cores);
+        parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
             network: Network::default(),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was: Was::new(parameters),
             was_alarm: Alarm::default(),
             controller_calls: Wire::default(),
             controller_completions: Wire::default(),
@@ -288,6 +291,18 @@ impl World {
         let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
         for id in &ids {
             self.end_process(*id, WorkerExit::Signal(9));
+        }
+        ids.len()
+    }
+
+    /// SIGSTOP of every worker of a pool; gives how many there were.
+    pub(super) fn hang_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            if let Some(process) = self.processes.find(*id) {
+                process.hangs = true;
+            }
         }
         ids.len()
     }
