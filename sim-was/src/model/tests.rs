@@ -262,7 +262,7 @@ fn a_worker_that_answers_its_pings_lives() {
 #[test]
 fn a_worker_that_does_not_answer_a_ping_is_killed_after_interval_and_limit() {
     let mut server = server().up_with_worker();
-    server.pass(Duration::from_secs(120));
+    server.pass(Duration::from_mins(2));
     assert_eq!(
         server.pids(),
         [1],
@@ -276,7 +276,7 @@ fn a_worker_that_does_not_answer_a_ping_is_killed_after_interval_and_limit() {
 #[test]
 fn a_ping_answered_exactly_at_the_limit_is_in_time() {
     let mut server = server().up_with_worker();
-    server.pass(Duration::from_secs(120));
+    server.pass(Duration::from_mins(2));
     server.tell(1, FromWorker::PingReply { sequence: 1 });
     server.pass(Duration::from_millis(1));
     assert_eq!(server.pids(), [1]);
