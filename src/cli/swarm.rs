@@ -9,9 +9,17 @@ use std::process::ExitCode;
 use sim_httpsys::live::clock::clock_now;
 
 use super::mutants;
+use crate::virtual_world::checkers::sometimes::ALL;
+use crate::virtual_world::swarm::paired::paired;
 use crate::virtual_world::swarm::{self, SwarmError};
 use crate::virtual_world::track::{Line, Watch};
 use crate::virtual_world::trial::Size;
+
+/// So many seeds must see everything that must be seen sometimes.
+const SEEDS_THAT_SEE_ALL: u64 = 2_000;
+
+/// One seed of so many is also run as a pair (X2).
+const SEEDS_A_PAIR: u64 = 50;
 
 /// Exit code when an invariant is broken.
 const BROKEN: u8 = 1;
@@ -30,6 +38,9 @@ pub(super) struct Arguments {
     /// Write the facts of the first seed, one JSON object a line
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Fail if something that must be seen sometimes never was; so does a run of 2000 seeds or more
+    #[arg(long)]
+    require_sometimes: bool,
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
@@ -70,7 +81,22 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     let mut total = Size::default();
     let mut sometimes: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
     let (mut digest, mut failed) = (0_u64, 0_u64);
+    let (mut pairs, mut odd_pairs) = (0_u64, Vec::new());
     for seed in first..end {
+        if seed.is_multiple_of(SEEDS_A_PAIR) {
+            match paired(&swarm::draw(seed, arguments.seconds * 1_000)) {
+                Ok(pair) => {
+                    pairs += 1;
+                    if !pair.holds() {
+                        odd_pairs.push((seed, pair));
+                    }
+                }
+                Err(error) => {
+                    failed += 1;
+                    eprintln!("seed {seed}, as a pair: {error}");
+                }
+            }
+        }
         match swarm::run(seed, arguments.seconds * 1_000) {
             Ok(outcome) => {
                 digest = digest.rotate_left(1) ^ outcome.digest;
@@ -102,10 +128,24 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         total.events,
         took.as_secs_f64()
     );
-    for (what, (seeds, times)) in &sometimes {
+    let mut missing = 0;
+    for what in ALL {
+        let (seeds, times) = sometimes.get(what).copied().unwrap_or_default();
+        missing += u64::from(seeds == 0);
         println!("  {seeds:>6} {times:>9}  {what}");
     }
-    if failed == 0 {
+    println!(
+        "\nX2: {pairs} pair(s) of a recycle and an iisreset; the iisreset cost less in {}",
+        odd_pairs.len()
+    );
+    for (seed, pair) in odd_pairs {
+        println!("  seed {seed}: {pair:?}");
+    }
+    let requires_all = arguments.require_sometimes || end - first >= SEEDS_THAT_SEE_ALL;
+    if missing > 0 && requires_all {
+        eprintln!("iis-sim: {missing} of what must be seen sometimes never was");
+    }
+    if failed == 0 && (missing == 0 || !requires_all) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(BROKEN)

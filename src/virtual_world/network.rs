@@ -3,6 +3,8 @@
 //! Absent on purpose: segments, windows, loss. Bytes arrive whole and in order, a write is complete at
 //! once, and the end of a stream never overtakes its bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
 use sim_httpsys::clockwork::Instant;
@@ -23,6 +25,8 @@ pub(super) enum Up {
     },
     /// The bytes of [`Connection::request`].
     Request,
+    /// Some of them, from one place up to another.
+    Part(usize, usize),
     Fin,
     Rst,
 }
@@ -76,6 +80,12 @@ pub(super) struct Connection {
     /// Its number in the client's book.
     pub(super) record: Option<u32>,
     pub(super) opened: Instant,
+    /// Its client takes what is sent so much later.
+    pub(super) slow_read: Duration,
+    /// Its client resets it with the first byte of a response.
+    pub(super) gives_up_reading: bool,
+    /// Its client has said that it sends no more.
+    pub(super) has_sent_fin: bool,
     /// The request that is on it.
     pub(super) request: Vec<u8>,
     pub(super) response: ResponseReader,
@@ -89,8 +99,28 @@ impl Connection {
         self.up.send(message, delay, Event::Up(self.id), timeline);
     }
 
+    /// Sends something so long after what was sent before.
+    pub(super) fn send_up_later(&mut self, message: Up, pause: Duration, timeline: &mut Timeline) {
+        let behind = self.up.last().saturating_since(timeline.now);
+        let delay = timeline.draw(Cost::ClientHop) + behind + pause;
+        self.up.send(message, delay, Event::Up(self.id), timeline);
+    }
+
+    /// What a client has not taken yet is lost with a reset.
+    pub(super) fn lose_down(&mut self) {
+        if self.slow_read > Duration::ZERO {
+            self.down.cut();
+        }
+    }
+
     pub(super) fn send_down(&mut self, message: Down, timeline: &mut Timeline) {
-        let delay = timeline.draw(Cost::ClientHop);
+        // One that gives up has read the beginning, and never the rest.
+        let late = if self.gives_up_reading {
+            self.slow_read / 2
+        } else {
+            self.slow_read
+        };
+        let delay = timeline.draw(Cost::ClientHop) + late;
         self.down
             .send(message, delay, Event::Down(self.id), timeline);
     }
@@ -132,6 +162,9 @@ impl Network {
             attempt: None,
             record: None,
             opened: timeline.now,
+            slow_read: Duration::ZERO,
+            gives_up_reading: false,
+            has_sent_fin: false,
             request: Vec::new(),
             response: ResponseReader::default(),
             up: Wire::default(),

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use sim_httpsys::api::{Call, Completion, ProcessId};
+use sim_httpsys::clockwork::Instant;
 use sim_was::event_log::WorkerExit;
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ToWorker};
@@ -31,6 +32,10 @@ pub(super) enum ToDriver {
 #[derive(Debug)]
 pub(super) enum ToWas {
     Word(FromWorker),
+    /// A word that nobody understands.
+    Nonsense,
+    /// The end of its pipe.
+    Cut,
     Exited(WorkerExit),
 }
 
@@ -60,6 +65,16 @@ pub(super) struct Process {
     pub(super) reads: BTreeMap<WorkId, Work>,
     /// It has stopped for good, and is still there.
     pub(super) hangs: bool,
+    /// It answers pings, and no requests.
+    pub(super) is_zombie: bool,
+    /// Inputs that it was given.
+    pub(super) inputs: u32,
+    /// By when its ping has to be answered.
+    pub(super) pong_due: Option<Instant>,
+    /// By when it has to have ended.
+    pub(super) end_due: Option<Instant>,
+    /// It is still writing a response until then.
+    pub(super) busy_until: Instant,
     pub(super) alarm: Alarm,
 }
 
@@ -77,6 +92,11 @@ impl Process {
             unheard: 0,
             reads: BTreeMap::new(),
             hangs: false,
+            is_zombie: false,
+            inputs: 0,
+            pong_due: None,
+            end_due: None,
+            busy_until: Instant::SWITCHED_ON,
             alarm: Alarm::default(),
         }
     }

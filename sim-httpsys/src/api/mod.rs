@@ -298,6 +298,14 @@ pub enum Completion {
         /// In which queue.
         queue: RequestQueueName,
     },
+    /// A process answered what it does not hold, or with what is not a response. Told to the controller
+    /// of its queue.
+    /// Assumed: Microsoft documents that WAS gives up a worker that it cannot trust (event 5127), and
+    /// not how it learns of what the driver has seen.
+    Untrusted {
+        /// Who.
+        process: ProcessId,
+    },
 }
 
 /// How a queue that cannot serve says so (`HTTP_503_RESPONSE_VERBOSITY`).

@@ -86,6 +86,7 @@ mod kind {
     pub(super) const ENTITY_BODY: u8 = 35;
     pub(super) const DISCONNECTED: u8 = 36;
     pub(super) const DEMAND_START: u8 = 37;
+    pub(super) const UNTRUSTED: u8 = 38;
 }
 
 /// Bits of a frame's flag byte.
@@ -199,6 +200,10 @@ pub fn encode_completion(completion: &Completion, out: &mut Vec<u8>) {
             out.push(kind::DEMAND_START);
             out.extend_from_slice(queue.0.as_bytes());
         }
+        Completion::Untrusted { process } => {
+            out.push(kind::UNTRUSTED);
+            out.extend_from_slice(&process.0.to_le_bytes());
+        }
     });
 }
 
@@ -229,6 +234,9 @@ pub fn decode_completion(frame: Bytes) -> Result<Completion, WireError> {
             let queue = RequestQueueName(name.map_err(|_| WireError::Malformed)?);
             Completion::DemandStart { queue }
         }
+        kind::UNTRUSTED => Completion::Untrusted {
+            process: ProcessId(reader.u32()?),
+        },
         unknown => return Err(WireError::UnknownKind(unknown)),
     };
     reader.end().map(|()| completion)

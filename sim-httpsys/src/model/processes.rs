@@ -4,7 +4,8 @@ use super::id_map::IdMap;
 use super::request_queue::QueueIndex;
 use super::{CacheOnWorkerExit, HttpSys, ReasonPhrase};
 use crate::api::{
-    CallResult, ConnectionId, ProcessId, RequestId, RequestQueueName, UrlGroupId, Win32Error,
+    CallResult, Completion, ConnectionId, ProcessId, RequestId, RequestQueueName, UrlGroupId,
+    Win32Error,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -48,14 +49,30 @@ impl HttpSys {
                 .any(|process| process.held.contains_key(&request))
             || self.queues.open().any(|(_, queue)| queue.may_hold(request));
         if is_foreign {
-            let what = UntrustedCall::ForeignRequest;
-            self.fact(Fact::Untrusted {
-                process: by,
-                request,
-                what,
-            });
+            self.state_distrust(by, request, UntrustedCall::ForeignRequest);
         }
         None
+    }
+
+    /// Says that a process is not to be trusted, also to the controller of its queue.
+    pub(super) fn state_distrust(
+        &mut self,
+        process: ProcessId,
+        request: RequestId,
+        what: UntrustedCall,
+    ) {
+        self.fact(Fact::Untrusted {
+            process,
+            request,
+            what,
+        });
+        let queue = self.processes.get(&process).and_then(|p| p.queue);
+        if let Some(controller) = queue
+            .and_then(|index| self.queues.get(index))
+            .map(|q| q.controller)
+        {
+            self.complete(controller, Completion::Untrusted { process });
+        }
     }
 
     /// A process no longer holds a request.

@@ -149,12 +149,7 @@ impl HttpSys {
 
     /// A process sent what is not a response: the request that it named dies.
     fn distrust(&mut self, process: ProcessId, id: ConnectionId, request: RequestId, now: Instant) {
-        let what = UntrustedCall::MalformedResponse;
-        self.fact(Fact::Untrusted {
-            process,
-            request,
-            what,
-        });
+        self.state_distrust(process, request, UntrustedCall::MalformedResponse);
         self.drop_and_reset(id, ReasonPhrase::ConnectionAbandonedByReqQueue, now);
     }
 }

@@ -108,6 +108,9 @@ impl Was {
                     pool.demand_start(&mut self.fx, now);
                 }
             }
+            Completion::Untrusted { process } => {
+                self.with_worker(process, |pool, id, fx| pool.garbled(id, fx, now));
+            }
             // A controller posts no receives: there is no request that could be meant.
             Completion::Request(_)
             | Completion::EntityBody { .. }

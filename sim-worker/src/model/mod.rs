@@ -330,7 +330,9 @@ impl WorkerProcess {
             Completion::Request(request) => self.begin_request(request, now),
             Completion::Disconnected { request } => self.disconnected(request, now),
             // It reads no bodies (the driver drains them) and controls no queue.
-            Completion::EntityBody { .. } | Completion::DemandStart { .. } => {}
+            Completion::EntityBody { .. }
+            | Completion::DemandStart { .. }
+            | Completion::Untrusted { .. } => {}
         }
     }
 

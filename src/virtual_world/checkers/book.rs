@@ -95,6 +95,7 @@ pub(super) struct Pool {
     pub(super) idle_timeout: Duration,
     pub(super) lifetime: Duration,
     pub(super) requests_max: u32,
+    pub(super) schedule: Vec<Duration>,
     pub(super) overlapped: bool,
     pub(super) auto_start: bool,
     pub(super) rapid_fail: Option<(u32, Duration)>,
@@ -512,6 +513,7 @@ impl Pool {
             idle_timeout: model.idle_timeout,
             lifetime: settings.recycling.periodic_restart.time,
             requests_max: settings.recycling.periodic_restart.requests,
+            schedule: settings.recycling.periodic_restart.schedule.clone(),
             overlapped: !settings.recycling.disallow_overlapping_rotation,
             auto_start: settings.auto_start,
             rapid_fail: failure.rapid_fail_protection.then_some((

@@ -16,6 +16,8 @@ const RECYCLES_SURVIVED: u64 = 3;
 pub(super) struct Connections {
     /// Connections of which something was said that explains their end.
     excused: Vec<ConnectionId>,
+    /// Connections whose request ended without a whole response of its worker.
+    spoilt: Vec<ConnectionId>,
     /// Connections that the server has ended, and nothing explains it so far.
     suspects: Vec<(ConnectionId, u16)>,
     /// Ports whose endpoint was closed.
@@ -52,8 +54,11 @@ impl Connections {
                 Ok(())
             }
             _other => {
-                if let Move::Ended(_, entry, _) = step {
+                if let Move::Ended(_, entry, end) = step {
                     self.excused.push(entry.connection);
+                    if matches!(end, End::Refused(_) | End::Dropped(_)) {
+                        self.spoilt.push(entry.connection);
+                    }
                 }
                 Ok(())
             }
@@ -98,10 +103,14 @@ impl Connections {
             Move::Ended(_, _, End::Dropped(ReasonPhrase::ConnLimit))
         );
         if of_limit {
+            // Those that are being answered from the cache count, and no fact has said so yet.
+            let uncounted =
+                |(_, other): &(u64, &Connection)| !other.counts && other.request.is_some();
+            let silent = book.connections.iter().filter(uncounted).count();
+            let counted = self.counted + u32::try_from(silent).unwrap_or(u32::MAX);
             return match limit {
-                Some(limit) if self.counted >= limit => Ok(()),
+                Some(limit) if counted >= limit => Ok(()),
                 limit => {
-                    let counted = self.counted;
                     let what = format!("refused for the limit {limit:?} with {counted} open");
                     broken("N5", what)
                 }
@@ -144,9 +153,14 @@ impl Connections {
         }
     }
 
-    /// The driver has carried out an input: N3, N1.
+    /// The driver has carried out an input: N3, N1, C4.
     pub(super) fn settled(&mut self, book: &Book) -> Verdict {
         self.excused.clear();
+        for id in self.spoilt.drain(..) {
+            if book.connections.get(id.0).is_some() {
+                return broken("C4", format!("{id:?} stays open behind half a response"));
+            }
+        }
         for (id, port) in self.suspects.drain(..) {
             let is_gone = self.closing.contains(&port) || !self.open_ports.contains(&port);
             if !is_gone {

@@ -53,7 +53,7 @@ use rapid_fail::RapidFail;
 use recycling::Recycling;
 use rest::Rest;
 use services::Services;
-use sometimes::Sometimes;
+use sometimes::{Seen, Sometimes};
 use trust::Trust;
 use workers::Workers;
 
@@ -307,6 +307,14 @@ impl Checkers {
     pub(super) fn struck(&mut self, process: ProcessId) {
         if let Some(worker) = self.book.workers.get_mut(&process) {
             worker.struck = true;
+        }
+    }
+
+    /// A worker does not take what the driver sends, for a while.
+    pub(super) fn stalled(&mut self, process: ProcessId) {
+        let mut others = self.book.workers.iter();
+        if others.any(|(other, worker)| *other != process && worker.serves()) {
+            self.sometimes.note(Seen::BackpressureOnOne);
         }
     }
 

@@ -1,6 +1,7 @@
 //! R1–R6: a recycle loses nothing that it has promised to finish, and leaves no gap. R7 is among `trust`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::model::ReasonPhrase;
@@ -15,8 +16,8 @@ use super::{Verdict, broken, pid_of};
 /// What is known of recycles.
 #[derive(Debug, Default)]
 pub(super) struct Recycling {
-    /// Who has asked to be recycled, and why; taken when the event log has it.
-    asked: BTreeMap<ProcessId, RecycleReason>,
+    /// Who has asked to be recycled, why, and whether the event log has it.
+    asked: BTreeMap<ProcessId, (RecycleReason, bool)>,
     /// Old workers that were told in this input to go for a new one.
     replaced: Vec<(ProcessId, PoolIndex)>,
     /// Pools whose replacement has failed in this input, and how many workers served before.
@@ -96,17 +97,16 @@ impl Recycling {
             }
             _other => return Ok(()),
         };
-        let asked = pid_of(event).and_then(|process| self.asked.remove(&process));
-        if asked == Some(by_itself) {
-            Ok(())
-        } else {
-            broken(
+        let asked = pid_of(event).and_then(|process| self.asked.get_mut(&process));
+        match asked {
+            Some((reason, logged)) if *reason == by_itself && !*logged => {
+                *logged = true;
+                Ok(())
+            }
+            asked => broken(
                 "R6",
-                format!(
-                    "event {} is logged, and the worker asked for {asked:?}",
-                    event.id
-                ),
-            )
+                format!("event {} is logged, the worker said {asked:?}", event.id),
+            ),
         }
     }
 
@@ -139,8 +139,15 @@ impl Recycling {
                 Ok(())
             }
             facts::Fact::RecycleRequested { reason } => {
-                self.asked.insert(process, *reason);
+                self.asked.insert(process, (*reason, false));
+                // The machine was switched on at midnight, and its time zone is UTC.
+                let day = 24 * 60 * 60 * 1_000_000_000;
+                let of_day = Duration::from_nanos(book.now.0 % day);
                 match reason {
+                    RecycleReason::Schedule if !pool.schedule.contains(&of_day) => broken(
+                        "R6",
+                        format!("{process:?} asks at {of_day:?}, {:?}", pool.schedule),
+                    ),
                     RecycleReason::Requests if worker.began != u64::from(pool.requests_max) => {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(

@@ -30,11 +30,12 @@ pub(super) enum Seen {
     IdleStopRacesArrival,
     AgeAndRequestsTogether,
     WorkerLies,
+    BackpressureOnOne,
     NoWorkerInRotation,
 }
 
 /// All of them, in the order of [`Seen`].
-pub const ALL: [&str; 25] = [
+pub const ALL: [&str; 26] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -59,6 +60,7 @@ pub const ALL: [&str; 25] = [
     "an idle stop raced a request",
     "a worker reached its age and its requests together",
     "a worker lied about a request",
+    "one worker did not take what it was sent, others did",
     "a rotation without overlap left no worker",
 ];
 

@@ -43,8 +43,11 @@ impl Trust {
         };
         match book.requests.get_mut(request.0) {
             Some(entry) if entry.place == Place::Delivered(by) => entry.answered |= !more,
-            // It has ended already (its client went), or it is somebody else's.
+            // Its response is on the way to its client: it is nobody's any more.
+            Some(entry) if entry.answered || entry.place == Place::Parsed => {}
+            // It is somebody else's, or waits.
             Some(_) => self.source = Source::Liar(by, *request),
+            // It has ended: its client may have gone.
             None => {}
         }
     }

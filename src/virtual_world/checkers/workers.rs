@@ -173,10 +173,13 @@ impl Workers {
             && let Some(pings) = self.pings.get_mut(&process)
             && let Some(sent) = pings.sent.take()
         {
-            let limit = book
-                .workers
-                .get(&process)
-                .and_then(|w| book.pool(w.pool).ping);
+            let worker = book.workers.get(&process);
+            let limit = worker.and_then(|worker| book.pool(worker.pool).ping);
+            // The rounds that were left out while it was owed.
+            let interval = limit.map(|(interval, _)| interval).unwrap_or_default();
+            while !interval.is_zero() && pings.next < book.now {
+                pings.next += interval;
+            }
             if limit.is_some_and(|(_, response)| book.now == sent + response) {
                 seen.note(Seen::PingReplyAtLimit);
             }

@@ -1,6 +1,7 @@
 //! One connection after another: what arrives on it, what is sent on it, how it ends.
 
 use std::io::Write;
+use std::time::Duration;
 
 use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
@@ -42,6 +43,9 @@ impl Clients {
             (_, Down::Bytes(bytes)) => {
                 let is_whole = connection.response.take(&bytes);
                 if let Some(index) = connection.attempt {
+                    if connection.gives_up_reading {
+                        return self.give_up(id, index, network, timeline);
+                    }
                     let record = &mut self.attempts[index];
                     record.first_byte.get_or_insert(timeline.now);
                     if is_whole {
@@ -158,7 +162,7 @@ impl Clients {
         request.extend_from_slice(b"\r\n");
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
         connection.response.begin(wants_marker);
-        connection.send_up(Up::Request, timeline);
+        self.send_as_liked(id, index, network, timeline);
     }
 
     /// A whole response has arrived.
@@ -173,6 +177,9 @@ impl Clients {
             return;
         };
         let planned = self.plan.attempts[index];
+        if connection.response.is_overrun() {
+            self.overrun.get_or_insert(id);
+        }
         let head = connection.response.head.take().unwrap_or_default();
         let record = &mut self.attempts[index];
         record.status = Some(head.status);
@@ -183,6 +190,7 @@ impl Clients {
         let marker = marker.filter(|_| planned.stream != Stream::Load);
         let is_marked = marker.is_none_or(|marker| connection.response.has(marker));
         connection.attempt = None;
+        connection.slow_read = Duration::ZERO;
         if let Some(cookie) = head.cookie {
             self.keep_cookie(&planned, cookie);
         }
@@ -192,7 +200,7 @@ impl Clients {
         } else {
             (outcome, None)
         };
-        let farewell = if planned.one_shot {
+        let farewell = if planned.one_shot || connection.has_sent_fin {
             Some(ConnectionEnded::Client)
         } else if head.closes {
             Some(ConnectionEnded::Announced)
@@ -274,7 +282,7 @@ impl Clients {
             return;
         }
         connection.client = ClientSide::Closed;
-        if connection.server != ServerSide::Closed {
+        if connection.server != ServerSide::Closed && !connection.has_sent_fin {
             connection.send_up(Up::Fin, timeline);
         }
         self.to.pools[connection.pool]

@@ -20,9 +20,11 @@ use crate::load::plan::{Plan, Stream};
 use crate::load::profile::Profile;
 
 mod exchange;
+mod mischief;
 mod patience;
 mod record;
 
+use mischief::Mischief;
 use record::begun;
 
 /// Tickets that a server hands out with each handshake, and most that a client keeps for a server.
@@ -52,6 +54,9 @@ pub(super) struct Clients {
     /// Attempts that may still end by their deadline: those of the load, and the probes.
     patience: [VecDeque<(Instant, usize)>; 2],
     window: Window,
+    mischief: Option<Mischief>,
+    /// The first connection on which more bytes came than a response has.
+    overrun: Option<ConnectionId>,
     port: u16,
 }
 
@@ -81,6 +86,8 @@ impl Clients {
             in_flight: 0,
             patience: [VecDeque::new(), VecDeque::new()],
             window: Window::default(),
+            mischief: None,
+            overrun: None,
             port: *PORTS.start(),
         }
     }
@@ -102,6 +109,11 @@ impl Clients {
     /// No more attempts.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
+    }
+
+    /// C4: the first connection on which more bytes came than a response has.
+    pub(super) fn overrun(&self) -> Option<ConnectionId> {
+        self.overrun
     }
 
     pub(super) fn in_flight(&self) -> usize {

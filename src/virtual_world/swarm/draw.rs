@@ -2,13 +2,13 @@
 //! deal the others anew.
 
 use super::plan::{Act, LoadPlan, Plan, PlannedOperation, PoolPlan, SitePlan};
-use crate::virtual_world::faults::Faults;
+use crate::virtual_world::faults::{Faults, Moment};
 use crate::virtual_world::random::Random;
 
 /// Draws what a seed stands for, with `millis` of virtual time for load and faults.
 pub fn draw(seed: u64, millis: u64) -> Plan {
     let pools = pools(&mut Dice::of(seed, "swarm: pools"));
-    Plan {
+    let mut plan = Plan {
         seed,
         millis,
         site: site(&mut Dice::of(seed, "swarm: site")),
@@ -16,7 +16,66 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
         operations: operations(&mut Dice::of(seed, "swarm: operations"), &pools, millis),
         faults: faults(&mut Dice::of(seed, "swarm: faults")),
         pools,
+    };
+    press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
+    plan
+}
+
+/// Some seeds press one rare meeting, so that a sweep of two thousand sees it.
+fn press(dice: &mut Dice, plan: &mut Plan) {
+    let theme = dice.0.below(60);
+    let number = dice.one_of(&[120, 150, 180, 210, 240]);
+    let (pools, load, faults) = (&mut plan.pools, &mut plan.load, &mut plan.faults);
+    match theme {
+        // A long queue, and starts that fail late.
+        0 => {
+            load.rate = 300.0;
+            load.deadline = 100_000;
+            faults.slow_start = 8_000.0;
+            faults.crash_at_start = 0.5;
+            pools.truncate(1);
+            pools[0].queue_length = 65_535;
+            pools[0].startup_limit = 90_000;
+            pools[0].rapid_fail = false;
+        }
+        // Words that take long, and workers that are idle between two requests.
+        1 => {
+            load.rate = 1.0;
+            load.probe_interval = 2_000;
+            (load.wait, load.wait_weight) = (1_000, 5);
+            *faults = Faults {
+                ipm_delay: 2_000.0,
+                ..Faults::default()
+            };
+            for pool in pools {
+                pool.idle_timeout = 100;
+                pool.startup_limit = pool.startup_limit.max(9_000);
+                pool.max_processes = 1;
+                pool.always_running = true;
+                pool.restart_time = 0;
+                pool.ping_interval = 0;
+            }
+        }
+        // A worker's age and its number of requests, close together.
+        2 => {
+            load.rate = 10.0;
+            load.probe_interval = 500;
+            *faults = Faults {
+                slow_start: 5_000.0,
+                ..Faults::default()
+            };
+            pools.truncate(1);
+            pools[0].max_processes = 1;
+            pools[0].overlapped = true;
+            pools[0].startup_limit = 90_000;
+            pools[0].restart_time = 15_000;
+            pools[0].restart_requests = number;
+        }
+        _none => {}
     }
+    let names: Vec<String> = plan.pools.iter().map(|pool| pool.name.clone()).collect();
+    plan.operations
+        .retain(|operation| names.contains(&operation.pool));
 }
 
 /// Random choices.
@@ -77,7 +136,10 @@ fn pool(dice: &mut Dice) -> PoolPlan {
         overlapped: dice.coin(),
         restart_time: dice.one_of(&[0, 0, 104_400_000, 15_000]),
         restart_requests: dice.one_of(&[0, 0, 0, 50, 500]),
-        restart_schedule: Vec::new(),
+        restart_schedule: dice
+            .one_of(&[None, None, Some(30_000)])
+            .into_iter()
+            .collect(),
         rapid_fail: dice.one_of(&[true, true, true, false]),
         crashes_max: dice.one_of(&[1, 2, 5, 5]),
         crash_interval: dice.one_of(&[300_000, 30_000, 3_000]),
@@ -146,12 +208,52 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
     operations
 }
 
+const MOMENTS: [Moment; 6] = [
+    Moment::Called,
+    Moment::Request,
+    Moment::Disconnected,
+    Moment::Ping,
+    Moment::Shutdown,
+    Moment::WorkDone,
+];
+
+/// Half of the runs are spared each fault, and one in eight all of them.
 fn faults(dice: &mut Dice) -> Faults {
+    let drawn = any_faults(dice);
+    if dice.0.chance(0.125) {
+        Faults::default()
+    } else {
+        drawn
+    }
+}
+
+fn any_faults(dice: &mut Dice) -> Faults {
     Faults {
         crash: dice.maybe(|dice| dice.log_uniform(1e-5, 3e-3)),
         hang: dice.maybe(|dice| dice.log_uniform(1e-6, 3e-4)),
         crash_at_start: dice.maybe(|dice| dice.log_uniform(0.01, 0.7)),
         never_ready: dice.maybe(|dice| dice.log_uniform(0.01, 0.3)),
         slow_start: dice.maybe(|dice| dice.log_uniform(10.0, 20_000.0)),
+        crash_when: dice.maybe(|dice| Some(dice.one_of(&MOMENTS))),
+        crash_at_input: if dice.0.chance(0.1) {
+            dice.one_of(&[1, 2, 3, 5, 20, 100])
+        } else {
+            0
+        },
+        zombie: dice.maybe(|dice| dice.log_uniform(1e-6, 1e-3)),
+        slow_pong: dice.maybe(|dice| dice.log_uniform(0.01, 0.5)),
+        last_moment: dice.maybe(|dice| dice.log_uniform(0.01, 1.0)),
+        ipm_delay: dice.maybe(|dice| dice.log_uniform(0.1, 500.0)),
+        ipm_stall: dice.maybe(|dice| dice.log_uniform(1e-4, 0.1)),
+        ipm_duplicate: dice.maybe(|dice| dice.log_uniform(1e-4, 0.1)),
+        ipm_garble: dice.maybe(|dice| dice.log_uniform(1e-4, 0.1)),
+        ipm_cut: dice.maybe(|dice| dice.log_uniform(1e-4, 0.1)),
+        device_stall: dice.maybe(|dice| dice.log_uniform(1e-5, 1e-2)),
+        late_death: dice.maybe(|dice| dice.log_uniform(10.0, 5_000.0)),
+        lie: dice.maybe(|dice| dice.log_uniform(1e-5, 1e-2)),
+        client_abort: dice.maybe(|dice| dice.log_uniform(1e-3, 0.3)),
+        half_close: dice.maybe(|dice| dice.log_uniform(1e-3, 0.3)),
+        trickle: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
+        slow_read: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
     }
 }

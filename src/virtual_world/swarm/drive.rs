@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::Fact;
 use sim_httpsys::model::{CacheOnWorkerExit, Parameters};
 use sim_was::config::{ApplicationPool, Configuration, physical_path};
 use sim_was::control::{Command, Service};
@@ -13,7 +14,8 @@ use sim_was::model::ClientId;
 use super::plan::{Act, Plan, PlannedOperation};
 use super::{Outcome, SwarmError};
 use crate::load::Book;
-use crate::load::plan::Plan as LoadAttempts;
+use crate::load::book::AttemptRecord;
+use crate::load::plan::{Plan as LoadAttempts, Stream};
 use crate::measure::Observation;
 use crate::measure::ledger::Ledger;
 use crate::scenario::{Operation, Step, timing};
@@ -63,17 +65,74 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
         };
         observation.book = book;
         agree(&observation, now, events)?;
+        let (failed, gap) = losses(&observation);
         Ok(Outcome {
             digest: track.digest,
             size,
+            failed,
+            gap,
             sometimes,
         })
     });
     (outcome, track)
 }
 
-/// C5: the client's book and the server's tell the same story of every attempt.
+/// Attempts that failed, and the longest gap between successes of the probes that open connections.
+fn losses(observation: &Observation) -> (u64, u64) {
+    let attempts = &observation.book.attempts;
+    let is_failed =
+        |attempt: &&AttemptRecord| attempt.outcome.is_verdict() && !attempt.outcome.is_success();
+    let probes = attempts.iter().filter(|a| a.stream == Stream::ProbeNew);
+    let good: Vec<u64> = probes
+        .filter(|probe| probe.outcome.is_success())
+        .map(|probe| probe.finished.0)
+        .collect();
+    let gaps = good.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let failed = attempts.iter().filter(is_failed).count() as u64;
+    (failed, gaps.max().unwrap_or_default())
+}
+
+/// M2: while no endpoint is open, no new connection has success.
+fn no_success_in_the_dark(observation: &Observation) -> Result<(), String> {
+    let mut dark: Vec<(u64, u64)> = Vec::new();
+    let mut open = 0_u32;
+    for traced in observation.httpsys.iter().flatten() {
+        if let Fact::EndpointOpen { .. } = traced.fact {
+            if let (0, Some(last)) = (open, dark.last_mut()) {
+                last.1 = traced.at.0;
+            }
+            open += 1;
+        } else if let Fact::EndpointClose { .. } = traced.fact {
+            open = open.saturating_sub(1);
+            if open == 0 {
+                dark.push((traced.at.0, u64::MAX));
+            }
+        }
+    }
+    let probes = &observation.book.attempts;
+    for probe in probes.iter().filter(|a| a.stream == Stream::ProbeNew) {
+        let within = |(from, to): &(u64, u64)| probe.sent.0 >= *from && probe.finished.0 <= *to;
+        if probe.outcome.is_success() && dark.iter().any(within) {
+            return Err(format!(
+                "probe {} had success with no endpoint open",
+                probe.id
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// C5: the client's book and the server's tell the same story of every attempt; and M2.
 fn agree(observation: &Observation, at: Instant, event: u64) -> Result<(), SwarmError> {
+    if let Err(what) = no_success_in_the_dark(observation) {
+        let invariant = "M2";
+        let broken = Broken {
+            invariant,
+            what,
+            at,
+        };
+        return Err(SwarmError::Broken { broken, event });
+    }
     let Some(ledger) = Ledger::reconcile(observation).filter(|ledger| ledger.unexplained > 0)
     else {
         return Ok(());
@@ -166,8 +225,13 @@ impl Run {
         self.misfortune(plan)?;
         self.recovery(plan)?;
         let book = self.stop_load()?;
+        // A replacement may not have come to be: then the worker that hangs is still there.
+        let startup = plan.pools.iter().map(|pool| pool.startup_limit).max();
+        self.pass(Duration::from_millis(startup.unwrap_or_default()))?;
+        self.recycle_all(plan);
         self.pass(self.rest)?;
         self.check_rest()?;
+        self.check_bytes()?;
         self.shut_down()?;
         self.check_end()?;
         Ok(book)
@@ -198,10 +262,7 @@ impl Run {
     /// hangs and is not pinged is noticed by nobody but the administrator.
     fn recovery(&mut self, plan: &Plan) -> Result<(), SwarmError> {
         self.world.be_quiet();
-        for pool in &plan.pools {
-            let name = pool.name.clone();
-            self.begin(vec![Step::Ask(Command::RecycleApplicationPool { name })]);
-        }
+        self.recycle_all(plan);
         let longest = Duration::from_millis(plan.millis / 2);
         self.pass(QUIET_LOAD.min(longest))
     }
@@ -221,6 +282,20 @@ impl Run {
         let event = self.world.timeline.events;
         let rest = self.world.check_rest();
         rest.map_err(|broken| SwarmError::Broken { broken, event })
+    }
+
+    /// C4: nobody got more bytes than a response has.
+    fn check_bytes(&self) -> Result<(), SwarmError> {
+        let Some(connection) = self.world.clients.overrun() else {
+            return Ok(());
+        };
+        let broken = Broken {
+            invariant: "C4",
+            what: format!("more bytes came on {connection:?} than its response has"),
+            at: self.world.now(),
+        };
+        let event = self.world.timeline.events;
+        Err(SwarmError::Broken { broken, event })
     }
 
     fn check_end(&mut self) -> Result<(), SwarmError> {
@@ -269,6 +344,13 @@ impl Run {
             self.next()?;
         }
         Ok(())
+    }
+
+    fn recycle_all(&mut self, plan: &Plan) {
+        for pool in &plan.pools {
+            let name = pool.name.clone();
+            self.begin(vec![Step::Ask(Command::RecycleApplicationPool { name })]);
+        }
     }
 
     // --- what administrators do ---------------------------------------------------------------------

@@ -8,6 +8,7 @@
 //! * [`plan`] – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
 //! * `drive` – from the plan to its outcome
+//! * [`paired`] – X2: the same server and load, once recycled and once reset
 //! * `mutation` – whether the swarm finds faults that were put in on purpose
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ mod draw;
 mod drive;
 #[cfg(feature = "mutants")]
 pub mod mutation;
+pub mod paired;
 pub mod plan;
 
 pub use draw::draw;
@@ -37,6 +39,10 @@ pub struct Outcome {
     pub digest: u64,
     /// How much was simulated.
     pub size: Size,
+    /// Attempts whose clients did not get what they asked for, through no fault of their own.
+    pub failed: u64,
+    /// The longest time between two successes of the probes that open connections, nanoseconds.
+    pub gap: u64,
     /// What was seen, and how often.
     pub sometimes: BTreeMap<&'static str, u64>,
 }

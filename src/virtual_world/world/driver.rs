@@ -61,7 +61,8 @@ impl World {
         connection.send_down(message, &mut self.timeline);
         if !connection.owed {
             connection.owed = true;
-            self.timeline.at(self.timeline.now, Event::Sent(id));
+            let gone = self.timeline.now + connection.slow_read;
+            self.timeline.at(gone, Event::Sent(id));
         }
     }
 
@@ -72,19 +73,27 @@ impl World {
         connection.server = ServerSide::Closed;
         let end = match how {
             CloseHow::AfterSending => Down::Fin,
-            CloseHow::Reset => Down::Rst,
+            CloseHow::Reset => {
+                connection.lose_down();
+                Down::Rst
+            }
         };
         connection.send_down(end, &mut self.timeline);
         self.network.forget_if_over(id);
     }
 
     pub(super) fn complete(&mut self, to: ProcessId, completion: Completion) {
-        let delay = self.timeline.draw(Cost::DeviceHop);
+        let mut delay = self.timeline.draw(Cost::DeviceHop);
         let announcement = Event::FromDriver(to);
         if to == CONTROLLER {
             let wire = &mut self.controller_completions;
             wire.send(completion, delay, announcement, &mut self.timeline);
         } else if let Some(process) = self.processes.find(to).filter(|p| p.is_alive()) {
+            let stall = self.fate.of_device();
+            if !stall.is_zero() {
+                delay += stall;
+                self.chronicle.checkers.stalled(to);
+            }
             let wire = &mut process.from_driver;
             wire.send(completion, delay, announcement, &mut self.timeline);
         }
@@ -127,8 +136,13 @@ impl World {
                 };
                 self.timeline.after(took, secured);
             }
-            (ServerSide::Open, Up::Request) => {
-                let bytes = &connection.request;
+            (ServerSide::Open, Up::Request | Up::Part(..)) => {
+                let all = connection.request.as_slice();
+                let bytes = if let Up::Part(from, to) = message {
+                    all.get(from..to).unwrap_or_default()
+                } else {
+                    all
+                };
                 let received = ToHttpSys::Received {
                     connection: id,
                     bytes,

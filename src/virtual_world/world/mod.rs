@@ -90,6 +90,16 @@ pub(super) enum Event {
         process: ProcessId,
         work: WorkId,
     },
+    /// A process that was told to stop ends at last.
+    Exit {
+        process: ProcessId,
+        code: i32,
+    },
+    /// A client has had enough of an attempt.
+    GiveUp {
+        connection: ConnectionId,
+        attempt: usize,
+    },
     /// The next attempt of the plan is due.
     Launch,
     /// The oldest attempts may have waited for too long.
@@ -168,7 +178,7 @@ impl World {
         parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
-            clients: setting.clients,
+            clients: misbehaving(setting.clients, &setting.faults, setting.seed),
             network: Network::default(),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
@@ -220,6 +230,7 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
+        self.clients.behave();
         self.chronicle.checkers.be_quiet(self.timeline.now);
     }
 
@@ -369,6 +380,8 @@ impl World {
                     self.chronicle.checkers.told(pid, &message);
                     self.tell_was(ToWasModel::Told { pid, message });
                 }
+                Some(ToWas::Nonsense) => self.tell_was(ToWasModel::Garbled { pid }),
+                Some(ToWas::Cut) => self.tell_was(ToWasModel::PipeClosed { pid }),
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
@@ -381,6 +394,14 @@ impl World {
                 }
             }
             Event::FileRead { process, work } => self.file_read(process, work),
+            Event::Exit { process, code } => self.end_process(process, WorkerExit::Code(code)),
+            Event::GiveUp {
+                connection,
+                attempt,
+            } => {
+                let (network, timeline) = (&mut self.network, &mut self.timeline);
+                self.clients.give_up(connection, attempt, network, timeline);
+            }
             Event::Launch => self.clients.launch(&mut self.network, &mut self.timeline),
             Event::PatienceOver { probe } => {
                 self.clients
@@ -394,6 +415,11 @@ impl World {
             Event::Reached => self.notices.push_back(Notice::Reached),
         }
     }
+}
+
+fn misbehaving(mut clients: Clients, faults: &Faults, seed: u64) -> Clients {
+    clients.misbehave(faults, seed);
+    clients
 }
 
 /// Whether a machine wants to be woken by now.

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Output as FromWas};
+use sim_worker::ipm::ToWorker;
 
 use super::{CONTROLLER, Event, Notice, World};
 use crate::virtual_world::costs::Cost;
@@ -30,11 +32,7 @@ impl World {
                     }
                     FromWas::Tell { pid, message } => {
                         self.chronicle.checkers.tell(pid, &message);
-                        if let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) {
-                            let delay = self.timeline.draw(Cost::IpmHop);
-                            let wire = &mut process.from_was;
-                            wire.send(message, delay, Event::FromWas(pid), &mut self.timeline);
-                        }
+                        self.tell_process(pid, message);
                     }
                     FromWas::Spawn(order) => answers.push_back(self.spawn(*order)),
                     FromWas::Terminate { pid } => self.end_process(pid, WorkerExit::Signal(9)),
@@ -61,5 +59,28 @@ impl World {
         self.chronicle.checkers.was_settled();
         let due = self.was.next_deadline().map(|deadline| deadline.at);
         self.was_alarm.set(due, Event::WakeWas, &mut self.timeline);
+    }
+
+    /// WAS says something to a worker, whose limits begin to count.
+    fn tell_process(&mut self, pid: ProcessId, message: ToWorker) {
+        let now = self.timeline.now;
+        let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) else {
+            return;
+        };
+        let pools = &self.configuration.application_pools;
+        let pool = pools.iter().find(|pool| pool.name == process.pool);
+        if let Some(limits) = pool.map(|pool| &pool.process_model) {
+            match message {
+                ToWorker::Ping { .. } => process.pong_due = Some(now + limits.ping_response_time),
+                ToWorker::Shutdown { .. } => {
+                    let due = now + limits.shutdown_time_limit;
+                    process.end_due.get_or_insert(due);
+                }
+                ToWorker::ListRequests { .. } => {}
+            }
+        }
+        let delay = self.timeline.draw(Cost::IpmHop) + self.fate.delay_of_word();
+        let wire = &mut process.from_was;
+        wire.send(message, delay, Event::FromWas(pid), &mut self.timeline);
     }
 }

@@ -1,18 +1,19 @@
 //! The workers' part of the world: birth and death of processes, what reaches a worker, and what becomes
 //! of its outputs.
 
-use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::{Call, ProcessId, RequestId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Spawn};
+use sim_worker::ipm::FromWorker;
 use sim_worker::model::{
     Death, Input as ToWorkerModel, Outcome, Output as FromWorkerModel, Work, WorkId, WorkerProcess,
 };
 
 use super::{Event, World, is_due};
 use crate::virtual_world::costs::Cost;
-use crate::virtual_world::faults::Strike;
+use crate::virtual_world::faults::{Garble, Strike};
 use crate::virtual_world::processes::{Life, ToDriver, ToWas};
 
 impl World {
@@ -39,7 +40,7 @@ impl World {
         }
         match self.fate.of_start() {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
-            Some(Strike::Hang) => {
+            Some(Strike::Hang | Strike::Zombie) => {
                 process.hangs = true;
                 self.chronicle.checkers.struck(id);
                 return;
@@ -86,12 +87,14 @@ impl World {
         }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
-            self.timeline.draw(Cost::Reap),
+            self.timeline.draw(Cost::Reap) + self.fate.delay_of_death(),
         );
         let (wire, timeline) = (&mut process.to_driver, &mut self.timeline);
         if !mutated(Mutant::LostHangUp) {
             wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
         }
+        // The kernel closes what a process had open before it tells anybody of its end.
+        let reap = reap.max(wire.last().saturating_since(timeline.now));
         let exited = ToWas::Exited(exit);
         process
             .to_was
@@ -103,7 +106,7 @@ impl World {
 
     pub(super) fn tell_worker(&mut self, id: ProcessId, input: ToWorkerModel) {
         let now = self.timeline.now;
-        if !self.is_spared(id) {
+        if !self.is_spared(id, &input) {
             return;
         }
         if let Some(process) = self.processes.find(id)
@@ -115,15 +118,21 @@ impl World {
     }
 
     /// Whether an input reaches a worker, and nothing strikes it.
-    fn is_spared(&mut self, id: ProcessId) -> bool {
+    fn is_spared(&mut self, id: ProcessId, input: &ToWorkerModel) -> bool {
         let Some(process) = self.processes.find(id) else {
             return false;
         };
         if process.hangs || !process.is_alive() {
             return false;
         }
-        match self.fate.of_input() {
+        process.inputs += 1;
+        match self.fate.of_input(process.inputs, input) {
             None => true,
+            Some(Strike::Zombie) => {
+                process.is_zombie = true;
+                self.chronicle.checkers.struck(id);
+                true
+            }
             Some(Strike::Hang) => {
                 process.hangs = true;
                 self.chronicle.checkers.struck(id);
@@ -163,20 +172,90 @@ impl World {
                 return process.alarm.set(due, event, &mut self.timeline);
             };
             match output {
-                FromWorkerModel::Call(call) => {
-                    let delay = self.timeline.draw(Cost::DeviceHop);
-                    let (wire, call) = (&mut process.to_driver, ToDriver::Call(call));
-                    wire.send(call, delay, Event::AtDriver(id), &mut self.timeline);
-                }
-                FromWorkerModel::Tell(message) => {
-                    let delay = self.timeline.draw(Cost::IpmHop);
-                    let (wire, word) = (&mut process.to_was, ToWas::Word(message));
-                    wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
-                }
+                FromWorkerModel::Call(call) => self.call_of_worker(id, call),
+                FromWorkerModel::Tell(message) => self.word_of_worker(id, message),
                 FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
+                FromWorkerModel::Exit { code } if process.busy_until > now => {
+                    let event = Event::Exit { process: id, code };
+                    self.timeline.at(process.busy_until, event);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }
+        }
+    }
+
+    /// A worker asks the driver for something.
+    fn call_of_worker(&mut self, id: ProcessId, call: Call) {
+        let now = self.timeline.now;
+        let Some(process) = self.processes.find(id) else {
+            return;
+        };
+        let answers = matches!(
+            call,
+            Call::SendResponse { .. } | Call::SendEntityBody { .. }
+        );
+        if answers && process.is_zombie {
+            return;
+        }
+        let mut delay = self.timeline.draw(Cost::DeviceHop);
+        if let Some(lie) = self.fate.of_response(&call)
+            && let Call::SendResponse { response, .. } = &call
+        {
+            self.chronicle.checkers.struck(id);
+            let lie = Call::SendResponse {
+                request: RequestId(lie),
+                response: response.clone(),
+                more: false,
+            };
+            let wire = &mut process.to_driver;
+            wire.send(
+                ToDriver::Call(lie),
+                delay,
+                Event::AtDriver(id),
+                &mut self.timeline,
+            );
+        }
+        if let Some(due) = process.end_due.filter(|_| answers)
+            && let Some(late) = self.fate.of_last_moment(now, due)
+        {
+            self.chronicle.checkers.struck(id);
+            delay = late;
+            process.busy_until = now + late;
+        }
+        let wire = &mut process.to_driver;
+        wire.send(
+            ToDriver::Call(call),
+            delay,
+            Event::AtDriver(id),
+            &mut self.timeline,
+        );
+    }
+
+    /// A worker says something to WAS.
+    fn word_of_worker(&mut self, id: ProcessId, message: FromWorker) {
+        let now = self.timeline.now;
+        let Some(process) = self.processes.find(id) else {
+            return;
+        };
+        let mut delay = self.timeline.draw(Cost::IpmHop) + self.fate.delay_of_word();
+        if let FromWorker::PingReply { .. } = message
+            && let Some(due) = process.pong_due.take()
+        {
+            delay = self.fate.of_pong(now, due).unwrap_or(delay);
+        }
+        let words = match self.fate.of_word() {
+            Garble::Not => vec![ToWas::Word(message)],
+            Garble::Twice => vec![ToWas::Word(message.clone()), ToWas::Word(message)],
+            Garble::Nonsense => vec![ToWas::Nonsense],
+            Garble::Cut => vec![ToWas::Cut],
+        };
+        if !matches!(words.as_slice(), [ToWas::Word(_)]) {
+            self.chronicle.checkers.struck(id);
+        }
+        for word in words {
+            let wire = &mut process.to_was;
+            wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
         }
     }
 

@@ -192,6 +192,7 @@ proptest! {
             Completion::EntityBody { request: whose, bytes, last },
             Completion::Disconnected { request: whose },
             Completion::DemandStart { queue: RequestQueueName(name) },
+            Completion::Untrusted { process: ProcessId(7) },
         ] {
             same(&completion_again(&completion), &completion);
         }

@@ -1,0 +1,179 @@
+//! What clients do to a server: they go away at any moment, say that they have nothing more to say, send
+//! by the drop, read late. One number for each attempt decides, from a stream of its own.
+
+use std::time::Duration;
+
+use sim_httpsys::api::ConnectionId;
+
+use super::Clients;
+use crate::load::book::ConnectionEnded;
+use crate::load::outcome::Outcome;
+use crate::virtual_world::faults::Faults;
+use crate::virtual_world::network::{ClientSide, Network, Up};
+use crate::virtual_world::random::{Random, times};
+use crate::virtual_world::wires::Timeline;
+use crate::virtual_world::world::Event;
+
+/// What a client does with one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whim {
+    /// It resets its connection within its request.
+    AbortWithin,
+    /// It resets its connection so long after its request.
+    AbortAfter(Duration),
+    /// It reads late, and resets its connection with the first byte.
+    AbortReading,
+    /// It sends FIN behind its request.
+    HalfClose,
+    /// It sends its request in pieces, with such pauses.
+    Trickle(Duration),
+    /// It takes its response so much later.
+    SlowRead(Duration),
+}
+
+/// The moods of all clients.
+#[derive(Debug)]
+pub(super) struct Mischief {
+    faults: Faults,
+    random: Random,
+    is_quiet: bool,
+}
+
+impl Mischief {
+    pub(super) fn new(faults: &Faults, seed: u64) -> Self {
+        let chances = faults.client_abort + faults.half_close + faults.trickle + faults.slow_read;
+        Self {
+            faults: faults.clone(),
+            random: Random::stream(seed, "faults of clients"),
+            is_quiet: chances == 0.0,
+        }
+    }
+
+    fn draw(&mut self) -> Option<Whim> {
+        if self.is_quiet {
+            return None;
+        }
+        let (draw, kind, part) = (self.random.unit(), self.random.below(4), self.random.unit());
+        let faults = &self.faults;
+        let mut upto = faults.client_abort;
+        if draw < upto {
+            // Soon enough to find the request on its way, or late enough to find it answered.
+            let longest = [1_000_000, 100_000_000, 6_000_000_000];
+            return Some(match kind {
+                0 => Whim::AbortWithin,
+                1 => Whim::AbortReading,
+                _later => {
+                    let index = usize::try_from(self.random.below(3)).unwrap_or(0);
+                    Whim::AbortAfter(times(Duration::from_nanos(longest[index]), part))
+                }
+            });
+        }
+        upto += faults.half_close;
+        if draw < upto {
+            return Some(Whim::HalfClose);
+        }
+        upto += faults.trickle;
+        if draw < upto {
+            return Some(Whim::Trickle(times(Duration::from_secs(2), part)));
+        }
+        upto += faults.slow_read;
+        let latest = [200, 2_000, 20_000, 1][usize::try_from(kind).unwrap_or(0)];
+        (draw < upto).then(|| Whim::SlowRead(times(Duration::from_millis(latest), part)))
+    }
+}
+
+impl Clients {
+    /// From now on clients make this mischief.
+    pub(in crate::virtual_world) fn misbehave(&mut self, faults: &Faults, seed: u64) {
+        self.mischief = Some(Mischief::new(faults, seed));
+    }
+
+    /// No more of it.
+    pub(in crate::virtual_world) fn behave(&mut self) {
+        if let Some(mischief) = &mut self.mischief {
+            mischief.is_quiet = true;
+        }
+    }
+
+    /// Sends the request of a connection, in the way that its client likes.
+    pub(super) fn send_as_liked(
+        &mut self,
+        id: ConnectionId,
+        index: usize,
+        network: &mut Network,
+        timeline: &mut Timeline,
+    ) {
+        let whim = self.mischief.as_mut().and_then(Mischief::draw);
+        let Some(connection) = network.find(id) else {
+            return;
+        };
+        let length = connection.request.len();
+        connection.slow_read = match whim {
+            Some(Whim::SlowRead(late)) => late,
+            Some(Whim::AbortReading) => Duration::from_secs(1),
+            Some(Whim::AbortWithin | Whim::AbortAfter(_) | Whim::HalfClose | Whim::Trickle(_))
+            | None => Duration::ZERO,
+        };
+        connection.gives_up_reading = whim == Some(Whim::AbortReading);
+        match whim {
+            None | Some(Whim::SlowRead(_) | Whim::AbortReading) => {
+                connection.send_up(Up::Request, timeline);
+            }
+            Some(Whim::AbortWithin) => {
+                connection.send_up(Up::Part(0, length / 2), timeline);
+                self.give_up(id, index, network, timeline);
+            }
+            Some(Whim::AbortAfter(wait)) => {
+                connection.send_up(Up::Request, timeline);
+                let attempt = index;
+                timeline.after(
+                    wait,
+                    Event::GiveUp {
+                        connection: id,
+                        attempt,
+                    },
+                );
+            }
+            Some(Whim::HalfClose) => {
+                connection.send_up(Up::Request, timeline);
+                connection.send_up(Up::Fin, timeline);
+                connection.has_sent_fin = true;
+            }
+            Some(Whim::Trickle(pause)) => {
+                for piece in 0..4 {
+                    let part = Up::Part(piece * length / 4, (piece + 1) * length / 4);
+                    connection.send_up_later(part, pause, timeline);
+                }
+            }
+        }
+    }
+
+    /// A client gives an attempt up, and resets its connection.
+    pub(in crate::virtual_world) fn give_up(
+        &mut self,
+        id: ConnectionId,
+        index: usize,
+        network: &mut Network,
+        timeline: &mut Timeline,
+    ) {
+        if self.carriers.get(index).copied().flatten() != Some(id) {
+            return;
+        }
+        let Some(connection) = network.find(id) else {
+            return;
+        };
+        if connection.client != ClientSide::Ready || connection.attempt != Some(index) {
+            return;
+        }
+        connection.attempt = None;
+        connection.has_sent_fin = true;
+        connection.send_up(Up::Rst, timeline);
+        self.close(id, ConnectionEnded::Client, true, network, timeline);
+        self.finish(
+            index,
+            Outcome::Abandoned,
+            Some("given up by its client"),
+            timeline.now,
+        );
+    }
+}
