@@ -12,11 +12,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
@@ -25,8 +27,11 @@ mod measuring;
 mod programs;
 mod swarm;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
+
+use crate::build;
 
 /// The folder that is the simulated `C:\` when none is named.
 const ROOT_DEFAULT: &str = "iis-sim-root";
@@ -35,7 +40,7 @@ const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
 
 /// A running simulator of the IIS architecture: measure what an iisreset and a recycle cost.
 #[derive(Debug, Parser)]
-#[command(name = "iis-sim", version, after_help = EXAMPLES)]
+#[command(name = "iis-sim", version = version(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -67,6 +72,9 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -89,6 +97,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
@@ -98,8 +107,16 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
+}
+
+/// The version and the build.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (build {})", build::BUILD.version, build::BUILD));
+    &VERSION
 }
 
 /// The last part of the name that an executable was started by.
