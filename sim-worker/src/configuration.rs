@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{SiteId, UrlContext};
 
+use crate::local_time::{LocalTime, TimeZone};
+
 /// Everything that a worker of one pool needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerConfiguration {
@@ -28,6 +30,15 @@ pub struct WorkerConfiguration {
     pub requests_max: u32,
     /// Threads that run handlers. Source: machine.config autoConfig, 100 per CPU.
     pub threads_max: u32,
+    /// The server's time zone, for `periodicRestart/schedule`.
+    #[serde(default)]
+    pub time_zone: TimeZone,
+    /// The last time of the schedule that a worker of this place was recycled at.
+    #[serde(default)]
+    pub schedule_ran: Option<LocalTime>,
+    /// `environmentVariables`: some choose the worker's [`symptoms`](crate::symptoms).
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// One application of the pool.

@@ -192,6 +192,9 @@ fn server(files: &[(&str, &str)]) -> Server {
         receives: 100,
         requests_max: 5000,
         threads_max: 100,
+        time_zone: sim_worker::local_time::TimeZone::default(),
+        schedule_ran: None,
+        environment: std::collections::BTreeMap::new(),
     };
     let json = serde_json::to_vec(&configuration).unwrap();
     std::fs::write(root.path().join("DefaultAppPool.config"), json).unwrap();

@@ -36,6 +36,9 @@ pub(super) fn worker_configuration(
         receives: parameters.receives,
         requests_max: parameters.requests_max,
         threads_max: parameters.threads_max,
+        time_zone: parameters.time_zone.clone(),
+        schedule_ran: None,
+        environment: pool.environment.clone(),
     }
 }
 

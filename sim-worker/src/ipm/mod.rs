@@ -3,8 +3,12 @@
 //!
 //! Either end of the pipe closing means that the other process is gone.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{RequestId, SiteId};
+
+use crate::local_time::LocalTime;
 
 pub mod wire;
 
@@ -28,6 +32,16 @@ pub enum ToWorker {
     ListRequests {
         /// Comes back in the answer.
         token: u64,
+    },
+    /// Take no more requests, you are to be frozen. Answered by [`FromWorker::Suspended`], or by
+    /// [`FromWorker::Resumed`] if there is work.
+    Suspend,
+    /// You are awake again: take requests. Answered by [`FromWorker::Resumed`].
+    Resume,
+    /// From now on this is your idle timeout (dynamic idle); zero for none.
+    SetIdleTimeout {
+        /// The timeout.
+        timeout: Duration,
     },
 }
 
@@ -70,6 +84,15 @@ pub enum FromWorker {
     },
     /// It has stopped receiving and drains.
     Draining,
+    /// It has nothing to do and takes nothing: it can be frozen.
+    Suspended,
+    /// It takes requests (again).
+    Resumed,
+    /// It is about to ask for a recycle by the clock, for this time of the schedule.
+    ScheduleRan {
+        /// What the wall clock shows.
+        local: LocalTime,
+    },
     /// A module or the configuration failed at start; it will exit.
     StartFailed {
         /// What failed.

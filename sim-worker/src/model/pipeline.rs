@@ -23,6 +23,7 @@ use super::session_state::{self, Lookup};
 use super::{Death, Doer, Lifecycle, Outcome, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
 use crate::facts::{CacheLayer, Fact};
+use crate::ipm::RecycleReason;
 
 impl WorkerProcess {
     /// A pending receive has completed.
@@ -48,6 +49,10 @@ impl WorkerProcess {
 
     /// Waits for the application to be started, if it is not.
     fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
+        if !self.symptoms.answers_requests {
+            context.waits = Waits::Hang;
+            return self.park(context);
+        }
         let application = context.request.url_context;
         let Some(domain) = self.domains.get_mut(&application) else {
             let refusal = Refusal::because(500, 0, "this pool has no such application");
@@ -357,6 +362,19 @@ impl WorkerProcess {
         }
         let death = match context.plan.fault {
             Fault::None => return self.respond(context, page, now),
+            Fault::Unhealthy => {
+                self.request_recycle(Some(RecycleReason::IsapiUnhealthy));
+                return self.respond(context, page, now);
+            }
+            Fault::Zombie => {
+                self.symptoms.answers_requests = false;
+                context.waits = Waits::Hang;
+                return self.park(context);
+            }
+            Fault::Deaf => {
+                self.symptoms.answers_pings = false;
+                return self.respond(context, page, now);
+            }
             Fault::Exception => {
                 let what = "System.ApplicationException: the page was told to throw.";
                 return self.refuse(context, &Refusal::because(500, 0, what), now);
