@@ -183,6 +183,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         default_documents: vec!["index.html".into(), "default.aspx".into()],
         mime_map: std::collections::BTreeMap::new(),
         caching: Caching::default(),
+        configuration_error: None,
     };
     let configuration = WorkerConfiguration {
         pool: "DefaultAppPool".into(),

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{RequestId, SiteId};
+use sim_httpsys::api::{RequestId, SiteId, UrlContext};
+
+use crate::configuration::Application;
 
 use crate::local_time::LocalTime;
 
@@ -42,6 +44,19 @@ pub enum ToWorker {
     SetIdleTimeout {
         /// The timeout.
         timeout: Duration,
+    },
+    /// An application is new, or is otherwise from now on.
+    ApplicationChanged {
+        /// The application.
+        application: Box<Application>,
+        /// Whether it restarts: its application domain is unloaded when its requests have ended, and
+        /// the next request starts a fresh one. The process stays.
+        restart: bool,
+    },
+    /// An application is no longer served by this pool.
+    ApplicationRemoved {
+        /// Which.
+        url_context: UrlContext,
     },
 }
 

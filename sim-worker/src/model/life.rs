@@ -129,6 +129,11 @@ impl WorkerProcess {
             ToWorker::Suspend => self.suspend(),
             ToWorker::Resume => self.resume_receiving(now),
             ToWorker::SetIdleTimeout { timeout } => self.health.set_idle_timeout(timeout),
+            ToWorker::ApplicationChanged {
+                ref application,
+                restart,
+            } => self.application_changed((**application).clone(), restart, now),
+            ToWorker::ApplicationRemoved { url_context } => self.application_removed(url_context),
         }
     }
 

@@ -10,7 +10,7 @@
 //! This file holds the types and routes; `life.rs` is the life of the process, `pipeline.rs` that of a
 //! request, `applications.rs` that of an application.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ mod http_context;
 mod life;
 mod modules;
 mod pipeline;
+mod restart;
 mod session_state;
 mod thread_pool;
 
@@ -251,7 +252,13 @@ pub struct WorkerProcess {
     outputs: VecDeque<Output>,
     deadlines: Deadlines<Timer>,
     domains: BTreeMap<UrlContext, AppDomain>,
+    /// Domains that finish their requests and then end, under numbers of their own.
+    unloading: BTreeSet<UrlContext>,
+    /// How many domains were set apart so far.
+    retired: u64,
     contexts: BTreeMap<RequestId, HttpContext>,
+    /// Requests for applications that WAS has not told of yet.
+    strangers: BTreeMap<UrlContext, Vec<RequestId>>,
     /// Requests that may go on, in order.
     runnable: VecDeque<RequestId>,
     in_flight: usize,
@@ -296,7 +303,10 @@ impl WorkerProcess {
             outputs: VecDeque::new(),
             deadlines: Deadlines::new(),
             domains: configuration.applications.into_iter().map(domain).collect(),
+            unloading: BTreeSet::new(),
+            retired: 0,
             contexts: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
             posted: 0,
@@ -350,7 +360,7 @@ impl WorkerProcess {
         match timer {
             Timer::Request(request) => self.request_woken(request, now),
             Timer::ApplicationStart(context) => self.application_started(context, now),
-            Timer::ApplicationStop(_) => self.application_stopped(),
+            Timer::ApplicationStop(context) => self.application_stopped(context),
             Timer::Session(number) => self.session_timed_out(number, now),
             Timer::IdleCheck => self.check_idle(now),
             Timer::Lifetime => self.request_recycle(Some(RecycleReason::Time)),
@@ -365,9 +375,11 @@ impl WorkerProcess {
         match self.sessions.expire(number) {
             Some(session) => self.state(Fact::SessionEnd { session }),
             // A request has it: its end will arm the timer again; if not, look once more.
-            None => self
+            None if self.sessions.get_mut(number).is_some() => self
                 .deadlines
                 .set(Timer::Session(number), now + session_state::TIMEOUT),
+            // It has ended with its application.
+            None => {}
         }
     }
 
@@ -400,6 +412,7 @@ impl WorkerProcess {
         while let Some(request) = self.runnable.pop_front() {
             self.resume(request, now);
         }
+        self.unload_the_finished(now);
         if self.in_flight == 0
             && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
         {
