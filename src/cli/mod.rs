@@ -24,9 +24,11 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod mutants;
 mod net;
 mod programs;
 mod replay;
+mod run;
 mod sc;
 mod swarm;
 mod up;
@@ -62,6 +64,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
+    Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
     /// Run a stored run again under the virtual clock, and name the first fact that differs
@@ -115,6 +119,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),

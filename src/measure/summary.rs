@@ -50,7 +50,7 @@ pub struct Count {
 }
 
 /// Parts of [`Metrics`] that are lists or names and no figures.
-const NOT_FIGURES: [&str; 3] = ["workers", "downtime_windows", "ledger"];
+const NOT_FIGURES: [&str; 4] = ["workers", "downtime_windows", "ledger", "events"];
 
 /// Sums up the trials of one operation. Invalid trials are the caller's to leave out.
 pub fn summarise(trials: &[Metrics]) -> Summary {
@@ -169,6 +169,7 @@ mod tests {
             operation: OPERATION,
             baseline_from: at(-5_000.0),
             workers_peak_bytes: None,
+            clock: None,
         };
         Metrics::of(&observation, &trial)
     }

@@ -15,14 +15,18 @@ use sim_worker::application::Behaviour;
 use crate::load::profile::Profile;
 
 mod content;
+pub mod expectation;
 mod operation;
 mod served;
 pub(crate) mod timing;
+mod variant;
 
 pub use content::Content;
+pub use expectation::Expectation;
 pub use operation::{Operation, Step};
 pub use served::Served;
 pub use timing::Timing;
+pub use variant::{Story, Variant};
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -57,6 +61,12 @@ pub struct Scenario {
     pub applications: Vec<ApplicationPart>,
     /// The load and the probes.
     pub load: Profile,
+    /// The same with some keys changed, each an arm of its own in `iis-sim run`.
+    #[serde(default, rename = "variant", skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
+    /// What it is meant to show.
+    #[serde(default, rename = "expect", skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
 }
 
 fn operations_default() -> Vec<Operation> {
@@ -79,6 +89,10 @@ pub struct ServerPart {
     pub config: Option<PathBuf>,
     /// The text of an applicationHost.config.
     pub config_text: Option<String>,
+    /// Changes to it, in the words of appcmd, e.g.
+    /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
     /// The pool that operations on a pool act on; the first of the file if none is named.
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.
@@ -182,10 +196,16 @@ impl Scenario {
                 });
             }
         }
-        scenario.check().map_err(|message| ScenarioError::Invalid {
+        let invalid = |message| ScenarioError::Invalid {
             name: name.to_owned(),
             message,
-        })?;
+        };
+        scenario.check().map_err(invalid)?;
+        let arms = scenario.arms()?;
+        let mut expectations = scenario.expectations.iter();
+        expectations
+            .try_for_each(|expectation| expectation.check(&arms))
+            .map_err(invalid)?;
         Ok(scenario)
     }
 

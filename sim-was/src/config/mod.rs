@@ -261,6 +261,8 @@ pub struct Application {
     pub virtual_directories: Vec<VirtualDirectory>,
     /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.
     pub web_configs: Vec<String>,
+    /// Why its requests get 500.19, if they do: a web.config or a section that cannot be used.
+    pub configuration_error: Option<String>,
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.

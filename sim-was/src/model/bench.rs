@@ -111,6 +111,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
             }],
             web_configs: Vec::new(),
+            configuration_error: None,
             default_documents: vec!["default.htm".to_owned()],
             mime_map: BTreeMap::new(),
             caching: sim_worker::configuration::Caching::default(),

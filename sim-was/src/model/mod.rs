@@ -18,11 +18,13 @@ use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ToWorker};
 
 use crate::config::Configuration;
+use crate::config::edit::Change;
 use crate::control::{Answer, Command};
 use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
 mod commands;
+mod config_change;
 mod effects;
 mod idle;
 pub mod listener_adapter;
@@ -58,7 +60,7 @@ pub struct SpawnId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// A pool, by its place in the configuration that WAS runs with.
+/// A pool, unique since WAS was started: it stays the same whatever the configuration becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub usize);
 
@@ -140,6 +142,15 @@ pub enum Input {
     },
     /// The configuration was read (the answer to [`Output::ReadConfig`]), or why it could not be.
     ConfigRead(Result<Configuration, String>),
+    /// applicationHost.config or a web.config has changed, and was read anew; or why it could not be.
+    ConfigChanged(Result<Configuration, String>),
+    /// The configuration was edited (the answer to [`Output::EditConfig`]) and read anew; or why not.
+    ConfigEdited {
+        /// Who asked.
+        client: ClientId,
+        /// The new configuration.
+        result: Result<Configuration, String>,
+    },
     /// The program that a pool wanted run after rapid-fail could not be run.
     RunFailed {
         /// Whose.
@@ -179,6 +190,13 @@ pub enum Output {
     },
     /// Read applicationHost.config; answered by [`Input::ConfigRead`].
     ReadConfig,
+    /// Make changes in applicationHost.config; answered by [`Input::ConfigEdited`].
+    EditConfig {
+        /// Who asked.
+        client: ClientId,
+        /// What to change.
+        changes: Vec<Change>,
+    },
     /// An answer for a tool.
     Answer {
         /// Who asked.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{ShutdownReason, ToWorker};
 
 use super::effects::Effects;
@@ -58,8 +59,10 @@ impl SupervisedWorker {
         now: Instant,
     ) -> Self {
         let spawn = fx.next_spawn();
-        fx.timers
-            .set(Timer::Startup(spawn), now + limits.startup_time_limit);
+        if !mutated(Mutant::StartupWithoutLimit) {
+            fx.timers
+                .set(Timer::Startup(spawn), now + limits.startup_time_limit);
+        }
         Self {
             spawn,
             pid: None,
@@ -140,7 +143,11 @@ impl SupervisedWorker {
             WorkerState::Starting | WorkerState::Running => {
                 self.become_(WorkerState::Stopping);
                 fx.clear_timers(self.spawn);
-                fx.timers.set(Timer::Shutdown(self.spawn), now + limit);
+                let half = u32::from(mutated(Mutant::KillBeforeLimit));
+                if !mutated(Mutant::DrainWithoutLimit) {
+                    fx.timers
+                        .set(Timer::Shutdown(self.spawn), now + limit / (1 + half));
+                }
             }
         }
         if let Some(pid) = self.pid {
@@ -172,7 +179,7 @@ impl SupervisedWorker {
 
     /// Asks it whether it lives.
     pub(super) fn ping(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
-        if self.state != WorkerState::Running {
+        if self.state != WorkerState::Running || mutated(Mutant::PingNotSent) {
             return;
         }
         fx.timers
@@ -205,7 +212,7 @@ impl SupervisedWorker {
         now: Instant,
     ) -> bool {
         match self.ping.overdue(limits.ping_response_time, now) {
-            Overdue::Hangs => true,
+            Overdue::Hangs => !mutated(Mutant::PingTimeoutIgnored),
             Overdue::AskAgain(due) => {
                 fx.timers.set(Timer::PingReply(self.spawn), due);
                 false

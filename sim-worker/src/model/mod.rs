@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
@@ -413,7 +414,7 @@ impl WorkerProcess {
             self.resume(request, now);
         }
         self.unload_the_finished(now);
-        if self.in_flight == 0
+        if (self.in_flight == 0 || mutated(Mutant::ExitBeforeDrained))
             && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
         {
             self.stop_applications(now);

@@ -268,9 +268,9 @@ impl Run {
 
     fn perform(&mut self, operation: &PlannedOperation) {
         let name = operation.pool.clone();
-        let scenario = |operation: Operation| operation.steps(&name);
-        let ask = |command| vec![Step::Ask(command)];
         let site = || "Default Web Site".to_owned();
+        let scenario = |operation: Operation| operation.steps(&name, &site());
+        let ask = |command| vec![Step::Ask(command)];
         let steps = match operation.act {
             Act::Iisreset => scenario(Operation::Iisreset),
             Act::IisresetNoforce => scenario(Operation::IisresetNoforce),
@@ -311,6 +311,9 @@ impl Run {
                 }
                 Step::KillWorkers(pool) => {
                     self.world.kill_workers(&pool);
+                }
+                Step::HangWorkers(pool) => {
+                    self.world.hang_workers(&pool);
                 }
             }
         }

@@ -280,6 +280,18 @@ impl World {
         ids.len()
     }
 
+    /// SIGSTOP of every worker of a pool; gives how many there were.
+    pub(super) fn hang_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            if let Some(process) = self.processes.find(*id) {
+                process.hangs = true;
+            }
+        }
+        ids.len()
+    }
+
     /// Every file is written to, now.
     pub(super) fn change_content(&mut self) {
         self.files.write_all(self.clock.utc(self.timeline.now).0);

@@ -3,6 +3,7 @@
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Spawn};
 use sim_worker::model::{
@@ -84,7 +85,9 @@ impl World {
             self.timeline.draw(Cost::Reap),
         );
         let (wire, timeline) = (&mut process.to_driver, &mut self.timeline);
-        wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        if !mutated(Mutant::LostHangUp) {
+            wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        }
         let exited = ToWas::Exited(exit);
         process
             .to_was
