@@ -86,8 +86,10 @@ impl Counters {
                     *self = Self::default();
                 }
             }
-            Fact::WorkerReady { .. } | Fact::WorkerKilled { .. } | Fact::CommandAccepted { .. } => {
-            }
+            Fact::WorkerReady { .. }
+            | Fact::WorkerKilled { .. }
+            | Fact::ConfigurationChanged { .. }
+            | Fact::CommandAccepted { .. } => {}
         }
     }
 

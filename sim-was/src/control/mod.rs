@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sim_worker::ipm::ExecutingRequest;
 
+use crate::config::edit::Change;
+
 #[cfg(feature = "live")]
 pub mod client;
 pub mod wire;
@@ -39,6 +41,12 @@ pub enum Command {
     RecycleApplicationPool {
         /// Its name.
         name: String,
+    },
+    /// Changes applicationHost.config as appcmd does, and carries out what follows from it; answered
+    /// when that is under way. Nothing is changed if one of the changes cannot be made.
+    ChangeConfiguration {
+        /// What to change, in this order.
+        changes: Vec<Change>,
     },
     /// Starts a site.
     StartSite {

@@ -91,6 +91,11 @@ fn a_worker_process_for_the_other_tests() {
                 requests: Vec::new(),
             }),
             ToWorker::Shutdown { .. } => std::process::exit(0),
+            ToWorker::Suspend
+            | ToWorker::Resume
+            | ToWorker::SetIdleTimeout { .. }
+            | ToWorker::ApplicationChanged { .. }
+            | ToWorker::ApplicationRemoved { .. } => {}
         }
     }
     stream.flush().ok();

@@ -140,7 +140,7 @@ impl DriverState {
     }
 
     /// Source: IIS docs, `loadBalancerCapabilities`: `HttpLevel` answers 503, `TcpLevel` resets.
-    fn add_queue(&mut self, pool: &ApplicationPool, state: QueueState) {
+    pub(super) fn add_queue(&mut self, pool: &ApplicationPool, state: QueueState) {
         let verbosity = if pool.failure.tcp_level {
             ResponseVerbosity::Basic
         } else {
@@ -351,6 +351,8 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::FlushResponseCache { .. }
         | ControlCall::QueryServiceState
         | ControlCall::OpenRequestQueue { .. }
+        | ControlCall::CancelReceives
+        | ControlCall::DisownProcess { .. }
         | ControlCall::ShutdownRequestQueue => Subject::Closing,
     }
 }

@@ -8,14 +8,15 @@
 //!                                     └──────► RapidFail
 //! ```
 //!
-//! Left out for now, on purpose: orphaning, CPU limits, watching the configuration for changes,
-//! `demandStartThreshold`, dynamic idle, suspending idle workers.
+//! Left out for now, on purpose: orphaning, CPU limits, `demandStartThreshold`, dynamic idle,
+//! suspending idle workers.
 
 use std::path::PathBuf;
 
 use sim_httpsys::api::{Call, Completion, ProcessId};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ToWorker};
+use sim_worker::local_time::TimeZone;
 
 use crate::config::Configuration;
 use crate::config::edit::Change;
@@ -75,6 +76,8 @@ pub struct Parameters {
     pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
+    /// Its time zone.
+    pub time_zone: TimeZone,
     /// Which version of IIS this is.
     pub personality: Personality,
 }
@@ -92,6 +95,7 @@ impl Parameters {
             receives: 100,
             requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
+            time_zone: TimeZone::default(),
             personality: Personality::default(),
         }
     }

@@ -46,11 +46,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-fn application(
-    site: &config::Site,
-    app: &config::Application,
-    root: &Path,
-) -> Application {
+fn application(site: &config::Site, app: &config::Application, root: &Path) -> Application {
     let virtual_directories = app
         .virtual_directories
         .iter()

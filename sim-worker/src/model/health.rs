@@ -48,7 +48,8 @@ impl Health {
         self.requests += 1;
         let extra = u64::from(mutated(Mutant::RequestLimitOneTooLate));
         let limit = u64::from(self.restart.requests) + extra;
-        (self.restart.requests > 0 && self.requests.is_multiple_of(limit)).then_some(RecycleReason::Requests)
+        (self.restart.requests > 0 && self.requests.is_multiple_of(limit))
+            .then_some(RecycleReason::Requests)
     }
 
     /// It was suspended and is awake again, because there is work.

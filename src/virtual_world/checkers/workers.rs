@@ -116,7 +116,9 @@ impl Workers {
                     pool.failures.clear();
                 }
             }
-            Fact::ServiceState { .. } | Fact::CommandAccepted { .. } => {}
+            Fact::ServiceState { .. }
+            | Fact::CommandAccepted { .. }
+            | Fact::ConfigurationChanged { .. } => {}
         }
         Ok(())
     }
