@@ -157,6 +157,7 @@ impl Requests {
             | Fact::CloseRequestQueue { .. }
             | Fact::AddUrl { .. }
             | Fact::RemoveUrl { .. }
+            | Fact::ConnCounted { .. }
             | Fact::EndpointOpen { .. }
             | Fact::EndpointClose { .. } => {}
         }
