@@ -156,7 +156,7 @@ fn after_a_load_the_counters_agree_with_each_other_and_with_the_clients_book() {
     assert!(hits > 0.0, "a hot file is kept by the driver");
     assert!(is(
         read("windows_iis_logon_attempts_total", &[site]),
-        served
+        by_workers
     ));
     assert!(is(read("windows_iis_current_connections", &[site]), 1.0));
     assert!(is(
