@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stderr,
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "a test waits for real processes and ends when something is not as it should be"
@@ -350,7 +351,7 @@ impl Prometheus {
 
     /// The value of a query, once there is one.
     fn query(&self, query: &str) -> f64 {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(value) = self.ask(query) {
                 return value;
