@@ -9,6 +9,7 @@
 //! * [`report`] – text and JSON
 //! * [`perfmon`] – what the counters read, under their `PerfMon` names
 //! * [`exporter`] – the same for Prometheus
+//! * [`sweep`] – many parameters and seeds, on many machines, and all of it put together
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
 pub mod build;
@@ -22,4 +23,6 @@ pub mod measure;
 pub mod perfmon;
 pub mod report;
 pub mod scenario;
+#[cfg(feature = "live")]
+pub mod sweep;
 pub mod virtual_world;

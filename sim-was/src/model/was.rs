@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sim_httpsys::api::{CallId, Completion, ProcessId, QueueState, SiteId, Win32Error};
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
 use sim_worker::ipm::FromWorker;
 
@@ -335,6 +336,7 @@ impl StateMachine for Was {
                 self.with_worker(pid, |pool, id, fx| pool.garbled(id, fx, now));
             }
             Input::Spawned { spawn, result } => self.spawned(spawn, result, now),
+            Input::Exited { .. } if mutated(Mutant::NeverReap) => {}
             Input::Exited { pid, exit } => {
                 self.with_worker(pid, |pool, id, fx| pool.exited(id, exit, fx, now));
                 self.exited(pid, now);
