@@ -295,7 +295,8 @@ impl AppPool {
             | FromWorker::ScheduleRan { .. }
             | FromWorker::StartFailed { .. }
             | FromWorker::Draining
-            | FromWorker::Requests { .. } => {}
+            | FromWorker::Requests { .. }
+            | FromWorker::Counters { .. } => {}
         }
     }
 
@@ -352,6 +353,12 @@ impl AppPool {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = &SupervisedWorker> {
         self.workers.values()
+    }
+
+    /// Failures inside the interval of rapid-fail protection at `now`.
+    pub(super) fn failures_within(&self, now: Instant) -> usize {
+        let interval = self.settings.failure.rapid_fail_protection_interval;
+        self.rapid_fail.within(interval, now)
     }
 
     /// Failures that count against it now.

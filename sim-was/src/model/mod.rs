@@ -26,6 +26,7 @@ use crate::event_log::{Fact, WorkerExit};
 mod app_pool;
 mod commands;
 mod config_change;
+mod counter_query;
 mod effects;
 mod idle;
 pub mod listener_adapter;

@@ -20,6 +20,7 @@ use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
+use crate::counters::WorkerCounters;
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ToWorker};
 use crate::symptoms::Symptoms;
@@ -275,6 +276,7 @@ pub struct WorkerProcess {
     responses: OutputCache,
     values: ApplicationCaches,
     health: Health,
+    counters: WorkerCounters,
     /// What applications never give back.
     leaked: Vec<Vec<u8>>,
     /// Bytes that handlers and starts have asked for and not given back.
@@ -297,6 +299,7 @@ impl WorkerProcess {
             (application.url_context, AppDomain::new(application))
         };
         let mut worker = Self {
+            counters: WorkerCounters::default(),
             process,
             receives: configuration.receives.max(1),
             clock,
@@ -422,10 +425,12 @@ impl WorkerProcess {
     }
 
     fn state(&mut self, fact: Fact) {
+        self.counters.record(&fact);
         self.outputs.push_back(Output::Fact(fact));
     }
 
     fn tell(&mut self, message: FromWorker) {
+        self.counters.said(&message);
         self.outputs.push_back(Output::Tell(message));
     }
 

@@ -95,6 +95,7 @@ impl Queues {
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState
             | ControlCall::OpenRequestQueue { .. }
+            | ControlCall::QueryCounters
             | ControlCall::CancelReceives
             | ControlCall::DisownProcess { .. }
             | ControlCall::ShutdownRequestQueue => {}
