@@ -85,20 +85,24 @@ pub enum Moment {
 
 impl Moment {
     fn of(input: &Input) -> Option<Self> {
-        match input {
-            Input::Completed(Completion::Called { .. }) => Some(Self::Called),
-            Input::Completed(Completion::Request(_)) => Some(Self::Request),
-            Input::Completed(Completion::Disconnected { .. }) => Some(Self::Disconnected),
-            Input::Told(ToWorker::Ping { .. }) => Some(Self::Ping),
-            Input::Told(ToWorker::Shutdown { .. }) => Some(Self::Shutdown),
-            Input::WorkDone { .. } => Some(Self::WorkDone),
-            Input::Completed(
+        if let Input::Completed(completion) = input {
+            return match completion {
+                Completion::Called { .. } => Some(Self::Called),
+                Completion::Request(_) => Some(Self::Request),
+                Completion::Disconnected { .. } => Some(Self::Disconnected),
                 Completion::EntityBody { .. }
                 | Completion::DemandStart { .. }
-                | Completion::Untrusted { .. },
-            )
-            | Input::Told(ToWorker::ListRequests { .. })
-            | Input::MemorySampled { .. } => None,
+                | Completion::Untrusted { .. } => None,
+            };
+        }
+        if let Input::Told(ToWorker::Ping { .. }) = input {
+            Some(Self::Ping)
+        } else if let Input::Told(ToWorker::Shutdown { .. }) = input {
+            Some(Self::Shutdown)
+        } else if let Input::WorkDone { .. } = input {
+            Some(Self::WorkDone)
+        } else {
+            None
         }
     }
 }

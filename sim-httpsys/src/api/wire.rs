@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     ActivityId, CachePolicy, Call, CallId, CallResult, Completion, ConnectionId, Ends,
-    EntityLength, LogData, Request, RequestId, RequestQueueName, RequestText, Response, SiteId,
-    Span, UrlContext, Version, Win32Error,
+    EntityLength, LogData, ProcessId, Request, RequestId, RequestQueueName, RequestText, Response,
+    SiteId, Span, UrlContext, Version, Win32Error,
 };
 use crate::clockwork::Instant;
 

@@ -8,7 +8,7 @@ use super::{HttpSys, ReasonPhrase};
 use crate::api::{ConnectionId, ProcessId, RequestId, Response};
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
-use crate::etw::{Fact, UntrustedCall};
+use crate::etw::UntrustedCall;
 
 /// Bodies up to this many bytes are copied behind their head, so that a response is one piece; longer
 /// ones are sent as they came.

@@ -308,6 +308,7 @@ impl Book {
             | Fact::CloseRequestQueue { .. }
             | Fact::AddUrl { .. }
             | Fact::RemoveUrl { .. }
+            | Fact::ConnCounted { .. }
             | Fact::EndpointOpen { .. }
             | Fact::EndpointClose { .. } => Ok(Move::None),
         }

@@ -94,50 +94,23 @@ impl Connections {
 
     /// N5: which connections count, and that no more than the limit do.
     fn count(&mut self, book: &mut Book, fact: &Fact, step: &Move) -> Verdict {
-        let limit = book.connections_max;
-        let of_limit = matches!(
-            step,
-            Move::Ended(_, _, End::Refused(ReasonPhrase::ConnLimit))
-        ) || matches!(
-            step,
-            Move::Ended(_, _, End::Dropped(ReasonPhrase::ConnLimit))
-        );
-        if of_limit {
-            // Those that are being answered from the cache count, and no fact has said so yet.
-            let uncounted =
-                |(_, other): &(u64, &Connection)| !other.counts && other.request.is_some();
-            let silent = book.connections.iter().filter(uncounted).count();
-            let counted = self.counted + u32::try_from(silent).unwrap_or(u32::MAX);
-            return match limit {
-                Some(limit) if counted >= limit => Ok(()),
-                limit => {
-                    let what = format!("refused for the limit {limit:?} with {counted} open");
-                    broken("N5", what)
-                }
-            };
+        let counted = self.counted;
+        if let Move::Ended(_, _, End::Refused(reason) | End::Dropped(reason)) = step
+            && *reason == ReasonPhrase::ConnLimit
+            && book.connections_max.is_none_or(|limit| counted < limit)
+        {
+            let limit = book.connections_max;
+            let what = format!("refused for the limit {limit:?} with {counted} open");
+            return broken("N5", what);
         }
-        let routed = match (step, fact) {
-            (Move::Queued(request, _), _) | (_, Fact::CacheMiss { request, .. }) => {
-                book.requests.get(request.0).map(|r| r.connection)
-            }
-            (Move::Delivered(_, _, entry) | Move::Ended(_, entry, End::FromCache), _) => {
-                Some(entry.connection)
-            }
-            (Move::Ended(_, entry, End::Refused(_) | End::Dropped(_)), _) => {
-                entry.pool.map(|_| entry.connection)
-            }
-            (Move::Parsed(_) | Move::Ended(..) | Move::None, _) => None,
-        };
-        let connection = routed.and_then(|id| book.connections.get_mut(id.0));
-        if let Some(connection @ Connection { counts: false, .. }) = connection {
+        if let Fact::ConnCounted { connection, .. } = fact
+            && let Some(connection) = book.connections.get_mut(connection.0)
+        {
             connection.counts = true;
             self.counted += 1;
-            if limit.is_some_and(|limit| self.counted > limit) {
-                let counted = self.counted;
-                return broken(
-                    "N5",
-                    format!("{counted} connections, and {limit:?} may be open"),
-                );
+            if book.connections_max.is_some_and(|limit| counted >= limit) {
+                let what = format!("{counted} connections were open, and one more counts");
+                return broken("N5", what);
             }
         }
         Ok(())

@@ -148,7 +148,10 @@ impl Recycling {
                         "R6",
                         format!("{process:?} asks at {of_day:?}, {:?}", pool.schedule),
                     ),
-                    RecycleReason::Requests if worker.began != u64::from(pool.requests_max) => {
+                    // One whose wish was not granted asks again after as many more.
+                    RecycleReason::Requests
+                        if !worker.began.is_multiple_of(u64::from(pool.requests_max)) =>
+                    {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(
                             "R6",

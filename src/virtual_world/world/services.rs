@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_was::config::edit::{Change, apply};
+use sim_was::config::{Configuration, load};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Output as FromWas};
 use sim_worker::ipm::ToWorker;
@@ -40,6 +42,10 @@ impl World {
                         let configuration = self.configuration.clone();
                         answers.push_back(ToWasModel::ConfigRead(Ok(configuration)));
                     }
+                    FromWas::EditConfig { client, changes } => {
+                        let result = self.edit_configuration(&changes);
+                        answers.push_back(ToWasModel::ConfigEdited { client, result });
+                    }
                     FromWas::Answer { client, answer } => {
                         self.notices.push_back(Notice::Answered(client, answer));
                     }
@@ -70,17 +76,25 @@ impl World {
         let pools = &self.configuration.application_pools;
         let pool = pools.iter().find(|pool| pool.name == process.pool);
         if let Some(limits) = pool.map(|pool| &pool.process_model) {
-            match message {
-                ToWorker::Ping { .. } => process.pong_due = Some(now + limits.ping_response_time),
-                ToWorker::Shutdown { .. } => {
-                    let due = now + limits.shutdown_time_limit;
-                    process.end_due.get_or_insert(due);
-                }
-                ToWorker::ListRequests { .. } => {}
+            if let ToWorker::Ping { .. } = message {
+                process.pong_due = Some(now + limits.ping_response_time);
+            } else if let ToWorker::Shutdown { .. } = message {
+                let due = now + limits.shutdown_time_limit;
+                process.end_due.get_or_insert(due);
             }
         }
         let delay = self.timeline.draw(Cost::IpmHop) + self.fate.delay_of_word();
         let wire = &mut process.from_was;
         wire.send(message, delay, Event::FromWas(pid), &mut self.timeline);
+    }
+
+    /// The file is edited as appcmd would, and read again.
+    fn edit_configuration(&mut self, changes: &[Change]) -> Result<Configuration, String> {
+        let edited = apply(&self.configuration_text, changes).map_err(|error| error.to_string())?;
+        let configuration =
+            load(&edited, "applicationHost.config").map_err(|error| error.to_string())?;
+        self.configuration_text = edited;
+        self.configuration = configuration.clone();
+        Ok(configuration)
     }
 }

@@ -179,6 +179,14 @@ impl World {
                     let event = Event::Exit { process: id, code };
                     self.timeline.at(process.busy_until, event);
                 }
+                FromWorkerModel::MeasureMemory => {
+                    let kb = process.memory >> 10;
+                    let sampled = ToWorkerModel::MemorySampled {
+                        private_kb: kb,
+                        virtual_kb: kb,
+                    };
+                    worker.handle_input(sampled, now);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }
