@@ -40,8 +40,10 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
         }
         // Words that take long, and workers that are idle between two requests.
         1 => {
-            load.rate = 1.0;
+            load.rate = 2.0;
             load.probe_interval = 2_000;
+            pools.truncate(1);
+            plan.operations.clear();
             (load.wait, load.wait_weight) = (1_000, 5);
             *faults = Faults {
                 ipm_delay: 2_000.0,
