@@ -159,7 +159,8 @@ impl HttpSysLine {
                     other @ (Completion::Called { .. }
                     | Completion::EntityBody { .. }
                     | Completion::Disconnected { .. }
-                    | Completion::DemandStart { .. }) => panic!("unexpected: {other:?}"),
+                    | Completion::DemandStart { .. }
+                    | Completion::Untrusted { .. }) => panic!("unexpected: {other:?}"),
                 },
                 Output::Send { connection, bytes } => {
                     said.refused |= bytes.starts_with(b"HTTP/1.1 503 ");
