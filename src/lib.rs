@@ -7,6 +7,7 @@
 //! * [`live_world`] – starts the real programs and runs a scenario against them
 //! * [`measure`] – downtime, dropped connections, cache loss, the ledger; statistics over trials
 //! * [`report`] – text and JSON
+//! * [`sweep`] – many parameters and seeds, on many machines, and all of it put together
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
 pub mod build;
@@ -18,4 +19,6 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod scenario;
+#[cfg(feature = "live")]
+pub mod sweep;
 pub mod virtual_world;

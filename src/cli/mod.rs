@@ -24,6 +24,7 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod merge;
 mod mutants;
 mod net;
 mod programs;
@@ -31,6 +32,7 @@ mod replay;
 mod run;
 mod sc;
 mod swarm;
+mod sweep;
 mod up;
 mod wevtutil;
 
@@ -68,6 +70,10 @@ enum Command {
     Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a scenario under many parameters and seeds on the virtual clock, on one machine or many
+    Sweep(sweep::Arguments),
+    /// Put the results of a sweep together, once all are there
+    Merge(merge::Arguments),
     /// Run a stored run again under the virtual clock, and name the first fact that differs
     Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
@@ -121,6 +127,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Sweep(arguments) => sweep::main(&arguments),
+        Command::Merge(arguments) => merge::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),

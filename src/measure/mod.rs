@@ -29,5 +29,5 @@ pub use ledger::Ledger;
 pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
 pub use read::{Observation, ReadError};
-pub use summary::{Estimate, Summary, summarise};
+pub use summary::{Estimate, Summary, figures_of, summarise};
 pub use trial_result::TrialResult;

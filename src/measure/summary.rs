@@ -75,6 +75,15 @@ pub fn summarise(trials: &[Metrics]) -> Summary {
     }
 }
 
+/// Every figure of a trial that is known, by its path, e.g. `cache.file.entries_lost`.
+pub fn figures_of(trial: &Metrics) -> BTreeMap<String, f64> {
+    let (mut values, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+    let value = serde_json::to_value(trial).unwrap_or(Value::Null);
+    flatten("", &value, &mut values, &mut unknown);
+    let last = |(path, values): (String, Vec<f64>)| Some((path, values.last().copied()?));
+    values.into_iter().filter_map(last).collect()
+}
+
 impl Estimate {
     fn of(values: &[f64], unknown: usize) -> Option<Self> {
         // One seed for all figures, so that a report can be made again from its trials.

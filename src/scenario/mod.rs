@@ -209,6 +209,24 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Understands a scenario that was put together from parts; `table` has no `name`, and nothing that
+    /// names a file.
+    pub(crate) fn of_table(mut table: toml::Table, name: &str) -> Result<Self, ScenarioError> {
+        table.insert("name".to_owned(), name.into());
+        let scenario: Self =
+            table
+                .try_into()
+                .map_err(|error: toml::de::Error| ScenarioError::Parse {
+                    name: name.to_owned(),
+                    message: error.to_string().trim_end().to_owned(),
+                })?;
+        scenario.check().map_err(|message| ScenarioError::Invalid {
+            name: name.to_owned(),
+            message,
+        })?;
+        Ok(scenario)
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.trials == 0 {
             return Err("trials = 0: at least 1 is needed".to_owned());

@@ -11,6 +11,7 @@ use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
+use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
@@ -40,7 +41,12 @@ pub(super) struct Chronicle {
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration, watch: Watch) -> Self {
+    pub(super) fn new(
+        clock: UtcClock,
+        configuration: &Configuration,
+        parameters: &Parameters,
+        watch: Watch,
+    ) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -56,7 +62,7 @@ impl Chronicle {
             },
             digest: Digest::default(),
             tracker: Tracker::new(watch),
-            checkers: Checkers::new(configuration),
+            checkers: Checkers::new(configuration, parameters),
         }
     }
 
@@ -85,6 +91,7 @@ impl Chronicle {
     }
 
     pub(super) fn log(&mut self, entry: &LogEntry) {
+        self.checkers.log(entry);
         match entry {
             LogEntry::W3c(record) => {
                 let fields = record.settings.fields;
@@ -123,6 +130,11 @@ impl Chronicle {
         let (lines, _) = parse_httperr(&text).expect("the driver's own lines can be read");
         self.read.httperr.get_or_insert_default().extend(lines);
         self.httperr.clear();
+    }
+
+    /// WAS has ended, and so many processes are left.
+    pub(super) fn check_end(&mut self, alive: usize) {
+        self.checkers.after_the_end(alive, &self.httpsys);
     }
 
     /// All of it, and what was kept to compare it by.
