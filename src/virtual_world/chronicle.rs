@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_httpsys::counters::{Counters, Snapshot};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
 use sim_httpsys::model::Parameters;
@@ -72,6 +73,15 @@ impl Chronicle {
             .note(self.digest.hash, Witness::HttpSys, at, &fact);
         self.checkers.httpsys(at, &fact);
         self.httpsys.push(Traced { at, fact });
+    }
+
+    /// What the driver's counters read: folded when somebody asks, so that nobody else pays.
+    pub(super) fn counters(&self, now: Instant) -> Snapshot {
+        let mut counters = Counters::default();
+        for traced in &self.httpsys {
+            counters.record(&traced.fact, traced.at);
+        }
+        counters.snapshot(now)
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
