@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     /// --features mutants); fails if less than 95 % are
     #[arg(long)]
     mutants: bool,
-    /// Of the mutants only that one; repeat for more
+    /// Of the mutants only that one; repeat for more (with --store, what finds it is made small and stored)
     #[arg(long, value_name = "NAME", requires = "mutants")]
     pub(super) mutant: Vec<String>,
 }
