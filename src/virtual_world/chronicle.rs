@@ -15,16 +15,33 @@ use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
 
-use super::checkers::Checkers;
+use super::checkers::{Broken, Checkers};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
 /// Bytes of a log that are kept as text before they are read.
 const TEXT_MAX: usize = 1 << 20;
 
+/// What is written down of a run, besides the digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Every fact and every log line: what the measurement reads.
+    Everything,
+    /// Nothing, so that a run may be as long as one likes; invariants are checked if `checked`.
+    Nothing { checked: bool },
+}
+
 /// What is written down.
 #[derive(Debug)]
 pub(super) struct Chronicle {
+    digest: Digest,
+    pub(super) checkers: Option<Box<Checkers>>,
+    kept: Option<Box<Kept>>,
+}
+
+/// Facts and log lines.
+#[derive(Debug)]
+struct Kept {
     clock: UtcClock,
     httpsys: Vec<Traced<etw::Fact>>,
     was: Vec<Traced<event_log::Fact>>,
@@ -33,12 +50,74 @@ pub(super) struct Chronicle {
     fields: LogFields,
     httperr: Vec<u8>,
     read: Observation,
-    digest: Digest,
-    pub(super) checkers: Checkers,
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration) -> Self {
+    pub(super) fn new(clock: UtcClock, configuration: &Configuration, keeping: Keeping) -> Self {
+        let checked = keeping != Keeping::Nothing { checked: false };
+        Self {
+            digest: Digest::default(),
+            checkers: checked.then(|| Box::new(Checkers::new(configuration))),
+            kept: (keeping == Keeping::Everything).then(|| Box::new(Kept::new(clock))),
+        }
+    }
+
+    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
+        self.digest.take(1, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.httpsys(at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.httpsys.push(Traced { at, fact });
+        }
+    }
+
+    pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
+        self.digest.take(2, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.was(at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.was.push(Traced { at, fact });
+        }
+    }
+
+    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
+        self.digest.take(process.0, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.worker(process, at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            let facts = kept.workers.entry(process).or_default();
+            facts.push(Traced { at, fact });
+        }
+    }
+
+    pub(super) fn log(&mut self, entry: &LogEntry) {
+        if let Some(kept) = &mut self.kept {
+            kept.log(entry);
+        }
+    }
+
+    /// The first invariant that is broken.
+    pub(super) fn broken(&self) -> Option<&Broken> {
+        self.checkers.as_ref()?.broken()
+    }
+
+    /// The digest so far.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.hash
+    }
+
+    /// All of it, and the digest.
+    pub(super) fn close(self) -> (Observation, u64) {
+        let observation = self.kept.map(|kept| kept.close()).unwrap_or_default();
+        (observation, self.digest.hash)
+    }
+}
+
+impl Kept {
+    fn new(clock: UtcClock) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -52,31 +131,10 @@ impl Chronicle {
                 httperr: Some(Vec::new()),
                 ..Observation::default()
             },
-            digest: Digest::default(),
-            checkers: Checkers::new(configuration),
         }
     }
 
-    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
-        self.digest.take(1, at, &fact);
-        self.checkers.httpsys(at, &fact);
-        self.httpsys.push(Traced { at, fact });
-    }
-
-    pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
-        self.digest.take(2, at, &fact);
-        self.checkers.was(at, &fact);
-        self.was.push(Traced { at, fact });
-    }
-
-    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
-        self.digest.take(process.0, at, &fact);
-        self.checkers.worker(process, at, &fact);
-        let facts = self.workers.entry(process).or_default();
-        facts.push(Traced { at, fact });
-    }
-
-    pub(super) fn log(&mut self, entry: &LogEntry) {
+    fn log(&mut self, entry: &LogEntry) {
         match entry {
             LogEntry::W3c(record) => {
                 let fields = record.settings.fields;
@@ -117,17 +175,15 @@ impl Chronicle {
         self.httperr.clear();
     }
 
-    /// All of it, and the digest.
-    pub(super) fn close(mut self) -> (Observation, u64) {
+    fn close(mut self) -> Observation {
         self.read_w3c();
         self.read_httperr();
-        let observation = Observation {
+        Observation {
             httpsys: Some(self.httpsys),
             was: Some(self.was),
             workers: Some(self.workers),
             ..self.read
-        };
-        (observation, self.digest.hash)
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! * `services` – the same of `Was`
 //! * `workers` – the same of each `WorkerProcess`, and how processes come and go
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use sim_httpsys::api::{Call, Completion, ConnectionId, Endpoint, ProcessId};
@@ -30,7 +30,7 @@ use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
 use super::costs::Costs;
 use super::faults::{Fate, Faults};
@@ -129,6 +129,7 @@ pub(super) struct Setting<'a> {
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
+    pub(super) keeping: Keeping,
 }
 
 /// The whole server and its clients.
@@ -175,7 +176,7 @@ impl World {
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration),
+            chronicle: Chronicle::new(clock, &setting.configuration, setting.keeping),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
@@ -201,7 +202,7 @@ impl World {
                 return Notice::Silence;
             };
             self.handle(event);
-            if let Some(broken) = self.chronicle.checkers.broken() {
+            if let Some(broken) = self.chronicle.broken() {
                 return Notice::Broken(broken.clone());
             }
         }
@@ -214,16 +215,22 @@ impl World {
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
-        let checkers = &mut self.chronicle.checkers;
-        checkers.at_rest(self.timeline.now);
-        checkers
-            .broken()
-            .map_or(Ok(()), |broken| Err(broken.clone()))
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.at_rest(self.timeline.now);
+        }
+        let broken = self.chronicle.broken();
+        broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
-        self.chronicle.checkers.sometimes()
+    pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(BTreeMap::new, |checkers| checkers.sometimes().clone())
+    }
+
+    /// The digest of all facts so far.
+    pub(super) fn digest(&self) -> u64 {
+        self.chronicle.digest()
     }
 
     pub(super) fn now(&self) -> Instant {
