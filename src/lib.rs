@@ -1,13 +1,16 @@
 //! The lab: what uses the three programs of iis-sim.
 //!
+//! * [`build`] – which build this is
 //! * [`cli`] – `iis-sim` and the administrator's tools
 //! * [`scenario`] – scenario file → typed plan
 //! * [`load`] – arrivals, users, probes, the outcome of one attempt
 //! * [`live_world`] – starts the real programs and runs a scenario against them
 //! * [`measure`] – downtime, dropped connections, cache loss, the ledger; statistics over trials
 //! * [`report`] – text and JSON
+//! * [`sweep`] – many parameters and seeds, on many machines, and all of it put together
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
+pub mod build;
 #[cfg(feature = "live")]
 pub mod cli;
 #[cfg(feature = "live")]
@@ -16,4 +19,6 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod scenario;
+#[cfg(feature = "live")]
+pub mod sweep;
 pub mod virtual_world;

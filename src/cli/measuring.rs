@@ -16,10 +16,15 @@ use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
 use crate::report::Clock;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::virtual_world::{self, costs::Costs, trial::Size};
+use crate::virtual_world::costs::{Costs, DEFAULT_PROFILE};
+use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::track::Watch;
+use crate::virtual_world::{self, trial::Size};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
 pub(super) const NOT_TRUSTED: u8 = 3;
+/// Exit code for arguments that do not go together, as clap's own.
+const WRONG_ARGUMENTS: u8 = 2;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -35,6 +40,10 @@ pub(super) struct Measuring {
     /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write a record for `iis-sim replay` to FILE; virtual clock only. With --out there is one anyway,
+    /// DIR/record.json
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Why nothing was measured.
@@ -43,6 +52,8 @@ pub(super) enum Failure {
     Trial(TrialError),
     Virtual(virtual_world::trial::TrialError),
     Costs(PathBuf, toml::de::Error),
+    Record(RecordError),
+    RecordLive,
     File(PathBuf, std::io::Error),
 }
 
@@ -57,6 +68,11 @@ impl Failure {
             Self::Trial(error) => fail(error),
             Self::Virtual(error) => fail(error),
             Self::Scenario(error) => fail(error),
+            Self::Record(error) => fail(error),
+            Self::RecordLive => {
+                eprintln!("iis-sim: --record needs --clock virtual: a live run does not repeat");
+                ExitCode::from(WRONG_ARGUMENTS)
+            }
             Self::Costs(path, error) => {
                 eprintln!("iis-sim: {}: {error}", path.display());
                 ExitCode::FAILURE
@@ -73,9 +89,31 @@ impl Measuring {
     /// Runs every trial of a scenario; `name` tells several scenarios of one command apart.
     pub(super) fn run(&self, scenario: &Scenario, name: &str) -> Result<Vec<TrialResult>, Failure> {
         match self.clock {
+            Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
-            Clock::Virtual => run_virtual(self, scenario),
+            Clock::Virtual => run_virtual(self, scenario, name),
         }
+    }
+}
+
+impl Measuring {
+    /// Where records go; several scenarios of one command write different files.
+    fn record_files(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        if let Some(out) = &self.out {
+            let folder = out.join(name);
+            std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+            files.push(folder.join("record.json"));
+        }
+        if let Some(path) = &self.record {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            files.push(if name.is_empty() {
+                path.clone()
+            } else {
+                path.with_file_name(format!("{name}-{file}"))
+            });
+        }
+        Ok(files)
     }
 }
 
@@ -102,26 +140,44 @@ fn run_live(
     results.map_err(Failure::Trial)
 }
 
-fn run_virtual(arguments: &Measuring, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
-    let costs = match &arguments.costs {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(at(path))?;
-            Costs::parse(&text).map_err(|error| Failure::Costs(path.clone(), error))?
-        }
-        None => Costs::default(),
+fn run_virtual(
+    arguments: &Measuring,
+    scenario: &Scenario,
+    name: &str,
+) -> Result<Vec<TrialResult>, Failure> {
+    let profile = match &arguments.costs {
+        Some(path) => std::fs::read_to_string(path).map_err(at(path))?,
+        None => DEFAULT_PROFILE.to_owned(),
+    };
+    let costs = Costs::parse(&profile).map_err(|error| {
+        let path = arguments.costs.clone();
+        Failure::Costs(path.unwrap_or("the built-in profile".into()), error)
+    })?;
+    let files = arguments.record_files(name)?;
+    let watch = if files.is_empty() {
+        Watch::Digest
+    } else {
+        Watch::Trail
     };
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     let bar = progress_bar(scenario);
     let begun = clock_now();
-    let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
+    let mut watcher = |done, operation| {
         bar.set_position(u64::from(done) * STEPS);
         bar.set_message(format!("trial {}: {operation}", done + 1));
         !stop.load(Ordering::Relaxed)
-    });
+    };
+    let compared = virtual_world::compare::compare(scenario, &costs, &watch, &mut watcher);
     bar.finish_and_clear();
     let compared = compared.map_err(Failure::Virtual)?;
     let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
     tell_speed(&compared.size, clock_now() - begun);
+    if !files.is_empty() {
+        let record = Record::of_comparison(scenario, profile, &compared);
+        for path in &files {
+            record.write(path).map_err(Failure::Record)?;
+        }
+    }
     Ok(compared.results)
 }
 

@@ -12,21 +12,33 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod merge;
+mod mutants;
+mod net;
 mod programs;
+mod replay;
+mod run;
+mod sc;
 mod swarm;
+mod sweep;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
+
+use crate::build;
 
 /// The folder that is the simulated `C:\` when none is named.
 const ROOT_DEFAULT: &str = "iis-sim-root";
@@ -35,7 +47,7 @@ const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
 
 /// A running simulator of the IIS architecture: measure what an iisreset and a recycle cost.
 #[derive(Debug, Parser)]
-#[command(name = "iis-sim", version, after_help = EXAMPLES)]
+#[command(name = "iis-sim", version = version(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -54,8 +66,16 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
+    Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a scenario under many parameters and seeds on the virtual clock, on one machine or many
+    Sweep(sweep::Arguments),
+    /// Put the results of a sweep together, once all are there
+    Merge(merge::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -67,6 +87,15 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Start or stop a service of a running server: net stop was /y
+    #[command(disable_help_flag = true)]
+    Net(Words),
+    /// Ask for the states of the services: sc query
+    #[command(disable_help_flag = true)]
+    Sc(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -89,17 +118,34 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "net" | "net.exe" => return net::main(rest),
+        "sc" | "sc.exe" => return sc::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Sweep(arguments) => sweep::main(&arguments),
+        Command::Merge(arguments) => merge::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Net(words) => net::main(words.words),
+        Command::Sc(words) => sc::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
+}
+
+/// The version and the build.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (build {})", build::BUILD.version, build::BUILD));
+    &VERSION
 }
 
 /// The last part of the name that an executable was started by.

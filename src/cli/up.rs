@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
 use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
     /// Write every fact to files below DIR/trace
     #[arg(long)]
     trace: bool,
+    /// Which version of IIS the services behave like, where versions differ: iis10 or iis6
+    #[arg(long, value_name = "VERSION", default_value_t = Personality::default())]
+    personality: Personality,
     /// Say when it is ready as one line of JSON
     #[arg(long)]
     json: bool,
@@ -63,6 +67,7 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         port_map: arguments.port_map,
         trace: arguments.trace,
         parameters: sim_httpsys::model::Parameters::default(),
+        personality: arguments.personality,
     };
     let mut server = match Server::start(&options) {
         Ok(server) => server,
@@ -76,10 +81,15 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     } else {
         print_ready(&server);
     }
+    let mut terminations = 0;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK_INTERVAL);
-        if let Err(error) = server.check() {
+        if let Err(error) = server.watch(LOOK_INTERVAL) {
             return fail(&error);
+        }
+        if server.terminations() > terminations {
+            terminations = server.terminations();
+            let pid = server.was_pid();
+            eprintln!("iis-sim: was has died and is started again, pid {pid} (event 7031)");
         }
     }
     server.stop();

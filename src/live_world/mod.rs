@@ -1,6 +1,7 @@
 //! Starts the real programs and runs scenarios against them.
 //!
 //! * [`server`] – one running server: httpsys and was below a root folder
+//! * [`service_manager`] – starts `was` again when it has died
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
@@ -17,5 +18,6 @@ mod operate;
 pub mod page;
 mod processes;
 pub mod server;
+pub mod service_manager;
 pub mod story;
 pub mod trial;

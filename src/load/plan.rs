@@ -180,6 +180,24 @@ impl Attempts {
         &self.urls.list
     }
 
+    /// The next attempt of all streams.
+    fn merged(&mut self) -> PlannedAttempt {
+        let [new, reused] = &mut self.probes;
+        let probe = if (new.at, new.stream) < (reused.at, reused.stream) {
+            new
+        } else {
+            reused
+        };
+        if (self.load.at, self.load.stream) <= (probe.at, probe.stream) {
+            let next = self.load;
+            self.load = self.draw();
+            return next;
+        }
+        let next = *probe;
+        probe.at = probe.at.saturating_add(nanos(self.profile.probes.interval));
+        next
+    }
+
     /// The next attempt of the load.
     fn draw(&mut self) -> PlannedAttempt {
         let (profile, dice) = (&self.profile, &mut self.dice);
@@ -219,18 +237,15 @@ impl Iterator for Attempts {
     type Item = PlannedAttempt;
 
     fn next(&mut self) -> Option<PlannedAttempt> {
-        let [new, reused] = &mut self.probes;
-        let probe = if (new.at, new.stream) < (reused.at, reused.stream) {
-            new
-        } else {
-            reused
-        };
-        let mut next = *probe;
-        if (self.load.at, self.load.stream) <= (probe.at, probe.stream) {
-            next = self.load;
-            self.load = self.draw();
-        } else {
-            probe.at = probe.at.saturating_add(nanos(self.profile.probes.interval));
+        // Drawn and left out, so that a pause does not redeal what comes after it.
+        let mut next = self.merged();
+        while self
+            .profile
+            .pauses
+            .iter()
+            .any(|pause| pause.covers(next.at))
+        {
+            next = self.merged();
         }
         next.number = self.number;
         self.number = self.number.saturating_add(1);
@@ -385,6 +400,7 @@ impl Urls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::profile::Pause;
 
     fn profile() -> Profile {
         let text = "
@@ -412,6 +428,20 @@ mod tests {
     fn the_same_seed_gives_the_same_attempts() {
         assert_eq!(load(&profile(), 7), load(&profile(), 7));
         assert_ne!(load(&profile(), 7), load(&profile(), 8));
+    }
+
+    #[test]
+    fn a_pause_leaves_attempts_out_and_does_not_redeal_the_others() {
+        let mut paused = profile();
+        paused.pauses = vec![Pause {
+            from: Duration::from_secs(1),
+            to: Duration::from_secs(2),
+        }];
+        let is_outside = |at: u64| !(1_000_000_000..2_000_000_000).contains(&at);
+        let all = load(&profile(), 7).0.into_iter().map(|a| (a.at, a.user));
+        let outside: Vec<_> = all.filter(|(at, _)| is_outside(*at)).collect();
+        let with_pause: Vec<_> = load(&paused, 7).0.iter().map(|a| (a.at, a.user)).collect();
+        assert_eq!(with_pause, outside);
     }
 
     #[test]

@@ -36,8 +36,30 @@ pub struct Profile {
     /// invalid.
     #[serde(with = "duration_text")]
     pub late_bound: Duration,
+    /// When nobody comes: neither load nor probes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
     /// The two streams of probes.
     pub probes: Probes,
+}
+
+/// A time in which nobody comes, counted from the start of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// It begins.
+    #[serde(with = "duration_text")]
+    pub from: Duration,
+    /// It ends.
+    #[serde(with = "duration_text")]
+    pub to: Duration,
+}
+
+impl Pause {
+    /// Whether a moment, in nanoseconds from the start of the load, lies in it.
+    pub fn covers(&self, at: u64) -> bool {
+        (self.from.as_nanos()..self.to.as_nanos()).contains(&u128::from(at))
+    }
 }
 
 impl Default for Profile {
@@ -54,6 +76,7 @@ impl Default for Profile {
             deadline: Duration::from_secs(10),
             slow: Duration::from_millis(500),
             late_bound: Duration::from_millis(2),
+            pauses: Vec::new(),
             probes: Probes::default(),
         }
     }
@@ -162,6 +185,14 @@ pub enum ProfileError {
         /// What was given.
         value: f64,
     },
+    /// A pause that ends before it begins.
+    #[error("a pause must end after it begins, not from {from:?} to {to:?}")]
+    Pause {
+        /// When it begins.
+        from: Duration,
+        /// When it ends.
+        to: Duration,
+    },
     /// A rate that no plan can hold.
     #[error("rate must be at most 100000 attempts a second, not {0}")]
     RateTooHigh(f64),
@@ -194,6 +225,10 @@ impl Profile {
         positive("probes.interval", self.probes.interval.as_secs_f64())?;
         positive("deadline", self.deadline.as_secs_f64())?;
         positive("probes.deadline", self.probes.deadline.as_secs_f64())?;
+        if let Some(Pause { from, to }) = self.pauses.iter().find(|pause| pause.from >= pause.to) {
+            let (from, to) = (*from, *to);
+            return Err(ProfileError::Pause { from, to });
+        }
         url(&self.probes.url)?;
         if let Some(long) = &self.long {
             share("long.share", long.share)?;

@@ -29,11 +29,15 @@ pub enum Operation {
     RecycleNonoverlapped,
     /// kill -9 of the pool's worker process
     KillW3wp,
+    /// SIGSTOP of the pool's worker process: it hangs, and is still there
+    HangW3wp,
+    /// Stop the first site that serves the pool, start it again
+    SiteStopStart,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -43,6 +47,8 @@ impl Operation {
         Self::Recycle,
         Self::RecycleNonoverlapped,
         Self::KillW3wp,
+        Self::HangW3wp,
+        Self::SiteStopStart,
     ];
 
     /// Its name, as it is typed.
@@ -57,6 +63,8 @@ impl Operation {
             Self::Recycle => "recycle",
             Self::RecycleNonoverlapped => "recycle-nonoverlapped",
             Self::KillW3wp => "kill-w3wp",
+            Self::HangW3wp => "hang-w3wp",
+            Self::SiteStopStart => "site-stop-start",
         }
     }
 }
@@ -73,11 +81,13 @@ pub enum Step {
     Ask(Command),
     /// kill -9 of every worker process of this pool.
     KillWorkers(String),
+    /// Every worker process of this pool stops for good, and is still there.
+    HangWorkers(String),
 }
 
 impl Operation {
-    /// What an administrator does for it; `pool` is the pool that is operated on.
-    pub fn steps(self, pool: &str) -> Vec<Step> {
+    /// What an administrator does for it, to the pool and the site that are operated on.
+    pub fn steps(self, pool: &str, site: &str) -> Vec<Step> {
         let name = pool.to_owned();
         let both = [Service::W3svc, Service::Was];
         match self {
@@ -94,6 +104,14 @@ impl Operation {
                 vec![Step::Ask(Command::RecycleApplicationPool { name })]
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
+            Self::HangW3wp => vec![Step::HangWorkers(name)],
+            Self::SiteStopStart => {
+                let name = site.to_owned();
+                vec![
+                    Step::Ask(Command::StopSite { name: name.clone() }),
+                    Step::Ask(Command::StartSite { name }),
+                ]
+            }
         }
     }
 }

@@ -11,11 +11,13 @@ use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
+use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
 
 use super::checkers::{Broken, Checkers};
+use super::track::{Track, Tracker, Watch, Witness};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
@@ -35,6 +37,7 @@ pub(super) enum Keeping {
 #[derive(Debug)]
 pub(super) struct Chronicle {
     digest: Digest,
+    tracker: Tracker,
     pub(super) checkers: Option<Box<Checkers>>,
     kept: Option<Box<Kept>>,
 }
@@ -53,17 +56,26 @@ struct Kept {
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration, keeping: Keeping) -> Self {
+    pub(super) fn new(
+        clock: UtcClock,
+        configuration: &Configuration,
+        parameters: &Parameters,
+        watch: Watch,
+        keeping: Keeping,
+    ) -> Self {
         let checked = keeping != Keeping::Nothing { checked: false };
         Self {
             digest: Digest::default(),
-            checkers: checked.then(|| Box::new(Checkers::new(configuration))),
+            tracker: Tracker::new(watch),
+            checkers: checked.then(|| Box::new(Checkers::new(configuration, parameters))),
             kept: (keeping == Keeping::Everything).then(|| Box::new(Kept::new(clock))),
         }
     }
 
     pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
         self.digest.take(1, at, &fact);
+        self.tracker
+            .note(self.digest.hash, Witness::HttpSys, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.httpsys(at, &fact);
         }
@@ -74,6 +86,7 @@ impl Chronicle {
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
         self.digest.take(2, at, &fact);
+        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.was(at, &fact);
         }
@@ -84,6 +97,8 @@ impl Chronicle {
 
     pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
         self.digest.take(process.0, at, &fact);
+        let by = Witness::Worker(process);
+        self.tracker.note(self.digest.hash, by, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.worker(process, at, &fact);
         }
@@ -94,6 +109,9 @@ impl Chronicle {
     }
 
     pub(super) fn log(&mut self, entry: &LogEntry) {
+        if let Some(checkers) = &mut self.checkers {
+            checkers.log(entry);
+        }
         if let Some(kept) = &mut self.kept {
             kept.log(entry);
         }
@@ -109,10 +127,17 @@ impl Chronicle {
         self.digest.hash
     }
 
-    /// All of it, and the digest.
-    pub(super) fn close(self) -> (Observation, u64) {
+    /// WAS has ended, and so many processes are left.
+    pub(super) fn check_end(&mut self, alive: usize) {
+        if let (Some(checkers), Some(kept)) = (&mut self.checkers, &self.kept) {
+            checkers.after_the_end(alive, &kept.httpsys);
+        }
+    }
+
+    /// All of it, and what was kept to compare it by.
+    pub(super) fn close(self) -> (Observation, Track) {
         let observation = self.kept.map(|kept| kept.close()).unwrap_or_default();
-        (observation, self.digest.hash)
+        (observation, self.tracker.close(self.digest.hash))
     }
 }
 

@@ -14,6 +14,7 @@ use super::clients::{Clients, Load};
 use super::costs::Costs;
 use super::destinations::Destinations;
 use super::faults::Faults;
+use super::track::Watch;
 use super::trial::{ROOT, TrialError, files};
 use super::world::{Notice, Setting, World};
 use crate::load::plan::{Attempts, PlannedAttempt, Stream};
@@ -52,6 +53,8 @@ impl FullModel {
             configuration: served.configuration,
             faults: Faults::default(),
             keeping: Keeping::Nothing { checked },
+            watch: Watch::Digest,
+            personality: scenario.server.personality,
         });
         let services = vec![Service::Was, Service::W3svc];
         world.command(Command::StartServices { services });

@@ -26,6 +26,7 @@ use crate::api::{
     Request, RequestId, SiteId, Version,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
 use crate::logging::{LogEntry, W3cRecord};
 
@@ -103,7 +104,9 @@ pub(super) struct Answer {
 impl HttpSys {
     pub(super) fn begin_request(&mut self, id: ConnectionId, head: ParsedHead, now: Instant) {
         let request_id = self.count_request(id, head.activity);
-        self.disarm(id);
+        if !mutated(Mutant::IdleTimerWhileBusy) {
+            self.disarm(id);
+        }
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
@@ -210,7 +213,8 @@ impl HttpSys {
             return false;
         };
         let open = self.site_connections.entry(site).or_default();
-        if limit.is_some_and(|limit| *open >= limit) {
+        let extra = u32::from(mutated(Mutant::ConnectionLimitOffByOne));
+        if limit.is_some_and(|limit| *open >= limit + extra) {
             return true;
         }
         *open += 1;
@@ -266,7 +270,10 @@ impl HttpSys {
         });
         let mut exchange = exchange;
         let entity = exchange.entity.take();
-        self.log_answer(*exchange, answer.status, answer.log, now);
+        let is_cached = matches!(answerer, Answerer::Cache(_));
+        if !(is_cached && mutated(Mutant::NoLineForAnswer)) {
+            self.log_answer(*exchange, answer.status, answer.log, now);
+        }
         if answer.close {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
@@ -375,7 +382,9 @@ impl HttpSys {
             return;
         };
         self.state_drop(id, &exchange, reason);
-        self.log_error(&exchange, ends, reason, now);
+        if !mutated(Mutant::NoLineForDrop) {
+            self.log_error(&exchange, ends, reason, now);
+        }
     }
 
     /// Ends a request and resets its connection; the process that held it is told.

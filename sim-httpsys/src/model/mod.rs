@@ -24,6 +24,7 @@ mod framing;
 pub mod http1;
 pub mod http_date;
 mod id_map;
+mod mutations;
 mod processes;
 mod reason;
 mod refusal;

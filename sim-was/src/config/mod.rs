@@ -15,12 +15,14 @@ mod check;
 mod collection;
 pub mod default_config;
 pub mod edit;
+pub mod effects;
 mod layers;
 pub mod physical_path;
 mod raw;
 mod resolve;
 mod schema;
 mod sections;
+pub mod settings;
 mod sites;
 mod value;
 mod web_server;
@@ -44,6 +46,8 @@ pub struct Configuration {
     pub sites: Vec<Site>,
     /// `system.applicationHost/webLimits`.
     pub web_limits: WebLimits,
+    /// The same, setting by setting, with their lines.
+    pub settings: settings::Settings,
     /// What WAS would log about the file (events 5041, 5152 …), each a ready sentence with its id.
     pub warnings: Vec<ConfigWarning>,
 }
@@ -255,6 +259,8 @@ pub struct Application {
     pub preload_enabled: bool,
     /// Its virtual directories.
     pub virtual_directories: Vec<VirtualDirectory>,
+    /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.
+    pub web_configs: Vec<String>,
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.

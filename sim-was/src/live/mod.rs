@@ -13,14 +13,19 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use crate::model::Personality;
+
 mod control;
 mod device;
+mod event_log_file;
 mod journal;
 mod supervisor;
 mod worker;
 
 #[cfg(test)]
 mod tests;
+
+pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]
@@ -42,6 +47,23 @@ pub struct Options {
     /// Receives that each worker keeps posted; `None` for the default of
     /// [`Parameters`](crate::model::Parameters).
     pub receives: Option<u32>,
+    /// What becomes of the services at the start.
+    pub boot: Boot,
+    /// Which version of IIS they are.
+    pub personality: Personality,
+}
+
+/// What becomes of the services when the program starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boot {
+    /// They are started; if they cannot be, the program ends.
+    #[default]
+    Start,
+    /// They are started; if they cannot be, the program stays and they are stopped. So the service
+    /// control manager starts a service that has died: somebody may repair the configuration.
+    Restart,
+    /// They are stopped until somebody starts them.
+    Stopped,
 }
 
 impl Options {
@@ -56,6 +78,8 @@ impl Options {
             trace: false,
             die_with: None,
             receives: None,
+            boot: Boot::default(),
+            personality: Personality::default(),
             root,
         })
     }

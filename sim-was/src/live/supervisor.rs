@@ -13,7 +13,7 @@ use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::worker::{Worker, pool_files};
-use super::{Options, RunError};
+use super::{Boot, Options, RunError};
 use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
@@ -103,6 +103,7 @@ impl Supervisor {
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let mut parameters = Parameters::new(root, processors);
         parameters.receives = options.receives.unwrap_or(parameters.receives);
+        parameters.personality = options.personality;
         Ok(Self {
             was: Was::new(parameters),
             options,
@@ -119,6 +120,9 @@ impl Supervisor {
 
     /// Starts both services, as the machine does when it is switched on.
     fn boot(&mut self) {
+        if self.options.boot == Boot::Stopped {
+            return;
+        }
         let services = vec![Service::Was, Service::W3svc];
         self.input(Input::Commanded {
             client: BOOT,
@@ -232,7 +236,9 @@ impl Supervisor {
 
     fn answer(&mut self, client: ClientId, answer: Answer) {
         if client == BOOT {
-            if let Answer::Refused(refusal) = answer {
+            if let Answer::Refused(refusal) = answer
+                && self.options.boot == Boot::Start
+            {
                 self.failure = Some(RunError::NotStarted(in_words(&refusal)));
                 self.stopped = true;
             }

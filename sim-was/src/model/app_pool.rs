@@ -17,6 +17,7 @@ use sim_httpsys::api::{
     CallId, ControlCall, DisabledReason, ProcessId, QueueState, RequestQueueName,
 };
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ShutdownReason};
 
@@ -118,7 +119,34 @@ impl AppPool {
     /// Source: native API reference, `DrainRequestsGracefully` is false for an IIS restart.
     pub(super) fn service_stop(&mut self, fx: &mut Effects, now: Instant) {
         self.stop_serving();
+        if mutated(Mutant::IisresetLeavesWorker)
+            && let Some((id, worker)) = self.workers.pop_last()
+        {
+            self.slots[worker.slot].remove(id);
+        }
         self.stop_workers(ShutdownReason::ServiceStop, fx, now);
+    }
+
+    /// W3SVC stops as in IIS 6: the queue refuses, workers end when they have finished.
+    pub(super) fn service_drain(&mut self, fx: &mut Effects, now: Instant) {
+        let limit = self.settings.process_model.shutdown_time_limit;
+        for worker in self.workers.values_mut() {
+            self.slots[worker.slot].retire(worker.spawn());
+            worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
+        }
+        for slot in &mut self.slots {
+            slot.again = false;
+        }
+    }
+
+    /// The service's time is over, and these hold on to their requests.
+    pub(super) fn log_channels_not_stopped(&self, fx: &mut Effects) {
+        for pid in self.workers.values().filter_map(|worker| worker.pid) {
+            fx.event(Event::listener_channel_not_stopped(
+                &self.settings.name,
+                pid,
+            ));
+        }
     }
 
     /// Kills every worker.
@@ -135,7 +163,9 @@ impl AppPool {
             AppPoolState::Started => Err(Refusal::already_running()),
             AppPoolState::Stopping => Err(Refusal::cannot_accept_control()),
             AppPoolState::Stopped(_) => {
-                self.rapid_fail.clear();
+                if !mutated(Mutant::RapidFailSurvivesStart) {
+                    self.rapid_fail.clear();
+                }
                 self.demand = DemandStart::Unarmed;
                 self.set_state(AppPoolState::Started, fx);
                 Ok(())
@@ -183,11 +213,19 @@ impl AppPool {
         match self.state {
             AppPoolState::Started if self.serving => self.start_what_is_wanted(fx, now),
             AppPoolState::Started => {}
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if self.serving && mutated(Mutant::StartWhileDisabled) =>
+            {
+                self.start_what_is_wanted(fx, now);
+            }
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::WorkersSurviveDisable) => {}
             AppPoolState::Stopping | AppPoolState::Stopped(_) => {
                 self.stop_workers(ShutdownReason::PoolStop, fx, now);
             }
         }
-        if self.state == AppPoolState::Stopping && self.workers.is_empty() {
+        let is_empty = self.workers.is_empty() || mutated(Mutant::PoolStoppedEarly);
+        if self.state == AppPoolState::Stopping && is_empty {
             self.set_state(AppPoolState::Stopped(DisabledReason::Disabled), fx);
             if let Some(client) = self.stop_client.take() {
                 fx.answer(client, Answer::Done);
@@ -282,6 +320,11 @@ impl AppPool {
         match self.state {
             AppPoolState::Started => QueueState::Active,
             AppPoolState::Stopping => QueueState::Inactive(DisabledReason::Disabled),
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::QueueStaysOnAtDisable) =>
+            {
+                QueueState::Active
+            }
             AppPoolState::Stopped(reason) => QueueState::Inactive(reason),
         }
     }

@@ -110,6 +110,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
                 path: "/".to_owned(),
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
             }],
+            web_configs: Vec::new(),
             default_documents: vec!["default.htm".to_owned()],
             mime_map: BTreeMap::new(),
             caching: sim_worker::configuration::Caching::default(),
@@ -176,6 +177,14 @@ impl Bench {
     /// Changes the (first) pool before the server is started.
     pub(super) fn with_pool(mut self, change: impl FnOnce(&mut ApplicationPool)) -> Self {
         change(&mut self.configuration.application_pools[0]);
+        self
+    }
+
+    /// Behaves like another version of IIS.
+    pub(super) fn with_personality(mut self, personality: super::Personality) -> Self {
+        let mut parameters = Parameters::new(PathBuf::from("/c"), 2);
+        parameters.personality = personality;
+        self.was = Was::new(parameters);
         self
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim_httpsys::api::{CallId, Completion, ProcessId, SiteId, Win32Error};
+use sim_httpsys::api::{CallId, Completion, ProcessId, QueueState, SiteId, Win32Error};
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
 use sim_worker::ipm::FromWorker;
 
@@ -12,7 +13,7 @@ use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
 use super::{ClientId, Input, Output, Parameters, PoolId, SpawnError, SpawnId, Timer};
-use crate::config::Configuration;
+use crate::config::{self, Configuration};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -59,6 +60,8 @@ pub(super) enum Then {
     Nothing,
     /// W3SVC runs.
     W3svcStarted,
+    /// IIS 6: workers are told to finish.
+    RoutingStopped,
     /// Workers are told to stop.
     UrlsClosed,
     /// A tool is told how starting a site went.
@@ -160,6 +163,7 @@ impl Was {
             match self.batches.remove(index).then {
                 Then::Nothing => {}
                 Then::W3svcStarted => self.w3svc_started(),
+                Then::RoutingStopped => self.routing_stopped(now),
                 Then::UrlsClosed => self.urls_closed(now),
                 Then::SiteStarted { client, site } => {
                     let answer = match self.sites.get(&site) {
@@ -178,23 +182,27 @@ impl Was {
     /// Makes the driver what pools and sites ask for; `then` follows when it has answered.
     pub(super) fn configure_driver(&mut self, then: Then, now: Instant) {
         self.fx.driver_changed = false;
-        let Some(configuration) = &self.configuration else {
-            return;
-        };
+        if let Some(next) = self.driver_state(AppPool::queue_state) {
+            self.apply(next, then, now);
+        }
+    }
+
+    /// What pools and sites ask of the driver, when each pool's queue is in this state.
+    pub(super) fn driver_state(
+        &self,
+        queue_state: impl Fn(&AppPool) -> QueueState,
+    ) -> Option<DriverState> {
         let (pools, sites) = (&self.pools, &self.sites);
-        let next = DriverState::of(
-            configuration,
+        let pool_state = |pool: &config::ApplicationPool| {
+            let pool = pools.iter().find(|p| p.settings().name == pool.name);
+            queue_state(pool.expect("a pool for each pool of the configuration"))
+        };
+        Some(DriverState::of(
+            self.configuration.as_ref()?,
             &self.parameters.root,
-            |pool| {
-                pools
-                    .iter()
-                    .find(|p| p.settings().name == pool.name)
-                    .expect("a pool for each pool of the configuration")
-                    .queue_state()
-            },
+            pool_state,
             |site| sites.get(&SiteId(site.id)) == Some(&SiteState::Started),
-        );
-        self.apply(next, then, now);
+        ))
     }
 
     /// Makes the driver `next`; `then` follows when it has answered.
@@ -282,7 +290,7 @@ impl Was {
         }
         let ordered = std::mem::take(&mut self.fx.ordered);
         self.pool_of.extend(ordered);
-        self.advance_stop();
+        self.advance_stop(now);
         self.state_services();
     }
 
@@ -315,6 +323,7 @@ impl StateMachine for Was {
                 self.with_worker(pid, |pool, id, fx| pool.garbled(id, fx, now));
             }
             Input::Spawned { spawn, result } => self.spawned(spawn, result, now),
+            Input::Exited { .. } if mutated(Mutant::NeverReap) => {}
             Input::Exited { pid, exit } => {
                 self.with_worker(pid, |pool, id, fx| pool.exited(id, exit, fx, now));
                 self.exited(pid);

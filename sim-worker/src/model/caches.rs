@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::UrlContext;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::FileStamp;
 use crate::application::hash;
@@ -152,7 +153,9 @@ impl FileCache {
             url.file
                 .as_ref()
                 .filter(|file| {
-                    !file.kernel.is_empty() && now.saturating_since(file.checked) >= FRESH
+                    !file.kernel.is_empty()
+                        && now.saturating_since(file.checked) >= FRESH
+                        && !mutated(Mutant::FilesNeverChecked)
                 })
                 .map(|file| file.stamp)
         };

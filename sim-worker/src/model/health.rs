@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Instant, UtcTime};
 
 use crate::configuration::PeriodicRestart;
@@ -37,14 +38,16 @@ impl Health {
     pub(crate) fn request(&mut self, now: Instant) -> Option<RecycleReason> {
         self.last_request = now;
         self.requests += 1;
-        let many = self.restart.requests > 0 && self.requests >= u64::from(self.restart.requests);
+        let extra = u64::from(mutated(Mutant::RequestLimitOneTooLate));
+        let limit = u64::from(self.restart.requests) + extra;
+        let many = self.restart.requests > 0 && self.requests >= limit;
         many.then(|| self.ask(RecycleReason::Requests)).flatten()
     }
 
     /// Whether it has been idle for long enough.
     pub(crate) fn is_idle(&self, in_flight: usize, now: Instant) -> bool {
         !self.idle_timeout.is_zero()
-            && in_flight == 0
+            && (in_flight == 0 || mutated(Mutant::IdleWithRequest))
             && now.saturating_since(self.last_request) >= self.idle_timeout
     }
 
@@ -69,7 +72,8 @@ impl Health {
 
     /// How long a worker lives, counted from its start.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
-        (!self.restart.time.is_zero()).then_some(self.restart.time)
+        let drift = Duration::from_secs(mutated(Mutant::PeriodicRestartDrift).into());
+        (!self.restart.time.is_zero()).then_some(self.restart.time.saturating_sub(drift))
     }
 
     /// How long until the next scheduled time of day.

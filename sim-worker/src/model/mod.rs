@@ -17,6 +17,7 @@ use sim_httpsys::api::{
     Call, CallId, CallResult, Completion, ControlCall, ProcessId, RequestId, RequestQueueName,
     UrlContext, Win32Error,
 };
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
@@ -523,7 +524,7 @@ impl WorkerProcess {
         while let Some(request) = self.runnable.pop_front() {
             self.resume(request, now);
         }
-        if self.in_flight == 0
+        if (self.in_flight == 0 || mutated(Mutant::ExitBeforeDrained))
             && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
         {
             self.stop_applications(now);

@@ -12,6 +12,7 @@
 
 use sim_httpsys::api::{CachePolicy, Request, RequestId};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::app_domain::{AppDomainState, Compiled};
 use super::caches::hold;
@@ -43,6 +44,9 @@ impl WorkerProcess {
         self.post_receives();
         let recycle = self.health.request(now);
         self.request_recycle(recycle);
+        if mutated(Mutant::LoseRequest) && id.0.is_multiple_of(100) {
+            return;
+        }
         self.enter_application(HttpContext::new(request, now), now);
     }
 

@@ -11,12 +11,18 @@ use crate::virtual_world::processes::ToDriver;
 
 impl World {
     pub(super) fn tell_httpsys(&mut self, input: ToHttpSys<'_>) {
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.given(self.timeline.now, &input);
+        }
         self.httpsys.handle_input(input, self.timeline.now);
         self.carry_out_httpsys();
     }
 
     pub(super) fn carry_out_httpsys(&mut self) {
         let now = self.timeline.now;
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.pass(now);
+        }
         let mut listened = Vec::new();
         loop {
             while let Some(output) = self.httpsys.poll_output() {
@@ -45,6 +51,9 @@ impl World {
             let result = Ok(());
             self.httpsys
                 .handle_input(ToHttpSys::Listening { endpoint, result }, now);
+        }
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.httpsys_settled(&self.httpsys);
         }
         let due = self.httpsys.next_deadline().map(|deadline| deadline.at);
         self.httpsys_alarm
@@ -130,6 +139,9 @@ impl World {
                     connection: id,
                     bytes,
                 };
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.given(now, &received);
+                }
                 self.httpsys.handle_input(received, now);
                 self.carry_out_httpsys();
             }

@@ -26,7 +26,7 @@ use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
 use sim_was::control::{Answer, Command};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
@@ -37,6 +37,7 @@ use super::faults::{Fate, Faults};
 use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
 use super::processes::{Processes, ToWas};
+use super::track::{Track, Watch};
 use super::wires::{Alarm, Timeline, Wire};
 
 mod driver;
@@ -130,6 +131,8 @@ pub(super) struct Setting<'a> {
     pub(super) clients: Clients,
     pub(super) faults: Faults,
     pub(super) keeping: Keeping,
+    pub(super) watch: Watch,
+    pub(super) personality: Personality,
 }
 
 /// The whole server and its clients.
@@ -162,21 +165,29 @@ impl World {
         let clock = UtcClock {
             switched_on: SWITCHED_ON,
         };
+        let mut parameters = Parameters::new(setting.root, setting.costs.cores);
+        parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
             network: Network::default(),
-            httpsys: HttpSys::new(setting.httpsys, clock),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was: Was::new(parameters),
             was_alarm: Alarm::default(),
             controller_calls: Wire::default(),
             controller_completions: Wire::default(),
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration, setting.keeping),
+            chronicle: Chronicle::new(
+                clock,
+                &setting.configuration,
+                &setting.httpsys,
+                setting.watch,
+                setting.keeping,
+            ),
+            httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
@@ -211,13 +222,27 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.be_quiet(self.timeline.now);
+        }
     }
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
         if let Some(checkers) = &mut self.chronicle.checkers {
-            checkers.at_rest(self.timeline.now);
+            checkers.at_rest(&self.httpsys);
         }
+        self.check()
+    }
+
+    /// WAS has ended: nothing of it may be left.
+    pub(super) fn check_end(&mut self) -> Result<(), Broken> {
+        let alive = self.processes.alive().count();
+        self.chronicle.check_end(alive);
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Broken> {
         let broken = self.chronicle.broken();
         broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
@@ -282,8 +307,25 @@ impl World {
         ids.len()
     }
 
-    /// Everything that was written down, and the digest.
-    pub(super) fn close(self) -> (crate::measure::Observation, u64) {
+    /// SIGSTOP of every worker of a pool; gives how many there were.
+    pub(super) fn hang_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            if let Some(process) = self.processes.find(*id) {
+                process.hangs = true;
+            }
+        }
+        ids.len()
+    }
+
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
+    /// Everything that was written down, and what was kept to compare it by.
+    pub(super) fn close(self) -> (crate::measure::Observation, Track) {
         self.chronicle.close()
     }
 
@@ -335,7 +377,12 @@ impl World {
                 }
             }
             Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
-                Some(ToWas::Word(message)) => self.tell_was(ToWasModel::Told { pid, message }),
+                Some(ToWas::Word(message)) => {
+                    if let Some(checkers) = &mut self.chronicle.checkers {
+                        checkers.told(pid, &message);
+                    }
+                    self.tell_was(ToWasModel::Told { pid, message });
+                }
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
@@ -355,6 +402,9 @@ impl World {
             }
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.look(now);
+                }
                 self.notices.push_back(Notice::Look);
             }
             Event::Reached => self.notices.push_back(Notice::Reached),
