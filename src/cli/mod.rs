@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 mod appcmd;
 mod compare;
 mod event_query;
+mod explain_change;
 mod grammar;
 mod iisapp;
 mod iisreset;
@@ -33,6 +34,7 @@ mod run;
 mod sc;
 mod swarm;
 mod sweep;
+mod typeperf;
 mod up;
 mod wevtutil;
 
@@ -76,6 +78,8 @@ enum Command {
     Merge(merge::Arguments),
     /// Run a stored run again under the virtual clock, and name the first fact that differs
     Replay(replay::Arguments),
+    /// Tell what each difference between two configurations would cause, and why; runs nothing
+    ExplainChange(explain_change::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -93,6 +97,9 @@ enum Command {
     /// Ask for the states of the services: sc query
     #[command(disable_help_flag = true)]
     Sc(Words),
+    /// Read the counters: `typeperf "\APP_POOL_WAS(*)\Current Worker Processes" -sc 1`
+    #[command(disable_help_flag = true)]
+    Typeperf(Words),
     /// Read the event log: wevtutil qe System /f:text
     #[command(disable_help_flag = true)]
     Wevtutil(Words),
@@ -120,6 +127,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
         "net" | "net.exe" => return net::main(rest),
         "sc" | "sc.exe" => return sc::main(rest),
+        "typeperf" | "typeperf.exe" => return typeperf::main(rest),
         "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
@@ -130,12 +138,14 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Sweep(arguments) => sweep::main(&arguments),
         Command::Merge(arguments) => merge::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
+        Command::ExplainChange(arguments) => explain_change::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
         Command::Net(words) => net::main(words.words),
         Command::Sc(words) => sc::main(words.words),
+        Command::Typeperf(words) => typeperf::main(words.words),
         Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }

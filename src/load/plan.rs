@@ -347,8 +347,9 @@ impl Mix {
         let entry = &self.entries[index];
         *self.numbers[index][page].get_or_insert_with(|| {
             // Without a place for it, every page has the same URL.
-            let url = entry.url.replace("{n}", &page.to_string());
-            urls.number(&url, entry.host.as_ref())
+            let page = page.to_string();
+            let host = entry.host.as_ref().map(|host| host.replace("{n}", &page));
+            urls.number(&entry.url.replace("{n}", &page), host.as_ref())
         })
     }
 

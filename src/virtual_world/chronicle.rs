@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_httpsys::counters::{Counters, Snapshot};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
 use sim_httpsys::model::Parameters;
@@ -82,6 +83,16 @@ impl Chronicle {
         if let Some(kept) = &mut self.kept {
             kept.httpsys.push(Traced { at, fact });
         }
+    }
+
+    /// What the driver's counters read, if facts are kept: folded when somebody asks, so that nobody else
+    /// pays.
+    pub(super) fn counters(&self, now: Instant) -> Snapshot {
+        let mut counters = Counters::default();
+        for traced in self.kept.iter().flat_map(|kept| &kept.httpsys) {
+            counters.record(&traced.fact, traced.at);
+        }
+        counters.snapshot(now)
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {

@@ -51,6 +51,7 @@ impl FullModel {
             files: files(scenario, &served)?,
             clients: Clients::new(profile.clone(), seed, load, to),
             configuration: served.configuration,
+            configuration_text: served.text,
             faults: Faults::default(),
             keeping: Keeping::Nothing { checked },
             watch: Watch::Digest,

@@ -180,6 +180,7 @@ impl Trial<'_> {
             seed: self.seed,
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
+            configuration_text: served.text.clone(),
             root: ROOT.into(),
             files: files(self.scenario, served)?,
             clients: Clients::new(profile.clone(), self.seed, Load::Plan(plan), to),

@@ -307,6 +307,7 @@ impl Book {
             | Fact::CloseRequestQueue { .. }
             | Fact::AddUrl { .. }
             | Fact::RemoveUrl { .. }
+            | Fact::ConnCounted { .. }
             | Fact::EndpointOpen { .. }
             | Fact::EndpointClose { .. } => Ok(Move::None),
         }

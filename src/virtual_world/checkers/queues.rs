@@ -95,6 +95,9 @@ impl Queues {
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState
             | ControlCall::OpenRequestQueue { .. }
+            | ControlCall::QueryCounters
+            | ControlCall::CancelReceives
+            | ControlCall::DisownProcess { .. }
             | ControlCall::ShutdownRequestQueue => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The driver's part of the world: what reaches `HttpSys`, and what becomes of its outputs.
 
-use sim_httpsys::api::{Completion, ConnectionId, ProcessId};
+use sim_httpsys::api::{CallResult, Completion, ConnectionId, ProcessId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
 
@@ -41,6 +41,11 @@ impl World {
                     FromHttpSys::Reading { .. } => {}
                     FromHttpSys::Close { connection, how } => self.hang_up(connection, how),
                     FromHttpSys::Complete { to, completion } => self.complete(to, completion),
+                    FromHttpSys::QueryCounters { by, call } => {
+                        let snapshot = Box::new(self.chronicle.counters(now));
+                        let result = Ok(CallResult::Counters(snapshot));
+                        self.complete(by, Completion::Called { id: call, result });
+                    }
                     FromHttpSys::Log(entry) => self.chronicle.log(&entry),
                     FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
                 }
