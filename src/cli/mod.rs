@@ -33,6 +33,7 @@ mod run;
 mod sc;
 mod swarm;
 mod sweep;
+mod typeperf;
 mod up;
 mod wevtutil;
 
@@ -93,6 +94,9 @@ enum Command {
     /// Ask for the states of the services: sc query
     #[command(disable_help_flag = true)]
     Sc(Words),
+    /// Read the counters: `typeperf "\APP_POOL_WAS(*)\Current Worker Processes" -sc 1`
+    #[command(disable_help_flag = true)]
+    Typeperf(Words),
     /// Read the event log: wevtutil qe System /f:text
     #[command(disable_help_flag = true)]
     Wevtutil(Words),
@@ -120,6 +124,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
         "net" | "net.exe" => return net::main(rest),
         "sc" | "sc.exe" => return sc::main(rest),
+        "typeperf" | "typeperf.exe" => return typeperf::main(rest),
         "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
@@ -136,6 +141,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Iisapp(words) => iisapp::main(words.words),
         Command::Net(words) => net::main(words.words),
         Command::Sc(words) => sc::main(words.words),
+        Command::Typeperf(words) => typeperf::main(words.words),
         Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }

@@ -276,11 +276,11 @@ impl<'a> Mix<'a> {
         let index = pick(&self.weights, kind);
         let entry = &self.entries[index];
         let page = pick(&self.pages[index], page);
-        let number = if entry.url.contains("{n}") {
-            urls.number(
-                &entry.url.replace("{n}", &page.to_string()),
-                entry.host.as_ref(),
-            )
+        let host = entry.host.as_deref();
+        let number = if entry.is_numbered() {
+            let page = page.to_string();
+            let host = host.map(|host| host.replace("{n}", &page));
+            urls.number(&entry.url.replace("{n}", &page), host.as_ref())
         } else {
             urls.number(&entry.url, entry.host.as_ref())
         };

@@ -96,7 +96,7 @@ pub enum Arrivals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixEntry {
-    /// Path and query. `{n}` stands for a number below `catalogue`.
+    /// Path and query. `{n}`, here or in the host, stands for a number below `catalogue`.
     pub url: String,
     /// How often it is asked for, relative to the other entries.
     pub weight: f64,
@@ -203,7 +203,7 @@ pub enum ProfileError {
     #[error("url must begin with / and have no blanks or control characters, not {0:?}")]
     Url(String),
     /// More than one page, but nowhere to put its number.
-    #[error("catalogue is {catalogue}, but the url {url:?} has no {{n}}")]
+    #[error("catalogue is {catalogue}, but neither the url {url:?} nor the host has a {{n}}")]
     NoPlace {
         /// The URL.
         url: String,
@@ -265,6 +265,11 @@ impl Profile {
 }
 
 impl MixEntry {
+    /// Whether its URL or its host has a place for a number.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.url.contains("{n}") || self.host.as_ref().is_some_and(|host| host.contains("{n}"))
+    }
+
     fn check(&self) -> Result<(), ProfileError> {
         positive("weight", self.weight)?;
         positive("catalogue", f64::from(self.catalogue))?;
@@ -275,7 +280,7 @@ impl MixEntry {
             });
         }
         url(&self.url)?;
-        if self.catalogue > 1 && !self.url.contains("{n}") {
+        if self.catalogue > 1 && !self.is_numbered() {
             return Err(ProfileError::NoPlace {
                 url: self.url.clone(),
                 catalogue: self.catalogue,

@@ -16,6 +16,7 @@ use crate::load::profile::Profile;
 
 mod content;
 pub mod expectation;
+mod many;
 mod operation;
 mod served;
 pub(crate) mod timing;
@@ -23,6 +24,7 @@ mod variant;
 
 pub use content::Content;
 pub use expectation::Expectation;
+pub use many::Many;
 pub use operation::{Operation, Step};
 pub use served::Served;
 pub use timing::Timing;
@@ -89,6 +91,9 @@ pub struct ServerPart {
     pub config: Option<PathBuf>,
     /// The text of an applicationHost.config.
     pub config_text: Option<String>,
+    /// Pools and sites that are added to it by the hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub many: Option<Many>,
     /// Changes to it, in the words of appcmd, e.g.
     /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -22,7 +22,11 @@ impl Scenario {
     pub fn served(&self, operation: Operation) -> Result<Served, ScenarioError> {
         let own_text = default_config::DEFAULT_CONFIG;
         let text = self.server.config_text.as_deref().unwrap_or(own_text);
-        let mut text = self.edited(text.trim_start(), &self.server.set)?;
+        let mut text = text.trim_start().to_owned();
+        if let Some(many) = &self.server.many {
+            text = many.add_to(&text).map_err(|why| invalid(&self.name, why))?;
+        }
+        text = self.edited(&text, &self.server.set)?;
         let mut configuration = self.understand(&text)?;
         let first = || {
             let first = configuration.application_pools.first();

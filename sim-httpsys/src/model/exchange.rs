@@ -23,7 +23,7 @@ use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, SiteId, Version,
+    Request, RequestId, SiteId, Verb, Version,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -219,6 +219,10 @@ impl HttpSys {
         }
         *open += 1;
         connection.counted_for = Some(site);
+        self.fact(Fact::ConnCounted {
+            connection: id,
+            site,
+        });
         false
     }
 
@@ -245,6 +249,8 @@ impl HttpSys {
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let site = exchange.request.site;
         let Answer { status, bytes, .. } = answer;
+        let text = &exchange.request.text;
+        let (verb, received) = (Verb::of(text.bytes(text.verb)), exchange.bytes_received);
         let took = now.saturating_since(exchange.request.received).as_nanos();
         self.fact(match answerer {
             Answerer::Worker(process) => {
@@ -256,6 +262,8 @@ impl HttpSys {
                     process,
                     status,
                     bytes,
+                    verb,
+                    received,
                     took,
                 }
             }
@@ -266,6 +274,8 @@ impl HttpSys {
                 entry,
                 status,
                 bytes,
+                verb,
+                received,
             },
         });
         let mut exchange = exchange;

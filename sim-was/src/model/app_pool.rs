@@ -282,8 +282,10 @@ impl AppPool {
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::StartFailed { .. } | FromWorker::Draining | FromWorker::Requests { .. } => {
-            }
+            FromWorker::StartFailed { .. }
+            | FromWorker::Draining
+            | FromWorker::Requests { .. }
+            | FromWorker::Counters { .. } => {}
         }
     }
 
@@ -340,6 +342,12 @@ impl AppPool {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = &SupervisedWorker> {
         self.workers.values()
+    }
+
+    /// Failures inside the interval of rapid-fail protection at `now`.
+    pub(super) fn failures_within(&self, now: Instant) -> usize {
+        let interval = self.settings.failure.rapid_fail_protection_interval;
+        self.rapid_fail.within(interval, now)
     }
 
     /// Failures that count against it now.

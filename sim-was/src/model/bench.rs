@@ -401,6 +401,7 @@ impl Bench {
             | ControlCall::RemoveUrl { .. }
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState
+            | ControlCall::QueryCounters
             | ControlCall::OpenRequestQueue { .. }
             | ControlCall::ShutdownRequestQueue => {}
         }
@@ -424,6 +425,11 @@ impl Bench {
             }
             ToWorker::ListRequests { token } => {
                 self.lines.push(format!("list {} {token}", pid.0));
+            }
+            ToWorker::QueryCounters { token } => {
+                let counters = Box::default();
+                let message = FromWorker::Counters { token, counters };
+                inputs.push(Input::Told { pid, message });
             }
         }
     }

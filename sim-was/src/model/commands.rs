@@ -32,6 +32,7 @@ impl Was {
                 Answer::WorkerProcesses(lists::worker_processes(was))
             }),
             Command::ListRequests => self.list_requests(client, now),
+            Command::QueryCounters => self.query_counters(client, now),
             Command::StartApplicationPool { name } => {
                 self.with_pool(client, &name, |pool, was| {
                     pool.start(&mut was.fx).map(|()| Some(Answer::Done))
@@ -179,6 +180,7 @@ impl Was {
             | Command::ListVirtualDirectories
             | Command::ListWorkerProcesses
             | Command::ListRequests
+            | Command::QueryCounters
             | Command::ServiceStatus => return,
             Command::StartApplicationPool { name } => format!("start apppool {name}"),
             Command::StopApplicationPool { name } => format!("stop apppool {name}"),

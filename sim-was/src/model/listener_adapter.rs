@@ -341,6 +341,7 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::WaitForDemandStart { .. }
         | ControlCall::FlushResponseCache { .. }
         | ControlCall::QueryServiceState
+        | ControlCall::QueryCounters
         | ControlCall::OpenRequestQueue { .. }
         | ControlCall::ShutdownRequestQueue => Subject::Closing,
     }

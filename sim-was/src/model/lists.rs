@@ -17,7 +17,7 @@ use crate::control::{
 
 /// How long workers have to list their requests; one that hangs must not hang `appcmd`.
 /// Assumed: IIS documents no limit.
-const QUERY_MAX: Duration = Duration::from_secs(2);
+pub(super) const QUERY_MAX: Duration = Duration::from_secs(2);
 
 /// A question to all workers.
 #[derive(Debug)]

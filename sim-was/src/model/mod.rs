@@ -23,6 +23,7 @@ use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
 mod commands;
+mod counter_query;
 mod effects;
 mod idle;
 pub mod listener_adapter;

@@ -44,6 +44,12 @@ impl RapidFail {
         self.failures.len()
     }
 
+    /// How many failures are younger than `interval` at `now`.
+    pub fn within(&self, interval: Duration, now: Instant) -> usize {
+        let is_young = |failure: &&Instant| now.saturating_since(**failure) < interval;
+        self.failures.iter().filter(is_young).count()
+    }
+
     /// Forgets everything, as starting the pool does.
     pub fn clear(&mut self) {
         self.failures.clear();

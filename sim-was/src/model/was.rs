@@ -8,6 +8,7 @@ use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
 use sim_worker::ipm::FromWorker;
 
 use super::app_pool::AppPool;
+use super::counter_query::CounterQuery;
 use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
@@ -29,6 +30,7 @@ pub struct Was {
     pub(super) listener: ListenerAdapter,
     pub(super) batches: Vec<Batch>,
     pub(super) queries: BTreeMap<u64, Query>,
+    pub(super) counter_queries: BTreeMap<u64, CounterQuery>,
     pub(super) queries_asked: u64,
     pub(super) fx: Effects,
     pool_of: BTreeMap<SpawnId, PoolId>,
@@ -82,6 +84,7 @@ impl Was {
             listener: ListenerAdapter::default(),
             batches: Vec::new(),
             queries: BTreeMap::new(),
+            counter_queries: BTreeMap::new(),
             queries_asked: 0,
             fx: Effects::default(),
             pool_of: BTreeMap::new(),
@@ -97,6 +100,9 @@ impl Was {
     fn completed(&mut self, completion: Completion, now: Instant) {
         match completion {
             Completion::Called { id, result } => {
+                if self.driver_counters(id, result.as_ref().ok(), now) {
+                    return;
+                }
                 let subject = self.listener.answered(id);
                 if let Err(error) = result {
                     self.call_failed(id, subject, error, now);
@@ -219,6 +225,8 @@ impl Was {
     fn told(&mut self, pid: ProcessId, message: FromWorker, now: Instant) {
         if let FromWorker::Requests { token, requests } = message {
             self.requests_listed(pid, token, requests);
+        } else if let FromWorker::Counters { token, counters } = message {
+            self.worker_counters(pid, token, *counters, now);
         } else {
             self.with_worker(pid, |pool, id, fx| pool.told(id, &message, fx, now));
         }
@@ -256,17 +264,21 @@ impl Was {
         }
     }
 
-    fn exited(&mut self, pid: ProcessId) {
+    fn exited(&mut self, pid: ProcessId, now: Instant) {
         if let Some(spawn) = self.spawn_of.remove(&pid) {
             self.pool_of.remove(&spawn);
         }
         self.worker_gone(pid);
+        self.worker_counts_no_more(pid, now);
     }
 
     fn timer(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::ServiceStop => self.stop_overdue(now),
-            Timer::Query(token) => self.query_overdue(token),
+            Timer::Query(token) => {
+                self.query_overdue(token);
+                self.counter_query_overdue(token, now);
+            }
             Timer::Startup(id)
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
@@ -316,6 +328,7 @@ impl StateMachine for Was {
     type Timer = Timer;
 
     fn handle_input(&mut self, input: Input, now: Instant) {
+        self.fx.now = now;
         match input {
             Input::Completed(completion) => self.completed(completion, now),
             Input::Told { pid, message } => self.told(pid, message, now),
@@ -326,7 +339,7 @@ impl StateMachine for Was {
             Input::Exited { .. } if mutated(Mutant::NeverReap) => {}
             Input::Exited { pid, exit } => {
                 self.with_worker(pid, |pool, id, fx| pool.exited(id, exit, fx, now));
-                self.exited(pid);
+                self.exited(pid, now);
             }
             Input::PipeClosed { pid } => {
                 self.with_worker(pid, |pool, id, fx| pool.pipe_closed(id, fx, now));
@@ -340,6 +353,7 @@ impl StateMachine for Was {
     }
 
     fn handle_deadline(&mut self, now: Instant) {
+        self.fx.now = now;
         while let Some(timer) = self.fx.timers.pop_due(now) {
             self.timer(timer, now);
             self.settle(now);

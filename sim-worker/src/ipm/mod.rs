@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{RequestId, SiteId};
 
+use crate::counters::WorkerCounters;
+
 pub mod wire;
 
 /// What WAS says to a worker.
@@ -23,6 +25,11 @@ pub enum ToWorker {
         /// Whether requests in flight are finished first (`DrainRequestsGracefully`).
         /// Source: native API reference: true for a recycle, false for an IIS restart.
         drain: bool,
+    },
+    /// What do your counters read? Answered by [`FromWorker::Counters`].
+    QueryCounters {
+        /// Comes back in the answer.
+        token: u64,
     },
     /// Which requests are executing? Answered by [`FromWorker::Requests`].
     ListRequests {
@@ -67,6 +74,13 @@ pub enum FromWorker {
         token: u64,
         /// The requests, oldest first.
         requests: Vec<ExecutingRequest>,
+    },
+    /// The answer to [`ToWorker::QueryCounters`].
+    Counters {
+        /// As in the question.
+        token: u64,
+        /// What they read.
+        counters: Box<WorkerCounters>,
     },
     /// It has stopped receiving and drains.
     Draining,

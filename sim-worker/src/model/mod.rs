@@ -21,6 +21,7 @@ use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
+use crate::counters::WorkerCounters;
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
 
@@ -251,6 +252,7 @@ pub struct WorkerProcess {
     responses: OutputCache,
     values: ApplicationCaches,
     health: Health,
+    counters: WorkerCounters,
     /// What applications never give back.
     leaked: Vec<Vec<u8>>,
 }
@@ -273,6 +275,7 @@ impl WorkerProcess {
             (application.url_context, AppDomain::new(application))
         };
         let mut worker = Self {
+            counters: WorkerCounters::default(),
             process,
             receives: configuration.receives.max(1),
             clock,
@@ -366,9 +369,16 @@ impl WorkerProcess {
     }
 
     fn told(&mut self, message: &ToWorker, now: Instant) {
+        self.counters.told(message);
         match *message {
             // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
             ToWorker::Ping { sequence } => self.tell(FromWorker::PingReply { sequence }),
+            ToWorker::QueryCounters { token } => {
+                let mut counters = Box::new(self.counters);
+                counters.active_threads_count = self.threads.busy() as u64;
+                counters.maximum_threads_count = self.threads.threads_max() as u64;
+                self.tell(FromWorker::Counters { token, counters });
+            }
             ToWorker::ListRequests { token } => {
                 let mut requests: Vec<_> =
                     self.contexts.values().map(|c| c.describe(now)).collect();
@@ -532,10 +542,12 @@ impl WorkerProcess {
     }
 
     fn state(&mut self, fact: Fact) {
+        self.counters.record(&fact);
         self.outputs.push_back(Output::Fact(fact));
     }
 
     fn tell(&mut self, message: FromWorker) {
+        self.counters.said(&message);
         self.outputs.push_back(Output::Tell(message));
     }
 

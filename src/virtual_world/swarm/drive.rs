@@ -52,7 +52,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
         Err(error) => return (Err(error), Track::default()),
     };
     let book = run.all(plan);
-    let sometimes = run.world.sometimes().clone();
+    let sometimes = run.world.sometimes();
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -169,6 +169,7 @@ impl Run {
         self.pass(self.rest)?;
         self.check_rest()?;
         self.shut_down()?;
+        self.check_end()?;
         Ok(book)
     }
 
@@ -220,6 +221,12 @@ impl Run {
         let event = self.world.timeline.events;
         let rest = self.world.check_rest();
         rest.map_err(|broken| SwarmError::Broken { broken, event })
+    }
+
+    fn check_end(&mut self) -> Result<(), SwarmError> {
+        let event = self.world.timeline.events;
+        let end = self.world.check_end();
+        end.map_err(|broken| SwarmError::Broken { broken, event })
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

@@ -170,7 +170,6 @@ impl World {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
             network: Network::default(),
-            httpsys: HttpSys::new(setting.httpsys, clock),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
             was: Was::new(parameters),
@@ -180,7 +179,13 @@ impl World {
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration, setting.watch),
+            chronicle: Chronicle::new(
+                clock,
+                &setting.configuration,
+                &setting.httpsys,
+                setting.watch,
+            ),
+            httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
             worker_memory: setting.costs.worker_memory,
             clock,
@@ -215,19 +220,29 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
+        self.chronicle.checkers.be_quiet(self.timeline.now);
     }
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
-        let checkers = &mut self.chronicle.checkers;
-        checkers.at_rest(self.timeline.now);
-        checkers
-            .broken()
-            .map_or(Ok(()), |broken| Err(broken.clone()))
+        self.chronicle.checkers.at_rest(&self.httpsys);
+        self.check()
+    }
+
+    /// WAS has ended: nothing of it may be left.
+    pub(super) fn check_end(&mut self) -> Result<(), Broken> {
+        let alive = self.processes.alive().count();
+        self.chronicle.check_end(alive);
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let broken = self.chronicle.checkers.broken();
+        broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
+    pub(super) fn sometimes(&self) -> std::collections::BTreeMap<&'static str, u64> {
         self.chronicle.checkers.sometimes()
     }
 
@@ -350,7 +365,10 @@ impl World {
                 }
             }
             Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
-                Some(ToWas::Word(message)) => self.tell_was(ToWasModel::Told { pid, message }),
+                Some(ToWas::Word(message)) => {
+                    self.chronicle.checkers.told(pid, &message);
+                    self.tell_was(ToWasModel::Told { pid, message });
+                }
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
@@ -370,6 +388,7 @@ impl World {
             }
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
+                self.chronicle.checkers.look(now);
                 self.notices.push_back(Notice::Look);
             }
             Event::Reached => self.notices.push_back(Notice::Reached),

@@ -17,6 +17,7 @@ impl World {
 
     pub(super) fn carry_out_was(&mut self) {
         let now = self.timeline.now;
+        self.chronicle.checkers.pass(now);
         let mut answers = VecDeque::new();
         loop {
             while let Some(output) = self.was.poll_output() {
@@ -28,6 +29,7 @@ impl World {
                         wire.send(call, delay, announcement, &mut self.timeline);
                     }
                     FromWas::Tell { pid, message } => {
+                        self.chronicle.checkers.tell(pid, &message);
                         if let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) {
                             let delay = self.timeline.draw(Cost::IpmHop);
                             let wire = &mut process.from_was;
@@ -56,6 +58,7 @@ impl World {
             };
             self.was.handle_input(answer, now);
         }
+        self.chronicle.checkers.was_settled();
         let due = self.was.next_deadline().map(|deadline| deadline.at);
         self.was_alarm.set(due, Event::WakeWas, &mut self.timeline);
     }

@@ -41,6 +41,7 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang) => {
                 process.hangs = true;
+                self.chronicle.checkers.struck(id);
                 return;
             }
             None => {}
@@ -80,6 +81,9 @@ impl World {
             return;
         };
         process.die();
+        if exit != WorkerExit::Code(0) {
+            self.chronicle.checkers.struck(id);
+        }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
             self.timeline.draw(Cost::Reap),
@@ -122,6 +126,7 @@ impl World {
             None => true,
             Some(Strike::Hang) => {
                 process.hangs = true;
+                self.chronicle.checkers.struck(id);
                 false
             }
             Some(Strike::Crash) => {
