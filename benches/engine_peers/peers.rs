@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use iis_sim::scenario::{Operation, Scenario};
 use iis_sim::virtual_world::costs::Costs;
@@ -41,7 +42,7 @@ impl Role {
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) role: Role,
-    /// Customers of a round, or thousandths of a virtual second of a web server.
+    /// Customers of a round; of the peer's web server, thousandths of a virtual second.
     work: f64,
     how: How,
 }
@@ -142,7 +143,7 @@ impl Peer {
         let work = (self.work * scale).max(100.0) as u64;
         let ran = match &self.how {
             How::OurStation => Ok(our_station(work, seed)),
-            How::OurServer(scenario) => our_server(scenario, seed),
+            How::OurServer(scenario) => our_server(scenario, scale, seed),
             How::Program(program, words) => {
                 let work = if self.role.is_server() {
                     format!("{}.{:03}", work / 1_000, work % 1_000)
@@ -204,7 +205,14 @@ fn our_station(counted: u64, seed: u64) -> Sample {
 
 /// A whole trial: drawn, run, checked and measured, as a user runs one.
 #[expect(clippy::cast_precision_loss, reason = "rates are wanted")]
-fn our_server(scenario: &Scenario, seed: u64) -> Outcome<Sample> {
+fn our_server(scenario: &Scenario, scale: f64, seed: u64) -> Outcome<Sample> {
+    let mut scenario = scenario.clone();
+    let span = Duration::from_secs_f64(4.0 * scale.clamp(0.02, 100.0));
+    scenario.timing.warm_up_min = span;
+    scenario.timing.warm_up_max = span;
+    scenario.timing.watch_min = span;
+    scenario.timing.watch_max = span;
+    let scenario = &scenario;
     let start = processor_time();
     let trial = Trial {
         scenario,
