@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sim_was::config::edit::Change;
 use sim_was::control::{Command, Service};
 
 /// An operation.
@@ -27,6 +28,9 @@ pub enum Operation {
     Recycle,
     /// Recycle the pool with disallowOverlappingRotation="true"
     RecycleNonoverlapped,
+    /// Set recycling.periodicRestart.requests of the pool to its greatest value, as appcmd does: the
+    /// pool recycles because its configuration changed
+    ConfigChange,
     /// kill -9 of the pool's worker process
     KillW3wp,
     /// SIGSTOP of the pool's worker process: it hangs, and is still there
@@ -37,7 +41,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -46,6 +50,7 @@ impl Operation {
         Self::StopStart,
         Self::Recycle,
         Self::RecycleNonoverlapped,
+        Self::ConfigChange,
         Self::KillW3wp,
         Self::HangW3wp,
         Self::SiteStopStart,
@@ -62,6 +67,7 @@ impl Operation {
             Self::StopStart => "stop-start",
             Self::Recycle => "recycle",
             Self::RecycleNonoverlapped => "recycle-nonoverlapped",
+            Self::ConfigChange => "config-change",
             Self::KillW3wp => "kill-w3wp",
             Self::HangW3wp => "hang-w3wp",
             Self::SiteStopStart => "site-stop-start",
@@ -102,6 +108,11 @@ impl Operation {
             ],
             Self::Recycle | Self::RecycleNonoverlapped => {
                 vec![Step::Ask(Command::RecycleApplicationPool { name })]
+            }
+            Self::ConfigChange => {
+                let path = "recycling.periodicRestart.requests";
+                let changes = vec![Change::pool(pool, path, "4294967295")];
+                vec![Step::Ask(Command::ChangeConfiguration { changes })]
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
             Self::HangW3wp => vec![Step::HangWorkers(name)],

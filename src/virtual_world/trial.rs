@@ -179,6 +179,7 @@ impl Trial<'_> {
             seed: self.seed,
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
+            configuration_text: served.text.clone(),
             root: ROOT.into(),
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),

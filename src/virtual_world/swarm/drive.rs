@@ -123,6 +123,7 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
             ..Parameters::default()
         },
         configuration,
+        configuration_text: plan.configuration_text(),
         root: ROOT.into(),
         files: files(plan),
         clients: Clients::new(profile, plan.seed, attempts, to),

@@ -174,6 +174,14 @@ impl World {
                     wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
                 }
                 FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
+                FromWorkerModel::MeasureMemory => {
+                    let kb = process.memory >> 10;
+                    let sampled = ToWorkerModel::MemorySampled {
+                        private_kb: kb,
+                        virtual_kb: kb,
+                    };
+                    worker.handle_input(sampled, now);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }
