@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
 use sim_httpsys::clockwork::Instant;
 
+use super::clients::Slot;
 use super::costs::Cost;
 use super::response::ResponseReader;
 use super::wires::{Timeline, Wire};
@@ -76,12 +77,14 @@ pub(super) struct Connection {
     /// The pool that it belongs to.
     pub(super) pool: usize,
     /// The attempt that it carries or is opened for.
-    pub(super) attempt: Option<usize>,
+    pub(super) attempt: Option<Slot>,
     /// Its number in the client's book.
     pub(super) record: Option<u32>,
     pub(super) opened: Instant,
     /// Its client takes what is sent so much later.
     pub(super) slow_read: Duration,
+    /// When its client has had enough of the attempt that it carries.
+    pub(super) gives_up_at: Option<Instant>,
     /// Its client resets it with the first byte of a response.
     pub(super) gives_up_reading: bool,
     /// Its client has said that it sends no more.
@@ -163,6 +166,7 @@ impl Network {
             record: None,
             opened: timeline.now,
             slow_read: Duration::ZERO,
+            gives_up_at: None,
             gives_up_reading: false,
             has_sent_fin: false,
             request: Vec::new(),

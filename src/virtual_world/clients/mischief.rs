@@ -99,7 +99,6 @@ impl Clients {
     pub(super) fn send_as_liked(
         &mut self,
         id: ConnectionId,
-        index: usize,
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
@@ -114,6 +113,7 @@ impl Clients {
             Some(Whim::AbortWithin | Whim::AbortAfter(_) | Whim::HalfClose | Whim::Trickle(_))
             | None => Duration::ZERO,
         };
+        connection.gives_up_at = None;
         connection.gives_up_reading = whim == Some(Whim::AbortReading);
         match whim {
             None | Some(Whim::SlowRead(_) | Whim::AbortReading) => {
@@ -121,18 +121,12 @@ impl Clients {
             }
             Some(Whim::AbortWithin) => {
                 connection.send_up(Up::Part(0, length / 2), timeline);
-                self.give_up(id, index, network, timeline);
+                self.give_up(id, network, timeline);
             }
             Some(Whim::AbortAfter(wait)) => {
                 connection.send_up(Up::Request, timeline);
-                let attempt = index;
-                timeline.after(
-                    wait,
-                    Event::GiveUp {
-                        connection: id,
-                        attempt,
-                    },
-                );
+                connection.gives_up_at = Some(timeline.now + wait);
+                timeline.after(wait, Event::GiveUp(id));
             }
             Some(Whim::HalfClose) => {
                 connection.send_up(Up::Request, timeline);
@@ -148,32 +142,39 @@ impl Clients {
         }
     }
 
-    /// A client gives an attempt up, and resets its connection.
-    pub(in crate::virtual_world) fn give_up(
+    /// A client has had enough of an attempt, if it is still the one that it was tired of.
+    pub(in crate::virtual_world) fn give_up_in_time(
         &mut self,
         id: ConnectionId,
-        index: usize,
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
-        if self.carriers.get(index).copied().flatten() != Some(id) {
-            return;
+        let is_due = |at: Option<_>| at == Some(timeline.now);
+        if network.find(id).is_some_and(|c| is_due(c.gives_up_at)) {
+            self.give_up(id, network, timeline);
         }
+    }
+
+    /// A client gives an attempt up, and resets its connection.
+    pub(super) fn give_up(
+        &mut self,
+        id: ConnectionId,
+        network: &mut Network,
+        timeline: &mut Timeline,
+    ) {
         let Some(connection) = network.find(id) else {
             return;
         };
-        if connection.client != ClientSide::Ready || connection.attempt != Some(index) {
+        if connection.client != ClientSide::Ready {
             return;
         }
-        connection.attempt = None;
+        let Some(slot) = connection.attempt.take() else {
+            return;
+        };
         connection.has_sent_fin = true;
         connection.send_up(Up::Rst, timeline);
         self.close(id, ConnectionEnded::Client, true, network, timeline);
-        self.finish(
-            index,
-            Outcome::Abandoned,
-            Some("given up by its client"),
-            timeline.now,
-        );
+        let detail = Some("given up by its client");
+        self.finish(slot, Outcome::Abandoned, detail, timeline.now);
     }
 }

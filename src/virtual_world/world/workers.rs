@@ -42,7 +42,9 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang | Strike::Zombie) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 return;
             }
             None => {}
@@ -82,8 +84,10 @@ impl World {
             return;
         };
         process.die();
-        if exit != WorkerExit::Code(0) {
-            self.chronicle.checkers.struck(id);
+        if exit != WorkerExit::Code(0)
+            && let Some(checkers) = &mut self.chronicle.checkers
+        {
+            checkers.struck(id);
         }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
@@ -130,12 +134,16 @@ impl World {
             None => true,
             Some(Strike::Zombie) => {
                 process.is_zombie = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 true
             }
             Some(Strike::Hang) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 false
             }
             Some(Strike::Crash) => {
@@ -210,7 +218,9 @@ impl World {
         if let Some(lie) = self.fate.of_response(&call)
             && let Call::SendResponse { response, .. } = &call
         {
-            self.chronicle.checkers.struck(id);
+            if let Some(checkers) = &mut self.chronicle.checkers {
+                checkers.struck(id);
+            }
             let lie = Call::SendResponse {
                 request: RequestId(lie),
                 response: response.clone(),
@@ -227,7 +237,9 @@ impl World {
         if let Some(due) = process.end_due.filter(|_| answers)
             && let Some(late) = self.fate.of_last_moment(now, due)
         {
-            self.chronicle.checkers.struck(id);
+            if let Some(checkers) = &mut self.chronicle.checkers {
+                checkers.struck(id);
+            }
             delay = late;
             process.busy_until = now + late;
         }
@@ -258,8 +270,10 @@ impl World {
             Garble::Nonsense => vec![ToWas::Nonsense],
             Garble::Cut => vec![ToWas::Cut],
         };
-        if !matches!(words.as_slice(), [ToWas::Word(_)]) {
-            self.chronicle.checkers.struck(id);
+        if !matches!(words.as_slice(), [ToWas::Word(_)])
+            && let Some(checkers) = &mut self.chronicle.checkers
+        {
+            checkers.struck(id);
         }
         for word in words {
             let wire = &mut process.to_was;
