@@ -5,9 +5,11 @@
 //! * [`load`] – arrivals, users, probes, the outcome of one attempt
 //! * [`live_world`] – starts the real programs and runs a scenario against them
 //! * [`measure`] – downtime, dropped connections, cache loss, the ledger; statistics over trials
+//! * [`agreement`] – both clocks held together, trial by trial
 //! * [`report`] – text and JSON
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
+pub mod agreement;
 #[cfg(feature = "live")]
 pub mod cli;
 #[cfg(feature = "live")]

@@ -10,45 +10,32 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sim_httpsys::live::clock::clock_now;
 
 use super::fail;
+use super::selection::{ProfileArgument, ProfileError, Selection};
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
 use crate::report::{self, Clock, Comparison};
-use crate::scenario::{Operation, Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError};
 use crate::virtual_world::{self, costs::Costs, trial::Size};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
 const NOT_TRUSTED: u8 = 3;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Arguments of `iis-sim compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 measured; 1 failed; 2 wrong arguments; \
     3 an invalid trial or an unexplained attempt; 130 interrupted")]
 pub(super) struct Arguments {
-    /// The scenario [default: reset-vs-recycle, built in]
-    #[arg(value_name = "SCENARIO.toml")]
-    scenario: Option<PathBuf>,
-    /// An operation to measure; repeat for more [default: the scenario's]
-    #[arg(long = "op", value_name = "NAME")]
-    operations: Vec<Operation>,
-    /// Trials of each operation, each on a fresh server [default: the scenario's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    trials: Option<u32>,
-    /// From which the load is drawn [default: the scenario's]
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    selection: Selection,
     /// Under which clock
     #[arg(long, value_name = "CLOCK", default_value = "live")]
     clock: Clock,
-    /// What things cost in virtual time [default: built in, src/virtual_world/default-profile.toml]
-    #[arg(long, value_name = "PROFILE.toml")]
-    costs: Option<PathBuf>,
-    /// One short trial of each operation: less than 20 seconds in all
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Write everything that was measured to FILE (schema iis-sim/compare/1)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -67,10 +54,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         }
         Err(Failure::Trial(error)) => fail(&error),
         Err(Failure::Virtual(error)) => fail(&error),
-        Err(Failure::Costs(path, error)) => {
-            eprintln!("iis-sim: {}: {error}", path.display());
-            ExitCode::FAILURE
-        }
+        Err(Failure::Profile(error)) => fail(&error),
         Err(Failure::Scenario(error)) => fail(&error),
         Err(Failure::File(path, source)) => {
             eprintln!("iis-sim: {}: {source}", path.display());
@@ -83,17 +67,20 @@ enum Failure {
     Scenario(ScenarioError),
     Trial(TrialError),
     Virtual(virtual_world::trial::TrialError),
-    Costs(PathBuf, toml::de::Error),
+    Profile(ProfileError),
     File(PathBuf, std::io::Error),
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let scenario = scenario_of(arguments).map_err(Failure::Scenario)?;
-    let results = match arguments.clock {
-        Clock::Live => run_live(arguments, &scenario)?,
-        Clock::Virtual => run_virtual(arguments, &scenario)?,
+    let scenario = arguments.selection.scenario().map_err(Failure::Scenario)?;
+    let (results, profile) = match arguments.clock {
+        Clock::Live => (run_live(arguments, &scenario)?, None),
+        Clock::Virtual => {
+            let (costs, name) = arguments.profile.costs().map_err(Failure::Profile)?;
+            (run_virtual(&scenario, &costs)?, Some(name))
+        }
     };
-    let comparison = Comparison::new(&scenario, arguments.clock, results);
+    let comparison = Comparison::new(&scenario, arguments.clock, results).with_profile(profile);
     println!("{}", report::text::render(&comparison));
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
@@ -125,18 +112,11 @@ fn run_live(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResul
     results.map_err(Failure::Trial)
 }
 
-fn run_virtual(arguments: &Arguments, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
-    let costs = match &arguments.costs {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(at(path))?;
-            Costs::parse(&text).map_err(|error| Failure::Costs(path.clone(), error))?
-        }
-        None => Costs::default(),
-    };
+fn run_virtual(scenario: &Scenario, costs: &Costs) -> Result<Vec<TrialResult>, Failure> {
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     let bar = progress_bar(scenario);
     let begun = clock_now();
-    let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
+    let compared = virtual_world::compare::compare(scenario, costs, &mut |done, operation| {
         bar.set_position(u64::from(done) * STEPS);
         bar.set_message(format!("trial {}: {operation}", done + 1));
         !stop.load(Ordering::Relaxed)
@@ -165,34 +145,11 @@ fn tell_speed(size: &Size, took: Duration) {
     );
 }
 
-fn scenario_of(arguments: &Arguments) -> Result<Scenario, ScenarioError> {
-    let mut scenario = match &arguments.scenario {
-        Some(path) => Scenario::read(path)?,
-        None => Scenario::reset_vs_recycle()?,
-    };
-    if arguments.quick {
-        scenario.quick();
-    }
-    if !arguments.operations.is_empty() {
-        scenario.operations.clone_from(&arguments.operations);
-        let mut seen = Vec::new();
-        scenario.operations.retain(|op| {
-            !seen.contains(op) && {
-                seen.push(*op);
-                true
-            }
-        });
-    }
-    scenario.trials = arguments.trials.unwrap_or(scenario.trials);
-    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
-    Ok(scenario)
-}
-
 /// A folder that goes when it is dropped.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Temporary {
-    fn make() -> std::io::Result<Self> {
+    pub(super) fn make() -> std::io::Result<Self> {
         let path = std::env::temp_dir().join(format!("iis-sim-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
@@ -205,7 +162,8 @@ impl Drop for Temporary {
     }
 }
 
-fn progress_bar(scenario: &Scenario) -> ProgressBar {
+/// A bar over all trials of a scenario.
+pub(super) fn progress_bar(scenario: &Scenario) -> ProgressBar {
     let trials = u64::from(scenario.trials) * scenario.operations.len() as u64;
     let bar = ProgressBar::new(trials * STEPS);
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {elapsed}");
@@ -215,9 +173,10 @@ fn progress_bar(scenario: &Scenario) -> ProgressBar {
 }
 
 /// Steps of the progress bar that one trial takes.
-const STEPS: u64 = 4;
+pub(super) const STEPS: u64 = 4;
 
-fn show(bar: &ProgressBar, now: Now) {
+/// Shows where a live trial is.
+pub(super) fn show(bar: &ProgressBar, now: Now) {
     let (step, word) = match now.stage {
         Stage::Starting => (0, "starting"),
         Stage::WarmingUp => (1, "warming up"),

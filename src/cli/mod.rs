@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agree;
 mod appcmd;
 mod compare;
 mod grammar;
@@ -22,6 +23,7 @@ mod iisapp;
 mod iisreset;
 mod load;
 mod programs;
+mod selection;
 mod swarm;
 mod up;
 
@@ -53,6 +55,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Run a scenario under both clocks and hold them together: outcomes, workers' lives, downtime
+    Agree(agree::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
@@ -92,6 +96,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Agree(arguments) => agree::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),

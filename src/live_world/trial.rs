@@ -85,8 +85,8 @@ struct Times {
 }
 
 impl Trial<'_> {
-    /// Runs it.
-    pub fn run(&self, watcher: Watcher<'_>) -> Result<TrialResult, TrialError> {
+    /// Runs it; gives what was measured, and what it was measured from.
+    pub fn run(&self, watcher: Watcher<'_>) -> Result<(TrialResult, Observation), TrialError> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
         let pool = self.lay_out(&root)?;
@@ -177,7 +177,7 @@ impl Trial<'_> {
         book: &Path,
         times: Times,
         memory: u64,
-    ) -> Result<TrialResult, TrialError> {
+    ) -> Result<(TrialResult, Observation), TrialError> {
         let observation = observe(root, book)?;
         let measured = Measured {
             operation: times.operation,
@@ -185,7 +185,8 @@ impl Trial<'_> {
             workers_peak_bytes: Some(memory),
         };
         let metrics = Metrics::of(&observation, &measured);
-        Ok(TrialResult::new(self.operation, self.seed, metrics))
+        let result = TrialResult::new(self.operation, self.seed, metrics);
+        Ok((result, observation))
     }
 }
 

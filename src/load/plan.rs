@@ -112,6 +112,7 @@ impl Plan {
         profile.check()?;
         let mut urls = Urls::default();
         let mut attempts = draw_load(profile, seed, duration, &mut urls);
+        attempts.extend(draw_held(profile, &mut urls));
         let probe = urls.number(&profile.probes.url, profile.probes.host.as_ref());
         let interval = nanos(profile.probes.interval);
         let end = nanos(duration);
@@ -186,6 +187,25 @@ fn draw_load(
             connection,
         });
     }
+}
+
+/// Nothing of these is random, so that they redeal nothing.
+fn draw_held(profile: &Profile, urls: &mut Urls) -> Vec<PlannedAttempt> {
+    let Some(held) = &profile.held else {
+        return Vec::new();
+    };
+    let one = PlannedAttempt {
+        number: 0,
+        stream: Stream::Load,
+        at: nanos(held.at),
+        user: 0,
+        url: urls.number(&held.url, held.host.as_ref()),
+        session: false,
+        secure: false,
+        one_shot: true,
+        connection: 0,
+    };
+    vec![one; held.count as usize]
 }
 
 fn attempts_so_far(attempts: &[PlannedAttempt]) -> u32 {
@@ -439,6 +459,28 @@ mod tests {
                 .enumerate()
                 .all(|(n, a)| a.number as usize == n)
         );
+    }
+
+    #[test]
+    fn requests_to_be_held_are_begun_together_and_redeal_nothing() {
+        let held = super::super::profile::Held {
+            url: "/wait.aspx?time=3000".to_owned(),
+            count: 8,
+            at: Duration::from_millis(500),
+            host: None,
+        };
+        let with = Profile {
+            held: Some(held.clone()),
+            ..profile()
+        };
+        let (attempts, urls) = load(&with, 7);
+        let (is_held, others): (Vec<_>, Vec<_>) = attempts
+            .into_iter()
+            .partition(|a| urls[a.url as usize].url == held.url);
+        assert_eq!(is_held.len(), 8);
+        assert!(is_held.iter().all(|a| a.at == 500_000_000 && a.one_shot));
+        let times = |attempts: &[PlannedAttempt]| attempts.iter().map(|a| a.at).collect::<Vec<_>>();
+        assert_eq!(times(&others), times(&load(&profile(), 7).0));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub fn render(comparison: &Comparison) -> String {
         "schema": SCHEMA,
         "seed": comparison.scenario.seed,
         "clock": comparison.clock,
+        "profile": comparison.profile,
         "scenario": comparison.scenario,
         "environment": comparison.environment,
         "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),

@@ -2,7 +2,7 @@
 
 use super::costs::Costs;
 use super::trial::{Run, Size, Trial, TrialError};
-use crate::measure::TrialResult;
+use crate::measure::{Observation, TrialResult};
 use crate::scenario::{Operation, Scenario};
 
 /// What has come of a comparison.
@@ -21,6 +21,16 @@ pub fn compare(
     costs: &Costs,
     watcher: &mut dyn FnMut(u32, Operation) -> bool,
 ) -> Result<Option<Compared>, TrialError> {
+    compare_and(scenario, costs, watcher, &mut |_, _| {})
+}
+
+/// As [`compare`]; `visit` sees every trial and what it was measured from.
+pub fn compare_and(
+    scenario: &Scenario,
+    costs: &Costs,
+    watcher: &mut dyn FnMut(u32, Operation) -> bool,
+    visit: &mut dyn FnMut(&TrialResult, &Observation),
+) -> Result<Option<Compared>, TrialError> {
     let mut compared = Compared::default();
     let mut done = 0;
     for round in 0..scenario.trials {
@@ -36,7 +46,13 @@ pub fn compare(
                 costs,
                 faults: None,
             };
-            let Run { result, size, .. } = trial.run()?;
+            let Run {
+                result,
+                size,
+                observation,
+                ..
+            } = trial.run()?;
+            visit(&result, &observation);
             compared.size.events += size.events;
             compared.size.attempts += size.attempts;
             compared.size.nanos += size.nanos;
