@@ -1,5 +1,6 @@
 //! The lab: what uses the three programs of iis-sim.
 //!
+//! * [`build`] – which build this is
 //! * [`cli`] – `iis-sim` and the administrator's tools
 //! * [`scenario`] – scenario file → typed plan
 //! * [`load`] – arrivals, users, probes, the outcome of one attempt
@@ -10,6 +11,7 @@
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
 pub mod agreement;
+pub mod build;
 #[cfg(feature = "live")]
 pub mod cli;
 #[cfg(feature = "live")]

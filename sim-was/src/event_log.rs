@@ -110,6 +110,9 @@ pub struct Event {
     /// The pool that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Its insertion strings, by name; that of the pool may be left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<(String, String)>,
 }
 
 /// The level of an event.
@@ -129,6 +132,22 @@ const WAS: &str = "WAS";
 const W3SVC: &str = "Microsoft-Windows-IIS-W3SVC";
 /// The source of the service control manager's events.
 const SCM: &str = "Service Control Manager";
+
+/// The source of iisreset's events.
+const IISRESET: &str = "IIS-IISReset";
+
+/// What iisreset does that is worth an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IisReset {
+    /// 3201: services are started.
+    Start,
+    /// 3202: services are stopped.
+    Stop,
+    /// 3203: the computer is to be restarted.
+    Reboot,
+    /// 3204: what did not stop is killed.
+    Kill,
+}
 
 /// What can go wrong with one worker process; each is a warning of WAS with the pool and the pid,
 /// and each counts for rapid-fail protection.
@@ -161,7 +180,15 @@ impl Event {
             source: source.to_owned(),
             message,
             pool: None,
+            data: Vec::new(),
         }
+    }
+
+    /// Adds an insertion string.
+    /// Assumed: the names, of which only `AppPoolID` and `ProcessID` are seen in published records.
+    fn with(mut self, name: &str, value: &dyn std::fmt::Display) -> Self {
+        self.data.push((name.to_owned(), value.to_string()));
+        self
     }
 
     fn about(mut self, pool: &str) -> Self {
@@ -218,7 +245,21 @@ impl Event {
                 ),
             ),
         };
-        Self::new(id, Level::Warning, WAS, message).about(pool)
+        let event = Self::new(id, Level::Warning, WAS, message)
+            .about(pool)
+            .with("AppPoolID", &pool)
+            .with("ProcessID", &pid);
+        match failure {
+            WorkerFailure::Terminated(exit) => {
+                event.with("ExitCode", &format!("{:x}", exit.windows_code()))
+            }
+            WorkerFailure::Ping
+            | WorkerFailure::Pipe
+            | WorkerFailure::StartupTime
+            | WorkerFailure::ShutdownTime
+            | WorkerFailure::Reported
+            | WorkerFailure::Untrusted => event,
+        }
     }
 
     /// 5002: rapid-fail protection has tripped.
@@ -251,7 +292,10 @@ impl Event {
             "The Windows Process Activation Service failed to overlap recycle for application pool '{pool}' worker process '{}'. The data field contains the error number.",
             pid.0
         );
-        Self::new(5093, Level::Warning, WAS, message).about(pool)
+        Self::new(5093, Level::Warning, WAS, message)
+            .about(pool)
+            .with("AppPoolID", &pool)
+            .with("ProcessID", &pid.0)
     }
 
     /// 5074 to 5080, 5117: why a recycle begins.
@@ -293,7 +337,18 @@ impl Event {
                 (5117, asked("it reached its private bytes memory limit."))
             }
         };
-        Self::new(id, Level::Information, WAS, message).about(pool)
+        let event = Self::new(id, Level::Information, WAS, message).about(pool);
+        match reason {
+            RecycleReason::OnDemand | RecycleReason::ConfigChange => event,
+            RecycleReason::Time
+            | RecycleReason::Requests
+            | RecycleReason::Schedule
+            | RecycleReason::Memory
+            | RecycleReason::IsapiUnhealthy
+            | RecycleReason::PrivateMemory => {
+                event.with("ProcessID", &pid).with("AppPoolID", &pool)
+            }
+        }
     }
 
     /// 5186: a worker was shut down for want of work. Source: `TechNet` dd364096.
@@ -302,7 +357,11 @@ impl Event {
             "A worker process with process id of '{}' serving application pool '{pool}' was shutdown due to inactivity. Application Pool timeout configuration was set to {minutes} minutes. A new worker process will be started when needed.",
             pid.0
         );
-        Self::new(5186, Level::Information, WAS, message).about(pool)
+        Self::new(5186, Level::Information, WAS, message)
+            .about(pool)
+            .with("ProcessID", &pid.0)
+            .with("AppPoolID", &pool)
+            .with("Minutes", &minutes)
     }
 
     /// 5172: the configuration could not be read; `error` names file, line and reason.
@@ -356,6 +415,8 @@ impl Event {
             | Win32Error::ConnectionInvalid => (1004, " "),
         };
         Self::new(id, Level::Error, W3SVC, format!("{begin}{between}{end}"))
+            .with("UrlPrefix", &url)
+            .with("SiteID", &site.0)
     }
 
     /// 1005: W3SVC cannot go on.
@@ -398,7 +459,56 @@ impl Event {
             "The {} service entered the {state} state.",
             service.display_name()
         );
-        Some(Self::new(7036, Level::Information, SCM, message))
+        let event = Self::new(7036, Level::Information, SCM, message)
+            .with("param1", &service.display_name())
+            .with("param2", &state);
+        Some(event)
+    }
+
+    /// 7031: the process of a service has ended without having been told to, for the nth time.
+    /// Source: the service control manager's message 7031.
+    pub fn service_terminated(service: Service, times: u32) -> Self {
+        let name = service.display_name();
+        let message = format!(
+            "The {name} service terminated unexpectedly.  It has done this {times} time(s).  The following corrective action will be taken in 0 milliseconds: Restart the service."
+        );
+        Self::new(7031, Level::Error, SCM, message)
+            .with("param1", &name)
+            .with("param2", &times)
+            .with("param3", &0)
+            .with("param4", &1)
+            .with("param5", &"Restart the service")
+    }
+
+    /// 3201 to 3204: what iisreset was told to do, by whom, and what came of it.
+    /// Source: `TechNet` "IIS Reset Activity": 3201, 3202, 3203, 3206; Assumed: which is which, from
+    /// the order start, stop, reboot, kill.
+    pub fn iisreset(activity: IisReset, user: &str, status: u32) -> Self {
+        let (id, word) = match activity {
+            IisReset::Start => (3201, "start"),
+            IisReset::Stop => (3202, "stop"),
+            IisReset::Reboot => (3203, "reboot"),
+            IisReset::Kill => (3204, "kill"),
+        };
+        let message = format!(
+            "IIS {word} command received from user {user}. The logged data is the status code."
+        );
+        Self::new(id, Level::Information, IISRESET, message)
+            .with("User", &user)
+            .with("Status", &format!("{status:08x}"))
+    }
+
+    /// 5138: a worker held on to its requests when its service stopped, and is killed.
+    pub fn listener_channel_not_stopped(pool: &str, pid: ProcessId) -> Self {
+        let pid = pid.0;
+        let message = format!(
+            "A worker process '{pid}' serving application pool '{pool}' failed to stop a listener channel for protocol 'http' in the allotted time. The data field contains the error number."
+        );
+        Self::new(5138, Level::Warning, WAS, message)
+            .about(pool)
+            .with("AppPoolID", &pool)
+            .with("ProcessID", &pid)
+            .with("ProtocolID", &"http")
     }
 }
 

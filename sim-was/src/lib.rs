@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod counters;
 pub mod event_log;
+pub mod event_record;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compare::{INTERRUPTED, STEPS, Temporary, progress_bar, show};
 use super::fail;
+use super::measuring::{INTERRUPTED, STEPS, Temporary, progress_bar, show};
 use super::selection::{ProfileArgument, ProfileError, Selection};
 use super::up::stop_flag;
 use crate::agreement::{Agreement, Seen, Verdict, virtual_trials};
@@ -14,7 +14,7 @@ use crate::live_world;
 use crate::live_world::trial::TrialError;
 use crate::report;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::virtual_world::{self, costs::Costs};
+use crate::virtual_world::{self, costs::Costs, track::Watch};
 
 /// Exit code when the machine was too busy to judge an operation.
 const NOT_JUDGED: u8 = 3;
@@ -86,16 +86,16 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let mut scenario = arguments.selection.scenario()?;
-    let (costs, profile) = arguments.profile.costs()?;
+    let profile = arguments.profile.read()?;
     if let Some(retries) = arguments.retries {
         scenario.timing.repeats_max = retries;
     }
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     // Virtual first: it takes a moment, and finds what no live trial has to be run for.
-    let virtual_ = run_virtual(&scenario, &costs, &stop)?;
+    let virtual_ = run_virtual(&scenario, &profile.costs, &stop)?;
     let live = run_live(arguments, &scenario, &stop)?;
     let mut agreement = Agreement::judge(&scenario, live, virtual_);
-    agreement.virtual_.profile = Some(profile);
+    agreement.virtual_.profile = Some(profile.name);
     println!("{}", report::agreement::render(&agreement));
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::agreement::json(&agreement)).map_err(at(path))?;
@@ -120,6 +120,7 @@ fn run_virtual(
     let compared = virtual_world::compare::compare_and(
         &scenario,
         costs,
+        &Watch::Digest,
         &mut |done, operation| {
             bar.set_position(u64::from(done) * STEPS);
             bar.set_message(format!("virtual trial {}: {operation}", done + 1));

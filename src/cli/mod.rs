@@ -12,22 +12,29 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
 mod agree;
 mod appcmd;
 mod compare;
+mod event_query;
 mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
+mod measuring;
 mod programs;
+mod replay;
 mod selection;
 mod swarm;
 mod up;
+mod wevtutil;
 
 pub use programs::program;
+
+use crate::build;
 
 /// The folder that is the simulated `C:\` when none is named.
 const ROOT_DEFAULT: &str = "iis-sim-root";
@@ -36,7 +43,7 @@ const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
 
 /// A running simulator of the IIS architecture: measure what an iisreset and a recycle cost.
 #[derive(Debug, Parser)]
-#[command(name = "iis-sim", version, after_help = EXAMPLES)]
+#[command(name = "iis-sim", version = version(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -59,6 +66,8 @@ enum Command {
     Agree(agree::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -70,6 +79,9 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Read the event log: wevtutil qe System /f:text
+    #[command(disable_help_flag = true)]
+    Wevtutil(Words),
     /// The load generator, as `compare` starts it
     #[command(hide = true)]
     Load(load::Arguments),
@@ -92,18 +104,28 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Agree(arguments) => agree::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }
+}
+
+/// The version and the build.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (build {})", build::BUILD.version, build::BUILD));
+    &VERSION
 }
 
 /// The last part of the name that an executable was started by.

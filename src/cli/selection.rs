@@ -1,9 +1,9 @@
 //! Which scenario, operations, trials and seed: the arguments that measuring commands share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::scenario::{Operation, Scenario, ScenarioError};
-use crate::virtual_world::costs::Costs;
+use crate::virtual_world::costs::{Costs, DEFAULT_PROFILE};
 
 /// What is to be measured.
 #[derive(Debug, clap::Args)]
@@ -81,29 +81,40 @@ pub(super) enum ProfileError {
     },
 }
 
-impl ProfileArgument {
-    /// The costs, and what a report calls them.
-    pub(super) fn costs(&self) -> Result<(Costs, String), ProfileError> {
-        let path = self.profile.as_deref();
-        let costs = path.map_or(Ok(Costs::default()), read)?;
-        let name = path.map_or("the default profile".to_owned(), |p| {
-            p.display().to_string()
-        });
-        let name = match &costs.measured {
-            Some(measured) => format!("{name} (measured {}, {})", measured.when, measured.on),
-            None => name,
-        };
-        Ok((costs, name))
-    }
+/// A profile, ready to be used.
+pub(super) struct Profile {
+    /// Its text.
+    pub(super) text: String,
+    /// What the text means.
+    pub(super) costs: Costs,
+    /// What a report calls it.
+    pub(super) name: String,
 }
 
-fn read(path: &Path) -> Result<Costs, ProfileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    Costs::parse(&text).map_err(|source| ProfileError::Parse {
-        path: path.to_owned(),
-        source,
-    })
+impl ProfileArgument {
+    /// Reads the profile.
+    pub(super) fn read(&self) -> Result<Profile, ProfileError> {
+        let (text, path) = match &self.profile {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                (text, path.clone())
+            }
+            None => (DEFAULT_PROFILE.to_owned(), "the default profile".into()),
+        };
+        let costs = Costs::parse(&text).map_err(|source| ProfileError::Parse {
+            path: path.clone(),
+            source,
+        })?;
+        let name = match &costs.measured {
+            Some(measured) => {
+                let (when, on) = (&measured.when, &measured.on);
+                format!("{} (measured {when} on {on})", path.display())
+            }
+            None => path.display().to_string(),
+        };
+        Ok(Profile { text, costs, name })
+    }
 }

@@ -1,12 +1,15 @@
 //! `iis-sim swarm`: many seeds under the virtual clock, each with faults, all checked.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use sim_httpsys::live::clock::clock_now;
 
 use crate::virtual_world::swarm::{self, SwarmError};
+use crate::virtual_world::track::{Line, Watch};
 use crate::virtual_world::trial::Size;
 
 /// Exit code when an invariant is broken.
@@ -19,9 +22,13 @@ pub(super) struct Arguments {
     /// The seeds, from A up to but without B
     #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: (u64, u64),
-    /// Virtual seconds that each seed is watched after its operation
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    watch: u64,
+    /// Virtual seconds of load and faults for each seed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Write the facts of the first seed, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
@@ -42,12 +49,18 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 /// Runs the seeds, and prints what was reached.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
     let (first, end) = arguments.seeds;
+    if let Some(path) = &arguments.trace
+        && let Err(error) = trace(first, arguments.seconds * 1_000, path)
+    {
+        eprintln!("iis-sim: {}: {error}", path.display());
+        return ExitCode::from(BROKEN);
+    }
     let begun = clock_now();
     let mut total = Size::default();
     let mut sometimes: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
     let (mut digest, mut failed) = (0_u64, 0_u64);
     for seed in first..end {
-        match swarm::run(seed, Duration::from_secs(arguments.watch)) {
+        match swarm::run(seed, arguments.seconds * 1_000) {
             Ok(outcome) => {
                 digest = digest.rotate_left(1) ^ outcome.digest;
                 total.events += outcome.size.events;
@@ -61,7 +74,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             }
             Err(error) => {
                 failed += 1;
-                tell(seed, arguments.watch, &error);
+                tell(seed, arguments.seconds, &error);
                 if !arguments.keep_going {
                     return ExitCode::from(BROKEN);
                 }
@@ -88,9 +101,22 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn tell(seed: u64, watch: u64, error: &SwarmError) {
+fn tell(seed: u64, seconds: u64, error: &SwarmError) {
+    let plan = swarm::draw(seed, seconds * 1_000);
+    let plan = serde_json::to_string(&plan).unwrap_or_default();
     eprintln!(
-        "seed {seed}: {error}\n  again: iis-sim swarm --seeds {seed}..{} --watch {watch}",
+        "seed {seed}: {error}\n  plan: {plan}\n  again: iis-sim swarm --seeds {seed}..{} --seconds {seconds}",
         seed + 1
     );
+}
+
+/// Runs a seed, and writes its facts in the order in which they were stated.
+fn trace(seed: u64, millis: u64, path: &Path) -> io::Result<()> {
+    let plan = swarm::draw(seed, millis);
+    let (_, track) = swarm::run_watched(&plan, Watch::Facts(0..u64::MAX));
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    for Line { at, by, fact, .. } in &track.lines {
+        writeln!(file, "{{\"at\":{},\"who\":\"{by}\",\"fact\":{fact}}}", at.0)?;
+    }
+    file.flush()
 }

@@ -39,7 +39,7 @@ impl Scenario {
             });
         }
         let text = edit::disallow_overlapping_rotation(text, &pool)
-            .map_err(|message| invalid(&self.name, message))?;
+            .map_err(|error| invalid(&self.name, error.to_string()))?;
         Ok(Served {
             configuration: self.understand(&text)?,
             text,

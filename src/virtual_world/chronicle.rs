@@ -16,6 +16,7 @@ use sim_was::event_log;
 use sim_worker::facts;
 
 use super::checkers::Checkers;
+use super::track::{Track, Tracker, Watch, Witness};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
@@ -34,11 +35,12 @@ pub(super) struct Chronicle {
     httperr: Vec<u8>,
     read: Observation,
     digest: Digest,
+    tracker: Tracker,
     pub(super) checkers: Checkers,
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration) -> Self {
+    pub(super) fn new(clock: UtcClock, configuration: &Configuration, watch: Watch) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -53,24 +55,30 @@ impl Chronicle {
                 ..Observation::default()
             },
             digest: Digest::default(),
+            tracker: Tracker::new(watch),
             checkers: Checkers::new(configuration),
         }
     }
 
     pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
         self.digest.take(1, at, &fact);
+        self.tracker
+            .note(self.digest.hash, Witness::HttpSys, at, &fact);
         self.checkers.httpsys(at, &fact);
         self.httpsys.push(Traced { at, fact });
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
         self.digest.take(2, at, &fact);
+        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
         self.checkers.was(at, &fact);
         self.was.push(Traced { at, fact });
     }
 
     pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
         self.digest.take(process.0, at, &fact);
+        let by = Witness::Worker(process);
+        self.tracker.note(self.digest.hash, by, at, &fact);
         self.checkers.worker(process, at, &fact);
         let facts = self.workers.entry(process).or_default();
         facts.push(Traced { at, fact });
@@ -117,8 +125,8 @@ impl Chronicle {
         self.httperr.clear();
     }
 
-    /// All of it, and the digest.
-    pub(super) fn close(mut self) -> (Observation, u64) {
+    /// All of it, and what was kept to compare it by.
+    pub(super) fn close(mut self) -> (Observation, Track) {
         self.read_w3c();
         self.read_httperr();
         let observation = Observation {
@@ -127,7 +135,7 @@ impl Chronicle {
             workers: Some(self.workers),
             ..self.read
         };
-        (observation, self.digest.hash)
+        (observation, self.tracker.close(self.digest.hash))
     }
 }
 

@@ -129,6 +129,13 @@ impl Files {
             .insert(name(path), (stamp, Bytes::from(contents)));
     }
 
+    /// Writes to every file, and leaves its contents as they are.
+    pub(super) fn write_all(&mut self, modified: u64) {
+        for (stamp, _) in self.files.values_mut() {
+            stamp.modified = modified;
+        }
+    }
+
     /// Whether there is anything below a folder.
     pub(super) fn has_folder(&self, path: &Path) -> bool {
         let folder = format!("{}/", name(path));

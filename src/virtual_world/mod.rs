@@ -13,6 +13,7 @@
 //! * [`costs`] – what things cost, and the dice
 //! * `chronicle` – facts, logs and the digest over them
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
+//! * [`track`], [`record`] – what is kept of a run, so that it can be held against another
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
 pub mod checkers;
@@ -27,10 +28,12 @@ mod machine;
 mod network;
 mod processes;
 pub mod random;
+pub mod record;
 mod response;
 pub mod station;
 pub mod swarm;
 pub mod theory;
+pub mod track;
 pub mod trial;
 mod wires;
 mod world;

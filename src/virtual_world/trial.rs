@@ -1,11 +1,10 @@
 //! A trial in virtual time: the same phases, rules and measurement as a live one.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
-use sim_was::config::{ApplicationPool, physical_path};
+use sim_was::config::physical_path;
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
 
@@ -15,6 +14,7 @@ use super::costs::Costs;
 use super::destinations::{Destinations, NoTarget};
 use super::faults::Faults;
 use super::machine::Files;
+use super::track::{Track, Watch};
 use super::world::{Notice, SWITCHED_ON, Setting, World};
 use crate::load::plan::Plan;
 use crate::load::profile::ProfileError;
@@ -36,9 +36,6 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// What things cost.
     pub costs: &'a Costs,
-    /// What goes wrong by itself. With faults, the load is followed by a quiet phase in which everything
-    /// must come to rest, and commands that are refused are no failure.
-    pub faults: Option<&'a Faults>,
 }
 
 /// What has come of it.
@@ -52,8 +49,6 @@ pub struct Run {
     pub operation: Instant,
     /// How much was simulated.
     pub size: Size,
-    /// What was seen that should be seen sometimes, and how often.
-    pub sometimes: BTreeMap<&'static str, u64>,
 }
 
 /// How much was simulated.
@@ -109,48 +104,70 @@ pub enum TrialError {
 impl Trial<'_> {
     /// Runs it.
     pub fn run(&self) -> Result<Run, TrialError> {
-        let served = self.scenario.served(self.operation)?;
+        self.run_watched(Watch::Digest).0
+    }
+
+    /// Runs it, and keeps what is asked for; that is there also if the trial could not be finished.
+    pub fn run_watched(&self, watch: Watch) -> (Result<Run, TrialError>, Track) {
+        let begun = self.scenario.served(self.operation);
+        let begun = begun.map_err(TrialError::from).and_then(|served| {
+            let world = self.world(&served, watch)?;
+            Ok((served, world))
+        });
+        let (served, world) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return (Err(error), Track::default()),
+        };
         let mut stage = Stage {
-            world: self.world(&served)?,
+            world,
             looks: Looks::default(),
             memory_peak: 0,
-            tolerates_refusal: self.faults.is_some(),
         };
-        let (warm, operation) = self.drive(&mut stage, &served.pool)?;
+        let played = self.play(&mut stage, &served);
+        let (observation, track) = stage.world.close();
+        let run = played.map(|played| self.measure(played, observation, track.digest));
+        (run, track)
+    }
+
+    /// From the start of the services to their end.
+    fn play(&self, stage: &mut Stage, served: &Served) -> Result<Played, TrialError> {
+        let (warm, operation) = self.drive(stage, &served.pool)?;
         let book = stage.stop_load()?;
-        if self.faults.is_some() {
-            stage.come_to_rest(&served)?;
-        }
-        let sometimes = stage.world.sometimes().clone();
         stage.shut_down()?;
         let size = Size {
             events: stage.world.timeline.events,
             attempts: book.attempts.len() as u64,
             nanos: stage.world.now().0,
         };
-        let (observation, digest) = stage.world.close();
-        let observation = Observation {
-            book,
-            ..observation
-        };
         let measured = Measured {
             operation,
             baseline_from: warm,
             workers_peak_bytes: Some(stage.memory_peak),
         };
-        let metrics = Metrics::of(&observation, &measured);
-        let mut result = TrialResult::new(self.operation, self.seed, metrics);
-        result.digest = Some(digest);
-        Ok(Run {
-            result,
-            observation,
-            operation,
+        Ok(Played {
+            book,
+            measured,
             size,
-            sometimes,
         })
     }
 
-    fn world(&self, served: &Served) -> Result<World, TrialError> {
+    fn measure(&self, played: Played, observation: Observation, digest: u64) -> Run {
+        let observation = Observation {
+            book: played.book,
+            ..observation
+        };
+        let metrics = Metrics::of(&observation, &played.measured);
+        let mut result = TrialResult::new(self.operation, self.seed, metrics);
+        result.digest = Some(digest);
+        Run {
+            result,
+            observation,
+            operation: played.measured.operation,
+            size: played.size,
+        }
+    }
+
+    fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
         let plan = Plan::draw(profile, self.seed, self.scenario.timing.plan())?;
         let to = Destinations::of(&plan, profile, &served.configuration)?;
@@ -162,7 +179,8 @@ impl Trial<'_> {
             root: ROOT.into(),
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),
-            faults: self.faults.cloned().unwrap_or_default(),
+            faults: Faults::default(),
+            watch,
         }))
     }
 
@@ -209,7 +227,7 @@ impl Trial<'_> {
                 Step::Ask(command) => stage.ask(command)?,
                 Step::KillWorkers(pool) => {
                     let killed = stage.world.kill_workers(&pool);
-                    if killed == 0 && !stage.tolerates_refusal {
+                    if killed == 0 {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
@@ -225,12 +243,18 @@ impl Trial<'_> {
     }
 }
 
+/// A trial that has come to its end and is still to be measured.
+struct Played {
+    book: crate::load::Book,
+    measured: Measured,
+    size: Size,
+}
+
 /// A world, and what is known of it while it runs.
 struct Stage {
     world: World,
     looks: Looks,
     memory_peak: u64,
-    tolerates_refusal: bool,
 }
 
 impl Stage {
@@ -260,9 +284,6 @@ impl Stage {
         loop {
             match self.next()? {
                 Some(Told::Answer(of, Answer::Done)) if of == client => return Ok(()),
-                Some(Told::Answer(of, _)) if of == client && self.tolerates_refusal => {
-                    return Ok(());
-                }
                 Some(Told::Answer(of, answer)) if of == client => {
                     return Err(TrialError::Refused {
                         command: words,
@@ -311,27 +332,6 @@ impl Stage {
     fn broken(&self, broken: Broken) -> TrialError {
         let event = self.world.timeline.events;
         TrialError::Broken { broken, event }
-    }
-
-    /// No load and no faults, for longer than every limit: then nothing may be under way.
-    fn come_to_rest(&mut self, served: &Served) -> Result<(), TrialError> {
-        self.world.be_quiet();
-        let limit = |pool: &ApplicationPool| {
-            let model = &pool.process_model;
-            let ping = model.ping_interval + model.ping_response_time;
-            // A worker that hangs is found by its ping; its successor may be at its start's limit, and
-            // the one before it at the end of its own.
-            ping + model.startup_time_limit + model.shutdown_time_limit
-        };
-        let pools = &served.configuration.application_pools;
-        let longest = pools.iter().map(limit).max().unwrap_or_default();
-        let end = self.world.now() + longest + Duration::from_secs(1);
-        self.world.remind(end);
-        while self.world.now() < end {
-            self.next()?;
-        }
-        let rest = self.world.check_rest();
-        rest.map_err(|broken| self.broken(broken))
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

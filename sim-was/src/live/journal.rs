@@ -4,31 +4,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde::Serialize;
 use sim_httpsys::clockwork::{Instant, UtcTime};
 use sim_httpsys::etw::Traced;
 
-use crate::event_log::{Event, Fact, Level};
+use super::event_log_file::EventLogFile;
+use crate::event_log::{Fact, Level};
 
 /// The open files.
 #[derive(Debug)]
 pub(super) struct Journal {
-    events: File,
+    events: EventLogFile,
     trace: Option<BufWriter<File>>,
 }
 
-/// A line of `System.jsonl`.
-#[derive(Serialize)]
-struct Record<'a> {
-    time: String,
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
 impl Journal {
-    /// Opens `Windows/System32/winevt/System.jsonl` and, if wanted, `trace/was.jsonl`.
+    /// Opens the event log and, if wanted, `trace/was.jsonl`.
     pub(super) fn open(root: &Path, trace: bool) -> io::Result<Self> {
-        let events = append(&root.join("Windows/System32/winevt"), "System.jsonl")?;
+        let events = EventLogFile::open(root)?;
         let trace = if trace {
             Some(BufWriter::new(append(&root.join("trace"), "was.jsonl")?))
         } else {
@@ -40,12 +32,7 @@ impl Journal {
     /// Writes a fact down. A full disk loses lines, not the server.
     pub(super) fn write(&mut self, fact: &Fact, now: Instant, utc: UtcTime) {
         if let Fact::Event(event) = fact {
-            let time = utc.timestamp().to_string();
-            let line = serde_json::to_vec(&Record { time, event });
-            if let Ok(mut line) = line {
-                line.push(b'\n');
-                self.events.write_all(&line).ok();
-            }
+            self.events.write(event, utc).ok();
         }
         if let Some(trace) = &mut self.trace {
             let traced = Traced { at: now, fact };

@@ -15,12 +15,15 @@ use std::path::PathBuf;
 
 mod control;
 mod device;
+mod event_log_file;
 mod journal;
 mod supervisor;
 mod worker;
 
 #[cfg(test)]
 mod tests;
+
+pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]

@@ -180,7 +180,7 @@ fn a_recycle_replaces_the_process() {
         server.ask(&Command::ListRequests),
         Answer::Requests(Vec::new())
     );
-    assert!(server.events().contains(r#""id":5079"#));
+    assert!(server.events().contains(r#""EventID":5079"#));
     let trace = std::fs::read_to_string(server.root.path().join("trace/was.jsonl")).unwrap();
     assert!(trace.contains("WorkerStopOrdered"));
     server.quit();

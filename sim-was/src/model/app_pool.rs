@@ -18,18 +18,22 @@ use sim_httpsys::api::{
 };
 use sim_httpsys::clockwork::Instant;
 use sim_worker::configuration::WorkerConfiguration;
-use sim_worker::ipm::{FromWorker, RecycleReason, ShutdownReason};
+use sim_worker::ipm::{FromWorker, ShutdownReason};
 
 use super::effects::Effects;
 use super::idle::{self, IdleDecision};
 use super::ping::Reply;
-use super::rapid_fail::{RapidFail, Verdict};
-use super::recycling::{RecycleStep, Slot};
+use super::rapid_fail::RapidFail;
+use super::recycling::Slot;
 use super::supervised_worker::{SupervisedWorker, WorkerState};
 use super::{ClientId, Output, PoolId, Spawn, SpawnError, SpawnId, Timer, WorkerArguments};
 use crate::config;
 use crate::control::{Answer, ObjectState, Refusal};
-use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
+use crate::event_log::{Event, Fact, WorkerFailure};
+
+mod failures;
+mod invariants;
+mod rotation;
 
 /// Whether a pool may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,26 +156,6 @@ impl AppPool {
         }
     }
 
-    /// An administrator recycles the pool: every worker, at once.
-    /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
-    /// Assumed: without a worker nothing is logged, as nothing is recycled.
-    pub(super) fn recycle(&mut self, fx: &mut Effects, now: Instant) -> Result<(), Refusal> {
-        if self.state != AppPoolState::Started {
-            return Err(Refusal::not_started());
-        }
-        if !self.serving {
-            return Ok(());
-        }
-        let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|i| self.step(i)).collect();
-        if steps.iter().any(|step| step.is_effective()) {
-            self.log_recycle(RecycleReason::OnDemand, ProcessId(0), fx);
-        }
-        for (slot, step) in steps.into_iter().enumerate() {
-            self.carry_out(slot, step, fx, now);
-        }
-        Ok(())
-    }
-
     /// A request waits, and no worker has a receive for it.
     pub(super) fn demand_start(&mut self, fx: &mut Effects, now: Instant) {
         self.demand = DemandStart::Unarmed;
@@ -263,43 +247,6 @@ impl AppPool {
             FromWorker::StartFailed { .. } | FromWorker::Draining | FromWorker::Requests { .. } => {
             }
         }
-    }
-
-    /// A worker has sent nonsense.
-    pub(super) fn garbled(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
-        self.kill(id, WorkerFailure::Untrusted, fx, now);
-    }
-
-    /// A worker has let go of its pipe. One that was told to stop may; any other has crashed.
-    pub(super) fn pipe_closed(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
-        if self.workers.get(&id).is_some_and(|w| !w.is_leaving()) {
-            self.kill(id, WorkerFailure::Pipe, fx, now);
-        }
-    }
-
-    /// A worker process has ended.
-    ///
-    /// Assumed: one that was told to stop and ends with an error has failed too (cc787273: "exit
-    /// with an error"), and one that ends without having been told to has failed whatever its code.
-    pub(super) fn exited(&mut self, id: SpawnId, exit: WorkerExit, fx: &mut Effects, now: Instant) {
-        let Some(worker) = self.workers.get(&id) else {
-            return;
-        };
-        if let Some(process) = worker.pid {
-            fx.fact(Fact::WorkerExited { process, exit });
-        }
-        let failed = match worker.state() {
-            WorkerState::Spawned | WorkerState::Starting | WorkerState::Running => true,
-            WorkerState::Stopping => !exit.is_clean(),
-            WorkerState::Killed => false,
-        };
-        let slot = worker.slot;
-        if failed {
-            self.fail(id, WorkerFailure::Terminated(exit), fx, now);
-        }
-        fx.clear_timers(id);
-        self.slots[slot].remove(id);
-        self.workers.remove(&id);
     }
 
     /// A timer of a worker.
@@ -453,85 +400,10 @@ impl AppPool {
         }
     }
 
-    fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
-        let limits = &self.settings.process_model;
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        match worker.state() {
-            WorkerState::Starting => worker.ready(limits, fx, now),
-            WorkerState::Running => return self.kill(id, WorkerFailure::Untrusted, fx, now),
-            WorkerState::Spawned | WorkerState::Stopping | WorkerState::Killed => return,
-        }
-        let limit = limits.shutdown_time_limit;
-        let slot = worker.slot;
-        if self.slots[slot].replacement == Some(id)
-            && let Some(old) = self.slots[slot].hand_over()
-            && let Some(old) = self.workers.get_mut(&old)
-        {
-            old.stop(ShutdownReason::Recycle, limit, fx, now);
-        }
-    }
-
-    fn step(&self, slot: usize) -> RecycleStep {
-        let running = self.slots[slot]
-            .current
-            .is_some_and(|id| self.workers[&id].state() == WorkerState::Running);
-        self.slots[slot].recycle(self.overlap(), running)
-    }
-
-    fn carry_out(&mut self, slot: usize, step: RecycleStep, fx: &mut Effects, now: Instant) {
-        match step {
-            RecycleStep::NoWorker | RecycleStep::Coalesced => {}
-            RecycleStep::Later => self.slots[slot].again = true,
-            RecycleStep::Replace(_) => {
-                let id = self.order_process(slot, fx, now);
-                self.slots[slot].replacement = Some(id);
-            }
-            RecycleStep::StopFirst(old) => {
-                self.slots[slot].retire(old);
-                self.stop_one(old, ShutdownReason::Recycle, fx, now);
-            }
-        }
-    }
-
     fn stop_one(&mut self, id: SpawnId, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
         let limit = self.settings.process_model.shutdown_time_limit;
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.stop(reason, limit, fx, now);
-        }
-    }
-
-    fn recycle_requested(
-        &mut self,
-        id: SpawnId,
-        reason: RecycleReason,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
-        let worker = &self.workers[&id];
-        let (slot, pid) = (worker.slot, worker.pid);
-        if !self.may_run() || self.slots[slot].current != Some(id) {
-            return;
-        }
-        let step = self.step(slot);
-        if step.is_effective()
-            && let Some(pid) = pid
-        {
-            self.log_recycle(reason, pid, fx);
-        }
-        self.carry_out(slot, step, fx, now);
-    }
-
-    /// Source: IIS docs, `logEventOnRecycle`: which reasons are logged.
-    fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
-        if self
-            .settings
-            .recycling
-            .log_event_on_recycle
-            .contains(&reason)
-        {
-            fx.event(Event::recycle(reason, &self.settings.name, pid));
         }
     }
 
@@ -552,126 +424,5 @@ impl AppPool {
                 self.stop_one(id, ShutdownReason::Idle, fx, now);
             }
         }
-    }
-
-    fn kill(&mut self, id: SpawnId, failure: WorkerFailure, fx: &mut Effects, now: Instant) {
-        self.fail(id, failure, fx, now);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            self.slots[worker.slot].retire(id);
-            worker.kill(fx);
-        }
-    }
-
-    /// Logs a failure of a worker and counts it, once per worker.
-    fn fail(&mut self, id: SpawnId, failure: WorkerFailure, fx: &mut Effects, now: Instant) {
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        if worker.failed || worker.state() == WorkerState::Killed {
-            return;
-        }
-        worker.failed = true;
-        if let Some(pid) = worker.pid {
-            fx.event(Event::worker_failed(&self.settings.name, pid, failure));
-        }
-        self.count_failure(fx, now);
-    }
-
-    fn count_failure(&mut self, fx: &mut Effects, now: Instant) {
-        let failure = &self.settings.failure;
-        if !failure.rapid_fail_protection || !self.may_run() {
-            return;
-        }
-        let interval = failure.rapid_fail_protection_interval;
-        let crashes_max = failure.rapid_fail_protection_max_crashes;
-        match self.rapid_fail.record(interval, crashes_max, now) {
-            Verdict::Tolerated => {}
-            Verdict::Disable => {
-                fx.event(Event::rapid_fail(&self.settings.name));
-                self.disable(fx);
-            }
-        }
-    }
-
-    /// Takes the pool off. Source: IIS docs, `autoShutdownExe`: run when the pool is shut down.
-    fn disable(&mut self, fx: &mut Effects) {
-        self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);
-        let failure = &self.settings.failure;
-        if !failure.auto_shutdown_exe.is_empty() {
-            fx.push(Output::Run {
-                pool: self.settings.name.clone(),
-                executable: failure.auto_shutdown_exe.clone(),
-                parameters: failure.auto_shutdown_params.clone(),
-            });
-        }
-    }
-
-    /// A process could not be created. A replacement is done without; otherwise the pool is off.
-    fn not_created(&mut self, id: SpawnId, error: &SpawnError, fx: &mut Effects, now: Instant) {
-        let Some(worker) = self.workers.remove(&id) else {
-            return;
-        };
-        fx.clear_timers(id);
-        let slot = &mut self.slots[worker.slot];
-        let replaced = slot.current.filter(|_| slot.replacement == Some(id));
-        slot.remove(id);
-        let pool = &self.settings.name;
-        if let SpawnError::Configuration(error) = error {
-            fx.event(Event::pool_config_not_written(pool, error));
-        }
-        if let Some(old) = replaced.and_then(|old| self.workers[&old].pid) {
-            fx.event(Event::overlap_failed(pool, old));
-            self.count_failure(fx, now);
-        } else if self.may_run() && worker.state() == WorkerState::Spawned {
-            if matches!(error, SpawnError::Process(_)) {
-                fx.event(Event::worker_not_created(pool));
-            }
-            self.disable(fx);
-        }
-    }
-
-    /// What must always hold.
-    fn check_invariants(&self) {
-        let per_slot = 1 + usize::from(self.overlap());
-        for slot in &self.slots {
-            assert!(
-                slot.processes() <= per_slot,
-                "a slot has at most its worker and one that comes or goes: {slot:?}"
-            );
-            if let Some(replacement) = slot.replacement {
-                assert!(
-                    self.workers[&replacement].is_starting(),
-                    "a replacement that is ready takes the place at once"
-                );
-                assert!(
-                    slot.current
-                        .is_some_and(|id| self.workers[&id].state() == WorkerState::Running),
-                    "only a running worker is replaced"
-                );
-            }
-            assert!(
-                slot.current
-                    .is_none_or(|id| !self.workers[&id].is_leaving()),
-                "a worker that was told to stop has lost its place"
-            );
-        }
-        let placed: usize = self.slots.iter().map(Slot::processes).sum();
-        assert_eq!(
-            placed,
-            self.workers.len(),
-            "every worker is in exactly one slot"
-        );
-        if self.state != AppPoolState::Started {
-            assert!(
-                self.workers.values().all(SupervisedWorker::is_leaving),
-                "a pool that is off starts nothing"
-            );
-        }
-        let failure = &self.settings.failure;
-        assert!(
-            self.state != AppPoolState::Started
-                || self.rapid_fail.recent() < failure.rapid_fail_protection_max_crashes as usize,
-            "the failure that reaches the limit disables the pool"
-        );
     }
 }

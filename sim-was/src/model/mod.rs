@@ -27,6 +27,7 @@ mod effects;
 mod idle;
 pub mod listener_adapter;
 mod lists;
+mod personality;
 mod ping;
 mod rapid_fail;
 mod recycling;
@@ -43,6 +44,7 @@ mod random_tests;
 #[cfg(test)]
 mod tests;
 
+pub use personality::Personality;
 pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
 
@@ -69,6 +71,8 @@ pub struct Parameters {
     pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
+    /// Which version of IIS this is.
+    pub personality: Personality,
 }
 
 impl Parameters {
@@ -84,6 +88,7 @@ impl Parameters {
             receives: 100,
             requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
+            personality: Personality::default(),
         }
     }
 }

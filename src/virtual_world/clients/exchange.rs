@@ -1,181 +1,20 @@
-//! The clients: the same plan as the live load generator's, and the same rules.
-//!
-//! They write real HTTP/1.1 requests and read real responses. An attempt takes an idle connection of its
-//! kind or opens one, and never waits for a busy one. TLS is a handshake that takes its time and can be
-//! resumed; what follows is clear text. They are never late.
+//! One connection after another: what arrives on it, what is sent on it, how it ends.
 
-use std::collections::VecDeque;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
-use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
+use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
 
-use super::destinations::{Destinations, Pool};
-use super::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
-use super::wires::Timeline;
-use super::world::Event;
-use crate::load::Progress;
-use crate::load::book::{
-    AttemptRecord, Book, BookHeader, ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind,
-};
+use super::{Clients, TICKETS};
+use crate::load::book::{ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind};
 use crate::load::outcome::Outcome;
-use crate::load::plan::{Plan, PlannedAttempt, Stream};
-use crate::load::profile::Profile;
-
-/// Tickets that a server hands out with each handshake, and most that a client keeps for a server.
-/// Source: rustls, `ServerConfig::send_tls13_tickets` 2, `ClientSessionMemoryCache` 8 a server.
-const TICKETS: (u32, u32) = (2, 8);
-
-/// Ports of clients. Assumed: all but the reserved ones, so that one is used again late.
-const PORTS: std::ops::RangeInclusive<u16> = 10_000..=65_535;
-
-/// All clients of a run.
-#[derive(Debug)]
-pub(super) struct Clients {
-    profile: Profile,
-    seed: u64,
-    plan: Plan,
-    start: Instant,
-    next: usize,
-    stopped: bool,
-    to: Destinations,
-    /// By user: the session cookie for each host.
-    cookies: Vec<Vec<(u32, Box<[u8]>)>>,
-    attempts: Vec<AttemptRecord>,
-    /// By attempt: the connection that it waits for; `None` once it has ended.
-    carriers: Vec<Option<ConnectionId>>,
-    connections: Vec<ConnectionRecord>,
-    in_flight: usize,
-    /// Attempts that may still end by their deadline: those of the load, and the probes.
-    patience: [VecDeque<(Instant, usize)>; 2],
-    window: Window,
-    port: u16,
-}
-
-/// What has happened since progress was told.
-#[derive(Debug, Default)]
-struct Window {
-    done: u64,
-    ok: u64,
-    failed: u64,
-    latencies: Vec<u64>,
-}
+use crate::load::plan::{PlannedAttempt, Stream};
+use crate::virtual_world::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
+use crate::virtual_world::wires::Timeline;
 
 impl Clients {
-    pub(super) fn new(profile: Profile, seed: u64, plan: Plan, to: Destinations) -> Self {
-        Self {
-            cookies: vec![Vec::new(); profile.users as usize],
-            profile,
-            seed,
-            plan,
-            start: Instant::SWITCHED_ON,
-            next: 0,
-            stopped: false,
-            to,
-            attempts: Vec::new(),
-            carriers: Vec::new(),
-            connections: Vec::new(),
-            in_flight: 0,
-            patience: [VecDeque::new(), VecDeque::new()],
-            window: Window::default(),
-            port: *PORTS.start(),
-        }
-    }
-
-    /// Opens the kept-alive connections now, and begins the plan at `start`.
-    pub(super) fn go(&mut self, start: Instant, network: &mut Network, timeline: &mut Timeline) {
-        self.start = start;
-        for index in 0..self.to.pools.len() {
-            for _ in 0..self.to.pools[index].nominal {
-                let kind = self.to.pools[index].kind();
-                self.to.pools[index].open += 1;
-                let connection = self.connect(index, kind, network, timeline);
-                connection.place = Some(index);
-            }
-        }
-        self.schedule_launch(timeline);
-    }
-
-    /// No more attempts.
-    pub(super) fn stop(&mut self) {
-        self.stopped = true;
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn schedule_launch(&self, timeline: &mut Timeline) {
-        if let Some(next) = self.plan.attempts.get(self.next) {
-            timeline.at(self.start + Duration::from_nanos(next.at), Event::Launch);
-        }
-    }
-
-    /// The next attempt is due.
-    pub(super) fn launch(&mut self, network: &mut Network, timeline: &mut Timeline) {
-        if self.stopped {
-            return;
-        }
-        let planned = self.plan.attempts[self.next];
-        self.next += 1;
-        self.schedule_launch(timeline);
-        let index = self.attempts.len();
-        self.attempts.push(begun(&planned, timeline.now));
-        self.carriers.push(None);
-        self.in_flight += 1;
-        self.watch_patience(&planned, index, timeline);
-        let pool = self.to.pool_of(&planned);
-        let idle = (!planned.one_shot)
-            .then(|| self.to.pools[pool].take(planned.connection))
-            .flatten();
-        if let Some(id) = idle {
-            self.carriers[index] = Some(id);
-            return self.send_request(id, index, network, timeline);
-        }
-        let (kind, place) = match planned.stream {
-            Stream::ProbeNew => (ConnectionKind::ProbeNew, None),
-            Stream::Load if planned.one_shot => (ConnectionKind::OneShot, None),
-            Stream::Load | Stream::ProbeReused => {
-                let at = &mut self.to.pools[pool];
-                if at.open < at.nominal {
-                    at.open += 1;
-                    (at.kind(), Some(pool))
-                } else {
-                    (ConnectionKind::Extra, None)
-                }
-            }
-        };
-        let connection = self.connect(pool, kind, network, timeline);
-        connection.place = place;
-        connection.attempt = Some(index);
-        let id = connection.id;
-        self.carriers[index] = Some(id);
-    }
-
-    fn connect<'a>(
-        &mut self,
-        pool: usize,
-        kind: ConnectionKind,
-        network: &'a mut Network,
-        timeline: &mut Timeline,
-    ) -> &'a mut Connection {
-        let endpoint = self.to.pools[pool].endpoint;
-        let ends = self.ends(endpoint);
-        network.connect((endpoint, ends), (kind, pool), timeline)
-    }
-
-    fn ends(&mut self, endpoint: Endpoint) -> Ends {
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let client = SocketAddr::new(loopback, self.port);
-        self.port = self.port.checked_add(1).unwrap_or(*PORTS.start());
-        let local = SocketAddr::new(endpoint.address.unwrap_or(loopback), endpoint.port);
-        Ends { client, local }
-    }
-
     /// What the driver sends has arrived.
-    pub(super) fn received(
+    pub(in crate::virtual_world) fn received(
         &mut self,
         id: ConnectionId,
         message: Down,
@@ -279,7 +118,7 @@ impl Clients {
         }
     }
 
-    fn send_request(
+    pub(super) fn send_request(
         &mut self,
         id: ConnectionId,
         index: usize,
@@ -420,7 +259,7 @@ impl Clients {
     }
 
     /// This end of a connection is closed; `how` says who began it.
-    fn close(
+    pub(super) fn close(
         &mut self,
         id: ConnectionId,
         how: ConnectionEnded,
@@ -457,7 +296,13 @@ impl Clients {
         }
     }
 
-    fn finish(&mut self, index: usize, outcome: Outcome, detail: Option<&str>, now: Instant) {
+    pub(super) fn finish(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        detail: Option<&str>,
+        now: Instant,
+    ) {
         let record = &mut self.attempts[index];
         let took = now.saturating_since(record.planned);
         record.outcome = if outcome == Outcome::Ok && took > self.profile.slow {
@@ -478,142 +323,5 @@ impl Clients {
             self.window.latencies.push(now.0 - record.planned.0);
         }
         self.in_flight -= 1;
-    }
-
-    // --- deadlines: one pending event for each of two lines of attempts -------------------------
-
-    fn watch_patience(&mut self, planned: &PlannedAttempt, index: usize, timeline: &mut Timeline) {
-        let probe = planned.stream != Stream::Load;
-        let allowed = if probe {
-            self.profile.probes.deadline
-        } else {
-            self.profile.deadline
-        };
-        let due = timeline.now + allowed;
-        let line = &mut self.patience[usize::from(probe)];
-        line.push_back((due, index));
-        if line.len() == 1 {
-            timeline.at(due, Event::PatienceOver { probe });
-        }
-    }
-
-    /// The oldest attempts may have waited for too long.
-    pub(super) fn patience_over(
-        &mut self,
-        probe: bool,
-        network: &mut Network,
-        timeline: &mut Timeline,
-    ) {
-        let class = usize::from(probe);
-        while let Some(&(due, index)) = self.patience[class].front() {
-            let carrier = self.carriers[index];
-            if carrier.is_some() && due > timeline.now {
-                return timeline.at(due, Event::PatienceOver { probe });
-            }
-            self.patience[class].pop_front();
-            if let Some(id) = carrier {
-                let connection = network.find(id);
-                let is_busy = connection.is_some_and(|connection| {
-                    connection.attempt = None;
-                    connection.client == ClientSide::Ready
-                });
-                self.close(id, ConnectionEnded::Client, is_busy, network, timeline);
-                self.finish(index, Outcome::Timeout, None, timeline.now);
-            }
-        }
-    }
-
-    // --- what is told -----------------------------------------------------------------------------
-
-    /// How it goes, since this was asked last.
-    pub(super) fn progress(&mut self, now: Instant) -> Progress {
-        let window = &mut self.window;
-        window.latencies.sort_unstable();
-        let rank = (window.latencies.len() * 95)
-            .div_ceil(100)
-            .saturating_sub(1);
-        let p95 = window.latencies.get(rank).map(|nanos| nanos / 1_000);
-        window.latencies.clear();
-        Progress {
-            at: now,
-            done: window.done,
-            ok: window.ok,
-            failed: window.failed,
-            p95_us_last: p95,
-            late_us: 0,
-        }
-    }
-
-    /// The book of the run that ends now.
-    pub(super) fn close_book(&mut self, now: Instant) -> Book {
-        let mut attempts = std::mem::take(&mut self.attempts);
-        for ((record, carrier), planned) in attempts
-            .iter_mut()
-            .zip(&self.carriers)
-            .zip(&self.plan.attempts)
-        {
-            record
-                .url
-                .clone_from(&self.plan.urls[planned.url as usize].url);
-            if carrier.is_some() {
-                record.finished = now;
-            }
-        }
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let mut book = Book {
-            header: BookHeader {
-                seed: self.seed,
-                start: self.start,
-                probe_interval: nanos(self.profile.probes.interval),
-                late_bound: nanos(self.profile.late_bound),
-            },
-            attempts,
-            connections: std::mem::take(&mut self.connections),
-            summary: None,
-        };
-        self.carriers.clear();
-        self.patience = Default::default();
-        let is_cut = self.next < self.plan.attempts.len();
-        book.sum_up(self.plan.attempts.len() as u64, is_cut);
-        book
-    }
-}
-
-/// A record of an attempt that begins now, as planned.
-fn begun(planned: &PlannedAttempt, now: Instant) -> AttemptRecord {
-    AttemptRecord {
-        id: 1 + u64::from(planned.number),
-        stream: planned.stream,
-        planned: now,
-        sent: now,
-        first_byte: None,
-        finished: now,
-        outcome: Outcome::Abandoned,
-        status: None,
-        url: String::new(),
-        user: planned.user,
-        session: None,
-        worker: None,
-        bytes: 0,
-        connection: None,
-        local_port: None,
-        tls: TlsKind::None,
-        detail: None,
-    }
-}
-
-impl Pool {
-    /// An idle connection: the one that the plan would like, so that work is spread over all.
-    fn take(&mut self, wish: u32) -> Option<ConnectionId> {
-        let count = self.idle.len();
-        (count > 0).then(|| self.idle.swap_remove(wish as usize % count))
-    }
-
-    fn kind(&self) -> ConnectionKind {
-        if self.is_for_probes {
-            ConnectionKind::ProbeReused
-        } else {
-            ConnectionKind::KeepAlive
-        }
     }
 }

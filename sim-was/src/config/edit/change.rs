@@ -1,0 +1,267 @@
+//! What is to be changed, in the words of appcmd: section, element, attribute.
+
+use std::str::FromStr;
+
+use super::EditError;
+
+/// The section of the pools.
+const POOLS: &str = "system.applicationHost/applicationPools";
+/// The section of the sites.
+const SITES: &str = "system.applicationHost/sites";
+
+/// Attributes, each with its value.
+type Attributes = Vec<(String, String)>;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Change {
+    /// The section, e.g. `system.applicationHost/applicationPools`.
+    pub section: String,
+    /// The `<location>` that it is committed to, e.g. `Shop/api`; empty for the file itself.
+    pub location: String,
+    /// The way from the section to the element; empty for the section itself.
+    pub element: Vec<Step>,
+    /// What is done there.
+    pub act: Act,
+    /// Whether the file inherits from others, as a web.config does: an entry that it does not have
+    /// itself may be removed.
+    pub inherits: bool,
+}
+
+/// One step on the way to an element.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Step {
+    /// A child element, e.g. `processModel`.
+    Child(String),
+    /// The entry of a collection that has these attributes, e.g. `[name='Shop']`.
+    Entry(Vec<(String, String)>),
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Act {
+    /// Give an attribute a value.
+    Set {
+        /// Its name.
+        attribute: String,
+        /// Its value.
+        value: String,
+    },
+    /// Take an attribute away, so that its default holds.
+    DeleteAttribute {
+        /// Its name.
+        attribute: String,
+    },
+    /// Add an entry to the collection.
+    Add {
+        /// Its attributes.
+        attributes: Vec<(String, String)>,
+        /// Whether it goes before the others.
+        first: bool,
+    },
+    /// Remove an entry of the collection.
+    Remove {
+        /// What it is known by.
+        keys: Vec<(String, String)>,
+    },
+    /// Empty the collection, of what it has and of what it would inherit.
+    Clear,
+    /// Take the element away, with everything in it.
+    DeleteElement,
+}
+
+impl Change {
+    /// A change in the file itself.
+    pub fn new(section: &str, element: Vec<Step>, act: Act) -> Self {
+        Self {
+            section: section.to_owned(),
+            location: String::new(),
+            element,
+            act,
+            inherits: false,
+        }
+    }
+
+    /// The same change, committed to a `<location>`.
+    #[must_use]
+    pub fn at(mut self, location: &str) -> Self {
+        location.trim_matches('/').clone_into(&mut self.location);
+        self
+    }
+
+    /// Sets an attribute of a pool; `path` is e.g. `processModel.idleTimeout`.
+    pub fn pool(pool: &str, path: &str, value: &str) -> Self {
+        let pool = Step::Entry(vec![("name".to_owned(), pool.to_owned())]);
+        Self::set_below(POOLS, vec![pool], path, value)
+    }
+
+    /// Sets an attribute of a site; `path` is e.g. `limits.maxConnections`.
+    pub fn site(site: &str, path: &str, value: &str) -> Self {
+        let site = Step::Entry(vec![("name".to_owned(), site.to_owned())]);
+        Self::set_below(SITES, vec![site], path, value)
+    }
+
+    /// Sets an attribute of an application; `application` is its path in the site, `/` or `/app`.
+    pub fn application(site: &str, application: &str, path: &str, value: &str) -> Self {
+        let entry =
+            |name: &str, value: &str| Step::Entry(vec![(name.to_owned(), value.to_owned())]);
+        let element = vec![entry("name", site), entry("path", application)];
+        Self::set_below(SITES, element, path, value)
+    }
+
+    /// Sets an attribute of a virtual directory.
+    pub fn virtual_directory(
+        site: &str,
+        application: &str,
+        directory: &str,
+        path: &str,
+        value: &str,
+    ) -> Self {
+        let mut change = Self::application(site, application, path, value);
+        let step = Step::Entry(vec![("path".to_owned(), directory.to_owned())]);
+        change.element.insert(2, step);
+        change
+    }
+
+    fn set_below(section: &str, mut element: Vec<Step>, path: &str, value: &str) -> Self {
+        let (children, attribute) = path.rsplit_once('.').unwrap_or(("", path));
+        let children = children.split('.').filter(|child| !child.is_empty());
+        element.extend(children.map(|child| Step::Child(child.to_owned())));
+        let act = Act::Set {
+            attribute: attribute.to_owned(),
+            value: value.to_owned(),
+        };
+        Self::new(section, element, act)
+    }
+}
+
+impl FromStr for Change {
+    type Err = EditError;
+
+    /// `SECTION[name='X'].child.attribute:VALUE` sets, `-…attribute` deletes,
+    /// `+SECTION….[name='X',key='Y']` adds and `-SECTION….[name='X']` removes an entry; `@'LOCATION' `
+    /// in front commits to a location. A quote in a value is written twice.
+    fn from_str(text: &str) -> Result<Self, EditError> {
+        let wrong = |why: &str| EditError::Syntax {
+            text: text.to_owned(),
+            why: why.to_owned(),
+        };
+        let mut rest = text.trim();
+        let mut location = String::new();
+        if let Some(after) = rest.strip_prefix('@') {
+            (location, rest) = after
+                .strip_prefix('\'')
+                .and_then(quoted)
+                .ok_or_else(|| wrong("after @ comes a location in single quotes"))?;
+            rest = rest.trim_start();
+        }
+        let sign = rest.chars().next().filter(|c| ['+', '-'].contains(c));
+        let rest = if sign.is_some() { &rest[1..] } else { rest };
+        let (path, value) = split_value(rest);
+        let (section, path) = split_section(path);
+        if section.is_empty() {
+            return Err(wrong(
+                "it begins with a section, e.g. system.webServer/caching",
+            ));
+        }
+        let mut steps = steps(path).map_err(|why| wrong(&why))?;
+        let last = steps.pop();
+        let act = match (sign, last, value) {
+            (None, Some(Step::Child(attribute)), Some(value)) => Act::Set {
+                attribute,
+                value: value.to_owned(),
+            },
+            (Some('-'), Some(Step::Child(attribute)), None) => Act::DeleteAttribute { attribute },
+            (Some('-'), Some(Step::Entry(keys)), None) => Act::Remove { keys },
+            (Some('+'), Some(Step::Entry(attributes)), None) => Act::Add {
+                attributes,
+                first: false,
+            },
+            _ => {
+                return Err(wrong(
+                    "write SECTION[name='X'].child.attribute:VALUE, or +SECTION.[key='X'], or -SECTION.[key='X']",
+                ));
+            }
+        };
+        Ok(Self::new(section, steps, act).at(&location))
+    }
+}
+
+/// The path and what stands behind the first colon that is not in quotes.
+fn split_value(text: &str) -> (&str, Option<&str>) {
+    let mut quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\'' => quoted = !quoted,
+            ':' if !quoted => return (&text[..at], Some(&text[at + 1..])),
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
+/// The section, and the path in it. A section may have dots before its last slash.
+fn split_section(path: &str) -> (&str, &str) {
+    let bracket = path.find('[').unwrap_or(path.len());
+    let name = path[..bracket].rfind('/').map_or(0, |slash| slash + 1);
+    let end = path[name..bracket]
+        .find('.')
+        .map_or(bracket, |dot| name + dot);
+    (&path[..end], path[end..].trim_start_matches('.'))
+}
+
+/// `[name='X',id='1'].child.attribute`.
+fn steps(path: &str) -> Result<Vec<Step>, String> {
+    let mut steps = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        if let Some(inner) = rest.strip_prefix('[') {
+            let (keys, after) = keys(inner)?;
+            steps.push(Step::Entry(keys));
+            rest = after;
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            if end > 0 {
+                steps.push(Step::Child(rest[..end].to_owned()));
+            }
+            rest = &rest[end..];
+        }
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+    }
+    Ok(steps)
+}
+
+/// `name='X',id='1']`, and what follows. A quote in a value is written twice.
+fn keys(text: &str) -> Result<(Attributes, &str), String> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    loop {
+        let (name, after) = rest
+            .split_once("='")
+            .ok_or("in [ ] stand attributes, each name='value'")?;
+        let (value, after) = quoted(after).ok_or("a value has no closing quote")?;
+        keys.push((name.trim().to_owned(), value));
+        if let Some(more) = after.strip_prefix(',') {
+            rest = more;
+        } else {
+            let after = after.strip_prefix(']').ok_or("a [ has no ]")?;
+            return Ok((keys, after));
+        }
+    }
+}
+
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = rest.split_once('\'')?;
+        value.push_str(part);
+        match after.strip_prefix('\'') {
+            Some(more) => {
+                value.push('\'');
+                rest = more;
+            }
+            None => return Some((value, after)),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Edits to the text of an applicationHost.config (or a web.config): every byte that is not concerned
+//! stays, in any encoding, with its comments, its line ends, its quotes and its order.
+//!
+//! ```text
+//! text ─ find the section, then the element ─► a place ─ splice ─► text
+//!                └─ what is missing on the way is written, indented like its neighbours
+//! ```
+//!
+//! A [`Change`] says what is wanted in the words of appcmd:
+//!
+//! ```
+//! use sim_was::config::edit::{apply, Change};
+//!
+//! let text = r#"<configuration><system.applicationHost><applicationPools>
+//!   <add name="Shop" />
+//! </applicationPools></system.applicationHost></configuration>"#;
+//! let change = Change::pool("Shop", "queueLength", "5000");
+//! assert!(apply(text, &[change])?.contains(r#"<add name="Shop" queueLength="5000" />"#));
+//! // The same, as a text:
+//! let change: Change = "system.applicationHost/applicationPools[name='Shop'].queueLength:5000".parse()?;
+//! assert!(apply(text, &[change])?.contains(r#"queueLength="5000""#));
+//! # Ok::<(), sim_was::config::edit::EditError>(())
+//! ```
+
+mod change;
+mod locate;
+mod splice;
+
+use roxmltree::{Document, Node};
+
+pub use change::{Act, Change, Step};
+
+use super::raw::{self, ConfigError};
+use super::schema::{self, Attribute, Element};
+use super::value::Fault;
+use locate::Place;
+use splice::{Splice, escape};
+
+/// Why an edit was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The file is no good as it is.
+    #[error(transparent)]
+    Unreadable(#[from] ConfigError),
+    /// A change could not be understood.
+    #[error("\"{text}\" is no change: {why}")]
+    Syntax {
+        /// As written.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no such section in the schema, nor in the file.
+    #[error("there is no section \"{0}\"")]
+    NoSection(String),
+    /// The section has no such element or attribute.
+    #[error("{place} has no {what} \"{name}\"; known: {known}")]
+    Unknown {
+        /// Where.
+        place: String,
+        /// `attribute` or `element`.
+        what: &'static str,
+        /// What was named.
+        name: String,
+        /// What would be valid.
+        known: String,
+    },
+    /// An entry of a collection that is to be changed or removed is not there.
+    #[error("{place} has no entry with {keys}")]
+    NoEntry {
+        /// Where.
+        place: String,
+        /// `name='X'`.
+        keys: String,
+    },
+    /// An entry of a collection that is to be added is there already.
+    #[error("{place} has an entry with {keys} already")]
+    Duplicate {
+        /// Where.
+        place: String,
+        /// `name='X'`.
+        keys: String,
+    },
+    /// The value does not suit the attribute.
+    #[error("{attribute}=\"{value}\" in {place} is {why}")]
+    Invalid {
+        /// Where.
+        place: String,
+        /// Which attribute.
+        attribute: String,
+        /// The value.
+        value: String,
+        /// What would be valid.
+        why: String,
+    },
+}
+
+/// Makes changes, one after the other; a later one sees what an earlier one has done. If one fails,
+/// nothing was done.
+///
+/// Values are held against the schema where there is one for the section. What the text says
+/// elsewhere is not looked at, as long as it is XML.
+pub fn apply(text: &str, changes: &[Change]) -> Result<String, EditError> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut edited = body.to_owned();
+    for change in changes {
+        edited = apply_one(&edited, change)?;
+    }
+    let mark = &text[..text.len() - body.len()];
+    Ok(format!("{mark}{edited}"))
+}
+
+/// Like [`apply`], from the bytes of a file to its bytes: its encoding and byte order mark stay.
+pub fn apply_to_bytes(bytes: &[u8], file: &str, changes: &[Change]) -> Result<Vec<u8>, EditError> {
+    let text = raw::decode(bytes, file)?;
+    let edited = apply(&text, changes)?;
+    let units = |order: fn(u16) -> [u8; 2]| edited.encode_utf16().flat_map(order).collect();
+    Ok(match bytes {
+        [0xFF, 0xFE, ..] => [vec![0xFF, 0xFE], units(u16::to_le_bytes)].concat(),
+        [0xFE, 0xFF, ..] => [vec![0xFE, 0xFF], units(u16::to_be_bytes)].concat(),
+        [0xEF, 0xBB, 0xBF, ..] => [b"\xEF\xBB\xBF", edited.as_bytes()].concat(),
+        _ => edited.into_bytes(),
+    })
+}
+
+fn apply_one(text: &str, change: &Change) -> Result<String, EditError> {
+    let document = raw::parse(text, "the configuration")?;
+    let root = document.root_element();
+    let editor = Editor { text, root, change };
+    let splices = editor.splices()?;
+    let edited = splice::carry_out(text, splices);
+    debug_assert!(
+        Document::parse(&edited).is_ok(),
+        "what was XML is XML after an edit of {change:?}"
+    );
+    Ok(edited)
+}
+
+struct Editor<'t> {
+    text: &'t str,
+    root: Node<'t, 't>,
+    change: &'t Change,
+}
+
+impl<'t> Editor<'t> {
+    fn splices(&self) -> Result<Vec<Splice>, EditError> {
+        let change = self.change;
+        let known = schema::section(&change.section);
+        let sections = locate::sections(self.root, &change.location, &change.section);
+        if known.is_none() && sections.is_empty() {
+            return Err(EditError::NoSection(change.section.clone()));
+        }
+        if matches!(change.act, Act::DeleteElement) && change.element.is_empty() {
+            return Ok(sections
+                .into_iter()
+                .map(|section| splice::remove(self.text, section))
+                .collect());
+        }
+        let mut place = Place::of_section(&sections, change, known);
+        place.descend(&change.element)?;
+        match &change.act {
+            Act::Set { attribute, value } => {
+                let kind = place.attribute(attribute)?;
+                let name = kind.map_or(attribute.as_str(), |(name, _)| name);
+                if let Some((name, kind)) = kind {
+                    check(kind, name, value, &place.name)?;
+                }
+                Ok(vec![self.set(&place, name, value)])
+            }
+            Act::DeleteAttribute { attribute } => Ok(self.delete(&place, attribute)),
+            Act::Add { attributes, first } => self.add(&place, attributes, *first),
+            Act::Remove { keys } => self.remove(&place, keys),
+            Act::Clear => Ok(self.clear(&place)),
+            Act::DeleteElement => Ok(place
+                .nodes
+                .iter()
+                .filter(|_| place.missing.is_empty())
+                .map(|node| splice::remove(self.text, *node))
+                .collect()),
+        }
+    }
+
+    fn set(&self, place: &Place<'t>, name: &str, value: &str) -> Splice {
+        if !place.missing.is_empty() {
+            return self.write(place, &[(name.to_owned(), value.to_owned())]);
+        }
+        // Where several blocks speak of one section, the last one wins.
+        let winning = place.nodes.iter().rev().find(|n| n.has_attribute(name));
+        match winning.or(place.nodes.last()) {
+            Some(node) => splice::set_attribute(self.text, *node, name, value),
+            None => self.write(place, &[(name.to_owned(), value.to_owned())]),
+        }
+    }
+
+    fn delete(&self, place: &Place<'t>, name: &str) -> Vec<Splice> {
+        if !place.missing.is_empty() {
+            return Vec::new();
+        }
+        let attribute = |node: &Node<'t, 't>| node.attribute_node(name);
+        let found = place.nodes.iter().filter_map(attribute);
+        found
+            .map(|attribute| splice::remove_attribute(self.text, attribute.range()))
+            .collect()
+    }
+
+    fn add(
+        &self,
+        place: &Place<'t>,
+        attributes: &[(String, String)],
+        first: bool,
+    ) -> Result<Vec<Splice>, EditError> {
+        let (entry, kind) = place.entry_for(attributes)?;
+        let mut written = Vec::new();
+        for (name, value) in attributes {
+            let known = kind
+                .map(|kind| place.attribute_of(kind, name))
+                .transpose()?;
+            if let Some((name, known)) = known {
+                check(known, name, value, &place.name)?;
+            }
+            let name = known.map_or(name.as_str(), |(name, _)| name);
+            written.push((name.to_owned(), value.clone()));
+        }
+        let keys = locate::keys_of(kind, &written);
+        if place.missing.is_empty() && !keys.is_empty() && place.find(&keys).is_some() {
+            return Err(EditError::Duplicate {
+                place: place.name.clone(),
+                keys: locate::in_words(&keys),
+            });
+        }
+        let element = splice::empty_element(&entry, &written);
+        let Some(parent) = place.nodes.last().filter(|_| place.missing.is_empty()) else {
+            return Ok(vec![self.write_with(place, &[], Some(&element))]);
+        };
+        Ok(vec![splice::add_entry(
+            self.text, *parent, &entry, &element, first,
+        )])
+    }
+
+    fn remove(
+        &self,
+        place: &Place<'t>,
+        keys: &[(String, String)],
+    ) -> Result<Vec<Splice>, EditError> {
+        let here = place.missing.is_empty();
+        if let Some(node) = place.find(keys).filter(|_| here) {
+            return Ok(vec![splice::remove(self.text, node)]);
+        }
+        if self.change.location.is_empty() && !self.change.inherits {
+            return Err(EditError::NoEntry {
+                place: place.name.clone(),
+                keys: locate::in_words(keys),
+            });
+        }
+        // What an outer level has added is taken away here.
+        let element = splice::empty_element("remove", keys);
+        Ok(vec![match place.nodes.last().filter(|_| here) {
+            Some(parent) => splice::add_entry(self.text, *parent, "remove", &element, false),
+            None => self.write_with(place, &[], Some(&element)),
+        }])
+    }
+
+    fn clear(&self, place: &Place<'t>) -> Vec<Splice> {
+        let Some(parent) = place.nodes.last().filter(|_| place.missing.is_empty()) else {
+            return vec![self.write_with(place, &[], Some("<clear />"))];
+        };
+        let names = place.entry_names();
+        let mut entries: Vec<_> = parent
+            .children()
+            .filter(|node| {
+                let name = node.tag_name().name();
+                ["clear", "remove"].contains(&name) || names.contains(&name)
+            })
+            .collect();
+        if entries.is_empty() {
+            return vec![splice::add_entry(
+                self.text,
+                *parent,
+                "clear",
+                "<clear />",
+                true,
+            )];
+        }
+        let first = entries.remove(0);
+        let mut splices = vec![Splice::new(first.range(), "<clear />")];
+        splices.extend(entries.into_iter().map(|n| splice::remove(self.text, n)));
+        splices
+    }
+
+    /// Writes what is missing on the way to a place, and the place itself with these attributes.
+    fn write(&self, place: &Place<'t>, attributes: &[(String, String)]) -> Splice {
+        self.write_with(place, attributes, None)
+    }
+
+    fn write_with(
+        &self,
+        place: &Place<'t>,
+        attributes: &[(String, String)],
+        content: Option<&str>,
+    ) -> Splice {
+        let mut tags = place.missing.clone();
+        let parent = if let Some(node) = place.nodes.last() {
+            *node
+        } else {
+            let (parent, mut above) =
+                locate::missing_sections(self.root, &self.change.location, &place.section);
+            above.append(&mut tags);
+            tags = above;
+            parent
+        };
+        if let Some(last) = tags.last_mut() {
+            for (name, value) in attributes {
+                last.attributes += &splice::written(name, value);
+            }
+        }
+        splice::add_chain(self.text, parent, &tags, content)
+    }
+}
+
+fn check(kind: &Attribute, name: &str, value: &str, place: &str) -> Result<(), EditError> {
+    let why = match kind.check(value) {
+        Ok(_) => return Ok(()),
+        Err(Fault::Malformed(why)) => why,
+        Err(Fault::OutOfRange {
+            min,
+            max,
+            step,
+            exclude,
+        }) => {
+            let side = if exclude {
+                "inside the forbidden range"
+            } else {
+                "outside of the range"
+            };
+            let steps = step
+                .map(|s| format!(" in steps of {s}"))
+                .unwrap_or_default();
+            format!("{side} {min} to {max}{steps}")
+        }
+    };
+    Err(EditError::Invalid {
+        place: place.to_owned(),
+        attribute: name.to_owned(),
+        value: value.to_owned(),
+        why,
+    })
+}
+
+/// Sets `recycling/@disallowOverlappingRotation="true"` for one pool.
+pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, EditError> {
+    let change = Change::pool(pool, "recycling.disallowOverlappingRotation", "true");
+    apply(text, &[change])
+}
+
+#[cfg(test)]
+mod tests;

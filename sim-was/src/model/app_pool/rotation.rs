@@ -1,0 +1,121 @@
+//! Rotation: how the workers of a pool are replaced. What an order means in one place is in
+//! `recycling.rs`; here it is carried out.
+
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_worker::ipm::{RecycleReason, ShutdownReason};
+
+use super::{AppPool, AppPoolState};
+use crate::control::Refusal;
+use crate::event_log::{Event, WorkerFailure};
+use crate::model::SpawnId;
+use crate::model::effects::Effects;
+use crate::model::recycling::RecycleStep;
+use crate::model::supervised_worker::WorkerState;
+
+impl AppPool {
+    /// An administrator recycles the pool: every worker, at once.
+    /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
+    /// Assumed: without a worker nothing is logged, as nothing is recycled.
+    pub(in crate::model) fn recycle(
+        &mut self,
+        fx: &mut Effects,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if self.state != AppPoolState::Started {
+            return Err(Refusal::not_started());
+        }
+        if !self.serving {
+            return Ok(());
+        }
+        let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|i| self.step(i)).collect();
+        if steps.iter().any(|step| step.is_effective()) {
+            self.log_recycle(RecycleReason::OnDemand, ProcessId(0), fx);
+        }
+        for (slot, step) in steps.into_iter().enumerate() {
+            self.carry_out(slot, step, fx, now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
+        let limits = &self.settings.process_model;
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        match worker.state() {
+            WorkerState::Starting => worker.ready(limits, fx, now),
+            WorkerState::Running => return self.kill(id, WorkerFailure::Untrusted, fx, now),
+            WorkerState::Spawned | WorkerState::Stopping | WorkerState::Killed => return,
+        }
+        let limit = limits.shutdown_time_limit;
+        let slot = worker.slot;
+        if self.slots[slot].replacement == Some(id)
+            && let Some(old) = self.slots[slot].hand_over()
+            && let Some(old) = self.workers.get_mut(&old)
+        {
+            old.stop(ShutdownReason::Recycle, limit, fx, now);
+        }
+    }
+
+    pub(super) fn step(&self, slot: usize) -> RecycleStep {
+        let running = self.slots[slot]
+            .current
+            .is_some_and(|id| self.workers[&id].state() == WorkerState::Running);
+        self.slots[slot].recycle(self.overlap(), running)
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        slot: usize,
+        step: RecycleStep,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        match step {
+            RecycleStep::NoWorker | RecycleStep::Coalesced => {}
+            RecycleStep::Later => self.slots[slot].again = true,
+            RecycleStep::Replace(_) => {
+                let id = self.order_process(slot, fx, now);
+                self.slots[slot].replacement = Some(id);
+            }
+            RecycleStep::StopFirst(old) => {
+                self.slots[slot].retire(old);
+                self.stop_one(old, ShutdownReason::Recycle, fx, now);
+            }
+        }
+    }
+
+    pub(super) fn recycle_requested(
+        &mut self,
+        id: SpawnId,
+        reason: RecycleReason,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        let worker = &self.workers[&id];
+        let (slot, pid) = (worker.slot, worker.pid);
+        if !self.may_run() || self.slots[slot].current != Some(id) {
+            return;
+        }
+        let step = self.step(slot);
+        if step.is_effective()
+            && let Some(pid) = pid
+        {
+            self.log_recycle(reason, pid, fx);
+        }
+        self.carry_out(slot, step, fx, now);
+    }
+
+    /// Source: IIS docs, `logEventOnRecycle`: which reasons are logged.
+    fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
+        if self
+            .settings
+            .recycling
+            .log_event_on_recycle
+            .contains(&reason)
+        {
+            fx.event(Event::recycle(reason, &self.settings.name, pid));
+        }
+    }
+}

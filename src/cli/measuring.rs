@@ -1,0 +1,247 @@
+//! Measuring a scenario under either clock, with progress and Ctrl-C, for every command that does.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use sim_httpsys::live::clock::clock_now;
+
+use super::fail;
+use super::selection::{ProfileArgument, ProfileError};
+use super::up::stop_flag;
+use crate::live_world::compare::{Now, compare};
+use crate::live_world::trial::{Stage, TrialError};
+use crate::measure::TrialResult;
+use crate::report::Clock;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::track::Watch;
+use crate::virtual_world::{self, trial::Size};
+
+/// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
+pub(super) const NOT_TRUSTED: u8 = 3;
+/// Exit code for arguments that do not go together, as clap's own.
+const WRONG_ARGUMENTS: u8 = 2;
+/// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// How a scenario is measured.
+#[derive(Debug, clap::Args)]
+pub(super) struct Measuring {
+    /// Under which clock
+    #[arg(long, value_name = "CLOCK", default_value = "live")]
+    pub(super) clock: Clock,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write a record for `iis-sim replay` to FILE; virtual clock only. With --out there is one anyway,
+    /// DIR/record.json
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+/// Why nothing was measured.
+pub(super) enum Failure {
+    Scenario(ScenarioError),
+    Trial(TrialError),
+    Virtual(virtual_world::trial::TrialError),
+    Profile(ProfileError),
+    Record(RecordError),
+    RecordLive,
+    File(PathBuf, std::io::Error),
+}
+
+impl Failure {
+    /// Says why, and gives the exit code.
+    pub(super) fn tell(&self) -> ExitCode {
+        match self {
+            Self::Trial(TrialError::Interrupted) => {
+                eprintln!("iis-sim: interrupted; every process of the trial was ended");
+                ExitCode::from(INTERRUPTED)
+            }
+            Self::Trial(error) => fail(error),
+            Self::Virtual(error) => fail(error),
+            Self::Scenario(error) => fail(error),
+            Self::Record(error) => fail(error),
+            Self::RecordLive => {
+                eprintln!("iis-sim: --record needs --clock virtual: a live run does not repeat");
+                ExitCode::from(WRONG_ARGUMENTS)
+            }
+            Self::Profile(error) => fail(error),
+            Self::File(path, source) => {
+                eprintln!("iis-sim: {}: {source}", path.display());
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl Measuring {
+    /// Runs every trial of a scenario; `name` tells several scenarios of one command apart.
+    pub(super) fn run(&self, scenario: &Scenario, name: &str) -> Result<Vec<TrialResult>, Failure> {
+        match self.clock {
+            Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
+            Clock::Live => run_live(self, scenario, name),
+            Clock::Virtual => run_virtual(self, scenario, name),
+        }
+    }
+
+    /// What said what things cost, for the report; `None` for a live run.
+    pub(super) fn profile(&self) -> Result<Option<String>, Failure> {
+        match self.clock {
+            Clock::Live => Ok(None),
+            Clock::Virtual => {
+                let profile = self.profile.read().map_err(Failure::Profile)?;
+                Ok(Some(profile.name))
+            }
+        }
+    }
+}
+
+impl Measuring {
+    /// Where records go; several scenarios of one command write different files.
+    fn record_files(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        if let Some(out) = &self.out {
+            let folder = out.join(name);
+            std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+            files.push(folder.join("record.json"));
+        }
+        if let Some(path) = &self.record {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            files.push(if name.is_empty() {
+                path.clone()
+            } else {
+                path.with_file_name(format!("{name}-{file}"))
+            });
+        }
+        Ok(files)
+    }
+}
+
+pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.to_owned();
+    move |source| Failure::File(path, source)
+}
+
+fn run_live(
+    arguments: &Measuring,
+    scenario: &Scenario,
+    name: &str,
+) -> Result<Vec<TrialResult>, Failure> {
+    let temporary = Temporary::make().map_err(at(&std::env::temp_dir()))?;
+    let folder = arguments.out.as_deref().unwrap_or(&temporary.0).join(name);
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let stop = stop_flag().map_err(at(&folder))?;
+    let bar = progress_bar(scenario);
+    let results = compare(scenario, &folder, &mut |now| {
+        show(&bar, now);
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    results.map_err(Failure::Trial)
+}
+
+fn run_virtual(
+    arguments: &Measuring,
+    scenario: &Scenario,
+    name: &str,
+) -> Result<Vec<TrialResult>, Failure> {
+    let profile = arguments.profile.read().map_err(Failure::Profile)?;
+    let files = arguments.record_files(name)?;
+    let watch = if files.is_empty() {
+        Watch::Digest
+    } else {
+        Watch::Trail
+    };
+    let stop = stop_flag().map_err(at(Path::new("signals")))?;
+    let bar = progress_bar(scenario);
+    let begun = clock_now();
+    let mut watcher = |done, operation| {
+        bar.set_position(u64::from(done) * STEPS);
+        bar.set_message(format!("trial {}: {operation}", done + 1));
+        !stop.load(Ordering::Relaxed)
+    };
+    let compared = virtual_world::compare::compare(scenario, &profile.costs, &watch, &mut watcher);
+    bar.finish_and_clear();
+    let compared = compared.map_err(Failure::Virtual)?;
+    let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
+    tell_speed(&compared.size, clock_now() - begun);
+    if !files.is_empty() {
+        let record = Record::of_comparison(scenario, profile.text, &compared);
+        for path in &files {
+            record.write(path).map_err(Failure::Record)?;
+        }
+    }
+    Ok(compared.results)
+}
+
+/// How fast virtual time went, on standard error: it is no property of what was simulated.
+#[expect(clippy::cast_precision_loss, reason = "rates for people")]
+fn tell_speed(size: &Size, took: Duration) {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let virtual_seconds = size.nanos as f64 / 1e9;
+    eprintln!(
+        "virtual clock: {:.0} s of virtual time, {} attempts, {} events in {seconds:.2} s ({:.0} \
+         events/s, {:.0} attempts/s, {:.0} times as fast as real time)",
+        virtual_seconds,
+        size.attempts,
+        size.events,
+        size.events as f64 / seconds,
+        size.attempts as f64 / seconds,
+        virtual_seconds / seconds,
+    );
+}
+
+/// A folder that goes when it is dropped.
+pub(super) struct Temporary(pub(super) PathBuf);
+
+impl Temporary {
+    pub(super) fn make() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("iis-sim-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A bar over all trials of a scenario.
+pub(super) fn progress_bar(scenario: &Scenario) -> ProgressBar {
+    let trials = u64::from(scenario.trials) * scenario.operations.len() as u64;
+    let bar = ProgressBar::new(trials * STEPS);
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Steps of the progress bar that one trial takes.
+pub(super) const STEPS: u64 = 4;
+
+/// Shows where a live trial is.
+pub(super) fn show(bar: &ProgressBar, now: Now) {
+    let (step, word) = match now.stage {
+        Stage::Starting => (0, "starting"),
+        Stage::WarmingUp => (1, "warming up"),
+        Stage::Operating => (2, "operating"),
+        Stage::Watching => (2, "watching"),
+        Stage::Reconciling => (3, "reconciling"),
+    };
+    bar.set_position(u64::from(now.done) * STEPS + step);
+    bar.set_message(format!(
+        "trial {} of {}: {} ({word})",
+        now.done + 1,
+        now.total,
+        now.operation
+    ));
+}

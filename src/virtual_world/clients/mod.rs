@@ -1,0 +1,193 @@
+//! The clients: the same plan as the live load generator's, and the same rules.
+//!
+//! They write real HTTP/1.1 requests and read real responses. An attempt takes an idle connection of its
+//! kind or opens one, and never waits for a busy one. TLS is a handshake that takes its time and can be
+//! resumed; what follows is clear text. They are never late.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
+use sim_httpsys::clockwork::Instant;
+
+use super::destinations::{Destinations, Pool};
+use super::network::{Connection, Network};
+use super::wires::Timeline;
+use super::world::Event;
+use crate::load::book::{AttemptRecord, ConnectionKind, ConnectionRecord};
+use crate::load::plan::{Plan, Stream};
+use crate::load::profile::Profile;
+
+mod exchange;
+mod patience;
+mod record;
+
+use record::begun;
+
+/// Tickets that a server hands out with each handshake, and most that a client keeps for a server.
+/// Source: rustls, `ServerConfig::send_tls13_tickets` 2, `ClientSessionMemoryCache` 8 a server.
+const TICKETS: (u32, u32) = (2, 8);
+
+/// Ports of clients. Assumed: all but the reserved ones, so that one is used again late.
+const PORTS: std::ops::RangeInclusive<u16> = 10_000..=65_535;
+
+/// All clients of a run.
+#[derive(Debug)]
+pub(super) struct Clients {
+    profile: Profile,
+    seed: u64,
+    plan: Plan,
+    start: Instant,
+    next: usize,
+    stopped: bool,
+    to: Destinations,
+    /// By user: the session cookie for each host.
+    cookies: Vec<Vec<(u32, Box<[u8]>)>>,
+    attempts: Vec<AttemptRecord>,
+    /// By attempt: the connection that it waits for; `None` once it has ended.
+    carriers: Vec<Option<ConnectionId>>,
+    connections: Vec<ConnectionRecord>,
+    in_flight: usize,
+    /// Attempts that may still end by their deadline: those of the load, and the probes.
+    patience: [VecDeque<(Instant, usize)>; 2],
+    window: Window,
+    port: u16,
+}
+
+/// What has happened since progress was told.
+#[derive(Debug, Default)]
+struct Window {
+    done: u64,
+    ok: u64,
+    failed: u64,
+    latencies: Vec<u64>,
+}
+
+impl Clients {
+    pub(super) fn new(profile: Profile, seed: u64, plan: Plan, to: Destinations) -> Self {
+        Self {
+            cookies: vec![Vec::new(); profile.users as usize],
+            profile,
+            seed,
+            plan,
+            start: Instant::SWITCHED_ON,
+            next: 0,
+            stopped: false,
+            to,
+            attempts: Vec::new(),
+            carriers: Vec::new(),
+            connections: Vec::new(),
+            in_flight: 0,
+            patience: [VecDeque::new(), VecDeque::new()],
+            window: Window::default(),
+            port: *PORTS.start(),
+        }
+    }
+
+    /// Opens the kept-alive connections now, and begins the plan at `start`.
+    pub(super) fn go(&mut self, start: Instant, network: &mut Network, timeline: &mut Timeline) {
+        self.start = start;
+        for index in 0..self.to.pools.len() {
+            for _ in 0..self.to.pools[index].nominal {
+                let kind = self.to.pools[index].kind();
+                self.to.pools[index].open += 1;
+                let connection = self.connect(index, kind, network, timeline);
+                connection.place = Some(index);
+            }
+        }
+        self.schedule_launch(timeline);
+    }
+
+    /// No more attempts.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn schedule_launch(&self, timeline: &mut Timeline) {
+        if let Some(next) = self.plan.attempts.get(self.next) {
+            timeline.at(self.start + Duration::from_nanos(next.at), Event::Launch);
+        }
+    }
+
+    /// The next attempt is due.
+    pub(super) fn launch(&mut self, network: &mut Network, timeline: &mut Timeline) {
+        if self.stopped {
+            return;
+        }
+        let planned = self.plan.attempts[self.next];
+        self.next += 1;
+        self.schedule_launch(timeline);
+        let index = self.attempts.len();
+        self.attempts.push(begun(&planned, timeline.now));
+        self.carriers.push(None);
+        self.in_flight += 1;
+        self.watch_patience(&planned, index, timeline);
+        let pool = self.to.pool_of(&planned);
+        let idle = (!planned.one_shot)
+            .then(|| self.to.pools[pool].take(planned.connection))
+            .flatten();
+        if let Some(id) = idle {
+            self.carriers[index] = Some(id);
+            return self.send_request(id, index, network, timeline);
+        }
+        let (kind, place) = match planned.stream {
+            Stream::ProbeNew => (ConnectionKind::ProbeNew, None),
+            Stream::Load if planned.one_shot => (ConnectionKind::OneShot, None),
+            Stream::Load | Stream::ProbeReused => {
+                let at = &mut self.to.pools[pool];
+                if at.open < at.nominal {
+                    at.open += 1;
+                    (at.kind(), Some(pool))
+                } else {
+                    (ConnectionKind::Extra, None)
+                }
+            }
+        };
+        let connection = self.connect(pool, kind, network, timeline);
+        connection.place = place;
+        connection.attempt = Some(index);
+        let id = connection.id;
+        self.carriers[index] = Some(id);
+    }
+
+    fn connect<'a>(
+        &mut self,
+        pool: usize,
+        kind: ConnectionKind,
+        network: &'a mut Network,
+        timeline: &mut Timeline,
+    ) -> &'a mut Connection {
+        let endpoint = self.to.pools[pool].endpoint;
+        let ends = self.ends(endpoint);
+        network.connect((endpoint, ends), (kind, pool), timeline)
+    }
+
+    fn ends(&mut self, endpoint: Endpoint) -> Ends {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let client = SocketAddr::new(loopback, self.port);
+        self.port = self.port.checked_add(1).unwrap_or(*PORTS.start());
+        let local = SocketAddr::new(endpoint.address.unwrap_or(loopback), endpoint.port);
+        Ends { client, local }
+    }
+}
+
+impl Pool {
+    /// An idle connection: the one that the plan would like, so that work is spread over all.
+    fn take(&mut self, wish: u32) -> Option<ConnectionId> {
+        let count = self.idle.len();
+        (count > 0).then(|| self.idle.swap_remove(wish as usize % count))
+    }
+
+    fn kind(&self) -> ConnectionKind {
+        if self.is_for_probes {
+            ConnectionKind::ProbeReused
+        } else {
+            ConnectionKind::KeepAlive
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The driver's part of the world: what reaches `HttpSys`, and what becomes of its outputs.
+
+use sim_httpsys::api::{Completion, ConnectionId, ProcessId};
+use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
+
+use super::{CONTROLLER, Event, World};
+use crate::virtual_world::costs::Cost;
+use crate::virtual_world::network::{ClientSide, Down, ServerSide, Up};
+use crate::virtual_world::processes::ToDriver;
+
+impl World {
+    pub(super) fn tell_httpsys(&mut self, input: ToHttpSys<'_>) {
+        self.httpsys.handle_input(input, self.timeline.now);
+        self.carry_out_httpsys();
+    }
+
+    pub(super) fn carry_out_httpsys(&mut self) {
+        let now = self.timeline.now;
+        let mut listened = Vec::new();
+        loop {
+            while let Some(output) = self.httpsys.poll_output() {
+                match output {
+                    FromHttpSys::Listen { endpoint } => {
+                        self.endpoints.insert(endpoint);
+                        listened.push(endpoint);
+                    }
+                    FromHttpSys::Unlisten { endpoint } => {
+                        self.endpoints.remove(&endpoint);
+                    }
+                    FromHttpSys::Send { connection, bytes } => {
+                        self.send_to_client(connection, Down::Bytes(bytes));
+                    }
+                    // Requests here are small: what is under way is always taken.
+                    FromHttpSys::Reading { .. } => {}
+                    FromHttpSys::Close { connection, how } => self.hang_up(connection, how),
+                    FromHttpSys::Complete { to, completion } => self.complete(to, completion),
+                    FromHttpSys::Log(entry) => self.chronicle.log(&entry),
+                    FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
+                }
+            }
+            let Some(endpoint) = listened.pop() else {
+                break;
+            };
+            let result = Ok(());
+            self.httpsys
+                .handle_input(ToHttpSys::Listening { endpoint, result }, now);
+        }
+        let due = self.httpsys.next_deadline().map(|deadline| deadline.at);
+        self.httpsys_alarm
+            .set(due, Event::WakeHttpSys, &mut self.timeline);
+    }
+
+    fn send_to_client(&mut self, id: ConnectionId, message: Down) {
+        let Some(connection) = self.network.find(id) else {
+            return;
+        };
+        connection.send_down(message, &mut self.timeline);
+        if !connection.owed {
+            connection.owed = true;
+            self.timeline.at(self.timeline.now, Event::Sent(id));
+        }
+    }
+
+    fn hang_up(&mut self, id: ConnectionId, how: CloseHow) {
+        let Some(connection) = self.network.find(id) else {
+            return;
+        };
+        connection.server = ServerSide::Closed;
+        let end = match how {
+            CloseHow::AfterSending => Down::Fin,
+            CloseHow::Reset => Down::Rst,
+        };
+        connection.send_down(end, &mut self.timeline);
+        self.network.forget_if_over(id);
+    }
+
+    pub(super) fn complete(&mut self, to: ProcessId, completion: Completion) {
+        let delay = self.timeline.draw(Cost::DeviceHop);
+        let announcement = Event::FromDriver(to);
+        if to == CONTROLLER {
+            let wire = &mut self.controller_completions;
+            wire.send(completion, delay, announcement, &mut self.timeline);
+        } else if let Some(process) = self.processes.find(to).filter(|p| p.is_alive()) {
+            let wire = &mut process.from_driver;
+            wire.send(completion, delay, announcement, &mut self.timeline);
+        }
+    }
+
+    pub(super) fn up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.network.find(id) else {
+            return;
+        };
+        let Some(message) = connection.take_up() else {
+            return;
+        };
+        let now = self.timeline.now;
+        match (connection.server, message) {
+            (ServerSide::Unknown, Up::Syn) => {
+                let (endpoint, ends) = (connection.endpoint, connection.ends);
+                if !self.endpoints.contains(&endpoint) {
+                    connection.server = ServerSide::Closed;
+                    connection.send_down(Down::Refused, &mut self.timeline);
+                    return self.network.forget_if_over(id);
+                }
+                connection.server = ServerSide::Open;
+                connection.send_down(Down::Accepted, &mut self.timeline);
+                self.tell_httpsys(ToHttpSys::Opened {
+                    connection: id,
+                    endpoint,
+                    ends,
+                });
+            }
+            (ServerSide::Open, Up::Hello { resume }) => {
+                let cost = if resume {
+                    Cost::HandshakeResumed
+                } else {
+                    Cost::HandshakeFull
+                };
+                let took = self.timeline.draw(cost);
+                let secured = Event::Secured {
+                    connection: id,
+                    resumed: resume,
+                };
+                self.timeline.after(took, secured);
+            }
+            (ServerSide::Open, Up::Request) => {
+                let bytes = &connection.request;
+                let received = ToHttpSys::Received {
+                    connection: id,
+                    bytes,
+                };
+                self.httpsys.handle_input(received, now);
+                self.carry_out_httpsys();
+            }
+            (ServerSide::Open, Up::Fin) => {
+                self.tell_httpsys(ToHttpSys::HalfClosed { connection: id });
+            }
+            (ServerSide::Open, Up::Rst) => {
+                connection.server = ServerSide::Closed;
+                self.network.forget_if_over(id);
+                self.tell_httpsys(ToHttpSys::Reset { connection: id });
+            }
+            (ServerSide::Unknown | ServerSide::Closed, _) | (ServerSide::Open, Up::Syn) => {}
+        }
+    }
+
+    pub(super) fn sent(&mut self, id: ConnectionId) {
+        let Some(connection) = self.network.find(id) else {
+            return;
+        };
+        connection.owed = false;
+        if connection.server == ServerSide::Open {
+            self.tell_httpsys(ToHttpSys::Sent { connection: id });
+        }
+    }
+
+    pub(super) fn secured(&mut self, id: ConnectionId, resumed: bool) {
+        let Some(connection) = self.network.find(id) else {
+            return;
+        };
+        let is_there = connection.client != ClientSide::Closed;
+        if connection.server == ServerSide::Open && is_there {
+            connection.send_down(Down::Secured { resumed }, &mut self.timeline);
+            self.tell_httpsys(ToHttpSys::Secured {
+                connection: id,
+                resumed,
+            });
+        }
+    }
+
+    pub(super) fn at_driver(&mut self, id: ProcessId) {
+        if id == CONTROLLER {
+            if let Some(call) = self.controller_calls.take() {
+                self.tell_httpsys(ToHttpSys::Called { by: id, call });
+            }
+            return;
+        }
+        match self.processes.find(id).and_then(|p| p.to_driver.take()) {
+            Some(ToDriver::Attach) => self.tell_httpsys(ToHttpSys::Attached { process: id }),
+            Some(ToDriver::Call(call)) => self.tell_httpsys(ToHttpSys::Called { by: id, call }),
+            Some(ToDriver::HangUp) => self.tell_httpsys(ToHttpSys::Gone { process: id }),
+            None => {}
+        }
+    }
+}

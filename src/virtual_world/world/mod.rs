@@ -1,0 +1,370 @@
+//! The world: the machines, and the table that says whose output is whose input.
+//!
+//! ```text
+//!             Up ──────────►           Called ◄──────── Call
+//!   clients                  HttpSys                             WorkerProcess (each)
+//!             ◄──────── Down           Complete ──────► Completed    │  ▲
+//!                              ▲ │                                   │  │
+//!                              │ └─ Completed ─► Was ◄──── Told ─────┘  │
+//!                              └────── Called ──     ──── Tell ─────────┘
+//! ```
+//!
+//! One event is handled at a time; every output of a machine is carried out before its next input.
+//! Between machines everything travels on a wire; what a machine asks of its own plumbing (open a
+//! socket, read the configuration, create a process) is answered at once, as it is live.
+//!
+//! * `driver` – what reaches `HttpSys`, and what becomes of its outputs
+//! * `services` – the same of `Was`
+//! * `workers` – the same of each `WorkerProcess`, and how processes come and go
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+
+use sim_httpsys::api::{Call, Completion, ConnectionId, Endpoint, ProcessId};
+use sim_httpsys::clockwork::{Instant, StateMachine, UtcClock, UtcTime};
+use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
+use sim_was::config::Configuration;
+use sim_was::control::{Answer, Command};
+use sim_was::event_log::WorkerExit;
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
+
+use super::checkers::Broken;
+use super::chronicle::Chronicle;
+use super::clients::Clients;
+use super::costs::Costs;
+use super::faults::{Fate, Faults};
+use super::machine::{Cores, Files};
+use super::network::{Connection, Network};
+use super::processes::{Processes, ToWas};
+use super::track::{Track, Watch};
+use super::wires::{Alarm, Timeline, Wire};
+
+mod driver;
+mod services;
+mod workers;
+
+/// The process that controls the driver: WAS. Assumed: its id, as Windows gives low ones to services.
+const CONTROLLER: ProcessId = ProcessId(4);
+
+/// When the machine was switched on: 2026-01-01T00:00:00Z.
+pub(super) const SWITCHED_ON: UtcTime = UtcTime(1_767_225_600_000_000_000);
+
+/// From one look at the run to the next, as the live generator tells its progress.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What happens at a moment. Messages wait in their wires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    WakeHttpSys,
+    WakeWas,
+    WakeWorker(ProcessId),
+    /// Something has arrived at the driver's end of a connection.
+    Up(ConnectionId),
+    /// Something has arrived at the client's end.
+    Down(ConnectionId),
+    /// What the driver sent has gone.
+    Sent(ConnectionId),
+    /// The driver's end of a TLS handshake is through.
+    Secured {
+        connection: ConnectionId,
+        resumed: bool,
+    },
+    /// Something of a process has arrived at the driver.
+    AtDriver(ProcessId),
+    /// Something of the driver has arrived at a process.
+    FromDriver(ProcessId),
+    /// Something of a worker has arrived at WAS.
+    AtWas(ProcessId),
+    /// Something of WAS has arrived at a worker.
+    FromWas(ProcessId),
+    /// A process begins to run.
+    Boot(ProcessId),
+    /// A core's turn is over.
+    TurnOver {
+        core: u32,
+        turn: u32,
+    },
+    /// A file was read.
+    FileRead {
+        process: ProcessId,
+        work: WorkId,
+    },
+    /// The next attempt of the plan is due.
+    Launch,
+    /// The oldest attempts may have waited for too long.
+    PatienceOver {
+        probe: bool,
+    },
+    /// It is time to look at the run.
+    Look,
+    /// A moment that somebody outside waits for.
+    Reached,
+}
+
+/// What somebody outside of the world is told.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// It is time to look.
+    Look,
+    /// A command was answered.
+    Answered(ClientId, Answer),
+    /// The moment has come that was asked for.
+    Reached,
+    /// WAS has ended.
+    Stopped,
+    /// Nothing will ever happen again.
+    Silence,
+    /// An invariant does not hold.
+    Broken(Broken),
+}
+
+/// What a world is made of.
+#[derive(Debug)]
+pub(super) struct Setting<'a> {
+    pub(super) costs: &'a Costs,
+    pub(super) seed: u64,
+    pub(super) httpsys: sim_httpsys::model::Parameters,
+    pub(super) configuration: Configuration,
+    pub(super) root: PathBuf,
+    pub(super) files: Files,
+    pub(super) clients: Clients,
+    pub(super) faults: Faults,
+    pub(super) watch: Watch,
+}
+
+/// The whole server and its clients.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) timeline: Timeline,
+    pub(super) clients: Clients,
+    network: Network,
+    httpsys: HttpSys,
+    httpsys_alarm: Alarm,
+    endpoints: BTreeSet<Endpoint>,
+    was: Was,
+    was_alarm: Alarm,
+    controller_calls: Wire<Call>,
+    controller_completions: Wire<Completion>,
+    processes: Processes,
+    cores: Cores,
+    files: Files,
+    configuration: Configuration,
+    worker_memory: u64,
+    clock: UtcClock,
+    chronicle: Chronicle,
+    fate: Fate,
+    notices: VecDeque<Notice>,
+    commands: u64,
+}
+
+impl World {
+    pub(super) fn new(setting: Setting<'_>) -> Self {
+        let clock = UtcClock {
+            switched_on: SWITCHED_ON,
+        };
+        let mut world = Self {
+            timeline: Timeline::new(setting.costs, setting.seed),
+            clients: setting.clients,
+            network: Network::default(),
+            httpsys: HttpSys::new(setting.httpsys, clock),
+            httpsys_alarm: Alarm::default(),
+            endpoints: BTreeSet::new(),
+            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was_alarm: Alarm::default(),
+            controller_calls: Wire::default(),
+            controller_completions: Wire::default(),
+            processes: Processes::default(),
+            cores: Cores::new(setting.costs.cores),
+            files: setting.files,
+            chronicle: Chronicle::new(clock, &setting.configuration, setting.watch),
+            configuration: setting.configuration,
+            worker_memory: setting.costs.worker_memory,
+            clock,
+            fate: Fate::new(setting.faults, setting.seed),
+            notices: VecDeque::new(),
+            commands: 0,
+        };
+        world.tell_httpsys(ToHttpSys::Attached {
+            process: CONTROLLER,
+        });
+        world
+    }
+
+    // --- what somebody outside may do ---------------------------------------------------------------
+
+    /// Lets time pass until there is something to be told.
+    pub(super) fn run(&mut self) -> Notice {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return notice;
+            }
+            let Some(event) = self.timeline.next() else {
+                return Notice::Silence;
+            };
+            self.handle(event);
+            if let Some(broken) = self.chronicle.checkers.broken() {
+                return Notice::Broken(broken.clone());
+            }
+        }
+    }
+
+    /// Faults are over.
+    pub(super) fn be_quiet(&mut self) {
+        self.fate.be_quiet();
+    }
+
+    /// Nothing may be under way now.
+    pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
+        let checkers = &mut self.chronicle.checkers;
+        checkers.at_rest(self.timeline.now);
+        checkers
+            .broken()
+            .map_or(Ok(()), |broken| Err(broken.clone()))
+    }
+
+    /// What was seen, and how often.
+    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
+        self.chronicle.checkers.sometimes()
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.timeline.now
+    }
+
+    /// Asks the services something; the answer is a notice.
+    pub(super) fn command(&mut self, command: Command) -> ClientId {
+        self.commands += 1;
+        let client = ClientId(self.commands);
+        self.tell_was(ToWasModel::Commanded { client, command });
+        client
+    }
+
+    /// Begins the load at `start`, and the looks.
+    pub(super) fn go(&mut self, start: Instant) {
+        self.clients
+            .go(start, &mut self.network, &mut self.timeline);
+        self.timeline.at(start, Event::Look);
+    }
+
+    /// Ends the clients; gives their book.
+    pub(super) fn close_book(&mut self) -> crate::load::Book {
+        let book = self.clients.close_book(self.timeline.now);
+        self.network.hang_up_clients(&mut self.timeline);
+        book
+    }
+
+    /// A notice at that moment.
+    pub(super) fn remind(&mut self, at: Instant) {
+        self.timeline.at(at, Event::Reached);
+    }
+
+    /// Worker processes that are alive, and the memory that they hold together.
+    pub(super) fn workers(&mut self) -> (usize, u64) {
+        let alive = self.processes.alive();
+        alive.fold((0, 0), |(count, bytes), process| {
+            (count + 1, bytes + process.memory)
+        })
+    }
+
+    /// kill -9 of every worker of a pool; gives how many there were.
+    pub(super) fn kill_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            self.end_process(*id, WorkerExit::Signal(9));
+        }
+        ids.len()
+    }
+
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
+    /// Everything that was written down, and what was kept to compare it by.
+    pub(super) fn close(self) -> (crate::measure::Observation, Track) {
+        self.chronicle.close()
+    }
+
+    // --- the table ----------------------------------------------------------------------------------
+
+    fn handle(&mut self, event: Event) {
+        let now = self.timeline.now;
+        match event {
+            Event::WakeHttpSys => {
+                if self.httpsys_alarm.is_it(now) {
+                    if is_due(&self.httpsys, now) {
+                        self.httpsys.handle_deadline(now);
+                    }
+                    self.carry_out_httpsys();
+                }
+            }
+            Event::WakeWas => {
+                if self.was_alarm.is_it(now) {
+                    if is_due(&self.was, now) {
+                        self.was.handle_deadline(now);
+                    }
+                    self.carry_out_was();
+                }
+            }
+            Event::WakeWorker(id) => self.wake_worker(id),
+            Event::Up(connection) => self.up(connection),
+            Event::Down(id) => {
+                let message = self.network.find(id).and_then(Connection::take_down);
+                if let Some(message) = message {
+                    self.clients
+                        .received(id, message, &mut self.network, &mut self.timeline);
+                }
+            }
+            Event::Sent(connection) => self.sent(connection),
+            Event::Secured {
+                connection,
+                resumed,
+            } => self.secured(connection, resumed),
+            Event::AtDriver(id) => self.at_driver(id),
+            Event::FromDriver(CONTROLLER) => {
+                if let Some(completion) = self.controller_completions.take() {
+                    self.tell_was(ToWasModel::Completed(completion));
+                }
+            }
+            Event::FromDriver(id) => {
+                let message = self.processes.find(id).and_then(|p| p.from_driver.take());
+                if let Some(completion) = message {
+                    self.tell_worker(id, ToWorkerModel::Completed(completion));
+                }
+            }
+            Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
+                Some(ToWas::Word(message)) => self.tell_was(ToWasModel::Told { pid, message }),
+                Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
+                None => {}
+            },
+            Event::FromWas(id) => self.at_worker(id),
+            Event::Boot(id) => self.boot(id),
+            Event::TurnOver { core, turn } => {
+                if let Some((id, work)) = self.cores.turn_over(core, turn, &mut self.timeline) {
+                    let outcome = Outcome::Done { memory: Vec::new() };
+                    self.tell_worker(id, ToWorkerModel::WorkDone { work, outcome });
+                }
+            }
+            Event::FileRead { process, work } => self.file_read(process, work),
+            Event::Launch => self.clients.launch(&mut self.network, &mut self.timeline),
+            Event::PatienceOver { probe } => {
+                self.clients
+                    .patience_over(probe, &mut self.network, &mut self.timeline);
+            }
+            Event::Look => {
+                self.timeline.after(LOOK_EVERY, Event::Look);
+                self.notices.push_back(Notice::Look);
+            }
+            Event::Reached => self.notices.push_back(Notice::Reached),
+        }
+    }
+}
+
+/// Whether a machine wants to be woken by now.
+fn is_due<M: StateMachine>(machine: &M, now: Instant) -> bool {
+    machine
+        .next_deadline()
+        .is_some_and(|deadline| deadline.at <= now)
+}

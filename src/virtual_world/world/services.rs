@@ -1,0 +1,62 @@
+//! The services' part of the world: what reaches `Was`, and what becomes of its outputs.
+
+use std::collections::VecDeque;
+
+use sim_httpsys::clockwork::StateMachine;
+use sim_was::event_log::WorkerExit;
+use sim_was::model::{Input as ToWasModel, Output as FromWas};
+
+use super::{CONTROLLER, Event, Notice, World};
+use crate::virtual_world::costs::Cost;
+
+impl World {
+    pub(super) fn tell_was(&mut self, input: ToWasModel) {
+        self.was.handle_input(input, self.timeline.now);
+        self.carry_out_was();
+    }
+
+    pub(super) fn carry_out_was(&mut self) {
+        let now = self.timeline.now;
+        let mut answers = VecDeque::new();
+        loop {
+            while let Some(output) = self.was.poll_output() {
+                match output {
+                    FromWas::Call(call) => {
+                        let delay = self.timeline.draw(Cost::DeviceHop);
+                        let announcement = Event::AtDriver(CONTROLLER);
+                        let wire = &mut self.controller_calls;
+                        wire.send(call, delay, announcement, &mut self.timeline);
+                    }
+                    FromWas::Tell { pid, message } => {
+                        if let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) {
+                            let delay = self.timeline.draw(Cost::IpmHop);
+                            let wire = &mut process.from_was;
+                            wire.send(message, delay, Event::FromWas(pid), &mut self.timeline);
+                        }
+                    }
+                    FromWas::Spawn(order) => answers.push_back(self.spawn(*order)),
+                    FromWas::Terminate { pid } => self.end_process(pid, WorkerExit::Signal(9)),
+                    FromWas::ReadConfig => {
+                        let configuration = self.configuration.clone();
+                        answers.push_back(ToWasModel::ConfigRead(Ok(configuration)));
+                    }
+                    FromWas::Answer { client, answer } => {
+                        self.notices.push_back(Notice::Answered(client, answer));
+                    }
+                    // No program of an administrator exists here.
+                    FromWas::Run { pool, .. } => {
+                        answers.push_back(ToWasModel::RunFailed { pool });
+                    }
+                    FromWas::Fact(fact) => self.chronicle.was(now, fact),
+                    FromWas::Stopped => self.notices.push_back(Notice::Stopped),
+                }
+            }
+            let Some(answer) = answers.pop_front() else {
+                break;
+            };
+            self.was.handle_input(answer, now);
+        }
+        let due = self.was.next_deadline().map(|deadline| deadline.at);
+        self.was_alarm.set(due, Event::WakeWas, &mut self.timeline);
+    }
+}
