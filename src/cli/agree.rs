@@ -147,6 +147,7 @@ fn run_live(
     let results = live_world::compare::compare_and(
         scenario,
         folder,
+        false,
         &mut |now| {
             show(&bar, now);
             !stop.load(Ordering::Relaxed)

@@ -43,6 +43,10 @@ pub(super) struct Measuring {
     /// DIR/record.json
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Record every input of httpsys, was and w3wp with its time below --out DIR, for `iis-sim replay DIR`;
+    /// live clock only
+    #[arg(long, requires = "out")]
+    record_inputs: bool,
 }
 
 /// Why nothing was measured.
@@ -139,7 +143,7 @@ fn run_live(
     std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let stop = stop_flag().map_err(at(&folder))?;
     let bar = progress_bar(scenario);
-    let results = compare(scenario, &folder, &mut |now| {
+    let results = compare(scenario, &folder, arguments.record_inputs, &mut |now| {
         show(&bar, now);
         !stop.load(Ordering::Relaxed)
     });

@@ -27,6 +27,7 @@ mod load;
 mod measuring;
 mod programs;
 mod replay;
+mod replay_live;
 mod selection;
 mod swarm;
 mod up;

@@ -55,7 +55,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
     let mut root = None;
     let mut listen = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let mut port_map = Vec::new();
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
     let mut parameters = sim_httpsys::model::Parameters::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -77,6 +77,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
                     serde_json::from_str(value()?).map_err(|error| format!("{word}: {error}"))?;
             }
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -88,6 +89,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
         listen,
         port_map,
         trace,
+        record,
         parameters,
     })
 }
@@ -109,7 +111,7 @@ fn was(words: &[String]) -> ExitCode {
 fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let mut root = None;
     let mut config = None;
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || {
@@ -121,6 +123,7 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
             "--root" => root = Some(PathBuf::from(value()?)),
             "--config" => config = Some(PathBuf::from(value()?)),
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -130,6 +133,7 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     Ok(sim_was::live::Options {
         config,
         trace,
+        record,
         ..options
     })
 }

@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// Write every fact to files below DIR/trace
     #[arg(long)]
     trace: bool,
+    /// Record every input of httpsys, was and w3wp with its time in DIR/record, for `iis-sim replay DIR`
+    #[arg(long)]
+    record: bool,
     /// Say when it is ready as one line of JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +65,7 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         listen: arguments.listen,
         port_map: arguments.port_map,
         trace: arguments.trace,
+        record: arguments.record,
         parameters: sim_httpsys::model::Parameters::default(),
     };
     let mut server = match Server::start(&options) {

@@ -30,15 +30,17 @@ pub struct Now {
 pub fn compare(
     scenario: &Scenario,
     folder: &Path,
+    record: bool,
     watcher: &mut dyn FnMut(Now) -> bool,
 ) -> Result<Vec<TrialResult>, TrialError> {
-    compare_and(scenario, folder, watcher, &mut |_, _| {})
+    compare_and(scenario, folder, record, watcher, &mut |_, _| {})
 }
 
 /// As [`compare`]; `visit` sees every trial, the invalid ones too, and what it was measured from.
 pub fn compare_and(
     scenario: &Scenario,
     folder: &Path,
+    record: bool,
     watcher: &mut dyn FnMut(Now) -> bool,
     visit: &mut dyn FnMut(&TrialResult, &Observation),
 ) -> Result<Vec<TrialResult>, TrialError> {
@@ -60,6 +62,7 @@ pub fn compare_and(
                     operation,
                     seed,
                     folder: &trial_folder,
+                    record,
                 };
                 let mut watch = |stage| {
                     watcher(Now {

@@ -4,6 +4,7 @@
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
+//! * [`recordings`] – what live programs were told, handed to their models again
 //! * [`compare`] – all operations and trials of a scenario
 #![expect(
     clippy::disallowed_methods,
@@ -16,6 +17,7 @@ pub mod generator;
 mod operate;
 pub mod page;
 mod processes;
+pub mod recordings;
 pub mod server;
 pub mod story;
 pub mod trial;

@@ -28,6 +28,8 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// An empty folder; everything that the trial writes stays in it.
     pub folder: &'a Path,
+    /// Whether every input of every program is recorded there, for a replay.
+    pub record: bool,
 }
 
 /// Why a trial could not be run.
@@ -92,6 +94,7 @@ impl Trial<'_> {
         let pool = self.lay_out(&root)?;
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
+        options.record = self.record;
         options.parameters = self.scenario.server.httpsys.clone();
         let server = Server::start(&options)?;
         let book = self.folder.join("book.jsonl");

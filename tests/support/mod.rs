@@ -48,14 +48,24 @@ impl Up {
         Self::below("root", config)
     }
 
+    /// With the default configuration; every program records what it is told.
+    pub fn recorded() -> Self {
+        Self::begin("root", None, &["--record"])
+    }
+
     /// With this configuration, in a root of this name.
     pub fn below(root: &str, config: Option<&str>) -> Self {
+        Self::begin(root, config, &[])
+    }
+
+    fn begin(root: &str, config: Option<&str>, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join(root);
         let mut command = Command::new(IIS_SIM);
         command
             .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])
-            .arg(&root);
+            .arg(&root)
+            .args(more);
         if let Some(config) = config {
             let path = folder.path().join("applicationHost.config");
             std::fs::write(&path, config).unwrap();
@@ -156,6 +166,14 @@ impl Up {
     pub fn end(mut self, signal: &str) -> Option<i32> {
         Self::signal(signal, self.child.id());
         self.child.wait().unwrap().code()
+    }
+
+    /// As [`Up::end`]; `then` may still look into the root.
+    pub fn end_and(mut self, signal: &str, then: impl FnOnce()) -> Option<i32> {
+        Self::signal(signal, self.child.id());
+        let code = self.child.wait().unwrap().code();
+        then();
+        code
     }
 
     /// All processes of the server, launcher included.

@@ -36,7 +36,7 @@ pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
 
 /// Everything that the server acts on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Application pools, in the order of the file.
     pub application_pools: Vec<ApplicationPool>,
@@ -49,7 +49,7 @@ pub struct Configuration {
 }
 
 /// Something in the file that is wrong but does not stop the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
     /// The event id.
     pub event: u16,
@@ -58,7 +58,7 @@ pub struct ConfigWarning {
 }
 
 /// `applicationPools/add`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
@@ -87,7 +87,7 @@ pub struct ApplicationPool {
 }
 
 /// `processModel`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ProcessModel {
     /// `idleTimeout`; zero for never.
     pub idle_timeout: Duration,
@@ -110,7 +110,7 @@ pub struct ProcessModel {
 }
 
 /// `recycling`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Recycling {
     /// `disallowOverlappingRotation`.
     pub disallow_overlapping_rotation: bool,
@@ -123,7 +123,7 @@ pub struct Recycling {
 }
 
 /// `failure`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Failure {
     /// `loadBalancerCapabilities="TcpLevel"`.
     pub tcp_level: bool,
@@ -146,7 +146,7 @@ pub struct Failure {
 }
 
 /// `cpu`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Cpu {
     /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
     pub limit: u32,
@@ -157,7 +157,7 @@ pub struct Cpu {
 }
 
 /// `cpu/@action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAction {
     /// Log only.
     NoAction,
@@ -170,7 +170,7 @@ pub enum CpuAction {
 }
 
 /// `sites/site`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -189,7 +189,7 @@ pub struct Site {
 }
 
 /// `bindings/binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// `protocol`, as written.
     pub protocol: String,
@@ -202,7 +202,7 @@ pub struct Binding {
 }
 
 /// An http or https binding, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct HttpBinding {
     /// Whether it is https.
     pub secure: bool,
@@ -215,7 +215,7 @@ pub struct HttpBinding {
 }
 
 /// `site/limits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLimits {
     /// `maxBandwidth`; `None` for no limit.
     pub max_bandwidth: Option<u32>,
@@ -226,7 +226,7 @@ pub struct SiteLimits {
 }
 
 /// `site/logFile`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
@@ -243,7 +243,7 @@ pub struct SiteLog {
 }
 
 /// `site/application`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {
     /// Its path.
     pub path: String,
@@ -264,7 +264,7 @@ pub struct Application {
 }
 
 /// `application/virtualDirectory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDirectory {
     /// Its path.
     pub path: String,
@@ -273,7 +273,7 @@ pub struct VirtualDirectory {
 }
 
 /// `webLimits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct WebLimits {
     /// `demandStartThreshold`.
     pub demand_start_threshold: u32,
