@@ -15,8 +15,8 @@ fn a_swarm_with_faults_keeps_every_invariant_and_comes_to_rest() {
     }
     for wanted in [
         "a queue was full",
-        "rapid-fail protection tripped",
-        "a worker was not ready in time",
+        "rapid-fail protection was tripped by a crash",
+        "the new worker failed in an overlap",
     ] {
         assert!(seen.contains(wanted), "{wanted} was not reached: {seen:?}");
     }

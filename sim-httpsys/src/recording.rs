@@ -133,6 +133,15 @@ impl<M> Recorded<M> {
     }
 }
 
+/// Questions go to the machine; what changes it goes through the tape.
+impl<M> std::ops::Deref for Recorded<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.machine
+    }
+}
+
 impl<M> StateMachine for Recorded<M>
 where
     M: StateMachine,

@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sim_was::live::Boot;
+use sim_was::model::Personality;
+
 use super::up::parse_port_map;
 use super::{fail, name_of};
 
@@ -112,6 +115,8 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let mut root = None;
     let mut config = None;
     let (mut trace, mut record) = (false, false);
+    let mut boot = Boot::Start;
+    let mut personality = Personality::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || {
@@ -121,6 +126,14 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
         };
         match word.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
+            "--boot" => {
+                boot = match value()?.as_str() {
+                    "restart" => Boot::Restart,
+                    "stopped" => Boot::Stopped,
+                    other => return Err(format!("{word}: restart or stopped, not {other:?}")),
+                }
+            }
+            "--personality" => personality = value()?.parse()?,
             "--config" => config = Some(PathBuf::from(value()?)),
             "--trace" => trace = true,
             "--record" => record = true,
@@ -134,6 +147,8 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
         config,
         trace,
         record,
+        boot,
+        personality,
         ..options
     })
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use sim_httpsys::live::clock::clock_now;
 
+use super::mutants;
 use crate::virtual_world::swarm::{self, SwarmError};
 use crate::virtual_world::track::{Line, Watch};
 use crate::virtual_world::trial::Size;
@@ -32,6 +33,13 @@ pub(super) struct Arguments {
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
+    /// Put faults into the models, one after the other, and see that each is found (needs a build with
+    /// --features mutants); fails if less than 95 % are
+    #[arg(long)]
+    mutants: bool,
+    /// Of the mutants only that one; repeat for more
+    #[arg(long, value_name = "NAME", requires = "mutants")]
+    mutant: Vec<String>,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -49,6 +57,9 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 /// Runs the seeds, and prints what was reached.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
     let (first, end) = arguments.seeds;
+    if arguments.mutants {
+        return mutants::main(&arguments.mutant, &(first..end), arguments.seconds);
+    }
     if let Some(path) = &arguments.trace
         && let Err(error) = trace(first, arguments.seconds * 1_000, path)
     {

@@ -1,6 +1,8 @@
 //! Starts the real programs and runs scenarios against them.
 //!
 //! * [`server`] – one running server: httpsys and was below a root folder
+//! * [`service_manager`] – starts `was` again when it has died
+//! * [`metrics_server`] – where Prometheus scrapes
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
@@ -14,10 +16,12 @@
 
 pub mod compare;
 pub mod generator;
+pub mod metrics_server;
 mod operate;
 pub mod page;
 mod processes;
 pub mod recordings;
 pub mod server;
+pub mod service_manager;
 pub mod story;
 pub mod trial;

@@ -132,6 +132,8 @@ impl Plan {
                 connection: 0,
             }));
         }
+        // Drawn and left out, so that a pause does not redeal what comes after it.
+        attempts.retain(|attempt| !profile.pauses.iter().any(|pause| pause.covers(attempt.at)));
         attempts.sort_by_key(|attempt| (attempt.at, attempt.stream));
         for (number, attempt) in attempts.iter_mut().enumerate() {
             attempt.number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -294,11 +296,11 @@ impl<'a> Mix<'a> {
         let index = pick(&self.weights, kind);
         let entry = &self.entries[index];
         let page = pick(&self.pages[index], page);
-        let number = if entry.url.contains("{n}") {
-            urls.number(
-                &entry.url.replace("{n}", &page.to_string()),
-                entry.host.as_ref(),
-            )
+        let host = entry.host.as_deref();
+        let number = if entry.is_numbered() {
+            let page = page.to_string();
+            let host = host.map(|host| host.replace("{n}", &page));
+            urls.number(&entry.url.replace("{n}", &page), host.as_ref())
         } else {
             urls.number(&entry.url, entry.host.as_ref())
         };
@@ -345,6 +347,7 @@ impl Urls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::profile::Pause;
 
     fn profile() -> Profile {
         let text = "
@@ -372,6 +375,20 @@ mod tests {
     fn the_same_seed_gives_the_same_attempts() {
         assert_eq!(load(&profile(), 7), load(&profile(), 7));
         assert_ne!(load(&profile(), 7), load(&profile(), 8));
+    }
+
+    #[test]
+    fn a_pause_leaves_attempts_out_and_does_not_redeal_the_others() {
+        let mut paused = profile();
+        paused.pauses = vec![Pause {
+            from: Duration::from_secs(1),
+            to: Duration::from_secs(2),
+        }];
+        let is_outside = |at: u64| !(1_000_000_000..2_000_000_000).contains(&at);
+        let all = load(&profile(), 7).0.into_iter().map(|a| (a.at, a.user));
+        let outside: Vec<_> = all.filter(|(at, _)| is_outside(*at)).collect();
+        let with_pause: Vec<_> = load(&paused, 7).0.iter().map(|a| (a.at, a.user)).collect();
+        assert_eq!(with_pause, outside);
     }
 
     #[test]

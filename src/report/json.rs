@@ -14,7 +14,15 @@ pub const SCHEMA: &str = "iis-sim/compare/1";
 ///
 /// Never: a report is plain data, which can be written.
 pub fn render(comparison: &Comparison) -> String {
-    let value = json!({
+    let value = value(comparison);
+    let mut text = serde_json::to_string_pretty(&value).expect("a report is plain data");
+    text.push('\n');
+    text
+}
+
+/// The same as a value.
+pub fn value(comparison: &Comparison) -> Value {
+    json!({
         "schema": SCHEMA,
         "seed": comparison.scenario.seed,
         "clock": comparison.clock,
@@ -22,14 +30,12 @@ pub fn render(comparison: &Comparison) -> String {
         "scenario": comparison.scenario,
         "environment": comparison.environment,
         "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
-    });
-    let mut text = serde_json::to_string_pretty(&value).expect("a report is plain data");
-    text.push('\n');
-    text
+    })
 }
 
 fn arm(arm: &Arm) -> Value {
     json!({
+        "name": arm.name,
         "operation": arm.operation,
         "trials": arm.trials.iter().map(trial).collect::<Vec<_>>(),
         "repeated": arm.repeated.iter().map(trial).collect::<Vec<_>>(),

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::measure::{Metrics, Summary, TrialResult, summarise};
-use crate::scenario::{Operation, Scenario};
+use crate::scenario::{Operation, Scenario, Story};
 
 pub mod agreement;
 mod environment;
+pub mod expectations;
 pub mod json;
 pub mod text;
 mod verdict;
@@ -43,6 +44,8 @@ pub struct Comparison {
 /// All trials of one operation.
 #[derive(Clone, Debug)]
 pub struct Arm {
+    /// What it is called: the operation, or the variant that it was performed on.
+    pub name: String,
     /// The operation.
     pub operation: Operation,
     /// Its trials, by seed.
@@ -63,6 +66,7 @@ impl Comparison {
             let trials = kept.remove(operation).unwrap_or_default();
             let metrics: Vec<Metrics> = used(&trials).map(|trial| trial.metrics.clone()).collect();
             Arm {
+                name: operation.name().to_owned(),
                 operation: *operation,
                 summary: summarise(&metrics),
                 trials,
@@ -83,6 +87,29 @@ impl Comparison {
     pub fn with_profile(mut self, profile: Option<String>) -> Self {
         self.profile = profile;
         self
+    }
+
+    /// The stories of one scenario in one report, each with its results.
+    pub fn of_stories(
+        scenario: &Scenario,
+        clock: Clock,
+        stories: Vec<(Story, Vec<TrialResult>)>,
+    ) -> Self {
+        let mut whole = Self {
+            scenario: scenario.clone(),
+            clock,
+            environment: Environment::of_this_machine(clock),
+            profile: None,
+            arms: Vec::new(),
+        };
+        for (story, results) in stories {
+            let part = Self::new(&story.scenario, clock, results);
+            whole.arms.extend(part.arms.into_iter().map(|arm| Arm {
+                name: story.arm(arm.operation),
+                ..arm
+            }));
+        }
+        whole
     }
 
     /// Whether every trial is valid and every attempt of every trial is explained.

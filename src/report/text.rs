@@ -198,7 +198,7 @@ fn table(comparison: &Comparison) -> String {
     table.load_style(presets::NOTHING);
     let names = comparison.arms.iter().map(|arm| {
         let mark = if arm.is_invalid() { " (INVALID)" } else { "" };
-        right(&format!("{}{mark}", arm.operation))
+        right(&format!("{}{mark}", arm.name))
     });
     table.set_header(std::iter::once(Cell::new("")).chain(names));
     for part in &PARTS {

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_httpsys::counters::{Counters, Snapshot};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
+use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
@@ -40,7 +42,12 @@ pub(super) struct Chronicle {
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration, watch: Watch) -> Self {
+    pub(super) fn new(
+        clock: UtcClock,
+        configuration: &Configuration,
+        parameters: &Parameters,
+        watch: Watch,
+    ) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -56,7 +63,7 @@ impl Chronicle {
             },
             digest: Digest::default(),
             tracker: Tracker::new(watch),
-            checkers: Checkers::new(configuration),
+            checkers: Checkers::new(configuration, parameters),
         }
     }
 
@@ -66,6 +73,15 @@ impl Chronicle {
             .note(self.digest.hash, Witness::HttpSys, at, &fact);
         self.checkers.httpsys(at, &fact);
         self.httpsys.push(Traced { at, fact });
+    }
+
+    /// What the driver's counters read: folded when somebody asks, so that nobody else pays.
+    pub(super) fn counters(&self, now: Instant) -> Snapshot {
+        let mut counters = Counters::default();
+        for traced in &self.httpsys {
+            counters.record(&traced.fact, traced.at);
+        }
+        counters.snapshot(now)
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
@@ -85,6 +101,7 @@ impl Chronicle {
     }
 
     pub(super) fn log(&mut self, entry: &LogEntry) {
+        self.checkers.log(entry);
         match entry {
             LogEntry::W3c(record) => {
                 let fields = record.settings.fields;
@@ -123,6 +140,11 @@ impl Chronicle {
         let (lines, _) = parse_httperr(&text).expect("the driver's own lines can be read");
         self.read.httperr.get_or_insert_default().extend(lines);
         self.httperr.clear();
+    }
+
+    /// WAS has ended, and so many processes are left.
+    pub(super) fn check_end(&mut self, alive: usize) {
+        self.checkers.after_the_end(alive, &self.httpsys);
     }
 
     /// All of it, and what was kept to compare it by.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_was::config::physical_path;
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
@@ -85,8 +85,8 @@ pub enum TrialError {
         /// What they said.
         answer: String,
     },
-    /// A pool has no worker to kill.
-    #[error("pool {0} has no worker process to kill")]
+    /// A pool has no worker to do this to.
+    #[error("pool {0} has no worker process to kill or to stop")]
     NoWorker(String),
     /// An invariant does not hold.
     #[error("{broken} (event {event})")]
@@ -131,7 +131,7 @@ impl Trial<'_> {
 
     /// From the start of the services to their end.
     fn play(&self, stage: &mut Stage, served: &Served) -> Result<Played, TrialError> {
-        let (warm, operation) = self.drive(stage, &served.pool)?;
+        let (warm, operation) = self.drive(stage, served)?;
         let book = stage.stop_load()?;
         stage.shut_down()?;
         let size = Size {
@@ -143,6 +143,9 @@ impl Trial<'_> {
             operation,
             baseline_from: warm,
             workers_peak_bytes: Some(stage.memory_peak),
+            clock: Some(UtcClock {
+                switched_on: SWITCHED_ON,
+            }),
         };
         Ok(Played {
             book,
@@ -176,11 +179,13 @@ impl Trial<'_> {
             seed: self.seed,
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
+            configuration_text: served.text.clone(),
             root: ROOT.into(),
             files: self.files(served)?,
             clients: Clients::new(profile.clone(), self.seed, plan, to),
             faults: Faults::default(),
             watch,
+            personality: self.scenario.server.personality,
         }))
     }
 
@@ -211,7 +216,7 @@ impl Trial<'_> {
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
     /// server counts as warm, and when the operation began.
-    fn drive(&self, stage: &mut Stage, pool: &str) -> Result<(Instant, Instant), TrialError> {
+    fn drive(&self, stage: &mut Stage, served: &Served) -> Result<(Instant, Instant), TrialError> {
         let services = vec![Service::Was, Service::W3svc];
         stage.ask(Command::StartServices { services })?;
         let load_started = stage.world.now() + timing::LEAD;
@@ -222,12 +227,16 @@ impl Trial<'_> {
         let (workers, _) = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
-        for step in self.operation.steps(pool) {
+        for step in self.operation.steps(&served.pool, served.site()) {
             match step {
                 Step::Ask(command) => stage.ask(command)?,
-                Step::KillWorkers(pool) => {
-                    let killed = stage.world.kill_workers(&pool);
-                    if killed == 0 {
+                Step::KillWorkers(pool) | Step::HangWorkers(pool) => {
+                    let struck = if self.operation == Operation::HangW3wp {
+                        stage.world.hang_workers(&pool)
+                    } else {
+                        stage.world.kill_workers(&pool)
+                    };
+                    if struck == 0 {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }

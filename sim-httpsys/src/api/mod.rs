@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Snapshot;
 use crate::service_state::ServiceState;
 
 mod request;
 pub mod wire;
 
-pub use request::{EntityLength, Request, RequestText, Span, Version};
+pub use request::{EntityLength, Request, RequestText, Span, Verb, Version};
 
 /// One TCP connection, unique since the driver was loaded.
 #[derive(
@@ -222,6 +223,8 @@ pub enum ControlCall {
     },
     /// Asks for a snapshot (`netsh http show servicestate`).
     QueryServiceState,
+    /// What do the counters read? Answered by [`CallResult::Counters`].
+    QueryCounters,
     /// Opens a queue that exists, to receive from it. One queue per process.
     OpenRequestQueue {
         /// Its name.
@@ -230,6 +233,18 @@ pub enum ControlCall {
     /// Stops receiving: pending receives are taken back, requests not yet received stay in the
     /// queue for others (`HttpShutdownRequestQueue`). Requests received before may still be answered.
     ShutdownRequestQueue,
+    /// Takes back the receives that the process has posted; it may post others later (`CancelIoEx` on
+    /// the queue's handle).
+    CancelReceives,
+    /// From now on a process gets nothing more from a queue, as if it had shut the queue down itself;
+    /// what it has received is its own. Only the queue's controller may.
+    ///
+    /// Assumed: that WAS keeps a worker that it abandons (orphans) away from the queue: else a hung one
+    /// would go on taking what its successor should get.
+    DisownProcess {
+        /// Which process.
+        process: ProcessId,
+    },
 }
 
 /// What a successful control call gives back.
@@ -239,6 +254,8 @@ pub enum CallResult {
     Done,
     /// A snapshot.
     ServiceState(Box<ServiceState>),
+    /// The counters.
+    Counters(Box<Snapshot>),
 }
 
 /// Why a control call failed, by its Windows error code.

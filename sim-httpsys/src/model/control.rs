@@ -1,6 +1,6 @@
 //! Control calls: everything that is not on the path of a request. This file only routes.
 
-use super::HttpSys;
+use super::{HttpSys, Output};
 use crate::api::{CallId, CallResult, Completion, ControlCall, ProcessId};
 use crate::clockwork::Instant;
 use crate::service_state::{RequestQueueState, ServiceState, UrlGroupState};
@@ -32,8 +32,16 @@ impl HttpSys {
             ControlCall::QueryServiceState => {
                 Ok(CallResult::ServiceState(Box::new(self.service_state())))
             }
+            // Whoever folds the facts knows them.
+            ControlCall::QueryCounters => {
+                return self
+                    .outputs
+                    .push_back(Output::QueryCounters { by, call: id });
+            }
             ControlCall::OpenRequestQueue { name } => self.open_request_queue(by, name),
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),
+            ControlCall::CancelReceives => self.cancel_receives(by),
+            ControlCall::DisownProcess { process } => self.disown_process(by, process),
             // These two answer by themselves: before something else they cause, or later.
             ControlCall::AddUrl {
                 group,

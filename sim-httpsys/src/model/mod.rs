@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::api::{
-    Call, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId, UrlGroupId,
-    Win32Error,
+    Call, CallId, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId,
+    UrlGroupId, Win32Error,
 };
 use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
@@ -24,6 +24,7 @@ mod framing;
 pub mod http1;
 pub mod http_date;
 mod id_map;
+mod mutations;
 mod processes;
 mod reason;
 mod refusal;
@@ -154,6 +155,13 @@ pub enum Output {
         connection: ConnectionId,
         /// How.
         how: CloseHow,
+    },
+    /// Answer a call with what the counters read, which are folded from the facts.
+    QueryCounters {
+        /// Who has asked.
+        by: ProcessId,
+        /// Its call.
+        call: CallId,
     },
     /// Tell a process something.
     Complete {

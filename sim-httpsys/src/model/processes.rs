@@ -7,6 +7,7 @@ use crate::api::{
     CallResult, ConnectionId, ProcessId, RequestId, RequestQueueName, UrlGroupId, Win32Error,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{CacheRemoval, Fact, UntrustedCall};
 
 /// One process.
@@ -31,6 +32,11 @@ impl HttpSys {
     /// The connection of a request that a process holds. A request that it may have held before its
     /// client went away is nothing; one that was never its own makes it untrusted.
     pub(super) fn held_by(&mut self, by: ProcessId, request: RequestId) -> Option<ConnectionId> {
+        if mutated(Mutant::WrongConnection)
+            && let Some(other) = self.another_held(by, request)
+        {
+            return Some(other);
+        }
         if let Some(connection) = self.processes.get(&by).and_then(|p| p.held.get(&request)) {
             return Some(*connection);
         }
@@ -96,11 +102,37 @@ impl HttpSys {
             .ok_or(Win32Error::InvalidParameter)?;
         let index = process.queue.ok_or(Win32Error::InvalidParameter)?;
         process.shut_down = true;
-        if let Some(queue) = self.queues.get_mut(index) {
+        if let Some(queue) = self.queues.get_mut(index)
+            && !mutated(Mutant::DeliverAfterDrain)
+        {
             queue.take_back_receives(by);
         }
         self.fact(Fact::ProcessShutdown { process: by });
         Ok(CallResult::Done)
+    }
+
+    /// What a process has posted is taken back; it may post again.
+    pub(super) fn cancel_receives(&mut self, by: ProcessId) -> Result<CallResult, Win32Error> {
+        let queue = self.processes.get(&by).and_then(|process| process.queue);
+        let index = queue.ok_or(Win32Error::InvalidParameter)?;
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.take_back_receives(by);
+        }
+        Ok(CallResult::Done)
+    }
+
+    /// A controller keeps a process away from its queue.
+    pub(super) fn disown_process(
+        &mut self,
+        by: ProcessId,
+        process: ProcessId,
+    ) -> Result<CallResult, Win32Error> {
+        let queue = self.processes.get(&process).and_then(|p| p.queue);
+        let index = queue.ok_or(Win32Error::FileNotFound)?;
+        match self.queues.get(index) {
+            Some(queue) if queue.controller == by => self.shutdown_request_queue(process),
+            Some(_) | None => Err(Win32Error::InvalidIdAuthority),
+        }
     }
 
     /// A process has let go of the device: what it held dies, what it controlled is closed.
@@ -125,7 +157,12 @@ impl HttpSys {
             queue.take_back_receives(process);
             queue.processes.remove(&process);
         }
-        if self.parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned {
+        if mutated(Mutant::CloseIdleAtDetach) {
+            self.cut_all_idle(now);
+        }
+        if self.parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned
+            && !mutated(Mutant::NoFlushAtDetach)
+        {
             self.remove_cached(CacheRemoval::OwnerGone, |entry| entry.process == process);
         }
         self.fact(Fact::ProcessDetach { process, abandoned });
@@ -169,7 +206,9 @@ impl HttpSys {
         let mut held: Vec<(RequestId, ConnectionId)> = holder.held.clone().into_iter().collect();
         held.sort_unstable();
         for &(_, connection) in &held {
-            if tell {
+            if mutated(Mutant::ReplayAfterCrash) && !tell {
+                self.offer(connection, now);
+            } else if tell {
                 self.abort_request(connection, reason, now);
             } else {
                 self.drop_and_reset(connection, reason, now);

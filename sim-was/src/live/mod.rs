@@ -13,11 +13,15 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use crate::model::Personality;
+
+mod config_file;
 mod control;
 mod device;
 mod event_log_file;
 mod journal;
 mod supervisor;
+mod watch;
 mod worker;
 
 #[cfg(test)]
@@ -47,6 +51,23 @@ pub struct Options {
     /// Receives that each worker keeps posted; `None` for the default of
     /// [`Parameters`](crate::model::Parameters).
     pub receives: Option<u32>,
+    /// What becomes of the services at the start.
+    pub boot: Boot,
+    /// Which version of IIS they are.
+    pub personality: Personality,
+}
+
+/// What becomes of the services when the program starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boot {
+    /// They are started; if they cannot be, the program ends.
+    #[default]
+    Start,
+    /// They are started; if they cannot be, the program stays and they are stopped. So the service
+    /// control manager starts a service that has died: somebody may repair the configuration.
+    Restart,
+    /// They are stopped until somebody starts them.
+    Stopped,
 }
 
 impl Options {
@@ -62,6 +83,8 @@ impl Options {
             record: false,
             die_with: None,
             receives: None,
+            boot: Boot::default(),
+            personality: Personality::default(),
             root,
         })
     }

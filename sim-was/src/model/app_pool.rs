@@ -17,6 +17,7 @@ use sim_httpsys::api::{
     CallId, ControlCall, DisabledReason, ProcessId, QueueState, RequestQueueName,
 };
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ShutdownReason};
 
@@ -24,7 +25,7 @@ use super::effects::Effects;
 use super::idle::{self, IdleDecision};
 use super::ping::Reply;
 use super::rapid_fail::RapidFail;
-use super::recycling::Slot;
+use super::recycling::{RecycleStep, Slot};
 use super::supervised_worker::{SupervisedWorker, WorkerState};
 use super::{ClientId, Output, PoolId, Spawn, SpawnError, SpawnId, Timer, WorkerArguments};
 use crate::config;
@@ -33,6 +34,7 @@ use crate::event_log::{Event, Fact, WorkerFailure};
 
 mod failures;
 mod invariants;
+mod reconfigure;
 mod rotation;
 
 /// Whether a pool may run.
@@ -60,6 +62,10 @@ pub(super) struct AppPool {
     workers: BTreeMap<SpawnId, SupervisedWorker>,
     rapid_fail: RapidFail,
     stop_client: Option<ClientId>,
+    /// It is not in the configuration any more.
+    leaving: bool,
+    /// A place may hold more processes than its new settings allow, until some have gone.
+    settling: bool,
 }
 
 /// Whether the driver was asked for a demand start.
@@ -97,6 +103,8 @@ impl AppPool {
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
             stop_client: None,
+            leaving: false,
+            settling: false,
         }
     }
 
@@ -118,7 +126,34 @@ impl AppPool {
     /// Source: native API reference, `DrainRequestsGracefully` is false for an IIS restart.
     pub(super) fn service_stop(&mut self, fx: &mut Effects, now: Instant) {
         self.stop_serving();
+        if mutated(Mutant::IisresetLeavesWorker)
+            && let Some((id, worker)) = self.workers.pop_last()
+        {
+            self.slots[worker.slot].remove(id);
+        }
         self.stop_workers(ShutdownReason::ServiceStop, fx, now);
+    }
+
+    /// W3SVC stops as in IIS 6: the queue refuses, workers end when they have finished.
+    pub(super) fn service_drain(&mut self, fx: &mut Effects, now: Instant) {
+        let limit = self.settings.process_model.shutdown_time_limit;
+        for worker in self.workers.values_mut() {
+            self.slots[worker.slot].retire(worker.spawn());
+            worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
+        }
+        for slot in &mut self.slots {
+            slot.again = false;
+        }
+    }
+
+    /// The service's time is over, and these hold on to their requests.
+    pub(super) fn log_channels_not_stopped(&self, fx: &mut Effects) {
+        for pid in self.workers.values().filter_map(|worker| worker.pid) {
+            fx.event(Event::listener_channel_not_stopped(
+                &self.settings.name,
+                pid,
+            ));
+        }
     }
 
     /// Kills every worker.
@@ -135,7 +170,9 @@ impl AppPool {
             AppPoolState::Started => Err(Refusal::already_running()),
             AppPoolState::Stopping => Err(Refusal::cannot_accept_control()),
             AppPoolState::Stopped(_) => {
-                self.rapid_fail.clear();
+                if !mutated(Mutant::RapidFailSurvivesStart) {
+                    self.rapid_fail.clear();
+                }
                 self.demand = DemandStart::Unarmed;
                 self.set_state(AppPoolState::Started, fx);
                 Ok(())
@@ -183,16 +220,25 @@ impl AppPool {
         match self.state {
             AppPoolState::Started if self.serving => self.start_what_is_wanted(fx, now),
             AppPoolState::Started => {}
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if self.serving && mutated(Mutant::StartWhileDisabled) =>
+            {
+                self.start_what_is_wanted(fx, now);
+            }
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::WorkersSurviveDisable) => {}
             AppPoolState::Stopping | AppPoolState::Stopped(_) => {
                 self.stop_workers(ShutdownReason::PoolStop, fx, now);
             }
         }
-        if self.state == AppPoolState::Stopping && self.workers.is_empty() {
+        let is_empty = self.workers.is_empty() || mutated(Mutant::PoolStoppedEarly);
+        if self.state == AppPoolState::Stopping && is_empty {
             self.set_state(AppPoolState::Stopped(DisabledReason::Disabled), fx);
             if let Some(client) = self.stop_client.take() {
                 fx.answer(client, Answer::Done);
             }
         }
+        self.shed_slots();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -244,8 +290,13 @@ impl AppPool {
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::StartFailed { .. } | FromWorker::Draining | FromWorker::Requests { .. } => {
-            }
+            FromWorker::Suspended
+            | FromWorker::Resumed
+            | FromWorker::ScheduleRan { .. }
+            | FromWorker::StartFailed { .. }
+            | FromWorker::Draining
+            | FromWorker::Requests { .. }
+            | FromWorker::Counters { .. } => {}
         }
     }
 
@@ -282,6 +333,11 @@ impl AppPool {
         match self.state {
             AppPoolState::Started => QueueState::Active,
             AppPoolState::Stopping => QueueState::Inactive(DisabledReason::Disabled),
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::QueueStaysOnAtDisable) =>
+            {
+                QueueState::Active
+            }
             AppPoolState::Stopped(reason) => QueueState::Inactive(reason),
         }
     }
@@ -297,6 +353,12 @@ impl AppPool {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = &SupervisedWorker> {
         self.workers.values()
+    }
+
+    /// Failures inside the interval of rapid-fail protection at `now`.
+    pub(super) fn failures_within(&self, now: Instant) -> usize {
+        let interval = self.settings.failure.rapid_fail_protection_interval;
+        self.rapid_fail.within(interval, now)
     }
 
     /// Failures that count against it now.
@@ -324,7 +386,8 @@ impl AppPool {
 
     fn free_slot(&self) -> Option<usize> {
         let overlap = self.overlap();
-        self.slots.iter().position(|slot| slot.may_start(overlap))
+        let mut slots = self.slots.iter().take(self.slots_wanted());
+        slots.position(|slot| slot.may_start(overlap))
     }
 
     fn set_state(&mut self, state: AppPoolState, fx: &mut Effects) {
@@ -344,8 +407,8 @@ impl AppPool {
     /// Source: IIS docs, `startMode`: `AlwaysRunning` starts a worker at once, `OnDemand` at a request.
     fn start_what_is_wanted(&mut self, fx: &mut Effects, now: Instant) {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].take_again() {
-                let step = self.step(slot);
+            let step = self.step(slot);
+            if step != RecycleStep::Coalesced && self.slots[slot].take_again() {
                 self.carry_out(slot, step, fx, now);
             }
         }

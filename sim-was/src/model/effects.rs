@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use sim_httpsys::api::{Call, CallId, ControlCall};
-use sim_httpsys::clockwork::Deadlines;
+use sim_httpsys::clockwork::{Deadlines, Instant};
 
 use super::{ClientId, Output, PoolId, SpawnId, Timer};
 use crate::control::{Answer, Refusal};
+use crate::counters::Counters;
 use crate::event_log::{Event, Fact};
 
 /// Outputs in their order, timers, and the numbers that are given out.
@@ -18,6 +19,10 @@ pub(super) struct Effects {
     pub(super) driver_changed: bool,
     /// Whose worker each order is; the router takes them from here.
     pub(super) ordered: Vec<(SpawnId, PoolId)>,
+    /// Folded from the facts that were stated.
+    pub(super) counters: Counters,
+    /// The moment of the input that is being handled.
+    pub(super) now: Instant,
     spawns: u64,
     calls: u32,
 }
@@ -32,6 +37,7 @@ impl Effects {
     }
 
     pub(super) fn fact(&mut self, fact: Fact) {
+        self.counters.record(&fact, self.now);
         self.push(Output::Fact(fact));
     }
 

@@ -13,6 +13,8 @@
 
 use std::collections::BTreeSet;
 
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
+
 use super::SpawnId;
 
 /// One place for a worker.
@@ -72,7 +74,8 @@ impl Slot {
         let Some(current) = self.current else {
             return RecycleStep::NoWorker;
         };
-        if !running || self.replacement.is_some() {
+        let is_under_way = self.replacement.is_some() && !mutated(Mutant::RecycleTwice);
+        if !running || is_under_way {
             RecycleStep::Coalesced
         } else if !self.outgoing.is_empty() {
             RecycleStep::Later

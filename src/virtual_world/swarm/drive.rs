@@ -52,7 +52,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
         Err(error) => return (Err(error), Track::default()),
     };
     let book = run.all(plan);
-    let sometimes = run.world.sometimes().clone();
+    let sometimes = run.world.sometimes();
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -123,11 +123,13 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
             ..Parameters::default()
         },
         configuration,
+        configuration_text: plan.configuration_text(),
         root: ROOT.into(),
         files: files(plan),
         clients: Clients::new(profile, plan.seed, attempts, to),
         faults: plan.faults.clone(),
         watch,
+        personality: sim_was::model::Personality::default(),
     }))
 }
 
@@ -168,6 +170,7 @@ impl Run {
         self.pass(self.rest)?;
         self.check_rest()?;
         self.shut_down()?;
+        self.check_end()?;
         Ok(book)
     }
 
@@ -221,6 +224,12 @@ impl Run {
         rest.map_err(|broken| SwarmError::Broken { broken, event })
     }
 
+    fn check_end(&mut self) -> Result<(), SwarmError> {
+        let event = self.world.timeline.events;
+        let end = self.world.check_end();
+        end.map_err(|broken| SwarmError::Broken { broken, event })
+    }
+
     /// Ends the server in order; what has not ended after two seconds is not waited for.
     fn shut_down(&mut self) -> Result<(), SwarmError> {
         let end = self.world.now() + timing::STOP_MAX;
@@ -267,9 +276,9 @@ impl Run {
 
     fn perform(&mut self, operation: &PlannedOperation) {
         let name = operation.pool.clone();
-        let scenario = |operation: Operation| operation.steps(&name);
-        let ask = |command| vec![Step::Ask(command)];
         let site = || "Default Web Site".to_owned();
+        let scenario = |operation: Operation| operation.steps(&name, &site());
+        let ask = |command| vec![Step::Ask(command)];
         let steps = match operation.act {
             Act::Iisreset => scenario(Operation::Iisreset),
             Act::IisresetNoforce => scenario(Operation::IisresetNoforce),
@@ -310,6 +319,9 @@ impl Run {
                 }
                 Step::KillWorkers(pool) => {
                     self.world.kill_workers(&pool);
+                }
+                Step::HangWorkers(pool) => {
+                    self.world.hang_workers(&pool);
                 }
             }
         }

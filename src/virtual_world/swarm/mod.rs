@@ -8,6 +8,7 @@
 //! * [`plan`] – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
 //! * `drive` – from the plan to its outcome
+//! * `mutation` – whether the swarm finds faults that were put in on purpose
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ use crate::load::profile::ProfileError;
 
 mod draw;
 mod drive;
+#[cfg(feature = "mutants")]
+pub mod mutation;
 pub mod plan;
 
 pub use draw::draw;

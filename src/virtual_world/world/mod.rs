@@ -26,7 +26,7 @@ use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
 use sim_was::control::{Answer, Command};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
@@ -126,11 +126,14 @@ pub(super) struct Setting<'a> {
     pub(super) seed: u64,
     pub(super) httpsys: sim_httpsys::model::Parameters,
     pub(super) configuration: Configuration,
+    /// The file that says so, for those who edit it.
+    pub(super) configuration_text: String,
     pub(super) root: PathBuf,
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
     pub(super) watch: Watch,
+    pub(super) personality: Personality,
 }
 
 /// The whole server and its clients.
@@ -150,6 +153,7 @@ pub(super) struct World {
     cores: Cores,
     files: Files,
     configuration: Configuration,
+    configuration_text: String,
     worker_memory: u64,
     clock: UtcClock,
     chronicle: Chronicle,
@@ -163,22 +167,30 @@ impl World {
         let clock = UtcClock {
             switched_on: SWITCHED_ON,
         };
+        let mut parameters = Parameters::new(setting.root, setting.costs.cores);
+        parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
             network: Network::default(),
-            httpsys: HttpSys::new(setting.httpsys, clock),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was: Was::new(parameters),
             was_alarm: Alarm::default(),
             controller_calls: Wire::default(),
             controller_completions: Wire::default(),
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration, setting.watch),
+            chronicle: Chronicle::new(
+                clock,
+                &setting.configuration,
+                &setting.httpsys,
+                setting.watch,
+            ),
+            httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
+            configuration_text: setting.configuration_text,
             worker_memory: setting.costs.worker_memory,
             clock,
             fate: Fate::new(setting.faults, setting.seed),
@@ -212,19 +224,29 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
+        self.chronicle.checkers.be_quiet(self.timeline.now);
     }
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
-        let checkers = &mut self.chronicle.checkers;
-        checkers.at_rest(self.timeline.now);
-        checkers
-            .broken()
-            .map_or(Ok(()), |broken| Err(broken.clone()))
+        self.chronicle.checkers.at_rest(&self.httpsys);
+        self.check()
+    }
+
+    /// WAS has ended: nothing of it may be left.
+    pub(super) fn check_end(&mut self) -> Result<(), Broken> {
+        let alive = self.processes.alive().count();
+        self.chronicle.check_end(alive);
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let broken = self.chronicle.checkers.broken();
+        broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
+    pub(super) fn sometimes(&self) -> std::collections::BTreeMap<&'static str, u64> {
         self.chronicle.checkers.sometimes()
     }
 
@@ -273,6 +295,18 @@ impl World {
         let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
         for id in &ids {
             self.end_process(*id, WorkerExit::Signal(9));
+        }
+        ids.len()
+    }
+
+    /// SIGSTOP of every worker of a pool; gives how many there were.
+    pub(super) fn hang_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            if let Some(process) = self.processes.find(*id) {
+                process.hangs = true;
+            }
         }
         ids.len()
     }
@@ -335,7 +369,10 @@ impl World {
                 }
             }
             Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
-                Some(ToWas::Word(message)) => self.tell_was(ToWasModel::Told { pid, message }),
+                Some(ToWas::Word(message)) => {
+                    self.chronicle.checkers.told(pid, &message);
+                    self.tell_was(ToWasModel::Told { pid, message });
+                }
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
@@ -355,6 +392,7 @@ impl World {
             }
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
+                self.chronicle.checkers.look(now);
                 self.notices.push_back(Notice::Look);
             }
             Event::Reached => self.notices.push_back(Notice::Reached),

@@ -3,6 +3,7 @@
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Spawn};
 use sim_worker::model::{
@@ -40,6 +41,7 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang) => {
                 process.hangs = true;
+                self.chronicle.checkers.struck(id);
                 return;
             }
             None => {}
@@ -79,12 +81,17 @@ impl World {
             return;
         };
         process.die();
+        if exit != WorkerExit::Code(0) {
+            self.chronicle.checkers.struck(id);
+        }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
             self.timeline.draw(Cost::Reap),
         );
         let (wire, timeline) = (&mut process.to_driver, &mut self.timeline);
-        wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        if !mutated(Mutant::LostHangUp) {
+            wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        }
         let exited = ToWas::Exited(exit);
         process
             .to_was
@@ -119,6 +126,7 @@ impl World {
             None => true,
             Some(Strike::Hang) => {
                 process.hangs = true;
+                self.chronicle.checkers.struck(id);
                 false
             }
             Some(Strike::Crash) => {
@@ -166,6 +174,14 @@ impl World {
                     wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
                 }
                 FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
+                FromWorkerModel::MeasureMemory => {
+                    let kb = process.memory >> 10;
+                    let sampled = ToWorkerModel::MemorySampled {
+                        private_kb: kb,
+                        virtual_kb: kb,
+                    };
+                    worker.handle_input(sampled, now);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }

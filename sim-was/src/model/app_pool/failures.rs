@@ -2,6 +2,7 @@
 
 use sim_httpsys::api::DisabledReason;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::{AppPool, AppPoolState};
 use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
@@ -42,7 +43,7 @@ impl AppPool {
         }
         let failed = match worker.state() {
             WorkerState::Spawned | WorkerState::Starting | WorkerState::Running => true,
-            WorkerState::Stopping => !exit.is_clean(),
+            WorkerState::Stopping => !exit.is_clean() || mutated(Mutant::CleanExitCounts),
             WorkerState::Killed => false,
         };
         let slot = worker.slot;
@@ -62,6 +63,9 @@ impl AppPool {
         now: Instant,
     ) {
         self.fail(id, failure, fx, now);
+        if mutated(Mutant::FailedReplacementStopsOld) {
+            self.stop_replaced(id, fx, now);
+        }
         if let Some(worker) = self.workers.get_mut(&id) {
             self.slots[worker.slot].retire(id);
             worker.kill(fx);
@@ -96,6 +100,9 @@ impl AppPool {
         }
         let interval = failure.rapid_fail_protection_interval;
         let crashes_max = failure.rapid_fail_protection_max_crashes;
+        if mutated(Mutant::CountCrashTwice) {
+            self.rapid_fail.record(interval, crashes_max, now);
+        }
         match self.rapid_fail.record(interval, crashes_max, now) {
             Verdict::Tolerated => {}
             Verdict::Disable => {

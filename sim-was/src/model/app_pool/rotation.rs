@@ -3,6 +3,7 @@
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
 use super::{AppPool, AppPoolState};
@@ -62,7 +63,8 @@ impl AppPool {
         let running = self.slots[slot]
             .current
             .is_some_and(|id| self.workers[&id].state() == WorkerState::Running);
-        self.slots[slot].recycle(self.overlap(), running)
+        let overlap = self.overlap() && !mutated(Mutant::StopBeforeReplacement);
+        self.slots[slot].recycle(overlap, running)
     }
 
     pub(super) fn carry_out(
@@ -83,6 +85,17 @@ impl AppPool {
                 self.slots[slot].retire(old);
                 self.stop_one(old, ShutdownReason::Recycle, fx, now);
             }
+        }
+    }
+
+    /// What a failed replacement does to the worker that it was to replace, in one mutant.
+    pub(super) fn stop_replaced(&mut self, replacement: SpawnId, fx: &mut Effects, now: Instant) {
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| slot.replacement == Some(replacement));
+        if let Some(slot) = slot
+            && let Some(old) = slot.hand_over()
+        {
+            self.stop_one(old, ShutdownReason::Recycle, fx, now);
         }
     }
 
@@ -108,7 +121,7 @@ impl AppPool {
     }
 
     /// Source: IIS docs, `logEventOnRecycle`: which reasons are logged.
-    fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
+    pub(super) fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
         if self
             .settings
             .recycling
