@@ -295,7 +295,7 @@ pub struct VirtualDirectory {
 }
 
 /// `configHistory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigHistory {
     /// `enabled`.
     pub enabled: bool,
