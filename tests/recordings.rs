@@ -40,7 +40,7 @@ fn recorded_run(folder: &Path) {
     assert_eq!(up.get("/default.aspx").status, 200);
     let root = up.root.clone();
     // The recordings outlive the folder of the server.
-    up.end_and("TERM", || {
+    up.end_and("-TERM", || {
         for path in recordings::find(&root.join("record")).unwrap() {
             std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
         }

@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 mod agree;
 mod appcmd;
+mod calibrate;
 mod compare;
 mod event_query;
 mod explain_change;
@@ -71,6 +72,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Measure on this machine what things cost, for runs in virtual time
+    Calibrate(calibrate::Arguments),
     /// Run a scenario under both clocks and hold them together: outcomes, workers' lives, downtime
     Agree(agree::Arguments),
     /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
@@ -138,6 +141,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Calibrate(arguments) => calibrate::main(&arguments),
         Command::Agree(arguments) => agree::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),

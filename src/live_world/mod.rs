@@ -7,6 +7,7 @@
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
 //! * [`recordings`] – what live programs were told, handed to their models again
+//! * [`calibrate`] – what virtual time needs to know of this machine
 //! * [`compare`] – all operations and trials of a scenario
 #![expect(
     clippy::disallowed_methods,
@@ -14,6 +15,7 @@
     reason = "this is where processes, clocks and waiting live"
 )]
 
+pub mod calibrate;
 pub mod compare;
 pub mod generator;
 pub mod metrics_server;
