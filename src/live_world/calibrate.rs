@@ -132,8 +132,8 @@ pub fn calibrate(
     quick: bool,
     watcher: Watcher<'_>,
 ) -> Result<Calibration, CalibrateError> {
-    let (requests, workers) = if quick { (300, 4) } else { (3_000, 25) };
-    let total = 5 + 2 * workers as u64;
+    let (requests, workers) = if quick { (300, 4_u64) } else { (3_000, 25) };
+    let total = 5 + 2 * workers;
     let mut step = 0;
     let mut begin = |what| {
         step += 1;
