@@ -38,7 +38,7 @@ pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
 
 /// Everything that the server acts on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Application pools, in the order of the file.
     pub application_pools: Vec<ApplicationPool>,
@@ -67,7 +67,7 @@ impl Configuration {
 }
 
 /// Something in the file that is wrong but does not stop the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
     /// The event id.
     pub event: u16,
@@ -76,7 +76,7 @@ pub struct ConfigWarning {
 }
 
 /// `applicationPools/add`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
@@ -105,7 +105,7 @@ pub struct ApplicationPool {
 }
 
 /// `processModel`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ProcessModel {
     /// `idleTimeout`; zero for never.
     pub idle_timeout: Duration,
@@ -128,7 +128,7 @@ pub struct ProcessModel {
 }
 
 /// `recycling`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Recycling {
     /// `disallowOverlappingRotation`.
     pub disallow_overlapping_rotation: bool,
@@ -141,7 +141,7 @@ pub struct Recycling {
 }
 
 /// `failure`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Failure {
     /// `loadBalancerCapabilities="TcpLevel"`.
     pub tcp_level: bool,
@@ -164,7 +164,7 @@ pub struct Failure {
 }
 
 /// `cpu`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Cpu {
     /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
     pub limit: u32,
@@ -175,7 +175,7 @@ pub struct Cpu {
 }
 
 /// `cpu/@action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAction {
     /// Log only.
     NoAction,
@@ -188,7 +188,7 @@ pub enum CpuAction {
 }
 
 /// `sites/site`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -207,7 +207,7 @@ pub struct Site {
 }
 
 /// `bindings/binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// `protocol`, as written.
     pub protocol: String,
@@ -220,7 +220,7 @@ pub struct Binding {
 }
 
 /// An http or https binding, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct HttpBinding {
     /// Whether it is https.
     pub secure: bool,
@@ -233,7 +233,7 @@ pub struct HttpBinding {
 }
 
 /// `site/limits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLimits {
     /// `maxBandwidth`; `None` for no limit.
     pub max_bandwidth: Option<u32>,
@@ -244,7 +244,7 @@ pub struct SiteLimits {
 }
 
 /// `site/logFile`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
@@ -261,7 +261,7 @@ pub struct SiteLog {
 }
 
 /// `site/application`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {
     /// Its path.
     pub path: String,
@@ -286,7 +286,7 @@ pub struct Application {
 }
 
 /// `application/virtualDirectory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDirectory {
     /// Its path.
     pub path: String,
@@ -295,7 +295,7 @@ pub struct VirtualDirectory {
 }
 
 /// `configHistory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigHistory {
     /// `enabled`.
     pub enabled: bool,
@@ -320,7 +320,7 @@ impl Default for ConfigHistory {
 }
 
 /// `webLimits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct WebLimits {
     /// `demandStartThreshold`.
     pub demand_start_threshold: u32,
