@@ -42,7 +42,7 @@ pub use resolve::{load, load_bytes};
 pub use web_config::{FoundFile, load_tree};
 
 /// Everything that the server acts on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Application pools, in the order of the file.
     pub application_pools: Vec<ApplicationPool>,
@@ -80,7 +80,7 @@ impl Application {
 }
 
 /// Something in the file that is wrong but does not stop the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
     /// The event id.
     pub event: u16,
@@ -89,7 +89,7 @@ pub struct ConfigWarning {
 }
 
 /// `applicationPools/add`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
@@ -118,7 +118,7 @@ pub struct ApplicationPool {
 }
 
 /// `processModel`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ProcessModel {
     /// `idleTimeout`; zero for never.
     pub idle_timeout: Duration,
@@ -141,7 +141,7 @@ pub struct ProcessModel {
 }
 
 /// `recycling`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Recycling {
     /// `disallowOverlappingRotation`.
     pub disallow_overlapping_rotation: bool,
@@ -154,7 +154,7 @@ pub struct Recycling {
 }
 
 /// `failure`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Failure {
     /// `loadBalancerCapabilities="TcpLevel"`.
     pub tcp_level: bool,
@@ -177,7 +177,7 @@ pub struct Failure {
 }
 
 /// `cpu`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Cpu {
     /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
     pub limit: u32,
@@ -188,7 +188,7 @@ pub struct Cpu {
 }
 
 /// `cpu/@action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAction {
     /// Log only.
     NoAction,
@@ -201,7 +201,7 @@ pub enum CpuAction {
 }
 
 /// `sites/site`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -220,7 +220,7 @@ pub struct Site {
 }
 
 /// `bindings/binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// `protocol`, as written.
     pub protocol: String,
@@ -233,7 +233,7 @@ pub struct Binding {
 }
 
 /// An http or https binding, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct HttpBinding {
     /// Whether it is https.
     pub secure: bool,
@@ -246,7 +246,7 @@ pub struct HttpBinding {
 }
 
 /// `site/limits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLimits {
     /// `maxBandwidth`; `None` for no limit.
     pub max_bandwidth: Option<u32>,
@@ -257,7 +257,7 @@ pub struct SiteLimits {
 }
 
 /// `site/logFile`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
@@ -274,7 +274,7 @@ pub struct SiteLog {
 }
 
 /// `site/application`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {
     /// Its path.
     pub path: String,
@@ -299,7 +299,7 @@ pub struct Application {
 }
 
 /// `application/virtualDirectory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDirectory {
     /// Its path.
     pub path: String,
@@ -308,7 +308,7 @@ pub struct VirtualDirectory {
 }
 
 /// `configHistory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigHistory {
     /// `enabled`.
     pub enabled: bool,
@@ -333,7 +333,7 @@ impl Default for ConfigHistory {
 }
 
 /// `webLimits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct WebLimits {
     /// `demandStartThreshold`.
     pub demand_start_threshold: u32,
