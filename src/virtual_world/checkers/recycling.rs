@@ -1,7 +1,6 @@
 //! R1–R6: a recycle loses nothing that it has promised to finish, and leaves no gap. R7 is among `trust`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::model::ReasonPhrase;
@@ -140,15 +139,13 @@ impl Recycling {
             }
             facts::Fact::RecycleRequested { reason } => {
                 self.asked.insert(process, (*reason, false));
-                // The machine was switched on at midnight, and its time zone is UTC.
-                let day = 24 * 60 * 60 * 1_000_000_000;
-                let of_day = Duration::from_nanos(book.now.0 % day);
                 match reason {
-                    RecycleReason::Schedule if !pool.schedule.contains(&of_day) => broken(
+                    // Its moment is the worker's to know: the wall clock has a zone, and can be set.
+                    RecycleReason::Schedule if pool.schedule.is_empty() => broken(
                         "R6",
-                        format!("{process:?} asks at {of_day:?}, {:?}", pool.schedule),
+                        format!("{process:?} asks at a time of day, and has none"),
                     ),
-                    // One whose wish was not granted asks again after as many more.
+                    // A worker that goes on nevertheless asks again after as many more.
                     RecycleReason::Requests
                         if !worker.began.is_multiple_of(u64::from(pool.requests_max)) =>
                     {
