@@ -164,7 +164,8 @@ impl Handle {
             Completion::Request(_)
             | Completion::EntityBody { .. }
             | Completion::Disconnected { .. }
-            | Completion::DemandStart { .. } => Err(io::ErrorKind::InvalidData.into()),
+            | Completion::DemandStart { .. }
+            | Completion::Untrusted { .. } => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
