@@ -141,7 +141,9 @@ impl Recycling {
             facts::Fact::RecycleRequested { reason } => {
                 self.asked.insert(process, *reason);
                 match reason {
-                    RecycleReason::Requests if worker.began != u64::from(pool.requests_max) => {
+                    RecycleReason::Requests
+                        if !worker.began.is_multiple_of(pool.requests_max.max(1).into()) =>
+                    {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(
                             "R6",
