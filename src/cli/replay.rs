@@ -17,14 +17,21 @@ const UNUSABLE: u8 = 2;
     the first fact that differs is named, or an invariant is broken that must hold; 2 the file cannot be used"
 )]
 pub(super) struct Arguments {
-    /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`
-    #[arg(value_name = "FILE")]
+    /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`; or a folder with
+    /// recordings of live programs, from `iis-sim compare --out DIR --record-inputs` or `iis-sim up --record`:
+    /// their inputs are handed to the same models, which must decide the same
+    #[arg(value_name = "FILE or DIR")]
     record: PathBuf,
 }
 
 /// Runs it again and tells.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
+    let differing = if arguments.record.is_dir() {
+        super::replay_live::run(&arguments.record).map_err(|error| error.to_string())
+    } else {
+        run(arguments).map_err(|error| error.to_string())
+    };
+    match differing {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DIFFERS),
         Err(error) => {

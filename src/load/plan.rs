@@ -134,6 +134,9 @@ pub struct Attempts {
     clock: f64,
     /// The next probe of each stream.
     probes: [PlannedAttempt; 2],
+    /// What is held, and how many of it are still to come. Nothing of it is random, so that it redeals
+    /// nothing.
+    held: (PlannedAttempt, u32),
     number: u32,
 }
 
@@ -156,7 +159,16 @@ impl Attempts {
         };
         let half = nanos(profile.probes.interval) / 2;
         let probes = [probe(Stream::ProbeNew, 0), probe(Stream::ProbeReused, half)];
+        let held = profile.held.as_ref().map(|held| {
+            let one = PlannedAttempt {
+                url: urls.number(&held.url, held.host.as_ref()),
+                one_shot: true,
+                ..probe(Stream::Load, nanos(held.at))
+            };
+            (one, held.count)
+        });
         let mut attempts = Self {
+            held: held.unwrap_or((probes[0], 0)),
             dice: Dice::new(seed),
             mix: Mix::new(&profile.mix),
             urls,
@@ -188,6 +200,11 @@ impl Attempts {
         } else {
             reused
         };
+        let (held, left) = &mut self.held;
+        if *left > 0 && held.at <= self.load.at.min(probe.at) {
+            *left -= 1;
+            return *held;
+        }
         if (self.load.at, self.load.stream) <= (probe.at, probe.stream) {
             let next = self.load;
             self.load = self.draw();
@@ -530,6 +547,28 @@ mod tests {
                 .enumerate()
                 .all(|(n, a)| a.number as usize == n)
         );
+    }
+
+    #[test]
+    fn requests_to_be_held_are_begun_together_and_redeal_nothing() {
+        let held = super::super::profile::Held {
+            url: "/wait.aspx?time=3000".to_owned(),
+            count: 8,
+            at: Duration::from_millis(500),
+            host: None,
+        };
+        let with = Profile {
+            held: Some(held.clone()),
+            ..profile()
+        };
+        let (attempts, urls) = load(&with, 7);
+        let (is_held, others): (Vec<_>, Vec<_>) = attempts
+            .into_iter()
+            .partition(|a| urls[a.url as usize].url == held.url);
+        assert_eq!(is_held.len(), 8);
+        assert!(is_held.iter().all(|a| a.at == 500_000_000 && a.one_shot));
+        let times = |attempts: &[PlannedAttempt]| attempts.iter().map(|a| a.at).collect::<Vec<_>>();
+        assert_eq!(times(&others), times(&load(&profile(), 7).0));
     }
 
     #[test]

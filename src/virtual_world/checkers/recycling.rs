@@ -141,8 +141,9 @@ impl Recycling {
             facts::Fact::RecycleRequested { reason } => {
                 self.asked.insert(process, *reason);
                 match reason {
+                    // A worker that goes on nevertheless asks again after as many more.
                     RecycleReason::Requests
-                        if !worker.began.is_multiple_of(pool.requests_max.max(1).into()) =>
+                        if !worker.began.is_multiple_of(u64::from(pool.requests_max)) =>
                     {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(
