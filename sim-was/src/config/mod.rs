@@ -8,7 +8,8 @@
 //!                                           └─── layers, collection ─► resolve, sites, web_server
 //! ```
 //!
-//! web.config files are not read.
+//! The files around it, machine.config and the web.config of every application, are read by
+//! [`load_tree`].
 
 mod binding;
 mod check;
@@ -17,6 +18,7 @@ pub mod default_config;
 pub mod edit;
 pub mod effects;
 mod layers;
+mod locks;
 pub mod physical_path;
 mod raw;
 mod resolve;
@@ -25,6 +27,7 @@ mod sections;
 pub mod settings;
 mod sites;
 mod value;
+mod web_config;
 mod web_server;
 
 use std::collections::BTreeMap;
@@ -36,6 +39,7 @@ use sim_worker::ipm::RecycleReason;
 
 pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
+pub use web_config::{FoundFile, load_tree};
 
 /// Everything that the server acts on.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
@@ -58,11 +62,20 @@ impl Configuration {
     /// The folders (Windows paths) in which a web.config would count: those of all applications.
     pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
         let applications = self.sites.iter().flat_map(|site| &site.applications);
-        let roots = applications.filter_map(|application| {
-            let mut directories = application.virtual_directories.iter();
-            directories.find(|directory| directory.path == "/")
-        });
-        roots.map(|root| root.physical_path.clone()).collect()
+        let folders = applications.filter_map(Application::folder);
+        folders
+            .chain([web_config::FRAMEWORK])
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Application {
+    /// Its folder: the physical path of its root virtual directory.
+    pub fn folder(&self) -> Option<&str> {
+        let mut directories = self.virtual_directories.iter();
+        let root = directories.find(|directory| directory.path == "/")?;
+        Some(root.physical_path.as_str())
     }
 }
 
