@@ -98,7 +98,7 @@ impl World {
         }
         // Source: wait(2) and the kernel's exit path: a process can be reaped once its files are closed, so
         // the driver's end is hung up first.
-        //let reap = reap.max(wire.arrives().saturating_since(timeline.now));
+        let reap = reap.max(wire.arrives().saturating_since(timeline.now));
         let exited = ToWas::Exited(exit);
         process
             .to_was
