@@ -55,6 +55,11 @@ impl<T> Wire<T> {
         timeline.at(self.last, announcement);
     }
 
+    /// When the last message that was sent arrives, or has arrived.
+    pub(super) fn arrives(&self) -> Instant {
+        self.last
+    }
+
     /// What has arrived.
     pub(super) fn take(&mut self) -> Option<T> {
         self.first.take().or_else(|| self.rest.pop_front())
