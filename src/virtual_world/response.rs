@@ -63,15 +63,14 @@ impl ResponseReader {
         head.is_some_and(|head| head.length.is_some_and(|length| self.bytes >= length))
     }
 
-    /// Whether more has come than its response has.
-    pub(super) fn is_overrun(&self) -> bool {
-        let length = self.head.as_ref().and_then(|head| head.length);
-        length.is_some_and(|length| self.bytes > length)
-    }
-
     /// The stream has ended: whether that is the end of a response without a length.
     pub(super) fn ends_with_stream(&self) -> bool {
         self.head.as_ref().is_some_and(|head| head.length.is_none())
+    }
+
+    /// Whether more has arrived than the head has announced: the stream cannot be read on.
+    pub(super) fn is_overrun(&self, head: &Head) -> bool {
+        head.length.is_some_and(|length| self.bytes > length)
     }
 
     /// Whether the kept body has a text in it.

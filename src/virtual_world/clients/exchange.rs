@@ -1,6 +1,5 @@
 //! One connection after another: what arrives on it, what is sent on it, how it ends.
 
-use std::io::Write;
 use std::time::Duration;
 
 use sim_httpsys::api::ConnectionId;
@@ -134,6 +133,7 @@ impl Clients {
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
+        let mut request = network.texts.pop().unwrap_or_default();
         let connection = network.find(id).expect("a connection in use is there");
         connection.attempt = Some(index);
         if let Some(record) = self.note_of(connection.record) {
@@ -149,15 +149,13 @@ impl Clients {
         let cookie = jar
             .filter(|_| planned.session)
             .and_then(|jar| jar.iter().find(|(host, _)| *host == route.host_number));
-        let request = &mut connection.request;
         request.clear();
         request.extend_from_slice(&route.opening);
-        // A vector takes every write.
-        let _ = write!(
-            request,
-            "x-attempt-id: {0}\r\nuser-agent: iis-sim-load/{0}\r\n",
-            record.id
-        );
+        request.extend_from_slice(b"x-attempt-id: ");
+        write_number(record.id, &mut request);
+        request.extend_from_slice(b"\r\nuser-agent: iis-sim-load/");
+        write_number(record.id, &mut request);
+        request.extend_from_slice(b"\r\n");
         if let Some((_, cookie)) = cookie {
             request.extend_from_slice(b"cookie: ");
             request.extend_from_slice(cookie);
@@ -167,6 +165,7 @@ impl Clients {
             request.extend_from_slice(b"connection: close\r\n");
         }
         request.extend_from_slice(b"\r\n");
+        connection.request = request;
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
         connection.response.begin(wants_marker);
         self.send_as_liked(id, network, timeline);
@@ -183,10 +182,8 @@ impl Clients {
         let Some(connection) = network.find(id) else {
             return;
         };
-        if connection.response.is_overrun() {
-            self.overrun.get_or_insert(id);
-        }
         let head = connection.response.head.take().unwrap_or_default();
+        let is_overrun = connection.response.is_overrun(&head);
         let Attempt {
             planned, record, ..
         } = &mut self.attempts[index];
@@ -206,6 +203,11 @@ impl Clients {
         let outcome = Outcome::of_status(head.status);
         let (outcome, detail) = if outcome == Outcome::Ok && !is_marked {
             (Outcome::Truncated, Some("the body has no marker"))
+        } else if is_overrun {
+            (
+                Outcome::Truncated,
+                Some("more came than Content-Length says"),
+            )
         } else {
             (outcome, None)
         };
@@ -351,6 +353,20 @@ impl Clients {
         if let Some(notes) = &mut self.book {
             record.detail = detail.map(str::to_owned);
             notes.attempts.push((planned.url, record));
+        }
+    }
+}
+
+/// Appends a decimal number.
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
         }
     }
 }

@@ -60,8 +60,6 @@ pub(super) struct Clients {
     patience: [Patience; 2],
     window: Window,
     mischief: Option<Mischief>,
-    /// The first connection on which more bytes came than a response has.
-    overrun: Option<ConnectionId>,
     port: u16,
 }
 
@@ -108,7 +106,6 @@ impl Clients {
             patience: Default::default(),
             window: Window::default(),
             mischief: None,
-            overrun: None,
             port: *PORTS.start(),
         }
     }
@@ -130,11 +127,6 @@ impl Clients {
     /// No more attempts.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
-    }
-
-    /// C4: the first connection on which more bytes came than a response has.
-    pub(super) fn overrun(&self) -> Option<ConnectionId> {
-        self.overrun
     }
 
     pub(super) fn in_flight(&self) -> usize {

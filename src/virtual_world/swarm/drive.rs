@@ -234,7 +234,6 @@ impl Run {
         self.recycle_all(plan);
         self.pass(self.rest)?;
         self.check_rest()?;
-        self.check_bytes()?;
         self.shut_down()?;
         self.check_end()?;
         Ok(book)
@@ -285,20 +284,6 @@ impl Run {
         let event = self.world.timeline.events;
         let rest = self.world.check_rest();
         rest.map_err(|broken| SwarmError::Broken { broken, event })
-    }
-
-    /// C4: nobody got more bytes than a response has.
-    fn check_bytes(&self) -> Result<(), SwarmError> {
-        let Some(connection) = self.world.clients.overrun() else {
-            return Ok(());
-        };
-        let broken = Broken {
-            invariant: "C4",
-            what: format!("more bytes came on {connection:?} than its response has"),
-            at: self.world.now(),
-        };
-        let event = self.world.timeline.events;
-        Err(SwarmError::Broken { broken, event })
     }
 
     fn check_end(&mut self) -> Result<(), SwarmError> {

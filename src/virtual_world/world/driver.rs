@@ -150,20 +150,23 @@ impl World {
                 self.timeline.after(took, secured);
             }
             (ServerSide::Open, Up::Request | Up::Part(..)) => {
-                let all = connection.request.as_slice();
-                let bytes = if let Up::Part(from, to) = message {
-                    all.get(from..to).unwrap_or_default()
+                let all = std::mem::take(&mut connection.request);
+                let text = if let Up::Part(from, to) = message {
+                    let part = all.get(from..to).unwrap_or_default().to_vec();
+                    connection.request = all;
+                    part
                 } else {
                     all
                 };
                 let received = ToHttpSys::Received {
                     connection: id,
-                    bytes,
+                    bytes: &text,
                 };
                 if let Some(checkers) = &mut self.chronicle.checkers {
                     checkers.given(now, &received);
                 }
                 self.httpsys.handle_input(received, now);
+                self.network.texts.push(text);
                 self.carry_out_httpsys();
             }
             (ServerSide::Open, Up::Fin) => {
