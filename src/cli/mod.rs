@@ -20,7 +20,6 @@ mod appcmd;
 mod compare;
 mod event_query;
 mod explain_change;
-mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;

@@ -25,6 +25,7 @@ mod sections;
 pub mod settings;
 mod sites;
 mod value;
+pub mod view;
 mod web_server;
 
 use std::collections::BTreeMap;
