@@ -200,6 +200,49 @@ fn a_site_that_is_added_serves_and_the_first_one_does_not_notice() {
 }
 
 #[test]
+fn touching_a_web_config_restarts_the_application_in_its_process_and_a_broken_one_is_500_19() {
+    let up = Up::with_config(Some(&config(">")));
+    let mut browser = Browser::connect(up.address("http/"));
+    let first = browser.get("/session.aspx").unwrap();
+    let worker = first.worker();
+    let cookie = first
+        .header("Set-Cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let visit =
+        format!("GET /session.aspx HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+    let again = browser.exchange(&visit).unwrap();
+    assert_eq!(again.header("X-Sim-Session"), Some("found"));
+    let file = up.root.join("inetpub/wwwroot/Web.config");
+    let trace = up.root.join("trace/was.jsonl");
+    let restarts = || {
+        let text = std::fs::read_to_string(&trace).unwrap();
+        text.matches("\"restarted\":[\"Default Web Site/\"]")
+            .count()
+    };
+    std::fs::write(&file, "<configuration />").unwrap();
+    up.until("the restart", || restarts() == 1);
+    let lost = browser.exchange(&visit).unwrap();
+    assert_eq!(
+        (lost.header("X-Sim-Session"), lost.worker()),
+        (Some("lost"), worker)
+    );
+    std::fs::write(&file, "<configuration>\n<system.webServer><caching enabld='x'/></system.webServer></configuration>").unwrap();
+    up.until("the second restart", || restarts() == 2);
+    let broken = browser.get("/session.aspx").unwrap();
+    assert_eq!(broken.status, 500);
+    assert!(broken.text().contains("line 2"), "{}", broken.text());
+    std::fs::remove_file(&file).unwrap();
+    up.until("the third restart", || restarts() == 3);
+    let repaired = browser.get("/session.aspx").unwrap();
+    assert_eq!((repaired.status, repaired.worker()), (200, worker));
+    assert!(!up.events().contains("5080"));
+}
+
+#[test]
 fn a_copy_of_the_configuration_is_kept_in_the_history() {
     let up = Up::start();
     let copy = up

@@ -43,6 +43,7 @@ fn the_program_itself() {
             listen: Ipv4Addr::LOCALHOST.into(),
             port_map: vec![(None, 0)],
             trace: false,
+            record: false,
             parameters: sim_httpsys::model::Parameters::default(),
         };
         return sim_httpsys::live::run(options).unwrap();

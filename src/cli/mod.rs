@@ -16,7 +16,9 @@ use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
+mod agree;
 mod appcmd;
+mod calibrate;
 mod compare;
 mod event_query;
 mod explain_change;
@@ -29,8 +31,10 @@ mod mutants;
 mod net;
 mod programs;
 mod replay;
+mod replay_live;
 mod run;
 mod sc;
+mod selection;
 mod swarm;
 mod sweep;
 mod typeperf;
@@ -67,6 +71,10 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Measure on this machine what things cost, for runs in virtual time
+    Calibrate(calibrate::Arguments),
+    /// Run a scenario under both clocks and hold them together: outcomes, workers' lives, downtime
+    Agree(agree::Arguments),
     /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
     Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
@@ -132,6 +140,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Calibrate(arguments) => calibrate::main(&arguments),
+        Command::Agree(arguments) => agree::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
         Command::Sweep(arguments) => sweep::main(&arguments),

@@ -58,7 +58,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
     let mut root = None;
     let mut listen = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let mut port_map = Vec::new();
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
     let mut parameters = sim_httpsys::model::Parameters::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -80,6 +80,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
                     serde_json::from_str(value()?).map_err(|error| format!("{word}: {error}"))?;
             }
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -91,6 +92,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
         listen,
         port_map,
         trace,
+        record,
         parameters,
     })
 }
@@ -112,7 +114,7 @@ fn was(words: &[String]) -> ExitCode {
 fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let mut root = None;
     let mut config = None;
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
     let mut boot = Boot::Start;
     let mut personality = Personality::default();
     let mut words = words.iter();
@@ -134,6 +136,7 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
             "--personality" => personality = value()?.parse()?,
             "--config" => config = Some(PathBuf::from(value()?)),
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -143,6 +146,7 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     Ok(sim_was::live::Options {
         config,
         trace,
+        record,
         boot,
         personality,
         ..options

@@ -26,6 +26,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(15);
 const HELP: &str = "\
 A plan varies keys of a scenario, and runs its operations at every point with every seed:
   scenario = \"../scenarios/reset-vs-recycle.toml\"  # relative to the plan [default: built in]
+  variant = \"fast\"                                 # only if the scenario has variants
   operations = [\"none\", \"recycle\"]                 # [default: the scenario's]
   seeds = \"0..100\"                                 # from 0 up to but without 100
   [[vary]]

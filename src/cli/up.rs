@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// Write every fact to files below DIR/trace
     #[arg(long)]
     trace: bool,
+    /// Record every input of httpsys, was and w3wp with its time in DIR/record, for `iis-sim replay DIR`
+    #[arg(long)]
+    record: bool,
     /// Which version of IIS the services behave like, where versions differ: iis10 or iis6
     #[arg(long, value_name = "VERSION", default_value_t = Personality::default())]
     personality: Personality,
@@ -70,6 +73,7 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         listen: arguments.listen,
         port_map: arguments.port_map,
         trace: arguments.trace,
+        record: arguments.record,
         parameters: sim_httpsys::model::Parameters::default(),
         personality: arguments.personality,
     };

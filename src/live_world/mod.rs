@@ -6,6 +6,8 @@
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
+//! * [`recordings`] – what live programs were told, handed to their models again
+//! * [`calibrate`] – what virtual time needs to know of this machine
 //! * [`compare`] – all operations and trials of a scenario
 #![expect(
     clippy::disallowed_methods,
@@ -13,12 +15,14 @@
     reason = "this is where processes, clocks and waiting live"
 )]
 
+pub mod calibrate;
 pub mod compare;
 pub mod generator;
 pub mod metrics_server;
 mod operate;
 pub mod page;
 mod processes;
+pub mod recordings;
 pub mod server;
 pub mod service_manager;
 pub mod story;

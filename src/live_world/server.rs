@@ -40,6 +40,8 @@ pub struct ServerOptions {
     pub port_map: Vec<(Option<u16>, u16)>,
     /// Whether facts are written to files below `ROOT/trace`.
     pub trace: bool,
+    /// Whether every input of every program is recorded in `ROOT/record`, for `iis-sim replay`.
+    pub record: bool,
     /// What the driver reads when it is loaded.
     pub parameters: Parameters,
     /// Which version of IIS the services are.
@@ -55,6 +57,7 @@ impl ServerOptions {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port_map: vec![(None, 0)],
             trace: false,
+            record: false,
             parameters: Parameters::default(),
             personality: Personality::default(),
         }
@@ -514,6 +517,9 @@ fn httpsys_arguments(options: &ServerOptions, root: &Path) -> Vec<String> {
     if options.trace {
         arguments.push("--trace".to_owned());
     }
+    if options.record {
+        arguments.push("--record".to_owned());
+    }
     if options.parameters != Parameters::default() {
         let parameters = serde_json::to_string(&options.parameters)
             .expect("parameters are plain data and can be written");
@@ -531,6 +537,9 @@ fn was_arguments(options: &ServerOptions, root: &Path, config: &Path) -> Vec<Str
     ];
     if options.trace {
         arguments.push("--trace".to_owned());
+    }
+    if options.record {
+        arguments.push("--record".to_owned());
     }
     if options.personality != Personality::default() {
         let name = options.personality.name().to_owned();

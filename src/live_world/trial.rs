@@ -28,6 +28,8 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// An empty folder; everything that the trial writes stays in it.
     pub folder: &'a Path,
+    /// Whether every input of every program is recorded there, for a replay.
+    pub record: bool,
 }
 
 /// Why a trial could not be run.
@@ -85,13 +87,14 @@ struct Times {
 }
 
 impl Trial<'_> {
-    /// Runs it.
-    pub fn run(&self, watcher: Watcher<'_>) -> Result<TrialResult, TrialError> {
+    /// Runs it; gives what was measured, and what it was measured from.
+    pub fn run(&self, watcher: Watcher<'_>) -> Result<(TrialResult, Observation), TrialError> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
         let on = self.lay_out(&root)?;
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
+        options.record = self.record;
         options.parameters = self.scenario.server.httpsys.clone();
         options.personality = self.scenario.server.personality;
         let mut server = Server::start(&options)?;
@@ -177,7 +180,7 @@ impl Trial<'_> {
         book: &Path,
         times: Times,
         memory: u64,
-    ) -> Result<TrialResult, TrialError> {
+    ) -> Result<(TrialResult, Observation), TrialError> {
         let observation = observe(root, book)?;
         let measured = Measured {
             operation: times.operation,
@@ -186,7 +189,8 @@ impl Trial<'_> {
             clock: Some(utc_clock()),
         };
         let metrics = Metrics::of(&observation, &measured);
-        Ok(TrialResult::new(self.operation, self.seed, metrics))
+        let result = TrialResult::new(self.operation, self.seed, metrics);
+        Ok((result, observation))
     }
 }
 

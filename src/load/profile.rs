@@ -26,6 +26,8 @@ pub struct Profile {
     pub mix: Vec<MixEntry>,
     /// Requests that take long, beside the mix.
     pub long: Option<Long>,
+    /// Requests that are in flight when the operation begins, a fixed number of them.
+    pub held: Option<Held>,
     /// An attempt that has no whole response so long after its planned time is a `timeout`.
     #[serde(with = "duration_text")]
     pub deadline: Duration,
@@ -73,6 +75,7 @@ impl Default for Profile {
             users: 200,
             mix: vec![MixEntry::default()],
             long: None,
+            held: None,
             deadline: Duration::from_secs(10),
             slow: Duration::from_millis(500),
             late_bound: Duration::from_millis(2),
@@ -134,6 +137,28 @@ pub struct Long {
     /// The host name that is asked for.
     #[serde(default)]
     pub host: Option<String>,
+}
+
+/// Requests that are begun together, each on a connection of its own, and are meant to be still in
+/// flight when the operation begins: what becomes of them does not depend on chance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Path and query of a page that takes long enough, e.g. `/wait.aspx?time=3000`. Nothing else may
+    /// ask for it, so that these attempts are known by it.
+    pub url: String,
+    /// How many.
+    pub count: u32,
+    /// When they are begun, from the start of the load.
+    #[serde(with = "duration_text", default = "held_at")]
+    pub at: Duration,
+    /// The host name that is asked for.
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
+fn held_at() -> Duration {
+    Duration::from_millis(500)
 }
 
 /// The two streams of probes: one opens a connection for each probe, one uses kept-alive ones.
@@ -202,6 +227,9 @@ pub enum ProfileError {
     /// A URL that is not a path.
     #[error("url must begin with / and have no blanks or control characters, not {0:?}")]
     Url(String),
+    /// What is held could not be told from the rest.
+    #[error("held.url {0:?} is asked for by the mix, long or the probes too; add a query to it")]
+    HeldUrl(String),
     /// More than one page, but nowhere to put its number.
     #[error("catalogue is {catalogue}, but neither the url {url:?} nor the host has a {{n}}")]
     NoPlace {
@@ -233,6 +261,15 @@ impl Profile {
         if let Some(long) = &self.long {
             share("long.share", long.share)?;
             url(&long.url)?;
+        }
+        if let Some(held) = &self.held {
+            positive("held.count", f64::from(held.count))?;
+            url(&held.url)?;
+            let long = self.long.iter().map(|long| &long.url);
+            let mut others = self.mix.iter().map(|entry| &entry.url).chain(long);
+            if self.probes.url == held.url || others.any(|url| *url == held.url) {
+                return Err(ProfileError::HeldUrl(held.url.clone()));
+            }
         }
         if self.mix.is_empty() {
             return Err(ProfileError::NoMix);

@@ -26,6 +26,7 @@ pub fn value(comparison: &Comparison) -> Value {
         "schema": SCHEMA,
         "seed": comparison.scenario.seed,
         "clock": comparison.clock,
+        "profile": comparison.profile,
         "scenario": comparison.scenario,
         "environment": comparison.environment,
         "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::measure::{Metrics, Summary, TrialResult, summarise};
 use crate::scenario::{Operation, Scenario, Story};
 
+pub mod agreement;
 mod environment;
 pub mod expectations;
 pub mod json;
@@ -34,6 +35,8 @@ pub struct Comparison {
     pub clock: Clock,
     /// Where it was measured.
     pub environment: Environment,
+    /// What said what things cost: virtual time only.
+    pub profile: Option<String>,
     /// The arms, in the order of the scenario.
     pub arms: Vec<Arm>,
 }
@@ -74,8 +77,16 @@ impl Comparison {
             scenario: scenario.clone(),
             clock,
             environment: Environment::of_this_machine(clock),
+            profile: None,
             arms: scenario.operations.iter().map(arm).collect(),
         }
+    }
+
+    /// Says by which profile the costs of virtual time were drawn.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Option<String>) -> Self {
+        self.profile = profile;
+        self
     }
 
     /// The stories of one scenario in one report, each with its results.
@@ -88,6 +99,7 @@ impl Comparison {
             scenario: scenario.clone(),
             clock,
             environment: Environment::of_this_machine(clock),
+            profile: None,
             arms: Vec::new(),
         };
         for (story, results) in stories {

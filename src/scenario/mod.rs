@@ -250,6 +250,14 @@ impl Scenario {
                 ));
             }
         }
+        if let Some(held) = &self.load.held
+            && held.at >= timing.warm_up_min
+        {
+            return Err(
+                "load.held.at must be before the operation: less than timing.warm-up-min"
+                    .to_owned(),
+            );
+        }
         Ok(())
     }
 

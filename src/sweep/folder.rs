@@ -13,7 +13,7 @@ use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 
 use super::FNV_START;
-use super::plan::Plan;
+use super::plan::{Plan, ROWS_MAX};
 use super::row::{BUILD, PLAN};
 use super::table::{Kind, Reader, Table, Writer, mix};
 
@@ -170,14 +170,22 @@ impl Header {
         values
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, rows: usize) -> Result<Self, String> {
         let header: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if header.schema != SCHEMA {
             return Err(format!("its rows are {:?}, not {SCHEMA:?}", header.schema));
         }
         let [first, end] = header.holds;
-        if first > end || end > header.units || header.operations.is_empty() {
+        let operations = header.operations.len() as u64;
+        let fits = header.units.saturating_mul(operations) <= ROWS_MAX;
+        if first > end || end > header.units || operations == 0 || !fits {
             return Err(format!("it holds units {first}..{end} of {}", header.units));
+        }
+        // Who believes what a file says of itself sees that it is so.
+        if rows as u64 != (end - first) * operations {
+            return Err(format!(
+                "it has {rows} rows, not {operations} for each unit of {first}..{end}"
+            ));
         }
         Ok(header)
     }
@@ -223,7 +231,9 @@ impl Scan {
 pub fn open(path: &Path) -> Result<(Reader, Option<Header>), FolderError> {
     let file = File::open(path).map_err(at(path))?;
     let reader = Reader::open(file).map_err(with(path))?;
-    let header = reader.header().map(Header::parse).transpose();
+    let header = reader.header();
+    let header = header.map(|header| Header::parse(header, reader.rows()));
+    let header = header.transpose();
     let header = header.map_err(|message| FolderError::Parquet {
         path: path.to_owned(),
         source: ParquetError::General(message),
@@ -378,28 +388,37 @@ mod tests {
         Header::of(&plan, "build", "1/1")
     }
 
-    fn table() -> Table {
-        let mut row = Row::new();
-        row.insert("unit".to_owned(), Cell::Whole(0));
-        Table::of(&[row])
+    /// A row for each operation of so many units.
+    fn table(units: i64) -> Table {
+        let row = |unit| Row::from([("unit".to_owned(), Cell::Whole(unit))]);
+        let rows: Vec<Row> = (0..units * 3).map(row).collect();
+        Table::of(&rows)
     }
 
     #[test]
     fn a_file_says_what_it_holds() {
         let folder = tempfile::tempdir().unwrap();
-        let path = put(folder.path(), &header(), &(3..5), &table()).unwrap();
+        let path = put(folder.path(), &header(), &(3..5), &table(2)).unwrap();
         assert!(path.ends_with("units-00000003-00000005.parquet"));
         let scan = Scan::of(folder.path()).unwrap();
         assert_eq!(scan.files.len(), 1);
         assert_eq!(scan.files[0].header.holds, [3, 5]);
         assert!(scan.temporary.is_empty() && scan.damaged.is_empty());
-        assert_eq!(read(&path).unwrap().1, table());
+        assert_eq!(read(&path).unwrap().1, table(2));
+    }
+
+    #[test]
+    fn a_file_that_has_not_the_rows_it_claims_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), &header(), &(0..2), &table(1)).unwrap();
+        let scan = Scan::of(folder.path()).unwrap();
+        assert!(scan.damaged[0].1.contains("3 rows"), "{:?}", scan.damaged);
     }
 
     #[test]
     fn a_file_that_was_cut_short_is_damaged_and_no_result() {
         let folder = tempfile::tempdir().unwrap();
-        let path = put(folder.path(), &header(), &(0..1), &table()).unwrap();
+        let path = put(folder.path(), &header(), &(0..1), &table(1)).unwrap();
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         let scan = Scan::of(folder.path()).unwrap();
@@ -423,7 +442,7 @@ mod tests {
     fn a_folder_that_does_not_exist_is_empty_and_cannot_be_written_to() {
         let nowhere = Path::new("/nowhere/at/all");
         assert!(Scan::of(nowhere).unwrap().files.is_empty());
-        let error = put(nowhere, &header(), &(0..1), &table()).unwrap_err();
+        let error = put(nowhere, &header(), &(0..1), &table(1)).unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
     }
 }

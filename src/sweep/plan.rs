@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! scenario = "../scenarios/reset-vs-recycle.toml"   # relative to the plan; the built-in one if absent
+//! variant = "AlwaysRunning"                         # only if the scenario has variants
 //! operations = ["none", "iisreset", "recycle"]      # the scenario's if absent
 //! seeds = "0..100"                                  # from 0 up to but without 100
 //!
@@ -43,10 +44,18 @@ use target::Target;
 pub use vary::Axis;
 
 /// The largest number of rows: what a signed number of 32 bits can count, for those who read the files.
-const ROWS_MAX: u64 = i32::MAX as u64;
+pub(super) const ROWS_MAX: u64 = i32::MAX as u64;
 
 /// What of a scenario is the plan's own business.
-const OWN_KEYS: [&str; 5] = ["name", "about", "operations", "trials", "seed"];
+const OWN_KEYS: [&str; 7] = [
+    "name",
+    "about",
+    "operations",
+    "trials",
+    "seed",
+    "variant",
+    "expect",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -54,6 +63,8 @@ struct File {
     name: Option<String>,
     #[serde(default)]
     scenario: Option<PathBuf>,
+    #[serde(default)]
+    variant: Option<Spanned<String>>,
     #[serde(default)]
     costs: Option<PathBuf>,
     #[serde(default)]
@@ -108,6 +119,8 @@ impl Plan {
             Some(path) => Scenario::read(&folder.join(path))?,
             None => Scenario::reset_vs_recycle()?,
         };
+        let at = |offset| error::At::new(file, text, offset);
+        let base = story(&base, parsed.variant.as_ref(), &at)?;
         let costs_text = match &parsed.costs {
             Some(path) => read(&folder.join(path))?,
             None => costs::DEFAULT_PROFILE.to_owned(),
@@ -119,7 +132,6 @@ impl Plan {
             ),
             message,
         })?;
-        let at = |offset| error::At::new(file, text, offset);
         let operations = match parsed.operations {
             Some(operations) => own_operations(operations.get_ref(), &at(operations.span().start))?,
             None => base.operations.clone(),
@@ -323,6 +335,35 @@ fn table_of(scenario: &Scenario) -> Result<Table, PlanError> {
         table.remove(key);
     }
     Ok(table)
+}
+
+/// The scenario, or the variant of it that the plan names.
+fn story(
+    base: &Scenario,
+    named: Option<&Spanned<String>>,
+    at: &impl Fn(usize) -> error::At,
+) -> Result<Scenario, PlanError> {
+    let stories = base.stories()?;
+    let known: Vec<String> = stories
+        .iter()
+        .map(|story| format!("{:?}", story.variant))
+        .collect();
+    let known = known.join(", ");
+    let place = at(named.map_or(0, |named| named.span().start));
+    let wanted = named.map_or("", |named| named.get_ref().as_str());
+    if wanted.is_empty() && !base.variants.is_empty() {
+        return Err(place.says(&format!(
+            "the scenario has variants: choose one, as in variant = \"…\"; there is {known}"
+        )));
+    }
+    let found = stories.into_iter().find(|story| story.variant == wanted);
+    found.map(|story| story.scenario).ok_or_else(|| {
+        if base.variants.is_empty() {
+            place.says("the scenario has no variants: remove this line")
+        } else {
+            place.says(&format!("there is no variant {wanted:?}; there is {known}"))
+        }
+    })
 }
 
 fn own_operations(operations: &[Operation], at: &error::At) -> Result<Vec<Operation>, PlanError> {

@@ -3,7 +3,7 @@
 use super::costs::Costs;
 use super::track::{Track, Watch};
 use super::trial::{Run, Size, Trial, TrialError};
-use crate::measure::TrialResult;
+use crate::measure::{Observation, TrialResult};
 use crate::scenario::{Operation, Scenario};
 
 /// What has come of a comparison.
@@ -25,6 +25,17 @@ pub fn compare(
     watch: &Watch,
     watcher: &mut dyn FnMut(u32, Operation) -> bool,
 ) -> Result<Option<Compared>, TrialError> {
+    compare_and(scenario, costs, watch, watcher, &mut |_, _| {})
+}
+
+/// As [`compare`]; `visit` sees every trial and what it was measured from.
+pub fn compare_and(
+    scenario: &Scenario,
+    costs: &Costs,
+    watch: &Watch,
+    watcher: &mut dyn FnMut(u32, Operation) -> bool,
+    visit: &mut dyn FnMut(&TrialResult, &Observation),
+) -> Result<Option<Compared>, TrialError> {
     let mut compared = Compared::default();
     let mut done = 0;
     for round in 0..scenario.trials {
@@ -40,7 +51,13 @@ pub fn compare(
                 costs,
             };
             let (run, track) = trial.run_watched(watch.clone());
-            let Run { result, size, .. } = run?;
+            let Run {
+                result,
+                size,
+                observation,
+                ..
+            } = run?;
+            visit(&result, &observation);
             compared.size.events += size.events;
             compared.size.attempts += size.attempts;
             compared.size.nanos += size.nanos;

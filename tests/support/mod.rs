@@ -48,10 +48,19 @@ impl Up {
         Self::below("root", config)
     }
 
+    /// With the default configuration; every program records what it is told.
+    pub fn recorded() -> Self {
+        Self::begin("root", None, &["--record"])
+    }
+
     /// With this configuration, in a root of this name.
     pub fn below(root: &str, config: Option<&str>) -> Self {
+        Self::begin(root, config, &[])
+    }
+
+    fn begin(root: &str, config: Option<&str>, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut words = Vec::new();
+        let mut words: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
         if let Some(config) = config {
             let path = folder.path().join("applicationHost.config");
             std::fs::write(&path, config).unwrap();
@@ -170,6 +179,14 @@ impl Up {
     pub fn end(mut self, signal: &str) -> Option<i32> {
         Self::signal(signal, self.running.0.id());
         self.running.0.wait().unwrap().code()
+    }
+
+    /// As [`Up::end`]; `then` may still look into the root.
+    pub fn end_and(mut self, signal: &str, then: impl FnOnce()) -> Option<i32> {
+        Self::signal(signal, self.running.0.id());
+        let code = self.running.0.wait().unwrap().code();
+        then();
+        code
     }
 
     /// All processes of the server, launcher included.

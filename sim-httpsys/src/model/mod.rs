@@ -54,7 +54,7 @@ use zombie::Zombie;
 pub use reason::ReasonPhrase;
 
 /// What can happen to the driver.
-#[derive(Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Debug)]
 pub enum Input<'a> {
     /// The answer to [`Output::Listen`].
     Listening {
@@ -111,6 +111,7 @@ pub enum Input<'a> {
         /// Who.
         by: ProcessId,
         /// What.
+        #[serde(with = "crate::api::wire::call_as_frame")]
         call: Call,
     },
     /// A process has let go of the device, mostly by dying.
@@ -205,6 +206,15 @@ pub enum EndpointClose {
     Rst,
     /// By FIN.
     Fin,
+}
+
+/// What a machine is made with, for its recording.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MachineSetup {
+    /// Its settings.
+    pub parameters: Parameters,
+    /// Its civil time.
+    pub clock: UtcClock,
 }
 
 /// The settings that the driver reads once, when it is loaded (the registry, under `HTTP\Parameters`),

@@ -32,6 +32,13 @@ pub(super) struct Finding {
     pub(super) kind: FindingKind,
 }
 
+impl Finding {
+    /// Whether IIS may well accept it.
+    pub(super) fn is_doubt(&self) -> bool {
+        matches!(self.kind, FindingKind::Doubt)
+    }
+}
+
 /// How bad a finding is.
 #[derive(Debug)]
 pub(super) enum FindingKind {

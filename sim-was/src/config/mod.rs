@@ -8,7 +8,8 @@
 //!                                           └─── layers, collection ─► resolve, sites, web_server
 //! ```
 //!
-//! web.config files are not read.
+//! The files around it, machine.config and the web.config of every application, are read by
+//! [`load_tree`].
 
 mod binding;
 mod check;
@@ -17,6 +18,7 @@ pub mod default_config;
 pub mod edit;
 pub mod effects;
 mod layers;
+mod locks;
 pub mod physical_path;
 mod raw;
 mod resolve;
@@ -26,6 +28,7 @@ pub mod settings;
 mod sites;
 mod value;
 pub mod view;
+mod web_config;
 mod web_server;
 
 use std::collections::BTreeMap;
@@ -37,9 +40,10 @@ use sim_worker::ipm::RecycleReason;
 
 pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
+pub use web_config::{FoundFile, load_tree};
 
 /// Everything that the server acts on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Application pools, in the order of the file.
     pub application_pools: Vec<ApplicationPool>,
@@ -59,16 +63,25 @@ impl Configuration {
     /// The folders (Windows paths) in which a web.config would count: those of all applications.
     pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
         let applications = self.sites.iter().flat_map(|site| &site.applications);
-        let roots = applications.filter_map(|application| {
-            let mut directories = application.virtual_directories.iter();
-            directories.find(|directory| directory.path == "/")
-        });
-        roots.map(|root| root.physical_path.clone()).collect()
+        let folders = applications.filter_map(Application::folder);
+        folders
+            .chain([web_config::FRAMEWORK])
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Application {
+    /// Its folder: the physical path of its root virtual directory.
+    pub fn folder(&self) -> Option<&str> {
+        let mut directories = self.virtual_directories.iter();
+        let root = directories.find(|directory| directory.path == "/")?;
+        Some(root.physical_path.as_str())
     }
 }
 
 /// Something in the file that is wrong but does not stop the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
     /// The event id.
     pub event: u16,
@@ -77,7 +90,7 @@ pub struct ConfigWarning {
 }
 
 /// `applicationPools/add`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
@@ -106,7 +119,7 @@ pub struct ApplicationPool {
 }
 
 /// `processModel`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ProcessModel {
     /// `idleTimeout`; zero for never.
     pub idle_timeout: Duration,
@@ -129,7 +142,7 @@ pub struct ProcessModel {
 }
 
 /// `recycling`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Recycling {
     /// `disallowOverlappingRotation`.
     pub disallow_overlapping_rotation: bool,
@@ -142,7 +155,7 @@ pub struct Recycling {
 }
 
 /// `failure`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Failure {
     /// `loadBalancerCapabilities="TcpLevel"`.
     pub tcp_level: bool,
@@ -165,7 +178,7 @@ pub struct Failure {
 }
 
 /// `cpu`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Cpu {
     /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
     pub limit: u32,
@@ -176,7 +189,7 @@ pub struct Cpu {
 }
 
 /// `cpu/@action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAction {
     /// Log only.
     NoAction,
@@ -189,7 +202,7 @@ pub enum CpuAction {
 }
 
 /// `sites/site`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -208,7 +221,7 @@ pub struct Site {
 }
 
 /// `bindings/binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// `protocol`, as written.
     pub protocol: String,
@@ -221,7 +234,7 @@ pub struct Binding {
 }
 
 /// An http or https binding, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct HttpBinding {
     /// Whether it is https.
     pub secure: bool,
@@ -234,7 +247,7 @@ pub struct HttpBinding {
 }
 
 /// `site/limits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLimits {
     /// `maxBandwidth`; `None` for no limit.
     pub max_bandwidth: Option<u32>,
@@ -245,7 +258,7 @@ pub struct SiteLimits {
 }
 
 /// `site/logFile`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
@@ -262,7 +275,7 @@ pub struct SiteLog {
 }
 
 /// `site/application`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {
     /// Its path.
     pub path: String,
@@ -287,7 +300,7 @@ pub struct Application {
 }
 
 /// `application/virtualDirectory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDirectory {
     /// Its path.
     pub path: String,
@@ -296,7 +309,7 @@ pub struct VirtualDirectory {
 }
 
 /// `configHistory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigHistory {
     /// `enabled`.
     pub enabled: bool,
@@ -321,7 +334,7 @@ impl Default for ConfigHistory {
 }
 
 /// `webLimits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct WebLimits {
     /// `demandStartThreshold`.
     pub demand_start_threshold: u32,

@@ -17,9 +17,10 @@ use super::raw::{self, ConfigError};
 use super::schema;
 use super::sections::Sections;
 use super::settings::{Recorder, Scope};
+use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
-    ProcessModel, Recycling, WebLimits, sites,
+    ProcessModel, Recycling, WebLimits, sites, web_config,
 };
 
 /// The section of the pools.
@@ -48,8 +49,17 @@ pub fn load_bytes(bytes: &[u8], file_name: &str) -> Result<Configuration, Config
     load(&raw::decode(bytes, file_name)?, file_name)
 }
 
-/// Reads applicationHost.config.
+/// Reads applicationHost.config alone, without the web.config files of its applications.
 pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
+    resolve(text, file_name, &[])
+}
+
+/// Reads applicationHost.config with the files around it, outer ones first.
+pub(super) fn resolve(
+    text: &str,
+    file_name: &str,
+    around: &[WebConfig<'_>],
+) -> Result<Configuration, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = raw::parse(text, file_name)?;
     let root = document.root_element();
@@ -65,13 +75,18 @@ pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
             message,
         ));
     }
-    let sections = Sections::find(root);
+    let sections = Sections::of_all(root, around);
     let mut resolver = Resolver::new(file_name, text);
     resolver.check(&sections)?;
     let application_pools = resolver.application_pools(&sections);
-    let sites = sites::resolve(&mut resolver, &sections, &application_pools);
+    let mut sites = sites::resolve(&mut resolver, &sections, &application_pools);
     let web_limits = web_limits(&sections);
+    web_config::note_chains(&mut sites);
     resolver.recorder.rest(root);
+    for file in around {
+        let settings = &mut resolver.recorder.settings;
+        settings.insert(file.scope(), &file.file.name, "", file.stamp(), 1);
+    }
     Ok(Configuration {
         application_pools,
         sites,

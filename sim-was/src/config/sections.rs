@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use roxmltree::Node;
 
+use super::locks::{self, Declared};
 use super::schema::{self, Element};
+use super::web_config::{WebConfig, first_fault};
 
 /// One appearance of a section.
 #[derive(Clone, Copy, Debug)]
@@ -16,37 +18,111 @@ pub(super) struct Section<'a> {
     pub(super) node: Node<'a, 'a>,
     /// Its schema.
     pub(super) schema: &'static Element,
+    /// Which file it stands in, outer ones first.
+    file: usize,
+    /// What its `<location>` says about inner levels: locked or not.
+    mode: Option<bool>,
+    /// It is not for applications below the one that its file belongs to.
+    own: bool,
 }
 
-/// The sections of a file that we have a schema for.
+/// The sections of all files that we have a schema for.
 #[derive(Debug, Default)]
 pub(super) struct Sections<'a> {
     /// By the path of their location in lower case (empty for the server), then by their name.
     by_location: BTreeMap<String, BTreeMap<String, Vec<Section<'a>>>>,
-    /// Name, location as written and section, in the order of the file.
+    /// Name, location as written and section, in the order of applicationHost.config.
     in_order: Vec<(String, &'a str, Section<'a>)>,
+    /// Name, location and section of the other files.
+    around: Vec<(String, String, Section<'a>)>,
+    declared: Declared,
+    /// Which file is applicationHost.config, and its text.
+    host: (usize, &'a str),
+    /// Whether some sections are not for child applications.
+    has_own: bool,
+    /// Why nothing at a location and below it can be used.
+    faults: BTreeMap<String, String>,
+}
+
+/// The place of some sections while they are collected.
+#[derive(Clone, Copy)]
+struct Stand {
+    file: usize,
+    mode: Option<bool>,
+    own: bool,
 }
 
 impl<'a> Sections<'a> {
-    /// Collects the sections below `<configuration>`.
-    pub(super) fn find(configuration: Node<'a, 'a>) -> Self {
-        let mut sections = Self::default();
-        sections.collect(configuration, "", "");
+    /// Collects the sections of applicationHost.config and of the files around it, outer ones first.
+    pub(super) fn of_all(host: Node<'a, 'a>, around: &'a [WebConfig<'a>]) -> Self {
+        let mut sections = Self {
+            declared: Declared::read(host),
+            host: (0, host.document().input_text()),
+            ..Self::default()
+        };
+        let outermost = around.iter().take_while(|file| file.is_outermost()).count();
+        for (number, file) in around[..outermost].iter().enumerate() {
+            sections.read_around(file, number);
+        }
+        sections.host.0 = outermost;
+        sections.read(host, "", outermost);
+        for (number, file) in around.iter().enumerate().skip(outermost) {
+            sections.read_around(file, number + 1);
+        }
+        sections
+    }
+
+    fn read_around(&mut self, file: &'a WebConfig<'a>, number: usize) {
+        for place in file.places {
+            let fault = match file.document {
+                Ok(document) => {
+                    self.read(document.root_element(), place, number);
+                    first_fault(self, number, &file.file.name)
+                }
+                Err(fault) => Some(fault.clone()),
+            };
+            if let Some(fault) = fault {
+                self.faults.insert(place.clone(), fault);
+            }
+        }
+    }
+
+    /// Collects the sections below `<configuration>`, which stands for a place.
+    fn read(&mut self, configuration: Node<'a, 'a>, place: &str, file: usize) {
+        let stand = Stand {
+            file,
+            mode: None,
+            own: false,
+        };
+        self.collect(configuration, (place, ""), "", stand);
         for block in elements(configuration).filter(|n| n.tag_name().name() == "location") {
             let path = block
                 .attribute("path")
                 .unwrap_or_default()
                 .trim_matches('/');
             // Source: .NET configuration: `path="."` is the place of the file itself.
-            sections.collect(block, if path == "." { "" } else { path }, "");
+            let path = if path == "." { "" } else { path };
+            let own = block
+                .attribute("inheritInChildApplications")
+                .is_some_and(|value| value.eq_ignore_ascii_case("false"));
+            let stand = Stand {
+                mode: locks::mode_of(block),
+                own,
+                file,
+            };
+            self.collect(block, (place, path), "", stand);
         }
-        sections
-            .in_order
+        self.in_order
             .sort_by_key(|(_, _, section)| section.node.range().start);
-        sections
     }
 
-    fn collect(&mut self, parent: Node<'a, 'a>, location: &'a str, group: &str) {
+    fn collect(
+        &mut self,
+        parent: Node<'a, 'a>,
+        (place, location): (&str, &'a str),
+        group: &str,
+        stand: Stand,
+    ) {
         for node in elements(parent) {
             let name = node.tag_name().name();
             let path = match group {
@@ -54,19 +130,104 @@ impl<'a> Sections<'a> {
                 group => format!("{group}/{name}"),
             };
             if let Some(schema) = schema::section(&path) {
-                let section = Section { node, schema };
-                let here = self.by_location.entry(location.to_lowercase()).or_default();
+                let Stand { file, mode, own } = stand;
+                let section = Section {
+                    node,
+                    schema,
+                    file,
+                    mode,
+                    own,
+                };
+                let whole = match (place, location) {
+                    ("", location) => location.to_lowercase(),
+                    (place, "") => place.to_owned(),
+                    (place, location) => format!("{place}/{}", location.to_lowercase()),
+                };
+                let here = self.by_location.entry(whole.clone()).or_default();
                 here.entry(path.clone()).or_default().push(section);
-                self.in_order.push((path, location, section));
+                self.has_own |= own;
+                if file == self.host.0 {
+                    self.in_order.push((path, location, section));
+                } else {
+                    self.around.push((path, whole, section));
+                }
             } else if schema::is_group(&path) {
-                self.collect(node, location, &path);
+                self.collect(node, (place, location), &path, stand);
             }
         }
     }
 
-    /// Every section: name, location, element; in the order of the file.
+    /// Where an element stands in applicationHost.config, if it stands there.
+    pub(super) fn byte_of(&self, node: Node<'_, '_>) -> Option<usize> {
+        let here = std::ptr::eq(node.document().input_text(), self.host.1);
+        here.then(|| node.range().start)
+    }
+
+    /// Whether some sections are not for child applications.
+    pub(super) fn has_own(&self) -> bool {
+        self.has_own
+    }
+
+    /// Every section of applicationHost.config: name, location, element; in the order of the file.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(String, &'a str, Section<'a>)> {
         self.in_order.iter()
+    }
+
+    /// Every section of another file: name, location, element.
+    pub(super) fn of_file(&self, file: usize) -> impl Iterator<Item = (&str, &str, &Section<'a>)> {
+        let all = self
+            .around
+            .iter()
+            .filter(move |(_, _, section)| section.file == file);
+        all.map(|(name, location, section)| (name.as_str(), location.as_str(), section))
+    }
+
+    /// The appearances of a section in outer files that hold at a location, the outermost first.
+    pub(super) fn outer(&self, location: &str, section: &str, file: usize) -> Vec<Node<'a, 'a>> {
+        let at = places_to(location)
+            .into_iter()
+            .flat_map(|place| self.at(place, section));
+        at.filter(|found| found.file < file)
+            .map(|found| found.node)
+            .collect()
+    }
+
+    /// Whether outer files have locked a section at a location.
+    pub(super) fn is_locked(&self, location: &str, section: &str, file: usize) -> bool {
+        let at = places_to(location)
+            .into_iter()
+            .flat_map(|place| self.at(place, section));
+        let mut modes = at
+            .filter(|found| found.file < file)
+            .filter_map(|found| found.mode);
+        modes
+            .next_back()
+            .unwrap_or_else(|| self.declared.locks(section))
+    }
+
+    /// Why nothing can be used at the innermost of some locations, if so.
+    pub(super) fn fault(&self, locations: &[String]) -> Option<&str> {
+        locations
+            .iter()
+            .find_map(|location| self.faults.get(location))
+            .map(String::as_str)
+    }
+
+    /// The appearances of a section that hold for the application at the first of some locations, the
+    /// innermost first.
+    pub(super) fn for_application(
+        &self,
+        locations: &[String],
+        application: &str,
+        section: &str,
+    ) -> Vec<Node<'a, 'a>> {
+        let mut nodes = Vec::new();
+        for location in locations {
+            let here = location == application;
+            let found = self.at(location, section).iter().rev();
+            nodes.extend(found.filter(|s| here || !s.own).map(|s| s.node));
+        }
+        nodes
     }
 
     /// Whether something stands in this location.
@@ -81,6 +242,17 @@ impl<'a> Sections<'a> {
             .and_then(|s| s.get(section))
             .map_or(&[], Vec::as_slice)
     }
+}
+
+/// The locations from the server (empty) to a place: `site`, `site/a`, `site/a/b`.
+fn places_to(location: &str) -> Vec<&str> {
+    let ends = location.match_indices('/').map(|(at, _)| at);
+    let mut places: Vec<&str> = ends.map(|end| &location[..end]).collect();
+    places.insert(0, "");
+    if !location.is_empty() {
+        places.push(location);
+    }
+    places
 }
 
 fn elements<'a>(parent: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {

@@ -15,7 +15,7 @@ use super::schema::{self, Attribute, Element};
 use super::value::{Kind, TimeFormat, Value, print_time};
 
 /// What a setting belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// An application pool, by its name.
     Pool(String),
@@ -32,7 +32,7 @@ pub enum Scope {
 }
 
 /// Which setting: what it belongs to, the section, and the path in it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// What it belongs to.
     pub scope: Scope,
@@ -43,7 +43,7 @@ pub struct Key {
 }
 
 /// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The value, in one form: `1.05:00:00`, `true`, `Time, Memory`.
     pub value: String,
@@ -52,7 +52,7 @@ pub struct Setting {
 }
 
 /// All settings of a configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     map: BTreeMap<Key, Setting>,
 }

@@ -59,7 +59,7 @@ struct Builder<'r, 'a> {
     application_defaults: Vec<Node<'a, 'a>>,
     directory_defaults: Vec<Node<'a, 'a>>,
     /// What was found for applications with the same locations: mostly the server's own.
-    web_servers: BTreeMap<Locations, Rc<WebServer>>,
+    web_servers: BTreeMap<(Locations, String), Rc<WebServer>>,
 }
 
 /// What stands for the applications and directories of one site, the most specific first.
@@ -197,13 +197,19 @@ impl<'a> Builder<'_, 'a> {
             self.resolver.warn_at(INVALID_DATA, at, &text);
         }
         let web_server = self.web_server(site, &path);
+        let fault = self.sections.fault(&web_server::locations(site, &path));
+        let configuration_error = fault.map(str::to_owned);
+        if let Some(fault) = fault {
+            let text = format!("{fault}; IIS answers requests here with 500.19");
+            self.resolver.warn(INVALID_DATA, text);
+        }
         Application {
             application_pool,
             enabled_protocols: layers.text("enabledProtocols"),
             preload_enabled: layers.flag("preloadEnabled"),
             virtual_directories,
             web_configs: Vec::new(),
-            configuration_error: None,
+            configuration_error,
             default_documents: web_server.default_documents.clone(),
             mime_map: web_server.mime_map.clone(),
             caching: web_server.caching.clone(),
@@ -213,15 +219,25 @@ impl<'a> Builder<'_, 'a> {
 
     fn web_server(&mut self, site: &str, application: &str) -> Rc<WebServer> {
         let mut locations = web_server::locations(site, application);
+        let place = locations[0].clone();
         locations.retain(|location| self.sections.has(location));
-        if let Some(known) = self.web_servers.get(&locations) {
+        let whose = if self.sections.has_own() {
+            place.clone()
+        } else {
+            String::new()
+        };
+        let key = (locations, whose);
+        if let Some(known) = self.web_servers.get(&key) {
             return Rc::clone(known);
         }
-        let found = Rc::new(WebServer::of(self.sections, locations.clone()));
+        let found = Rc::new(WebServer::of(self.sections, key.0.clone(), &place));
         for (at, text) in &found.complaints {
-            self.resolver.warn_at(INVALID_DATA, *at, text);
+            match at {
+                Some(at) => self.resolver.warn_at(INVALID_DATA, *at, text),
+                None => self.resolver.warn(INVALID_DATA, text),
+            }
         }
-        self.web_servers.insert(locations, Rc::clone(&found));
+        self.web_servers.insert(key, Rc::clone(&found));
         found
     }
 

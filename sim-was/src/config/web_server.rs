@@ -1,7 +1,8 @@
 //! The sections of `system.webServer` that a worker needs, as they hold for one application: the
-//! server's, then the `<location>` blocks on the way to the application, the deepest wins.
+//! server's, then the `<location>` blocks and the web.config files on the way to the application, the
+//! deepest wins.
 //!
-//! Absent on purpose: web.config files, and locations below an application.
+//! Absent on purpose: locations below an application.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +17,17 @@ pub(super) struct WebServer {
     pub(super) default_documents: Vec<String>,
     pub(super) mime_map: BTreeMap<String, String>,
     pub(super) caching: Caching,
-    /// Entries that an outer level has too: the byte, and what to say.
-    pub(super) complaints: Vec<(usize, String)>,
+    /// Entries that an outer level has too: the byte in applicationHost.config, and what to say.
+    pub(super) complaints: Vec<(Option<usize>, String)>,
 }
 
 impl WebServer {
     /// Reads the sections for an application.
-    pub(super) fn of(sections: &Sections<'_>, locations: Locations) -> Self {
+    pub(super) fn of(sections: &Sections<'_>, locations: Locations, application: &str) -> Self {
         let mut reader = Reader {
             sections,
             locations,
+            application: application.to_owned(),
             complaints: Vec::new(),
         };
         Self {
@@ -55,19 +57,16 @@ pub(super) fn locations(site: &str, application: &str) -> Locations {
 struct Reader<'r, 'a> {
     sections: &'r Sections<'a>,
     locations: Locations,
-    complaints: Vec<(usize, String)>,
+    application: String,
+    complaints: Vec<(Option<usize>, String)>,
 }
 
 impl<'a> Reader<'_, 'a> {
     fn section(&self, name: &str) -> Layers<'a> {
         let path = format!("system.webServer/{name}");
-        let at = |location: &String| self.sections.at(location, &path).iter().rev();
         let nodes = self
-            .locations
-            .iter()
-            .flat_map(at)
-            .map(|section| section.node)
-            .collect();
+            .sections
+            .for_application(&self.locations, &self.application, &path);
         Layers::new(
             schema::section(&path).expect("asked for by a name in the schema"),
             nodes,
@@ -86,7 +85,13 @@ impl<'a> Reader<'_, 'a> {
             .filter(|duplicate| duplicate.across_layers);
         self.complaints.extend(across.map(|duplicate| {
             let text = format!("{}; IIS answers requests here with 500.19", duplicate.text);
-            (duplicate.node.range().start, text)
+            match self.sections.byte_of(duplicate.node) {
+                Some(byte) => (Some(byte), text),
+                None => (
+                    None,
+                    format!("a web.config below {}: {text}", self.application),
+                ),
+            }
         }));
         entries
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::edit::{Change, apply_to_bytes};
-use crate::config::{self, Configuration};
+use crate::config::{self, Configuration, FoundFile};
 
 /// The file.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ impl ConfigFile {
     }
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
-        config::load_bytes(bytes, &self.name()).map_err(|error| error.to_string())
+        let mut find = |path: &str| find(path, &self.root);
+        config::load_tree(bytes, &self.name(), &mut find).map_err(|error| error.to_string())
     }
 
     /// Makes changes, if the file is good with them: it is replaced as a whole.
@@ -85,6 +86,27 @@ impl ConfigFile {
         }
         Ok(())
     }
+}
+
+/// Looks for a file by its Windows path, whatever the case of its own name.
+fn find(path: &str, root: &Path) -> Option<FoundFile> {
+    let wanted = config::physical_path::to_unix(path, root);
+    let name = wanted.file_name()?.to_str()?;
+    let names = fs::read_dir(wanted.parent()?).ok()?.filter_map(Result::ok);
+    let found = names
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|n| n.eq_ignore_ascii_case(name))
+        })
+        .min()?;
+    let modified = fs::metadata(&found).and_then(|data| data.modified()).ok();
+    let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    Some(FoundFile {
+        name: found.display().to_string(),
+        bytes: fs::read(&found).map_err(|error| error.to_string()),
+        modified: since.map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+    })
 }
 
 fn history_name(number: u64) -> String {

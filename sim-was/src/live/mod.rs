@@ -45,6 +45,8 @@ pub struct Options {
     pub leading_arguments: Vec<OsString>,
     /// Whether facts are written to `ROOT/trace/was.jsonl`, and workers told to write theirs.
     pub trace: bool,
+    /// Whether every input is recorded in `ROOT/record`, and workers told to record theirs.
+    pub record: bool,
     /// The process whose end ends this one; checked against the parent.
     pub die_with: Option<u32>,
     /// Receives that each worker keeps posted; `None` for the default of
@@ -79,6 +81,7 @@ impl Options {
             executable: std::env::current_exe()?,
             leading_arguments: Vec::new(),
             trace: false,
+            record: false,
             die_with: None,
             receives: None,
             boot: Boot::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::recording::{Recorded, Tape};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,7 +73,7 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
 }
 
 struct Supervisor {
-    was: Was,
+    was: Recorded<Was>,
     options: Options,
     inputs: Inputs,
     device: Device,
@@ -118,8 +119,14 @@ impl Supervisor {
         let mut parameters = Parameters::new(root, processors);
         parameters.receives = options.receives.unwrap_or(parameters.receives);
         parameters.personality = options.personality;
+        let folder = options.root.join("record");
+        let tape = options
+            .record
+            .then(|| Tape::begin(&folder, "was", &parameters))
+            .transpose()
+            .map_err(RunError::io("a recording"))?;
         Ok(Self {
-            was: Was::new(parameters),
+            was: Recorded::new(Was::new(parameters), tape),
             config: ConfigFile::new(options.config.clone(), options.root.clone()),
             watch: None,
             history_due: tokio::time::Instant::now(),

@@ -131,6 +131,7 @@ fn options(root: &Path) -> Options {
             .map(Into::into)
             .to_vec(),
         trace: true,
+        record: false,
         ..Options::new(root.to_path_buf()).unwrap()
     }
 }

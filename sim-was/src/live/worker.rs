@@ -131,6 +131,9 @@ fn command_line(
     if options.trace {
         command.arg("-trace").arg(options.root.join("trace"));
     }
+    if options.record {
+        command.arg("-record").arg(options.root.join("record"));
+    }
     command
 }
 

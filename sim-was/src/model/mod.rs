@@ -55,11 +55,15 @@ pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
 
 /// One process that WAS has ordered, unique since the program began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct SpawnId(pub u64);
 
 /// One tool that waits for an answer, chosen by the driver of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct ClientId(pub u64);
 
 /// A pool, unique since WAS was started: it stays the same whatever the configuration becomes.
@@ -67,7 +71,7 @@ pub struct ClientId(pub u64);
 pub struct PoolId(pub usize);
 
 /// What WAS is told about the machine that it runs on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// The simulated `C:\`.
     pub root: PathBuf,
@@ -103,10 +107,10 @@ impl Parameters {
 }
 
 /// What can happen to WAS.
-#[derive(Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Debug)]
 pub enum Input {
     /// The driver has answered a call, or a request waits for a worker.
-    Completed(Completion),
+    Completed(#[serde(with = "sim_httpsys::api::wire::completion_as_frame")] Completion),
     /// A worker says something.
     Told {
         /// Which.
@@ -166,7 +170,7 @@ pub enum Input {
 }
 
 /// Why a worker process was not created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum SpawnError {
     /// The pool's copy of the configuration could not be written.
     Configuration(String),

@@ -47,7 +47,9 @@ use session_state::{SessionNumber, SessionState};
 use thread_pool::ThreadPool;
 
 /// The number of a piece of work that a worker has asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct WorkId(pub u64);
 
 /// Work that the model cannot do itself, because it takes a thread, a disk or the process.
@@ -85,11 +87,12 @@ pub enum Death {
 }
 
 /// What came of a piece of work.
-#[derive(Clone, Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
 pub enum Outcome {
     /// Done; the memory that it allocated.
     Done {
-        /// As many bytes as were asked for (a virtual world may give fewer).
+        /// As many bytes as were asked for (a virtual world and a replay may give fewer).
+        #[serde(skip)]
         memory: Vec<u8>,
     },
     /// What came of [`Work::ReadFile`].
@@ -97,7 +100,7 @@ pub enum Outcome {
 }
 
 /// What came of looking for files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum FileOutcome {
     /// The contents of a candidate.
     Contents {
@@ -106,6 +109,7 @@ pub enum FileOutcome {
         /// Its stamp.
         stamp: FileStamp,
         /// All of it.
+        #[serde(with = "bytes_as_bytes")]
         contents: Bytes,
     },
     /// It is as it was.
@@ -120,8 +124,24 @@ pub enum FileOutcome {
     TooLarge,
 }
 
+/// Contents inside of a recording.
+mod bytes_as_bytes {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Bytes, D::Error> {
+        Ok(Bytes::copy_from_slice(<&[u8]>::deserialize(source)?))
+    }
+}
+
 /// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash,
+)]
 pub struct FileStamp {
     /// When it was last written, nanoseconds since 1970.
     pub modified: u64,
@@ -129,11 +149,24 @@ pub struct FileStamp {
     pub size: u64,
 }
 
+/// What a worker is made with, for its recording.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MachineSetup {
+    /// What WAS wrote down for its pool.
+    pub configuration: WorkerConfiguration,
+    /// Its pid.
+    pub process: ProcessId,
+    /// Its civil time.
+    pub clock: UtcClock,
+    /// When it began.
+    pub begun: Instant,
+}
+
 /// What can happen to a worker.
-#[derive(Clone, Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
 pub enum Input {
     /// The driver says something.
-    Completed(Completion),
+    Completed(#[serde(with = "sim_httpsys::api::wire::completion_as_frame")] Completion),
     /// WAS says something.
     Told(ToWorker),
     /// Work is done.

@@ -87,6 +87,31 @@ fn attributes_of_pools_are_varied_in_the_configuration() {
 }
 
 #[test]
+fn of_a_scenario_with_variants_one_is_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = "name = 's'\n[load]\nrate = 5\n\
+        [[variant]]\nname = 'slow'\n[[variant]]\nname = 'fast'\nload.rate = 50\n";
+    std::fs::write(folder.path().join("s.toml"), scenario).unwrap();
+    let parse = |line: &str| {
+        let text = format!("seeds = '0..1'\nscenario = 's.toml'\n{line}\n");
+        Plan::parse(&text, "plan.toml", folder.path())
+    };
+    let fast = parse("variant = 'fast'").unwrap().setting(0).unwrap();
+    assert!((fast.scenario.load.rate - 50.0).abs() < 1e-9);
+    let said = parse("").unwrap_err().to_string();
+    assert!(
+        said.contains("choose one") && said.contains("\"slow\", \"fast\""),
+        "{said}"
+    );
+    let said = parse("variant = 'fats'").unwrap_err().to_string();
+    assert!(
+        said.starts_with("plan.toml:3: there is no variant \"fats\""),
+        "{said}"
+    );
+    assert!(refused("seeds = '0..1'\nvariant = 'x'").contains("has no variants"));
+}
+
+#[test]
 fn the_hash_knows_every_value_and_no_name() {
     let hash = |text: &str| plan(text).hash();
     let base = hash(TWO_KEYS);

@@ -91,7 +91,7 @@ fn axis(part: Part, at: &impl Fn(usize) -> At) -> Result<Axis, PlanError> {
         && OWN_KEYS.contains(&word.as_str())
     {
         return Err(wrong(
-            "the plan itself says that: seeds and operations stand at its top",
+            "the plan itself says that: seeds, operations and variant stand at its top",
         ));
     }
     let target = Target::of(&key).map_err(|error| wrong(&error.to_string()))?;

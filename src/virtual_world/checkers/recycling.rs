@@ -141,7 +141,10 @@ impl Recycling {
             facts::Fact::RecycleRequested { reason } => {
                 self.asked.insert(process, *reason);
                 match reason {
-                    RecycleReason::Requests if worker.began != u64::from(pool.requests_max) => {
+                    // A worker that goes on nevertheless asks again after as many more.
+                    RecycleReason::Requests
+                        if !worker.began.is_multiple_of(u64::from(pool.requests_max)) =>
+                    {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(
                             "R6",

@@ -41,7 +41,9 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 return;
             }
             None => {}
@@ -81,8 +83,10 @@ impl World {
             return;
         };
         process.die();
-        if exit != WorkerExit::Code(0) {
-            self.chronicle.checkers.struck(id);
+        if exit != WorkerExit::Code(0)
+            && let Some(checkers) = &mut self.chronicle.checkers
+        {
+            checkers.struck(id);
         }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
@@ -126,7 +130,9 @@ impl World {
             None => true,
             Some(Strike::Hang) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 false
             }
             Some(Strike::Crash) => {

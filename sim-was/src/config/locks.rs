@@ -1,0 +1,145 @@
+//! What an outer level forbids an inner one: whole sections (`overrideMode`), and attributes, elements
+//! and entries of a section (`lockAttributes` and its kin).
+//!
+//! Source: IIS configuration reference, "How to use locking in IIS configuration"; the error texts are
+//! those of IIS (0x80070021).
+
+use std::collections::BTreeMap;
+
+use roxmltree::Node;
+
+/// What IIS says of a section that is locked.
+pub(super) const SECTION_LOCKED: &str = "This configuration section cannot be used at this path. This happens when the section is locked at a parent level. Locking is either by default (overrideModeDefault=\"Deny\"), or set explicitly by a location tag with overrideMode=\"Deny\" or the legacy allowOverride=\"false\"";
+
+/// How `configSections` declares sections: by their path, whether inner levels may not have them.
+#[derive(Debug, Default)]
+pub(super) struct Declared(BTreeMap<String, bool>);
+
+impl Declared {
+    /// Reads `<configSections>`.
+    pub(super) fn read(configuration: Node<'_, '_>) -> Self {
+        let mut declared = Self::default();
+        for node in configuration.children() {
+            if node.has_tag_name("configSections") {
+                declared.group(node, "");
+            }
+        }
+        declared
+    }
+
+    fn group(&mut self, group: Node<'_, '_>, above: &str) {
+        for node in group.children().filter(Node::is_element) {
+            let name = node.attribute("name").unwrap_or_default();
+            let path = if above.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{above}/{name}")
+            };
+            if node.has_tag_name("sectionGroup") {
+                self.group(node, &path);
+            } else if node.has_tag_name("section") {
+                let is = |name: &str, value: &str| {
+                    node.attribute(name)
+                        .is_some_and(|v| v.eq_ignore_ascii_case(value))
+                };
+                let locked = is("overrideModeDefault", "Deny")
+                    || is("allowDefinition", "AppHostOnly")
+                    || is("allowDefinition", "MachineOnly");
+                self.0.insert(path, locked);
+            }
+        }
+    }
+
+    /// Whether a section is locked where nothing else is said.
+    ///
+    /// Source: IIS schema: the sections of `system.applicationHost` are for applicationHost.config only.
+    pub(super) fn locks(&self, section: &str) -> bool {
+        section.starts_with("system.applicationHost/")
+            || self.0.get(section).copied().unwrap_or(false)
+    }
+}
+
+/// What a `<location>` says about the sections in it: locked or not, if it says so.
+pub(super) fn mode_of(location: Node<'_, '_>) -> Option<bool> {
+    match (
+        location.attribute("overrideMode"),
+        location.attribute("allowOverride"),
+    ) {
+        (Some(mode), _) if mode.eq_ignore_ascii_case("Deny") => Some(true),
+        (Some(mode), _) if mode.eq_ignore_ascii_case("Allow") => Some(false),
+        (_, Some(allow)) => Some(allow.eq_ignore_ascii_case("false")),
+        (Some(_) | None, None) => None,
+    }
+}
+
+/// What an inner element does that outer ones forbid, and the byte where it does so.
+pub(super) fn violation(outer: &[Node<'_, '_>], inner: Node<'_, '_>) -> Option<(usize, String)> {
+    let attribute = inner.attributes().find(|attribute| {
+        !attribute.name().starts_with("lock")
+            && is_locked(
+                outer,
+                attribute.name(),
+                "lockAttributes",
+                "lockAllAttributesExcept",
+            )
+    });
+    if let Some(attribute) = attribute {
+        let text = format!(
+            "Lock violation: attribute \"{}\" is locked at a parent level",
+            attribute.name()
+        );
+        return Some((attribute.range().start, text));
+    }
+    for child in inner.children().filter(Node::is_element) {
+        let name = child.tag_name().name();
+        if is_locked(outer, name, "lockElements", "lockAllElementsExcept") {
+            let text = format!("Lock violation: element <{name}> is locked at a parent level");
+            return Some((child.range().start, text));
+        }
+        if ["remove", "clear"].contains(&name) && locked_items(outer).any(|item| goes(child, item))
+        {
+            let text = "Lock violation: an item is locked at a parent level".to_owned();
+            return Some((child.range().start, text));
+        }
+        let same = |node: &Node<'_, '_>| node.has_tag_name(name);
+        let above: Vec<_> = outer
+            .iter()
+            .flat_map(|node| node.children().filter(same))
+            .collect();
+        if !["add", "remove", "clear"].contains(&name)
+            && let Some(found) = violation(&above, child)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+fn is_locked(outer: &[Node<'_, '_>], name: &str, locked: &str, except: &str) -> bool {
+    let names = |text: &str| text.split(',').any(|n| n.trim() == "*" || n.trim() == name);
+    outer.iter().any(|node| {
+        node.attribute(locked).is_some_and(names)
+            || node.attribute(except).is_some_and(|text| !names(text))
+    })
+}
+
+fn locked_items<'a>(outer: &[Node<'a, 'a>]) -> impl Iterator<Item = Node<'a, 'a>> {
+    let is_item = |node: &Node<'_, '_>| {
+        node.attribute("lockItem")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    };
+    let nodes: Vec<_> = outer
+        .iter()
+        .flat_map(|node| node.children().filter(is_item))
+        .collect();
+    nodes.into_iter()
+}
+
+/// Whether a `clear` or a `remove` takes an item away.
+fn goes(taker: Node<'_, '_>, item: Node<'_, '_>) -> bool {
+    taker.has_tag_name("clear")
+        || taker.attributes().any(|attribute| {
+            let value = item.attribute(attribute.name()).unwrap_or_default();
+            value.eq_ignore_ascii_case(attribute.value())
+        })
+}

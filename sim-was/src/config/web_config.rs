@@ -1,0 +1,220 @@
+//! The files around applicationHost.config: machine.config and web.config of the .NET Framework, and the
+//! web.config of every application, whose sections lie over those of applicationHost.config.
+//!
+//! ```text
+//! MACHINE ─► WEBROOT ─► APPHOST (its <location>s) ─► site/web.config ─► site/app/web.config
+//! ```
+//!
+//! What is wrong with one of them stops nobody but the applications that read it: their requests get
+//! 500.19. Left out: web.config files in folders that are no application.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roxmltree::Document;
+
+use super::raw::{self, ConfigError};
+use super::sections::Sections;
+use super::settings::{Lines, Scope};
+use super::{Configuration, Site, check, resolve};
+
+/// Where the .NET Framework keeps machine.config and its web.config.
+pub(super) const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config";
+
+/// The largest web.config. Source: `MaxWebConfigFileSizeInKB`: 250.
+const SIZE_MAX: usize = 250 * 1024;
+
+/// A file as it was found.
+#[derive(Clone, Debug)]
+pub struct FoundFile {
+    /// How messages call it.
+    pub name: String,
+    /// What it says, or why it cannot be read.
+    pub bytes: Result<Vec<u8>, String>,
+    /// When it was last written: touching a web.config restarts its application.
+    pub modified: u64,
+}
+
+/// Reads applicationHost.config from its bytes, and through `read` the files around it; `read` gets a
+/// Windows path.
+pub fn load_tree(
+    bytes: &[u8],
+    file_name: &str,
+    read: &mut dyn FnMut(&str) -> Option<FoundFile>,
+) -> Result<Configuration, ConfigError> {
+    let text = raw::decode(bytes, file_name)?;
+    let alone = resolve::load(&text, file_name)?;
+    let mut files = Vec::new();
+    for (folder, places) in folders(&alone.sites) {
+        let names: &[&str] = if folder == FRAMEWORK.to_lowercase() {
+            &["machine.config", "web.config"]
+        } else {
+            &["web.config"]
+        };
+        for name in names {
+            if let Some(file) = read(&format!("{folder}\\{name}")) {
+                files.push((folder.clone(), places.clone(), file));
+            }
+        }
+    }
+    if files.is_empty() {
+        return Ok(alone);
+    }
+    // Outer levels first: the framework's, then sites, then what is below them.
+    files.sort_by_key(|(_, places, _)| places.iter().map(|place| place.matches('/').count()).min());
+    let framework = |places: &[String]| places.iter().any(String::is_empty);
+    files.sort_by_key(|(_, places, _)| !framework(places));
+    let texts: Vec<_> = files.iter().map(|(_, _, file)| text_of(file)).collect();
+    let documents: Vec<_> = texts
+        .iter()
+        .zip(&files)
+        .map(|(text, (_, _, file))| parse(text, file))
+        .collect();
+    let around: Vec<_> = files
+        .iter()
+        .zip(&documents)
+        .map(|((folder, places, file), document)| WebConfig {
+            folder,
+            places,
+            file,
+            document,
+        })
+        .collect();
+    resolve::resolve(&text, file_name, &around)
+}
+
+/// A file around applicationHost.config, read.
+pub(super) struct WebConfig<'a> {
+    pub(super) folder: &'a str,
+    /// The locations that it is for, in lower case.
+    pub(super) places: &'a [String],
+    pub(super) file: &'a FoundFile,
+    pub(super) document: &'a Result<Document<'a>, String>,
+}
+
+impl WebConfig<'_> {
+    /// What tells one state of the file from another.
+    pub(super) fn stamp(&self) -> String {
+        let bytes = self.file.bytes.as_deref().unwrap_or_default();
+        let hash = bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+        format!("{hash:016x}, written {}", self.file.modified)
+    }
+
+    pub(super) fn is_outermost(&self) -> bool {
+        self.places.iter().any(String::is_empty)
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope::WebConfig(self.folder.to_owned())
+    }
+}
+
+fn text_of(file: &FoundFile) -> Result<String, String> {
+    let name = &file.name;
+    let bytes = file
+        .bytes
+        .as_ref()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if bytes.len() > SIZE_MAX {
+        return Err(format!(
+            "{name}: cannot read configuration file because it exceeds the maximum file size"
+        ));
+    }
+    let text = raw::decode(bytes, name).map_err(|error| error.to_string())?;
+    Ok(text.into_owned())
+}
+
+fn parse<'a>(text: &'a Result<String, String>, file: &FoundFile) -> Result<Document<'a>, String> {
+    let text = text.as_ref().map_err(Clone::clone)?;
+    let document = raw::parse(text, &file.name).map_err(|error| error.to_string())?;
+    let name = document.root_element().tag_name().name();
+    if name == "configuration" {
+        Ok(document)
+    } else {
+        Err(format!(
+            "{}: line 1: begins with <{name}>, not <configuration>",
+            file.name
+        ))
+    }
+}
+
+/// What is wrong with the sections of a file that requests need: the first of it.
+pub(super) fn first_fault(sections: &Sections<'_>, file: usize, name: &str) -> Option<String> {
+    let mut of_file = sections.of_file(file);
+    let at =
+        |at: usize, node: roxmltree::Node<'_, '_>| Lines::of(node.document().input_text()).at(at);
+    of_file.find_map(|(section, location, found)| {
+        let node = found.node;
+        if sections.is_locked(location, section, file) {
+            let line = at(node.range().start, node);
+            return Some(format!(
+                "{name}: line {line}: {section}: {}",
+                super::locks::SECTION_LOCKED
+            ));
+        }
+        let outer = sections.outer(location, section, file);
+        if let Some((byte, text)) = super::locks::violation(&outer, node) {
+            return Some(format!("{name}: line {}: {text}", at(byte, node)));
+        }
+        // The .NET Framework checks its own sections, some of which have more than our schema.
+        let ours = section.starts_with("system.webServer/");
+        let findings = if ours {
+            check::check(node, found.schema, section)
+        } else {
+            Vec::new()
+        };
+        let fault = findings.into_iter().find(|finding| !finding.is_doubt())?;
+        Some(format!(
+            "{name}: line {}: {}",
+            at(fault.at, node),
+            fault.text
+        ))
+    })
+}
+
+/// The folders that may have such files, each with the locations that they are for.
+fn folders(sites: &[Site]) -> BTreeMap<String, Vec<String>> {
+    let mut folders = BTreeMap::<String, Vec<String>>::new();
+    folders.insert(FRAMEWORK.to_lowercase(), vec![String::new()]);
+    for site in sites {
+        for application in &site.applications {
+            if let Some(folder) = application.folder() {
+                let place = format!("{}{}", site.name, application.path.trim_end_matches('/'));
+                let places = folders.entry(folder.to_lowercase()).or_default();
+                places.push(place.to_lowercase());
+            }
+        }
+    }
+    folders
+}
+
+/// Notes for every application which folders' web.config it reads, the outermost first.
+pub(super) fn note_chains(sites: &mut [Site]) {
+    for site in sites {
+        let by_path: BTreeMap<String, String> = site
+            .applications
+            .iter()
+            .filter_map(|app| {
+                Some((
+                    app.path.trim_end_matches('/').to_lowercase(),
+                    app.folder()?.to_lowercase(),
+                ))
+            })
+            .collect();
+        for application in &mut site.applications {
+            let path = application.path.trim_end_matches('/').to_lowercase();
+            let mut chain = vec![FRAMEWORK.to_lowercase()];
+            let ends: BTreeSet<usize> = path
+                .match_indices('/')
+                .map(|(at, _)| at)
+                .chain([path.len()])
+                .collect();
+            chain.extend(
+                ends.into_iter()
+                    .filter_map(|end| by_path.get(&path[..end]).cloned()),
+            );
+            application.web_configs = chain;
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The files around applicationHost.config: what a web.config changes, what it may not, and whom its
+//! mistakes concern.
+
+use std::collections::BTreeMap;
+
+use sim_was::config::effects::{EffectKind, effects_of};
+use sim_was::config::{Application, Configuration, FoundFile, load_tree};
+use sim_was::model::Personality;
+
+const HOST: &str = r#"<configuration>
+  <configSections>
+    <sectionGroup name="system.webServer">
+      <section name="caching" overrideModeDefault="Allow" />
+      <section name="serverRuntime" overrideModeDefault="Deny" />
+      <section name="staticContent" overrideModeDefault="Allow" />
+    </sectionGroup>
+  </configSections>
+  <system.applicationHost>
+    <applicationPools><add name="DefaultAppPool" /></applicationPools>
+    <sites>
+      <site name="Shop" id="1">
+        <application path="/"><virtualDirectory path="/" physicalPath="C:\shop" /></application>
+        <application path="/api"><virtualDirectory path="/" physicalPath="D:\api" /></application>
+      </site>
+      <site name="Blog" id="2">
+        <application path="/"><virtualDirectory path="/" physicalPath="C:\blog" /></application>
+      </site>
+    </sites>
+  </system.applicationHost>
+  <location path="" overrideMode="Allow">
+    <system.webServer>
+      <defaultDocument><files><add value="server.htm" /></files></defaultDocument>
+      <caching lockAttributes="enableKernelCache" enabled="true" />
+    </system.webServer>
+  </location>
+  <location path="Blog" overrideMode="Deny">
+    <system.webServer><staticContent /></system.webServer>
+  </location>
+</configuration>"#;
+
+fn tree_of(host: &str, files: &[(&str, &str)]) -> Configuration {
+    let files: BTreeMap<String, &str> = files
+        .iter()
+        .map(|(path, text)| (path.to_lowercase(), *text))
+        .collect();
+    let mut read = |path: &str| {
+        let text = files.get(&path.to_lowercase())?;
+        Some(FoundFile {
+            name: path.to_owned(),
+            bytes: Ok(text.as_bytes().to_vec()),
+            modified: text.len() as u64,
+        })
+    };
+    load_tree(host.as_bytes(), "applicationHost.config", &mut read).expect("the host is good")
+}
+
+fn tree(files: &[(&str, &str)]) -> Configuration {
+    tree_of(HOST, files)
+}
+
+/// `/`, `/api` of the first site, `/` of the second.
+fn applications(configuration: &Configuration) -> [&Application; 3] {
+    let all: Vec<_> = configuration
+        .sites
+        .iter()
+        .flat_map(|site| &site.applications)
+        .collect();
+    all.try_into().expect("three applications")
+}
+
+fn web_server(inner: &str) -> String {
+    format!("<configuration>\n<system.webServer>{inner}</system.webServer></configuration>")
+}
+
+fn errors(configuration: &Configuration) -> [Option<&str>; 3] {
+    applications(configuration).map(|app| app.configuration_error.as_deref())
+}
+
+#[test]
+fn a_web_config_holds_for_its_application_and_those_below() {
+    let text =
+        web_server("<defaultDocument><files><add value='shop.htm' /></files></defaultDocument>");
+    let found = tree(&[(r"C:\shop\web.config", &text)]);
+    let [shop, api, blog] = applications(&found);
+    assert_eq!(shop.default_documents, ["shop.htm", "server.htm"]);
+    assert_eq!(api.default_documents, ["shop.htm", "server.htm"]);
+    assert_eq!(blog.default_documents, ["server.htm"]);
+}
+
+#[test]
+fn an_inner_web_config_wins_and_may_clear_what_it_inherits() {
+    let outer =
+        web_server("<defaultDocument><files><add value='shop.htm' /></files></defaultDocument>");
+    let inner = web_server(
+        "<defaultDocument><files><clear /><add value='api.htm' /></files></defaultDocument>",
+    );
+    let found = tree(&[
+        (r"C:\shop\web.config", &outer),
+        (r"D:\api\web.config", &inner),
+    ]);
+    assert_eq!(applications(&found)[1].default_documents, ["api.htm"]);
+}
+
+#[test]
+fn what_is_not_inherited_by_child_applications_stays_at_home() {
+    let text = "<configuration><location path='.' inheritInChildApplications='false'><system.webServer>\
+                <caching enabled='false' /></system.webServer></location></configuration>";
+    let found = tree(&[(r"C:\shop\web.config", text)]);
+    let [shop, api, _] = applications(&found);
+    assert_eq!((shop.caching.enabled, api.caching.enabled), (false, true));
+}
+
+#[test]
+fn a_mistake_is_500_19_with_file_and_line_for_the_application_and_those_below_it_only() {
+    for (text, why) in [
+        (
+            web_server("<caching enabld='true' />"),
+            "line 2: unknown attribute \"enabld\"",
+        ),
+        (
+            "<configuration>\n<broken></configuration>".to_owned(),
+            "line 2: is not well-formed",
+        ),
+        (
+            web_server("<caching enabled='maybe' />"),
+            "not true or false",
+        ),
+        ("<nonsense />".to_owned(), "not <configuration>"),
+    ] {
+        let found = tree(&[(r"C:\shop\web.config", &text)]);
+        let [shop, api, blog] = errors(&found);
+        assert!(
+            shop.is_some_and(|e| e.contains(why) && e.contains(r"c:\shop\web.config")),
+            "{shop:?}"
+        );
+        assert!(api.is_some() && blog.is_none());
+    }
+}
+
+#[test]
+fn a_locked_section_cannot_be_used_in_a_web_config() {
+    let locked = web_server("<serverRuntime frequentHitThreshold='1' />");
+    let found = tree(&[(r"C:\blog\web.config", &locked)]);
+    let [shop, _, blog] = errors(&found);
+    assert!(
+        blog.is_some_and(|e| e.contains("This configuration section cannot be used at this path"))
+    );
+    assert_eq!(shop, None);
+    let by_location =
+        web_server("<staticContent><mimeMap fileExtension='.x' mimeType='a/b' /></staticContent>");
+    let found = tree(&[
+        (r"C:\blog\web.config", &by_location),
+        (r"C:\shop\web.config", &by_location),
+    ]);
+    let [shop, _, blog] = errors(&found);
+    assert!(blog.is_some() && shop.is_none(), "{shop:?} {blog:?}");
+    let host =
+        "<configuration><system.applicationHost><sites /></system.applicationHost></configuration>";
+    assert!(errors(&tree(&[(r"C:\blog\web.config", host)]))[2].is_some());
+}
+
+#[test]
+fn a_locked_attribute_cannot_be_set_and_its_neighbours_can() {
+    let locked = web_server("<caching enableKernelCache='false' />");
+    let found = tree(&[(r"C:\blog\web.config", &locked)]);
+    assert!(
+        errors(&found)[2].is_some_and(|e| e.contains("attribute \"enableKernelCache\" is locked"))
+    );
+    let free = web_server("<caching enabled='false' />");
+    let found = tree(&[(r"C:\blog\web.config", &free)]);
+    assert_eq!(errors(&found)[2], None);
+    assert!(!applications(&found)[2].caching.enabled);
+}
+
+#[test]
+fn locked_elements_and_items_stay() {
+    let host = HOST.replace(
+        "<defaultDocument>",
+        "<defaultDocument lockElements='files'>",
+    );
+    let text = web_server("<defaultDocument><files><clear /></files></defaultDocument>");
+    let found = tree_of(&host, &[(r"C:\blog\web.config", &text)]);
+    assert!(errors(&found)[2].is_some_and(|e| e.contains("element <files> is locked")));
+    let host = HOST.replace(
+        "value=\"server.htm\"",
+        "value=\"server.htm\" lockItem=\"true\"",
+    );
+    let found = tree_of(&host, &[(r"C:\blog\web.config", &text)]);
+    assert!(errors(&found)[2].is_some_and(|e| e.contains("an item is locked")));
+}
+
+#[test]
+fn the_frameworks_own_files_lie_under_everything() {
+    let machine = web_server("<caching maxResponseSize='5' enabled='false' />");
+    let path = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config\machine.config";
+    let found = tree(&[(path, &machine)]);
+    let [shop, _, blog] = applications(&found);
+    assert_eq!(
+        (
+            shop.caching.max_response_size,
+            blog.caching.max_response_size
+        ),
+        (5, 5)
+    );
+    assert!(shop.caching.enabled, "applicationHost.config lies over it");
+}
+
+#[test]
+fn sections_that_nobody_here_knows_are_left_alone() {
+    let text = "<configuration><configSections><section name='x' /></configSections><x y='z' />\
+                <connectionStrings configSource='c.config' /><system.web><compilation debug='true' future='1' />\
+                </system.web><system.webServer><rewrite><rules /></rewrite></system.webServer></configuration>";
+    assert_eq!(errors(&tree(&[(r"C:\shop\web.config", text)])), [None; 3]);
+}
+
+#[test]
+fn a_changed_web_config_restarts_its_application_and_those_below() {
+    let (old, new) = (
+        tree(&[(r"C:\shop\web.config", "<configuration />")]),
+        tree(&[(r"C:\shop\web.config", "<configuration></configuration>")]),
+    );
+    for (old, new) in [(&old, &new), (&tree(&[]), &new), (&old, &tree(&[]))] {
+        let effects = effects_of(old, new, Personality::Iis10);
+        assert_eq!(effects.len(), 1, "{effects:#?}");
+        assert_eq!(effects[0].kind, EffectKind::ApplicationRestart);
+        assert_eq!(
+            effects[0].applications,
+            [(1, "/".to_owned()), (1, "/api".to_owned())]
+        );
+    }
+}
+
+#[test]
+fn an_entity_bomb_or_a_huge_file_is_refused_for_its_application_alone() {
+    let bomb = "<!DOCTYPE a [<!ENTITY b 'c'>]><configuration>&b;</configuration>";
+    let huge = format!(
+        "<configuration><!--{}--></configuration>",
+        "x".repeat(300 << 10)
+    );
+    for text in [bomb, &huge] {
+        let found = tree(&[(r"C:\blog\web.config", text)]);
+        let [shop, _, blog] = errors(&found);
+        assert!(blog.is_some() && shop.is_none(), "{blog:?}");
+    }
+}
