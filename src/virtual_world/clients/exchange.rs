@@ -180,6 +180,7 @@ impl Clients {
             return;
         };
         let head = connection.response.head.take().unwrap_or_default();
+        let is_overrun = connection.response.is_overrun(&head);
         let Attempt {
             planned, record, ..
         } = &mut self.attempts[index];
@@ -198,6 +199,11 @@ impl Clients {
         let outcome = Outcome::of_status(head.status);
         let (outcome, detail) = if outcome == Outcome::Ok && !is_marked {
             (Outcome::Truncated, Some("the body has no marker"))
+        } else if is_overrun {
+            (
+                Outcome::Truncated,
+                Some("more came than Content-Length says"),
+            )
         } else {
             (outcome, None)
         };
