@@ -72,7 +72,7 @@ impl<'a> Views<'a> {
             return Ok(None);
         };
         let document = raw::parse(self.text, self.file)?;
-        let sections = Sections::find(document.root_element());
+        let sections = Sections::of_all(document.root_element(), &[]);
         let location = location.trim_matches('/').to_lowercase();
         let mut nodes = Vec::new();
         let mut at = location.as_str();
@@ -92,7 +92,7 @@ impl<'a> Views<'a> {
     /// The names of the sections that are written in the file, with their locations.
     pub fn written(&self) -> Result<Vec<(String, String)>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
-        let sections = Sections::find(document.root_element());
+        let sections = Sections::of_all(document.root_element(), &[]);
         let names = sections.iter();
         let mut names: Vec<_> = names
             .map(|(name, location, _)| (name.clone(), (*location).to_owned()))
