@@ -68,6 +68,11 @@ impl ResponseReader {
         self.head.as_ref().is_some_and(|head| head.length.is_none())
     }
 
+    /// Whether more has arrived than the head has announced: the stream cannot be read on.
+    pub(super) fn is_overrun(&self, head: &Head) -> bool {
+        head.length.is_some_and(|length| self.bytes > length)
+    }
+
     /// Whether the kept body has a text in it.
     pub(super) fn has(&self, marker: &str) -> bool {
         let marker = marker.as_bytes();

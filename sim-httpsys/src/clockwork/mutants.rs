@@ -44,7 +44,7 @@ mutants! {
     ReplayAfterCrash = "replay-after-crash": "What a dead worker held is given to another one.";
     CloseIdleAtDetach = "close-idle-at-detach": "Idle connections are cut when a worker goes.";
     WrongConnection = "wrong-connection": "A response goes to another request of the same worker.";
-    ContentLengthShort = "content-length-short": "Content-Length is one byte less than the body.";
+    ContentLengthShort = "content-length-short": "Content-Length of a cached response is one byte short.";
     ConnectionLimitOffByOne = "connection-limit-off-by-one": "A site takes one connection too many.";
     IdleTimerWhileBusy = "idle-timer-while-busy": "The idle timer goes on while a request runs.";
     KeepUrlsAtStop = "keep-urls-at-stop": "A URL group that is closed keeps its URLs.";

@@ -141,7 +141,8 @@ impl CacheEntry {
         }
         let body = self.body();
         let mut out = self.head(self.status, date, false);
-        append_length(body.len() as u64, &mut out);
+        let missing = u64::from(mutated(Mutant::ContentLengthShort));
+        append_length((body.len() as u64).saturating_sub(missing), &mut out);
         out.put_slice(b"\r\n");
         self.head_len = out.len();
         if self.large_body.is_none() {

@@ -7,7 +7,7 @@
 //! * `book` – C1, N1, N2, Q5: requests, connections, pools and workers, as the facts tell of them
 //! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `queues` – Q1–Q4, Q6, I2
 //! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
-//! * `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
+//! * `answers`, `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
 //! * [`sometimes`] – what must be seen sometimes in many runs
 //!
 //! C5 and M2 need the clients' book, and X2 needs two runs: whoever has them checks those.
@@ -30,6 +30,7 @@ use sim_was::event_log::{self, Event};
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
+mod answers;
 mod book;
 mod caches;
 mod connections;
@@ -44,6 +45,7 @@ pub mod sometimes;
 mod trust;
 mod workers;
 
+use answers::Answers;
 use book::{Book, PoolIndex};
 use caches::Caches;
 use connections::Connections;
@@ -101,6 +103,7 @@ pub(super) struct Checkers {
     recycling: Recycling,
     rapid_fail: RapidFail,
     services: Services,
+    answers: Answers,
     caches: Caches,
     trust: Trust,
     rest: Rest,
@@ -124,6 +127,7 @@ impl Checkers {
             recycling: Recycling::default(),
             rapid_fail: RapidFail::new(pools),
             services: Services::default(),
+            answers: Answers::default(),
             caches: Caches::new(parameters.response_cache_bytes_max, flush_owned),
             trust: Trust::default(),
             rest: Rest::default(),
@@ -143,6 +147,7 @@ impl Checkers {
         match input {
             ToHttpSys::Called { by, call } => {
                 self.trust.called(&mut self.book, *by, call);
+                self.answers.called(call);
                 self.caches.called(&self.book, call);
                 self.queues.called(&mut self.book, *by, call);
                 let verdict = Services::called(*by, call, &self.book);
@@ -183,12 +188,15 @@ impl Checkers {
         self.conservation.httpsys(fact, &step, seen)?;
         self.services.httpsys(fact, &step)?;
         self.caches.httpsys(book, fact, &step, seen)?;
+        self.answers.httpsys(book, fact, &step)?;
         self.connections.httpsys(book, fact, &step, seen)
     }
 
     /// The driver writes a line of a log.
     pub(super) fn log(&mut self, entry: &LogEntry) {
         let verdict = self.conservation.log(entry);
+        self.note(verdict);
+        let verdict = self.answers.log(entry);
         self.note(verdict);
     }
 
@@ -310,6 +318,11 @@ impl Checkers {
         }
     }
 
+    /// Every file was written to.
+    pub(super) fn content_changed(&mut self, now: Instant) {
+        self.answers.content_changed(now);
+    }
+
     /// Faults are over.
     pub(super) fn be_quiet(&mut self, now: Instant) {
         self.rest.quiet = Some(now);
@@ -320,6 +333,8 @@ impl Checkers {
         let verdict = self.rest.input(&mut self.book, now);
         self.note(verdict);
         let verdict = self.workers.look(&self.book);
+        self.note(verdict);
+        let verdict = self.answers.look(&self.book);
         self.note(verdict);
         let verdict = self.queues.look(&self.book);
         self.note(verdict);

@@ -24,6 +24,8 @@ pub(super) struct RapidFail {
     pools: Vec<Failures>,
     /// Workers that have ended in this input without having been told to.
     crashed: Vec<(ProcessId, WorkerExit)>,
+    /// The worker that ended last, if it ended as it was told to.
+    ended_well: Option<ProcessId>,
 }
 
 impl RapidFail {
@@ -31,6 +33,7 @@ impl RapidFail {
         Self {
             pools: (0..pools).map(|_| Failures::default()).collect(),
             crashed: Vec::new(),
+            ended_well: None,
         }
     }
 
@@ -53,6 +56,8 @@ impl RapidFail {
             }
             Fact::WorkerExited { process, exit } => {
                 let worker = book.workers.get(process);
+                let in_order = worker.is_some_and(|worker| worker.ordered.is_some());
+                self.ended_well = (in_order && exit.is_clean()).then_some(*process);
                 if worker.is_some_and(|worker| !worker.is_leaving() && !worker.failed) {
                     self.crashed.push((*process, *exit));
                 }
@@ -82,6 +87,10 @@ impl RapidFail {
         match event.id {
             5009..=5013 | 5039 | 5127 => {
                 let process = pid_of(event);
+                if process.is_some() && process == self.ended_well {
+                    let what = format!("{process:?} stopped in order, and failed by {}", event.id);
+                    return broken("F1", what);
+                }
                 self.crashed
                     .retain(|(crashed, _)| Some(*crashed) != process);
                 let worker = process.and_then(|process| book.workers.get_mut(&process));
@@ -156,7 +165,14 @@ impl RapidFail {
             let what = format!("{process:?} has ended ({exit:?}), and no failure was counted");
             return broken("F1", what);
         }
-        for (pool, failures) in book.pools.iter().zip(&self.pools) {
+        for (index, (pool, failures)) in book.pools.iter().zip(&self.pools).enumerate() {
+            let stays = |(_, worker): &(&ProcessId, &super::book::Worker)| !worker.is_leaving();
+            if failures.disabled.is_some()
+                && let Some((process, _)) = book.workers_of(PoolIndex(index)).find(stays)
+            {
+                let what = format!("{process:?} of {} stays, and the pool is off", pool.name);
+                return broken("F3", what);
+            }
             if let Some(event) = failures.tripping {
                 let count = failures.at.len();
                 let what = format!(

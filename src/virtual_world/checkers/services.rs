@@ -45,12 +45,20 @@ impl Services {
                 let Some(index) = book.pool_named(pool) else {
                     return Ok(());
                 };
-                let entry = &mut book.pools[index.0];
+                let entry = &book.pools[index.0];
                 let state = match state.as_str() {
                     "Started" => PoolState::Started,
                     "Stopping" => PoolState::Stopping,
                     _other => PoolState::Stopped,
                 };
+                if entry.state == Some(PoolState::Stopping)
+                    && state == PoolState::Stopped
+                    && let Some((process, _)) = book.workers_of(index).next()
+                {
+                    let what = format!("{pool} has stopped, and {process:?} has not");
+                    return broken("W6", what);
+                }
+                let entry = &mut book.pools[index.0];
                 // A pool that WAS has just made is what its configuration says.
                 if entry.state.is_none() && (state == PoolState::Started) != entry.auto_start {
                     let what = format!("{pool} is {state:?} after the start of WAS");

@@ -10,7 +10,7 @@ use sim_was::event_log::{Event, Fact};
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker};
 
-use super::book::{Book, Move, PoolIndex, Worker};
+use super::book::{Book, Move, Place, PoolIndex, Worker};
 use super::sometimes::{Seen, Sometimes};
 use super::{Verdict, broken, pid_of};
 
@@ -33,6 +33,10 @@ pub(super) struct Workers {
 /// How long a worker that has nothing left may take to exit.
 /// Assumed: more than stopping its applications takes; those of the swarm have no `Application_End`.
 const EXIT_MAX: Duration = Duration::from_secs(1);
+
+/// A worker that has had a request for so long had it when it said that it was idle.
+/// Assumed: more than its word was under way, also when the pipe stood still.
+const BUSY_MIN: Duration = Duration::from_secs(10);
 
 impl Workers {
     /// A fact of WAS.
@@ -213,7 +217,12 @@ impl Workers {
                     .saturating_since(worker.last_began.max(worker.spawned));
                 let is_short = pool.idle_timeout.is_zero() || idle < pool.idle_timeout;
                 // A request may have begun while the worker's word was on its way.
-                (is_short && idle > EXIT_MAX).then(|| ("W8", format!("stopped after {idle:?}")))
+                let busy = book.requests.iter().find(|(_, request)| {
+                    request.place == Place::Delivered(process)
+                        && book.now.saturating_since(request.since) > BUSY_MIN
+                });
+                let told = format!("stopped after {idle:?}, and has {busy:?}");
+                ((is_short && idle > EXIT_MAX) || busy.is_some()).then_some(("W8", told))
             }
             _other => None,
         };
@@ -325,6 +334,15 @@ impl Workers {
                 .get(process)
                 .and_then(|w| book.pool(w.pool).ping);
             let overdue = pings.next + interval.map(|(interval, _)| interval).unwrap_or_default();
+            let limit = book
+                .workers
+                .get(process)
+                .and_then(|w| book.pool(w.pool).ping);
+            if let (Some(sent), Some((_, response))) = (pings.sent, limit)
+                && book.now.saturating_since(sent) > response + EXIT_MAX
+            {
+                return broken("W5", format!("{process:?} owes an answer since {sent}"));
+            }
             if pings.sent.is_none() && overdue < book.now {
                 let what = format!("{process:?} was to be pinged at {}", pings.next);
                 return broken("W5", what);

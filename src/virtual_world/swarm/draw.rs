@@ -93,6 +93,7 @@ fn site(dice: &mut Dice) -> SitePlan {
         header_wait: dice.one_of(&[0, 1_000]),
         flush_owned: dice.coin(),
         cache_bytes: dice.one_of(&[256 << 20, 4_096]),
+        cache_seconds: dice.one_of(&[0, 0, 2]),
     }
 }
 
@@ -103,7 +104,7 @@ fn load(dice: &mut Dice) -> LoadPlan {
         one_shot_share: dice.one_of(&[0.0, 0.1, 0.7]),
         tls_share: dice.one_of(&[0.0, 0.0, 0.3]),
         deadline: dice.one_of(&[1_000, 10_000, 100_000]),
-        wait: dice.one_of(&[10, 300, 5_000]),
+        wait: dice.one_of(&[10, 300, 5_000, 20_000]),
         wait_weight: dice.one_of(&[1, 5]),
         cpu: dice.one_of(&[1, 20]),
         file_weight: dice.one_of(&[1, 5]),
@@ -127,6 +128,7 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         Act::KillW3wp,
         Act::StopSite,
         Act::StartSite,
+        Act::ChangeContent,
     ];
     // Close together, so that they meet; or anywhere.
     let spread = dice.one_of(&[5_u64, 1_000, 200_000]) * 1_000_000;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_was::config::{self, ApplicationPool, ConfigError, Configuration};
+use sim_worker::configuration::{CachingProfile, ProfilePolicy};
 
 use crate::load::profile::{MixEntry, Probes, Profile};
 use crate::virtual_world::faults::Faults;
@@ -121,6 +122,8 @@ pub struct SitePlan {
     pub flush_owned: bool,
     /// Bytes of the response cache.
     pub cache_bytes: u64,
+    /// For how long files are kept there, seconds; 0 is until they change.
+    pub cache_seconds: u64,
 }
 
 impl Default for SitePlan {
@@ -131,6 +134,7 @@ impl Default for SitePlan {
             header_wait: 0,
             flush_owned: true,
             cache_bytes: 256 << 20,
+            cache_seconds: 0,
         }
     }
 }
@@ -261,6 +265,9 @@ impl Plan {
         for site in &mut configuration.sites {
             site.limits.max_connections = self.site.connections_max;
             site.limits.connection_timeout = Duration::from_millis(self.site.connection_timeout);
+            for application in &mut site.applications {
+                application.caching.profiles = self.site.profiles();
+            }
         }
         configuration.web_limits.header_wait_timeout = Duration::from_millis(self.site.header_wait);
         Ok(configuration)
@@ -311,6 +318,21 @@ impl Plan {
     /// For how long the plan of attempts is drawn.
     pub(super) fn load_span(&self) -> Duration {
         Duration::from_millis(self.millis + self.millis / 2)
+    }
+}
+
+impl SitePlan {
+    fn profiles(&self) -> Vec<CachingProfile> {
+        let timed = CachingProfile {
+            extension: ".htm".to_owned(),
+            policy: ProfilePolicy::CacheUntilChange,
+            kernel_cache_policy: ProfilePolicy::CacheForTimePeriod,
+            duration: Duration::from_secs(self.cache_seconds),
+        };
+        (self.cache_seconds > 0)
+            .then_some(timed)
+            .into_iter()
+            .collect()
     }
 }
 

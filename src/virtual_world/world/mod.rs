@@ -326,6 +326,9 @@ impl World {
     /// Every file is written to, now.
     pub(super) fn change_content(&mut self) {
         self.files.write_all(self.clock.utc(self.timeline.now).0);
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.content_changed(self.timeline.now);
+        }
     }
 
     /// Everything that was written down, and what was kept to compare it by.

@@ -1,0 +1,164 @@
+//! K1, K2, N4: what comes from the response cache is the answer to that URL and not too old, content that
+//! was changed is not served for long, and no timer of an idle connection ends a request.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sim_httpsys::api::{CachePolicy, Call, ProcessId, RequestId};
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::Fact;
+use sim_httpsys::logging::LogEntry;
+use sim_httpsys::model::ReasonPhrase;
+
+use super::book::{Book, End, Move, Place};
+use super::{Verdict, broken};
+
+/// How long an entry may outlive the content that it was made from.
+/// Assumed: a worker looks once a second, one look takes less than another, and the rest is on the way.
+const STALE_MAX: Duration = Duration::from_secs(5);
+
+/// What is known of an entry of the response cache.
+#[derive(Debug)]
+struct Entry {
+    process: ProcessId,
+    inserted: Instant,
+    expires: Option<Instant>,
+    /// The URL that was asked for by the request that it was made for.
+    url: Option<String>,
+}
+
+/// What answers come from.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    entries: BTreeMap<u64, Entry>,
+    /// The request that this input answers, and how long the answer may be kept.
+    answering: Option<(RequestId, CachePolicy)>,
+    /// Entries whose request has no line in the log so far.
+    made_for: BTreeMap<RequestId, u64>,
+    /// Requests that were answered from an entry of that URL, and have no line so far.
+    hits: BTreeMap<RequestId, String>,
+    /// When the content was changed last.
+    changed: Option<Instant>,
+}
+
+impl Answers {
+    /// A call has reached the driver.
+    pub(super) fn called(&mut self, call: &Call) {
+        self.answering = match call {
+            Call::SendResponse {
+                request, response, ..
+            } => Some((*request, response.cache_policy)),
+            _other => None,
+        };
+    }
+
+    /// Every file was written to.
+    pub(super) fn content_changed(&mut self, now: Instant) {
+        self.changed = Some(now);
+    }
+
+    /// A fact of the driver.
+    pub(super) fn httpsys(&mut self, book: &Book, fact: &Fact, step: &Move) -> Verdict {
+        match fact {
+            Fact::CacheInsert { entry, process, .. } => {
+                let Some((request, policy)) = self.answering else {
+                    return Ok(());
+                };
+                let expires = match policy {
+                    CachePolicy::TimeToLive(seconds) => {
+                        Some(book.now + Duration::from_secs(seconds.into()))
+                    }
+                    CachePolicy::UserInvalidates | CachePolicy::Nocache => None,
+                };
+                self.made_for.insert(request, *entry);
+                let fresh = Entry {
+                    process: *process,
+                    inserted: book.now,
+                    expires,
+                    url: None,
+                };
+                self.entries.insert(*entry, fresh);
+            }
+            Fact::CacheRemove { entry, .. } => {
+                self.entries.remove(entry);
+            }
+            Fact::SrvdFrmCache { request, entry, .. } => {
+                let Some(known) = self.entries.get(entry) else {
+                    return Ok(());
+                };
+                // It was decided when the request was parsed; this is when the last byte went.
+                if let Move::Ended(_, before, _) = step
+                    && known.expires.is_some_and(|expires| expires <= before.since)
+                {
+                    let what = format!("{request:?} came from entry {entry}: {known:?}");
+                    return broken("K1", what);
+                }
+                if let Some(url) = &known.url {
+                    self.hits.insert(*request, url.clone());
+                }
+            }
+            _other => {}
+        }
+        idle_timer(step)
+    }
+
+    /// A line of a site's log says which URL a request was for.
+    pub(super) fn log(&mut self, entry: &LogEntry) -> Verdict {
+        let LogEntry::W3c(record) = entry else {
+            return Ok(());
+        };
+        let text = &record.request.text;
+        let (request, url) = (record.request.id, text.str(text.raw_url));
+        if let Some(made) = self.made_for.remove(&request)
+            && let Some(entry) = self.entries.get_mut(&made)
+        {
+            entry.url = Some(url.to_owned());
+        }
+        match self.hits.remove(&request) {
+            Some(of_entry) if of_entry != url => broken(
+                "K1",
+                format!("{request:?} asked for {url}, and got what was kept for {of_entry}"),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// K2: a worker that lives has thrown away what it made of older content.
+    pub(super) fn look(&self, book: &Book) -> Verdict {
+        let Some(changed) = self.changed else {
+            return Ok(());
+        };
+        if book.now.saturating_since(changed) <= STALE_MAX {
+            return Ok(());
+        }
+        let lives = |process: &ProcessId| {
+            let worker = book.workers.get(process);
+            worker.is_some_and(|worker| worker.serves() && !worker.struck)
+        };
+        let mut entries = self.entries.iter();
+        let stale = entries.find(|(_, e)| e.inserted <= changed && lives(&e.process));
+        match stale {
+            Some((id, entry)) => broken(
+                "K2",
+                format!("entry {id} is older than the content of {changed}: {entry:?}"),
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// N4: the timers of idle connections and of heads do nothing to a request.
+fn idle_timer(step: &Move) -> Verdict {
+    let Move::Ended(request, before, End::Dropped(reason)) = step else {
+        return Ok(());
+    };
+    let is_idle = matches!(
+        reason,
+        ReasonPhrase::TimerConnectionIdle | ReasonPhrase::TimerHeaderWait
+    );
+    if is_idle && before.place != Place::Parsed {
+        let what = format!("{request:?} was ended by {reason}, and is {before:?}");
+        return broken("N4", what);
+    }
+    Ok(())
+}
