@@ -221,6 +221,19 @@ fn a_worker_is_recycled_when_it_is_29_hours_old() {
 }
 
 #[test]
+fn the_driver_knows_of_a_death_before_was_has_reaped() {
+    let scenario = small();
+    for seed in 0..12 {
+        let run = run(&scenario, Operation::KillW3wp, seed);
+        let reaped = moments(&run, |fact| matches!(fact, Fact::WorkerExited { .. }));
+        let facts = run.observation.httpsys.iter().flatten();
+        let mut detached = facts
+            .filter(|traced| matches!(traced.fact, sim_httpsys::etw::Fact::ProcessDetach { .. }));
+        assert!(detached.next().unwrap().at <= reaped[0], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_killed_worker_loses_what_it_had_and_nothing_else() {
     let run = run(&small(), Operation::KillW3wp, 2);
     let metrics = metrics(&run);

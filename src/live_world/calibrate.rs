@@ -180,7 +180,7 @@ pub fn calibrate(
     for _ in 0..workers {
         begin("kill -9")?;
         kills.push(kill(&server)?);
-        page::get(http, "/default.aspx")?;
+        until_served(http)?;
     }
     begin("reading the traces")?;
     server.stop();
@@ -340,6 +340,19 @@ fn worker(server: &Server, old: Option<u32>) -> Result<u32, CalibrateError> {
             return Err(CalibrateError::NoSample("a worker that is replaced"));
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Asks until a worker answers: what reaches the driver before the news of a death dies with the dead.
+fn until_served(address: SocketAddr) -> Result<(), CalibrateError> {
+    let begun = clock_now();
+    loop {
+        match page::get(address, "/default.aspx") {
+            Ok(page) if page.status == 200 => return Ok(()),
+            Ok(_) | Err(_) if clock_now() - begun < PATIENCE => {}
+            Ok(_) => return Err(CalibrateError::NoSample("a worker after a kill")),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

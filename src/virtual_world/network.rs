@@ -3,6 +3,9 @@
 //! Absent on purpose: segments, windows, loss. Bytes arrive whole and in order, a write is complete at
 //! once, and the end of a stream never overtakes its bytes.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use bytes::Bytes;
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
 use sim_httpsys::clockwork::Instant;
@@ -77,7 +80,7 @@ pub(super) struct Connection {
     /// Its number in the client's book.
     pub(super) record: Option<u32>,
     pub(super) opened: Instant,
-    /// The request that is on it.
+    /// The request that is on its way; the driver takes it.
     pub(super) request: Vec<u8>,
     pub(super) response: ResponseReader,
     up: Wire<Up>,
@@ -85,6 +88,39 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    fn new(id: ConnectionId, endpoint: Endpoint, ends: Ends) -> Self {
+        Self {
+            id,
+            endpoint,
+            ends,
+            server: ServerSide::Unknown,
+            owed: false,
+            client: ClientSide::Connecting,
+            kind: ConnectionKind::Extra,
+            place: None,
+            pool: 0,
+            attempt: None,
+            record: None,
+            opened: Instant::SWITCHED_ON,
+            request: Vec::new(),
+            response: ResponseReader::default(),
+            up: Wire::default(),
+            down: Wire::default(),
+        }
+    }
+
+    /// Uses the room again that another connection had for its texts and wires.
+    fn take_room_of(&mut self, last: Self) {
+        (self.request, self.response) = (last.request, last.response);
+        self.up = last.up.emptied();
+        self.down = last.down.emptied();
+    }
+
+    /// Neither end has it any more.
+    fn is_over(&self) -> bool {
+        self.client == ClientSide::Closed && self.server == ServerSide::Closed
+    }
+
     pub(super) fn send_up(&mut self, message: Up, timeline: &mut Timeline) {
         let delay = timeline.draw(Cost::ClientHop);
         self.up.send(message, delay, Event::Up(self.id), timeline);
@@ -105,10 +141,16 @@ impl Connection {
     }
 }
 
-/// All connections, by their ids.
+/// Connections, by their ids. A slot is used again, with the room that its last connection took.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    connections: Vec<Option<Box<Connection>>>,
+    slots: Vec<Connection>,
+    free: Vec<u32>,
+    /// Where each connection is that was not forgotten. Looked up, never walked through.
+    places: HashMap<u64, u32, BuildHasherDefault<Spread>>,
+    opened: u64,
+    /// Room for requests that are on no connection now.
+    pub(super) texts: Vec<Vec<u8>>,
 }
 
 impl Network {
@@ -119,40 +161,38 @@ impl Network {
         (kind, pool): (ConnectionKind, usize),
         timeline: &mut Timeline,
     ) -> &mut Connection {
-        let id = ConnectionId(self.connections.len() as u64 + 1);
-        let mut connection = Box::new(Connection {
-            id,
-            endpoint,
-            ends,
-            server: ServerSide::Unknown,
-            owed: false,
-            client: ClientSide::Connecting,
-            kind,
-            place: None,
-            pool,
-            attempt: None,
-            record: None,
-            opened: timeline.now,
-            request: Vec::new(),
-            response: ResponseReader::default(),
-            up: Wire::default(),
-            down: Wire::default(),
-        });
+        self.opened += 1;
+        let used = self.free.pop();
+        let slot = used.unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        let id = ConnectionId(self.opened);
+        self.places.insert(id.0, slot);
+        if used.is_none() {
+            self.slots.push(Connection::new(id, endpoint, ends));
+        }
+        let connection = &mut self.slots[slot as usize];
+        if used.is_some() {
+            let last = std::mem::replace(connection, Connection::new(id, endpoint, ends));
+            connection.take_room_of(last);
+        }
+        connection.kind = kind;
+        connection.pool = pool;
+        connection.opened = timeline.now;
         connection.send_up(Up::Syn, timeline);
-        self.connections.push(Some(connection));
-        let last = self.connections.last_mut().and_then(Option::as_deref_mut);
-        last.expect("it was pushed in the line before")
+        connection
     }
 
     pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let index = usize::try_from(id.0.checked_sub(1)?).ok()?;
-        self.connections.get_mut(index)?.as_deref_mut()
+        let slot = *self.places.get(&id.0)?;
+        self.slots.get_mut(slot as usize)
     }
 
     /// The clients are gone, and with them their ends of all connections.
     pub(super) fn hang_up_clients(&mut self, timeline: &mut Timeline) {
-        for connection in self.connections.iter_mut().flatten() {
-            if connection.client != ClientSide::Closed {
+        let open = self.slots.iter().filter(|c| c.client != ClientSide::Closed);
+        let mut open: Vec<ConnectionId> = open.map(|connection| connection.id).collect();
+        open.sort_unstable();
+        for id in open {
+            if let Some(connection) = self.find(id) {
                 connection.client = ClientSide::Closed;
                 connection.attempt = None;
                 connection.send_up(Up::Fin, timeline);
@@ -162,11 +202,29 @@ impl Network {
 
     /// Forgets a connection that neither end has any more.
     pub(super) fn forget_if_over(&mut self, id: ConnectionId) {
-        let is_over = self.find(id).is_some_and(|connection| {
-            connection.client == ClientSide::Closed && connection.server == ServerSide::Closed
-        });
-        if is_over && let Ok(index) = usize::try_from(id.0 - 1) {
-            self.connections[index] = None;
+        if self.find(id).is_some_and(|connection| connection.is_over()) {
+            self.free.extend(self.places.remove(&id.0));
         }
+    }
+}
+
+/// Spreads numbers that count up: one multiplication by the golden ratio, its high bits brought down to
+/// where buckets are chosen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
     }
 }

@@ -9,7 +9,7 @@
 //! before is in the hands of the kernel and still arrives, with the end of the stream behind it; so do
 //! WAS and the driver learn of its death, each in its own time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use sim_httpsys::api::{Call, Completion, ProcessId};
 use sim_was::event_log::WorkerExit;
@@ -88,6 +88,11 @@ impl Process {
         }
     }
 
+    /// It is dead, and everybody has heard of it: nothing will ever be asked of it.
+    fn is_over(&self) -> bool {
+        !self.is_alive() && self.to_driver.is_empty() && self.to_was.is_empty()
+    }
+
     /// It is dead: nothing reaches it any more.
     pub(super) fn die(&mut self) {
         self.life = Life::Dead;
@@ -100,28 +105,31 @@ impl Process {
 /// The id of the first worker; later ones count up, and none is used twice.
 const FIRST: u32 = 1_000;
 
-/// All processes that ever were.
+/// Processes, by their ids: all but those that were forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    all: Vec<Process>,
-    /// Of those before this one none is alive.
-    first_alive: usize,
+    all: VecDeque<Process>,
+    /// How many were forgotten: the oldest ones.
+    forgotten: u32,
 }
 
 impl Processes {
     pub(super) fn create(&mut self, configuration: WorkerConfiguration, memory: u64) -> ProcessId {
-        let id = ProcessId(FIRST + u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST));
-        self.all.push(Process::new(id, configuration, memory));
+        while self.all.pop_front_if(|oldest| oldest.is_over()).is_some() {
+            self.forgotten += 1;
+        }
+        let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST);
+        let id = ProcessId(FIRST + self.forgotten + number);
+        self.all.push_back(Process::new(id, configuration, memory));
         id
     }
 
     pub(super) fn find(&mut self, id: ProcessId) -> Option<&mut Process> {
-        self.all.get_mut(id.0.checked_sub(FIRST)? as usize)
+        let number = id.0.checked_sub(FIRST)?.checked_sub(self.forgotten)?;
+        self.all.get_mut(number as usize)
     }
 
     pub(super) fn alive(&mut self) -> impl Iterator<Item = &Process> {
-        let dead = |process: &&Process| !process.is_alive();
-        self.first_alive += self.all[self.first_alive..].iter().take_while(dead).count();
-        self.all[self.first_alive..].iter().filter(|p| p.is_alive())
+        self.all.iter().filter(|process| process.is_alive())
     }
 }

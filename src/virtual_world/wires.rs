@@ -17,14 +17,19 @@ use super::world::Event;
 /// One direction between two machines.
 #[derive(Debug)]
 pub(super) struct Wire<T> {
-    under_way: VecDeque<T>,
+    /// The oldest message, unless it has arrived and later ones have not: mostly the only one, so that
+    /// wires need no room elsewhere.
+    first: Option<T>,
+    /// Later messages.
+    rest: VecDeque<T>,
     last: Instant,
 }
 
 impl<T> Default for Wire<T> {
     fn default() -> Self {
         Self {
-            under_way: VecDeque::new(),
+            first: None,
+            rest: VecDeque::new(),
             last: Instant::SWITCHED_ON,
         }
     }
@@ -40,22 +45,48 @@ impl<T> Wire<T> {
         timeline: &mut Timeline,
     ) {
         self.last = self.last.max(timeline.now + delay);
-        if mutated(Mutant::WireReorders) && self.under_way.len() == 1 {
-            self.under_way.push_front(message);
+        if mutated(Mutant::WireReorders) && self.len() == 1 {
+            self.rest.extend(self.first.replace(message));
+        } else if self.is_empty() {
+            self.first = Some(message);
         } else {
-            self.under_way.push_back(message);
+            self.rest.push_back(message);
         }
         timeline.at(self.last, announcement);
     }
 
+    /// When the last message that was sent arrives, or has arrived.
+    pub(super) fn arrives(&self) -> Instant {
+        self.last
+    }
+
     /// What has arrived.
     pub(super) fn take(&mut self) -> Option<T> {
-        self.under_way.pop_front()
+        self.first.take().or_else(|| self.rest.pop_front())
+    }
+
+    /// The same room, with nothing under way.
+    pub(super) fn emptied(mut self) -> Self {
+        self.cut();
+        Self {
+            rest: self.rest,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// Loses what is under way.
     pub(super) fn cut(&mut self) {
-        self.under_way.clear();
+        self.first = None;
+        self.rest.clear();
     }
 }
 

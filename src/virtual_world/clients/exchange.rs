@@ -1,7 +1,5 @@
 //! One connection after another: what arrives on it, what is sent on it, how it ends.
 
-use std::io::Write;
-
 use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
 
@@ -130,6 +128,7 @@ impl Clients {
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
+        let mut request = network.texts.pop().unwrap_or_default();
         let connection = network.find(id).expect("a connection in use is there");
         connection.attempt = Some(index);
         if let Some(record) = self.note_of(connection.record) {
@@ -145,15 +144,13 @@ impl Clients {
         let cookie = jar
             .filter(|_| planned.session)
             .and_then(|jar| jar.iter().find(|(host, _)| *host == route.host_number));
-        let request = &mut connection.request;
         request.clear();
         request.extend_from_slice(&route.opening);
-        // A vector takes every write.
-        let _ = write!(
-            request,
-            "x-attempt-id: {0}\r\nuser-agent: iis-sim-load/{0}\r\n",
-            record.id
-        );
+        request.extend_from_slice(b"x-attempt-id: ");
+        write_number(record.id, &mut request);
+        request.extend_from_slice(b"\r\nuser-agent: iis-sim-load/");
+        write_number(record.id, &mut request);
+        request.extend_from_slice(b"\r\n");
         if let Some((_, cookie)) = cookie {
             request.extend_from_slice(b"cookie: ");
             request.extend_from_slice(cookie);
@@ -163,6 +160,7 @@ impl Clients {
             request.extend_from_slice(b"connection: close\r\n");
         }
         request.extend_from_slice(b"\r\n");
+        connection.request = request;
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
         connection.response.begin(wants_marker);
         connection.send_up(Up::Request, timeline);
@@ -349,6 +347,20 @@ impl Clients {
         if let Some(notes) = &mut self.book {
             record.detail = detail.map(str::to_owned);
             notes.attempts.push((planned.url, record));
+        }
+    }
+}
+
+/// Appends a decimal number.
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
         }
     }
 }

@@ -139,15 +139,16 @@ impl World {
                 self.timeline.after(took, secured);
             }
             (ServerSide::Open, Up::Request) => {
-                let bytes = &connection.request;
+                let text = std::mem::take(&mut connection.request);
                 let received = ToHttpSys::Received {
                     connection: id,
-                    bytes,
+                    bytes: &text,
                 };
                 if let Some(checkers) = &mut self.chronicle.checkers {
                     checkers.given(now, &received);
                 }
                 self.httpsys.handle_input(received, now);
+                self.network.texts.push(text);
                 self.carry_out_httpsys();
             }
             (ServerSide::Open, Up::Fin) => {

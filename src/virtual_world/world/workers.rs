@@ -96,6 +96,9 @@ impl World {
         if !mutated(Mutant::LostHangUp) {
             wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
         }
+        // Source: wait(2) and the kernel's exit path: a process can be reaped once its files are closed, so
+        // the driver's end is hung up first.
+        let reap = reap.max(wire.arrives().saturating_since(timeline.now));
         let exited = ToWas::Exited(exit);
         process
             .to_was
