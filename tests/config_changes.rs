@@ -201,7 +201,7 @@ fn a_site_that_is_added_serves_and_the_first_one_does_not_notice() {
 
 #[test]
 fn touching_a_web_config_restarts_the_application_in_its_process_and_a_broken_one_is_500_19() {
-    let up = Up::with_config(Some(&config(">")));
+    let up = Up::start();
     let mut browser = Browser::connect(up.address("http/"));
     let first = browser.get("/session.aspx").unwrap();
     let worker = first.worker();

@@ -22,7 +22,6 @@ mod calibrate;
 mod compare;
 mod event_query;
 mod explain_change;
-mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;

@@ -145,6 +145,7 @@ impl Server {
         let root = make_root(&options.root)?;
         let lock = lock_root(&root)?;
         let config = prepare_config(options, &root)?;
+        link_config(&config, &root)?;
         let configuration = read_config(&config)?;
         let httpsys = spawn("httpsys", &root, &httpsys_arguments(options, &root))?;
         let arguments = was_arguments(options, &root, &config);
@@ -430,6 +431,34 @@ fn lock_root(root: &Path) -> Result<File, ServerError> {
 /// Where applicationHost.config lies below a root. Source: `%windir%\System32\inetsrv\config`.
 pub fn config_path(root: &Path) -> PathBuf {
     root.join("Windows/System32/inetsrv/config/applicationHost.config")
+}
+
+/// The configuration file that the server of a root runs with, or would.
+pub fn running_config_path(root: &Path) -> PathBuf {
+    let link = root.join(RUNNING_CONFIG);
+    if link.exists() {
+        link
+    } else {
+        config_path(root)
+    }
+}
+
+/// A link to the configuration file that a server was started with, if it is not the root's own.
+const RUNNING_CONFIG: &str = "run/applicationHost.config";
+
+fn link_config(config: &Path, root: &Path) -> Result<(), ServerError> {
+    let link = root.join(RUNNING_CONFIG);
+    let at = |source| ServerError::File {
+        path: link.clone(),
+        source,
+    };
+    if let Some(folder) = link.parent() {
+        fs::create_dir_all(folder).map_err(at)?;
+    }
+    if link.is_symlink() {
+        fs::remove_file(&link).map_err(at)?;
+    }
+    std::os::unix::fs::symlink(config, &link).map_err(at)
 }
 
 /// The configuration file to run: the given one, or the root's, made if it does not exist.

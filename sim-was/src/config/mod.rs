@@ -27,6 +27,7 @@ mod sections;
 pub mod settings;
 mod sites;
 mod value;
+pub mod view;
 mod web_config;
 mod web_server;
 

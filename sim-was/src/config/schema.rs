@@ -76,6 +76,11 @@ pub(super) fn section(path: &str) -> Option<&'static Element> {
     SECTIONS.get(path)
 }
 
+/// The names of all sections.
+pub(super) fn section_names() -> impl Iterator<Item = &'static str> {
+    SECTIONS.keys().map(String::as_str)
+}
+
 /// Whether the path is a section group on the way to a section that we know.
 pub(super) fn is_group(path: &str) -> bool {
     let below = format!("{path}/");

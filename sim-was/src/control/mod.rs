@@ -83,6 +83,31 @@ pub enum Command {
     Quit,
 }
 
+impl Command {
+    /// Whether it only asks, and changes nothing.
+    pub fn is_question(&self) -> bool {
+        match self {
+            Self::ListApplicationPools
+            | Self::ListSites
+            | Self::ListApplications
+            | Self::ListVirtualDirectories
+            | Self::ListWorkerProcesses
+            | Self::ListRequests
+            | Self::QueryCounters
+            | Self::ServiceStatus => true,
+            Self::StartApplicationPool { .. }
+            | Self::StopApplicationPool { .. }
+            | Self::RecycleApplicationPool { .. }
+            | Self::ChangeConfiguration { .. }
+            | Self::StartSite { .. }
+            | Self::StopSite { .. }
+            | Self::StopServices { .. }
+            | Self::StartServices { .. }
+            | Self::Quit => false,
+        }
+    }
+}
+
 /// A Windows service of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Service {

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sim_httpsys::live::SocketPath;
+use sim_httpsys::live::clock::clock_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::audit_log::AuditLog;
 use crate::control::wire::{self, MessageError};
 use crate::control::{Answer, Command, Refusal};
 
@@ -59,7 +61,11 @@ pub(super) fn is_same_user(stream: &UnixStream) -> bool {
 }
 
 /// Accepts tools until the server ends.
-pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Commanded>) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    commands: mpsc::Sender<Commanded>,
+    audit: Arc<AuditLog>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -73,9 +79,9 @@ pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command
         if !is_same_user(&stream) {
             continue;
         }
-        let commands = commands.clone();
+        let (commands, audit) = (commands.clone(), Arc::clone(&audit));
         tokio::spawn(async move {
-            converse(stream, commands).await.ok();
+            converse(stream, commands, &audit).await.ok();
             drop(place);
         });
     }
@@ -84,15 +90,20 @@ pub(super) async fn serve(listener: UnixListener, commands: mpsc::Sender<Command
 async fn converse(
     mut stream: UnixStream,
     commands: mpsc::Sender<Commanded>,
+    audit: &AuditLog,
 ) -> Result<(), MessageError> {
+    let who = stream.peer_cred().ok();
     let answer = match timeout(COMMAND_MAX, read(&mut stream)).await {
         Ok(Ok(command)) => {
+            let begun = clock_now();
             let (answer, answered) = oneshot::channel();
-            let quit_already = commands.send((command, answer)).await.is_err();
-            match answered.await {
+            let quit_already = commands.send((command.clone(), answer)).await.is_err();
+            let answer = match answered.await {
                 Ok(answer) if !quit_already => answer,
                 Ok(_) | Err(_) => Answer::Refused(Refusal::cannot_accept_control()),
-            }
+            };
+            audit.write(who, &command, &answer, clock_now() - begun);
+            answer
         }
         Ok(Err(error)) => malformed(&error.to_string()),
         Err(_) => malformed("no command came in time"),

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use crate::model::Personality;
 
+mod audit_log;
 mod config_file;
 mod control;
 mod device;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
@@ -10,6 +11,7 @@ use sim_httpsys::recording::{Recorded, Tape};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::audit_log::AuditLog;
 use super::config_file::ConfigFile;
 use super::control::{self, Commanded};
 use super::device::Device;
@@ -110,7 +112,8 @@ impl Supervisor {
                 path: options.device.clone(),
                 source,
             })?;
-        tokio::spawn(control::serve(listener, commands));
+        let audit = AuditLog::open(&root).map_err(RunError::io("the audit log"))?;
+        tokio::spawn(control::serve(listener, commands, Arc::new(audit)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let mut parameters = Parameters::new(root, processors);

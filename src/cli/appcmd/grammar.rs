@@ -1,7 +1,7 @@
 //! The grammar of appcmd: `APPCMD <command> <object> [<identifier>] [/parameter:value]*`.
 
 /// An appcmd command line, taken apart.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sentence {
     /// `list`, `start` …, lower case.
     pub(super) verb: String,
@@ -11,9 +11,14 @@ pub(super) struct Sentence {
     pub(super) object_word: String,
     /// The identifier, if one was given without a parameter name.
     pub(super) identifier: Option<String>,
-    /// `/name:value` or `-name:value`; a switch without a value has none. Names are lower case.
+    /// `/name:value` or `-name:value`, as written; a switch without a value has none.
     pub(super) parameters: Vec<(String, Option<String>)>,
 }
+
+/// Parameters that say how, and not what.
+const GENERAL: [&str; 10] = [
+    "text", "xml", "in", "config", "commit", "section", "metadata", "debug", "stop", "?",
+];
 
 /// What appcmd works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +27,10 @@ pub(super) enum Object {
     App,
     Vdir,
     AppPool,
+    Config,
     Wp,
     Request,
+    Backup,
 }
 
 impl Object {
@@ -34,6 +41,8 @@ impl Object {
             "app" | "apps" => Some(Self::App),
             "vdir" | "vdirs" => Some(Self::Vdir),
             "apppool" | "apppools" => Some(Self::AppPool),
+            "config" | "configs" => Some(Self::Config),
+            "backup" | "backups" => Some(Self::Backup),
             "wp" | "wps" => Some(Self::Wp),
             "request" | "requests" => Some(Self::Request),
             _ => None,
@@ -47,6 +56,8 @@ impl Object {
             Self::App => "APP",
             Self::Vdir => "VDIR",
             Self::AppPool => "APPPOOL",
+            Self::Config => "CONFIG",
+            Self::Backup => "BACKUP",
             Self::Wp => "WP",
             Self::Request => "REQUEST",
         }
@@ -63,6 +74,9 @@ impl Sentence {
                 Some(parameter) if !word.starts_with("--") && !plain.is_empty() || word == "/?" => {
                     sentence.parameters.push(parameter_of(parameter));
                 }
+                Some("") if word == "-" && plain.len() > 1 => {
+                    sentence.parameters.push(("in".to_owned(), None));
+                }
                 Some(_) | None => plain.push(word.clone()),
             }
         }
@@ -74,15 +88,28 @@ impl Sentence {
         sentence
     }
 
-    /// The value of a parameter, by its lower-case name.
+    /// The value of a parameter, by its name without regard to case.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        let found = self.parameters.iter().find(|(n, _)| n == name);
+        let mut parameters = self.parameters.iter();
+        let found = parameters.find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.and_then(|(_, value)| value.as_deref())
     }
 
     /// Whether a switch was given, with or without a value.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.parameters.iter().any(|(n, _)| n == name)
+        let mut parameters = self.parameters.iter();
+        parameters.any(|(n, _)| n.eq_ignore_ascii_case(name))
+    }
+
+    /// The parameters that are properties of the object: to filter by, or to set.
+    pub(super) fn properties(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let is_property = |(name, _): &&(String, Option<String>)| {
+            !GENERAL
+                .iter()
+                .any(|general| name.eq_ignore_ascii_case(general))
+        };
+        let properties = self.parameters.iter().filter(is_property);
+        properties.map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
     /// The identifier, given plainly or as `/apppool.name:X`, `/site.name:X`.
@@ -95,14 +122,23 @@ impl Sentence {
     }
 }
 
+/// The name ends at the first colon outside of quotes and brackets: `/+bindings.[protocol='http']` has
+/// no value, `/[path='/a:b'].applicationPool:X` has one.
 fn parameter_of(word: &str) -> (String, Option<String>) {
-    match word.split_once(':') {
-        Some((name, value)) => (
-            name.to_ascii_lowercase(),
-            Some(value.trim_matches('"').to_owned()),
-        ),
-        None => (word.to_ascii_lowercase(), None),
+    let (mut is_quoted, mut depth) = (false, 0_u32);
+    for (at, character) in word.char_indices() {
+        match character {
+            '\'' => is_quoted = !is_quoted,
+            '[' if !is_quoted => depth += 1,
+            ']' if !is_quoted => depth = depth.saturating_sub(1),
+            ':' if !is_quoted && depth == 0 => {
+                let value = word[at + 1..].trim_matches('"').to_owned();
+                return (word[..at].to_owned(), Some(value));
+            }
+            _ => {}
+        }
     }
+    (word.to_owned(), None)
 }
 
 #[cfg(test)]
@@ -128,6 +164,23 @@ mod tests {
             sentence("list wp -apppool.name:X").parameter("apppool.name"),
             Some("X")
         );
+    }
+
+    #[test]
+    fn a_property_may_be_nested_and_a_collection_edited() {
+        let words = [
+            "set",
+            "site",
+            "S",
+            "/+bindings.[protocol='http',bindingInformation='*:81:']",
+            "/[path='/'].applicationPool:Shop",
+            "/text:*",
+        ];
+        let sentence = Sentence::parse(&words.map(str::to_owned));
+        let properties: Vec<_> = sentence.properties().collect();
+        let binding = "+bindings.[protocol='http',bindingInformation='*:81:']";
+        let application = ("[path='/'].applicationPool", Some("Shop"));
+        assert_eq!(properties, [(binding, None), application]);
     }
 
     #[test]

@@ -1,0 +1,323 @@
+//! The configuration as tools show it: each element with all of its attributes, as they take effect.
+//!
+//! Unlike [`Configuration`](super::Configuration), which is what WAS acts by, this keeps the names and the texts of the
+//! file: `idleTimeout` is `00:20:00`, also where the schema says so and nobody wrote it.
+
+use roxmltree::Node;
+
+use super::layers::Layers;
+use super::raw::{self, ConfigError};
+use super::schema::{self, Element};
+use super::sections::Sections;
+
+/// An element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name, e.g. `processModel`.
+    pub name: String,
+    /// Its attributes: those that are written in the order of the file, then the others by name.
+    pub attributes: Vec<ViewAttribute>,
+    /// The elements in it: single ones, then the entries of its collections.
+    pub children: Vec<Self>,
+    /// Whether anything in it is written, and not a default.
+    pub is_written: bool,
+}
+
+/// An attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewAttribute {
+    /// Its name.
+    pub name: String,
+    /// Its value, as text.
+    pub value: String,
+    /// Whether it is written in the element itself, and not a default.
+    pub is_written: bool,
+}
+
+/// The sections of a configuration file, for looking at.
+#[derive(Debug)]
+pub struct Views<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+/// The section of the pools.
+const POOLS: &str = "system.applicationHost/applicationPools";
+/// The section of the sites.
+const SITES: &str = "system.applicationHost/sites";
+
+impl<'a> Views<'a> {
+    /// Of the text of a file; `file` is what messages call it.
+    pub fn new(text: &'a str, file: &'a str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Self { file, text }
+    }
+
+    /// The application pools, each an `add`, with the defaults of `applicationPoolDefaults`.
+    pub fn pools(&self) -> Result<Vec<View>, ConfigError> {
+        let section = self.section(POOLS, "")?;
+        Ok(entries_of(section, "add"))
+    }
+
+    /// The sites, each a `site` with its applications and their virtual directories.
+    pub fn sites(&self) -> Result<Vec<View>, ConfigError> {
+        let section = self.section(SITES, "")?;
+        Ok(entries_of(section, "site"))
+    }
+
+    /// A section as it takes effect at a location: what is written there, then what is written at the
+    /// locations above it and for the server. `None` if there is no schema for it.
+    pub fn section(&self, path: &str, location: &str) -> Result<Option<View>, ConfigError> {
+        let Some(schema) = schema::section(path) else {
+            return Ok(None);
+        };
+        let document = raw::parse(self.text, self.file)?;
+        let sections = Sections::of_all(document.root_element(), &[]);
+        let location = location.trim_matches('/').to_lowercase();
+        let mut nodes = Vec::new();
+        let mut at = location.as_str();
+        loop {
+            let here = sections.at(at, path).iter().rev();
+            nodes.extend(here.map(|section| section.node));
+            if at.is_empty() {
+                break;
+            }
+            at = at.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let layers = Layers::new(schema, nodes);
+        Ok(Some(view(name, schema, &layers, &[])))
+    }
+
+    /// The names of the sections that are written in the file, with their locations.
+    pub fn written(&self) -> Result<Vec<(String, String)>, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        let sections = Sections::of_all(document.root_element(), &[]);
+        let names = sections.iter();
+        let mut names: Vec<_> = names
+            .map(|(name, location, _)| (name.clone(), (*location).to_owned()))
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// The full name of a section of the schema: itself, or the only one that ends in it.
+pub fn section_name(name: &str) -> Option<String> {
+    let same = |full: &&str| {
+        let last = full.rsplit('/').next();
+        full.eq_ignore_ascii_case(name) || last.is_some_and(|last| last.eq_ignore_ascii_case(name))
+    };
+    let mut found = schema::section_names().filter(same);
+    let first = found.next()?;
+    // system.webServer comes before system.web, as for appcmd.
+    let better = found.find(|full| full.starts_with("system.webServer/"));
+    Some(better.unwrap_or(first).to_owned())
+}
+
+fn entries_of(section: Option<View>, name: &str) -> Vec<View> {
+    let children = section.map(|section| section.children).unwrap_or_default();
+    children
+        .into_iter()
+        .filter(|child| child.name == name)
+        .collect()
+}
+
+/// What stands for an entry that does not say something itself: the element of defaults that applies to
+/// entries of this name, here or further down.
+#[derive(Clone, Copy)]
+struct Defaults<'n, 'a> {
+    entry: &'static str,
+    nodes: &'n [Node<'a, 'a>],
+}
+
+/// Entries, and the elements that hold their defaults.
+/// Source: IIS configuration reference: `applicationPoolDefaults`, `siteDefaults`, `applicationDefaults`,
+/// `virtualDirectoryDefaults`.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("add", "applicationPoolDefaults"),
+    ("site", "siteDefaults"),
+    ("application", "applicationDefaults"),
+    ("virtualDirectory", "virtualDirectoryDefaults"),
+];
+
+fn view<'a>(
+    name: &str,
+    schema: &'static Element,
+    layers: &Layers<'a>,
+    above: &[Defaults<'_, 'a>],
+) -> View {
+    let own = (!layers.is_empty()).then(|| layers.own());
+    let mut attributes = attributes_of(schema, layers, own);
+    attributes.retain(|attribute| !attribute.value.is_empty() || attribute.is_written);
+    let found: Vec<(&'static str, Vec<Node<'a, 'a>>)> = DEFAULTS
+        .into_iter()
+        .filter(|(_, defaults)| schema.children.contains_key(*defaults))
+        .map(|(entry, defaults)| (entry, layers.nodes_of(defaults)))
+        .collect();
+    let mut defaults: Vec<Defaults<'_, 'a>> = found
+        .iter()
+        .map(|(entry, nodes)| Defaults { entry, nodes })
+        .collect();
+    defaults.extend_from_slice(above);
+    let mut children = Vec::new();
+    for (child, of_child) in &schema.children {
+        children.push(view(child, of_child, &layers.child(child), &[]));
+    }
+    for (entry, of_entry) in &schema.entries {
+        // The merged entries borrow the name of their element from the schema, which is static.
+        let (entries, _) = layers.entries(entry, false);
+        for one in entries {
+            let mut nodes = vec![one.own()];
+            for default in defaults.iter().filter(|default| default.entry == entry) {
+                nodes.extend_from_slice(default.nodes);
+            }
+            children.push(view(
+                entry,
+                of_entry,
+                &Layers::new(of_entry, nodes),
+                &defaults,
+            ));
+        }
+    }
+    let is_written = own.is_some_and(|own| own.attributes().len() > 0)
+        || children.iter().any(|child| child.is_written);
+    View {
+        name: name.to_owned(),
+        attributes,
+        children,
+        is_written,
+    }
+}
+
+fn attributes_of(
+    schema: &'static Element,
+    layers: &Layers<'_>,
+    own: Option<Node<'_, '_>>,
+) -> Vec<ViewAttribute> {
+    let mut attributes: Vec<ViewAttribute> = own
+        .iter()
+        .flat_map(Node::attributes)
+        .map(|attribute| ViewAttribute {
+            name: attribute.name().to_owned(),
+            value: attribute.value().to_owned(),
+            is_written: true,
+        })
+        .collect();
+    for (name, attribute) in &schema.attributes {
+        if attributes.iter().any(|written| written.name == *name) {
+            continue;
+        }
+        let inherited = layers.written(name).map(|(value, _)| value.to_owned());
+        let value = inherited.or_else(|| attribute.default.clone());
+        attributes.extend(value.map(|value| ViewAttribute {
+            name: name.clone(),
+            value,
+            is_written: false,
+        }));
+    }
+    attributes
+}
+
+impl View {
+    /// The value of an attribute by its path, e.g. `processModel.idleTimeout` or
+    /// `[path='/'].applicationPool`, with no regard to case.
+    pub fn attribute(&self, path: &str) -> Option<&str> {
+        if let Some(rest) = path.strip_prefix('[') {
+            let (keys, rest) = rest.split_once(']')?;
+            let entry = self.children.iter().find(|child| child.has_keys(keys))?;
+            return entry.attribute(rest.trim_start_matches('.'));
+        }
+        let step_end = path.find(['.', '[']);
+        match step_end {
+            Some(at) => {
+                let (step, rest) = path.split_at(at);
+                let child = self.child(step)?;
+                child.attribute(rest.trim_start_matches('.'))
+            }
+            None => self.own(path),
+        }
+    }
+
+    /// A single element in it.
+    pub fn child(&self, name: &str) -> Option<&Self> {
+        let mut children = self.children.iter();
+        children.find(|child| child.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The entries of that name.
+    pub fn entries<'v>(&'v self, name: &'v str) -> impl Iterator<Item = &'v Self> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    fn own(&self, name: &str) -> Option<&str> {
+        let mut attributes = self.attributes.iter();
+        let found = attributes.find(|attribute| attribute.name.eq_ignore_ascii_case(name));
+        found.map(|attribute| attribute.value.as_str())
+    }
+
+    /// Whether it has these attributes, written `name='X',type='Y'`.
+    fn has_keys(&self, keys: &str) -> bool {
+        keys.split(',').all(|key| {
+            let (name, value) = key.split_once('=').unwrap_or((key, ""));
+            let value = value.trim().trim_matches('\'');
+            self.own(name.trim())
+                .is_some_and(|own| own.eq_ignore_ascii_case(value))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"<configuration><system.applicationHost>
+        <applicationPools>
+            <add name="Shop" queueLength="5000"><processModel maxProcesses="3" /></add>
+            <applicationPoolDefaults managedRuntimeVersion="v4.0"><processModel idleTimeout="00:05:00" /></applicationPoolDefaults>
+        </applicationPools>
+        <sites>
+            <site name="S" id="7">
+                <application path="/"><virtualDirectory path="/" physicalPath="C:\x" /></application>
+            </site>
+            <applicationDefaults applicationPool="Shop" />
+        </sites>
+        </system.applicationHost>
+        <system.webServer><urlCompression doDynamicCompression="false" /></system.webServer>
+        <location path="S/api"><system.webServer><urlCompression doDynamicCompression="true" /></system.webServer></location>
+        </configuration>"#;
+
+    #[test]
+    fn an_attribute_is_found_in_the_element_its_defaults_and_the_schema() {
+        let [shop] = Views::new(TEXT, "x").pools().unwrap().try_into().unwrap();
+        assert_eq!(shop.attribute("queueLength"), Some("5000"));
+        assert_eq!(shop.attribute("processmodel.maxprocesses"), Some("3"));
+        assert_eq!(shop.attribute("processModel.idleTimeout"), Some("00:05:00"));
+        assert_eq!(shop.attribute("managedRuntimeVersion"), Some("v4.0"));
+        assert_eq!(
+            shop.attribute("processModel.pingInterval"),
+            Some("00:00:30")
+        );
+        assert_eq!(shop.attribute("nothing"), None);
+    }
+
+    #[test]
+    fn applications_and_directories_are_found_by_their_keys() {
+        let [site] = Views::new(TEXT, "x").sites().unwrap().try_into().unwrap();
+        assert_eq!(site.attribute("[path='/'].applicationPool"), Some("Shop"));
+        let path = site.attribute("[path='/'].[path='/'].physicalPath");
+        assert_eq!(path, Some(r"C:\x"));
+    }
+
+    #[test]
+    fn a_location_overrides_the_server() {
+        let views = Views::new(TEXT, "x");
+        let value = |location| {
+            let section = views.section("system.webServer/urlCompression", location);
+            let section = section.unwrap().unwrap();
+            section.attribute("doDynamicCompression").map(str::to_owned)
+        };
+        assert_eq!(value("").as_deref(), Some("false"));
+        assert_eq!(value("S/api/v1").as_deref(), Some("true"));
+    }
+}

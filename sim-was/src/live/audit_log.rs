@@ -1,0 +1,88 @@
+//! The audit log: who has asked the services for what, when, and what came of it.
+//!
+//! One JSON object a line in `Windows/System32/LogFiles/iis-sim/audit.jsonl`. Questions are not written
+//! down, only what was to change something. Who it was the kernel says: the user and the process at the
+//! other end of the control socket.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim_httpsys::live::clock::utc_now;
+use tokio::net::unix::UCred;
+
+use crate::control::{Answer, Command};
+
+/// Below a root.
+const PATH: &str = "Windows/System32/LogFiles/iis-sim/audit.jsonl";
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct AuditLog(Mutex<File>);
+
+impl AuditLog {
+    /// Opens the log of a root; what is there stays.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let path = root.join(PATH);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self(Mutex::new(file)))
+    }
+
+    /// Writes down what was asked and answered. A full disk loses lines, not the server.
+    pub(super) fn write(
+        &self,
+        who: Option<UCred>,
+        command: &Command,
+        answer: &Answer,
+        took: Duration,
+    ) {
+        if command.is_question() {
+            return;
+        }
+        let line = json!({
+            "time": jiff::Timestamp::from_nanosecond(i128::from(utc_now().0))
+                .map_or_else(|_| String::new(), |time| time.to_string()),
+            "uid": who.map(|who| who.uid()),
+            "pid": who.and_then(|who| who.pid()),
+            "process": who.and_then(|who| who.pid()).and_then(command_line),
+            "command": command,
+            "effect": effect(answer),
+            "took_ms": took.as_secs_f64() * 1e3,
+        });
+        if let Ok(mut file) = self.0.lock() {
+            // One write, so that lines of two writers do not mix.
+            file.write_all(format!("{line}\n").as_bytes()).ok();
+        }
+    }
+}
+
+fn effect(answer: &Answer) -> Value {
+    match answer {
+        Answer::Refused(refusal) => json!({ "refused": refusal }),
+        Answer::Done
+        | Answer::ApplicationPools(_)
+        | Answer::Sites(_)
+        | Answer::Applications(_)
+        | Answer::VirtualDirectories(_)
+        | Answer::WorkerProcesses(_)
+        | Answer::Requests(_)
+        | Answer::Counters(_)
+        | Answer::Services(_) => json!("done"),
+    }
+}
+
+/// What a process was started with; it may have ended already.
+fn command_line(pid: i32) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = words
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+    Some(words.join(" "))
+}

@@ -1,0 +1,147 @@
+//! The BACKUP object: copies of the configuration. Source: `%windir%\System32\inetsrv\backup\NAME`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use sim_was::control::client::AskError;
+use sim_was::control::{Command, Service};
+
+use super::grammar::{Object, Sentence};
+use super::store::{Store, at};
+use super::{Failure, StoreError};
+
+const FILE: &str = "applicationHost.config";
+/// Source: appcmd stops the server while it restores; the limit is iisreset's.
+const STOP_MS: u64 = 20_000;
+
+/// Does what is asked of the BACKUP object.
+pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
+    match sentence.verb.as_str() {
+        "list" => list(sentence, store),
+        "add" => add(sentence, store),
+        "delete" => {
+            let (name, folder) = existing(sentence, store)?;
+            fs::remove_dir_all(&folder).map_err(|source| at(&folder, source))?;
+            println!("BACKUP object \"{name}\" deleted");
+            Ok(ExitCode::SUCCESS)
+        }
+        "restore" => restore(sentence, store),
+        verb => Err(Failure::Message(format!(
+            "Command '{verb}' is not supported on BACKUP.  Run 'appcmd.exe /?' to display supported \
+             commands."
+        ))),
+    }
+}
+
+fn folder(store: &Store) -> PathBuf {
+    store.root().join("Windows/System32/inetsrv/backup")
+}
+
+fn names(store: &Store) -> Result<Vec<String>, StoreError> {
+    let folder = folder(store);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(at(&folder, source)),
+    };
+    let copies = entries
+        .flatten()
+        .filter(|entry| entry.path().join(FILE).is_file());
+    let mut names: Vec<String> = copies
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
+    let names = names(store)?;
+    let is_wanted = |name: &&String| {
+        sentence
+            .identifier()
+            .is_none_or(|wanted| name.eq_ignore_ascii_case(wanted))
+    };
+    let wanted: Vec<&String> = names.iter().filter(is_wanted).collect();
+    for name in &wanted {
+        println!("BACKUP \"{name}\"");
+    }
+    Ok(if wanted.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn add(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
+    let given = sentence.identifier().or_else(|| sentence.parameter("name"));
+    // Source: appcmd: the default name is the time, `20060519T172530`. Assumed: here in UTC, as the logs.
+    let name = given.map_or_else(
+        || Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string(),
+        str::to_owned,
+    );
+    if name.contains(['/', '\\']) || name.starts_with('.') {
+        return Err(Failure::Message(format!(
+            "\"{name}\" is no name for a backup."
+        )));
+    }
+    if names(store)?
+        .iter()
+        .any(|other| other.eq_ignore_ascii_case(&name))
+    {
+        return Err(Failure::Message(format!(
+            "A backup \"{name}\" exists already."
+        )));
+    }
+    let folder = folder(store).join(&name);
+    fs::create_dir_all(&folder).map_err(|source| at(&folder, source))?;
+    let copy = folder.join(FILE);
+    fs::copy(store.config(), &copy).map_err(|source| at(&copy, source))?;
+    println!("BACKUP object \"{name}\" added");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn existing(sentence: &Sentence, store: &Store) -> Result<(String, PathBuf), Failure> {
+    let wanted = super::name_of(sentence, Object::Backup)?;
+    let names = names(store)?;
+    let name = names
+        .into_iter()
+        .find(|name| name.eq_ignore_ascii_case(&wanted));
+    let name = name.ok_or(Failure::NotFound {
+        object: Object::Backup,
+        identifier: wanted,
+    })?;
+    let folder = folder(store).join(&name);
+    Ok((name, folder))
+}
+
+/// Source: appcmd `restore backup /stop`: the server is stopped meanwhile, by default.
+fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
+    let (name, folder) = existing(sentence, store)?;
+    let services = vec![Service::W3svc, Service::Was];
+    let stop = Command::StopServices {
+        services: services.clone(),
+        timeout_ms: STOP_MS,
+        force: true,
+    };
+    let stops = sentence
+        .parameter("stop")
+        .is_none_or(|stop| !stop.eq_ignore_ascii_case("false"));
+    let is_running = match store.ask_if_running(&Command::ServiceStatus) {
+        Ok(answer) => answer.is_some() && stops,
+        Err(StoreError::Ask(AskError::NotRunning { .. })) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if is_running {
+        store.ask(&stop)?;
+    }
+    let copied = fs::copy(folder.join(FILE), store.config());
+    if is_running {
+        let services = services.into_iter().rev().collect();
+        store.ask(&Command::StartServices { services })?;
+    }
+    copied.map_err(|source| at(store.config(), source))?;
+    println!("Restored configuration from backup \"{name}\"");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,238 @@
+//! `appcmd`: the administrator's command line since IIS 7.
+//!
+//! As the real tool it reads applicationHost.config itself, so it works also while no server runs; what only a
+//! running server knows (states, worker processes, requests) it asks for. A change goes through the
+//! server if one runs, and into the file if none does. Output lines and errors are those of the real
+//! tool. Absent on purpose: MODULE and TRACE objects, `lock`, `unlock`, `migrate`, `/debug`.
+//!
+//! * `grammar` – the command line
+//! * `store` – the file, and the server behind it
+//! * `rows`, `print` – what `list` finds, and how it is shown
+//! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
+//! * `sections` – the CONFIG object; `backups` – the BACKUP object; `piped` – `/in`
+
+use std::process::ExitCode;
+
+use sim_was::config::edit::EditError;
+use sim_was::control::{Answer, Command, Refusal};
+
+use super::take_root;
+use grammar::{Object, Sentence};
+use store::{Store, StoreError};
+
+mod backups;
+mod edits;
+mod grammar;
+mod piped;
+mod print;
+mod rows;
+mod sections;
+mod store;
+
+const HELP: &str = "General purpose IIS command line administration tool.
+
+APPCMD (command) (object-type) <identifier> </parameter1:value1 ...> [--root DIR]
+
+Supported object types and commands:
+
+  SITE      list, set, add, delete, start, stop            virtual sites
+  APP       list, set, add, delete                         applications
+  VDIR      list, set, add, delete                         virtual directories
+  APPPOOL   list, set, add, delete, start, stop, recycle   application pools
+  CONFIG    list, set, clear, reset, search                general configuration sections
+  WP        list                                           worker processes
+  REQUEST   list                                           executing HTTP requests
+  BACKUP    list, add, delete, restore                     backups of the configuration
+
+Filters of list: any property, e.g. /state:Stopped /apppool.name:X /processModel.maxProcesses:3
+  /elapsed:MS (requests that have run for so long)
+Output: one line per object; /text:* all properties, /text:<property> one; /config the section as XML,
+  /config:* with what is inherited; /xml XML that another appcmd reads with /in.
+Properties: /queueLength:5000 /processModel.idleTimeout:00:05:00 /[path='/'].applicationPool:X
+  /+bindings.[protocol='http',bindingInformation='*:81:'] adds to a collection, /-… removes from it.
+
+Examples:
+  appcmd list wp
+  appcmd list apppool /state:Stopped
+  appcmd recycle apppool /apppool.name:DefaultAppPool
+  appcmd set apppool DefaultAppPool /recycling.periodicRestart.time:08:00:00
+  appcmd add site /name:Shop /bindings:http/*:8081: /physicalPath:C:\\inetpub\\shop
+  appcmd list config \"Default Web Site\" /section:defaultDocument
+  appcmd list apppool /state:Started /xml | appcmd recycle apppool /in";
+
+/// Source: a published test of appcmd: exit code 1168 (`ERROR_NOT_FOUND`) where an object is not
+/// found. An exit code on Linux has eight bits, so its low byte is what a shell sees.
+const NOT_FOUND: u16 = 1168;
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+enum Failure {
+    /// In words.
+    Message(String),
+    /// By the server.
+    Refused(Refusal),
+    /// Something was not found.
+    NotFound { object: Object, identifier: String },
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            StoreError::Edit(error) => error.into(),
+            error @ (StoreError::File { .. } | StoreError::Config(_) | StoreError::Ask(_)) => {
+                Self::Message(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<EditError> for Failure {
+    /// Source: appcmd: `Unknown attribute "x".  Replace with -? for help.`, `Failed to add duplicate
+    /// collection element "X".`
+    fn from(error: EditError) -> Self {
+        Self::Message(match error {
+            EditError::Unknown {
+                what: "attribute",
+                name,
+                ..
+            } => {
+                format!("Unknown attribute \"{name}\".  Replace with -? for help.")
+            }
+            EditError::Duplicate { keys, .. } => {
+                let name = keys.split('\'').nth(1).unwrap_or(&keys);
+                format!("Failed to add duplicate collection element \"{name}\".")
+            }
+            other @ (EditError::Unreadable(_)
+            | EditError::Syntax { .. }
+            | EditError::NoSection(_)
+            | EditError::Unknown { .. }
+            | EditError::NoEntry { .. }
+            | EditError::Invalid { .. }) => other.to_string(),
+        })
+    }
+}
+
+/// Runs `appcmd` with the words after its name.
+pub(super) fn main(mut words: Vec<String>) -> ExitCode {
+    let root = match take_root(&mut words) {
+        Ok(root) => root,
+        Err(message) => return fail(Failure::Message(message)),
+    };
+    let sentence = Sentence::parse(&words);
+    if sentence.verb.is_empty() || sentence.verb == "help" || sentence.has("?") {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(object) = sentence.object else {
+        return fail(Failure::Message(format!(
+            "Object '{}' is not supported.  Run 'appcmd.exe /?' to display supported objects.",
+            sentence.object_word
+        )));
+    };
+    let store = Store::new(root);
+    if !sentence.has("in") {
+        return run(&sentence, object, &store).unwrap_or_else(fail);
+    }
+    let sentences = match piped::sentences(&sentence, object) {
+        Ok(sentences) => sentences,
+        Err(failure) => return fail(failure),
+    };
+    let mut code = ExitCode::SUCCESS;
+    for one in sentences {
+        code = run(&one, object, &store).unwrap_or_else(fail);
+    }
+    code
+}
+
+fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
+    match (sentence.verb.as_str(), object) {
+        (_, Object::Config) => sections::run(sentence, store),
+        (_, Object::Backup) => backups::run(sentence, store),
+        ("list", _) => {
+            let rows = rows::of(object, store)?;
+            print::list(sentence, object, &rows)
+        }
+        ("set" | "add" | "delete", Object::Site | Object::App | Object::Vdir | Object::AppPool) => {
+            edits::run(sentence, object, store)
+        }
+        ("start" | "stop", Object::AppPool | Object::Site) | ("recycle", Object::AppPool) => {
+            operate(sentence, object, store)
+        }
+        (verb, _) => Err(Failure::Message(format!(
+            "Command '{verb}' is not supported on {}.  Run 'appcmd.exe /?' to display supported \
+             commands.",
+            object.name()
+        ))),
+    }
+}
+
+/// The identifier that a command needs.
+fn name_of(sentence: &Sentence, object: Object) -> Result<String, Failure> {
+    let identifier = sentence.identifier().map(str::to_owned);
+    identifier.ok_or_else(|| {
+        let object = object.name();
+        Failure::Message(format!(
+            "Must specify the {object} object with identifier or /{object}.NAME parameter."
+        ))
+    })
+}
+
+/// Source: appcmd: `"X" successfully started.` with a full stop, the others without.
+fn operate(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
+    let name = name_of(sentence, object)?;
+    let (command, done) = match (sentence.verb.as_str(), object) {
+        ("start", Object::Site) => (Command::StartSite { name: name.clone() }, "started."),
+        ("stop", Object::Site) => (Command::StopSite { name: name.clone() }, "stopped"),
+        ("start", _) => {
+            let name = name.clone();
+            (Command::StartApplicationPool { name }, "started.")
+        }
+        ("stop", _) => {
+            let name = name.clone();
+            (Command::StopApplicationPool { name }, "stopped")
+        }
+        _ => {
+            let name = name.clone();
+            (Command::RecycleApplicationPool { name }, "recycled")
+        }
+    };
+    store.ask(&command)?;
+    println!("\"{name}\" successfully {done}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(failure: Failure) -> ExitCode {
+    match failure {
+        Failure::NotFound { object, identifier } => not_found(object.name(), &identifier),
+        Failure::Refused(Refusal::NotFound { object, identifier }) => {
+            not_found(&object, &identifier)
+        }
+        Failure::Refused(Refusal::Failed { hresult, message }) => {
+            println!("ERROR ( hresult:{hresult:08x}, message:Command execution failed.");
+            println!("{message}");
+            println!(". )");
+            ExitCode::from(hresult.to_le_bytes()[0].max(1))
+        }
+        Failure::Refused(Refusal::TimedOut) => fail(Failure::Message(
+            "The service did not respond in a timely fashion.".to_owned(),
+        )),
+        Failure::Message(message) => {
+            println!("ERROR ( message:{message} )");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn not_found(object: &str, identifier: &str) -> ExitCode {
+    println!("ERROR ( message:Cannot find {object} object with identifier \"{identifier}\". )");
+    ExitCode::from(NOT_FOUND.to_le_bytes()[0])
+}
+
+/// Whether the server has done what it was asked.
+fn is_done(answer: Answer) -> Result<Answer, StoreError> {
+    if let Answer::Refused(refusal) = answer {
+        return Err(StoreError::Refused(refusal));
+    }
+    Ok(answer)
+}

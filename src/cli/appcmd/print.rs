@@ -1,0 +1,162 @@
+//! How `list` shows what it has found: lines, all properties, one property, XML, sections.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use sim_was::config::view::View;
+
+use super::Failure;
+use super::grammar::{Object, Sentence};
+use super::rows::Row;
+
+/// Prints the rows that pass the filters. Assumed: an empty listing prints nothing and exits with 1.
+pub(super) fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> Result<ExitCode, Failure> {
+    let passing = rows.iter().filter(|row| passes(sentence, object, row));
+    let chosen: Vec<&Row> = passing.collect();
+    if chosen.is_empty()
+        && let Some(identifier) = sentence.identifier()
+    {
+        let identifier = identifier.to_owned();
+        return Err(Failure::NotFound { object, identifier });
+    }
+    if sentence.has("xml") {
+        print!("{}", xml_of(sentence, object, &chosen));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for row in &chosen {
+        match (sentence.parameter("text"), &row.view) {
+            (Some("*"), _) => print!("{}", all_of(object, row)),
+            (Some(property), _) => println!("{}", row.property(property).unwrap_or_default()),
+            (None, Some(view)) if sentence.has("config") => {
+                print!(
+                    "{}",
+                    element(view, 0, sentence.parameter("config") == Some("*"))
+                );
+            }
+            (None, _) => println!("{}", row.line),
+        }
+    }
+    Ok(if chosen.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn passes(sentence: &Sentence, object: Object, row: &Row) -> bool {
+    let own_name = format!("{}.NAME", object.name());
+    let is_called = |identifier: &str| {
+        let has = |property: &str| {
+            row.property(property)
+                .is_some_and(|value| value.eq_ignore_ascii_case(identifier))
+        };
+        has(&own_name)
+            || (object == Object::Site && (has("SITE.ID") || serves(row, identifier)))
+            || (object == Object::App && has_name_without_slash(row, &own_name, identifier))
+            || (object == Object::Vdir && has_name_without_slash(row, &own_name, identifier))
+    };
+    let identified = sentence.identifier.as_deref().is_none_or(is_called);
+    let filter = |(name, wanted): (&str, Option<&str>)| {
+        let Some(wanted) = wanted else {
+            return true;
+        };
+        if name.eq_ignore_ascii_case("elapsed") {
+            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u64>().ok());
+            return number(row.property("time")) >= number(Some(wanted));
+        }
+        row.property(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case(wanted))
+    };
+    identified && sentence.properties().all(filter)
+}
+
+/// A site may be named by one of its bindings.
+fn serves(row: &Row, identifier: &str) -> bool {
+    let bindings = row.property("bindings").unwrap_or_default();
+    bindings.split(',').any(|binding| binding == identifier)
+}
+
+/// `Default Web Site` means `Default Web Site/`.
+fn has_name_without_slash(row: &Row, own_name: &str, identifier: &str) -> bool {
+    let name = row.property(own_name).unwrap_or_default();
+    name.trim_end_matches('/')
+        .eq_ignore_ascii_case(identifier.trim_end_matches('/'))
+}
+
+/// Source: appcmd `/text:*`: properties, then the element with its attributes in quotes.
+fn all_of(object: Object, row: &Row) -> String {
+    let mut text = format!("{}\n", object.name());
+    for (name, value) in &row.properties {
+        let name = match *name {
+            "PipelineMode" => "managedPipelineMode",
+            "RuntimeVersion" => "managedRuntimeVersion",
+            name => name,
+        };
+        let _ = writeln!(text, "  {name}: {value}");
+    }
+    if let Some(view) = &row.view {
+        indent(view, 1, &mut text);
+    }
+    text
+}
+
+fn indent(view: &View, depth: usize, text: &mut String) {
+    let space = "  ".repeat(depth);
+    let _ = writeln!(text, "{space}[{}]", view.name);
+    for attribute in &view.attributes {
+        let _ = writeln!(text, "{space}  {}:\"{}\"", attribute.name, attribute.value);
+    }
+    for child in &view.children {
+        indent(child, depth + 1, text);
+    }
+}
+
+fn xml_of(sentence: &Sentence, object: Object, rows: &[&Row]) -> String {
+    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
+    for row in rows {
+        let attributes = row.properties.iter();
+        let attributes: Vec<String> = attributes
+            .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
+            .collect();
+        let (name, attributes) = (object.name(), attributes.join(" "));
+        match row.view.as_ref().filter(|_| sentence.has("config")) {
+            Some(view) => {
+                let all = sentence.parameter("config") == Some("*");
+                let _ = writeln!(text, "    <{name} {attributes}>");
+                text.push_str(&element(view, 2, all));
+                let _ = writeln!(text, "    </{name}>");
+            }
+            None => {
+                let _ = writeln!(text, "    <{name} {attributes} />");
+            }
+        }
+    }
+    text.push_str("</appcmd>\n");
+    text
+}
+
+/// An element as XML: what is written, or everything that takes effect.
+pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
+    let space = "  ".repeat(depth);
+    let mut text = format!("{space}<{}", view.name);
+    let attributes = view.attributes.iter().filter(|a| all || a.is_written);
+    for attribute in attributes {
+        let _ = write!(text, " {}=\"{}\"", attribute.name, escape(&attribute.value));
+    }
+    let shown = view.children.iter().filter(|child| all || child.is_written);
+    let children: String = shown.map(|child| element(child, depth + 1, all)).collect();
+    if children.is_empty() {
+        text.push_str(" />\n");
+    } else {
+        let _ = write!(text, ">\n{children}{space}</{}>\n", view.name);
+    }
+    text
+}
+
+fn escape(value: &str) -> String {
+    value
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,253 @@
+//! What `list` finds: one row for each object, from the configuration and from the running server.
+
+use sim_was::config::view::{View, Views};
+use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessInfo};
+
+use super::Failure;
+use super::grammar::Object;
+use super::store::Store;
+
+/// One object: its line and its properties, for filters and other outputs.
+pub(super) struct Row {
+    /// Source: appcmd's default text form.
+    pub(super) line: String,
+    /// The properties that tools see beside the configuration.
+    pub(super) properties: Vec<(&'static str, String)>,
+    /// Its element of the configuration, if it has one.
+    pub(super) view: Option<View>,
+}
+
+impl Row {
+    /// A property, or an attribute of its element by its path.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        let mut properties = self.properties.iter();
+        let found = properties.find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).or_else(|| {
+            let view = self.view.as_ref()?;
+            view.attribute(name)
+        })
+    }
+}
+
+/// All objects of a kind.
+pub(super) fn of(object: Object, store: &Store) -> Result<Vec<Row>, Failure> {
+    Ok(match object {
+        Object::AppPool => pools(store)?,
+        Object::Site => sites(store)?,
+        Object::App => apps(store)?,
+        Object::Vdir => vdirs(store)?,
+        Object::Wp => workers(store)?,
+        Object::Request => requests(store)?,
+        Object::Config | Object::Backup => Vec::new(),
+    })
+}
+
+fn workers(store: &Store) -> Result<Vec<Row>, Failure> {
+    let Answer::WorkerProcesses(workers) = store.ask(&Command::ListWorkerProcesses)? else {
+        return Ok(Vec::new());
+    };
+    let row = |wp: WorkerProcessInfo| Row {
+        line: format!(
+            "WP \"{}\" (applicationPool:{})",
+            wp.pid, wp.application_pool
+        ),
+        properties: vec![
+            ("WP.NAME", wp.pid.to_string()),
+            ("APPPOOL.NAME", wp.application_pool),
+            ("state", format!("{:?}", wp.state)),
+        ],
+        view: None,
+    };
+    Ok(workers.into_iter().map(row).collect())
+}
+
+fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
+    let Answer::Requests(requests) = store.ask(&Command::ListRequests)? else {
+        return Ok(Vec::new());
+    };
+    let sites = site_views(store)?;
+    let rows = requests
+        .into_iter()
+        .map(|request| request_row(request, &sites));
+    Ok(rows.collect())
+}
+
+fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
+    let (text, name) = (store.text()?, store.name());
+    let views = Views::new(&text, &name).sites();
+    views.map_err(|error| Failure::Message(error.to_string()))
+}
+
+fn text_of(view: &View, attribute: &str) -> String {
+    view.attribute(attribute).unwrap_or_default().to_owned()
+}
+
+/// Source: IIS schema `rscaext.xml`; a pool or site that no server knows is Unknown.
+fn state(state: Option<ObjectState>) -> &'static str {
+    match state {
+        Some(ObjectState::Starting) => "Starting",
+        Some(ObjectState::Started) => "Started",
+        Some(ObjectState::Stopping) => "Stopping",
+        Some(ObjectState::Stopped) => "Stopped",
+        Some(ObjectState::Unknown) | None => "Unknown",
+    }
+}
+
+fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
+    let (text, name) = (store.text()?, store.name());
+    let views = Views::new(&text, &name).pools();
+    let views = views.map_err(|error| Failure::Message(error.to_string()))?;
+    let answer = store.ask_if_running(&Command::ListApplicationPools)?;
+    let running = if let Some(Answer::ApplicationPools(pools)) = answer {
+        pools
+    } else {
+        Vec::new()
+    };
+    let row = |view: View| {
+        let name = text_of(&view, "name");
+        let known = running
+            .iter()
+            .find(|pool| pool.name.eq_ignore_ascii_case(&name));
+        let state = state(known.map(|pool| pool.state));
+        let version = text_of(&view, "managedRuntimeVersion");
+        let mode = text_of(&view, "managedPipelineMode");
+        Row {
+            line: format!("APPPOOL \"{name}\" (MgdVersion:{version},MgdMode:{mode},state:{state})"),
+            properties: vec![
+                ("APPPOOL.NAME", name),
+                ("PipelineMode", mode),
+                ("RuntimeVersion", version),
+                ("state", state.to_owned()),
+            ],
+            view: Some(view),
+        }
+    };
+    Ok(views.into_iter().map(row).collect())
+}
+
+fn sites(store: &Store) -> Result<Vec<Row>, Failure> {
+    let running = if let Some(Answer::Sites(sites)) = store.ask_if_running(&Command::ListSites)? {
+        sites
+    } else {
+        Vec::new()
+    };
+    let row = |view: View| {
+        let (name, id) = (text_of(&view, "name"), text_of(&view, "id"));
+        let known = running
+            .iter()
+            .find(|site| site.name.eq_ignore_ascii_case(&name));
+        let state = state(known.map(|site| site.state));
+        let bindings = bindings_of(&view);
+        Row {
+            line: format!("SITE \"{name}\" (id:{id},bindings:{bindings},state:{state})"),
+            properties: vec![
+                ("SITE.NAME", name),
+                ("SITE.ID", id),
+                ("bindings", bindings),
+                ("state", state.to_owned()),
+            ],
+            view: Some(view),
+        }
+    };
+    Ok(site_views(store)?.into_iter().map(row).collect())
+}
+
+/// `http/*:80:,https/*:443:`
+fn bindings_of(site: &View) -> String {
+    let bindings = site.child("bindings");
+    let entries = bindings
+        .into_iter()
+        .flat_map(|bindings| bindings.entries("binding"));
+    let binding = |view: &View| {
+        format!(
+            "{}/{}",
+            text_of(view, "protocol"),
+            text_of(view, "bindingInformation")
+        )
+    };
+    entries.map(binding).collect::<Vec<String>>().join(",")
+}
+
+fn apps(store: &Store) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for site in site_views(store)? {
+        let site_name = text_of(&site, "name");
+        for app in site.entries("application") {
+            let path = text_of(app, "path");
+            let name = format!("{site_name}{path}");
+            let pool = text_of(app, "applicationPool");
+            rows.push(Row {
+                line: format!("APP \"{name}\" (applicationPool:{pool})"),
+                properties: vec![
+                    ("path", path),
+                    ("APP.NAME", name),
+                    ("APPPOOL.NAME", pool),
+                    ("SITE.NAME", site_name.clone()),
+                ],
+                view: Some(app.clone()),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn vdirs(store: &Store) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for site in site_views(store)? {
+        let site_name = text_of(&site, "name");
+        for app in site.entries("application") {
+            let app_name = format!("{site_name}{}", text_of(app, "path"));
+            for vdir in app.entries("virtualDirectory") {
+                let (path, physical) = (text_of(vdir, "path"), text_of(vdir, "physicalPath"));
+                let name = format!("{}{path}", app_name.trim_end_matches('/'));
+                rows.push(Row {
+                    line: format!("VDIR \"{name}\" (physicalPath:{physical})"),
+                    properties: vec![
+                        ("VDIR.NAME", name),
+                        ("physicalPath", physical),
+                        ("path", path),
+                        ("APP.NAME", app_name.clone()),
+                        ("SITE.NAME", site_name.clone()),
+                    ],
+                    view: Some(vdir.clone()),
+                });
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn request_row(info: RequestInfo, sites: &[View]) -> Row {
+    let request = info.request;
+    let name = format!("{:016x}", request.id.0);
+    let id = request.site.0.to_string();
+    let site = sites.iter().find(|site| site.attribute("id") == Some(&id));
+    Row {
+        line: format!(
+            "REQUEST \"{name}\" (url:{} {}, time:{} msec, client:{}, stage:{}, module:{})",
+            request.verb,
+            request.url,
+            request.elapsed_ms,
+            request.client,
+            request.stage,
+            request.module
+        ),
+        properties: vec![
+            ("REQUEST.NAME", name),
+            ("WP.NAME", info.pid.to_string()),
+            ("APPPOOL.NAME", info.application_pool),
+            ("SITE.ID", id),
+            (
+                "SITE.NAME",
+                site.map_or_else(String::new, |site| text_of(site, "name")),
+            ),
+            ("url", request.url),
+            ("verb", request.verb),
+            ("clientIp", request.client),
+            ("stage", request.stage),
+            ("module", request.module),
+            ("time", request.elapsed_ms.to_string()),
+        ],
+        view: None,
+    }
+}

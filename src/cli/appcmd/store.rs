@@ -1,0 +1,121 @@
+//! Where appcmd reads and writes: the configuration file of a root, and the server that runs there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sim_was::config::edit::{self, Change, EditError};
+use sim_was::config::{ConfigError, decode};
+use sim_was::control::client::{AskError, ask};
+use sim_was::control::{Answer, Command, Refusal};
+
+use super::is_done;
+use crate::live_world::server::running_config_path;
+
+/// A root.
+pub(super) struct Store {
+    root: PathBuf,
+    config: PathBuf,
+}
+
+/// Why something was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("{}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("Configuration error\n{0}")]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("the server refused: {0:?}")]
+    Refused(Refusal),
+}
+
+impl Store {
+    pub(super) fn new(root: PathBuf) -> Self {
+        let config = running_config_path(&root);
+        Self {
+            // A link stays a link: what it points to is replaced.
+            config: config.canonicalize().unwrap_or(config),
+            root,
+        }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The configuration file.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// What messages call the configuration file.
+    pub(super) fn name(&self) -> String {
+        self.config.display().to_string()
+    }
+
+    /// The text of the configuration file.
+    pub(super) fn text(&self) -> Result<String, StoreError> {
+        let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
+        Ok(decode(&bytes, &self.name())?.into_owned())
+    }
+
+    /// Asks the running server.
+    pub(super) fn ask(&self, command: &Command) -> Result<Answer, StoreError> {
+        is_done(ask(&self.root, command)?)
+    }
+
+    /// Asks the server, if one runs.
+    pub(super) fn ask_if_running(&self, command: &Command) -> Result<Option<Answer>, StoreError> {
+        match ask(&self.root, command) {
+            Ok(answer) => is_done(answer).map(Some),
+            Err(AskError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes applicationHost.config: through the server if one runs, so that it is carried out and
+    /// recorded; else in the file.
+    pub(super) fn change(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let text = self.text()?;
+        // What the server would only say in words is found out here.
+        edit::apply(&text, changes)?;
+        let command = Command::ChangeConfiguration {
+            changes: changes.to_vec(),
+        };
+        if self.ask_if_running(&command)?.is_none() {
+            change_file(&self.config, changes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Something that is wrong with a file.
+pub(super) fn at(path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Changes a configuration file on the disk; one that is not there begins as an empty web.config.
+pub(super) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreError> {
+    const EMPTY: &[u8] =
+        b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<configuration>\r\n</configuration>\r\n";
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_vec(),
+        Err(source) => return Err(at(path, source)),
+    };
+    let edited = edit::apply_to_bytes(&bytes, &path.display().to_string(), changes)?;
+    let mut partial = path.to_owned().into_os_string();
+    partial.push(".new");
+    let partial = PathBuf::from(partial);
+    fs::write(&partial, edited).map_err(|source| at(&partial, source))?;
+    fs::rename(&partial, path).map_err(|source| at(path, source))
+}

@@ -1,0 +1,236 @@
+//! Sessions of appcmd as an administrator types them: what is printed, what the file says afterwards, and
+//! what the audit log remembers.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it should be"
+)]
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{IIS_SIM, Up};
+
+fn appcmd(up: &Up, words: &[&str]) -> String {
+    up.said(&[&["appcmd"], words].concat())
+}
+
+fn refused(up: &Up, words: &[&str]) -> (Option<i32>, String) {
+    let output = up.tool(&[&["appcmd"], words].concat());
+    (output.status.code(), text(&output))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs appcmd with something on its standard input.
+fn piped(up: &Up, words: &[&str], input: &str) -> Output {
+    let mut child = Command::new(IIS_SIM)
+        .arg("appcmd")
+        .args(words)
+        .env("IIS_SIM_ROOT", &up.root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn config(up: &Up) -> String {
+    let path = "Windows/System32/inetsrv/config/applicationHost.config";
+    std::fs::read_to_string(up.root.join(path)).unwrap()
+}
+
+#[test]
+fn a_pool_and_a_site_are_added_changed_and_deleted() {
+    let up = Up::start();
+    let before = config(&up);
+    let said = |words: &[&str]| appcmd(&up, words);
+    let added = said(&["add", "apppool", "/name:Shop", "/managedRuntimeVersion:"]);
+    assert_eq!(added, "APPPOOL object \"Shop\" added\n");
+    assert_eq!(
+        said(&["list", "apppool", "Shop"]),
+        "APPPOOL \"Shop\" (MgdVersion:,MgdMode:Integrated,state:Started)\n"
+    );
+    let path = r"/physicalPath:C:\inetpub\wwwroot";
+    assert_eq!(
+        said(&[
+            "add",
+            "site",
+            "/name:My Site",
+            "/bindings:http/*:0:my.example",
+            path
+        ]),
+        "SITE object \"My Site\" added\nAPP object \"My Site/\" added\nVDIR object \"My Site/\" added\n"
+    );
+    let changed = said(&["set", "app", "My Site/", "/applicationPool:Shop"]);
+    assert_eq!(changed, "APP object \"My Site/\" changed\n");
+    assert_eq!(
+        said(&["list", "apps", "/apppool.name:Shop"]),
+        "APP \"My Site/\" (applicationPool:Shop)\n"
+    );
+    let nested = ["/processModel.maxProcesses:3", "/queueLength:5000"];
+    said(&["set", "apppool", "Shop", nested[0], nested[1]]);
+    assert_eq!(
+        said(&["list", "apppool", "/processModel.maxProcesses:3"])
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(
+        said(&["list", "apppool", "Shop", "/text:queueLength"]),
+        "5000\n"
+    );
+    let schedule = "/+recycling.periodicRestart.schedule.[value='03:00:00']";
+    said(&["set", "apppool", "Shop", schedule]);
+    assert!(said(&["list", "apppool", "Shop", "/config"]).contains("<add value=\"03:00:00\" />"));
+    said(&["set", "apppool", "Shop", &schedule.replace("/+", "/-")]);
+    assert!(!config(&up).contains("03:00:00"));
+    said(&["delete", "site", "My Site"]);
+    assert_eq!(
+        said(&["delete", "apppool", "Shop"]),
+        "APPPOOL object \"Shop\" deleted\n"
+    );
+    assert_eq!(config(&up), before, "every byte is as it was");
+}
+
+#[test]
+fn what_is_wrong_is_said_as_appcmd_says_it_and_changes_nothing() {
+    let up = Up::start();
+    let before = config(&up);
+    let (code, said) = refused(&up, &["set", "apppool", "Nope", "/queueLength:50"]);
+    assert_eq!(
+        said,
+        "ERROR ( message:Cannot find APPPOOL object with identifier \"Nope\". )\n"
+    );
+    assert_eq!(code, Some(1168 % 256));
+    let (_, said) = refused(&up, &["set", "apppool", "DefaultAppPool", "/queueLenth:50"]);
+    let unknown =
+        "ERROR ( message:Unknown attribute \"queueLenth\".  Replace with -? for help. )\n";
+    assert_eq!(said, unknown);
+    let (_, said) = refused(&up, &["set", "apppool", "DefaultAppPool", "/queueLength:5"]);
+    assert!(said.contains("10 to 65535"), "{said}");
+    let (_, said) = refused(&up, &["add", "apppool", "/name:DefaultAppPool"]);
+    assert!(said.contains("Failed to add duplicate collection element \"DefaultAppPool\"."));
+    let (_, said) = refused(&up, &["start", "apppool", "DefaultAppPool"]);
+    assert!(said.contains("hresult:80070420"), "{said}");
+    let (_, said) = refused(&up, &["list", "config", "/section:nothing"]);
+    assert!(
+        said.contains("Unknown config section \"nothing\""),
+        "{said}"
+    );
+    assert_eq!(config(&up), before);
+}
+
+#[test]
+fn a_section_is_committed_to_the_host_or_to_a_web_config() {
+    let up = Up::start();
+    let said = |words: &[&str]| appcmd(&up, words);
+    let set = ["set", "config", "Default Web Site", "/section:httpErrors"];
+    said(&[&set[..], &["/errorMode:Detailed"]].concat());
+    let file = up.root.join("inetpub/wwwroot/web.config");
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("errorMode=\"Detailed\"")
+    );
+    let applied = said(&[&set[..], &["/errorMode:Custom", "/commit:apphost"]].concat());
+    assert!(
+        applied.starts_with(
+            "Applied configuration changes to section \"system.webServer/httpErrors\""
+        )
+    );
+    assert!(config(&up).contains("<location path=\"Default Web Site\">"));
+    let listed = said(&["list", "config", "Default Web Site", "/section:httpErrors"]);
+    assert!(listed.contains("errorMode=\"Custom\""), "{listed}");
+}
+
+#[test]
+fn what_one_appcmd_lists_another_one_recycles() {
+    let up = Up::start();
+    let listed = appcmd(&up, &["list", "apppool", "/state:Started", "/xml"]);
+    let recycled = piped(&up, &["recycle", "apppool", "/in"], &listed);
+    assert_eq!(
+        text(&recycled),
+        "\"DefaultAppPool\" successfully recycled\n"
+    );
+    let bad = piped(&up, &["recycle", "apppool", "/in"], "junk");
+    assert!(text(&bad).contains("hresult:8007000d"));
+    assert!(!bad.status.success());
+}
+
+#[test]
+fn a_backup_brings_back_what_was_deleted() {
+    let up = Up::start();
+    let said = |words: &[&str]| appcmd(&up, words);
+    assert_eq!(
+        said(&["add", "backup", "before"]),
+        "BACKUP object \"before\" added\n"
+    );
+    said(&["delete", "apppool", "DefaultAppPool"]);
+    assert_eq!(refused(&up, &["list", "apppool"]), (Some(1), String::new()));
+    let restored = said(&["restore", "backup", "before"]);
+    assert_eq!(restored, "Restored configuration from backup \"before\"\n");
+    assert!(said(&["list", "apppool"]).contains("state:Started"));
+    assert_eq!(said(&["list", "backups"]), "BACKUP \"before\"\n");
+}
+
+#[test]
+fn configuration_is_administered_also_while_no_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    drop(Up::at(&root));
+    let tool = |words: &[&str]| {
+        let output = Command::new(IIS_SIM)
+            .arg("appcmd")
+            .args(words)
+            .arg("--root")
+            .arg(&root)
+            .output();
+        text(&output.unwrap())
+    };
+    assert_eq!(
+        tool(&["add", "apppool", "/name:Later"]),
+        "APPPOOL object \"Later\" added\n"
+    );
+    assert!(tool(&["list", "apppool", "Later"]).contains("state:Unknown"));
+    let up = Up::at(&root);
+    assert!(appcmd(&up, &["list", "apppool", "Later"]).contains("state:Started"));
+}
+
+#[test]
+fn the_audit_log_says_who_did_what_and_what_came_of_it() {
+    let up = Up::start();
+    appcmd(&up, &["list", "wp"]);
+    appcmd(&up, &["recycle", "apppool", "DefaultAppPool"]);
+    refused(&up, &["stop", "apppool", "Nope"]);
+    let path = "Windows/System32/LogFiles/iis-sim/audit.jsonl";
+    let log = std::fs::read_to_string(up.root.join(path)).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |command: &str| {
+        lines
+            .iter()
+            .find(|line| line["command"].get(command).is_some())
+    };
+    let recycle = of("RecycleApplicationPool").unwrap();
+    assert_eq!(recycle["effect"], "done");
+    assert_eq!(recycle["uid"], rustix::process::geteuid().as_raw());
+    assert!(
+        recycle["process"].as_str().unwrap().contains("recycle"),
+        "{recycle}"
+    );
+    assert!(of("StopApplicationPool").unwrap()["effect"]["refused"]["NotFound"].is_object());
+    assert!(
+        !log.contains("ListWorkerProcesses"),
+        "questions are not recorded"
+    );
+}
