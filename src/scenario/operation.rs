@@ -1,6 +1,7 @@
 //! What is done to a server: the arms of a comparison.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_was::control::{Command, Service};
@@ -31,13 +32,17 @@ pub enum Operation {
     KillW3wp,
     /// SIGSTOP of the pool's worker process: it hangs, and is still there
     HangW3wp,
+    /// kill -9 of was: its workers end with it, it is started again
+    KillWas,
+    /// was stands still for two seconds
+    FreezeWas,
     /// Stop the first site that serves the pool, start it again
     SiteStopStart,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -48,6 +53,8 @@ impl Operation {
         Self::RecycleNonoverlapped,
         Self::KillW3wp,
         Self::HangW3wp,
+        Self::KillWas,
+        Self::FreezeWas,
         Self::SiteStopStart,
     ];
 
@@ -64,6 +71,8 @@ impl Operation {
             Self::RecycleNonoverlapped => "recycle-nonoverlapped",
             Self::KillW3wp => "kill-w3wp",
             Self::HangW3wp => "hang-w3wp",
+            Self::KillWas => "kill-was",
+            Self::FreezeWas => "freeze-was",
             Self::SiteStopStart => "site-stop-start",
         }
     }
@@ -74,6 +83,9 @@ const RESTART_TIMEOUT_MS: u64 = 20_000;
 /// Assumed: `net stop` waits for the service manager's 30 s.
 const NET_STOP_TIMEOUT_MS: u64 = 30_000;
 
+/// How long `freeze-was` lasts. Assumed: long enough for every kind of request to come by.
+const FREEZE: Duration = Duration::from_secs(2);
+
 /// One step of an operation. The next one is taken when it has succeeded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -83,6 +95,10 @@ pub enum Step {
     KillWorkers(String),
     /// Every worker process of this pool stops for good, and is still there.
     HangWorkers(String),
+    /// kill -9 of `was`.
+    KillWas,
+    /// `was` stands still for so long (SIGSTOP, SIGCONT).
+    FreezeWas(Duration),
 }
 
 impl Operation {
@@ -105,6 +121,8 @@ impl Operation {
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
             Self::HangW3wp => vec![Step::HangWorkers(name)],
+            Self::KillWas => vec![Step::KillWas],
+            Self::FreezeWas => vec![Step::FreezeWas(FREEZE)],
             Self::SiteStopStart => {
                 let name = site.to_owned();
                 vec![

@@ -97,8 +97,9 @@ impl Process {
     }
 }
 
-/// The id of the first worker; later ones count up, and none is used twice.
-const FIRST: u32 = 1_000;
+/// The id of the first worker; later ones count up, and none is used twice. Whoever hosts WAS has a
+/// lower one.
+pub(super) const FIRST_WORKER: ProcessId = ProcessId(1_000);
 
 /// All processes that ever were.
 #[derive(Debug, Default)]
@@ -110,13 +111,15 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn create(&mut self, configuration: WorkerConfiguration, memory: u64) -> ProcessId {
-        let id = ProcessId(FIRST + u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST));
+        let id = ProcessId(
+            FIRST_WORKER.0 + u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST_WORKER.0),
+        );
         self.all.push(Process::new(id, configuration, memory));
         id
     }
 
     pub(super) fn find(&mut self, id: ProcessId) -> Option<&mut Process> {
-        self.all.get_mut(id.0.checked_sub(FIRST)? as usize)
+        self.all.get_mut(id.0.checked_sub(FIRST_WORKER.0)? as usize)
     }
 
     pub(super) fn alive(&mut self) -> impl Iterator<Item = &Process> {

@@ -31,10 +31,11 @@ pub(super) enum Seen {
     AgeAndRequestsTogether,
     WorkerLies,
     NoWorkerInRotation,
+    WasDied,
 }
 
 /// All of them, in the order of [`Seen`].
-pub const ALL: [&str; 25] = [
+pub const ALL: [&str; 26] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -60,6 +61,7 @@ pub const ALL: [&str; 25] = [
     "a worker reached its age and its requests together",
     "a worker lied about a request",
     "a rotation without overlap left no worker",
+    "WAS died and was started again",
 ];
 
 /// How often each was seen.
