@@ -85,7 +85,9 @@ fn a_replay_that_does_something_else_names_the_first_fact() {
     let folder = tempfile::tempdir().unwrap();
     let path = record_in(folder.path(), "changed.json");
     let mut record = Record::read(&path).unwrap();
-    let Subject::Compare { scenario, costs } = &mut record.subject;
+    let Subject::Compare { scenario, costs } = &mut record.subject else {
+        panic!("a comparison was recorded");
+    };
     let before = all_facts(scenario, &record.runs[0], costs);
     *costs = costs.replace(
         "reap = { lognormal_median = \"200us\"",
@@ -111,7 +113,7 @@ fn all_facts(
 ) -> Vec<String> {
     let trial = Trial {
         scenario,
-        operation: run.operation,
+        operation: run.operation.unwrap(),
         seed: run.seed,
         costs: &Costs::parse(costs).unwrap(),
     };

@@ -116,8 +116,10 @@ impl Counters {
                     self.w3svc_since = (*status == ServiceStatus::Running).then_some(at);
                 }
             }
-            Fact::WorkerReady { .. } | Fact::WorkerKilled { .. } | Fact::CommandAccepted { .. } => {
-            }
+            Fact::WorkerReady { .. }
+            | Fact::WorkerKilled { .. }
+            | Fact::ConfigurationChanged { .. }
+            | Fact::CommandAccepted { .. } => {}
         }
     }
 

@@ -56,6 +56,15 @@ pub enum Fact {
         /// Its state.
         status: ServiceStatus,
     },
+    /// The configuration has changed while the services run.
+    ConfigurationChanged {
+        /// How many settings.
+        changes: u32,
+        /// Which pools recycle, in lower case.
+        recycled: Vec<String>,
+        /// Which applications restart in their processes: `Default Web Site/app`.
+        restarted: Vec<String>,
+    },
     /// A pool has changed its state (`Started`, `Stopped` …).
     PoolState {
         /// Which.

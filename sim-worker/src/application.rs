@@ -19,6 +19,7 @@ pub use built_in::BuiltIn;
 pub(crate) use built_in::{BYTES_MAX, TIME_MAX};
 pub(crate) use distribution::unit;
 pub use distribution::{Distribution, Draws, Purpose, hash, splitmix64};
+pub(crate) use text::duration;
 
 /// The file, in the root folder of an application.
 pub const FILE_NAME: &str = "simulation.toml";
@@ -177,6 +178,12 @@ pub enum Fault {
     Hang,
     /// The handler throws: 500.
     Exception,
+    /// The process reports itself as unhealthy (an ISAPI's `ReportUnhealthy`), and answers.
+    Unhealthy,
+    /// From this request on the process answers no request, and still answers pings.
+    Zombie,
+    /// From this request on the process answers no ping, and still answers requests.
+    Deaf,
 }
 
 /// A `[page.application_cache]`: one look-up a request in `HttpRuntime.Cache`.

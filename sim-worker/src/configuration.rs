@@ -11,8 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{SiteId, UrlContext};
 
+use crate::local_time::{LocalTime, TimeZone};
+
 /// Everything that a worker of one pool needs to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerConfiguration {
     /// The pool's name; also the name of its request queue.
     pub pool: String,
@@ -28,10 +30,19 @@ pub struct WorkerConfiguration {
     pub requests_max: u32,
     /// Threads that run handlers. Source: machine.config autoConfig, 100 per CPU.
     pub threads_max: u32,
+    /// The server's time zone, for `periodicRestart/schedule`.
+    #[serde(default)]
+    pub time_zone: TimeZone,
+    /// The last time of the schedule that a worker of this place was recycled at.
+    #[serde(default)]
+    pub schedule_ran: Option<LocalTime>,
+    /// `environmentVariables`: some choose the worker's [`symptoms`](crate::symptoms).
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// One application of the pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Application {
     /// The number that comes with its requests.
     pub url_context: UrlContext,
@@ -52,6 +63,8 @@ pub struct Application {
     pub mime_map: BTreeMap<String, String>,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
+    /// Why the configuration of this application cannot be used, if it cannot: its requests get 500.19.
+    pub configuration_error: Option<String>,
 }
 
 /// One virtual directory.
@@ -64,7 +77,7 @@ pub struct VirtualDirectory {
 }
 
 /// What may be cached, where, and from which popularity on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caching {
     /// `caching/@enabled`: the worker's output cache.
     pub enabled: bool,

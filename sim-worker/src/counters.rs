@@ -104,7 +104,12 @@ impl WorkerCounters {
             ToWorker::ListRequests { .. } | ToWorker::QueryCounters { .. } => {
                 self.total_runtime_status_queries += 1;
             }
-            ToWorker::Shutdown { .. } => {}
+            ToWorker::Shutdown { .. }
+            | ToWorker::Suspend
+            | ToWorker::Resume
+            | ToWorker::SetIdleTimeout { .. }
+            | ToWorker::ApplicationChanged { .. }
+            | ToWorker::ApplicationRemoved { .. } => {}
         }
     }
 

@@ -7,6 +7,8 @@
 //! * [`configuration`] – what WAS writes down for a worker before it starts it
 //! * [`application`] – what a simulated application costs and does: its `simulation.toml`
 //! * [`facts`] – what a worker states
+//! * [`local_time`] – the server's time zone as data, for recycles by the clock
+//! * [`symptoms`] – how a pool's workers misbehave, for experiments
 //! * [`model`] – the worker itself, pure
 //! * [`live`] – the device, the pipe to WAS, threads that burn and wait (feature `live`)
 
@@ -17,4 +19,6 @@ pub mod facts;
 pub mod ipm;
 #[cfg(feature = "live")]
 pub mod live;
+pub mod local_time;
 pub mod model;
+pub mod symptoms;

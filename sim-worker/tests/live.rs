@@ -183,6 +183,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         default_documents: vec!["index.html".into(), "default.aspx".into()],
         mime_map: std::collections::BTreeMap::new(),
         caching: Caching::default(),
+        configuration_error: None,
     };
     let configuration = WorkerConfiguration {
         pool: "DefaultAppPool".into(),
@@ -192,6 +193,9 @@ fn server(files: &[(&str, &str)]) -> Server {
         receives: 100,
         requests_max: 5000,
         threads_max: 100,
+        time_zone: sim_worker::local_time::TimeZone::default(),
+        schedule_ran: None,
+        environment: std::collections::BTreeMap::new(),
     };
     let json = serde_json::to_vec(&configuration).unwrap();
     std::fs::write(root.path().join("DefaultAppPool.config"), json).unwrap();

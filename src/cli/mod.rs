@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 mod appcmd;
 mod compare;
 mod event_query;
+mod explain_change;
 mod grammar;
 mod iisapp;
 mod iisreset;
@@ -77,6 +78,8 @@ enum Command {
     Merge(merge::Arguments),
     /// Run a stored run again under the virtual clock, and name the first fact that differs
     Replay(replay::Arguments),
+    /// Tell what each difference between two configurations would cause, and why; runs nothing
+    ExplainChange(explain_change::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -135,6 +138,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Command::Sweep(arguments) => sweep::main(&arguments),
         Command::Merge(arguments) => merge::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
+        Command::ExplainChange(arguments) => explain_change::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),

@@ -1,14 +1,18 @@
 //! `iis-sim swarm --mutants`: does the swarm find faults that are put into the models on purpose?
 
-use std::ops::Range;
 use std::process::ExitCode;
+
+use super::swarm::Arguments;
 
 #[cfg(feature = "mutants")]
 use {
     super::up::stop_flag,
-    crate::virtual_world::swarm::mutation::{Verdict, check},
+    crate::virtual_world::record::{Record, RecordError},
+    crate::virtual_world::swarm,
+    crate::virtual_world::swarm::mutation::{Verdict, check, shrink_caught},
     sim_httpsys::clockwork::mutants::Mutant,
     sim_httpsys::live::clock::clock_now,
+    std::path::Path,
     std::sync::atomic::Ordering,
     std::time::Duration,
 };
@@ -24,7 +28,7 @@ const CAUGHT_MIN: usize = 95;
 
 /// Without the feature there is nothing to switch on.
 #[cfg(not(feature = "mutants"))]
-pub(super) fn main(_: &[String], _: &Range<u64>, _: u64) -> ExitCode {
+pub(super) fn main(_: &Arguments) -> ExitCode {
     eprintln!(
         "iis-sim: this build has no mutants; make one that has: \
          cargo run --release --features mutants -- swarm --mutants --seeds 0..2000"
@@ -32,10 +36,14 @@ pub(super) fn main(_: &[String], _: &Range<u64>, _: u64) -> ExitCode {
     ExitCode::from(WRONG_ARGUMENTS)
 }
 
-/// Runs the mutants of those names (all, if there is none), and prints the list with its verdicts.
+/// Runs the mutants that are named (all, if none is), and prints the list with its verdicts.
 #[cfg(feature = "mutants")]
-pub(super) fn main(names: &[String], seeds: &Range<u64>, seconds: u64) -> ExitCode {
-    let mutants = match pick(names) {
+pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    let (seeds, millis) = (
+        arguments.seeds.0..arguments.seeds.1,
+        arguments.seconds * 1_000,
+    );
+    let mutants = match pick(&arguments.mutant) {
         Ok(mutants) => mutants,
         Err(unknown) => {
             let known: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
@@ -57,8 +65,13 @@ pub(super) fn main(names: &[String], seeds: &Range<u64>, seconds: u64) -> ExitCo
     // A mutant that panics is found; its message is in the list.
     std::panic::set_hook(Box::new(|_| {}));
     let begun = clock_now();
-    let verdicts = check(&mutants, seeds, seconds * 1_000, threads, &|verdict| {
+    let verdicts = check(&mutants, &seeds, millis, threads, &|verdict| {
         eprintln!("{}", line(verdict));
+        if let Some(folder) = &arguments.store
+            && let Err(error) = store(verdict, millis, arguments.tries, folder)
+        {
+            eprintln!("iis-sim: {error}");
+        }
         !stop.load(Ordering::Relaxed)
     });
     let _ = std::panic::take_hook();
@@ -69,6 +82,25 @@ pub(super) fn main(names: &[String], seeds: &Range<u64>, seconds: u64) -> ExitCo
     } else {
         ExitCode::from(SURVIVED)
     }
+}
+
+/// Makes the plan small by which a mutant was found, and stores it.
+#[cfg(feature = "mutants")]
+fn store(verdict: &Verdict, millis: u64, tries: u32, folder: &Path) -> Result<(), RecordError> {
+    let Some(caught) = &verdict.caught else {
+        return Ok(());
+    };
+    let plan = swarm::draw(caught.seed, millis);
+    let Some(small) = shrink_caught(verdict.mutant, &plan, tries) else {
+        return Ok(());
+    };
+    let name = verdict.mutant.name();
+    let story = format!(
+        "seed {} found the mutant {name}: {}",
+        caught.seed, small.error
+    );
+    let record = Record::of_regression(&small.plan, small.error.name(), story);
+    record.write(&folder.join(format!("mutant-{name}.json")))
 }
 
 #[cfg(feature = "mutants")]
@@ -104,7 +136,7 @@ fn report(verdicts: &[Verdict], took: Duration) {
     );
     for verdict in verdicts {
         let (by, seed) = match &verdict.caught {
-            Some(caught) => (caught.by.as_str(), caught.seed.to_string()),
+            Some(caught) => (caught.by, caught.seed.to_string()),
             None => ("SURVIVED", String::new()),
         };
         let (name, sentence) = (verdict.mutant.name(), verdict.mutant.sentence());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::virtual_world::record::{Difference, Record, RecordError, Replayed};
+use crate::virtual_world::record::{Difference, Record, RecordError, Replayed, Subject};
 
 /// Exit code when a run has done something else than was recorded.
 const DIFFERS: u8 = 1;
@@ -14,10 +14,10 @@ const UNUSABLE: u8 = 2;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every run did what was recorded; 1 one did something else: \
-    the first fact that differs is named; 2 the file cannot be used"
+    the first fact that differs is named, or an invariant is broken that must hold; 2 the file cannot be used"
 )]
 pub(super) struct Arguments {
-    /// A record, from `iis-sim compare --clock virtual --record FILE`
+    /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`
     #[arg(value_name = "FILE")]
     record: PathBuf,
 }
@@ -37,29 +37,40 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 /// Gives how many runs differ.
 fn run(arguments: &Arguments) -> Result<usize, RecordError> {
     let record = Record::read(&arguments.record)?;
-    if !record.is_of_this_build() {
+    let is_for_all = matches!(record.subject, Subject::Regression { .. });
+    if !record.is_of_this_build() && !is_for_all {
         eprintln!(
             "iis-sim: recorded by build {}; this one may do something else",
             record.build
         );
     }
+    let has_digest = !record.runs.is_empty();
     let mut differing = 0;
     record.replay(&mut |replayed| {
-        tell(replayed);
-        differing += usize::from(replayed.difference.is_some());
+        tell(replayed, has_digest);
+        differing += usize::from(!replayed.is_right);
         true
     })?;
     Ok(differing)
 }
 
-fn tell(replayed: &Replayed) {
+fn tell(replayed: &Replayed, has_digest: bool) {
     let Replayed {
         words,
         digest,
         facts,
+        failure,
         difference,
+        is_right,
     } = replayed;
+    if let Some(failure) = failure {
+        println!("{words}: {failure}");
+    }
     match difference {
+        None if *is_right && failure.is_none() && !has_digest => {
+            println!("{words}: every invariant holds, digest {digest:016x} over {facts} facts");
+        }
+        None if !has_digest => {}
         None => println!("{words}: the same, digest {digest:016x} over {facts} facts"),
         Some(difference) => {
             println!(

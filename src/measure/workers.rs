@@ -119,6 +119,7 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
             | event_log::Fact::WorkerKilled { .. }
             | event_log::Fact::CommandAccepted { .. }
             | event_log::Fact::ServiceState { .. }
+            | event_log::Fact::ConfigurationChanged { .. }
             | event_log::Fact::PoolState { .. } => {}
         }
     }

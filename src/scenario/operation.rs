@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sim_was::config::edit::Change;
 use sim_was::control::{Command, Service};
 
 /// An operation.
@@ -28,6 +29,9 @@ pub enum Operation {
     Recycle,
     /// Recycle the pool with disallowOverlappingRotation="true"
     RecycleNonoverlapped,
+    /// Set recycling.periodicRestart.requests of the pool to its greatest value, as appcmd does: the
+    /// pool recycles because its configuration changed
+    ConfigChange,
     /// kill -9 of the pool's worker process
     KillW3wp,
     /// SIGSTOP of the pool's worker process: it hangs, and is still there
@@ -42,7 +46,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -51,6 +55,7 @@ impl Operation {
         Self::StopStart,
         Self::Recycle,
         Self::RecycleNonoverlapped,
+        Self::ConfigChange,
         Self::KillW3wp,
         Self::HangW3wp,
         Self::KillWas,
@@ -69,6 +74,7 @@ impl Operation {
             Self::StopStart => "stop-start",
             Self::Recycle => "recycle",
             Self::RecycleNonoverlapped => "recycle-nonoverlapped",
+            Self::ConfigChange => "config-change",
             Self::KillW3wp => "kill-w3wp",
             Self::HangW3wp => "hang-w3wp",
             Self::KillWas => "kill-was",
@@ -118,6 +124,11 @@ impl Operation {
             ],
             Self::Recycle | Self::RecycleNonoverlapped => {
                 vec![Step::Ask(Command::RecycleApplicationPool { name })]
+            }
+            Self::ConfigChange => {
+                let path = "recycling.periodicRestart.requests";
+                let changes = vec![Change::pool(pool, path, "4294967295")];
+                vec![Step::Ask(Command::ChangeConfiguration { changes })]
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
             Self::HangW3wp => vec![Step::HangWorkers(name)],

@@ -13,6 +13,7 @@
 //! * [`costs`] – what things cost, and the dice
 //! * `chronicle` – facts, logs and the digest over them
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
+//! * [`full_model`] – all of it under a load without end, for its speed and its memory
 //! * [`track`], [`record`] – what is kept of a run, so that it can be held against another
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
@@ -24,6 +25,7 @@ pub mod costs;
 mod destinations;
 pub mod event_queue;
 pub mod faults;
+pub mod full_model;
 mod machine;
 mod network;
 mod processes;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::compare::Compared;
 use super::costs::Costs;
+use super::swarm::{self, Plan};
 use super::track::{Line, Track, Trail, Watch};
 use super::trial::Trial;
 use crate::build;
@@ -50,16 +51,35 @@ pub enum Subject {
         /// The text of the profile of costs.
         costs: String,
     },
+    /// A seed of a swarm.
+    Swarm {
+        /// What it stands for.
+        plan: Box<Plan>,
+    },
+    /// A plan that has broken an invariant once, and must keep every one from then on. It has no digest:
+    /// it is for every build.
+    Regression {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The name of the invariant, e.g. `Q2`.
+        broke: String,
+        /// What was seen, and in what.
+        story: String,
+    },
 }
 
 /// What came of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
-    /// The operation.
-    pub operation: Operation,
-    /// The seed of the trial.
+    /// The operation, if it was a trial of a scenario.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// The seed.
     pub seed: u64,
+    /// What was broken, e.g. `Q2`; `None` if the run came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broke: Option<String>,
     /// The digest over all facts, sixteen hexadecimal digits in text.
     #[serde(with = "sixteen_digits")]
     pub digest: u64,
@@ -67,7 +87,8 @@ pub struct Recorded {
     pub facts: u64,
     /// What the digest was on the way.
     pub trail: Trail,
-    /// What was measured.
+    /// What was measured, if it was a trial of a scenario.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub metrics: serde_json::Value,
 }
 
@@ -80,8 +101,12 @@ pub struct Replayed {
     pub digest: u64,
     /// How many facts there were this time.
     pub facts: u64,
-    /// Where it has done something else; `None` if nowhere.
+    /// Why it has not come to its end this time.
+    pub failure: Option<String>,
+    /// Where it has done something else than was recorded; `None` if nowhere, or nothing was recorded.
     pub difference: Option<Difference>,
+    /// Whether it has done what it had to: the same as before, or, if it is a regression, nothing wrong.
+    pub is_right: bool,
 }
 
 /// Where two runs part.
@@ -127,14 +152,6 @@ pub enum RecordError {
     /// Its profile of costs.
     #[error("costs: {0}")]
     Costs(#[from] toml::de::Error),
-    /// It could be run when it was recorded, and cannot now.
-    #[error("{words}: {reason}")]
-    Run {
-        /// What was run.
-        words: String,
-        /// What happened.
-        reason: String,
-    },
 }
 
 impl Record {
@@ -151,6 +168,41 @@ impl Record {
             runs: pairs
                 .map(|(result, track)| Recorded::of(result, track))
                 .collect(),
+        }
+    }
+
+    /// The record of a seed of a swarm. Runs it once more, and keeps its trail.
+    pub fn of_seed(plan: &Plan) -> Self {
+        let (ran, track) = swarm::run_watched(plan, Watch::Trail);
+        Self {
+            schema: SCHEMA.to_owned(),
+            build: build::id(),
+            subject: Subject::Swarm {
+                plan: Box::new(plan.clone()),
+            },
+            runs: vec![Recorded {
+                operation: None,
+                seed: plan.seed,
+                broke: ran.err().map(|error| error.name().to_owned()),
+                digest: track.digest,
+                facts: track.facts,
+                trail: track.trail,
+                metrics: serde_json::Value::Null,
+            }],
+        }
+    }
+
+    /// The record of a plan that must never again do what it did.
+    pub fn of_regression(plan: &Plan, broke: &str, story: String) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            build: build::id(),
+            subject: Subject::Regression {
+                plan: Box::new(plan.clone()),
+                broke: broke.to_owned(),
+                story,
+            },
+            runs: Vec::new(),
         }
     }
 
@@ -195,28 +247,72 @@ impl Record {
 
     /// Runs everything again. `watcher` is told what was shown of each run, and may end it.
     pub fn replay(&self, watcher: &mut dyn FnMut(&Replayed) -> bool) -> Result<(), RecordError> {
-        let Subject::Compare { scenario, costs } = &self.subject;
-        let costs = Costs::parse(costs)?;
-        for recorded in &self.runs {
-            let trial = Trial {
-                scenario,
-                operation: recorded.operation,
-                seed: recorded.seed,
-                costs: &costs,
-            };
-            if !watcher(&recorded.replay(&trial)?) {
-                break;
+        match &self.subject {
+            Subject::Compare { scenario, costs } => {
+                let costs = Costs::parse(costs)?;
+                for recorded in &self.runs {
+                    let trial = Trial {
+                        scenario,
+                        operation: recorded.operation.unwrap_or(Operation::None),
+                        seed: recorded.seed,
+                        costs: &costs,
+                    };
+                    let words = format!("{}, seed {}", trial.operation, trial.seed);
+                    let replayed = recorded.replay(words, &|watch| {
+                        let (ran, track) = trial.run_watched(watch);
+                        let failure = ran.err().map(|error| ("trial", error.to_string()));
+                        Rerun { failure, track }
+                    });
+                    if !watcher(&replayed) {
+                        break;
+                    }
+                }
+            }
+            Subject::Swarm { plan } => {
+                for recorded in &self.runs {
+                    let words = format!("swarm, seed {}", plan.seed);
+                    let replayed = recorded.replay(words, &|watch| Rerun::of(plan, watch));
+                    if !watcher(&replayed) {
+                        break;
+                    }
+                }
+            }
+            Subject::Regression { plan, broke, .. } => {
+                let Rerun { failure, track } = Rerun::of(plan, Watch::Digest);
+                watcher(&Replayed {
+                    words: format!("plan that once broke {broke}"),
+                    digest: track.digest,
+                    facts: track.facts,
+                    is_right: failure.is_none(),
+                    failure: failure.map(|(_, text)| text),
+                    difference: None,
+                });
             }
         }
         Ok(())
     }
 }
 
+/// What came of running something again: what is broken and how, and what was kept.
+struct Rerun {
+    failure: Option<(&'static str, String)>,
+    track: Track,
+}
+
+impl Rerun {
+    fn of(plan: &Plan, watch: Watch) -> Self {
+        let (ran, track) = swarm::run_watched(plan, watch);
+        let failure = ran.err().map(|error| (error.name(), error.to_string()));
+        Self { failure, track }
+    }
+}
+
 impl Recorded {
     fn of(result: &TrialResult, track: &Track) -> Self {
         Self {
-            operation: result.operation,
+            operation: Some(result.operation),
             seed: result.seed,
+            broke: None,
             digest: track.digest,
             facts: track.facts,
             trail: track.trail.clone(),
@@ -224,27 +320,22 @@ impl Recorded {
         }
     }
 
-    fn replay(&self, trial: &Trial<'_>) -> Result<Replayed, RecordError> {
-        let words = format!("{}, seed {}", self.operation, self.seed);
-        let (run, track) = trial.run_watched(Watch::Trail);
-        let ran = run.map_err(|error| RecordError::Run {
-            words: words.clone(),
-            reason: error.to_string(),
-        });
+    fn replay(&self, words: String, run: &dyn Fn(Watch) -> Rerun) -> Replayed {
+        let Rerun { failure, track } = run(Watch::Trail);
+        let broke = failure.as_ref().map(|(name, _)| *name);
         let is_same = track.digest == self.digest && track.facts == self.facts;
-        if is_same {
-            ran?;
-        }
-        Ok(Replayed {
+        Replayed {
             words,
             digest: track.digest,
             facts: track.facts,
-            difference: (!is_same).then(|| self.difference(trial, &track)),
-        })
+            is_right: is_same && broke == self.broke.as_deref(),
+            failure: failure.map(|(_, text)| text),
+            difference: (!is_same).then(|| self.difference(run, &track)),
+        }
     }
 
     /// Looks for where a run has done something else, and runs it once more to see what that was.
-    fn difference(&self, trial: &Trial<'_>, track: &Track) -> Difference {
+    fn difference(&self, run: &dyn Fn(Watch) -> Rerun, track: &Track) -> Difference {
         let first = self.trail.parting(&track.trail).unwrap_or_else(|| {
             // All hashes that both have are equal: one run has more facts than the other.
             let fewer = self.facts.min(track.facts);
@@ -253,7 +344,7 @@ impl Recorded {
         });
         let from = first.start.saturating_sub(FACTS_BEFORE);
         let shown = from..first.end.min(from + FACTS_SHOWN);
-        let (_, again) = trial.run_watched(Watch::Facts(shown));
+        let again = run(Watch::Facts(shown)).track;
         Difference {
             recorded: self.digest,
             recorded_facts: self.facts,

@@ -9,7 +9,8 @@ use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
 
 use super::checkers::Broken;
-use super::clients::Clients;
+use super::chronicle::Keeping;
+use super::clients::{Clients, Load};
 use super::costs::Costs;
 use super::destinations::{Destinations, NoTarget};
 use super::faults::Faults;
@@ -23,7 +24,7 @@ use crate::measure::{Looks, Metrics, Observation, Steady, TrialResult};
 use crate::scenario::{Operation, Scenario, ScenarioError, Served, Step, timing};
 
 /// The simulated `C:\`. Nothing is there but what the scenario brings along.
-const ROOT: &str = "/virtual";
+pub(super) const ROOT: &str = "/virtual";
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -173,44 +174,21 @@ impl Trial<'_> {
     fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
         let plan = Plan::draw(profile, self.seed, self.scenario.timing.plan())?;
-        let to = Destinations::of(&plan, profile, &served.configuration)?;
+        let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)?;
         Ok(World::new(Setting {
             costs: self.costs,
             seed: self.seed,
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
+            configuration_text: served.text.clone(),
             root: ROOT.into(),
-            files: self.files(served)?,
-            clients: Clients::new(profile.clone(), self.seed, plan, to),
+            files: files(self.scenario, served)?,
+            clients: Clients::new(profile.clone(), self.seed, Load::Plan(plan), to),
             faults: Faults::default(),
             watch,
+            keeping: Keeping::Everything,
             personality: self.scenario.server.personality,
         }))
-    }
-
-    /// What a live trial writes to a disk.
-    fn files(&self, served: &Served) -> Result<Files, TrialError> {
-        let root = Path::new(ROOT);
-        let mut files = Files::default();
-        for part in &self.scenario.applications {
-            let folder = physical_path::to_unix(served.folder_of(part)?, root);
-            for content in &part.content {
-                for file in content.files(&folder) {
-                    let (path, contents) = file?;
-                    files.put(&path, SWITCHED_ON.0, contents);
-                }
-            }
-            if let Some(behaviour) = &part.behaviour {
-                let path = folder.join(sim_worker::application::FILE_NAME);
-                files.put(&path, SWITCHED_ON.0, behaviour.to_string().into_bytes());
-            }
-        }
-        let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
-        if !files.has_folder(&welcome) {
-            let page = include_bytes!("../live_world/iisstart.htm");
-            files.put(&welcome.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
-        }
-        Ok(files)
     }
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
@@ -255,6 +233,31 @@ impl Trial<'_> {
         let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((warm, operation))
     }
+}
+
+/// What a live trial writes to a disk.
+pub(super) fn files(scenario: &Scenario, served: &Served) -> Result<Files, TrialError> {
+    let root = Path::new(ROOT);
+    let mut files = Files::default();
+    for part in &scenario.applications {
+        let folder = physical_path::to_unix(served.folder_of(part)?, root);
+        for content in &part.content {
+            for file in content.files(&folder) {
+                let (path, contents) = file?;
+                files.put(&path, SWITCHED_ON.0, contents);
+            }
+        }
+        if let Some(behaviour) = &part.behaviour {
+            let path = folder.join(sim_worker::application::FILE_NAME);
+            files.put(&path, SWITCHED_ON.0, behaviour.to_string().into_bytes());
+        }
+    }
+    let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
+    if !files.has_folder(&welcome) {
+        let page = include_bytes!("../live_world/iisstart.htm");
+        files.put(&welcome.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
+    }
+    Ok(files)
 }
 
 /// A trial that has come to its end and is still to be measured.

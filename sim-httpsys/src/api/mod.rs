@@ -233,6 +233,18 @@ pub enum ControlCall {
     /// Stops receiving: pending receives are taken back, requests not yet received stay in the
     /// queue for others (`HttpShutdownRequestQueue`). Requests received before may still be answered.
     ShutdownRequestQueue,
+    /// Takes back the receives that the process has posted; it may post others later (`CancelIoEx` on
+    /// the queue's handle).
+    CancelReceives,
+    /// From now on a process gets nothing more from a queue, as if it had shut the queue down itself;
+    /// what it has received is its own. Only the queue's controller may.
+    ///
+    /// Assumed: that WAS keeps a worker that it abandons (orphans) away from the queue: else a hung one
+    /// would go on taking what its successor should get.
+    DisownProcess {
+        /// Which process.
+        process: ProcessId,
+    },
 }
 
 /// What a successful control call gives back.

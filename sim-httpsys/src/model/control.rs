@@ -40,6 +40,8 @@ impl HttpSys {
             }
             ControlCall::OpenRequestQueue { name } => self.open_request_queue(by, name),
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),
+            ControlCall::CancelReceives => self.cancel_receives(by),
+            ControlCall::DisownProcess { process } => self.disown_process(by, process),
             // These two answer by themselves: before something else they cause, or later.
             ControlCall::AddUrl {
                 group,

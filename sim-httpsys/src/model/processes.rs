@@ -111,6 +111,30 @@ impl HttpSys {
         Ok(CallResult::Done)
     }
 
+    /// What a process has posted is taken back; it may post again.
+    pub(super) fn cancel_receives(&mut self, by: ProcessId) -> Result<CallResult, Win32Error> {
+        let queue = self.processes.get(&by).and_then(|process| process.queue);
+        let index = queue.ok_or(Win32Error::InvalidParameter)?;
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.take_back_receives(by);
+        }
+        Ok(CallResult::Done)
+    }
+
+    /// A controller keeps a process away from its queue.
+    pub(super) fn disown_process(
+        &mut self,
+        by: ProcessId,
+        process: ProcessId,
+    ) -> Result<CallResult, Win32Error> {
+        let queue = self.processes.get(&process).and_then(|p| p.queue);
+        let index = queue.ok_or(Win32Error::FileNotFound)?;
+        match self.queues.get(index) {
+            Some(queue) if queue.controller == by => self.shutdown_request_queue(process),
+            Some(_) | None => Err(Win32Error::InvalidIdAuthority),
+        }
+    }
+
     /// A process has let go of the device: what it held dies, what it controlled is closed.
     pub(super) fn process_gone(&mut self, process: ProcessId, now: Instant) {
         if !self.processes.contains_key(&process) {

@@ -46,10 +46,24 @@ pub struct Configuration {
     pub sites: Vec<Site>,
     /// `system.applicationHost/webLimits`.
     pub web_limits: WebLimits,
+    /// `system.applicationHost/configHistory`.
+    pub config_history: ConfigHistory,
     /// The same, setting by setting, with their lines.
     pub settings: settings::Settings,
     /// What WAS would log about the file (events 5041, 5152 …), each a ready sentence with its id.
     pub warnings: Vec<ConfigWarning>,
+}
+
+impl Configuration {
+    /// The folders (Windows paths) in which a web.config would count: those of all applications.
+    pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
+        let applications = self.sites.iter().flat_map(|site| &site.applications);
+        let roots = applications.filter_map(|application| {
+            let mut directories = application.virtual_directories.iter();
+            directories.find(|directory| directory.path == "/")
+        });
+        roots.map(|root| root.physical_path.clone()).collect()
+    }
 }
 
 /// Something in the file that is wrong but does not stop the server.
@@ -261,6 +275,8 @@ pub struct Application {
     pub virtual_directories: Vec<VirtualDirectory>,
     /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.
     pub web_configs: Vec<String>,
+    /// Why its requests get 500.19, if they do: a web.config or a section that cannot be used.
+    pub configuration_error: Option<String>,
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.
@@ -276,6 +292,31 @@ pub struct VirtualDirectory {
     pub path: String,
     /// `physicalPath`, as written.
     pub physical_path: String,
+}
+
+/// `configHistory`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigHistory {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `path`, as written.
+    pub path: String,
+    /// `maxHistories`.
+    pub max_histories: u32,
+    /// `period`.
+    pub period: Duration,
+}
+
+impl Default for ConfigHistory {
+    /// Source: IIS schema: enabled, `%SYSTEMDRIVE%\inetpub\history`, 10 copies, 00:02:00.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: r"%SYSTEMDRIVE%\inetpub\history".to_owned(),
+            max_histories: 10,
+            period: Duration::from_mins(2),
+        }
+    }
 }
 
 /// `webLimits`.

@@ -18,8 +18,8 @@ use super::schema;
 use super::sections::Sections;
 use super::settings::{Recorder, Scope};
 use super::{
-    ApplicationPool, ConfigWarning, Configuration, Cpu, CpuAction, Failure, ProcessModel,
-    Recycling, WebLimits, sites,
+    ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
+    ProcessModel, Recycling, WebLimits, sites,
 };
 
 /// The section of the pools.
@@ -76,6 +76,7 @@ pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
         application_pools,
         sites,
         web_limits,
+        config_history: config_history(&sections),
         settings: std::mem::take(&mut resolver.recorder.settings),
         warnings: resolver.finish(),
     })
@@ -320,6 +321,16 @@ fn web_limits(sections: &Sections<'_>) -> WebLimits {
         demand_start_threshold: limits.number("demandStartThreshold"),
         header_wait_timeout: limits.time("headerWaitTimeout"),
         min_bytes_per_second: limits.number("minBytesPerSecond"),
+    }
+}
+
+fn config_history(sections: &Sections<'_>) -> ConfigHistory {
+    let history = section(sections, "configHistory");
+    ConfigHistory {
+        enabled: history.flag("enabled"),
+        path: history.text("path"),
+        max_histories: history.number("maxHistories"),
+        period: history.time("period"),
     }
 }
 

@@ -203,6 +203,7 @@ impl<'a> Builder<'_, 'a> {
             preload_enabled: layers.flag("preloadEnabled"),
             virtual_directories,
             web_configs: Vec::new(),
+            configuration_error: None,
             default_documents: web_server.default_documents.clone(),
             mime_map: web_server.mime_map.clone(),
             caching: web_server.caching.clone(),

@@ -8,6 +8,7 @@ use sim_httpsys::counters::Snapshot;
 use sim_worker::counters::WorkerCounters;
 use sim_worker::ipm::ExecutingRequest;
 
+use crate::config::edit::Change;
 use crate::counters::AppPoolWas;
 
 #[cfg(feature = "live")]
@@ -43,6 +44,12 @@ pub enum Command {
     RecycleApplicationPool {
         /// Its name.
         name: String,
+    },
+    /// Changes applicationHost.config as appcmd does, and carries out what follows from it; answered
+    /// when that is under way. Nothing is changed if one of the changes cannot be made.
+    ChangeConfiguration {
+        /// What to change, in this order.
+        changes: Vec<Change>,
     },
     /// Starts a site.
     StartSite {

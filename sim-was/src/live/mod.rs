@@ -15,11 +15,13 @@ use std::path::PathBuf;
 
 use crate::model::Personality;
 
+mod config_file;
 mod control;
 mod device;
 mod event_log_file;
 mod journal;
 mod supervisor;
+mod watch;
 mod worker;
 
 #[cfg(test)]

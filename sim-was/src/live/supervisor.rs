@@ -9,9 +9,11 @@ use sim_httpsys::clockwork::StateMachine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::config_file::ConfigFile;
 use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
+use super::watch::Watch;
 use super::worker::{Worker, pool_files};
 use super::{Boot, Options, RunError};
 use crate::config;
@@ -31,7 +33,10 @@ const BOOT: ClientId = ClientId(0);
 pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let (inputs, mut happened) = mpsc::channel(1024);
     let (commands, mut commanded) = mpsc::channel(64);
+    let (news, mut configuration_news) = mpsc::channel(1);
     let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
+    supervisor.watch(news);
+    let mut history = tokio::time::interval(Duration::from_secs(1));
     let mut terminate =
         signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
     let mut interrupt =
@@ -44,6 +49,8 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
             biased;
             Some(input) = happened.recv() => supervisor.input(input),
             Some(command) = commanded.recv() => supervisor.commanded(command),
+            Some(()) = configuration_news.recv() => supervisor.configuration_changed(),
+            _ = history.tick() => supervisor.keep_history(),
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
@@ -69,6 +76,10 @@ struct Supervisor {
     device: Device,
     journal: Journal,
     workers: BTreeMap<ProcessId, Worker>,
+    config: ConfigFile,
+    watch: Option<Watch>,
+    /// When it is looked next whether the configuration has to go into the history.
+    history_due: tokio::time::Instant,
     /// Tools that wait for an answer.
     clients: BTreeMap<ClientId, oneshot::Sender<Answer>>,
     clients_seen: u64,
@@ -106,6 +117,9 @@ impl Supervisor {
         parameters.personality = options.personality;
         Ok(Self {
             was: Was::new(parameters),
+            config: ConfigFile::new(options.config.clone(), options.root.clone()),
+            watch: None,
+            history_due: tokio::time::Instant::now(),
             options,
             inputs,
             device,
@@ -165,6 +179,8 @@ impl Supervisor {
             | Input::PipeClosed { .. }
             | Input::Commanded { .. }
             | Input::ConfigRead(_)
+            | Input::ConfigChanged(_)
+            | Input::ConfigEdited { .. }
             | Input::RunFailed { .. } => {}
         }
         self.was.handle_input(input, clock_now());
@@ -210,6 +226,10 @@ impl Supervisor {
                 }
             }
             Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
+            Output::EditConfig { client, changes } => {
+                let result = self.config.edit(&changes);
+                return Some(Input::ConfigEdited { client, result });
+            }
             Output::Answer { client, answer } => self.answer(client, answer),
             Output::Run {
                 pool,
@@ -228,10 +248,48 @@ impl Supervisor {
     }
 
     fn read_configuration(&self) -> Result<config::Configuration, String> {
-        let path = &self.options.config;
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
-        config::load_bytes(&bytes, &name).map_err(|error| error.to_string())
+        let configuration = self.config.read()?;
+        self.watch_folders_of(&configuration);
+        Ok(configuration)
+    }
+
+    /// Begins to watch the configuration; a machine without inotify goes on without.
+    fn watch(&mut self, changes: mpsc::Sender<()>) {
+        match Watch::begin(self.config.path(), changes) {
+            Ok(watch) => {
+                if let Some(folder) = self.config.path().parent() {
+                    watch.add(folder);
+                }
+                self.watch = Some(watch);
+            }
+            Err(error) => tracing::warn!(%error, "the configuration is not watched"),
+        }
+    }
+
+    /// A web.config may appear in the folder of any application.
+    fn watch_folders_of(&self, configuration: &config::Configuration) {
+        let Some(watch) = &self.watch else { return };
+        for folder in configuration.web_config_folders() {
+            watch.add(&config::physical_path::to_unix(&folder, &self.options.root));
+        }
+    }
+
+    fn configuration_changed(&mut self) {
+        let result = self.read_configuration();
+        self.input(Input::ConfigChanged(result));
+    }
+
+    fn keep_history(&mut self) {
+        let now = tokio::time::Instant::now();
+        if now < self.history_due {
+            return;
+        }
+        let history = self.was.configuration().map(|c| c.config_history.clone());
+        let history = history.unwrap_or_default();
+        if let Err(error) = self.config.keep_history(&history) {
+            tracing::warn!(%error, "no copy of the configuration for its history");
+        }
+        self.history_due = now + history.period.max(Duration::from_secs(10));
     }
 
     fn answer(&mut self, client: ClientId, answer: Answer) {

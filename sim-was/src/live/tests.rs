@@ -95,6 +95,11 @@ fn a_worker_process_for_the_other_tests() {
                 counters: Box::default(),
             }),
             ToWorker::Shutdown { .. } => std::process::exit(0),
+            ToWorker::Suspend
+            | ToWorker::Resume
+            | ToWorker::SetIdleTimeout { .. }
+            | ToWorker::ApplicationChanged { .. }
+            | ToWorker::ApplicationRemoved { .. } => {}
         }
     }
     stream.flush().ok();

@@ -25,7 +25,7 @@ use super::effects::Effects;
 use super::idle::{self, IdleDecision};
 use super::ping::Reply;
 use super::rapid_fail::RapidFail;
-use super::recycling::Slot;
+use super::recycling::{RecycleStep, Slot};
 use super::supervised_worker::{SupervisedWorker, WorkerState};
 use super::{ClientId, Output, PoolId, Spawn, SpawnError, SpawnId, Timer, WorkerArguments};
 use crate::config;
@@ -34,6 +34,7 @@ use crate::event_log::{Event, Fact, WorkerFailure};
 
 mod failures;
 mod invariants;
+mod reconfigure;
 mod rotation;
 
 /// Whether a pool may run.
@@ -61,6 +62,10 @@ pub(super) struct AppPool {
     workers: BTreeMap<SpawnId, SupervisedWorker>,
     rapid_fail: RapidFail,
     stop_client: Option<ClientId>,
+    /// It is not in the configuration any more.
+    leaving: bool,
+    /// A place may hold more processes than its new settings allow, until some have gone.
+    settling: bool,
 }
 
 /// Whether the driver was asked for a demand start.
@@ -98,6 +103,8 @@ impl AppPool {
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
             stop_client: None,
+            leaving: false,
+            settling: false,
         }
     }
 
@@ -231,6 +238,7 @@ impl AppPool {
                 fx.answer(client, Answer::Done);
             }
         }
+        self.shed_slots();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -282,7 +290,10 @@ impl AppPool {
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::StartFailed { .. }
+            FromWorker::Suspended
+            | FromWorker::Resumed
+            | FromWorker::ScheduleRan { .. }
+            | FromWorker::StartFailed { .. }
             | FromWorker::Draining
             | FromWorker::Requests { .. }
             | FromWorker::Counters { .. } => {}
@@ -375,7 +386,8 @@ impl AppPool {
 
     fn free_slot(&self) -> Option<usize> {
         let overlap = self.overlap();
-        self.slots.iter().position(|slot| slot.may_start(overlap))
+        let mut slots = self.slots.iter().take(self.slots_wanted());
+        slots.position(|slot| slot.may_start(overlap))
     }
 
     fn set_state(&mut self, state: AppPoolState, fx: &mut Effects) {
@@ -395,8 +407,8 @@ impl AppPool {
     /// Source: IIS docs, `startMode`: `AlwaysRunning` starts a worker at once, `OnDemand` at a request.
     fn start_what_is_wanted(&mut self, fx: &mut Effects, now: Instant) {
         for slot in 0..self.slots.len() {
-            if self.slots[slot].take_again() {
-                let step = self.step(slot);
+            let step = self.step(slot);
+            if step != RecycleStep::Coalesced && self.slots[slot].take_again() {
                 self.carry_out(slot, step, fx, now);
             }
         }

@@ -13,9 +13,10 @@ use sim_httpsys::clockwork::{Instant, StateMachine};
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
 use super::{ClientId, Input, Output, Parameters, SpawnError, Was};
+use crate::config::edit::{self, Change};
 use crate::config::{
     Application, ApplicationPool, Binding, Configuration, Cpu, CpuAction, Failure, HttpBinding,
-    ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory,
+    ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory, load,
 };
 use crate::control::{Answer, Command, Service};
 use crate::event_log::{Fact, WorkerExit};
@@ -111,6 +112,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
             }],
             web_configs: Vec::new(),
+            configuration_error: None,
             default_documents: vec!["default.htm".to_owned()],
             mime_map: BTreeMap::new(),
             caching: sim_worker::configuration::Caching::default(),
@@ -127,6 +129,8 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
 pub(super) struct Bench {
     pub(super) was: Was,
     pub(super) configuration: Configuration,
+    /// Of which the configuration was read, if it was.
+    pub(super) text: String,
     pub(super) now: Instant,
     /// What has happened, in order.
     pub(super) lines: Vec<String>,
@@ -157,6 +161,7 @@ pub(super) fn server() -> Bench {
     Bench {
         was: Was::new(Parameters::new(PathBuf::from("/c"), 2)),
         configuration,
+        text: String::new(),
         now: Instant(1_000_000_000),
         lines: Vec::new(),
         answers: BTreeMap::new(),
@@ -170,6 +175,15 @@ pub(super) fn server() -> Bench {
         stopped: false,
         pids: 0,
         clients: 0,
+    }
+}
+
+/// A server with this configuration.
+pub(super) fn server_of(text: &str) -> Bench {
+    Bench {
+        configuration: load(text, "f").unwrap(),
+        text: text.to_owned(),
+        ..server()
     }
 }
 
@@ -235,6 +249,14 @@ impl Bench {
             force: true,
         });
         (stop, self.ask(Command::StartServices { services }))
+    }
+
+    /// Edits the configuration, as appcmd does.
+    fn edit(&mut self, changes: &[Change]) -> Result<Configuration, String> {
+        let text = edit::apply(&self.text, changes).map_err(|error| error.to_string())?;
+        self.configuration = load(&text, "f").map_err(|error| error.to_string())?;
+        self.text = text;
+        Ok(self.configuration.clone())
     }
 
     /// A request arrives for which no worker has a receive.
@@ -356,6 +378,10 @@ impl Bench {
                 self.lines.push("read configuration".to_owned());
                 inputs.push(Input::ConfigRead(Ok(self.configuration.clone())));
             }
+            Output::EditConfig { client, changes } => {
+                let result = self.edit(&changes);
+                inputs.push(Input::ConfigEdited { client, result });
+            }
             Output::Answer { client, answer } => {
                 let before = self.answers.insert(client.0, answer);
                 assert!(before.is_none(), "one answer for {client:?}");
@@ -403,6 +429,8 @@ impl Bench {
             | ControlCall::QueryServiceState
             | ControlCall::QueryCounters
             | ControlCall::OpenRequestQueue { .. }
+            | ControlCall::CancelReceives
+            | ControlCall::DisownProcess { .. }
             | ControlCall::ShutdownRequestQueue => {}
         }
         inputs.push(Input::Completed(Completion::Called { id, result }));
@@ -423,6 +451,22 @@ impl Bench {
                     inputs.push(Input::Exited { pid, exit });
                 }
             }
+            ToWorker::ApplicationChanged {
+                ref application,
+                restart,
+            } => {
+                let word = if restart { "restart" } else { "change" };
+                let path = &application.path;
+                self.lines
+                    .push(format!("{word} {} {}{path}", pid.0, application.site_name));
+            }
+            ToWorker::ApplicationRemoved { url_context } => {
+                self.lines
+                    .push(format!("remove {} {}", pid.0, url_context.0 & 0xFFFF_FFFF));
+            }
+            ToWorker::Suspend | ToWorker::Resume | ToWorker::SetIdleTimeout { .. } => {
+                self.lines.push(format!("tell {} {message:?}", pid.0));
+            }
             ToWorker::ListRequests { token } => {
                 self.lines.push(format!("list {} {token}", pid.0));
             }
@@ -440,6 +484,11 @@ impl Bench {
             Fact::WorkerReady { process } => format!("ready {}", process.0),
             Fact::WorkerExited { process, .. } => format!("exited {}", process.0),
             Fact::ServiceState { service, status } => format!("{} {status:?}", service.name()),
+            Fact::ConfigurationChanged {
+                recycled,
+                restarted,
+                ..
+            } => format!("changed, recycles {recycled:?}, restarts {restarted:?}"),
             Fact::PoolState { pool, state } => format!("pool {pool} {state}"),
             Fact::WorkerSpawned { .. }
             | Fact::WorkerStopOrdered { .. }

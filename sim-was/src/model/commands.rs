@@ -46,6 +46,7 @@ impl Was {
                     pool.recycle(&mut was.fx, now).map(|()| Some(Answer::Done))
                 });
             }
+            Command::ChangeConfiguration { changes } => self.change_configuration(client, changes),
             Command::StartSite { name } => self.start_site(client, &name, now),
             Command::StopSite { name } => self.stop_site(client, &name, now),
             Command::StopServices {
@@ -185,6 +186,10 @@ impl Was {
             Command::StartApplicationPool { name } => format!("start apppool {name}"),
             Command::StopApplicationPool { name } => format!("stop apppool {name}"),
             Command::RecycleApplicationPool { name } => format!("recycle apppool {name}"),
+            Command::ChangeConfiguration { changes } => {
+                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                format!("set config {}", words.join(" "))
+            }
             Command::StartSite { name } => format!("start site {name}"),
             Command::StopSite { name } => format!("stop site {name}"),
             Command::StopServices { services, .. } => format!("stop {}", names(services)),

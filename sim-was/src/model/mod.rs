@@ -8,21 +8,24 @@
 //!                                     └──────► RapidFail
 //! ```
 //!
-//! Left out for now, on purpose: orphaning, CPU limits, watching the configuration for changes,
-//! `demandStartThreshold`, dynamic idle, suspending idle workers.
+//! Left out for now, on purpose: orphaning, CPU limits, `demandStartThreshold`, dynamic idle,
+//! suspending idle workers.
 
 use std::path::PathBuf;
 
 use sim_httpsys::api::{Call, Completion, ProcessId};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ToWorker};
+use sim_worker::local_time::TimeZone;
 
 use crate::config::Configuration;
+use crate::config::edit::Change;
 use crate::control::{Answer, Command};
 use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
 mod commands;
+mod config_change;
 mod counter_query;
 mod effects;
 mod idle;
@@ -59,7 +62,7 @@ pub struct SpawnId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// A pool, by its place in the configuration that WAS runs with.
+/// A pool, unique since WAS was started: it stays the same whatever the configuration becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub usize);
 
@@ -74,6 +77,8 @@ pub struct Parameters {
     pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
+    /// Its time zone.
+    pub time_zone: TimeZone,
     /// Which version of IIS this is.
     pub personality: Personality,
 }
@@ -91,6 +96,7 @@ impl Parameters {
             receives: 100,
             requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
+            time_zone: TimeZone::default(),
             personality: Personality::default(),
         }
     }
@@ -141,6 +147,15 @@ pub enum Input {
     },
     /// The configuration was read (the answer to [`Output::ReadConfig`]), or why it could not be.
     ConfigRead(Result<Configuration, String>),
+    /// applicationHost.config or a web.config has changed, and was read anew; or why it could not be.
+    ConfigChanged(Result<Configuration, String>),
+    /// The configuration was edited (the answer to [`Output::EditConfig`]) and read anew; or why not.
+    ConfigEdited {
+        /// Who asked.
+        client: ClientId,
+        /// The new configuration.
+        result: Result<Configuration, String>,
+    },
     /// The program that a pool wanted run after rapid-fail could not be run.
     RunFailed {
         /// Whose.
@@ -180,6 +195,13 @@ pub enum Output {
     },
     /// Read applicationHost.config; answered by [`Input::ConfigRead`].
     ReadConfig,
+    /// Make changes in applicationHost.config; answered by [`Input::ConfigEdited`].
+    EditConfig {
+        /// Who asked.
+        client: ClientId,
+        /// What to change.
+        changes: Vec<Change>,
+    },
     /// An answer for a tool.
     Answer {
         /// Who asked.

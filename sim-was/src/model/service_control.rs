@@ -10,7 +10,7 @@ use super::listener_adapter::DriverState;
 use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
 use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
-use super::{ClientId, Output, Personality, PoolId, Timer, Was};
+use super::{ClientId, Output, Personality, Timer, Was};
 use crate::config::Configuration;
 use crate::control::{Answer, Refusal, Service, ServiceStatus};
 use crate::event_log::{Event, Fact};
@@ -72,15 +72,13 @@ impl Was {
             let event = Event::configuration_warning(warning.event, &warning.text);
             self.fx.event(event);
         }
-        self.pools = configuration
-            .application_pools
-            .iter()
-            .enumerate()
-            .map(|(index, pool)| {
-                let worker = worker_configuration(pool, &configuration, &self.parameters);
-                AppPool::new(PoolId(index), pool.clone(), worker)
-            })
-            .collect();
+        self.pools.clear();
+        for pool in &configuration.application_pools {
+            let worker = worker_configuration(pool, &configuration, &self.parameters);
+            let pool = AppPool::new(self.next_pool(), pool.clone(), worker);
+            self.pools.push(pool);
+        }
+        self.unreadable = None;
         for pool in &self.pools {
             pool.state_itself(&mut self.fx);
         }

@@ -32,6 +32,9 @@ pub struct Was {
     pub(super) queries: BTreeMap<u64, Query>,
     pub(super) counter_queries: BTreeMap<u64, CounterQuery>,
     pub(super) queries_asked: u64,
+    pub(super) pools_made: usize,
+    /// What was wrong with the configuration when it was read last, if something was.
+    pub(super) unreadable: Option<String>,
     pub(super) fx: Effects,
     pool_of: BTreeMap<SpawnId, PoolId>,
     spawn_of: BTreeMap<ProcessId, SpawnId>,
@@ -86,6 +89,8 @@ impl Was {
             queries: BTreeMap::new(),
             counter_queries: BTreeMap::new(),
             queries_asked: 0,
+            pools_made: 0,
+            unreadable: None,
             fx: Effects::default(),
             pool_of: BTreeMap::new(),
             spawn_of: BTreeMap::new(),
@@ -203,12 +208,17 @@ impl Was {
             let pool = pools.iter().find(|p| p.settings().name == pool.name);
             queue_state(pool.expect("a pool for each pool of the configuration"))
         };
-        Some(DriverState::of(
+        let mut state = DriverState::of(
             self.configuration.as_ref()?,
             &self.parameters.root,
             pool_state,
             |site| sites.get(&SiteId(site.id)) == Some(&SiteState::Started),
-        ))
+        );
+        // What the workers of a pool that has left still hold is answered through its queue.
+        for pool in pools.iter().filter(|pool| pool.is_leaving()) {
+            state.add_queue(pool.settings(), queue_state(pool));
+        }
+        Some(state)
     }
 
     /// Makes the driver `next`; `then` follows when it has answered.
@@ -240,9 +250,16 @@ impl Was {
         act: impl FnOnce(&mut AppPool, SpawnId, &mut Effects),
     ) {
         if let Some(&spawn) = self.spawn_of.get(&pid)
-            && let Some(pool) = self.pool_of.get(&spawn)
+            && let Some(&pool) = self.pool_of.get(&spawn)
         {
-            act(&mut self.pools[pool.0], spawn, &mut self.fx);
+            self.in_pool(pool, |pool, fx| act(pool, spawn, fx));
+        }
+    }
+
+    /// Does something with a pool.
+    fn in_pool(&mut self, id: PoolId, act: impl FnOnce(&mut AppPool, &mut Effects)) {
+        if let Ok(index) = self.pools.binary_search_by_key(&id, AppPool::id) {
+            act(&mut self.pools[index], &mut self.fx);
         }
     }
 
@@ -257,7 +274,7 @@ impl Was {
                         self.pool_of.remove(&spawn);
                     }
                 }
-                self.pools[pool.0].spawned(spawn, result, &mut self.fx, now);
+                self.in_pool(pool, |pool, fx| pool.spawned(spawn, result, fx, now));
             }
             (None, &Ok(pid)) => self.fx.push(Output::Terminate { pid }),
             (None, Err(_)) => {}
@@ -283,8 +300,8 @@ impl Was {
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
             | Timer::PingReply(id) => {
-                if let Some(pool) = self.pool_of.get(&id) {
-                    self.pools[pool.0].timer(timer, &mut self.fx, now);
+                if let Some(&pool) = self.pool_of.get(&id) {
+                    self.in_pool(pool, |pool, fx| pool.timer(timer, fx, now));
                 }
             }
         }
@@ -300,6 +317,7 @@ impl Was {
         for pool in &mut self.pools {
             pool.keep_up(&mut self.fx, now);
         }
+        self.forget_pools_that_left(now);
         let ordered = std::mem::take(&mut self.fx.ordered);
         self.pool_of.extend(ordered);
         self.advance_stop(now);
@@ -346,6 +364,8 @@ impl StateMachine for Was {
             }
             Input::Commanded { client, command } => self.command(client, command, now),
             Input::ConfigRead(result) => self.config_read(result, now),
+            Input::ConfigChanged(result) => self.config_changed(result, now),
+            Input::ConfigEdited { client, result } => self.config_edited(client, result, now),
             Input::RunFailed { pool } => self.fx.event(Event::auto_shutdown_not_run(&pool)),
             Input::DeviceLost => self.device_lost(now),
         }

@@ -70,6 +70,9 @@ impl Behaviour {
                 },
                 fault("/hang.aspx", Fault::Hang),
                 fault("/error.aspx", Fault::Exception),
+                fault("/unhealthy.aspx", Fault::Unhealthy),
+                fault("/zombie.aspx", Fault::Zombie),
+                fault("/deaf.aspx", Fault::Deaf),
             ],
         }
     }

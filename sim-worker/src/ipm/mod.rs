@@ -3,8 +3,14 @@
 //!
 //! Either end of the pipe closing means that the other process is gone.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{RequestId, SiteId};
+use sim_httpsys::api::{RequestId, SiteId, UrlContext};
+
+use crate::configuration::Application;
+
+use crate::local_time::LocalTime;
 
 use crate::counters::WorkerCounters;
 
@@ -35,6 +41,29 @@ pub enum ToWorker {
     ListRequests {
         /// Comes back in the answer.
         token: u64,
+    },
+    /// Take no more requests, you are to be frozen. Answered by [`FromWorker::Suspended`], or by
+    /// [`FromWorker::Resumed`] if there is work.
+    Suspend,
+    /// You are awake again: take requests. Answered by [`FromWorker::Resumed`].
+    Resume,
+    /// From now on this is your idle timeout (dynamic idle); zero for none.
+    SetIdleTimeout {
+        /// The timeout.
+        timeout: Duration,
+    },
+    /// An application is new, or is otherwise from now on.
+    ApplicationChanged {
+        /// The application.
+        application: Box<Application>,
+        /// Whether it restarts: its application domain is unloaded when its requests have ended, and
+        /// the next request starts a fresh one. The process stays.
+        restart: bool,
+    },
+    /// An application is no longer served by this pool.
+    ApplicationRemoved {
+        /// Which.
+        url_context: UrlContext,
     },
 }
 
@@ -84,6 +113,15 @@ pub enum FromWorker {
     },
     /// It has stopped receiving and drains.
     Draining,
+    /// It has nothing to do and takes nothing: it can be frozen.
+    Suspended,
+    /// It takes requests (again).
+    Resumed,
+    /// It is about to ask for a recycle by the clock, for this time of the schedule.
+    ScheduleRan {
+        /// What the wall clock shows.
+        local: LocalTime,
+    },
     /// A module or the configuration failed at start; it will exit.
     StartFailed {
         /// What failed.

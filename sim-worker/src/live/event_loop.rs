@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::api::wire::{decode_completion, encode_call};
-use sim_httpsys::clockwork::{Instant, StateMachine as _};
+use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock};
 
 use super::clock::{clock_now, utc_clock};
 use super::files::{self, Found};
@@ -27,9 +27,10 @@ const DEVICE: Token = Token(0);
 const IPM: Token = Token(1);
 const WAKER: Token = Token(2);
 
-/// How often memory is measured, if there is a limit on it.
-/// Assumed: the period that IIS polls at is not documented; a few seconds is soon enough to see a leak.
-const MEMORY_PERIOD: Duration = Duration::from_secs(5);
+/// How often the wall clock is looked at, if something is to be done by it.
+const WALL_CLOCK_PERIOD: Duration = Duration::from_secs(10);
+/// A wall clock that differs from what it should show by more was set.
+const CLOCK_SET: Duration = Duration::from_millis(500);
 /// How long the last messages may take to leave when the process exits.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Most threads that really burn at once, whatever the simulated pool has.
@@ -41,11 +42,12 @@ struct EventLoop {
     ipm: Pipe,
     threads: Threads,
     trace: Trace,
-    /// Work that was done at once, for when the outputs of this step are polled.
-    done: VecDeque<(WorkId, Outcome)>,
+    /// What came at once of an output, for when all outputs of this step are polled.
+    done: VecDeque<Input>,
     exit: Option<i32>,
-    /// When memory is measured next, if ever.
-    memory: Option<Instant>,
+    /// When the wall clock is looked at next, if ever, and what it is to show.
+    wall_clock: Option<Instant>,
+    clock: UtcClock,
 }
 
 /// Runs the loop to its end: the exit code.
@@ -74,7 +76,8 @@ pub(super) fn run(
     let threads_max = usize::try_from(configuration.threads_max)
         .unwrap_or(THREADS_MAX)
         .min(THREADS_MAX);
-    let memory = WorkerProcess::watches_memory(&configuration).then(|| now + MEMORY_PERIOD);
+    let scheduled = !configuration.periodic_restart.schedule.is_empty();
+    let wall_clock = scheduled.then(|| now + WALL_CLOCK_PERIOD);
     let clock = utc_clock();
     let mut this = EventLoop {
         model: WorkerProcess::new(configuration, process, clock, now),
@@ -84,7 +87,8 @@ pub(super) fn run(
         trace,
         done: VecDeque::new(),
         exit: None,
-        memory,
+        wall_clock,
+        clock,
     };
     this.act(now);
     let mut events = Events::with_capacity(16);
@@ -126,7 +130,7 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let deadline = self.model.next_deadline().map(|deadline| deadline.at);
-        let until = deadline.into_iter().chain(self.memory).min()?;
+        let until = deadline.into_iter().chain(self.wall_clock).min()?;
         Some(until.saturating_since(clock_now()))
     }
 
@@ -167,19 +171,20 @@ impl EventLoop {
             self.model.handle_deadline(now);
             self.act(now);
         }
-        if self.memory.is_some_and(|at| at <= now) {
-            self.memory = Some(now + MEMORY_PERIOD);
-            if let Some((private_kb, virtual_kb)) = memory() {
-                self.handle(
-                    Input::MemorySampled {
-                        private_kb,
-                        virtual_kb,
-                    },
-                    now,
-                );
-            }
+        if self.wall_clock.is_some_and(|at| at <= now) {
+            self.wall_clock = Some(now + WALL_CLOCK_PERIOD);
+            self.look_at_wall_clock(now);
         }
         Ok(())
+    }
+
+    fn look_at_wall_clock(&mut self, now: Instant) {
+        let clock = utc_clock();
+        let moved = clock.switched_on.0.abs_diff(self.clock.switched_on.0);
+        if u128::from(moved) > CLOCK_SET.as_nanos() {
+            self.clock = clock;
+            self.handle(Input::ClockSet(clock), now);
+        }
     }
 
     fn handle(&mut self, input: Input, now: Instant) {
@@ -195,15 +200,15 @@ impl EventLoop {
                     Output::Call(call) => encode_call(&call, &mut self.device.out),
                     Output::Tell(message) => ipm::wire::encode(&message, &mut self.ipm.out),
                     Output::StartWork { work, cost } => self.start_work(work, cost),
+                    Output::MeasureMemory => self.done.extend(memory()),
                     Output::Exit { code } => self.exit = Some(code),
                     Output::Fact(fact) => self.trace.write(now, fact),
                 }
             }
-            let Some((work, outcome)) = self.done.pop_front() else {
+            let Some(input) = self.done.pop_front() else {
                 return;
             };
-            self.model
-                .handle_input(Input::WorkDone { work, outcome }, now);
+            self.model.handle_input(input, now);
         }
     }
 
@@ -215,7 +220,10 @@ impl EventLoop {
                 candidates,
                 unless,
             } => match files::read(&root, &candidates, unless) {
-                Found::Outcome(outcome) => self.done.push_back((work, Outcome::File(outcome))),
+                Found::Outcome(outcome) => self.done.push_back(Input::WorkDone {
+                    work,
+                    outcome: Outcome::File(outcome),
+                }),
                 Found::Large {
                     candidate,
                     stamp,
@@ -273,8 +281,11 @@ impl EventLoop {
     }
 }
 
-/// Private and virtual memory, KB.
-fn memory() -> Option<(u64, u64)> {
+/// Private and virtual memory of this process.
+///
+/// Private bytes are what Windows has committed for the process alone; here the anonymous memory that
+/// it has touched, in memory or paged out.
+fn memory() -> Option<Input> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -284,8 +295,8 @@ fn memory() -> Option<(u64, u64)> {
             .parse::<u64>()
             .ok()
     };
-    Some((
-        field("RssAnon").or_else(|| field("VmRSS"))?,
-        field("VmSize")?,
-    ))
+    Some(Input::MemorySampled {
+        private_kb: field("RssAnon").or_else(|| field("VmRSS"))? + field("VmSwap").unwrap_or(0),
+        virtual_kb: field("VmSize")?,
+    })
 }

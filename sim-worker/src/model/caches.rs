@@ -167,6 +167,14 @@ impl FileCache {
         found
     }
 
+    /// The URLs of an application that something is known of.
+    pub(crate) fn keys_of(&self, application: UrlContext) -> Vec<(UrlContext, Box<str>)> {
+        self.urls
+            .range(of(application))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
     /// Whether the driver keeps any of the files.
     pub(crate) fn is_watched(&self) -> bool {
         self.urls.values().any(|url| {
@@ -258,6 +266,16 @@ impl OutputCache {
         (Some(entry), gone)
     }
 
+    /// Drops the responses of an application.
+    pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
+        let keys: Vec<_> = self
+            .responses
+            .range(of(application))
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     fn remove(&mut self, key: &(UrlContext, Box<str>)) -> Option<Entry> {
         let response = self.responses.remove(key)?;
         let size = (response.headers.len() + response.body.len()) as u64;
@@ -289,6 +307,23 @@ impl ApplicationCaches {
         }
     }
 
+    /// The values of an application are under another number now.
+    pub(crate) fn rename(&mut self, from: UrlContext, to: UrlContext) {
+        let all = (from, 0)..=(from, u64::MAX);
+        let moved: Vec<_> = self.values.extract_if(all, |_, _| true).collect();
+        for ((_, key), value) in moved {
+            self.values.insert((to, key), value);
+        }
+    }
+
+    /// Drops the values of an application.
+    pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
+        let all = (application, 0)..=(application, u64::MAX);
+        let gone = self.values.extract_if(all, |_, _| true);
+        gone.map(|((_, key), (_, bytes))| (key, bytes.len() as u64))
+            .collect()
+    }
+
     /// Keeps a value; the entry that it replaces.
     pub(crate) fn insert(
         &mut self,
@@ -299,6 +334,12 @@ impl ApplicationCaches {
         let old = self.values.insert(key, (expires, bytes));
         old.map(|(_, bytes)| (key.1, bytes.len() as u64))
     }
+}
+
+/// All paths of an application.
+fn of(application: UrlContext) -> std::ops::Range<(UrlContext, Box<str>)> {
+    let next = UrlContext(application.0.saturating_add(1));
+    (application, Box::default())..(next, Box::default())
 }
 
 /// Really holds so many bytes: every page of them is touched.

@@ -86,6 +86,7 @@ impl WorkerProcess {
             self.deadlines
                 .set(Timer::Session(held.number), now + session_state::TIMEOUT);
         }
+        self.allocated = self.allocated.saturating_sub(context.plan.allocate);
         if context.has_thread {
             self.runnable.extend(self.threads.give_back());
         }

@@ -240,6 +240,13 @@ impl WorkerProcess {
         timed.map_or(CachePolicy::UserInvalidates, CachePolicy::TimeToLive)
     }
 
+    /// Drops all files of an application.
+    pub(super) fn forget_files_of(&mut self, application: UrlContext) {
+        for key in self.files.keys_of(application) {
+            self.forget_file(&key);
+        }
+    }
+
     /// Drops a file from the cache, and from the driver's.
     fn forget_file(&mut self, key: &(UrlContext, Box<str>)) {
         if let Some((entry, spellings)) = self.files.remove(key) {

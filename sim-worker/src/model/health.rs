@@ -1,6 +1,7 @@
 //! What a worker watches about itself: is it idle, and is it time to be recycled?
 //!
-//! It only asks; WAS decides. It asks to be recycled once.
+//! It only asks; WAS decides. If nothing came of it (a replacement did not start), the next reason asks
+//! again: the next measurement of memory, as many requests more, the next time of the schedule.
 
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Instant, UtcTime};
 
 use crate::configuration::PeriodicRestart;
+use crate::configuration::WorkerConfiguration;
 use crate::ipm::RecycleReason;
+use crate::local_time::{LocalTime, TimeZone};
 
 /// Source: how idle workers are found: "worker-side check every 60 s".
 pub(crate) const IDLE_CHECK: Duration = Duration::from_mins(1);
@@ -18,19 +21,24 @@ pub(crate) const IDLE_CHECK: Duration = Duration::from_mins(1);
 pub(crate) struct Health {
     restart: PeriodicRestart,
     idle_timeout: Duration,
+    zone: TimeZone,
+    /// The next time of the schedule as the wall clock shows it, and the last that has run.
+    scheduled: Option<LocalTime>,
+    schedule_ran: Option<LocalTime>,
     requests: u64,
     last_request: Instant,
-    asked: bool,
 }
 
 impl Health {
-    pub(crate) fn new(restart: PeriodicRestart, idle_timeout: Duration, now: Instant) -> Self {
+    pub(crate) fn new(configuration: &WorkerConfiguration, now: Instant) -> Self {
         Self {
-            restart,
-            idle_timeout,
+            restart: configuration.periodic_restart.clone(),
+            idle_timeout: configuration.idle_timeout,
+            zone: configuration.time_zone.clone(),
+            scheduled: None,
+            schedule_ran: configuration.schedule_ran,
             requests: 0,
             last_request: now,
-            asked: false,
         }
     }
 
@@ -40,8 +48,18 @@ impl Health {
         self.requests += 1;
         let extra = u64::from(mutated(Mutant::RequestLimitOneTooLate));
         let limit = u64::from(self.restart.requests) + extra;
-        let many = self.restart.requests > 0 && self.requests >= limit;
-        many.then(|| self.ask(RecycleReason::Requests)).flatten()
+        (self.restart.requests > 0 && self.requests.is_multiple_of(limit))
+            .then_some(RecycleReason::Requests)
+    }
+
+    /// It was suspended and is awake again, because there is work.
+    pub(crate) fn awake(&mut self, now: Instant) {
+        self.last_request = now;
+    }
+
+    /// WAS sets another idle timeout.
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Duration) {
+        self.idle_timeout = timeout;
     }
 
     /// Whether it has been idle for long enough.
@@ -51,23 +69,19 @@ impl Health {
             && now.saturating_since(self.last_request) >= self.idle_timeout
     }
 
-    /// Memory was measured: the reason to be recycled, if it is too much.
-    pub(crate) fn memory(&mut self, private_kb: u64, virtual_kb: u64) -> Option<RecycleReason> {
-        let above = |limit: u32, kb: u64| limit > 0 && kb > u64::from(limit);
-        if above(self.restart.private_memory_kb, private_kb) {
-            self.ask(RecycleReason::PrivateMemory)
-        } else if above(self.restart.memory_kb, virtual_kb) {
-            self.ask(RecycleReason::Memory)
-        } else {
-            None
-        }
+    /// Whether there is a limit on its memory.
+    pub(crate) fn watches_memory(&self) -> bool {
+        self.restart.memory_kb > 0 || self.restart.private_memory_kb > 0
     }
 
-    /// A timer says that it is time.
-    pub(crate) fn ask(&mut self, reason: RecycleReason) -> Option<RecycleReason> {
-        let first = !self.asked;
-        self.asked = true;
-        first.then_some(reason)
+    /// Memory was measured: the reason to be recycled, if it is too much.
+    pub(crate) fn memory(&self, private_kb: u64, virtual_kb: u64) -> Option<RecycleReason> {
+        let above = |limit: u32, kb: u64| limit > 0 && kb > u64::from(limit);
+        if above(self.restart.private_memory_kb, private_kb) {
+            Some(RecycleReason::PrivateMemory)
+        } else {
+            above(self.restart.memory_kb, virtual_kb).then_some(RecycleReason::Memory)
+        }
     }
 
     /// How long a worker lives, counted from its start.
@@ -77,18 +91,18 @@ impl Health {
     }
 
     /// How long until the next scheduled time of day.
-    /// Assumed: the server's time zone is UTC, so that a run does not depend on where it is made.
-    pub(crate) fn until_schedule(&self, utc: UtcTime) -> Option<Duration> {
-        const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
-        let today = utc.0 % DAY;
-        let wait = |at: &Duration| {
-            let at = u64::try_from(at.as_nanos()).unwrap_or(0) % DAY;
-            Duration::from_nanos(if at > today {
-                at - today
-            } else {
-                at + DAY - today
-            })
-        };
-        self.restart.schedule.iter().map(wait).min()
+    pub(crate) fn until_schedule(&mut self, utc: UtcTime) -> Option<Duration> {
+        let next = self
+            .zone
+            .next_of(&self.restart.schedule, utc, self.schedule_ran);
+        self.scheduled = next.map(|(_, local)| local);
+        next.map(|(moment, _)| Duration::from_nanos(moment.0.saturating_sub(utc.0)))
+    }
+
+    /// The scheduled time has come: which it is.
+    pub(crate) fn run_schedule(&mut self) -> Option<LocalTime> {
+        let ran = self.scheduled.take()?;
+        self.schedule_ran = Some(ran);
+        Some(ran)
     }
 }

@@ -1,29 +1,29 @@
 //! A worker process, pure: what it is told, what it does, what it states.
 //!
 //! ```text
-//!   Opening ─► Preloading ─► Running ─► Draining ─► Stopping (Application_End) ─► Exited
-//!      └───────────┴────────────┴──── told to stop at once ──────┘
+//!   Opening ─► Initializing ─► Preloading ─► Running ─► Draining ─► Stopping ─► Exited
+//!      └────────────┴──────────────┴────────────┼ told to stop at once ┘ (Application_End)
+//!                          Suspending ◄─ idle ──┘
+//!                              └─► Suspended (frozen) ─ demand ─► Running
 //! ```
 //!
-//! This file holds the types and the life of the process; `pipeline.rs` is the life of a request,
-//! `applications.rs` that of an application.
+//! This file holds the types and routes; `life.rs` is the life of the process, `pipeline.rs` that of a
+//! request, `applications.rs` that of an application.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sim_httpsys::api::{
-    Call, CallId, CallResult, Completion, ControlCall, ProcessId, RequestId, RequestQueueName,
-    UrlContext, Win32Error,
-};
+use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
 use crate::counters::WorkerCounters;
 use crate::facts::Fact;
-use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
+use crate::ipm::{FromWorker, RecycleReason, ToWorker};
+use crate::symptoms::Symptoms;
 
 mod app_domain;
 mod applications;
@@ -32,8 +32,10 @@ mod ending;
 mod files;
 mod health;
 mod http_context;
+mod life;
 mod modules;
 mod pipeline;
+mod restart;
 mod session_state;
 mod thread_pool;
 
@@ -141,13 +143,15 @@ pub enum Input {
         /// What came of it.
         outcome: Outcome,
     },
-    /// The process's memory was measured.
+    /// The process's memory was measured: the answer to [`Output::MeasureMemory`].
     MemorySampled {
         /// Private bytes, KB.
         private_kb: u64,
         /// Virtual bytes, KB.
         virtual_kb: u64,
     },
+    /// The machine's wall clock was set.
+    ClockSet(UtcClock),
 }
 
 /// What a worker wants done, and what it states.
@@ -164,6 +168,8 @@ pub enum Output {
         /// What to do.
         cost: Work,
     },
+    /// Measure the process's memory; answer with [`Input::MemorySampled`].
+    MeasureMemory,
     /// The process ends.
     Exit {
         /// With this code.
@@ -192,11 +198,17 @@ pub enum Timer {
     Schedule,
     /// Have files that the driver keeps been changed?
     FileWatch,
+    /// The process has waited for what its start waits for.
+    Initialize,
+    /// How much memory is held?
+    MemoryCheck,
 }
 
 /// Who gets the outcome of a piece of work.
 #[derive(Debug)]
 enum Doer {
+    /// The start of the process.
+    Initialize,
     Request(RequestId),
     ReadApplication(UrlContext),
     StartApplication(UrlContext),
@@ -208,11 +220,17 @@ enum Doer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lifecycle {
     Opening(CallId),
+    /// It loads what it needs.
+    Initializing,
     /// So many applications are being warmed.
     Preloading {
         left: usize,
     },
     Running,
+    /// Its receives are being taken back, so that it can be frozen.
+    Suspending(CallId),
+    /// It takes nothing, and may be frozen.
+    Suspended,
     /// It finishes what it has; `stopped` once the driver gives it nothing more.
     Draining {
         call: CallId,
@@ -236,7 +254,13 @@ pub struct WorkerProcess {
     outputs: VecDeque<Output>,
     deadlines: Deadlines<Timer>,
     domains: BTreeMap<UrlContext, AppDomain>,
+    /// Domains that finish their requests and then end, under numbers of their own.
+    unloading: BTreeSet<UrlContext>,
+    /// How many domains were set apart so far.
+    retired: u64,
     contexts: BTreeMap<RequestId, HttpContext>,
+    /// Requests for applications that WAS has not told of yet.
+    strangers: BTreeMap<UrlContext, Vec<RequestId>>,
     /// Requests that may go on, in order.
     runnable: VecDeque<RequestId>,
     in_flight: usize,
@@ -255,6 +279,9 @@ pub struct WorkerProcess {
     counters: WorkerCounters,
     /// What applications never give back.
     leaked: Vec<Vec<u8>>,
+    /// Bytes that handlers and starts have asked for and not given back.
+    allocated: u64,
+    symptoms: Symptoms,
 }
 
 impl WorkerProcess {
@@ -266,11 +293,8 @@ impl WorkerProcess {
         now: Instant,
     ) -> Self {
         let open = CallId(1);
-        let health = Health::new(
-            configuration.periodic_restart,
-            configuration.idle_timeout,
-            now,
-        );
+        let health = Health::new(&configuration, now);
+        let symptoms = Symptoms::of(&configuration.environment);
         let domain = |application: crate::configuration::Application| {
             (application.url_context, AppDomain::new(application))
         };
@@ -283,7 +307,10 @@ impl WorkerProcess {
             outputs: VecDeque::new(),
             deadlines: Deadlines::new(),
             domains: configuration.applications.into_iter().map(domain).collect(),
+            unloading: BTreeSet::new(),
+            retired: 0,
             contexts: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
             posted: 0,
@@ -298,21 +325,18 @@ impl WorkerProcess {
             values: ApplicationCaches::default(),
             health,
             leaked: Vec::new(),
+            allocated: 0,
+            symptoms: symptoms.clone().unwrap_or_default(),
             pool: configuration.pool,
         };
         worker.state(Fact::Started {
             process,
             pool: worker.pool.clone(),
         });
-        let name = RequestQueueName(worker.pool.clone());
-        let call = ControlCall::OpenRequestQueue { name };
-        worker
-            .outputs
-            .push_back(Output::Call(Call::Control { id: open, call }));
-        if let Some(lifetime) = worker.health.lifetime() {
-            worker.deadlines.set(Timer::Lifetime, now + lifetime);
+        match symptoms {
+            Ok(_) => worker.open(open, now),
+            Err(error) => worker.cannot_start(error.to_string()),
         }
-        worker.arm_schedule(now);
         worker
     }
 
@@ -321,10 +345,9 @@ impl WorkerProcess {
         self.in_flight
     }
 
-    /// Whether its memory needs to be measured.
-    pub fn watches_memory(configuration: &WorkerConfiguration) -> bool {
-        let restart = &configuration.periodic_restart;
-        restart.memory_kb > 0 || restart.private_memory_kb > 0
+    /// Bytes that applications have allocated and not given back. Left out: sessions and caches.
+    pub fn allocated(&self) -> u64 {
+        self.allocated
     }
 
     fn completed(&mut self, completion: Completion, now: Instant) {
@@ -337,162 +360,18 @@ impl WorkerProcess {
         }
     }
 
-    fn called(&mut self, id: CallId, result: &Result<CallResult, Win32Error>, now: Instant) {
-        match self.lifecycle {
-            Lifecycle::Opening(open) if open == id => match result {
-                Ok(_) => self.preload(now),
-                Err(error) => {
-                    let message = format!("cannot open the request queue {}: {error}", self.pool);
-                    self.tell(FromWorker::StartFailed { message });
-                    self.exit(1);
-                }
-            },
-            Lifecycle::Draining {
-                call,
-                stopped: false,
-            } if call == id => {
-                self.state(Fact::StoppedReceiving);
-                self.tell(FromWorker::Draining);
-                self.lifecycle = Lifecycle::Draining {
-                    call,
-                    stopped: true,
-                };
-            }
-            // Answers to flushes say nothing that is needed.
-            Lifecycle::Opening(_)
-            | Lifecycle::Preloading { .. }
-            | Lifecycle::Running
-            | Lifecycle::Draining { .. }
-            | Lifecycle::Stopping { .. }
-            | Lifecycle::Exited => {}
-        }
-    }
-
-    fn told(&mut self, message: &ToWorker, now: Instant) {
-        self.counters.told(message);
-        match *message {
-            // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
-            ToWorker::Ping { sequence } => self.tell(FromWorker::PingReply { sequence }),
-            ToWorker::QueryCounters { token } => {
-                let mut counters = Box::new(self.counters);
-                counters.active_threads_count = self.threads.busy() as u64;
-                counters.maximum_threads_count = self.threads.threads_max() as u64;
-                self.tell(FromWorker::Counters { token, counters });
-            }
-            ToWorker::ListRequests { token } => {
-                let mut requests: Vec<_> =
-                    self.contexts.values().map(|c| c.describe(now)).collect();
-                requests.sort_by_key(|request| std::cmp::Reverse(request.elapsed_ms));
-                self.tell(FromWorker::Requests { token, requests });
-            }
-            ToWorker::Shutdown { reason, drain } => self.shutdown(reason, drain, now),
-        }
-    }
-
-    /// Source: native API reference, `DrainRequestsGracefully`: true for a recycle, false for an IIS restart.
-    fn shutdown(&mut self, reason: ShutdownReason, drain: bool, now: Instant) {
-        let in_flight = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        let ordered = Fact::StopOrdered {
-            reason,
-            drain,
-            in_flight,
-        };
-        match (self.lifecycle, drain) {
-            (Lifecycle::Running, true) => {
-                self.state(ordered);
-                let call = self.call(ControlCall::ShutdownRequestQueue);
-                self.lifecycle = Lifecycle::Draining {
-                    call,
-                    stopped: false,
-                };
-            }
-            (Lifecycle::Opening(_) | Lifecycle::Preloading { .. }, true)
-            | (
-                Lifecycle::Opening(_)
-                | Lifecycle::Preloading { .. }
-                | Lifecycle::Running
-                | Lifecycle::Draining { .. },
-                false,
-            ) => {
-                self.state(ordered);
-                self.drop_requests();
-                self.stop_applications(now);
-            }
-            (Lifecycle::Draining { .. }, true)
-            | (Lifecycle::Stopping { .. } | Lifecycle::Exited, _) => {}
-        }
-    }
-
-    /// Everything in flight is dropped; the clients see it when the process exits.
-    fn drop_requests(&mut self) {
-        let contexts = std::mem::take(&mut self.contexts);
-        for context in contexts.values() {
-            let (request, activity) = (context.request.id, context.request.activity);
-            self.state(Fact::RequestAborted { request, activity });
-            self.deadlines.clear(Timer::Request(request));
-        }
-        self.in_flight = 0;
-        self.runnable.clear();
-    }
-
-    /// It is ready: WAS is told first, then it receives.
-    fn ready(&mut self, now: Instant) {
-        self.lifecycle = Lifecycle::Running;
-        self.state(Fact::Ready);
-        self.tell(FromWorker::Ready);
-        self.posted = self.receives;
-        let receive = Call::ReceiveRequest {
-            credits: self.receives,
-        };
-        self.outputs.push_back(Output::Call(receive));
-        self.deadlines
-            .set(Timer::IdleCheck, now + health::IDLE_CHECK);
-    }
-
-    fn exit(&mut self, code: i32) {
-        if self.lifecycle != Lifecycle::Exited {
-            self.lifecycle = Lifecycle::Exited;
-            self.state(Fact::Exiting { code });
-            self.outputs.push_back(Output::Exit { code });
-        }
-    }
-
     fn woken(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Request(request) => self.request_woken(request, now),
             Timer::ApplicationStart(context) => self.application_started(context, now),
-            Timer::ApplicationStop(_) => self.application_stopped(),
+            Timer::ApplicationStop(context) => self.application_stopped(context),
             Timer::Session(number) => self.session_timed_out(number, now),
-            Timer::IdleCheck => {
-                if self.health.is_idle(self.in_flight, now) {
-                    self.tell(FromWorker::Idle);
-                }
-                self.deadlines
-                    .set(Timer::IdleCheck, now + health::IDLE_CHECK);
-            }
-            Timer::Lifetime => {
-                let reason = self.health.ask(RecycleReason::Time);
-                self.request_recycle(reason);
-            }
-            Timer::Schedule => {
-                let reason = self.health.ask(RecycleReason::Schedule);
-                self.request_recycle(reason);
-                self.arm_schedule(now);
-            }
+            Timer::IdleCheck => self.check_idle(now),
+            Timer::Lifetime => self.request_recycle(Some(RecycleReason::Time)),
+            Timer::Schedule => self.schedule_due(now),
+            Timer::Initialize => self.initialized(now),
+            Timer::MemoryCheck => self.check_memory(now),
             Timer::FileWatch => self.watch_files(now),
-        }
-    }
-
-    fn arm_schedule(&mut self, now: Instant) {
-        if let Some(wait) = self.health.until_schedule(self.clock.utc(now)) {
-            self.deadlines.set(Timer::Schedule, now + wait);
-        }
-    }
-
-    fn request_recycle(&mut self, reason: Option<RecycleReason>) {
-        if let Some(reason) = reason {
-            self.state(Fact::RecycleRequested { reason });
-            self.tell(FromWorker::RequestRecycle { reason });
         }
     }
 
@@ -500,9 +379,11 @@ impl WorkerProcess {
         match self.sessions.expire(number) {
             Some(session) => self.state(Fact::SessionEnd { session }),
             // A request has it: its end will arm the timer again; if not, look once more.
-            None => self
+            None if self.sessions.get_mut(number).is_some() => self
                 .deadlines
                 .set(Timer::Session(number), now + session_state::TIMEOUT),
+            // It has ended with its application.
+            None => {}
         }
     }
 
@@ -511,6 +392,7 @@ impl WorkerProcess {
             return;
         };
         match (doer, outcome) {
+            (Doer::Initialize, _) => self.loaded(now),
             (Doer::Request(request), outcome) => self.request_work_done(request, outcome, now),
             (Doer::ReadApplication(context), Outcome::File(file)) => {
                 self.application_read(context, file, now);
@@ -534,6 +416,7 @@ impl WorkerProcess {
         while let Some(request) = self.runnable.pop_front() {
             self.resume(request, now);
         }
+        self.unload_the_finished(now);
         if (self.in_flight == 0 || mutated(Mutant::ExitBeforeDrained))
             && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
         {
@@ -563,6 +446,9 @@ impl WorkerProcess {
         self.works_begun += 1;
         let work = WorkId(self.works_begun);
         self.works.insert(work, doer);
+        if let Work::Run { allocate, .. } = cost {
+            self.allocated = self.allocated.saturating_add(allocate);
+        }
         self.outputs.push_back(Output::StartWork { work, cost });
     }
 }
@@ -586,6 +472,10 @@ impl StateMachine for WorkerProcess {
             } => {
                 let reason = self.health.memory(private_kb, virtual_kb);
                 self.request_recycle(reason);
+            }
+            Input::ClockSet(clock) => {
+                self.clock = clock;
+                self.arm_schedule(now);
             }
         }
         self.settle(now);

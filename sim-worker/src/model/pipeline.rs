@@ -24,6 +24,7 @@ use super::session_state::{self, Lookup};
 use super::{Death, Doer, Lifecycle, Outcome, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
 use crate::facts::{CacheLayer, Fact};
+use crate::ipm::RecycleReason;
 
 impl WorkerProcess {
     /// A pending receive has completed.
@@ -52,10 +53,13 @@ impl WorkerProcess {
 
     /// Waits for the application to be started, if it is not.
     fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
+        if !self.symptoms.answers_requests {
+            context.waits = Waits::Hang;
+            return self.park(context);
+        }
         let application = context.request.url_context;
         let Some(domain) = self.domains.get_mut(&application) else {
-            let refusal = Refusal::because(500, 0, "this pool has no such application");
-            return self.refuse(context, &refusal, now);
+            return self.await_application(context, now);
         };
         match &mut domain.state {
             AppDomainState::Started => self.map(context, now),
@@ -67,6 +71,10 @@ impl WorkerProcess {
                 context.waits = Waits::Start;
                 waiting.push(context.request.id);
                 self.park(context);
+            }
+            AppDomainState::Unloading => {
+                let refusal = Refusal::because(503, 0, "the application is being unloaded");
+                self.refuse(context, &refusal, now);
             }
             AppDomainState::Unloaded => {
                 self.start_application(application, now);
@@ -361,6 +369,19 @@ impl WorkerProcess {
         }
         let death = match context.plan.fault {
             Fault::None => return self.respond(context, page, now),
+            Fault::Unhealthy => {
+                self.request_recycle(Some(RecycleReason::IsapiUnhealthy));
+                return self.respond(context, page, now);
+            }
+            Fault::Zombie => {
+                self.symptoms.answers_requests = false;
+                context.waits = Waits::Hang;
+                return self.park(context);
+            }
+            Fault::Deaf => {
+                self.symptoms.answers_pings = false;
+                return self.respond(context, page, now);
+            }
             Fault::Exception => {
                 let what = "System.ApplicationException: the page was told to throw.";
                 return self.refuse(context, &Refusal::because(500, 0, what), now);
@@ -499,6 +520,7 @@ impl WorkerProcess {
             return;
         };
         match (context.waits, context.page) {
+            (Waits::Start, _) => self.remained_a_stranger(context, now),
             (Waits::Session, Some(page)) => self.take_session(context, page, now),
             (Waits::Timer, Some(page)) => self.end_handler(context, page, now),
             (_, _) => {

@@ -106,6 +106,8 @@ impl Queues {
             | ControlCall::QueryServiceState
             | ControlCall::OpenRequestQueue { .. }
             | ControlCall::QueryCounters
+            | ControlCall::CancelReceives
+            | ControlCall::DisownProcess { .. }
             | ControlCall::ShutdownRequestQueue => {}
         }
     }

@@ -18,7 +18,8 @@ use crate::measure::Observation;
 use crate::measure::ledger::Ledger;
 use crate::scenario::{Operation, Step, timing};
 use crate::virtual_world::checkers::Broken;
-use crate::virtual_world::clients::Clients;
+use crate::virtual_world::chronicle::Keeping;
+use crate::virtual_world::clients::{Clients, Load};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::destinations::Destinations;
 use crate::virtual_world::machine::Files;
@@ -108,7 +109,7 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
 fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<World, SwarmError> {
     let profile = plan.profile();
     let attempts = LoadAttempts::draw(&profile, plan.seed, plan.load_span())?;
-    let to = Destinations::of(&attempts, &profile, &configuration)?;
+    let to = Destinations::of(&attempts.urls, &attempts.attempts, &profile, &configuration)?;
     let costs = Costs::default();
     Ok(World::new(Setting {
         costs: &costs,
@@ -123,10 +124,12 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
             ..Parameters::default()
         },
         configuration,
+        configuration_text: plan.configuration_text(),
         root: ROOT.into(),
         files: files(plan),
-        clients: Clients::new(profile, plan.seed, attempts, to),
+        clients: Clients::new(profile, plan.seed, Load::Plan(attempts), to),
         faults: plan.faults.clone(),
+        keeping: Keeping::Everything,
         watch,
         personality: sim_was::model::Personality::default(),
     }))

@@ -7,7 +7,8 @@
 //!
 //! * [`plan`] – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
-//! * `drive` – from the plan to its outcome
+//! * `drive` – from the plan to its outcome; `many` – many of them on every core
+//! * [`shrink`] – from a plan that fails to a small one
 //! * `mutation` – whether the swarm finds faults that were put in on purpose
 
 use std::collections::BTreeMap;
@@ -22,12 +23,15 @@ use crate::load::profile::ProfileError;
 
 mod draw;
 mod drive;
+mod many;
 #[cfg(feature = "mutants")]
 pub mod mutation;
 pub mod plan;
+pub mod shrink;
 
 pub use draw::draw;
 pub use drive::{run_plan, run_watched};
+pub use many::{run_caught, run_many};
 pub use plan::Plan;
 
 /// What has come of one plan.
@@ -64,6 +68,21 @@ pub enum SwarmError {
     /// The world came to rest before the run was over.
     #[error("nothing will ever happen again at {0}")]
     Silence(Instant),
+    /// A model or the world has panicked: an assertion does not hold.
+    #[error("panic: {0}")]
+    Panic(String),
+}
+
+impl SwarmError {
+    /// The name of what is broken: that of an invariant, or a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Configuration(_) | Self::Load(_) | Self::Target(_) => "plan",
+            Self::Broken { broken, .. } => broken.invariant,
+            Self::Silence(_) => "silence",
+            Self::Panic(_) => "panic",
+        }
+    }
 }
 
 /// Runs one seed with `millis` of virtual time for load and faults.

@@ -4,14 +4,15 @@
 //! it. A panic counts as found, under the name `panic`: an assertion of a model is a check as well.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use sim_httpsys::clockwork::mutants::{Mutant, choose};
 
-use super::{SwarmError, run};
+use super::plan::Plan;
+use super::shrink::{Shrunk, shrink};
+use super::{SwarmError, draw, run_caught};
 
 /// What has come of one mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Caught {
     /// The seed.
     pub seed: u64,
     /// The name of the invariant, or `panic`.
-    pub by: String,
+    pub by: &'static str,
     /// What was seen.
     pub what: String,
 }
@@ -89,11 +90,13 @@ fn try_one(
         if !goes_on.load(Ordering::Relaxed) {
             return None;
         }
-        let Some((by, what)) = fault_of(Some(mutant), seed, millis) else {
+        let plan = draw(seed, millis);
+        let Some(error) = error_of(Some(mutant), &plan) else {
             continue;
         };
-        let without = fault_of(None, seed, millis);
-        if without.is_none_or(|(other, _)| other != by) {
+        let by = error.name();
+        if error_of(None, &plan).is_none_or(|other| other.name() != by) {
+            let what = error.to_string();
             return Some(Verdict {
                 mutant,
                 caught: Some(Caught { seed, by, what }),
@@ -108,21 +111,19 @@ fn try_one(
     })
 }
 
-/// What a seed breaks with a mutant, or without any: the name, and what was seen.
-fn fault_of(mutant: Option<Mutant>, seed: u64, millis: u64) -> Option<(String, String)> {
+/// What a plan breaks with a mutant, or without any.
+fn error_of(mutant: Option<Mutant>, plan: &Plan) -> Option<SwarmError> {
     choose(mutant);
-    let ran = catch_unwind(AssertUnwindSafe(|| run(seed, millis)));
+    let error = run_caught(plan).err();
     choose(None);
-    match ran {
-        Ok(Ok(_)) => None,
-        Ok(Err(SwarmError::Broken { broken, .. })) => {
-            Some((broken.invariant.to_owned(), broken.to_string()))
-        }
-        Ok(Err(error)) => Some(("silence".to_owned(), error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(("panic".to_owned(), text.unwrap_or("?").to_owned()))
-        }
-    }
+    error
+}
+
+/// Makes a plan smaller by which a mutant was found.
+pub fn shrink_caught(mutant: Mutant, plan: &Plan, tries: u32) -> Option<Shrunk> {
+    let error = error_of(Some(mutant), plan)?;
+    choose(Some(mutant));
+    let shrunk = shrink(plan, error, tries, &mut |_| true);
+    choose(None);
+    Some(shrunk)
 }

@@ -184,7 +184,9 @@ impl World {
     /// The service control manager starts WAS again.
     pub(super) fn revive_was(&mut self) {
         let now = self.timeline.now;
-        self.chronicle.checkers.pass(now);
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.pass(now);
+        }
         for service in [Service::W3svc, Service::Was] {
             let record = Record::service_terminated(service, self.controller.terminations);
             self.chronicle.was(now, Fact::Event(record));

@@ -17,7 +17,7 @@
 //! * `services` – the same of `Was`
 //! * `workers` – the same of each `WorkerProcess`, and how processes come and go
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use sim_httpsys::api::{ConnectionId, Endpoint, ProcessId};
@@ -30,7 +30,7 @@ use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
 use super::costs::Costs;
 use super::faults::{Fate, Faults};
@@ -130,10 +130,13 @@ pub(super) struct Setting<'a> {
     pub(super) seed: u64,
     pub(super) httpsys: sim_httpsys::model::Parameters,
     pub(super) configuration: Configuration,
+    /// The file that says so, for those who edit it.
+    pub(super) configuration_text: String,
     pub(super) root: PathBuf,
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
+    pub(super) keeping: Keeping,
     pub(super) watch: Watch,
     pub(super) personality: Personality,
 }
@@ -155,6 +158,7 @@ pub(super) struct World {
     cores: Cores,
     files: Files,
     configuration: Configuration,
+    configuration_text: String,
     worker_memory: u64,
     clock: UtcClock,
     chronicle: Chronicle,
@@ -188,9 +192,11 @@ impl World {
                 &setting.configuration,
                 &setting.httpsys,
                 setting.watch,
+                setting.keeping,
             ),
             httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
+            configuration_text: setting.configuration_text,
             worker_memory: setting.costs.worker_memory,
             clock,
             fate: Fate::new(setting.faults, setting.seed),
@@ -214,7 +220,7 @@ impl World {
                 return Notice::Silence;
             };
             self.handle(event);
-            if let Some(broken) = self.chronicle.checkers.broken() {
+            if let Some(broken) = self.chronicle.broken() {
                 return Notice::Broken(broken.clone());
             }
         }
@@ -223,12 +229,16 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
-        self.chronicle.checkers.be_quiet(self.timeline.now);
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.be_quiet(self.timeline.now);
+        }
     }
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
-        self.chronicle.checkers.at_rest(&self.httpsys);
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.at_rest(&self.httpsys);
+        }
         self.check()
     }
 
@@ -240,13 +250,19 @@ impl World {
     }
 
     fn check(&self) -> Result<(), Broken> {
-        let broken = self.chronicle.checkers.broken();
+        let broken = self.chronicle.broken();
         broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> std::collections::BTreeMap<&'static str, u64> {
-        self.chronicle.checkers.sometimes()
+    pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(BTreeMap::new, |checkers| checkers.sometimes().clone())
+    }
+
+    /// The digest of all facts so far.
+    pub(super) fn digest(&self) -> u64 {
+        self.chronicle.digest()
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -364,7 +380,9 @@ impl World {
             }
             Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
                 Some(ToWas::Word(message)) => {
-                    self.chronicle.checkers.told(pid, &message);
+                    if let Some(checkers) = &mut self.chronicle.checkers {
+                        checkers.told(pid, &message);
+                    }
                     self.tell_was(ToWasModel::Told { pid, message });
                 }
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
@@ -388,7 +406,9 @@ impl World {
             Event::ThawWas(id) => self.thaw_was(id),
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
-                self.chronicle.checkers.look(now);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.look(now);
+                }
                 self.notices.push_back(Notice::Look);
             }
             Event::Reached => self.notices.push_back(Notice::Reached),

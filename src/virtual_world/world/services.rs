@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use sim_httpsys::clockwork::StateMachine;
+use sim_was::config::edit::{Change, apply};
+use sim_was::config::{Configuration, load};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Output as FromWas};
 
@@ -17,7 +19,9 @@ impl World {
 
     pub(super) fn carry_out_was(&mut self) {
         let now = self.timeline.now;
-        self.chronicle.checkers.pass(now);
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.pass(now);
+        }
         let mut answers = VecDeque::new();
         loop {
             while let Some(output) = self.was.poll_output() {
@@ -26,7 +30,9 @@ impl World {
                         self.controller.call(call, &mut self.timeline);
                     }
                     FromWas::Tell { pid, message } => {
-                        self.chronicle.checkers.tell(pid, &message);
+                        if let Some(checkers) = &mut self.chronicle.checkers {
+                            checkers.tell(pid, &message);
+                        }
                         if let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) {
                             let delay = self.timeline.draw(Cost::IpmHop);
                             let wire = &mut process.from_was;
@@ -38,6 +44,10 @@ impl World {
                     FromWas::ReadConfig => {
                         let configuration = self.configuration.clone();
                         answers.push_back(ToWasModel::ConfigRead(Ok(configuration)));
+                    }
+                    FromWas::EditConfig { client, changes } => {
+                        let result = self.edit_configuration(&changes);
+                        answers.push_back(ToWasModel::ConfigEdited { client, result });
                     }
                     FromWas::Answer { client, answer } => {
                         self.controller.answered(client);
@@ -56,8 +66,20 @@ impl World {
             };
             self.was.handle_input(answer, now);
         }
-        self.chronicle.checkers.was_settled();
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.was_settled();
+        }
         let due = self.was.next_deadline().map(|deadline| deadline.at);
         self.was_alarm.set(due, Event::WakeWas, &mut self.timeline);
+    }
+
+    /// The file is edited as appcmd would, and read again.
+    fn edit_configuration(&mut self, changes: &[Change]) -> Result<Configuration, String> {
+        let edited = apply(&self.configuration_text, changes).map_err(|error| error.to_string())?;
+        let configuration =
+            load(&edited, "applicationHost.config").map_err(|error| error.to_string())?;
+        self.configuration_text = edited;
+        self.configuration = configuration.clone();
+        Ok(configuration)
     }
 }

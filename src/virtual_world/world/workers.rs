@@ -41,7 +41,9 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 return;
             }
             None => {}
@@ -81,8 +83,10 @@ impl World {
             return;
         };
         process.die();
-        if exit != WorkerExit::Code(0) {
-            self.chronicle.checkers.struck(id);
+        if exit != WorkerExit::Code(0)
+            && let Some(checkers) = &mut self.chronicle.checkers
+        {
+            checkers.struck(id);
         }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
@@ -126,7 +130,9 @@ impl World {
             None => true,
             Some(Strike::Hang) => {
                 process.hangs = true;
-                self.chronicle.checkers.struck(id);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 false
             }
             Some(Strike::Crash) => {
@@ -174,6 +180,14 @@ impl World {
                     wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
                 }
                 FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
+                FromWorkerModel::MeasureMemory => {
+                    let kb = process.memory >> 10;
+                    let sampled = ToWorkerModel::MemorySampled {
+                        private_kb: kb,
+                        virtual_kb: kb,
+                    };
+                    worker.handle_input(sampled, now);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }

@@ -121,7 +121,7 @@ impl AppPool {
     }
 
     /// Source: IIS docs, `logEventOnRecycle`: which reasons are logged.
-    fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
+    pub(super) fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
         if self
             .settings
             .recycling

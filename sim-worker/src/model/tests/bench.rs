@@ -39,6 +39,7 @@ pub(crate) fn application(root: &str) -> Application {
             .to_vec(),
         mime_map: BTreeMap::new(),
         caching: Caching::default(),
+        configuration_error: None,
     }
 }
 
@@ -51,6 +52,9 @@ pub(super) fn configuration() -> WorkerConfiguration {
         receives: 100,
         requests_max: 5000,
         threads_max: 100,
+        time_zone: crate::local_time::TimeZone::default(),
+        schedule_ran: None,
+        environment: BTreeMap::new(),
     }
 }
 
@@ -67,6 +71,8 @@ pub(super) struct Bench {
     pub(super) credits: u32,
     pub(super) exit: Option<i32>,
     responses: BTreeMap<RequestId, Response>,
+    /// How often it wanted its memory measured.
+    pub(super) measurements: u32,
     requests: u64,
     shutdown: Option<CallId>,
 }
@@ -92,6 +98,7 @@ pub(super) fn starting(
         credits: 0,
         exit: None,
         responses: BTreeMap::new(),
+        measurements: 0,
         requests: 0,
         shutdown: None,
     };
@@ -126,6 +133,7 @@ impl Bench {
                 Output::Tell(message) => self.told.push(message),
                 Output::StartWork { work, cost } => self.running.push_back((work, cost)),
                 Output::Exit { code } => self.exit = Some(code),
+                Output::MeasureMemory => self.measurements += 1,
                 Output::Fact(fact) => self.facts.push(fact),
             }
         }
@@ -191,7 +199,7 @@ impl Bench {
             Call::ReceiveRequest { credits } => self.credits += credits,
             Call::Control {
                 id,
-                call: ControlCall::ShutdownRequestQueue,
+                call: ControlCall::ShutdownRequestQueue | ControlCall::CancelReceives,
             } => self.shutdown = Some(id),
             Call::Control {
                 call: ControlCall::FlushResponseCache { url, .. },

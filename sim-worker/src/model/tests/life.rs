@@ -7,6 +7,7 @@ use super::bench::{configuration, starting, worker, worker_with};
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ToWorker};
 use sim_httpsys::api::Completion;
+use sim_httpsys::clockwork::{UtcClock, UtcTime};
 
 #[test]
 fn a_worker_says_that_it_is_ready_and_posts_its_receives() {
@@ -137,17 +138,184 @@ fn an_idle_worker_asks_to_be_shut_down() {
 }
 
 #[test]
-fn a_worker_asks_once_to_be_recycled_after_its_last_request() {
+fn a_worker_asks_to_be_recycled_at_its_last_request_and_again_after_as_many_more() {
     let mut configuration = configuration();
-    configuration.periodic_restart.requests = 2;
+    configuration.periodic_restart.requests = 3;
     let mut worker = starting(configuration, &[]);
-    for _ in 0..4 {
-        worker.get("/default.aspx");
-    }
-    let asked = FromWorker::RequestRecycle {
-        reason: RecycleReason::Requests,
+    let asked = |told: &[FromWorker]| {
+        let reason = RecycleReason::Requests;
+        let ask = FromWorker::RequestRecycle { reason };
+        told.iter().filter(|told| **told == ask).count()
     };
-    assert_eq!(worker.told.iter().filter(|told| **told == asked).count(), 1);
+    for (request, asks) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2)] {
+        worker.get("/default.aspx");
+        assert_eq!(asked(&worker.told), asks, "after {request} requests");
+    }
+}
+
+#[test]
+fn memory_is_checked_once_a_minute_if_there_is_a_limit_and_not_otherwise() {
+    let mut bounded = configuration();
+    bounded.periodic_restart.private_memory_kb = 1000;
+    let mut worker = starting(bounded, &[]);
+    worker.pass(Duration::from_mins(10));
+    assert_eq!(worker.measurements, 10);
+    let mut unbounded = starting(configuration(), &[]);
+    unbounded.pass(Duration::from_mins(10));
+    assert_eq!(unbounded.measurements, 0);
+}
+
+#[test]
+fn exactly_the_limit_of_memory_is_not_above_it() {
+    let mut configuration = configuration();
+    configuration.periodic_restart.private_memory_kb = 1000;
+    let mut worker = starting(configuration, &[]);
+    let reason = RecycleReason::PrivateMemory;
+    let ask = FromWorker::RequestRecycle { reason };
+    for (private_kb, asks) in [(1000, false), (1001, true)] {
+        let virtual_kb = 9000;
+        worker.input(Input::MemorySampled {
+            private_kb,
+            virtual_kb,
+        });
+        assert_eq!(worker.told.contains(&ask), asks);
+    }
+}
+
+#[test]
+fn an_isapi_that_is_unhealthy_makes_its_worker_ask_for_a_recycle_and_still_answers() {
+    let mut worker = worker(&[]);
+    assert_eq!(worker.get("/unhealthy.aspx").status(), (200, 0));
+    let reason = RecycleReason::IsapiUnhealthy;
+    assert!(worker.told.contains(&FromWorker::RequestRecycle { reason }));
+}
+
+#[test]
+fn a_zombie_takes_requests_and_is_silent_but_answers_pings() {
+    let mut worker = worker(&[]);
+    worker.send("GET /zombie.aspx");
+    let other = worker.send("GET /default.aspx");
+    worker.pass(Duration::from_mins(10));
+    assert!(worker.answer(other).is_none());
+    worker.input(Input::Told(ToWorker::Ping { sequence: 7 }));
+    assert!(worker.told.contains(&FromWorker::PingReply { sequence: 7 }));
+}
+
+#[test]
+fn a_deaf_worker_answers_requests_but_no_ping() {
+    let mut worker = worker(&[]);
+    worker.get("/deaf.aspx");
+    worker.input(Input::Told(ToWorker::Ping { sequence: 7 }));
+    assert!(!worker.told.contains(&FromWorker::PingReply { sequence: 7 }));
+    assert_eq!(worker.get("/default.aspx").status(), (200, 0));
+}
+
+// ---- symptoms -----------------------------------------------------------------------------------
+
+fn with_variable(name: &str, value: &str) -> super::bench::Bench {
+    let mut configuration = configuration();
+    let variable = (name.to_owned(), value.to_owned());
+    configuration.environment.extend([variable]);
+    starting(configuration, &[])
+}
+
+#[test]
+fn a_slow_start_is_ready_when_its_time_is_over_and_not_before() {
+    let mut worker = with_variable("IIS_SIM_START_WAIT", "30s");
+    worker.pass(Duration::from_millis(29_999));
+    assert!(worker.told.is_empty());
+    worker.pass(Duration::from_millis(1));
+    assert_eq!(worker.told, [FromWorker::Ready]);
+}
+
+#[test]
+fn the_start_of_a_process_costs_cpu_time() {
+    let mut worker = with_variable("IIS_SIM_START_CPU", "200ms");
+    assert!(worker.told.is_empty());
+    let cpu = Duration::from_millis(200);
+    assert_eq!(worker.finish_work(), Work::Run { cpu, allocate: 0 });
+    assert_eq!(worker.told, [FromWorker::Ready]);
+}
+
+#[test]
+fn a_worker_that_is_never_ready_still_answers_pings_and_can_be_told_to_stop() {
+    let mut worker = with_variable("IIS_SIM_START", "never");
+    worker.pass(Duration::from_hours(1));
+    assert!(worker.told.is_empty());
+    worker.order_to_stop(true);
+    assert_eq!(worker.exit, Some(0));
+}
+
+#[test]
+fn a_variable_that_makes_no_sense_fails_the_start_and_says_why() {
+    let worker = with_variable("IIS_SIM_START", "sometimes");
+    assert_eq!(worker.exit, Some(1));
+    let [FromWorker::StartFailed { message }] = &worker.told[..] else {
+        panic!("{:?}", worker.told);
+    };
+    assert!(message.contains("IIS_SIM_START: `sometimes`"), "{message}");
+}
+
+// ---- suspension ---------------------------------------------------------------------------------
+
+#[test]
+fn a_worker_that_is_to_be_frozen_gives_its_receives_back_first() {
+    let mut worker = worker(&[]);
+    worker.input(Input::Told(ToWorker::Suspend));
+    assert!(!worker.told.contains(&FromWorker::Suspended));
+    worker.queue_is_shut();
+    assert!(worker.told.contains(&FromWorker::Suspended));
+    worker.pass(Duration::from_hours(1));
+    assert!(!worker.told.contains(&FromWorker::Idle), "it is no news");
+    let before = worker.credits;
+    worker.input(Input::Told(ToWorker::Resume));
+    assert_eq!(worker.credits, before + 100);
+    assert_eq!(worker.told.last(), Some(&FromWorker::Resumed));
+}
+
+#[test]
+fn a_request_that_comes_before_the_receives_are_back_keeps_the_worker_awake() {
+    let mut worker = worker(&[]);
+    worker.input(Input::Told(ToWorker::Suspend));
+    let request = worker.send("GET /wait.aspx?time=100");
+    worker.queue_is_shut();
+    assert_eq!(worker.told.last(), Some(&FromWorker::Resumed));
+    worker.pass(Duration::from_millis(100));
+    assert!(worker.answer(request).is_some());
+}
+
+#[test]
+fn a_suspended_worker_can_be_told_to_stop() {
+    let mut worker = worker(&[]);
+    worker.input(Input::Told(ToWorker::Suspend));
+    worker.queue_is_shut();
+    worker.order_to_stop(true);
+    assert_eq!(worker.exit, Some(0));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_moves_the_schedule() {
+    let mut configuration = configuration();
+    configuration.periodic_restart.schedule = vec![Duration::from_hours(12)];
+    let mut worker = starting(configuration, &[]);
+    let reason = RecycleReason::Schedule;
+    let ask = FromWorker::RequestRecycle { reason };
+    let asked =
+        |worker: &super::bench::Bench| worker.told.iter().filter(|told| **told == ask).count();
+    worker.pass(Duration::from_hours(11));
+    let half_past_eleven = UtcTime(41_400 * 1_000_000_000);
+    let clock = UtcClock::reading(half_past_eleven, worker.now);
+    worker.input(Input::ClockSet(clock));
+    worker.pass(Duration::from_secs(30 * 60 - 1));
+    assert_eq!(asked(&worker), 0);
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(asked(&worker), 1);
+    let clock = UtcClock::reading(half_past_eleven, worker.now);
+    worker.input(Input::ClockSet(clock));
+    worker.pass(Duration::from_hours(1));
+    assert_eq!(asked(&worker), 1, "each date has its noon once");
+    worker.pass(Duration::from_hours(24));
+    assert_eq!(asked(&worker), 2);
 }
 
 #[test]
