@@ -240,3 +240,73 @@ fn a_killed_worker_loses_what_it_had_and_nothing_else() {
     assert_eq!(metrics.failed, metrics.outcomes.reset_inflight);
     assert_eq!(events(&run, 5009).len(), 1, "WAS has noticed");
 }
+
+#[test]
+fn was_that_is_killed_is_started_again_and_every_drop_has_a_name() {
+    let run = run(&small(), Operation::KillWas, 1);
+    let metrics = metrics(&run);
+    let connections = &metrics.connections;
+    assert_eq!(
+        connections.lost_rst + connections.lost_fin,
+        connections.open_before,
+        "the driver closes what its controller had set up"
+    );
+    assert_eq!(events(&run, 7031).len(), 2, "one for each service");
+    let exits = moments(&run, |fact| matches!(fact, Fact::WorkerExited { .. }));
+    assert!(exits.contains(&run.operation), "no worker outlives it");
+    let attempts = &run.observation.book.attempts;
+    let last = attempts
+        .iter()
+        .max_by_key(|attempt| attempt.planned)
+        .unwrap();
+    assert_eq!(last.outcome, Outcome::Ok, "it serves again");
+}
+
+#[test]
+fn nobody_notices_that_was_stands_still_and_no_worker_is_blamed() {
+    let run = run(&small(), Operation::FreezeWas, 1);
+    assert_eq!(metrics(&run).failed, 0);
+    assert_eq!(metrics(&run).workers.as_ref().unwrap().len(), 1);
+    assert!(events(&run, 5010).is_empty());
+}
+
+#[test]
+fn an_iisreset_of_iis_6_takes_as_long_as_the_request_that_it_waits_for() {
+    let text = "[timing]
+        warm-up-min = '60s'
+        warm-up-max = '60s'
+        watch-min = '150s'
+        watch-max = '150s'
+        [load]
+        rate = 1
+        deadline = '300s'
+        tls_share = 0
+        keep_alive_connections = 4
+        users = 4
+        mix = [{ url = '/iisstart.htm' }]
+        long = { url = '/wait.aspx?time=50000', share = 0.5 }
+        [load.probes]
+        interval = '1s'
+        [server]
+        personality = ";
+    let stopping = |personality: &str| {
+        let scenario = scenario(&format!("{text}'{personality}'"));
+        let run = run(&scenario, Operation::Iisreset, 1);
+        let stopped = |fact: &Fact| {
+            matches!(
+                fact,
+                Fact::ServiceState {
+                    service: sim_was::control::Service::W3svc,
+                    status: sim_was::control::ServiceStatus::Stopped,
+                }
+            )
+        };
+        let at = moments(&run, stopped);
+        let first = at.into_iter().find(|at| *at >= run.operation).unwrap();
+        first - run.operation
+    };
+    let (iis6, iis10) = (stopping("iis6"), stopping("iis10"));
+    let limits = Duration::from_secs(45)..Duration::from_secs(51);
+    assert!(limits.contains(&iis6), "{iis6:?}");
+    assert!(iis10 < Duration::from_secs(1), "{iis10:?}");
+}

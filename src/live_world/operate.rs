@@ -17,9 +17,27 @@ pub(super) fn perform(
             Step::Ask(command) => done(server, &command)?,
             Step::KillWorkers(pool) => signal_workers(server, &pool, Signal::KILL)?,
             Step::HangWorkers(pool) => signal_workers(server, &pool, Signal::STOP)?,
+            Step::KillWas => signal_was(server, Signal::KILL)?,
+            Step::FreezeWas(span) => {
+                signal_was(server, Signal::STOP)?;
+                std::thread::sleep(span);
+                signal_was(server, Signal::CONT)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Whoever is watched for its end by this process is its child, and nobody else has its pid.
+fn signal_was(server: &Server, signal: Signal) -> Result<(), ServerError> {
+    let pid = i32::try_from(server.was_pid()).ok().and_then(Pid::from_raw);
+    let sent = pid.map(|pid| kill_process(pid, signal));
+    match sent {
+        Some(Ok(())) => Ok(()),
+        other => Err(ServerError::Control(format!(
+            "{signal:?} to was: {other:?}"
+        ))),
+    }
 }
 
 fn signal_workers(server: &Server, pool: &str, signal: Signal) -> Result<(), ServerError> {

@@ -1,6 +1,7 @@
 //! What is done to a server: the arms of a comparison.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_was::config::edit::Change;
@@ -35,13 +36,17 @@ pub enum Operation {
     KillW3wp,
     /// SIGSTOP of the pool's worker process: it hangs, and is still there
     HangW3wp,
+    /// kill -9 of was: its workers end with it, it is started again
+    KillWas,
+    /// was stands still for two seconds
+    FreezeWas,
     /// Stop the first site that serves the pool, start it again
     SiteStopStart,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -53,6 +58,8 @@ impl Operation {
         Self::ConfigChange,
         Self::KillW3wp,
         Self::HangW3wp,
+        Self::KillWas,
+        Self::FreezeWas,
         Self::SiteStopStart,
     ];
 
@@ -70,6 +77,8 @@ impl Operation {
             Self::ConfigChange => "config-change",
             Self::KillW3wp => "kill-w3wp",
             Self::HangW3wp => "hang-w3wp",
+            Self::KillWas => "kill-was",
+            Self::FreezeWas => "freeze-was",
             Self::SiteStopStart => "site-stop-start",
         }
     }
@@ -80,6 +89,9 @@ const RESTART_TIMEOUT_MS: u64 = 20_000;
 /// Assumed: `net stop` waits for the service manager's 30 s.
 const NET_STOP_TIMEOUT_MS: u64 = 30_000;
 
+/// How long `freeze-was` lasts. Assumed: long enough for every kind of request to come by.
+const FREEZE: Duration = Duration::from_secs(2);
+
 /// One step of an operation. The next one is taken when it has succeeded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -89,6 +101,10 @@ pub enum Step {
     KillWorkers(String),
     /// Every worker process of this pool stops for good, and is still there.
     HangWorkers(String),
+    /// kill -9 of `was`.
+    KillWas,
+    /// `was` stands still for so long (SIGSTOP, SIGCONT).
+    FreezeWas(Duration),
 }
 
 impl Operation {
@@ -116,6 +132,8 @@ impl Operation {
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
             Self::HangW3wp => vec![Step::HangWorkers(name)],
+            Self::KillWas => vec![Step::KillWas],
+            Self::FreezeWas => vec![Step::FreezeWas(FREEZE)],
             Self::SiteStopStart => {
                 let name = site.to_owned();
                 vec![

@@ -14,7 +14,7 @@ use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
 use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
-use sim_was::event_log;
+use sim_was::event_log::{self, WorkerExit};
 use sim_worker::facts;
 
 use super::checkers::{Broken, Checkers};
@@ -96,11 +96,25 @@ impl Chronicle {
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
-        self.digest.take(2, at, &fact);
-        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.was(at, &fact);
         }
+        self.keep_was(at, fact);
+    }
+
+    /// WAS has died, and its children with it: it is the kernel that says so.
+    pub(super) fn was_died(&mut self, at: Instant, children: &[ProcessId], exit: WorkerExit) {
+        if let Some(checkers) = &mut self.checkers {
+            checkers.was_died(at);
+        }
+        for &process in children {
+            self.keep_was(at, event_log::Fact::WorkerExited { process, exit });
+        }
+    }
+
+    fn keep_was(&mut self, at: Instant, fact: event_log::Fact) {
+        self.digest.take(2, at, &fact);
+        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
         if let Some(kept) = &mut self.kept {
             kept.was.push(Traced { at, fact });
         }

@@ -122,8 +122,9 @@ impl Process {
     }
 }
 
-/// The id of the first worker; later ones count up, and none is used twice.
-const FIRST: u32 = 1_000;
+/// The id of the first worker; later ones count up, and none is used twice. Whoever hosts WAS has a
+/// lower one.
+pub(super) const FIRST_WORKER: ProcessId = ProcessId(1_000);
 
 /// Processes, by their ids: all but those that were forgotten.
 #[derive(Debug, Default)]
@@ -138,14 +139,16 @@ impl Processes {
         while self.all.pop_front_if(|oldest| oldest.is_over()).is_some() {
             self.forgotten += 1;
         }
-        let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST);
-        let id = ProcessId(FIRST + self.forgotten + number);
+        let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX - FIRST_WORKER.0);
+        let id = ProcessId(FIRST_WORKER.0 + self.forgotten + number);
         self.all.push_back(Process::new(id, configuration, memory));
         id
     }
 
     pub(super) fn find(&mut self, id: ProcessId) -> Option<&mut Process> {
-        let number = id.0.checked_sub(FIRST)?.checked_sub(self.forgotten)?;
+        let number =
+            id.0.checked_sub(FIRST_WORKER.0)?
+                .checked_sub(self.forgotten)?;
         self.all.get_mut(number as usize)
     }
 

@@ -217,6 +217,12 @@ impl Trial<'_> {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
+                Step::KillWas => {
+                    stage.world.kill_was();
+                }
+                Step::FreezeWas(span) => {
+                    stage.world.freeze_was(span);
+                }
             }
         }
         let steady = Steady {

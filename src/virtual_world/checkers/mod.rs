@@ -17,7 +17,7 @@
     reason = "a checker names the few facts that its invariants are about; the book names them all"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use sim_httpsys::api::ProcessId;
@@ -45,6 +45,7 @@ pub mod sometimes;
 mod trust;
 mod workers;
 
+use super::processes::FIRST_WORKER;
 use answers::Answers;
 use book::{Book, PoolIndex};
 use caches::Caches;
@@ -107,6 +108,10 @@ pub(super) struct Checkers {
     caches: Caches,
     trust: Trust,
     rest: Rest,
+    /// Workers that died with WAS, whose end nobody states, and whether the driver knows.
+    orphans: BTreeMap<ProcessId, bool>,
+    /// Workers of whose end the driver knows, and WAS not yet.
+    hung_up: BTreeSet<ProcessId>,
     /// When each worker that lives began.
     begun: BTreeMap<ProcessId, Instant>,
     sometimes: Sometimes,
@@ -131,6 +136,8 @@ impl Checkers {
             caches: Caches::new(parameters.response_cache_bytes_max, flush_owned),
             trust: Trust::default(),
             rest: Rest::default(),
+            orphans: BTreeMap::new(),
+            hung_up: BTreeSet::new(),
             begun: BTreeMap::new(),
             sometimes: Sometimes::default(),
             inputs: 0,
@@ -156,6 +163,13 @@ impl Checkers {
             ToHttpSys::Gone { process } => {
                 self.trust.gone(&self.book, *process);
                 self.caches.gone(*process);
+                if *process < FIRST_WORKER {
+                    self.queues.controller_gone(&self.book);
+                } else if let Some(is_known) = self.orphans.get_mut(process) {
+                    *is_known = true;
+                } else if self.book.workers.contains_key(process) {
+                    self.hung_up.insert(*process);
+                }
             }
             ToHttpSys::Received { connection, .. } => {
                 Connections::received(&mut self.book, *connection);
@@ -205,9 +219,29 @@ impl Checkers {
         self.inputs += 1;
         let verdict = self.driver_at_rest();
         self.note(verdict);
+        self.bury_orphans();
         if self.inputs.is_multiple_of(SCAN_EVERY) {
             self.scan(httpsys);
         }
+    }
+
+    /// Those of whose end the driver knows are gone for everybody.
+    fn bury_orphans(&mut self) {
+        let Self {
+            orphans,
+            book,
+            begun,
+            caches,
+            ..
+        } = self;
+        orphans.retain(|process, is_known| {
+            if *is_known {
+                book.workers.remove(process);
+                begun.remove(process);
+                caches.forget(*process);
+            }
+            !*is_known
+        });
     }
 
     fn driver_at_rest(&mut self) -> Verdict {
@@ -262,6 +296,7 @@ impl Checkers {
         self.recycling.was(book, fact, seen)?;
         self.workers.was(book, fact, seen)?;
         if let event_log::Fact::WorkerExited { process, .. } = fact {
+            self.hung_up.remove(process);
             self.begun.remove(process);
             self.caches.forget(*process);
         }
@@ -329,6 +364,23 @@ impl Checkers {
     /// Every file was written to.
     pub(super) fn content_changed(&mut self, now: Instant) {
         self.answers.content_changed(now);
+    }
+
+    /// WAS has died, and its workers with it: what it has promised is void, and it has counted nothing.
+    pub(super) fn was_died(&mut self, now: Instant) {
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+        self.sometimes.note(Seen::WasDied);
+        let hung_up = std::mem::take(&mut self.hung_up);
+        for (process, worker) in &mut self.book.workers {
+            worker.struck = true;
+            self.orphans.insert(*process, hung_up.contains(process));
+        }
+        self.workers.was_died(self.orphans.len());
+        self.bury_orphans();
+        self.recycling = Recycling::default();
+        self.rapid_fail = RapidFail::new(self.book.pools.len());
+        self.services.was_died(&mut self.book);
     }
 
     /// Faults are over.

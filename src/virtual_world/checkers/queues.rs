@@ -33,14 +33,14 @@ struct Queue {
 pub(super) struct Queues {
     queues: Vec<Queue>,
     /// The queue that this input shuts or closes, and what those who wait in it are told.
-    shutting: Option<(PoolIndex, ReasonPhrase)>,
+    shutting: Vec<(PoolIndex, ReasonPhrase)>,
 }
 
 impl Queues {
     pub(super) fn new(pools: usize) -> Self {
         Self {
             queues: (0..pools).map(|_| Queue::default()).collect(),
-            shutting: None,
+            shutting: Vec::new(),
         }
     }
 
@@ -63,6 +63,16 @@ impl Queues {
         }
     }
 
+    /// The controller has gone, and its queues with it.
+    pub(super) fn controller_gone(&mut self, book: &Book) {
+        for index in (0..book.pools.len()).map(PoolIndex) {
+            if book.pool(index).queue.is_some() {
+                self.shutting.push((index, ReasonPhrase::NotAvailable));
+            }
+            self.queues[index.0].demand_armed = false;
+        }
+    }
+
     fn controlled(&mut self, book: &mut Book, call: &ControlCall) {
         match call {
             ControlCall::CreateRequestQueue { name, properties }
@@ -76,7 +86,7 @@ impl Queues {
             }
             ControlCall::CloseRequestQueue { queue } => {
                 if let Some(pool) = book.pool_of(queue) {
-                    self.shutting = Some((pool, ReasonPhrase::NotAvailable));
+                    self.shutting.push((pool, ReasonPhrase::NotAvailable));
                     self.queues[pool.0].demand_armed = false;
                 }
             }
@@ -108,7 +118,7 @@ impl Queues {
         entry.queue = Some(match properties.state {
             QueueState::Active => Ok(()),
             QueueState::Inactive(reason) => {
-                self.shutting = Some((pool, phrase(reason)));
+                self.shutting.push((pool, phrase(reason)));
                 Err(reason)
             }
         });
@@ -230,9 +240,8 @@ impl Queues {
                 );
             }
         };
-        if let Some((shutting, wanted)) = self.shutting
-            && shutting == pool
-        {
+        let shutting = self.shutting.iter().find(|(shutting, _)| *shutting == pool);
+        if let Some(&(_, wanted)) = shutting {
             let tcp_level = book.pool(pool).tcp_level;
             let is_reset = matches!(end, End::Dropped(_));
             if reason != wanted || is_reset != tcp_level {
@@ -252,9 +261,9 @@ impl Queues {
 
     /// The driver has carried out an input: Q3, Q4, Q6.
     pub(super) fn settled(&mut self, book: &Book) -> Verdict {
-        if let Some((pool, _)) = self.shutting.take()
-            && book.pool(pool).waiting_count > 0
-        {
+        let shut = std::mem::take(&mut self.shutting);
+        let left = |(pool, _): &&(PoolIndex, ReasonPhrase)| book.pool(*pool).waiting_count > 0;
+        if let Some(&(pool, _)) = shut.iter().find(left) {
             let (name, waiting) = (&book.pool(pool).name, book.pool(pool).waiting_count);
             return broken(
                 "Q6",

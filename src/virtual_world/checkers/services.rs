@@ -37,6 +37,17 @@ impl Default for Services {
 }
 
 impl Services {
+    /// WAS has died: nobody says that it stops, and its URLs are still there for a moment.
+    pub(super) fn was_died(&mut self, book: &mut Book) {
+        self.was = ServiceStatus::Stopped;
+        self.w3svc = ServiceStatus::Stopped;
+        self.started = false;
+        book.serving = false;
+        for pool in &mut book.pools {
+            pool.state = None;
+        }
+    }
+
     /// A fact of WAS, before the others have it.
     pub(super) fn was(&mut self, book: &mut Book, fact: &Fact) -> Verdict {
         match fact {

@@ -39,6 +39,12 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 const BUSY_MIN: Duration = Duration::from_secs(10);
 
 impl Workers {
+    /// WAS has died, and so many workers with it.
+    pub(super) fn was_died(&mut self, workers: usize) {
+        self.exited += u64::try_from(workers).unwrap_or(u64::MAX);
+        self.pings.clear();
+    }
+
     /// A fact of WAS.
     pub(super) fn was(&mut self, book: &mut Book, fact: &Fact, seen: &mut Sometimes) -> Verdict {
         match fact {

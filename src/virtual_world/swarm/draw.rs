@@ -190,6 +190,7 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         Act::Recycle,
         Act::Recycle,
         Act::KillW3wp,
+        Act::KillWas,
         Act::StopSite,
         Act::StartSite,
         Act::ChangeContent,

@@ -356,6 +356,8 @@ impl Run {
             Act::StopStart => scenario(Operation::StopStart),
             Act::Recycle => scenario(Operation::Recycle),
             Act::KillW3wp => scenario(Operation::KillW3wp),
+            Act::KillWas => scenario(Operation::KillWas),
+            Act::FreezeWas => scenario(Operation::FreezeWas),
             Act::StopPool => ask(Command::StopApplicationPool { name }),
             Act::StartPool => ask(Command::StartApplicationPool { name }),
             Act::StopSite => ask(Command::StopSite { name: site() }),
@@ -391,6 +393,12 @@ impl Run {
                 }
                 Step::HangWorkers(pool) => {
                     self.world.hang_workers(&pool);
+                }
+                Step::KillWas => {
+                    self.world.kill_was();
+                }
+                Step::FreezeWas(span) => {
+                    self.world.freeze_was(span);
                 }
             }
         }

@@ -199,6 +199,10 @@ pub enum Act {
     Recycle,
     /// kill -9 of the pool's workers
     KillW3wp,
+    /// kill -9 of was
+    KillWas,
+    /// was stands still for a while
+    FreezeWas,
     /// Stop the site
     StopSite,
     /// Start the site

@@ -4,7 +4,7 @@ use sim_httpsys::api::{CallResult, Completion, ConnectionId, ProcessId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
 
-use super::{CONTROLLER, Event, World};
+use super::{Event, World};
 use crate::virtual_world::costs::Cost;
 use crate::virtual_world::network::{ClientSide, Down, ServerSide, Up};
 use crate::virtual_world::processes::ToDriver;
@@ -96,8 +96,8 @@ impl World {
     pub(super) fn complete(&mut self, to: ProcessId, completion: Completion) {
         let mut delay = self.timeline.draw(Cost::DeviceHop);
         let announcement = Event::FromDriver(to);
-        if to == CONTROLLER {
-            let wire = &mut self.controller_completions;
+        if to == self.controller.id {
+            let wire = &mut self.controller.completions;
             wire.send(completion, delay, announcement, &mut self.timeline);
         } else if let Some(process) = self.processes.find(to).filter(|p| p.is_alive()) {
             let stall = self.fate.of_device();
@@ -206,10 +206,7 @@ impl World {
     }
 
     pub(super) fn at_driver(&mut self, id: ProcessId) {
-        if id == CONTROLLER {
-            if let Some(call) = self.controller_calls.take() {
-                self.tell_httpsys(ToHttpSys::Called { by: id, call });
-            }
+        if self.controller_at_driver(id) {
             return;
         }
         match self.processes.find(id).and_then(|p| p.to_driver.take()) {

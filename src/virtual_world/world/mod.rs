@@ -20,11 +20,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-use sim_httpsys::api::{Call, Completion, ConnectionId, Endpoint, ProcessId};
+use sim_httpsys::api::{ConnectionId, Endpoint, ProcessId};
 use sim_httpsys::clockwork::{Instant, StateMachine, UtcClock, UtcTime};
 use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
-use sim_was::control::{Answer, Command};
+use sim_was::control::Answer;
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
@@ -38,14 +38,14 @@ use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
 use super::processes::{Processes, ToWas};
 use super::track::{Track, Watch};
-use super::wires::{Alarm, Timeline, Wire};
+use super::wires::{Alarm, Timeline};
 
+mod controller;
 mod driver;
 mod services;
 mod workers;
 
-/// The process that controls the driver: WAS. Assumed: its id, as Windows gives low ones to services.
-const CONTROLLER: ProcessId = ProcessId(4);
+use controller::Controller;
 
 /// When the machine was switched on: 2026-01-01T00:00:00Z.
 pub(super) const SWITCHED_ON: UtcTime = UtcTime(1_767_225_600_000_000_000);
@@ -103,6 +103,10 @@ pub(super) enum Event {
     PatienceOver {
         probe: bool,
     },
+    /// The service control manager starts WAS again.
+    ReviveWas,
+    /// WAS, that process of it, goes on.
+    ThawWas(ProcessId),
     /// It is time to look at the run.
     Look,
     /// A moment that somebody outside waits for.
@@ -155,8 +159,8 @@ pub(super) struct World {
     endpoints: BTreeSet<Endpoint>,
     was: Was,
     was_alarm: Alarm,
-    controller_calls: Wire<Call>,
-    controller_completions: Wire<Completion>,
+    parameters: Parameters,
+    controller: Controller,
     processes: Processes,
     cores: Cores,
     files: Files,
@@ -183,10 +187,10 @@ impl World {
             network: Network::default(),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(parameters),
+            was: Was::new(parameters.clone()),
             was_alarm: Alarm::default(),
-            controller_calls: Wire::default(),
-            controller_completions: Wire::default(),
+            parameters,
+            controller: Controller::default(),
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
@@ -206,9 +210,8 @@ impl World {
             notices: VecDeque::new(),
             commands: 0,
         };
-        world.tell_httpsys(ToHttpSys::Attached {
-            process: CONTROLLER,
-        });
+        let process = world.controller.id;
+        world.tell_httpsys(ToHttpSys::Attached { process });
         world
     }
 
@@ -272,14 +275,6 @@ impl World {
 
     pub(super) fn now(&self) -> Instant {
         self.timeline.now
-    }
-
-    /// Asks the services something; the answer is a notice.
-    pub(super) fn command(&mut self, command: Command) -> ClientId {
-        self.commands += 1;
-        let client = ClientId(self.commands);
-        self.tell_was(ToWasModel::Commanded { client, command });
-        client
     }
 
     /// Begins the load at `start`, and the looks.
@@ -348,6 +343,9 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         let now = self.timeline.now;
+        if self.controller.keeps(event) {
+            return;
+        }
         match event {
             Event::WakeHttpSys => {
                 if self.httpsys_alarm.is_it(now) {
@@ -380,8 +378,8 @@ impl World {
                 resumed,
             } => self.secured(connection, resumed),
             Event::AtDriver(id) => self.at_driver(id),
-            Event::FromDriver(CONTROLLER) => {
-                if let Some(completion) = self.controller_completions.take() {
+            Event::FromDriver(id) if id == self.controller.id => {
+                if let Some(completion) = self.controller.completions.take() {
                     self.tell_was(ToWasModel::Completed(completion));
                 }
             }
@@ -422,6 +420,8 @@ impl World {
                 self.clients
                     .patience_over(probe, &mut self.network, &mut self.timeline);
             }
+            Event::ReviveWas => self.revive_was(),
+            Event::ThawWas(id) => self.thaw_was(id),
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
                 if let Some(checkers) = &mut self.chronicle.checkers {

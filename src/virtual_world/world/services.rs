@@ -10,7 +10,7 @@ use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Output as FromWas};
 use sim_worker::ipm::ToWorker;
 
-use super::{CONTROLLER, Event, Notice, World};
+use super::{Event, Notice, World};
 use crate::virtual_world::costs::Cost;
 
 impl World {
@@ -29,10 +29,7 @@ impl World {
             while let Some(output) = self.was.poll_output() {
                 match output {
                     FromWas::Call(call) => {
-                        let delay = self.timeline.draw(Cost::DeviceHop);
-                        let announcement = Event::AtDriver(CONTROLLER);
-                        let wire = &mut self.controller_calls;
-                        wire.send(call, delay, announcement, &mut self.timeline);
+                        self.controller.call(call, &mut self.timeline);
                     }
                     FromWas::Tell { pid, message } => {
                         if let Some(checkers) = &mut self.chronicle.checkers {
@@ -51,6 +48,7 @@ impl World {
                         answers.push_back(ToWasModel::ConfigEdited { client, result });
                     }
                     FromWas::Answer { client, answer } => {
+                        self.controller.answered(client);
                         self.notices.push_back(Notice::Answered(client, answer));
                     }
                     // No program of an administrator exists here.
