@@ -15,8 +15,8 @@ use super::{Verdict, broken, pid_of};
 /// What is known of recycles.
 #[derive(Debug, Default)]
 pub(super) struct Recycling {
-    /// Who has asked to be recycled, why, and whether the event log has it.
-    asked: BTreeMap<ProcessId, (RecycleReason, bool)>,
+    /// Who has asked to be recycled, for which reasons, and whether the event log has each.
+    asked: BTreeMap<ProcessId, Vec<(RecycleReason, bool)>>,
     /// Old workers that were told in this input to go for a new one.
     replaced: Vec<(ProcessId, PoolIndex)>,
     /// Pools whose replacement has failed in this input, and how many workers served before.
@@ -96,13 +96,24 @@ impl Recycling {
             }
             _other => return Ok(()),
         };
-        let asked = pid_of(event).and_then(|process| self.asked.get_mut(&process));
-        match asked {
-            Some((reason, logged)) if *reason == by_itself && !*logged => {
+        let Some(process) = pid_of(event) else {
+            return Ok(());
+        };
+        // A word that arrives twice is logged twice.
+        let struck = book
+            .workers
+            .get(&process)
+            .is_some_and(|worker| worker.struck);
+        let asked = self.asked.entry(process).or_default();
+        let fits = |(reason, logged): &&mut (RecycleReason, bool)| {
+            *reason == by_itself && (struck || !*logged)
+        };
+        match asked.iter_mut().find(fits) {
+            Some((_, logged)) => {
                 *logged = true;
                 Ok(())
             }
-            asked => broken(
+            None => broken(
                 "R6",
                 format!("event {} is logged, the worker said {asked:?}", event.id),
             ),
@@ -138,7 +149,10 @@ impl Recycling {
                 Ok(())
             }
             facts::Fact::RecycleRequested { reason } => {
-                self.asked.insert(process, (*reason, false));
+                self.asked
+                    .entry(process)
+                    .or_default()
+                    .push((*reason, false));
                 match reason {
                     // Its moment is the worker's to know: the wall clock has a zone, and can be set.
                     RecycleReason::Schedule if pool.schedule.is_empty() => broken(
