@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Scenarios without sentences: `compare` measures them, and no more is claimed.
-const WITHOUT_SENTENCES: [&str; 2] = ["periodic-restart", "reset-vs-recycle"];
+const WITHOUT_SENTENCES: [&str; 3] = ["agree", "periodic-restart", "reset-vs-recycle"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/scenarios")

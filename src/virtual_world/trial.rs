@@ -23,6 +23,9 @@ use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, Steady, TrialResult};
 use crate::scenario::{Operation, Scenario, ScenarioError, Served, Step, timing};
 
+/// The shortest time from one look to the next.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
+
 /// The simulated `C:\`. Nothing is there but what the scenario brings along.
 pub(super) const ROOT: &str = "/virtual";
 
@@ -122,7 +125,6 @@ impl Trial<'_> {
         let mut stage = Stage {
             world,
             looks: Looks::default(),
-            memory_peak: 0,
         };
         let played = self.play(&mut stage, &served);
         let (observation, track) = stage.world.close();
@@ -143,7 +145,7 @@ impl Trial<'_> {
         let measured = Measured {
             operation,
             baseline_from: warm,
-            workers_peak_bytes: Some(stage.memory_peak),
+            workers_peak_bytes: Some(stage.world.memory_peak()),
             clock: Some(UtcClock {
                 switched_on: SWITCHED_ON,
             }),
@@ -201,7 +203,7 @@ impl Trial<'_> {
         let timing = &self.scenario.timing;
         stage.until_steady(timing.warm_up_min, timing.warm_up_max, None)?;
         let baseline = stage.looks.p95();
-        let (workers, _) = stage.world.workers();
+        let workers = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
         for step in self.operation.steps(&served.pool, served.site()) {
@@ -229,6 +231,12 @@ impl Trial<'_> {
             p95_us: baseline,
             workers,
         };
+        if timing.watch_min == timing.watch_max {
+            // Nobody asks whether it is steady: over days, ten looks a second would be most of the work.
+            stage
+                .world
+                .look_every((timing.watch_max / 100).max(LOOK_LEAST));
+        }
         stage.until_steady(timing.watch_min, timing.watch_max, Some(steady))?;
         let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((warm, operation))
@@ -271,7 +279,6 @@ struct Played {
 struct Stage {
     world: World,
     looks: Looks,
-    memory_peak: u64,
 }
 
 impl Stage {
@@ -282,8 +289,6 @@ impl Stage {
                 let now = self.world.now();
                 let look = self.world.clients.progress(now);
                 self.looks.extend([look]);
-                let (_, memory) = self.world.workers();
-                self.memory_peak = self.memory_peak.max(memory);
                 Ok(None)
             }
             Notice::Answered(client, answer) => Ok(Some(Told::Answer(client, answer))),
@@ -327,7 +332,7 @@ impl Stage {
                 return Ok(());
             }
             if elapsed >= min {
-                let (workers, _) = self.world.workers();
+                let workers = self.world.workers();
                 if self.looks.are_steady(steady, workers) {
                     return Ok(());
                 }

@@ -167,6 +167,8 @@ pub(super) struct World {
     configuration: Configuration,
     configuration_text: String,
     worker_memory: u64,
+    memory_peak: u64,
+    look_every: std::time::Duration,
     clock: UtcClock,
     chronicle: Chronicle,
     fate: Fate,
@@ -205,6 +207,8 @@ impl World {
             configuration: setting.configuration,
             configuration_text: setting.configuration_text,
             worker_memory: setting.costs.worker_memory,
+            memory_peak: 0,
+            look_every: LOOK_EVERY,
             clock,
             fate: Fate::new(setting.faults, setting.seed),
             notices: VecDeque::new(),
@@ -296,12 +300,25 @@ impl World {
         self.timeline.at(at, Event::Reached);
     }
 
-    /// Worker processes that are alive, and the memory that they hold together.
-    pub(super) fn workers(&mut self) -> (usize, u64) {
-        let alive = self.processes.alive();
-        alive.fold((0, 0), |(count, bytes), process| {
-            (count + 1, bytes + process.memory)
-        })
+    /// From one look to the next: seldom, where nobody waits for a steady state.
+    pub(super) fn look_every(&mut self, interval: std::time::Duration) {
+        self.look_every = interval;
+    }
+
+    /// How many worker processes are alive.
+    pub(super) fn workers(&mut self) -> usize {
+        self.processes.alive().count()
+    }
+
+    /// The most memory that all worker processes have held together.
+    pub(super) fn memory_peak(&self) -> u64 {
+        self.memory_peak
+    }
+
+    /// A worker process holds more memory than before.
+    fn memory_grew(&mut self) {
+        let held = self.processes.alive().map(|process| process.memory).sum();
+        self.memory_peak = self.memory_peak.max(held);
     }
 
     /// kill -9 of every worker of a pool; gives how many there were.
@@ -423,7 +440,7 @@ impl World {
             Event::ReviveWas => self.revive_was(),
             Event::ThawWas(id) => self.thaw_was(id),
             Event::Look => {
-                self.timeline.after(LOOK_EVERY, Event::Look);
+                self.timeline.after(self.look_every, Event::Look);
                 if let Some(checkers) = &mut self.chronicle.checkers {
                     checkers.look(now);
                 }

@@ -22,6 +22,7 @@ impl World {
     pub(super) fn spawn(&mut self, order: Spawn) -> ToWasModel {
         let memory = self.worker_memory;
         let id = self.processes.create(order.configuration, memory);
+        self.memory_grew();
         let took = self.timeline.draw(Cost::Spawn) + self.fate.delay_of_start();
         self.timeline.after(took, Event::Boot(id));
         ToWasModel::Spawned {
@@ -287,6 +288,9 @@ impl World {
             Work::Run { cpu, allocate } => {
                 if let Some(process) = self.processes.find(id) {
                     process.memory = process.memory.saturating_add(allocate);
+                }
+                if allocate > 0 {
+                    self.memory_grew();
                 }
                 self.cores.start(id, work, cpu, &mut self.timeline);
             }
