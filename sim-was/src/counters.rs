@@ -62,7 +62,7 @@ impl Counters {
                     self.of(&pool).total_application_pool_recycles += 1;
                 }
             }
-            Fact::WorkerExited { process, .. } => {
+            Fact::WorkerExited { process, .. } | Fact::WorkerOrphaned { process } => {
                 if let Some(pool) = self.pool_of.remove(process) {
                     let counters = self.of(&pool);
                     counters.current_worker_processes =
@@ -86,8 +86,11 @@ impl Counters {
                     *self = Self::default();
                 }
             }
-            Fact::WorkerReady { .. } | Fact::WorkerKilled { .. } | Fact::CommandAccepted { .. } => {
-            }
+            Fact::WorkerSuspended { .. }
+            | Fact::WorkerResumed { .. }
+            | Fact::WorkerReady { .. }
+            | Fact::WorkerKilled { .. }
+            | Fact::CommandAccepted { .. } => {}
         }
     }
 

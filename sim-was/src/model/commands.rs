@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::SiteId;
 use sim_httpsys::clockwork::Instant;
+use sim_worker::ipm::RecycleReason;
 
 use super::app_pool::AppPool;
 use super::services::{Phase, QUIT_MAX, StopOrder};
@@ -42,7 +43,8 @@ impl Was {
             }),
             Command::RecycleApplicationPool { name } => {
                 self.with_pool(client, &name, |pool, was| {
-                    pool.recycle(&mut was.fx, now).map(|()| Some(Answer::Done))
+                    pool.recycle(RecycleReason::OnDemand, &mut was.fx, now)
+                        .map(|()| Some(Answer::Done))
                 });
             }
             Command::StartSite { name } => self.start_site(client, &name, now),

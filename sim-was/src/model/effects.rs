@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use sim_httpsys::api::{Call, CallId, ControlCall};
+use sim_httpsys::api::{Call, CallId, ControlCall, ProcessId};
 use sim_httpsys::clockwork::Deadlines;
 
+use super::census::Census;
 use super::{ClientId, Output, PoolId, SpawnId, Timer};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
@@ -18,6 +19,10 @@ pub(super) struct Effects {
     pub(super) driver_changed: bool,
     /// Whose worker each order is; the router takes them from here.
     pub(super) ordered: Vec<(SpawnId, PoolId)>,
+    /// Processes that were abandoned; the router forgets them.
+    pub(super) orphaned: Vec<ProcessId>,
+    /// Worker processes of the whole server.
+    pub(super) census: Census,
     spawns: u64,
     calls: u32,
 }

@@ -342,7 +342,9 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::FlushResponseCache { .. }
         | ControlCall::QueryServiceState
         | ControlCall::OpenRequestQueue { .. }
-        | ControlCall::ShutdownRequestQueue => Subject::Closing,
+        | ControlCall::ShutdownRequestQueue
+        | ControlCall::CancelReceives
+        | ControlCall::DisownProcess { .. } => Subject::Closing,
     }
 }
 

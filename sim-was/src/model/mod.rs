@@ -5,26 +5,28 @@
 //!   commands ──► Was ── routes ──► services           WAS and W3SVC start and stop (iisreset)
 //!                 │                listener_adapter   W3SVC: what the driver is to be
 //!                 └─ per pool ───► AppPool ──► Slot (recycling) ──► SupervisedWorker
-//!                                     └──────► RapidFail
+//!                                     ├──────► RapidFail
+//!                                     └──────► JobObject (CPU time)
 //! ```
-//!
-//! Left out for now, on purpose: orphaning, CPU limits, watching the configuration for changes,
-//! `demandStartThreshold`, dynamic idle, suspending idle workers.
 
 use std::path::PathBuf;
 
 use sim_httpsys::api::{Call, Completion, ProcessId};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ToWorker};
+use sim_worker::local_time::TimeZone;
 
 use crate::config::Configuration;
 use crate::control::{Answer, Command};
 use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
+mod census;
 mod commands;
+mod dynamic_idle;
 mod effects;
 mod idle;
+mod job_object;
 pub mod listener_adapter;
 mod lists;
 mod personality;
@@ -44,6 +46,8 @@ mod random_tests;
 #[cfg(test)]
 mod tests;
 
+pub use dynamic_idle::MachineMemory;
+pub use job_object::CpuUse;
 pub use personality::Personality;
 pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
@@ -73,6 +77,12 @@ pub struct Parameters {
     pub threads_max: u32,
     /// Which version of IIS this is.
     pub personality: Personality,
+    /// Processors of the machine, of which `cpu/@limit` is a share.
+    pub processors: u32,
+    /// Its NUMA nodes: `maxProcesses="0"` is one worker for each.
+    pub numa_nodes: u32,
+    /// Its time zone.
+    pub time_zone: TimeZone,
 }
 
 impl Parameters {
@@ -89,6 +99,9 @@ impl Parameters {
             requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
             personality: Personality::default(),
+            processors: processors.max(1),
+            numa_nodes: 1,
+            time_zone: TimeZone::default(),
         }
     }
 }
@@ -138,8 +151,19 @@ pub enum Input {
     },
     /// The configuration was read (the answer to [`Output::ReadConfig`]), or why it could not be.
     ConfigRead(Result<Configuration, String>),
-    /// The program that a pool wanted run after rapid-fail could not be run.
-    RunFailed {
+    /// A program that a pool wanted run could not be run.
+    RunFailed(Box<Program>),
+    /// The CPU time of a pool's workers (the answer to [`Output::MeasureCpu`]).
+    CpuMeasured {
+        /// Whose.
+        pool: PoolId,
+        /// What they have used.
+        cpu: CpuUse,
+    },
+    /// The memory of the machine (the answer to [`Output::MeasureMachine`]).
+    MachineMeasured(MachineMemory),
+    /// A worker of this pool could not be bound to its processors; it runs on all.
+    AffinityRefused {
         /// Whose.
         pool: String,
     },
@@ -184,19 +208,69 @@ pub enum Output {
         /// What it is told.
         answer: Answer,
     },
-    /// Run a program and forget it (`autoShutdownExe`).
-    Run {
-        /// Whose wish it is.
-        pool: String,
-        /// The program.
-        executable: String,
-        /// Its parameters, as written.
-        parameters: String,
+    /// Have nothing to do with a process any more; it lives on.
+    Orphan {
+        /// Which.
+        pid: ProcessId,
     },
+    /// Let a process not run.
+    Freeze {
+        /// Which.
+        pid: ProcessId,
+        /// Why.
+        reason: FreezeReason,
+    },
+    /// Let a frozen process run.
+    Thaw {
+        /// Which.
+        pid: ProcessId,
+    },
+    /// Measure CPU time; answered by [`Input::CpuMeasured`].
+    MeasureCpu {
+        /// Whose.
+        pool: PoolId,
+        /// Its workers.
+        pids: Vec<ProcessId>,
+    },
+    /// Measure memory; answered by [`Input::MachineMeasured`].
+    MeasureMachine,
+    /// Run a program and forget it; answered by [`Input::RunFailed`] if it cannot be run.
+    Run(Box<Program>),
     /// Something has happened.
     Fact(Fact),
     /// Everything is down; the program may end.
     Stopped,
+}
+
+/// Why a process is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreezeReason {
+    /// It is idle: its memory may be given to others.
+    Suspended,
+    /// Its pool has used its share of the processor; it goes on in a moment.
+    Throttled,
+}
+
+/// A program of the administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Whose wish it is.
+    pub pool: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// The program.
+    pub executable: String,
+    /// Its parameters.
+    pub parameters: String,
+}
+
+/// What a program is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `autoShutdownExe`: the pool was taken off.
+    AutoShutdown,
+    /// `orphanActionExe`: this worker was abandoned.
+    OrphanAction(ProcessId),
 }
 
 /// An order for a worker process.
@@ -210,6 +284,13 @@ pub struct Spawn {
     pub arguments: WorkerArguments,
     /// `environmentVariables` of the pool.
     pub environment: Vec<(String, String)>,
+    /// Which of the pool's places it is for; 0 if there is but one.
+    pub place: usize,
+    /// The processors that it may run on, one bit each; all if `None`.
+    pub affinity: Option<u64>,
+    /// What the pool's workers may use together, 1/1000 of a percent of the machine, if the machine's
+    /// kernel can cap them.
+    pub cpu_cap: Option<u32>,
 }
 
 /// The part of a worker's command line that its pool's settings decide.
@@ -247,4 +328,8 @@ pub enum Timer {
     ServiceStop,
     /// Workers must have listed their requests by now.
     Query(u64),
+    /// The CPU time of a pool is to be measured.
+    Cpu(PoolId),
+    /// The memory of the machine is to be measured.
+    Machine,
 }

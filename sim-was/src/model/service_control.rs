@@ -4,6 +4,7 @@ use sim_httpsys::api::{SiteId, Win32Error};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_pool::AppPool;
+use super::dynamic_idle::DynamicIdle;
 use super::listener_adapter::DriverState;
 use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
 use super::was::{SiteState, Then};
@@ -47,7 +48,7 @@ impl Was {
         }
         match result {
             Ok(configuration) => {
-                self.was_started(configuration);
+                self.was_started(configuration, now);
                 if self.services.start.is_some_and(|start| start.w3svc) {
                     self.start_w3svc(now);
                 } else {
@@ -63,7 +64,7 @@ impl Was {
         }
     }
 
-    fn was_started(&mut self, configuration: Configuration) {
+    fn was_started(&mut self, configuration: Configuration, now: Instant) {
         for warning in &configuration.warnings {
             let event = Event::configuration_warning(warning.event, &warning.text);
             self.fx.event(event);
@@ -74,11 +75,21 @@ impl Was {
             .enumerate()
             .map(|(index, pool)| {
                 let worker = worker_configuration(pool, &configuration, &self.parameters);
-                AppPool::new(PoolId(index), pool.clone(), worker)
+                AppPool::new(PoolId(index), pool.clone(), worker, &self.parameters)
             })
             .collect();
         for pool in &self.pools {
             pool.state_itself(&mut self.fx);
+            if !pool.settings().process_model.identity.is_valid() {
+                let event = Event::identity_invalid(&pool.settings().name);
+                self.fx.event(event);
+            }
+        }
+        let limits = &configuration.web_limits;
+        self.fx.census.limit(limits.demand_start_threshold);
+        self.dynamic_idle = DynamicIdle::new(limits.dynamic_idle_threshold);
+        if self.dynamic_idle.is_active() {
+            self.fx.timers.set(Timer::Machine, now);
         }
         self.configuration = Some(configuration);
         self.services.phase = Phase::WasRunning;
@@ -228,6 +239,7 @@ impl Was {
                 status: ServiceStatus::StopPending,
             });
             self.pools.clear();
+            self.fx.timers.clear(Timer::Machine);
             self.services.phase = Phase::Stopped;
             self.state_services();
         }

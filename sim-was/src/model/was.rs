@@ -7,11 +7,12 @@ use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
 use sim_worker::ipm::FromWorker;
 
 use super::app_pool::AppPool;
+use super::dynamic_idle::{self, DynamicIdle, MachineMemory};
 use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
-use super::{ClientId, Input, Output, Parameters, PoolId, SpawnError, SpawnId, Timer};
+use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
 use crate::config::Configuration;
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
@@ -30,6 +31,7 @@ pub struct Was {
     pub(super) queries: BTreeMap<u64, Query>,
     pub(super) queries_asked: u64,
     pub(super) fx: Effects,
+    pub(super) dynamic_idle: DynamicIdle,
     pool_of: BTreeMap<SpawnId, PoolId>,
     spawn_of: BTreeMap<ProcessId, SpawnId>,
 }
@@ -81,6 +83,7 @@ impl Was {
             queries: BTreeMap::new(),
             queries_asked: 0,
             fx: Effects::default(),
+            dynamic_idle: DynamicIdle::default(),
             pool_of: BTreeMap::new(),
             spawn_of: BTreeMap::new(),
         }
@@ -259,6 +262,16 @@ impl Was {
         match timer {
             Timer::ServiceStop => self.stop_overdue(now),
             Timer::Query(token) => self.query_overdue(token),
+            Timer::Cpu(pool) => {
+                if let Some(pool) = self.pools.get_mut(pool.0) {
+                    pool.cpu_due(&mut self.fx, now);
+                }
+            }
+            Timer::Machine => {
+                self.fx.push(Output::MeasureMachine);
+                let next = now + dynamic_idle::CHECK;
+                self.fx.timers.set(Timer::Machine, next);
+            }
             Timer::Startup(id)
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
@@ -266,6 +279,19 @@ impl Was {
                 if let Some(pool) = self.pool_of.get(&id) {
                     self.pools[pool.0].timer(timer, &mut self.fx, now);
                 }
+            }
+        }
+    }
+
+    fn machine_measured(&mut self, memory: MachineMemory) {
+        let processes = self.fx.census.processes();
+        let (changed, event) = self.dynamic_idle.measured(memory, processes);
+        if let Some(event) = event {
+            self.fx.event(event);
+        }
+        if changed {
+            for pool in &mut self.pools {
+                pool.set_idle_divisor(self.dynamic_idle.divisor(), &mut self.fx);
             }
         }
     }
@@ -282,6 +308,9 @@ impl Was {
         }
         let ordered = std::mem::take(&mut self.fx.ordered);
         self.pool_of.extend(ordered);
+        for pid in std::mem::take(&mut self.fx.orphaned) {
+            self.exited(pid);
+        }
         self.advance_stop();
         self.state_services();
     }
@@ -324,7 +353,19 @@ impl StateMachine for Was {
             }
             Input::Commanded { client, command } => self.command(client, command, now),
             Input::ConfigRead(result) => self.config_read(result, now),
-            Input::RunFailed { pool } => self.fx.event(Event::auto_shutdown_not_run(&pool)),
+            Input::RunFailed(program) => self.fx.event(match program.purpose {
+                Purpose::AutoShutdown => Event::auto_shutdown_not_run(&program.pool),
+                Purpose::OrphanAction(pid) => {
+                    Event::orphan_action_not_run(&program.pool, pid, &program.executable)
+                }
+            }),
+            Input::CpuMeasured { pool, cpu } => {
+                if let Some(pool) = self.pools.get_mut(pool.0) {
+                    pool.cpu_measured(&cpu, &mut self.fx, now);
+                }
+            }
+            Input::MachineMeasured(memory) => self.machine_measured(memory),
+            Input::AffinityRefused { pool } => self.fx.event(Event::affinity_not_set(&pool)),
             Input::DeviceLost => self.device_lost(now),
         }
         self.settle(now);

@@ -14,11 +14,14 @@ use crate::model::recycling::RecycleStep;
 use crate::model::supervised_worker::WorkerState;
 
 impl AppPool {
-    /// An administrator recycles the pool: every worker, at once.
+    /// WAS recycles the pool: every worker, at once, for what an administrator has done. A change of the
+    /// configuration counts for processes that are on their way as well.
+    ///
     /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
     /// Assumed: without a worker nothing is logged, as nothing is recycled.
     pub(in crate::model) fn recycle(
         &mut self,
+        reason: RecycleReason,
         fx: &mut Effects,
         now: Instant,
     ) -> Result<(), Refusal> {
@@ -28,14 +31,35 @@ impl AppPool {
         if !self.serving {
             return Ok(());
         }
-        let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|i| self.step(i)).collect();
+        let stale = reason == RecycleReason::ConfigChange;
+        let steps: Vec<RecycleStep> = (0..self.slots.len())
+            .map(|slot| self.step(slot, stale))
+            .collect();
         if steps.iter().any(|step| step.is_effective()) {
-            self.log_recycle(RecycleReason::OnDemand, ProcessId(0), fx);
+            self.log_recycle(reason, ProcessId(0), fx);
         }
         for (slot, step) in steps.into_iter().enumerate() {
             self.carry_out(slot, step, fx, now);
         }
         Ok(())
+    }
+
+    /// Settings have changed that a running process cannot take over.
+    ///
+    /// Source: IIS docs, `disallowRotationOnConfigChange`: if true, the pool does not recycle when the
+    /// configuration is changed; new values count for workers that are created later.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "called when a change of the configuration is taken in"
+        )
+    )]
+    pub(in crate::model) fn rotate_on_config_change(&mut self, fx: &mut Effects, now: Instant) {
+        if !self.settings.recycling.disallow_rotation_on_config_change {
+            // A pool that is off has no worker with old settings.
+            self.recycle(RecycleReason::ConfigChange, fx, now).ok();
+        }
     }
 
     pub(super) fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
@@ -45,7 +69,10 @@ impl AppPool {
         };
         match worker.state() {
             WorkerState::Starting => worker.ready(limits, fx, now),
-            WorkerState::Running => return self.kill(id, WorkerFailure::Untrusted, fx, now),
+            WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => return self.kill(id, WorkerFailure::Untrusted, fx, now),
             WorkerState::Spawned | WorkerState::Stopping | WorkerState::Killed => return,
         }
         let limit = limits.shutdown_time_limit;
@@ -58,11 +85,15 @@ impl AppPool {
         }
     }
 
-    pub(super) fn step(&self, slot: usize) -> RecycleStep {
-        let running = self.slots[slot]
+    pub(super) fn step(&self, slot: usize, stale: bool) -> RecycleStep {
+        self.slots[slot].recycle(self.overlap(), self.is_running(slot), stale)
+    }
+
+    /// Whether the worker that has the place is ready.
+    pub(super) fn is_running(&self, slot: usize) -> bool {
+        self.slots[slot]
             .current
-            .is_some_and(|id| self.workers[&id].state() == WorkerState::Running);
-        self.slots[slot].recycle(self.overlap(), running)
+            .is_some_and(|id| self.workers[&id].is_up())
     }
 
     pub(super) fn carry_out(
@@ -74,7 +105,7 @@ impl AppPool {
     ) {
         match step {
             RecycleStep::NoWorker | RecycleStep::Coalesced => {}
-            RecycleStep::Later => self.slots[slot].again = true,
+            RecycleStep::Later(worker) => self.slots[slot].again = Some(worker),
             RecycleStep::Replace(_) => {
                 let id = self.order_process(slot, fx, now);
                 self.slots[slot].replacement = Some(id);
@@ -98,7 +129,7 @@ impl AppPool {
         if !self.may_run() || self.slots[slot].current != Some(id) {
             return;
         }
-        let step = self.step(slot);
+        let step = self.step(slot, false);
         if step.is_effective()
             && let Some(pid) = pid
         {
