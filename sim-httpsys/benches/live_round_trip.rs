@@ -60,6 +60,7 @@ fn httpsys(root: PathBuf) -> Result<(), sim_httpsys::live::RunError> {
         listen: Ipv4Addr::LOCALHOST.into(),
         port_map: vec![(None, 0)],
         trace: false,
+        record: false,
         parameters: Parameters::default(),
     })
 }

@@ -6,7 +6,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{ProcessId, RequestId, RequestQueueName, SiteId};
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ConnectionId, ProcessId, RequestId, RequestQueueName, SiteId, Verb};
 use crate::clockwork::Instant;
 use crate::etw::{CacheRemoval, Fact};
 
@@ -23,6 +25,8 @@ pub struct Counters {
     queue_of_process: BTreeMap<ProcessId, RequestQueueName>,
     /// Which queue a cache entry belongs to.
     queue_of_entry: BTreeMap<u64, RequestQueueName>,
+    /// Which site a connection counts for.
+    site_of_connection: BTreeMap<ConnectionId, SiteId>,
 }
 
 /// "HTTP Service Request Queues".
@@ -55,7 +59,7 @@ impl HttpServiceRequestQueues {
 }
 
 /// "Web Service Cache", counters that begin with `Kernel:`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebServiceCache {
     /// `Kernel: Current URIs Cached`.
     pub kernel_current_uris_cached: u64,
@@ -73,13 +77,55 @@ pub struct WebServiceCache {
     pub kernel_current_bytes: u64,
 }
 
-/// "Web Service", the basics that the driver knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// "Web Service", as far as the driver knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebService {
     /// `Total Method Requests`: requests that were answered.
     pub total_method_requests: u64,
+    /// The same by verb, in the order of [`Verb::ALL`]: `Total Get Requests` and so on.
+    pub total_requests_by_verb: [u64; 16],
     /// `Total Bytes Sent`.
     pub total_bytes_sent: u64,
+    /// `Total Bytes Received`: of requests that were answered.
+    pub total_bytes_received: u64,
+    /// `Total Not Found Errors`: answers of status 404.
+    pub total_not_found_errors: u64,
+    /// Requests that a worker answered, who logs everybody on (anonymously): `Total Logon Attempts`.
+    pub total_logon_attempts: u64,
+    /// `Current Connections`.
+    pub current_connections: u64,
+    /// `Maximum Connections`.
+    pub maximum_connections: u64,
+    /// `Total Connection Attempts (all instances)`: connections whose first request was routed here.
+    pub total_connection_attempts: u64,
+}
+
+/// What all counters read at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// "HTTP Service Request Queues", those that are open, by name.
+    pub request_queues: Vec<QueueReading>,
+    /// "Web Service", by site.
+    pub web_service: Vec<(SiteId, WebService)>,
+    /// "Web Service Cache", the kernel part.
+    pub web_service_cache: WebServiceCache,
+}
+
+/// What the counters of one queue read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReading {
+    /// Which.
+    pub name: RequestQueueName,
+    /// `CurrentQueueSize`.
+    pub current_queue_size: u64,
+    /// `MaxQueueItemAge`, milliseconds.
+    pub max_queue_item_age_ms: u64,
+    /// `ArrivalRate`, as a total.
+    pub arrivals: u64,
+    /// `RejectedRequests`.
+    pub rejected_requests: u64,
+    /// `CacheHitRate`, as a total.
+    pub cache_hits: u64,
 }
 
 impl Counters {
@@ -95,11 +141,27 @@ impl Counters {
             Fact::Deliver {
                 request, process, ..
             } => self.delivered(*request, *process),
-            Fact::SendComplete { site, bytes, .. } => self.answered(*site, *bytes),
-            Fact::SrvdFrmCache {
-                site, bytes, entry, ..
+            Fact::SendComplete {
+                site,
+                status,
+                bytes,
+                verb,
+                received,
+                ..
             } => {
-                self.answered(*site, *bytes);
+                self.answered(*site, *status, *bytes, *verb, *received);
+                self.site(*site).total_logon_attempts += 1;
+            }
+            Fact::SrvdFrmCache {
+                site,
+                status,
+                bytes,
+                verb,
+                received,
+                entry,
+                ..
+            } => {
+                self.answered(*site, *status, *bytes, *verb, *received);
                 self.web_service_cache.kernel_uri_cache_hits += 1;
                 if let Some(name) = self.queue_of_entry.get(entry).cloned() {
                     self.queue(&name).cache_hits += 1;
@@ -149,9 +211,21 @@ impl Counters {
             }
             Fact::CreateRequestQueue { queue } => self.queue(queue).is_open = true,
             Fact::CloseRequestQueue { queue, .. } => self.queue(queue).is_open = false,
+            Fact::ConnCounted { connection, site } => {
+                self.site_of_connection.insert(*connection, *site);
+                let site = self.site(*site);
+                site.total_connection_attempts += 1;
+                site.current_connections += 1;
+                site.maximum_connections = site.maximum_connections.max(site.current_connections);
+            }
+            Fact::ConnCleanup { connection, .. } => {
+                if let Some(site) = self.site_of_connection.remove(connection) {
+                    let site = self.site(site);
+                    site.current_connections = site.current_connections.saturating_sub(1);
+                }
+            }
             Fact::ConnConnect { .. }
             | Fact::SslHandshake { .. }
-            | Fact::ConnCleanup { .. }
             | Fact::Parse { .. }
             | Fact::FastResp { queue: None, .. }
             | Fact::Dropped { queue: None, .. }
@@ -189,10 +263,42 @@ impl Counters {
         }
     }
 
-    fn answered(&mut self, site: SiteId, bytes: u64) {
-        let site = self.web_service.entry(site).or_default();
+    fn site(&mut self, site: SiteId) -> &mut WebService {
+        self.web_service.entry(site).or_default()
+    }
+
+    fn answered(&mut self, site: SiteId, status: u16, bytes: u64, verb: Verb, received: u64) {
+        let site = self.site(site);
         site.total_method_requests += 1;
+        site.total_requests_by_verb[verb as usize] += 1;
         site.total_bytes_sent += bytes;
+        site.total_bytes_received += received;
+        site.total_not_found_errors += u64::from(status == 404);
+    }
+
+    /// What they read now.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let queues = self.http_service_request_queues.iter();
+        let reading = |(name, queue): (&RequestQueueName, &HttpServiceRequestQueues)| {
+            let age = queue.max_queue_item_age(now).as_millis();
+            QueueReading {
+                name: name.clone(),
+                current_queue_size: queue.current_queue_size(),
+                max_queue_item_age_ms: u64::try_from(age).unwrap_or(u64::MAX),
+                arrivals: queue.arrivals,
+                rejected_requests: queue.rejected_requests,
+                cache_hits: queue.cache_hits,
+            }
+        };
+        Snapshot {
+            request_queues: queues.filter(|(_, q)| q.is_open).map(reading).collect(),
+            web_service: self
+                .web_service
+                .iter()
+                .map(|(&id, &site)| (id, site))
+                .collect(),
+            web_service_cache: self.web_service_cache,
+        }
     }
 
     fn uncached(&mut self, entry: u64, bytes: u64, why: CacheRemoval) {

@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ActivityId, ConnectionId, Ends, ProcessId, RequestId, RequestQueueName, SiteId};
+use crate::api::{
+    ActivityId, ConnectionId, Ends, ProcessId, RequestId, RequestQueueName, SiteId, Verb,
+};
 use crate::clockwork::Instant;
 use crate::model::ReasonPhrase;
 
@@ -31,6 +33,13 @@ pub enum Fact {
         ends: Ends,
         /// Whether it is to speak TLS.
         secure: bool,
+    },
+    /// The first request of a connection was routed: from now on it counts as one of that site's.
+    ConnCounted {
+        /// Which connection.
+        connection: ConnectionId,
+        /// For which site.
+        site: SiteId,
     },
     /// A TLS handshake was completed.
     SslHandshake {
@@ -100,6 +109,10 @@ pub enum Fact {
         status: u16,
         /// Bytes of head and body.
         bytes: u64,
+        /// The verb.
+        verb: Verb,
+        /// Bytes of the request, head and body.
+        received: u64,
         /// Nanoseconds from its first byte to the end of the response.
         took: u64,
     },
@@ -117,6 +130,10 @@ pub enum Fact {
         status: u16,
         /// Bytes of head and body.
         bytes: u64,
+        /// The verb.
+        verb: Verb,
+        /// Bytes of the request.
+        received: u64,
     },
     /// The driver refused a request with a page of its own: one line in the error log.
     FastResp {

@@ -6,6 +6,7 @@
 //! * [`api`] – what user mode may ask of the driver, and how that travels
 //! * [`model`] – the driver itself, pure
 //! * [`etw`], [`counters`], [`service_state`], [`logging`] – facts, and what is folded from them
+//! * [`recording`] – every input of a machine with its time, and its replay
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
 
 pub mod api;
@@ -16,4 +17,5 @@ pub mod etw;
 pub mod live;
 pub mod logging;
 pub mod model;
+pub mod recording;
 pub mod service_state;

@@ -52,7 +52,7 @@ pub struct W3cRecord {
 }
 
 /// A request that was refused or dropped, or a connection that was cut.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpErrRecord {
     /// When.
     pub at: Instant,

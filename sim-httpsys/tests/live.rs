@@ -44,6 +44,7 @@ fn the_program_itself() {
         listen: Ipv4Addr::LOCALHOST.into(),
         port_map: vec![(None, 0)],
         trace: true,
+        record: false,
         parameters: Parameters::default(),
     })
     .unwrap();

@@ -1,12 +1,15 @@
 //! `PerfMon` counters of WAS, folded from its facts: the set `APP_POOL_WAS`, one instance per pool.
 //!
-//! Left out: uptimes and the time since the last failure, which are differences to the moment of
-//! looking, and the failures inside the rapid-fail interval, which end without a fact.
+//! What depends on the moment of looking (uptimes, the time since the last failure) is told by
+//! [`Counters::reading`]. The failures inside the rapid-fail interval end without a fact: the pool
+//! itself counts them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
 use sim_worker::ipm::ShutdownReason;
 
 use crate::control::{Service, ServiceStatus};
@@ -17,6 +20,14 @@ use crate::event_log::Fact;
 pub struct AppPoolWas {
     /// Current Application Pool State: 3 running, 4 disabling, 5 disabled.
     pub current_application_pool_state: u32,
+    /// Current Application Pool Uptime, seconds since the pool was started; 0 while it is not running.
+    pub current_application_pool_uptime_s: u64,
+    /// Total Application Pool Uptime, seconds that it has run since WAS was started.
+    pub total_application_pool_uptime_s: u64,
+    /// Recent Worker Process Failures: inside the interval of rapid-fail protection.
+    pub recent_worker_process_failures: u64,
+    /// Time Since Last Worker Process Failure, seconds; 0 if there was none.
+    pub time_since_last_worker_process_failure_s: u64,
     /// Current Worker Processes.
     pub current_worker_processes: u32,
     /// Maximum Worker Processes.
@@ -39,12 +50,23 @@ pub struct AppPoolWas {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pools: BTreeMap<String, AppPoolWas>,
+    times: BTreeMap<String, Times>,
     pool_of: BTreeMap<ProcessId, String>,
+    w3svc_since: Option<Instant>,
+}
+
+/// The moments of a pool that its counters measure from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Times {
+    running_since: Option<Instant>,
+    /// How long it has run before that.
+    ran: Duration,
+    last_failure: Option<Instant>,
 }
 
 impl Counters {
-    /// Takes a fact in.
-    pub fn record(&mut self, fact: &Fact) {
+    /// Takes a fact in that was stated at `at`.
+    pub fn record(&mut self, fact: &Fact, at: Instant) {
         match fact {
             Fact::WorkerSpawned { process, pool } => {
                 self.pool_of.insert(*process, pool.clone());
@@ -70,26 +92,35 @@ impl Counters {
                 }
             }
             Fact::PoolState { pool, state } => {
-                self.of(pool).current_application_pool_state = match state.as_str() {
+                let number = match state.as_str() {
                     "Stopping" => 4,
                     "Stopped" => 5,
                     _ => 3,
                 };
+                self.of(pool).current_application_pool_state = number;
+                self.times
+                    .entry(pool.clone())
+                    .or_default()
+                    .turn(number == 3, at);
             }
             Fact::Event(event) => {
                 if let Some(pool) = &event.pool {
-                    self.event(event.id, pool);
+                    self.event(event.id, pool, at);
                 }
             }
             Fact::ServiceState { service, status } => {
                 if (*service, *status) == (Service::Was, ServiceStatus::StartPending) {
                     *self = Self::default();
                 }
+                if *service == Service::W3svc {
+                    self.w3svc_since = (*status == ServiceStatus::Running).then_some(at);
+                }
             }
             Fact::WorkerSuspended { .. }
             | Fact::WorkerResumed { .. }
             | Fact::WorkerReady { .. }
             | Fact::WorkerKilled { .. }
+            | Fact::ConfigurationChanged { .. }
             | Fact::CommandAccepted { .. } => {}
         }
     }
@@ -99,7 +130,27 @@ impl Counters {
         &self.pools
     }
 
-    fn event(&mut self, id: u16, pool: &str) {
+    /// How long W3SVC has run.
+    pub fn service_uptime(&self, now: Instant) -> Duration {
+        let since = self.w3svc_since.map(|since| now.saturating_since(since));
+        since.unwrap_or_default()
+    }
+
+    /// What the counters of a pool read at `now`.
+    pub fn reading(&self, pool: &str, now: Instant) -> AppPoolWas {
+        let mut reading = self.pools.get(pool).copied().unwrap_or_default();
+        let times = self.times.get(pool).copied().unwrap_or_default();
+        let current = times.running_since.map(|since| now.saturating_since(since));
+        let current = current.unwrap_or_default();
+        let since_failure = times.last_failure.map(|at| now.saturating_since(at));
+        reading.current_application_pool_uptime_s = current.as_secs();
+        reading.total_application_pool_uptime_s = (times.ran + current).as_secs();
+        reading.time_since_last_worker_process_failure_s =
+            since_failure.unwrap_or_default().as_secs();
+        reading
+    }
+
+    fn event(&mut self, id: u16, pool: &str, at: Instant) {
         let counters = self.of(pool);
         match id {
             5010 => counters.total_worker_process_ping_failures += 1,
@@ -109,10 +160,25 @@ impl Counters {
             _ => return,
         }
         counters.total_worker_process_failures += 1;
+        self.times.entry(pool.to_owned()).or_default().last_failure = Some(at);
     }
 
     fn of(&mut self, pool: &str) -> &mut AppPoolWas {
         self.pools.entry(pool.to_owned()).or_default()
+    }
+}
+
+impl Times {
+    /// The pool runs, or does not.
+    fn turn(&mut self, runs: bool, at: Instant) {
+        match self.running_since {
+            None if runs => self.running_since = Some(at),
+            Some(since) if !runs => {
+                self.ran += at.saturating_since(since);
+                self.running_since = None;
+            }
+            None | Some(_) => {}
+        }
     }
 }
 
@@ -128,19 +194,18 @@ mod tests {
         let pool = "P".to_owned();
         for process in [old, new] {
             let pool = pool.clone();
-            counters.record(&Fact::WorkerSpawned { process, pool });
+            counters.record(&Fact::WorkerSpawned { process, pool }, Instant(0));
         }
         let reason = ShutdownReason::Recycle;
-        counters.record(&Fact::WorkerStopOrdered {
-            process: old,
-            reason,
-        });
+        let process = old;
+        counters.record(&Fact::WorkerStopOrdered { process, reason }, Instant(0));
         let event = Event::worker_failed("P", old, WorkerFailure::ShutdownTime);
-        counters.record(&Fact::Event(event));
-        counters.record(&Fact::WorkerExited {
-            process: old,
-            exit: WorkerExit::Signal(9),
-        });
+        counters.record(&Fact::Event(event), Instant(2_000_000_000));
+        let exit = WorkerExit::Signal(9);
+        counters.record(
+            &Fact::WorkerExited { process, exit },
+            Instant(3_000_000_000),
+        );
         let expected = AppPoolWas {
             current_worker_processes: 1,
             maximum_worker_processes: 2,
@@ -151,5 +216,22 @@ mod tests {
             ..AppPoolWas::default()
         };
         assert_eq!(counters.pools()["P"], expected);
+    }
+
+    #[test]
+    fn a_pool_that_was_stopped_in_between_has_run_for_less_than_was() {
+        let mut counters = Counters::default();
+        let mut at = |seconds: u64, state: &str| {
+            let (pool, state) = ("P".to_owned(), state.to_owned());
+            let at = Instant(seconds * 1_000_000_000);
+            counters.record(&Fact::PoolState { pool, state }, at);
+        };
+        at(0, "Started");
+        at(10, "Stopped");
+        at(30, "Started");
+        let reading = counters.reading("P", Instant(35_000_000_000));
+        assert_eq!(reading.current_application_pool_uptime_s, 5);
+        assert_eq!(reading.total_application_pool_uptime_s, 15);
+        assert_eq!(reading.current_application_pool_state, 3);
     }
 }

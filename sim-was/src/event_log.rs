@@ -51,7 +51,7 @@ pub enum Fact {
         /// Its pid.
         process: ProcessId,
     },
-    /// A frozen worker serves again.
+    /// A frozen worker is woken, because work waits.
     WorkerResumed {
         /// Its pid.
         process: ProcessId,
@@ -74,6 +74,15 @@ pub enum Fact {
         service: Service,
         /// Its state.
         status: ServiceStatus,
+    },
+    /// The configuration has changed while the services run.
+    ConfigurationChanged {
+        /// How many settings.
+        changes: u32,
+        /// Which pools recycle, in lower case.
+        recycled: Vec<String>,
+        /// Which applications restart in their processes: `Default Web Site/app`.
+        restarted: Vec<String>,
     },
     /// A pool has changed its state (`Started`, `Stopped` …).
     PoolState {

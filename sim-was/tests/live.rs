@@ -61,6 +61,7 @@ fn up(root: &Path) {
         listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port_map: vec![(None, 0)],
         trace: false,
+        record: false,
         parameters: Parameters::default(),
     };
     thread::spawn(move || sim_httpsys::live::run(driver));

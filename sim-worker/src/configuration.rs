@@ -14,7 +14,7 @@ use sim_httpsys::api::{SiteId, UrlContext};
 use crate::local_time::{LocalTime, TimeZone};
 
 /// Everything that a worker of one pool needs to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerConfiguration {
     /// The pool's name; also the name of its request queue.
     pub pool: String,
@@ -42,7 +42,7 @@ pub struct WorkerConfiguration {
 }
 
 /// One application of the pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Application {
     /// The number that comes with its requests.
     pub url_context: UrlContext,
@@ -63,6 +63,8 @@ pub struct Application {
     pub mime_map: BTreeMap<String, String>,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
+    /// Why the configuration of this application cannot be used, if it cannot: its requests get 500.19.
+    pub configuration_error: Option<String>,
 }
 
 /// One virtual directory.
@@ -75,7 +77,7 @@ pub struct VirtualDirectory {
 }
 
 /// What may be cached, where, and from which popularity on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caching {
     /// `caching/@enabled`: the worker's output cache.
     pub enabled: bool,

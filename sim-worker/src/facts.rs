@@ -24,6 +24,11 @@ pub enum Fact {
         /// Nanoseconds that it took.
         took: u64,
     },
+    /// An application that was known goes, alone or for a fresh start of itself; the process stays.
+    ApplicationRestarted {
+        /// Its path, `/LM/W3SVC/1/ROOT/app`.
+        application: String,
+    },
     /// A request was received.
     RequestBegan {
         /// Which.

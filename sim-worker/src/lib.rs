@@ -14,6 +14,7 @@
 
 pub mod application;
 pub mod configuration;
+pub mod counters;
 pub mod facts;
 pub mod ipm;
 #[cfg(feature = "live")]

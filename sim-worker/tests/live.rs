@@ -43,6 +43,7 @@ fn the_program_itself() {
             listen: Ipv4Addr::LOCALHOST.into(),
             port_map: vec![(None, 0)],
             trace: false,
+            record: false,
             parameters: sim_httpsys::model::Parameters::default(),
         };
         return sim_httpsys::live::run(options).unwrap();
@@ -183,6 +184,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         default_documents: vec!["index.html".into(), "default.aspx".into()],
         mime_map: std::collections::BTreeMap::new(),
         caching: Caching::default(),
+        configuration_error: None,
     };
     let configuration = WorkerConfiguration {
         pool: "DefaultAppPool".into(),

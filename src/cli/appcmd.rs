@@ -200,7 +200,7 @@ fn rows(answer: Answer) -> Vec<Row> {
             })
             .collect(),
         Answer::Requests(requests) => requests.into_iter().map(request_row).collect(),
-        Answer::Done | Answer::Services(_) | Answer::Refused(_) => Vec::new(),
+        Answer::Done | Answer::Services(_) | Answer::Counters(_) | Answer::Refused(_) => Vec::new(),
     }
 }
 

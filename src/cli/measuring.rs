@@ -10,18 +10,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sim_httpsys::live::clock::clock_now;
 
 use super::fail;
+use super::selection::{ProfileArgument, ProfileError};
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
 use crate::report::Clock;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::virtual_world::{self, costs::Costs, trial::Size};
+use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::track::Watch;
+use crate::virtual_world::{self, trial::Size};
 
 /// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
 pub(super) const NOT_TRUSTED: u8 = 3;
+/// Exit code for arguments that do not go together, as clap's own.
+const WRONG_ARGUMENTS: u8 = 2;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// How a scenario is measured.
 #[derive(Debug, clap::Args)]
@@ -29,12 +34,19 @@ pub(super) struct Measuring {
     /// Under which clock
     #[arg(long, value_name = "CLOCK", default_value = "live")]
     pub(super) clock: Clock,
-    /// What things cost in virtual time [default: built in, src/virtual_world/default-profile.toml]
-    #[arg(long, value_name = "PROFILE.toml")]
-    costs: Option<PathBuf>,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write a record for `iis-sim replay` to FILE; virtual clock only. With --out there is one anyway,
+    /// DIR/record.json
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Record every input of httpsys, was and w3wp with its time below --out DIR, for `iis-sim replay DIR`;
+    /// live clock only
+    #[arg(long, requires = "out")]
+    record_inputs: bool,
 }
 
 /// Why nothing was measured.
@@ -42,7 +54,9 @@ pub(super) enum Failure {
     Scenario(ScenarioError),
     Trial(TrialError),
     Virtual(virtual_world::trial::TrialError),
-    Costs(PathBuf, toml::de::Error),
+    Profile(ProfileError),
+    Record(RecordError),
+    RecordLive,
     File(PathBuf, std::io::Error),
 }
 
@@ -57,10 +71,12 @@ impl Failure {
             Self::Trial(error) => fail(error),
             Self::Virtual(error) => fail(error),
             Self::Scenario(error) => fail(error),
-            Self::Costs(path, error) => {
-                eprintln!("iis-sim: {}: {error}", path.display());
-                ExitCode::FAILURE
+            Self::Record(error) => fail(error),
+            Self::RecordLive => {
+                eprintln!("iis-sim: --record needs --clock virtual: a live run does not repeat");
+                ExitCode::from(WRONG_ARGUMENTS)
             }
+            Self::Profile(error) => fail(error),
             Self::File(path, source) => {
                 eprintln!("iis-sim: {}: {source}", path.display());
                 ExitCode::FAILURE
@@ -73,9 +89,42 @@ impl Measuring {
     /// Runs every trial of a scenario; `name` tells several scenarios of one command apart.
     pub(super) fn run(&self, scenario: &Scenario, name: &str) -> Result<Vec<TrialResult>, Failure> {
         match self.clock {
+            Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
-            Clock::Virtual => run_virtual(self, scenario),
+            Clock::Virtual => run_virtual(self, scenario, name),
         }
+    }
+
+    /// What said what things cost, for the report; `None` for a live run.
+    pub(super) fn profile(&self) -> Result<Option<String>, Failure> {
+        match self.clock {
+            Clock::Live => Ok(None),
+            Clock::Virtual => {
+                let profile = self.profile.read().map_err(Failure::Profile)?;
+                Ok(Some(profile.name))
+            }
+        }
+    }
+}
+
+impl Measuring {
+    /// Where records go; several scenarios of one command write different files.
+    fn record_files(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        if let Some(out) = &self.out {
+            let folder = out.join(name);
+            std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+            files.push(folder.join("record.json"));
+        }
+        if let Some(path) = &self.record {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            files.push(if name.is_empty() {
+                path.clone()
+            } else {
+                path.with_file_name(format!("{name}-{file}"))
+            });
+        }
+        Ok(files)
     }
 }
 
@@ -94,7 +143,7 @@ fn run_live(
     std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let stop = stop_flag().map_err(at(&folder))?;
     let bar = progress_bar(scenario);
-    let results = compare(scenario, &folder, &mut |now| {
+    let results = compare(scenario, &folder, arguments.record_inputs, &mut |now| {
         show(&bar, now);
         !stop.load(Ordering::Relaxed)
     });
@@ -102,26 +151,37 @@ fn run_live(
     results.map_err(Failure::Trial)
 }
 
-fn run_virtual(arguments: &Measuring, scenario: &Scenario) -> Result<Vec<TrialResult>, Failure> {
-    let costs = match &arguments.costs {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(at(path))?;
-            Costs::parse(&text).map_err(|error| Failure::Costs(path.clone(), error))?
-        }
-        None => Costs::default(),
+fn run_virtual(
+    arguments: &Measuring,
+    scenario: &Scenario,
+    name: &str,
+) -> Result<Vec<TrialResult>, Failure> {
+    let profile = arguments.profile.read().map_err(Failure::Profile)?;
+    let files = arguments.record_files(name)?;
+    let watch = if files.is_empty() {
+        Watch::Digest
+    } else {
+        Watch::Trail
     };
     let stop = stop_flag().map_err(at(Path::new("signals")))?;
     let bar = progress_bar(scenario);
     let begun = clock_now();
-    let compared = virtual_world::compare::compare(scenario, &costs, &mut |done, operation| {
+    let mut watcher = |done, operation| {
         bar.set_position(u64::from(done) * STEPS);
         bar.set_message(format!("trial {}: {operation}", done + 1));
         !stop.load(Ordering::Relaxed)
-    });
+    };
+    let compared = virtual_world::compare::compare(scenario, &profile.costs, &watch, &mut watcher);
     bar.finish_and_clear();
     let compared = compared.map_err(Failure::Virtual)?;
     let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
     tell_speed(&compared.size, clock_now() - begun);
+    if !files.is_empty() {
+        let record = Record::of_comparison(scenario, profile.text, &compared);
+        for path in &files {
+            record.write(path).map_err(Failure::Record)?;
+        }
+    }
     Ok(compared.results)
 }
 
@@ -143,10 +203,10 @@ fn tell_speed(size: &Size, took: Duration) {
 }
 
 /// A folder that goes when it is dropped.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Temporary {
-    fn make() -> std::io::Result<Self> {
+    pub(super) fn make() -> std::io::Result<Self> {
         let path = std::env::temp_dir().join(format!("iis-sim-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
@@ -159,7 +219,8 @@ impl Drop for Temporary {
     }
 }
 
-fn progress_bar(scenario: &Scenario) -> ProgressBar {
+/// A bar over all trials of a scenario.
+pub(super) fn progress_bar(scenario: &Scenario) -> ProgressBar {
     let trials = u64::from(scenario.trials) * scenario.operations.len() as u64;
     let bar = ProgressBar::new(trials * STEPS);
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {elapsed}");
@@ -169,9 +230,10 @@ fn progress_bar(scenario: &Scenario) -> ProgressBar {
 }
 
 /// Steps of the progress bar that one trial takes.
-const STEPS: u64 = 4;
+pub(super) const STEPS: u64 = 4;
 
-fn show(bar: &ProgressBar, now: Now) {
+/// Shows where a live trial is.
+pub(super) fn show(bar: &ProgressBar, now: Now) {
     let (step, word) = match now.stage {
         Stage::Starting => (0, "starting"),
         Stage::WarmingUp => (1, "warming up"),

@@ -16,16 +16,29 @@ use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
+mod agree;
 mod appcmd;
+mod calibrate;
 mod compare;
 mod event_query;
+mod explain_change;
 mod grammar;
 mod iisapp;
 mod iisreset;
 mod load;
 mod measuring;
+mod merge;
+mod mutants;
+mod net;
 mod programs;
+mod replay;
+mod replay_live;
+mod run;
+mod sc;
+mod selection;
 mod swarm;
+mod sweep;
+mod typeperf;
 mod up;
 mod wevtutil;
 
@@ -59,8 +72,22 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the scenario's operations on real processes over real sockets, and print what each costs
     Compare(compare::Arguments),
+    /// Measure on this machine what things cost, for runs in virtual time
+    Calibrate(calibrate::Arguments),
+    /// Run a scenario under both clocks and hold them together: outcomes, workers' lives, downtime
+    Agree(agree::Arguments),
+    /// Run a scenario, or a folder of them, and say whether what it is meant to show was seen
+    Run(run::Arguments),
     /// Run many seeds with faults under the virtual clock, and check what must always hold
     Swarm(swarm::Arguments),
+    /// Run a scenario under many parameters and seeds on the virtual clock, on one machine or many
+    Sweep(sweep::Arguments),
+    /// Put the results of a sweep together, once all are there
+    Merge(merge::Arguments),
+    /// Run a stored run again under the virtual clock, and name the first fact that differs
+    Replay(replay::Arguments),
+    /// Tell what each difference between two configurations would cause, and why; runs nothing
+    ExplainChange(explain_change::Arguments),
     /// Run a server until Ctrl-C: httpsys and was, and worker processes on demand
     Up(up::Arguments),
     /// Administer a running server: list, start, stop and recycle pools, sites, requests …
@@ -72,6 +99,15 @@ enum Command {
     /// List the worker processes of a running server, or recycle a pool, as iisapp.vbs does
     #[command(disable_help_flag = true)]
     Iisapp(Words),
+    /// Start or stop a service of a running server: net stop was /y
+    #[command(disable_help_flag = true)]
+    Net(Words),
+    /// Ask for the states of the services: sc query
+    #[command(disable_help_flag = true)]
+    Sc(Words),
+    /// Read the counters: `typeperf "\APP_POOL_WAS(*)\Current Worker Processes" -sc 1`
+    #[command(disable_help_flag = true)]
+    Typeperf(Words),
     /// Read the event log: wevtutil qe System /f:text
     #[command(disable_help_flag = true)]
     Wevtutil(Words),
@@ -97,16 +133,29 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "appcmd" | "appcmd.exe" => return appcmd::main(rest),
         "iisreset" | "iisreset.exe" => return iisreset::main(rest),
         "iisapp" | "iisapp.vbs" => return iisapp::main(rest),
+        "net" | "net.exe" => return net::main(rest),
+        "sc" | "sc.exe" => return sc::main(rest),
+        "typeperf" | "typeperf.exe" => return typeperf::main(rest),
         "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
     match Cli::parse_from(arguments).command {
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Calibrate(arguments) => calibrate::main(&arguments),
+        Command::Agree(arguments) => agree::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
         Command::Swarm(arguments) => swarm::main(&arguments),
+        Command::Sweep(arguments) => sweep::main(&arguments),
+        Command::Merge(arguments) => merge::main(&arguments),
+        Command::Replay(arguments) => replay::main(&arguments),
+        Command::ExplainChange(arguments) => explain_change::main(&arguments),
         Command::Up(arguments) => up::main(arguments),
         Command::Appcmd(words) => appcmd::main(words.words),
         Command::Iisreset(words) => iisreset::main(words.words),
         Command::Iisapp(words) => iisapp::main(words.words),
+        Command::Net(words) => net::main(words.words),
+        Command::Sc(words) => sc::main(words.words),
+        Command::Typeperf(words) => typeperf::main(words.words),
         Command::Wevtutil(words) => wevtutil::main(words.words),
         Command::Load(arguments) => load::main(&arguments),
     }

@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sim_was::live::Boot;
+use sim_was::model::Personality;
+
 use super::up::parse_port_map;
 use super::{fail, name_of};
 
@@ -55,7 +58,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
     let mut root = None;
     let mut listen = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let mut port_map = Vec::new();
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
     let mut parameters = sim_httpsys::model::Parameters::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -77,6 +80,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
                     serde_json::from_str(value()?).map_err(|error| format!("{word}: {error}"))?;
             }
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -88,6 +92,7 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
         listen,
         port_map,
         trace,
+        record,
         parameters,
     })
 }
@@ -109,7 +114,9 @@ fn was(words: &[String]) -> ExitCode {
 fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     let mut root = None;
     let mut config = None;
-    let mut trace = false;
+    let (mut trace, mut record) = (false, false);
+    let mut boot = Boot::Start;
+    let mut personality = Personality::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || {
@@ -119,8 +126,17 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
         };
         match word.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
+            "--boot" => {
+                boot = match value()?.as_str() {
+                    "restart" => Boot::Restart,
+                    "stopped" => Boot::Stopped,
+                    other => return Err(format!("{word}: restart or stopped, not {other:?}")),
+                }
+            }
+            "--personality" => personality = value()?.parse()?,
             "--config" => config = Some(PathBuf::from(value()?)),
             "--trace" => trace = true,
+            "--record" => record = true,
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
@@ -130,6 +146,9 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
     Ok(sim_was::live::Options {
         config,
         trace,
+        record,
+        boot,
+        personality,
         ..options
     })
 }

@@ -1,30 +1,72 @@
 //! `iis-sim swarm`: many seeds under the virtual clock, each with faults, all checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use sim_httpsys::live::clock::clock_now;
 
-use crate::virtual_world::swarm::{self, SwarmError};
+use super::mutants;
+use super::up::stop_flag;
+use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::swarm::shrink::shrink;
+use crate::virtual_world::swarm::{self, Outcome, Plan, SwarmError};
+use crate::virtual_world::track::{Line, Watch};
 use crate::virtual_world::trial::Size;
 
 /// Exit code when an invariant is broken.
 const BROKEN: u8 = 1;
+/// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Arguments of `iis-sim swarm`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 every invariant held; 1 one was broken; 2 wrong arguments")]
+#[command(
+    after_help = "A seed that fails is made small (see --tries), and stored where it runs for \
+    ever (see --store). \
+    Exit codes: 0 every invariant held; 1 one was broken; 2 wrong arguments; 130 interrupted"
+)]
 pub(super) struct Arguments {
     /// The seeds, from A up to but without B
     #[arg(long, value_name = "A..B", value_parser = range)]
-    seeds: (u64, u64),
-    /// Virtual seconds that each seed is watched after its operation
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    watch: u64,
+    pub(super) seeds: (u64, u64),
+    /// Virtual seconds of load and faults for each seed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) seconds: u64,
+    /// How many seeds run at once [default: one on each core]; the digest does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Print the digest of each seed: the same in every process and every kind of build
+    #[arg(long)]
+    digests: bool,
+    /// Write the facts of the first seed, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Write a record of the first seed to FILE, for `iis-sim replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
+    /// How many plans are tried at most to make one that fails smaller; 0 leaves it as it is
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub(super) tries: u32,
+    /// Where a plan that fails is stored [default: tests/regressions, if it is there]
+    #[arg(long, value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
+    /// Put faults into the models, one after the other, and see that each is found (needs a build with
+    /// --features mutants); fails if less than 95 % are
+    #[arg(long)]
+    mutants: bool,
+    /// Of the mutants only that one; repeat for more (with --store, what finds it is made small and stored)
+    #[arg(long, value_name = "NAME", requires = "mutants")]
+    pub(super) mutant: Vec<String>,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -41,56 +83,176 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 
 /// Runs the seeds, and prints what was reached.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    if arguments.mutants {
+        return mutants::main(arguments);
+    }
+    run(arguments).unwrap_or_else(|error| {
+        eprintln!("iis-sim: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (first, end) = arguments.seeds;
+    let millis = arguments.seconds * 1_000;
+    if let Some(path) = &arguments.trace {
+        trace(first, millis, path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = &arguments.record {
+        Record::of_seed(&swarm::draw(first, millis)).write(path)?;
+    }
+    let stop = stop_flag()?;
+    let jobs = arguments.jobs.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    let bar = bar(end - first);
     let begun = clock_now();
-    let mut total = Size::default();
-    let mut sometimes: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
-    let (mut digest, mut failed) = (0_u64, 0_u64);
-    for seed in first..end {
-        match swarm::run(seed, Duration::from_secs(arguments.watch)) {
+    let mut sum = Sum::default();
+    let mut failures: Vec<(u64, SwarmError)> = Vec::new();
+    swarm::run_many(first..end, millis, jobs, &mut |seed, outcome| {
+        bar.inc(1);
+        match outcome {
             Ok(outcome) => {
-                digest = digest.rotate_left(1) ^ outcome.digest;
-                total.events += outcome.size.events;
-                total.attempts += outcome.size.attempts;
-                total.nanos += outcome.size.nanos;
-                for (what, count) in outcome.sometimes {
-                    let (seeds, times) = sometimes.entry(what).or_default();
-                    *seeds += 1;
-                    *times += count;
+                if arguments.digests {
+                    bar.suspend(|| println!("{seed} {:016x}", outcome.digest));
                 }
+                sum.add(outcome);
             }
             Err(error) => {
-                failed += 1;
-                tell(seed, arguments.watch, &error);
-                if !arguments.keep_going {
-                    return ExitCode::from(BROKEN);
-                }
+                bar.suspend(|| tell(seed, arguments.seconds, &error));
+                failures.push((seed, error));
             }
         }
+        (failures.is_empty() || arguments.keep_going) && !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    sum.print(failures.len(), clock_now() - begun);
+    if stop.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(INTERRUPTED));
     }
-    let took = clock_now() - begun;
-    println!(
-        "{} seeds, {failed} failed, digest {digest:016x}; {} s of virtual time, {} attempts, {} events \
-         in {:.1} s\n\nsometimes (seeds that saw it, times):",
-        end - first,
-        total.nanos / 1_000_000_000,
-        total.attempts,
-        total.events,
-        took.as_secs_f64()
-    );
-    for (what, (seeds, times)) in &sometimes {
-        println!("  {seeds:>6} {times:>9}  {what}");
+    let failed = !failures.is_empty();
+    let mut known = BTreeSet::new();
+    for (seed, error) in failures {
+        if known.insert(error.name()) {
+            keep(arguments, &swarm::draw(seed, millis), error, &stop)?;
+        }
     }
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
+    Ok(if failed {
         ExitCode::from(BROKEN)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// What has come of all seeds.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    digest: u64,
+    size: Size,
+    sometimes: BTreeMap<&'static str, (u64, u64)>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.digest = self.digest.rotate_left(1) ^ outcome.digest;
+        self.size.events += outcome.size.events;
+        self.size.attempts += outcome.size.attempts;
+        self.size.nanos += outcome.size.nanos;
+        for (what, count) in outcome.sometimes {
+            let (seeds, times) = self.sometimes.entry(what).or_default();
+            *seeds += 1;
+            *times += count;
+        }
+    }
+
+    fn print(&self, failed: usize, took: Duration) {
+        let Size {
+            events,
+            attempts,
+            nanos,
+        } = self.size;
+        println!(
+            "{} seeds, {failed} failed, digest {:016x}; {} s of virtual time, {attempts} attempts, \
+             {events} events in {:.1} s\n\nsometimes (seeds that saw it, times):",
+            self.seeds + failed as u64,
+            self.digest,
+            nanos / 1_000_000_000,
+            took.as_secs_f64()
+        );
+        for (what, (seeds, times)) in &self.sometimes {
+            println!("  {seeds:>6} {times:>9}  {what}");
+        }
     }
 }
 
-fn tell(seed: u64, watch: u64, error: &SwarmError) {
+fn bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} {msg}  {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn tell(seed: u64, seconds: u64, error: &SwarmError) {
     eprintln!(
-        "seed {seed}: {error}\n  again: iis-sim swarm --seeds {seed}..{} --watch {watch}",
+        "seed {seed}: {error}\n  again: iis-sim swarm --seeds {seed}..{} --seconds {seconds}",
         seed + 1
     );
+}
+
+/// Keeps a run that has failed: as it was, and made small, where it runs for ever.
+fn keep(
+    arguments: &Arguments,
+    plan: &Plan,
+    error: SwarmError,
+    stop: &AtomicBool,
+) -> Result<(), RecordError> {
+    let seed = plan.seed;
+    let file = std::env::temp_dir().join(format!("iis-sim-swarm-{seed}.json"));
+    Record::of_seed(plan).write(&file)?;
+    eprintln!("seed {seed} as it was: iis-sim replay {}", file.display());
+    let story = format!(
+        "seed {seed} of a swarm of {} s each: {error}",
+        arguments.seconds
+    );
+    let bar = bar(u64::from(arguments.tries));
+    bar.set_message(format!("plans tried, to make seed {seed} smaller"));
+    let small = shrink(plan, error, arguments.tries, &mut |tried| {
+        bar.set_position(u64::from(tried));
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    let broke = small.error.name();
+    let record = Record::of_regression(&small.plan, broke, story);
+    let standing = PathBuf::from("tests/regressions");
+    let folder = match &arguments.store {
+        Some(folder) => folder.clone(),
+        None if standing.is_dir() => standing,
+        None => std::env::temp_dir(),
+    };
+    let path = folder.join(format!("{}-seed-{seed}.json", broke.to_lowercase()));
+    record.write(&path)?;
+    eprintln!(
+        "made small in {} tries: {} pool(s), {} operation(s), {} s of load: {}\n  again: iis-sim replay {}",
+        small.tried,
+        small.plan.pools.len(),
+        small.plan.operations.len(),
+        small.plan.millis.div_ceil(1_000),
+        small.error,
+        path.display()
+    );
+    Ok(())
+}
+
+/// Runs a seed, and writes its facts in the order in which they were stated.
+fn trace(seed: u64, millis: u64, path: &Path) -> io::Result<()> {
+    let plan = swarm::draw(seed, millis);
+    let (_, track) = swarm::run_watched(&plan, Watch::Facts(0..u64::MAX));
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    for Line { at, by, fact, .. } in &track.lines {
+        writeln!(file, "{{\"at\":{},\"who\":\"{by}\",\"fact\":{fact}}}", at.0)?;
+    }
+    file.flush()
 }

@@ -1,6 +1,6 @@
 //! `iis-sim up`: a server that runs until Ctrl-C.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
+use crate::live_world::metrics_server::serve_metrics;
 use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
 
 /// How often a running server is looked at.
@@ -33,6 +35,15 @@ pub(super) struct Arguments {
     /// Write every fact to files below DIR/trace
     #[arg(long)]
     trace: bool,
+    /// Record every input of httpsys, was and w3wp with its time in DIR/record, for `iis-sim replay DIR`
+    #[arg(long)]
+    record: bool,
+    /// Which version of IIS the services behave like, where versions differ: iis10 or iis6
+    #[arg(long, value_name = "VERSION", default_value_t = Personality::default())]
+    personality: Personality,
+    /// Serve /metrics for Prometheus at this loopback address; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     /// Say when it is ready as one line of JSON
     #[arg(long)]
     json: bool,
@@ -62,7 +73,9 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         listen: arguments.listen,
         port_map: arguments.port_map,
         trace: arguments.trace,
+        record: arguments.record,
         parameters: sim_httpsys::model::Parameters::default(),
+        personality: arguments.personality,
     };
     let mut server = match Server::start(&options) {
         Ok(server) => server,
@@ -71,15 +84,25 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     for warning in &server.configuration().warnings {
         eprintln!("iis-sim: warning: {}", warning.text);
     }
+    let metrics = arguments.metrics.map(|at| serve_metrics(&server.root, at));
+    let metrics = match metrics.transpose() {
+        Ok(metrics) => metrics.map(|address| format!("http://{address}/metrics")),
+        Err(error) => return fail(&error),
+    };
     if arguments.json {
-        println!("{}", ready_line(&server));
+        println!("{}", ready_line(&server, metrics.as_deref()));
     } else {
-        print_ready(&server);
+        print_ready(&server, metrics.as_deref());
     }
+    let mut terminations = 0;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK_INTERVAL);
-        if let Err(error) = server.check() {
+        if let Err(error) = server.watch(LOOK_INTERVAL) {
             return fail(&error);
+        }
+        if server.terminations() > terminations {
+            terminations = server.terminations();
+            let pid = server.was_pid();
+            eprintln!("iis-sim: was has died and is started again, pid {pid} (event 7031)");
         }
     }
     server.stop();
@@ -99,7 +122,7 @@ pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-fn ready_line(server: &Server) -> serde_json::Value {
+fn ready_line(server: &Server, metrics: Option<&str>) -> serde_json::Value {
     let endpoints: Vec<_> = server
         .endpoints()
         .iter()
@@ -116,14 +139,18 @@ fn ready_line(server: &Server) -> serde_json::Value {
         "endpoints": endpoints,
         "control": server.root.join("run/control.sock"),
         "root": server.root,
+        "metrics": metrics,
         "pids": { "httpsys": server.httpsys_pid(), "was": server.was_pid() },
     })
 }
 
-fn print_ready(server: &Server) {
+fn print_ready(server: &Server, metrics: Option<&str>) {
     println!("iis-sim is up; its C:\\ is {}", server.root.display());
     println!("  httpsys  pid {}", server.httpsys_pid());
     println!("  was      pid {}", server.was_pid());
+    if let Some(url) = metrics {
+        println!("  metrics  {url}");
+    }
     for endpoint in server.endpoints() {
         println!("  {}", endpoint_line(&endpoint));
     }

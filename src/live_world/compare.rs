@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
 use super::trial::{Stage, Trial, TrialError};
-use crate::measure::TrialResult;
+use crate::measure::{Observation, TrialResult};
 use crate::scenario::{Operation, Scenario};
 
 /// What is running now, for whoever shows progress.
@@ -30,7 +30,19 @@ pub struct Now {
 pub fn compare(
     scenario: &Scenario,
     folder: &Path,
+    record: bool,
     watcher: &mut dyn FnMut(Now) -> bool,
+) -> Result<Vec<TrialResult>, TrialError> {
+    compare_and(scenario, folder, record, watcher, &mut |_, _| {})
+}
+
+/// As [`compare`]; `visit` sees every trial, the invalid ones too, and what it was measured from.
+pub fn compare_and(
+    scenario: &Scenario,
+    folder: &Path,
+    record: bool,
+    watcher: &mut dyn FnMut(Now) -> bool,
+    visit: &mut dyn FnMut(&TrialResult, &Observation),
 ) -> Result<Vec<TrialResult>, TrialError> {
     let arms = u32::try_from(scenario.operations.len()).unwrap_or(u32::MAX);
     let total = scenario.trials.saturating_mul(arms);
@@ -50,6 +62,7 @@ pub fn compare(
                     operation,
                     seed,
                     folder: &trial_folder,
+                    record,
                 };
                 let mut watch = |stage| {
                     watcher(Now {
@@ -59,8 +72,9 @@ pub fn compare(
                         stage,
                     })
                 };
-                let mut result = trial.run(&mut watch)?;
+                let (mut result, observation) = trial.run(&mut watch)?;
                 result.is_repeated = result.invalid.is_some() && repeats_left > 0;
+                visit(&result, &observation);
                 let is_kept = !result.is_repeated;
                 results.push(result);
                 if is_kept {

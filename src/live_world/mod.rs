@@ -1,9 +1,13 @@
 //! Starts the real programs and runs scenarios against them.
 //!
 //! * [`server`] – one running server: httpsys and was below a root folder
+//! * [`service_manager`] – starts `was` again when it has died
+//! * [`metrics_server`] – where Prometheus scrapes
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
+//! * [`recordings`] – what live programs were told, handed to their models again
+//! * [`calibrate`] – what virtual time needs to know of this machine
 //! * [`compare`] – all operations and trials of a scenario
 #![expect(
     clippy::disallowed_methods,
@@ -11,11 +15,15 @@
     reason = "this is where processes, clocks and waiting live"
 )]
 
+pub mod calibrate;
 pub mod compare;
 pub mod generator;
+pub mod metrics_server;
 mod operate;
 pub mod page;
 mod processes;
+pub mod recordings;
 pub mod server;
+pub mod service_manager;
 pub mod story;
 pub mod trial;

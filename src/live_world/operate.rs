@@ -4,24 +4,25 @@ use rustix::process::{Pid, Signal, kill_process};
 use sim_was::control::{Answer, Command};
 
 use super::server::{Server, ServerError};
-use crate::scenario::{Operation, Step};
+use crate::scenario::{Operation, Served, Step};
 
 /// Performs `operation`; returns when the tool that an administrator would use has returned.
 pub(super) fn perform(
     server: &Server,
     operation: Operation,
-    pool: &str,
+    on: &Served,
 ) -> Result<(), ServerError> {
-    for step in operation.steps(pool) {
+    for step in operation.steps(&on.pool, on.site()) {
         match step {
             Step::Ask(command) => done(server, &command)?,
-            Step::KillWorkers(pool) => kill_workers(server, &pool)?,
+            Step::KillWorkers(pool) => signal_workers(server, &pool, Signal::KILL)?,
+            Step::HangWorkers(pool) => signal_workers(server, &pool, Signal::STOP)?,
         }
     }
     Ok(())
 }
 
-fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {
+fn signal_workers(server: &Server, pool: &str, signal: Signal) -> Result<(), ServerError> {
     let Answer::WorkerProcesses(workers) = server.ask(&Command::ListWorkerProcesses)? else {
         return Err(ServerError::Control(
             "no list of worker processes".to_owned(),
@@ -35,12 +36,12 @@ fn kill_workers(server: &Server, pool: &str) -> Result<(), ServerError> {
         .collect();
     if pids.is_empty() {
         return Err(ServerError::Control(format!(
-            "pool {pool} has no worker process to kill"
+            "pool {pool} has no worker process to send {signal:?} to"
         )));
     }
     for pid in pids {
-        kill_process(pid, Signal::KILL)
-            .map_err(|error| ServerError::Control(format!("kill -9: {error}")))?;
+        kill_process(pid, signal)
+            .map_err(|error| ServerError::Control(format!("{signal:?} to {pid:?}: {error}")))?;
     }
     Ok(())
 }

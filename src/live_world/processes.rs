@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::exporter::ProcessReading;
+
 /// The size of a page of memory, bytes.
 fn page_size() -> u64 {
     rustix::param::page_size() as u64
@@ -28,6 +30,29 @@ pub(super) fn resident_bytes(pids: &[u32]) -> u64 {
     pids.iter().map(pages).sum::<u64>() * page_size()
 }
 
+/// What the kernel says about one worker process; `None` if it has gone.
+pub(super) fn process_reading(pid: u32) -> Option<ProcessReading> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold blanks; it ends with the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u32>().ok();
+    let ticks = rustix::param::clock_ticks_per_second();
+    let ticks = f64::from(u32::try_from(ticks).ok()?);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(ProcessReading {
+        pid,
+        parent: number(1)?,
+        user_s: f64::from(number(11)?) / ticks,
+        privileged_s: f64::from(number(12)?) / ticks,
+        working_set: kilobytes("VmRSS:")? << 10,
+        private_bytes: kilobytes("RssAnon:")? << 10,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +60,7 @@ mod tests {
     #[test]
     fn this_process_holds_memory() {
         assert!(resident_bytes(&[std::process::id()]) > 100_000);
+        let reading = process_reading(std::process::id()).unwrap();
+        assert!(reading.working_set >= reading.private_bytes && reading.parent > 0);
     }
 }

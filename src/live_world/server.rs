@@ -11,14 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::Deserialize;
 use sim_httpsys::api::Endpoint;
 use sim_httpsys::model::Parameters;
 use sim_was::config::{Configuration, HttpBinding, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
+use sim_was::model::Personality;
+
+use super::service_manager::{KILLED_FILE, ServiceManager};
 
 /// How long the programs may take until every service runs.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -36,8 +40,12 @@ pub struct ServerOptions {
     pub port_map: Vec<(Option<u16>, u16)>,
     /// Whether facts are written to files below `ROOT/trace`.
     pub trace: bool,
+    /// Whether every input of every program is recorded in `ROOT/record`, for `iis-sim replay`.
+    pub record: bool,
     /// What the driver reads when it is loaded.
     pub parameters: Parameters,
+    /// Which version of IIS the services are.
+    pub personality: Personality,
 }
 
 impl ServerOptions {
@@ -49,7 +57,9 @@ impl ServerOptions {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port_map: vec![(None, 0)],
             trace: false,
+            record: false,
             parameters: Parameters::default(),
+            personality: Personality::default(),
         }
     }
 }
@@ -123,7 +133,7 @@ pub struct Server {
     /// The simulated `C:\`.
     pub root: PathBuf,
     httpsys: Child,
-    was: Child,
+    services: ServiceManager,
     configuration: Configuration,
     /// Held as long as the server runs.
     _lock: File,
@@ -137,8 +147,9 @@ impl Server {
         let config = prepare_config(options, &root)?;
         let configuration = read_config(&config)?;
         let httpsys = spawn("httpsys", &root, &httpsys_arguments(options, &root))?;
-        let was = match spawn("was", &root, &was_arguments(options, &root, &config)) {
-            Ok(was) => was,
+        let arguments = was_arguments(options, &root, &config);
+        let services = match ServiceManager::start(&root, arguments) {
+            Ok(services) => services,
             Err(error) => {
                 let mut httpsys = httpsys;
                 let _ = httpsys.kill();
@@ -149,7 +160,7 @@ impl Server {
         let mut server = Self {
             root,
             httpsys,
-            was,
+            services,
             configuration,
             _lock: lock,
         };
@@ -164,7 +175,7 @@ impl Server {
 
     /// The pid of `was`.
     pub fn was_pid(&self) -> u32 {
-        self.was.id()
+        self.services.pid()
     }
 
     /// The configuration that it was started with.
@@ -198,20 +209,55 @@ impl Server {
         self.configuration.sites.iter().flat_map(of_site).collect()
     }
 
-    /// Fails if one of its programs has ended.
+    /// Starts `was` again if it has died, as the service control manager does; fails if a program
+    /// has ended for good. To be called again and again while the server runs, from the thread that
+    /// has started it: the programs live as long as that.
     pub fn check(&mut self) -> Result<(), ServerError> {
-        for (program, child) in [("httpsys", &mut self.httpsys), ("was", &mut self.was)] {
-            if let Ok(Some(status)) = child.try_wait() {
-                let log = log_of(&self.root, program);
-                return Err(ServerError::Died {
-                    program,
-                    status,
-                    last_words: last_words(&log),
-                    log,
-                });
-            }
+        self.check_httpsys()?;
+        match self.services.keep_running()? {
+            Some(status) => Err(died("was", status, self.services.log())),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Waits until a program ends, and no longer than `patience`; then as [`Server::check`].
+    pub fn watch(&mut self, patience: Duration) -> Result<(), ServerError> {
+        let pidfd = |pid: u32| {
+            let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+            pidfd_open(pid, PidfdFlags::empty()).ok()
+        };
+        let ends: Vec<_> = [self.httpsys_pid(), self.was_pid()]
+            .into_iter()
+            .filter_map(pidfd)
+            .collect();
+        let mut fds: Vec<PollFd<'_>> = ends
+            .iter()
+            .map(|end| PollFd::new(end, PollFlags::IN))
+            .collect();
+        let patience = Timespec::try_from(patience).ok();
+        let _ = poll(&mut fds, patience.as_ref());
+        self.check()
+    }
+
+    /// How often `was` has died and was started again.
+    pub fn terminations(&self) -> u32 {
+        self.services.terminations()
+    }
+
+    fn check_httpsys(&mut self) -> Result<(), ServerError> {
+        match self.httpsys.try_wait() {
+            Ok(Some(status)) => Err(died("httpsys", status, log_of(&self.root, "httpsys"))),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Fails if one of its programs has ended: while it starts nobody is started again.
+    fn check_start(&mut self) -> Result<(), ServerError> {
+        self.check_httpsys()?;
+        match self.services.process().try_wait() {
+            Ok(Some(status)) => Err(died("was", status, self.services.log())),
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Stops it in order: the services first, then the driver. What has not ended after two seconds
@@ -222,7 +268,7 @@ impl Server {
 
     fn end(&mut self) {
         let deadline = Instant::now() + crate::scenario::timing::STOP_MAX;
-        for child in [&mut self.was, &mut self.httpsys] {
+        for child in [self.services.process(), &mut self.httpsys] {
             terminate(child, deadline);
         }
     }
@@ -230,7 +276,7 @@ impl Server {
     fn wait_until_running(&mut self, options: &ServerOptions) -> Result<(), ServerError> {
         let deadline = Instant::now() + START_MAX;
         loop {
-            self.check()?;
+            self.check_start()?;
             let running = (Service::W3svc, ServiceStatus::Running);
             if let Ok(Answer::Services(services)) = ask(&self.root, &Control::ServiceStatus)
                 && services.contains(&running)
@@ -286,6 +332,15 @@ fn cannot_listen(options: &ServerOptions, port: u16) -> Option<String> {
     let address = SocketAddr::new(options.listen, real);
     let error = TcpListener::bind(address).err()?;
     Some(format!("{address} (for port {port}): {error}"))
+}
+
+fn died(program: &'static str, status: ExitStatus, log: PathBuf) -> ServerError {
+    ServerError::Died {
+        program,
+        status,
+        last_words: last_words(&log),
+        log,
+    }
 }
 
 /// `: ` and the last line that a program has written.
@@ -359,7 +414,14 @@ fn lock_root(root: &Path) -> Result<File, ServerError> {
     let lock = File::create(&path).map_err(|source| ServerError::File { path, source })?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| ServerError::RootInUse(root.to_owned()))?;
-    for stale in ["run/control.sock", "run/httpsys.sock", "run/endpoints.json"] {
+    for stale in [
+        "run/control.sock",
+        "run/httpsys.sock",
+        "run/endpoints.json",
+        "run/httpsys.log",
+        "run/was.log",
+        KILLED_FILE,
+    ] {
         let _ = fs::remove_file(root.join(stale));
     }
     Ok(lock)
@@ -426,6 +488,9 @@ fn httpsys_arguments(options: &ServerOptions, root: &Path) -> Vec<String> {
     if options.trace {
         arguments.push("--trace".to_owned());
     }
+    if options.record {
+        arguments.push("--record".to_owned());
+    }
     if options.parameters != Parameters::default() {
         let parameters = serde_json::to_string(&options.parameters)
             .expect("parameters are plain data and can be written");
@@ -444,18 +509,30 @@ fn was_arguments(options: &ServerOptions, root: &Path, config: &Path) -> Vec<Str
     if options.trace {
         arguments.push("--trace".to_owned());
     }
+    if options.record {
+        arguments.push("--record".to_owned());
+    }
+    if options.personality != Personality::default() {
+        let name = options.personality.name().to_owned();
+        arguments.extend(["--personality".to_owned(), name]);
+    }
     arguments
 }
 
-fn log_of(root: &Path, program: &str) -> PathBuf {
+pub(super) fn log_of(root: &Path, program: &str) -> PathBuf {
     root.join(format!("run/{program}.log"))
 }
 
 /// Starts this executable under another name, in its own process group, so that a Ctrl-C at the
 /// terminal reaches the launcher alone and the stop is ordered.
-fn spawn(program: &'static str, root: &Path, arguments: &[String]) -> Result<Child, ServerError> {
+pub(super) fn spawn(
+    program: &'static str,
+    root: &Path,
+    arguments: &[String],
+) -> Result<Child, ServerError> {
     let log_path = log_of(root, program);
-    let log = File::create(&log_path).map_err(|source| ServerError::File {
+    let log = File::options().create(true).append(true).open(&log_path);
+    let log = log.map_err(|source| ServerError::File {
         path: log_path,
         source,
     })?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::live::clock::clock_now;
+use sim_httpsys::live::clock::{clock_now, utc_clock};
 use sim_was::config::physical_path;
 
 use super::generator::{Generator, GeneratorError};
@@ -15,7 +15,7 @@ use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_pa
 use crate::load::plan::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
-use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, timing};
+use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, Served, timing};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// An empty folder; everything that the trial writes stays in it.
     pub folder: &'a Path,
+    /// Whether every input of every program is recorded there, for a replay.
+    pub record: bool,
 }
 
 /// Why a trial could not be run.
@@ -85,18 +87,20 @@ struct Times {
 }
 
 impl Trial<'_> {
-    /// Runs it.
-    pub fn run(&self, watcher: Watcher<'_>) -> Result<TrialResult, TrialError> {
+    /// Runs it; gives what was measured, and what it was measured from.
+    pub fn run(&self, watcher: Watcher<'_>) -> Result<(TrialResult, Observation), TrialError> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
-        let pool = self.lay_out(&root)?;
+        let on = self.lay_out(&root)?;
         let mut options = ServerOptions::on_any_port(&root);
         options.trace = true;
+        options.record = self.record;
         options.parameters = self.scenario.server.httpsys.clone();
-        let server = Server::start(&options)?;
+        options.personality = self.scenario.server.personality;
+        let mut server = Server::start(&options)?;
         let book = self.folder.join("book.jsonl");
         let mut generator = self.start_generator(&server, &book)?;
-        let (times, memory) = self.drive(&server, &pool, &mut generator, watcher)?;
+        let (times, memory) = self.drive(&mut server, &on, &mut generator, watcher)?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
         let root = server.root.clone();
@@ -104,16 +108,15 @@ impl Trial<'_> {
         self.reconcile(&root, &book, times, memory)
     }
 
-    /// Writes the configuration, the content and the applications below the root; gives the pool that
-    /// the operation acts on.
-    fn lay_out(&self, root: &Path) -> Result<String, TrialError> {
+    /// Writes the configuration, the content and the applications below the root; gives what is served.
+    fn lay_out(&self, root: &Path) -> Result<Served, TrialError> {
         let server = self.scenario.served(self.operation)?;
         write(&config_path(root), server.text.as_bytes())?;
         for part in &self.scenario.applications {
             let folder = server.folder_of(part)?;
             lay_out_application(part, &physical_path::to_unix(folder, root))?;
         }
-        Ok(server.pool)
+        Ok(server)
     }
 
     fn start_generator(&self, server: &Server, book: &Path) -> Result<Generator, TrialError> {
@@ -138,8 +141,8 @@ impl Trial<'_> {
     /// Load, operation, load: until everything is steady again.
     fn drive(
         &self,
-        server: &Server,
-        pool: &str,
+        server: &mut Server,
+        on: &Served,
         generator: &mut Generator,
         watcher: Watcher<'_>,
     ) -> Result<(Times, u64), TrialError> {
@@ -155,11 +158,11 @@ impl Trial<'_> {
         tell(watcher, Stage::WarmingUp)?;
         watch.until_steady(timing.warm_up_min, timing.warm_up_max, None, watcher)?;
         let baseline = watch.looks.p95();
-        let workers = children(server.was_pid()).len();
+        let workers = children(watch.server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
         let operation = clock_now();
-        perform(server, self.operation, pool)?;
+        perform(watch.server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
         let steady = Steady {
             p95_us: baseline,
@@ -177,15 +180,17 @@ impl Trial<'_> {
         book: &Path,
         times: Times,
         memory: u64,
-    ) -> Result<TrialResult, TrialError> {
+    ) -> Result<(TrialResult, Observation), TrialError> {
         let observation = observe(root, book)?;
         let measured = Measured {
             operation: times.operation,
             baseline_from: times.warm,
             workers_peak_bytes: Some(memory),
+            clock: Some(utc_clock()),
         };
         let metrics = Metrics::of(&observation, &measured);
-        Ok(TrialResult::new(self.operation, self.seed, metrics))
+        let result = TrialResult::new(self.operation, self.seed, metrics);
+        Ok((result, observation))
     }
 }
 
@@ -242,7 +247,7 @@ fn file_name(path: &Path) -> &str {
 
 /// Looks at the load and at the workers' memory.
 struct Watch<'a> {
-    server: &'a Server,
+    server: &'a mut Server,
     generator: &'a mut Generator,
     memory_peak: u64,
     looks: Looks,
@@ -266,6 +271,7 @@ impl Watch<'_> {
         loop {
             let progress = self.generator.progress(Duration::from_millis(50))?;
             self.looks.extend(progress);
+            self.server.check()?;
             let workers = children(self.server.was_pid());
             self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
             tell(watcher, stage)?;

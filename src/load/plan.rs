@@ -109,59 +109,121 @@ pub struct Plan {
 impl Plan {
     /// Draws the plan of a profile. The same profile, seed and duration give the same plan.
     pub fn draw(profile: &Profile, seed: u64, duration: Duration) -> Result<Self, ProfileError> {
-        profile.check()?;
-        let mut urls = Urls::default();
-        let mut attempts = draw_load(profile, seed, duration, &mut urls);
-        let probe = urls.number(&profile.probes.url, profile.probes.host.as_ref());
-        let interval = nanos(profile.probes.interval);
         let end = nanos(duration);
-        for (stream, phase) in [(Stream::ProbeNew, 0), (Stream::ProbeReused, interval / 2)] {
-            let times = (0..)
-                .map(|n: u64| phase + n * interval)
-                .take_while(|&at| at < end);
-            attempts.extend(times.map(|at| PlannedAttempt {
-                number: 0,
-                stream,
-                at,
-                user: 0,
-                url: probe,
-                session: false,
-                secure: false,
-                one_shot: stream == Stream::ProbeNew,
-                connection: 0,
-            }));
-        }
-        attempts.sort_by_key(|attempt| (attempt.at, attempt.stream));
-        for (number, attempt) in attempts.iter_mut().enumerate() {
-            attempt.number = u32::try_from(number).unwrap_or(u32::MAX);
-        }
+        let mut drawing = Attempts::new(profile, seed)?;
+        let attempts = drawing.by_ref().take_while(|attempt| attempt.at < end);
         Ok(Self {
-            attempts,
-            urls: urls.list,
+            attempts: attempts.collect(),
+            urls: drawing.urls.list,
         })
     }
 }
 
-fn draw_load(
-    profile: &Profile,
-    seed: u64,
-    duration: Duration,
-    urls: &mut Urls,
-) -> Vec<PlannedAttempt> {
-    let mut dice = Dice::new(seed);
-    let mix = Mix::new(&profile.mix);
-    let end = duration.as_secs_f64();
-    let mut attempts = Vec::new();
-    let mut at = 0.0;
-    loop {
-        let gap = unit(&mut dice.arrivals);
-        at = match profile.arrivals {
-            Arrivals::Poisson => at - (1.0 - gap).ln() / profile.rate,
-            Arrivals::Uniform => f64::from(attempts_so_far(&attempts) + 1) / profile.rate,
+/// The attempts of a profile, in the order of time, without end.
+#[derive(Clone, Debug)]
+pub struct Attempts {
+    profile: Profile,
+    dice: Dice,
+    mix: Mix,
+    urls: Urls,
+    /// The next attempt of the load.
+    load: PlannedAttempt,
+    /// Attempts of the load that were drawn.
+    drawn: u32,
+    /// When the load has got so far, in seconds.
+    clock: f64,
+    /// The next probe of each stream.
+    probes: [PlannedAttempt; 2],
+    /// What is held, and how many of it are still to come. Nothing of it is random, so that it redeals
+    /// nothing.
+    held: (PlannedAttempt, u32),
+    number: u32,
+}
+
+impl Attempts {
+    /// Of that profile. The same profile and seed give the same attempts.
+    pub fn new(profile: &Profile, seed: u64) -> Result<Self, ProfileError> {
+        profile.check()?;
+        let mut urls = Urls::default();
+        let url = urls.number(&profile.probes.url, profile.probes.host.as_ref());
+        let probe = |stream, at| PlannedAttempt {
+            number: 0,
+            stream,
+            at,
+            user: 0,
+            url,
+            session: false,
+            secure: false,
+            one_shot: stream == Stream::ProbeNew,
+            connection: 0,
         };
-        if at >= end {
-            return attempts;
+        let half = nanos(profile.probes.interval) / 2;
+        let probes = [probe(Stream::ProbeNew, 0), probe(Stream::ProbeReused, half)];
+        let held = profile.held.as_ref().map(|held| {
+            let one = PlannedAttempt {
+                url: urls.number(&held.url, held.host.as_ref()),
+                one_shot: true,
+                ..probe(Stream::Load, nanos(held.at))
+            };
+            (one, held.count)
+        });
+        let mut attempts = Self {
+            held: held.unwrap_or((probes[0], 0)),
+            dice: Dice::new(seed),
+            mix: Mix::new(&profile.mix),
+            urls,
+            load: probes[0],
+            drawn: 0,
+            clock: 0.0,
+            probes,
+            number: 0,
+            profile: profile.clone(),
+        };
+        attempts.load = attempts.draw();
+        Ok(attempts)
+    }
+
+    /// Every URL that will ever be asked for, in the order of its number, whatever was drawn so far.
+    pub fn all_urls(&mut self) -> &[PlannedUrl] {
+        if let Some(long) = &self.profile.long {
+            self.urls.number(&long.url, long.host.as_ref());
         }
+        self.mix.number_all(&mut self.urls);
+        &self.urls.list
+    }
+
+    /// The next attempt of all streams.
+    fn merged(&mut self) -> PlannedAttempt {
+        let [new, reused] = &mut self.probes;
+        let probe = if (new.at, new.stream) < (reused.at, reused.stream) {
+            new
+        } else {
+            reused
+        };
+        let (held, left) = &mut self.held;
+        if *left > 0 && held.at <= self.load.at.min(probe.at) {
+            *left -= 1;
+            return *held;
+        }
+        if (self.load.at, self.load.stream) <= (probe.at, probe.stream) {
+            let next = self.load;
+            self.load = self.draw();
+            return next;
+        }
+        let next = *probe;
+        probe.at = probe.at.saturating_add(nanos(self.profile.probes.interval));
+        next
+    }
+
+    /// The next attempt of the load.
+    fn draw(&mut self) -> PlannedAttempt {
+        let (profile, dice) = (&self.profile, &mut self.dice);
+        let gap = unit(&mut dice.arrivals);
+        self.drawn = self.drawn.saturating_add(1);
+        self.clock = match profile.arrivals {
+            Arrivals::Poisson => self.clock - (1.0 - gap).ln() / profile.rate,
+            Arrivals::Uniform => f64::from(self.drawn) / profile.rate,
+        };
         let one_shot = unit(&mut dice.one_shots) < profile.one_shot_share;
         let secure = unit(&mut dice.tls) < profile.tls_share;
         let user = scaled(unit(&mut dice.users), profile.users);
@@ -170,29 +232,46 @@ fn draw_load(
         let is_long = unit(&mut dice.long);
         let (url, session) = match &profile.long {
             Some(long) if is_long < long.share => {
-                (urls.number(&long.url, long.host.as_ref()), false)
+                (self.urls.number(&long.url, long.host.as_ref()), false)
             }
-            Some(_) | None => mix.choose(kind, page, urls),
+            Some(_) | None => self.mix.choose(kind, page, &mut self.urls),
         };
-        attempts.push(PlannedAttempt {
+        PlannedAttempt {
             number: 0,
             stream: Stream::Load,
-            at: nanos(Duration::from_secs_f64(at)),
+            at: nanos(Duration::from_secs_f64(self.clock)),
             user,
             url,
             session,
             secure,
             one_shot,
             connection,
-        });
+        }
     }
 }
 
-fn attempts_so_far(attempts: &[PlannedAttempt]) -> u32 {
-    u32::try_from(attempts.len()).unwrap_or(u32::MAX - 1)
+impl Iterator for Attempts {
+    type Item = PlannedAttempt;
+
+    fn next(&mut self) -> Option<PlannedAttempt> {
+        // Drawn and left out, so that a pause does not redeal what comes after it.
+        let mut next = self.merged();
+        while self
+            .profile
+            .pauses
+            .iter()
+            .any(|pause| pause.covers(next.at))
+        {
+            next = self.merged();
+        }
+        next.number = self.number;
+        self.number = self.number.saturating_add(1);
+        Some(next)
+    }
 }
 
 /// One stream of random numbers for each question.
+#[derive(Clone, Debug)]
 struct Dice {
     arrivals: Pcg64Mcg,
     one_shots: Pcg64Mcg,
@@ -252,37 +331,51 @@ fn nanos(span: Duration) -> u64 {
 }
 
 /// The mix as running sums, so that a choice is a binary search.
-struct Mix<'a> {
-    entries: &'a [MixEntry],
+#[derive(Clone, Debug)]
+struct Mix {
+    entries: Vec<MixEntry>,
     weights: Vec<f64>,
     pages: Vec<Vec<f64>>,
+    /// The number of the URL of each page, once it was asked for.
+    numbers: Vec<Vec<Option<u32>>>,
 }
 
-impl<'a> Mix<'a> {
-    fn new(entries: &'a [MixEntry]) -> Self {
+impl Mix {
+    fn new(entries: &[MixEntry]) -> Self {
         let zipf = |entry: &MixEntry| {
             running_sum((1..=entry.catalogue).map(|rank| f64::from(rank).powf(-entry.zipf)))
         };
+        let pages: Vec<Vec<f64>> = entries.iter().map(zipf).collect();
         Self {
-            entries,
+            entries: entries.to_vec(),
             weights: running_sum(entries.iter().map(|entry| entry.weight)),
-            pages: entries.iter().map(zipf).collect(),
+            numbers: pages.iter().map(|pages| vec![None; pages.len()]).collect(),
+            pages,
         }
     }
 
-    fn choose(&self, kind: f64, page: f64, urls: &mut Urls) -> (u32, bool) {
+    fn choose(&mut self, kind: f64, page: f64, urls: &mut Urls) -> (u32, bool) {
         let index = pick(&self.weights, kind);
-        let entry = &self.entries[index];
         let page = pick(&self.pages[index], page);
-        let number = if entry.url.contains("{n}") {
-            urls.number(
-                &entry.url.replace("{n}", &page.to_string()),
-                entry.host.as_ref(),
-            )
-        } else {
-            urls.number(&entry.url, entry.host.as_ref())
-        };
-        (number, entry.session)
+        (self.number(index, page, urls), self.entries[index].session)
+    }
+
+    fn number(&mut self, index: usize, page: usize, urls: &mut Urls) -> u32 {
+        let entry = &self.entries[index];
+        *self.numbers[index][page].get_or_insert_with(|| {
+            // Without a place for it, every page has the same URL.
+            let page = page.to_string();
+            let host = entry.host.as_ref().map(|host| host.replace("{n}", &page));
+            urls.number(&entry.url.replace("{n}", &page), host.as_ref())
+        })
+    }
+
+    fn number_all(&mut self, urls: &mut Urls) {
+        for index in 0..self.entries.len() {
+            for page in 0..self.pages[index].len() {
+                self.number(index, page, urls);
+            }
+        }
     }
 }
 
@@ -303,7 +396,7 @@ fn pick(sums: &[f64], unit: f64) -> usize {
 }
 
 /// The URLs that have been asked for, each once.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Urls {
     list: Vec<PlannedUrl>,
     numbers: BTreeMap<(String, Option<String>), u32>,
@@ -325,6 +418,7 @@ impl Urls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::profile::Pause;
 
     fn profile() -> Profile {
         let text = "
@@ -352,6 +446,20 @@ mod tests {
     fn the_same_seed_gives_the_same_attempts() {
         assert_eq!(load(&profile(), 7), load(&profile(), 7));
         assert_ne!(load(&profile(), 7), load(&profile(), 8));
+    }
+
+    #[test]
+    fn a_pause_leaves_attempts_out_and_does_not_redeal_the_others() {
+        let mut paused = profile();
+        paused.pauses = vec![Pause {
+            from: Duration::from_secs(1),
+            to: Duration::from_secs(2),
+        }];
+        let is_outside = |at: u64| !(1_000_000_000..2_000_000_000).contains(&at);
+        let all = load(&profile(), 7).0.into_iter().map(|a| (a.at, a.user));
+        let outside: Vec<_> = all.filter(|(at, _)| is_outside(*at)).collect();
+        let with_pause: Vec<_> = load(&paused, 7).0.iter().map(|a| (a.at, a.user)).collect();
+        assert_eq!(with_pause, outside);
     }
 
     #[test]
@@ -439,6 +547,28 @@ mod tests {
                 .enumerate()
                 .all(|(n, a)| a.number as usize == n)
         );
+    }
+
+    #[test]
+    fn requests_to_be_held_are_begun_together_and_redeal_nothing() {
+        let held = super::super::profile::Held {
+            url: "/wait.aspx?time=3000".to_owned(),
+            count: 8,
+            at: Duration::from_millis(500),
+            host: None,
+        };
+        let with = Profile {
+            held: Some(held.clone()),
+            ..profile()
+        };
+        let (attempts, urls) = load(&with, 7);
+        let (is_held, others): (Vec<_>, Vec<_>) = attempts
+            .into_iter()
+            .partition(|a| urls[a.url as usize].url == held.url);
+        assert_eq!(is_held.len(), 8);
+        assert!(is_held.iter().all(|a| a.at == 500_000_000 && a.one_shot));
+        let times = |attempts: &[PlannedAttempt]| attempts.iter().map(|a| a.at).collect::<Vec<_>>();
+        assert_eq!(times(&others), times(&load(&profile(), 7).0));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Profile {
     pub mix: Vec<MixEntry>,
     /// Requests that take long, beside the mix.
     pub long: Option<Long>,
+    /// Requests that are in flight when the operation begins, a fixed number of them.
+    pub held: Option<Held>,
     /// An attempt that has no whole response so long after its planned time is a `timeout`.
     #[serde(with = "duration_text")]
     pub deadline: Duration,
@@ -36,8 +38,30 @@ pub struct Profile {
     /// invalid.
     #[serde(with = "duration_text")]
     pub late_bound: Duration,
+    /// When nobody comes: neither load nor probes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
     /// The two streams of probes.
     pub probes: Probes,
+}
+
+/// A time in which nobody comes, counted from the start of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// It begins.
+    #[serde(with = "duration_text")]
+    pub from: Duration,
+    /// It ends.
+    #[serde(with = "duration_text")]
+    pub to: Duration,
+}
+
+impl Pause {
+    /// Whether a moment, in nanoseconds from the start of the load, lies in it.
+    pub fn covers(&self, at: u64) -> bool {
+        (self.from.as_nanos()..self.to.as_nanos()).contains(&u128::from(at))
+    }
 }
 
 impl Default for Profile {
@@ -51,9 +75,11 @@ impl Default for Profile {
             users: 200,
             mix: vec![MixEntry::default()],
             long: None,
+            held: None,
             deadline: Duration::from_secs(10),
             slow: Duration::from_millis(500),
             late_bound: Duration::from_millis(2),
+            pauses: Vec::new(),
             probes: Probes::default(),
         }
     }
@@ -73,7 +99,7 @@ pub enum Arrivals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixEntry {
-    /// Path and query. `{n}` stands for a number below `catalogue`.
+    /// Path and query. `{n}`, here or in the host, stands for a number below `catalogue`.
     pub url: String,
     /// How often it is asked for, relative to the other entries.
     pub weight: f64,
@@ -111,6 +137,28 @@ pub struct Long {
     /// The host name that is asked for.
     #[serde(default)]
     pub host: Option<String>,
+}
+
+/// Requests that are begun together, each on a connection of its own, and are meant to be still in
+/// flight when the operation begins: what becomes of them does not depend on chance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Path and query of a page that takes long enough, e.g. `/wait.aspx?time=3000`. Nothing else may
+    /// ask for it, so that these attempts are known by it.
+    pub url: String,
+    /// How many.
+    pub count: u32,
+    /// When they are begun, from the start of the load.
+    #[serde(with = "duration_text", default = "held_at")]
+    pub at: Duration,
+    /// The host name that is asked for.
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
+fn held_at() -> Duration {
+    Duration::from_millis(500)
 }
 
 /// The two streams of probes: one opens a connection for each probe, one uses kept-alive ones.
@@ -162,6 +210,14 @@ pub enum ProfileError {
         /// What was given.
         value: f64,
     },
+    /// A pause that ends before it begins.
+    #[error("a pause must end after it begins, not from {from:?} to {to:?}")]
+    Pause {
+        /// When it begins.
+        from: Duration,
+        /// When it ends.
+        to: Duration,
+    },
     /// A rate that no plan can hold.
     #[error("rate must be at most 100000 attempts a second, not {0}")]
     RateTooHigh(f64),
@@ -171,8 +227,11 @@ pub enum ProfileError {
     /// A URL that is not a path.
     #[error("url must begin with / and have no blanks or control characters, not {0:?}")]
     Url(String),
+    /// What is held could not be told from the rest.
+    #[error("held.url {0:?} is asked for by the mix, long or the probes too; add a query to it")]
+    HeldUrl(String),
     /// More than one page, but nowhere to put its number.
-    #[error("catalogue is {catalogue}, but the url {url:?} has no {{n}}")]
+    #[error("catalogue is {catalogue}, but neither the url {url:?} nor the host has a {{n}}")]
     NoPlace {
         /// The URL.
         url: String,
@@ -194,10 +253,23 @@ impl Profile {
         positive("probes.interval", self.probes.interval.as_secs_f64())?;
         positive("deadline", self.deadline.as_secs_f64())?;
         positive("probes.deadline", self.probes.deadline.as_secs_f64())?;
+        if let Some(Pause { from, to }) = self.pauses.iter().find(|pause| pause.from >= pause.to) {
+            let (from, to) = (*from, *to);
+            return Err(ProfileError::Pause { from, to });
+        }
         url(&self.probes.url)?;
         if let Some(long) = &self.long {
             share("long.share", long.share)?;
             url(&long.url)?;
+        }
+        if let Some(held) = &self.held {
+            positive("held.count", f64::from(held.count))?;
+            url(&held.url)?;
+            let long = self.long.iter().map(|long| &long.url);
+            let mut others = self.mix.iter().map(|entry| &entry.url).chain(long);
+            if self.probes.url == held.url || others.any(|url| *url == held.url) {
+                return Err(ProfileError::HeldUrl(held.url.clone()));
+            }
         }
         if self.mix.is_empty() {
             return Err(ProfileError::NoMix);
@@ -230,6 +302,11 @@ impl Profile {
 }
 
 impl MixEntry {
+    /// Whether its URL or its host has a place for a number.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.url.contains("{n}") || self.host.as_ref().is_some_and(|host| host.contains("{n}"))
+    }
+
     fn check(&self) -> Result<(), ProfileError> {
         positive("weight", self.weight)?;
         positive("catalogue", f64::from(self.catalogue))?;
@@ -240,7 +317,7 @@ impl MixEntry {
             });
         }
         url(&self.url)?;
-        if self.catalogue > 1 && !self.url.contains("{n}") {
+        if self.catalogue > 1 && !self.is_numbered() {
             return Err(ProfileError::NoPlace {
                 url: self.url.clone(),
                 catalogue: self.catalogue,

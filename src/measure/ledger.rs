@@ -309,6 +309,7 @@ impl<'a> Server<'a> {
             | Fact::CloseRequestQueue { .. }
             | Fact::AddUrl { .. }
             | Fact::RemoveUrl { .. }
+            | Fact::ConnCounted { .. }
             | Fact::EndpointOpen { .. }
             | Fact::EndpointClose { .. } => {}
         }

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::etw;
 use sim_worker::facts::CacheLayer;
 
 use super::cache::{self, LayerLoss, Lookups, Times};
 use super::connections::{Connections, Tls};
 use super::downtime::{Bounded, Downtime, FailureWindow, StreamDowntime};
+use super::events::{Recycles, events, recycles};
 use super::ledger::Ledger;
 use super::read::Observation;
 use super::statistics::{median, quantile};
@@ -31,6 +32,8 @@ pub struct Trial {
     pub baseline_from: Instant,
     /// The most memory that all workers together held, if somebody watched.
     pub workers_peak_bytes: Option<u64>,
+    /// The clock on the wall, if it is known.
+    pub clock: Option<UtcClock>,
 }
 
 /// What an operation cost in one trial.
@@ -81,6 +84,10 @@ pub struct Metrics {
     pub workers: Option<Vec<WorkerLife>>,
     /// Memory.
     pub memory: Memory,
+    /// How often each event was logged since the operation began, by its id.
+    pub events: Option<BTreeMap<String, u64>>,
+    /// Recycles since the operation began.
+    pub recycles: Option<Recycles>,
     /// The reconciliation of client and server; `None` without the server's facts.
     pub ledger: Option<Ledger>,
     /// What each stream of probes saw.
@@ -186,6 +193,8 @@ pub struct Latencies {
     pub during: Latency,
     /// From there to the end of the run.
     pub after: Latency,
+    /// From the operation's start to the end of the run: `during` and `after`.
+    pub since: Latency,
 }
 
 /// Latency in milliseconds; `None` if nothing was answered.
@@ -288,6 +297,8 @@ impl Metrics {
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
+            events: events(observation, operation),
+            recycles: recycles(observation, operation, trial.clock),
             ledger: Ledger::reconcile(observation),
             probes: ProbeDetail {
                 outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
@@ -444,12 +455,15 @@ fn latencies<'a>(
         f64::INFINITY,
         |steady| if steady > 0.0 { steady } else { AT_LEAST },
     );
-    let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) =
-        since.partition(|a| a.planned.millis_since(operation) < until);
+    let since: Vec<&AttemptRecord> = since.collect();
+    let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) = since
+        .iter()
+        .partition(|a| a.planned.millis_since(operation) < until);
     Latencies {
         before: Latency::of(before),
         during: Latency::of(during.into_iter()),
         after: Latency::of(after.into_iter()),
+        since: Latency::of(since.into_iter()),
     }
 }
 
@@ -475,6 +489,7 @@ mod tests {
         operation: OPERATION,
         baseline_from: Instant(95_000_000_000),
         workers_peak_bytes: None,
+        clock: None,
     };
 
     fn metrics(outage_ms: u64, outcome: Outcome) -> Metrics {

@@ -3,6 +3,7 @@
 //! * [`read`] – book, traces and logs from their files; the only part that touches any
 //! * [`metrics`] – the figures of one trial, with their definitions
 //! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
+//! * [`events`] – the event log
 //! * [`ledger`] – the client's story against the server's, attempt by attempt
 //! * [`statistics`], [`summary`] – figures over several trials
 //!
@@ -11,6 +12,7 @@
 pub mod cache;
 pub mod connections;
 pub mod downtime;
+pub mod events;
 pub mod ledger;
 mod looks;
 pub mod metrics;
@@ -27,5 +29,5 @@ pub use ledger::Ledger;
 pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
 pub use read::{Observation, ReadError};
-pub use summary::{Estimate, Summary, summarise};
+pub use summary::{Estimate, Summary, figures_of, summarise};
 pub use trial_result::TrialResult;

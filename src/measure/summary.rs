@@ -50,7 +50,7 @@ pub struct Count {
 }
 
 /// Parts of [`Metrics`] that are lists or names and no figures.
-const NOT_FIGURES: [&str; 3] = ["workers", "downtime_windows", "ledger"];
+const NOT_FIGURES: [&str; 4] = ["workers", "downtime_windows", "ledger", "events"];
 
 /// Sums up the trials of one operation. Invalid trials are the caller's to leave out.
 pub fn summarise(trials: &[Metrics]) -> Summary {
@@ -73,6 +73,15 @@ pub fn summarise(trials: &[Metrics]) -> Summary {
         figures,
         outcomes: count_outcomes(trials),
     }
+}
+
+/// Every figure of a trial that is known, by its path, e.g. `cache.file.entries_lost`.
+pub fn figures_of(trial: &Metrics) -> BTreeMap<String, f64> {
+    let (mut values, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+    let value = serde_json::to_value(trial).unwrap_or(Value::Null);
+    flatten("", &value, &mut values, &mut unknown);
+    let last = |(path, values): (String, Vec<f64>)| Some((path, values.last().copied()?));
+    values.into_iter().filter_map(last).collect()
 }
 
 impl Estimate {
@@ -169,6 +178,7 @@ mod tests {
             operation: OPERATION,
             baseline_from: at(-5_000.0),
             workers_peak_bytes: None,
+            clock: None,
         };
         Metrics::of(&observation, &trial)
     }

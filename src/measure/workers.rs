@@ -66,6 +66,18 @@ pub(super) fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
     exits
 }
 
+/// The pool of each worker, as WAS says.
+fn pools(observation: &Observation) -> BTreeMap<ProcessId, &str> {
+    let facts = observation.was.iter().flatten();
+    let spawned = facts.filter_map(|traced| {
+        let event_log::Fact::WorkerSpawned { process, pool } = &traced.fact else {
+            return None;
+        };
+        Some((*process, pool.as_str()))
+    });
+    spawned.collect()
+}
+
 /// The lives of the workers that lived at or after the start of the operation.
 pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLife>> {
     let mut lives: BTreeMap<ProcessId, WorkerLife> = BTreeMap::new();
@@ -105,8 +117,12 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
             }),
             event_log::Fact::Event(_)
             | event_log::Fact::WorkerKilled { .. }
+            | event_log::Fact::WorkerOrphaned { .. }
+            | event_log::Fact::WorkerSuspended { .. }
+            | event_log::Fact::WorkerResumed { .. }
             | event_log::Fact::CommandAccepted { .. }
             | event_log::Fact::ServiceState { .. }
+            | event_log::Fact::ConfigurationChanged { .. }
             | event_log::Fact::PoolState { .. } => {}
         }
     }
@@ -137,9 +153,11 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
         };
     };
     let exits = exits(observation);
-    let mut live: BTreeSet<&str> = BTreeSet::new();
-    let mut missing: BTreeSet<&str> = BTreeSet::new();
+    let pools = pools(observation);
+    let mut live: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
+    let mut missing: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     for (process, facts) in workers {
+        let pool = pools.get(process).copied();
         let mut here: BTreeSet<&str> = BTreeSet::new();
         for traced in facts {
             let is_before = traced.at < operation;
@@ -154,13 +172,15 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
             } else if let facts::Fact::SessionMissing { session } = &traced.fact
                 && !is_before
             {
-                missing.insert(session);
+                missing.insert((pool, session.as_str()));
             }
         }
         if exits.get(process).is_none_or(|exit| *exit >= operation) {
-            live.extend(here);
+            live.extend(here.into_iter().map(|session| (pool, session)));
         }
     }
+    // One cookie serves all applications of a host, and each keeps a state of its own: what is missing in
+    // one pool does not prove that another has lost it.
     let lost = live.intersection(&missing).count() as u64;
     Sessions {
         live: Some(live.len() as u64),
@@ -238,6 +258,34 @@ mod tests {
         };
         let sessions = sessions(&observation, OPERATION);
         assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn a_session_that_another_pool_has_is_not_lost_where_it_never_was() {
+        let session = || "a".to_owned();
+        let fact = |ms, fact| Traced { at: at(ms), fact };
+        let shop = vec![fact(-9.0, facts::Fact::SessionStart { session: session() })];
+        let api = vec![fact(
+            9.0,
+            facts::Fact::SessionMissing { session: session() },
+        )];
+        let spawned = |process, pool: &str| Traced {
+            at: at(-20.0),
+            fact: event_log::Fact::WorkerSpawned {
+                process,
+                pool: pool.to_owned(),
+            },
+        };
+        let observation = Observation {
+            workers: Some(BTreeMap::from([(ProcessId(1), shop), (ProcessId(2), api)])),
+            was: Some(vec![
+                spawned(ProcessId(1), "Shop"),
+                spawned(ProcessId(2), "Api"),
+            ]),
+            ..Observation::default()
+        };
+        let sessions = sessions(&observation, OPERATION);
+        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
     }
 
     #[test]

@@ -14,21 +14,28 @@ pub const SCHEMA: &str = "iis-sim/compare/1";
 ///
 /// Never: a report is plain data, which can be written.
 pub fn render(comparison: &Comparison) -> String {
-    let value = json!({
-        "schema": SCHEMA,
-        "seed": comparison.scenario.seed,
-        "clock": comparison.clock,
-        "scenario": comparison.scenario,
-        "environment": comparison.environment,
-        "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
-    });
+    let value = value(comparison);
     let mut text = serde_json::to_string_pretty(&value).expect("a report is plain data");
     text.push('\n');
     text
 }
 
+/// The same as a value.
+pub fn value(comparison: &Comparison) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "seed": comparison.scenario.seed,
+        "clock": comparison.clock,
+        "profile": comparison.profile,
+        "scenario": comparison.scenario,
+        "environment": comparison.environment,
+        "operations": comparison.arms.iter().map(arm).collect::<Vec<_>>(),
+    })
+}
+
 fn arm(arm: &Arm) -> Value {
     json!({
+        "name": arm.name,
         "operation": arm.operation,
         "trials": arm.trials.iter().map(trial).collect::<Vec<_>>(),
         "repeated": arm.repeated.iter().map(trial).collect::<Vec<_>>(),

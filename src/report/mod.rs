@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::measure::{Metrics, Summary, TrialResult, summarise};
-use crate::scenario::{Operation, Scenario};
+use crate::scenario::{Operation, Scenario, Story};
 
+pub mod agreement;
 mod environment;
+pub mod expectations;
 pub mod json;
 pub mod text;
 mod verdict;
@@ -33,6 +35,8 @@ pub struct Comparison {
     pub clock: Clock,
     /// Where it was measured.
     pub environment: Environment,
+    /// What said what things cost: virtual time only.
+    pub profile: Option<String>,
     /// The arms, in the order of the scenario.
     pub arms: Vec<Arm>,
 }
@@ -40,6 +44,8 @@ pub struct Comparison {
 /// All trials of one operation.
 #[derive(Clone, Debug)]
 pub struct Arm {
+    /// What it is called: the operation, or the variant that it was performed on.
+    pub name: String,
     /// The operation.
     pub operation: Operation,
     /// Its trials, by seed.
@@ -60,6 +66,7 @@ impl Comparison {
             let trials = kept.remove(operation).unwrap_or_default();
             let metrics: Vec<Metrics> = used(&trials).map(|trial| trial.metrics.clone()).collect();
             Arm {
+                name: operation.name().to_owned(),
                 operation: *operation,
                 summary: summarise(&metrics),
                 trials,
@@ -70,8 +77,39 @@ impl Comparison {
             scenario: scenario.clone(),
             clock,
             environment: Environment::of_this_machine(clock),
+            profile: None,
             arms: scenario.operations.iter().map(arm).collect(),
         }
+    }
+
+    /// Says by which profile the costs of virtual time were drawn.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Option<String>) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// The stories of one scenario in one report, each with its results.
+    pub fn of_stories(
+        scenario: &Scenario,
+        clock: Clock,
+        stories: Vec<(Story, Vec<TrialResult>)>,
+    ) -> Self {
+        let mut whole = Self {
+            scenario: scenario.clone(),
+            clock,
+            environment: Environment::of_this_machine(clock),
+            profile: None,
+            arms: Vec::new(),
+        };
+        for (story, results) in stories {
+            let part = Self::new(&story.scenario, clock, results);
+            whole.arms.extend(part.arms.into_iter().map(|arm| Arm {
+                name: story.arm(arm.operation),
+                ..arm
+            }));
+        }
+        whole
     }
 
     /// Whether every trial is valid and every attempt of every trial is explained.

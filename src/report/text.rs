@@ -11,15 +11,15 @@ use super::{Arm, Comparison};
 use crate::measure::Estimate;
 
 /// A row of the table: what it is called, where it is in the metrics, and its unit.
-struct Row {
-    label: &'static str,
-    path: &'static str,
+pub(super) struct Row {
+    pub(super) label: &'static str,
+    pub(super) path: &'static str,
     unit: Unit,
 }
 
 /// How a figure is written.
 #[derive(Clone, Copy)]
-enum Unit {
+pub(super) enum Unit {
     Millis,
     Count,
     MiB,
@@ -27,16 +27,17 @@ enum Unit {
 }
 
 /// A part of the table.
-struct Part {
-    title: &'static str,
-    rows: &'static [Row],
+pub(super) struct Part {
+    pub(super) title: &'static str,
+    pub(super) rows: &'static [Row],
 }
 
 const fn row(label: &'static str, path: &'static str, unit: Unit) -> Row {
     Row { label, path, unit }
 }
 
-const PARTS: [Part; 5] = [
+/// The whole table.
+pub(super) const PARTS: [Part; 5] = [
     Part {
         title: "what users meet",
         rows: &[
@@ -169,13 +170,15 @@ pub fn tell(line: &str) {
     println!("{line}");
 }
 
-fn heading(comparison: &Comparison) -> String {
+pub(super) fn heading(comparison: &Comparison) -> String {
     let scenario = &comparison.scenario;
     let environment = &comparison.environment;
     let load = &scenario.load;
+    let profile = comparison.profile.as_ref();
+    let profile = profile.map(|profile| format!("\nvirtual time; costs: {profile}"));
     format!(
         "\n{}: {}\n{} trial(s) of each operation, seed {}, {} attempts/s, {} kept-alive connections, \
-         {} users; {} build on {} x {}\n\n",
+         {} users; {} build on {} x {}{}\n\n",
         scenario.name,
         scenario.about,
         scenario.trials,
@@ -186,6 +189,7 @@ fn heading(comparison: &Comparison) -> String {
         environment.build,
         environment.cpus,
         environment.cpu,
+        profile.unwrap_or_default(),
     )
 }
 
@@ -194,13 +198,13 @@ fn table(comparison: &Comparison) -> String {
     table.load_style(presets::NOTHING);
     let names = comparison.arms.iter().map(|arm| {
         let mark = if arm.is_invalid() { " (INVALID)" } else { "" };
-        right(&format!("{}{mark}", arm.operation))
+        right(&format!("{}{mark}", arm.name))
     });
     table.set_header(std::iter::once(Cell::new("")).chain(names));
     for part in &PARTS {
         table.add_row([Cell::new(part.title.to_uppercase())]);
         for row in part.rows {
-            let cells = comparison.arms.iter().map(|arm| right(&cell(arm, row)));
+            let cells = comparison.arms.iter().map(|arm| right(&figure(arm, row)));
             let label = Cell::new(format!("  {}", row.label));
             table.add_row(std::iter::once(label).chain(cells));
         }
@@ -212,7 +216,8 @@ fn right(text: &str) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn cell(arm: &Arm, row: &Row) -> String {
+/// A figure of an arm, with its interval.
+pub(super) fn figure(arm: &Arm, row: &Row) -> String {
     let Some(estimate) = arm.summary.figures.get(row.path) else {
         return "unknown".to_owned();
     };

@@ -40,8 +40,13 @@ fn clause(arm: &Arm) -> String {
         .iter()
         .map(|layer| figure(&format!("cache.{layer}.entries_lost")))
         .sum();
+    let who = if arm.name == arm.operation.name() {
+        String::new()
+    } else {
+        format!("{}: ", arm.name)
+    };
     format!(
-        "{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches:.0} \
+        "{who}{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches:.0} \
          cache entries and {:.0} of {:.0} sessions",
         article(arm.operation),
         arm.operation,

@@ -9,19 +9,26 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use sim_httpsys::model::Parameters;
+use sim_was::model::Personality;
 use sim_worker::application::Behaviour;
 
 use crate::load::profile::Profile;
 
 mod content;
+pub mod expectation;
+mod many;
 mod operation;
 mod served;
 pub(crate) mod timing;
+mod variant;
 
 pub use content::Content;
+pub use expectation::Expectation;
+pub use many::Many;
 pub use operation::{Operation, Step};
 pub use served::Served;
 pub use timing::Timing;
+pub use variant::{Story, Variant};
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -56,6 +63,12 @@ pub struct Scenario {
     pub applications: Vec<ApplicationPart>,
     /// The load and the probes.
     pub load: Profile,
+    /// The same with some keys changed, each an arm of its own in `iis-sim run`.
+    #[serde(default, rename = "variant", skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
+    /// What it is meant to show.
+    #[serde(default, rename = "expect", skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
 }
 
 fn operations_default() -> Vec<Operation> {
@@ -78,10 +91,19 @@ pub struct ServerPart {
     pub config: Option<PathBuf>,
     /// The text of an applicationHost.config.
     pub config_text: Option<String>,
+    /// Pools and sites that are added to it by the hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub many: Option<Many>,
+    /// Changes to it, in the words of appcmd, e.g.
+    /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
     /// The pool that operations on a pool act on; the first of the file if none is named.
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.
     pub httpsys: Parameters,
+    /// Which version of IIS the services behave like, where versions differ: `iis10` or `iis6`.
+    pub personality: Personality,
 }
 
 /// One application of a scenario.
@@ -179,6 +201,30 @@ impl Scenario {
                 });
             }
         }
+        let invalid = |message| ScenarioError::Invalid {
+            name: name.to_owned(),
+            message,
+        };
+        scenario.check().map_err(invalid)?;
+        let arms = scenario.arms()?;
+        let mut expectations = scenario.expectations.iter();
+        expectations
+            .try_for_each(|expectation| expectation.check(&arms))
+            .map_err(invalid)?;
+        Ok(scenario)
+    }
+
+    /// Understands a scenario that was put together from parts; `table` has no `name`, and nothing that
+    /// names a file.
+    pub(crate) fn of_table(mut table: toml::Table, name: &str) -> Result<Self, ScenarioError> {
+        table.insert("name".to_owned(), name.into());
+        let scenario: Self =
+            table
+                .try_into()
+                .map_err(|error: toml::de::Error| ScenarioError::Parse {
+                    name: name.to_owned(),
+                    message: error.to_string().trim_end().to_owned(),
+                })?;
         scenario.check().map_err(|message| ScenarioError::Invalid {
             name: name.to_owned(),
             message,
@@ -203,6 +249,14 @@ impl Scenario {
                     "timing.{name}-min is longer than timing.{name}-max"
                 ));
             }
+        }
+        if let Some(held) = &self.load.held
+            && held.at >= timing.warm_up_min
+        {
+            return Err(
+                "load.held.at must be before the operation: less than timing.warm-up-min"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sim_was::config::edit::Change;
 use sim_was::control::{Command, Service};
 
 /// An operation.
@@ -27,13 +28,20 @@ pub enum Operation {
     Recycle,
     /// Recycle the pool with disallowOverlappingRotation="true"
     RecycleNonoverlapped,
+    /// Set recycling.periodicRestart.requests of the pool to its greatest value, as appcmd does: the
+    /// pool recycles because its configuration changed
+    ConfigChange,
     /// kill -9 of the pool's worker process
     KillW3wp,
+    /// SIGSTOP of the pool's worker process: it hangs, and is still there
+    HangW3wp,
+    /// Stop the first site that serves the pool, start it again
+    SiteStopStart,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::Iisreset,
         Self::IisresetNoforce,
@@ -42,7 +50,10 @@ impl Operation {
         Self::StopStart,
         Self::Recycle,
         Self::RecycleNonoverlapped,
+        Self::ConfigChange,
         Self::KillW3wp,
+        Self::HangW3wp,
+        Self::SiteStopStart,
     ];
 
     /// Its name, as it is typed.
@@ -56,7 +67,10 @@ impl Operation {
             Self::StopStart => "stop-start",
             Self::Recycle => "recycle",
             Self::RecycleNonoverlapped => "recycle-nonoverlapped",
+            Self::ConfigChange => "config-change",
             Self::KillW3wp => "kill-w3wp",
+            Self::HangW3wp => "hang-w3wp",
+            Self::SiteStopStart => "site-stop-start",
         }
     }
 }
@@ -73,11 +87,13 @@ pub enum Step {
     Ask(Command),
     /// kill -9 of every worker process of this pool.
     KillWorkers(String),
+    /// Every worker process of this pool stops for good, and is still there.
+    HangWorkers(String),
 }
 
 impl Operation {
-    /// What an administrator does for it; `pool` is the pool that is operated on.
-    pub fn steps(self, pool: &str) -> Vec<Step> {
+    /// What an administrator does for it, to the pool and the site that are operated on.
+    pub fn steps(self, pool: &str, site: &str) -> Vec<Step> {
         let name = pool.to_owned();
         let both = [Service::W3svc, Service::Was];
         match self {
@@ -93,7 +109,20 @@ impl Operation {
             Self::Recycle | Self::RecycleNonoverlapped => {
                 vec![Step::Ask(Command::RecycleApplicationPool { name })]
             }
+            Self::ConfigChange => {
+                let path = "recycling.periodicRestart.requests";
+                let changes = vec![Change::pool(pool, path, "4294967295")];
+                vec![Step::Ask(Command::ChangeConfiguration { changes })]
+            }
             Self::KillW3wp => vec![Step::KillWorkers(name)],
+            Self::HangW3wp => vec![Step::HangWorkers(name)],
+            Self::SiteStopStart => {
+                let name = site.to_owned();
+                vec![
+                    Step::Ask(Command::StopSite { name: name.clone() }),
+                    Step::Ask(Command::StartSite { name }),
+                ]
+            }
         }
     }
 }

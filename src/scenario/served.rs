@@ -1,6 +1,7 @@
 //! What the server of a scenario is to be: its configuration, ready for one operation.
 
-use sim_was::config::{Configuration, default_config, edit};
+use sim_was::config::edit::{self, Change, EditError};
+use sim_was::config::{Configuration, default_config};
 
 use super::{ApplicationPart, Operation, Scenario, ScenarioError};
 
@@ -21,31 +22,34 @@ impl Scenario {
     pub fn served(&self, operation: Operation) -> Result<Served, ScenarioError> {
         let own_text = default_config::DEFAULT_CONFIG;
         let text = self.server.config_text.as_deref().unwrap_or(own_text);
-        let text = text.trim_start();
-        let configuration = self.understand(text)?;
+        let mut text = text.trim_start().to_owned();
+        if let Some(many) = &self.server.many {
+            text = many.add_to(&text).map_err(|why| invalid(&self.name, why))?;
+        }
+        text = self.edited(&text, &self.server.set)?;
+        let mut configuration = self.understand(&text)?;
         let first = || {
             let first = configuration.application_pools.first();
             first.map(|pool| pool.name.clone()).unwrap_or_default()
         };
         let pool = self.server.pool.clone().unwrap_or_else(first);
-        let name = self.name.clone();
-        if operation != Operation::RecycleNonoverlapped {
-            let text = text.to_owned();
-            return Ok(Served {
-                text,
-                configuration,
-                pool,
-                name,
-            });
+        if operation == Operation::RecycleNonoverlapped {
+            text = edit::disallow_overlapping_rotation(&text, &pool)
+                .map_err(|error| invalid(&self.name, error.to_string()))?;
+            configuration = self.understand(&text)?;
         }
-        let text = edit::disallow_overlapping_rotation(text, &pool)
-            .map_err(|error| invalid(&self.name, error.to_string()))?;
         Ok(Served {
-            configuration: self.understand(&text)?,
             text,
+            configuration,
             pool,
-            name,
+            name: self.name.clone(),
         })
+    }
+
+    fn edited(&self, text: &str, changes: &[String]) -> Result<String, ScenarioError> {
+        let wrong = |error: EditError| invalid(&self.name, format!("server.set: {error}"));
+        let changes: Result<Vec<Change>, EditError> = changes.iter().map(|c| c.parse()).collect();
+        edit::apply(text, &changes.map_err(wrong)?).map_err(wrong)
     }
 
     fn understand(&self, text: &str) -> Result<Configuration, ScenarioError> {
@@ -55,6 +59,16 @@ impl Scenario {
 }
 
 impl Served {
+    /// The first site with an application of the pool that operations act on; empty without one.
+    pub fn site(&self) -> &str {
+        let serves = |site: &&sim_was::config::Site| {
+            let mut applications = site.applications.iter();
+            applications.any(|application| application.application_pool == self.pool)
+        };
+        let site = self.configuration.sites.iter().find(serves);
+        site.map_or("", |site| site.name.as_str())
+    }
+
     /// The folder of an application, as a Windows path.
     pub fn folder_of(&self, part: &ApplicationPart) -> Result<&str, ScenarioError> {
         let sites = &self.configuration.sites;

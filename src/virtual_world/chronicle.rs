@@ -9,22 +9,43 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_httpsys::counters::{Counters, Snapshot};
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
+use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
 use sim_was::event_log;
 use sim_worker::facts;
 
-use super::checkers::Checkers;
+use super::checkers::{Broken, Checkers};
+use super::track::{Track, Tracker, Watch, Witness};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
 /// Bytes of a log that are kept as text before they are read.
 const TEXT_MAX: usize = 1 << 20;
 
+/// What is written down of a run, besides the digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Every fact and every log line: what the measurement reads.
+    Everything,
+    /// Nothing, so that a run may be as long as one likes; invariants are checked if `checked`.
+    Nothing { checked: bool },
+}
+
 /// What is written down.
 #[derive(Debug)]
 pub(super) struct Chronicle {
+    digest: Digest,
+    tracker: Tracker,
+    pub(super) checkers: Option<Box<Checkers>>,
+    kept: Option<Box<Kept>>,
+}
+
+/// Facts and log lines.
+#[derive(Debug)]
+struct Kept {
     clock: UtcClock,
     httpsys: Vec<Traced<etw::Fact>>,
     was: Vec<Traced<event_log::Fact>>,
@@ -33,12 +54,106 @@ pub(super) struct Chronicle {
     fields: LogFields,
     httperr: Vec<u8>,
     read: Observation,
-    digest: Digest,
-    pub(super) checkers: Checkers,
 }
 
 impl Chronicle {
-    pub(super) fn new(clock: UtcClock, configuration: &Configuration) -> Self {
+    pub(super) fn new(
+        clock: UtcClock,
+        configuration: &Configuration,
+        parameters: &Parameters,
+        watch: Watch,
+        keeping: Keeping,
+    ) -> Self {
+        let checked = keeping != Keeping::Nothing { checked: false };
+        Self {
+            digest: Digest::default(),
+            tracker: Tracker::new(watch),
+            checkers: checked.then(|| Box::new(Checkers::new(configuration, parameters))),
+            kept: (keeping == Keeping::Everything).then(|| Box::new(Kept::new(clock))),
+        }
+    }
+
+    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
+        self.digest.take(1, at, &fact);
+        self.tracker
+            .note(self.digest.hash, Witness::HttpSys, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.httpsys(at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.httpsys.push(Traced { at, fact });
+        }
+    }
+
+    /// What the driver's counters read, if facts are kept: folded when somebody asks, so that nobody else
+    /// pays.
+    pub(super) fn counters(&self, now: Instant) -> Snapshot {
+        let mut counters = Counters::default();
+        for traced in self.kept.iter().flat_map(|kept| &kept.httpsys) {
+            counters.record(&traced.fact, traced.at);
+        }
+        counters.snapshot(now)
+    }
+
+    pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
+        self.digest.take(2, at, &fact);
+        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.was(at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.was.push(Traced { at, fact });
+        }
+    }
+
+    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
+        self.digest.take(process.0, at, &fact);
+        let by = Witness::Worker(process);
+        self.tracker.note(self.digest.hash, by, at, &fact);
+        if let Some(checkers) = &mut self.checkers {
+            checkers.worker(process, at, &fact);
+        }
+        if let Some(kept) = &mut self.kept {
+            let facts = kept.workers.entry(process).or_default();
+            facts.push(Traced { at, fact });
+        }
+    }
+
+    pub(super) fn log(&mut self, entry: &LogEntry) {
+        if let Some(checkers) = &mut self.checkers {
+            checkers.log(entry);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.log(entry);
+        }
+    }
+
+    /// The first invariant that is broken.
+    pub(super) fn broken(&self) -> Option<&Broken> {
+        self.checkers.as_ref()?.broken()
+    }
+
+    /// The digest so far.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.hash
+    }
+
+    /// WAS has ended, and so many processes are left.
+    pub(super) fn check_end(&mut self, alive: usize) {
+        if let (Some(checkers), Some(kept)) = (&mut self.checkers, &self.kept) {
+            checkers.after_the_end(alive, &kept.httpsys);
+        }
+    }
+
+    /// All of it, and what was kept to compare it by.
+    pub(super) fn close(self) -> (Observation, Track) {
+        let observation = self.kept.map(|kept| kept.close()).unwrap_or_default();
+        (observation, self.tracker.close(self.digest.hash))
+    }
+}
+
+impl Kept {
+    fn new(clock: UtcClock) -> Self {
         Self {
             clock,
             httpsys: Vec::new(),
@@ -52,31 +167,10 @@ impl Chronicle {
                 httperr: Some(Vec::new()),
                 ..Observation::default()
             },
-            digest: Digest::default(),
-            checkers: Checkers::new(configuration),
         }
     }
 
-    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
-        self.digest.take(1, at, &fact);
-        self.checkers.httpsys(at, &fact);
-        self.httpsys.push(Traced { at, fact });
-    }
-
-    pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
-        self.digest.take(2, at, &fact);
-        self.checkers.was(at, &fact);
-        self.was.push(Traced { at, fact });
-    }
-
-    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
-        self.digest.take(process.0, at, &fact);
-        self.checkers.worker(process, at, &fact);
-        let facts = self.workers.entry(process).or_default();
-        facts.push(Traced { at, fact });
-    }
-
-    pub(super) fn log(&mut self, entry: &LogEntry) {
+    fn log(&mut self, entry: &LogEntry) {
         match entry {
             LogEntry::W3c(record) => {
                 let fields = record.settings.fields;
@@ -117,17 +211,15 @@ impl Chronicle {
         self.httperr.clear();
     }
 
-    /// All of it, and the digest.
-    pub(super) fn close(mut self) -> (Observation, u64) {
+    fn close(mut self) -> Observation {
         self.read_w3c();
         self.read_httperr();
-        let observation = Observation {
+        Observation {
             httpsys: Some(self.httpsys),
             was: Some(self.was),
             workers: Some(self.workers),
             ..self.read
-        };
-        (observation, self.digest.hash)
+        }
     }
 }
 

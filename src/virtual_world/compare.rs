@@ -1,8 +1,9 @@
 //! All operations and trials of a scenario in virtual time.
 
 use super::costs::Costs;
+use super::track::{Track, Watch};
 use super::trial::{Run, Size, Trial, TrialError};
-use crate::measure::TrialResult;
+use crate::measure::{Observation, TrialResult};
 use crate::scenario::{Operation, Scenario};
 
 /// What has come of a comparison.
@@ -10,6 +11,8 @@ use crate::scenario::{Operation, Scenario};
 pub struct Compared {
     /// The trials, by seed.
     pub results: Vec<TrialResult>,
+    /// What was kept of each.
+    pub tracks: Vec<Track>,
     /// How much was simulated in all.
     pub size: Size,
 }
@@ -19,7 +22,19 @@ pub struct Compared {
 pub fn compare(
     scenario: &Scenario,
     costs: &Costs,
+    watch: &Watch,
     watcher: &mut dyn FnMut(u32, Operation) -> bool,
+) -> Result<Option<Compared>, TrialError> {
+    compare_and(scenario, costs, watch, watcher, &mut |_, _| {})
+}
+
+/// As [`compare`]; `visit` sees every trial and what it was measured from.
+pub fn compare_and(
+    scenario: &Scenario,
+    costs: &Costs,
+    watch: &Watch,
+    watcher: &mut dyn FnMut(u32, Operation) -> bool,
+    visit: &mut dyn FnMut(&TrialResult, &Observation),
 ) -> Result<Option<Compared>, TrialError> {
     let mut compared = Compared::default();
     let mut done = 0;
@@ -34,13 +49,20 @@ pub fn compare(
                 operation,
                 seed,
                 costs,
-                faults: None,
             };
-            let Run { result, size, .. } = trial.run()?;
+            let (run, track) = trial.run_watched(watch.clone());
+            let Run {
+                result,
+                size,
+                observation,
+                ..
+            } = run?;
+            visit(&result, &observation);
             compared.size.events += size.events;
             compared.size.attempts += size.attempts;
             compared.size.nanos += size.nanos;
             compared.results.push(result);
+            compared.tracks.push(track);
             done += 1;
         }
     }

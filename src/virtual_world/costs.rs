@@ -3,11 +3,12 @@
 //! Each kind of cost has a stream of random numbers of its own, so that a change of one does not redeal
 //! the others. What requests cost in their handlers is not here: that is the applications' behaviour.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sim_worker::application::Distribution;
 
 use crate::load::plan::random_stream;
@@ -43,6 +44,21 @@ pub struct Costs {
     pub command_hop: Distribution,
     /// Memory of a worker that has loaded nothing yet, bytes.
     pub worker_memory: u64,
+    /// Where the figures come from, if they were measured in one go (`iis-sim calibrate`).
+    #[serde(default)]
+    pub measured: Option<Measured>,
+}
+
+/// Where the figures of a profile come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// On what machine, by which build.
+    pub on: String,
+    /// When, in UTC.
+    pub when: String,
+    /// How many samples each figure rests on.
+    pub samples: BTreeMap<String, u64>,
 }
 
 impl Costs {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sim_httpsys::api::{ConnectionId, Endpoint};
 use sim_was::config::Configuration;
 
-use crate::load::plan::{Plan, PlannedAttempt, Stream};
+use crate::load::plan::{PlannedAttempt, PlannedUrl, Stream};
 use crate::load::profile::Profile;
 
 /// Where a URL is asked for.
@@ -50,21 +50,22 @@ pub struct NoTarget {
 }
 
 impl Destinations {
-    /// Looks up where every attempt of a plan goes.
-    pub(super) fn of(
-        plan: &Plan,
+    /// Looks up where attempts go: one for each URL, kind and whether it is secure will do.
+    pub(super) fn of<'a>(
+        urls: &[PlannedUrl],
+        attempts: impl IntoIterator<Item = &'a PlannedAttempt>,
         profile: &Profile,
         configuration: &Configuration,
     ) -> Result<Self, NoTarget> {
         let targets = targets(configuration);
         let default_host = default_host(&targets);
         let host_of = |url: u32| {
-            let host = plan.urls[url as usize].host.as_deref();
+            let host = urls[url as usize].host.as_deref();
             host.unwrap_or(&default_host)
         };
         let mut host_numbers: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut routes = Vec::with_capacity(plan.urls.len());
-        for (url, planned) in (0..).zip(&plan.urls) {
+        let mut routes = Vec::with_capacity(urls.len());
+        for (url, planned) in (0..).zip(urls) {
             let host = host_of(url);
             let next = u32::try_from(host_numbers.len()).unwrap_or(u32::MAX);
             routes.push(Route {
@@ -77,7 +78,7 @@ impl Destinations {
         }
         let mut pools: Vec<Pool> = Vec::new();
         let mut number_of = BTreeMap::new();
-        for planned in &plan.attempts {
+        for planned in attempts {
             let host = host_of(planned.url);
             let slot = routes[planned.url as usize].slot(planned);
             if slot.is_some() {

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
 
-use crate::load::plan::random_stream;
+use super::random::Random;
 
-/// Which faults there are, and how often. Zero is never.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Which faults there are, and how often. Zero is never. Times are milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Faults {
     /// A worker dies of SIGSEGV instead of handling what has reached it: the chance for each input.
     pub crash: f64,
@@ -22,7 +22,7 @@ pub struct Faults {
     /// A worker never gets as far as its first word.
     pub never_ready: f64,
     /// A start takes up to so much longer.
-    pub slow_start: Duration,
+    pub slow_start: f64,
 }
 
 /// What strikes a worker.
@@ -36,8 +36,8 @@ pub(super) enum Strike {
 #[derive(Debug)]
 pub(super) struct Fate {
     faults: Faults,
-    inputs: Pcg64Mcg,
-    starts: Pcg64Mcg,
+    inputs: Random,
+    starts: Random,
     is_quiet: bool,
 }
 
@@ -46,8 +46,8 @@ impl Fate {
         Self {
             is_quiet: faults == Faults::default(),
             faults,
-            inputs: random_stream(seed, "faults of inputs"),
-            starts: random_stream(seed, "faults of starts"),
+            inputs: Random::stream(seed, "faults of inputs"),
+            starts: Random::stream(seed, "faults of starts"),
         }
     }
 
@@ -62,7 +62,7 @@ impl Fate {
             return None;
         }
         let (crash, hang) = (self.faults.crash, self.faults.hang);
-        strike(unit(&mut self.inputs), crash, hang)
+        strike(self.inputs.unit(), crash, hang)
     }
 
     /// What happens to a worker instead of its start.
@@ -71,7 +71,7 @@ impl Fate {
             return None;
         }
         let (crash, hang) = (self.faults.crash_at_start, self.faults.never_ready);
-        strike(unit(&mut self.starts), crash, hang)
+        strike(self.starts.unit(), crash, hang)
     }
 
     /// How much longer a start takes.
@@ -79,7 +79,8 @@ impl Fate {
         if self.is_quiet {
             return Duration::ZERO;
         }
-        self.faults.slow_start.mul_f64(unit(&mut self.starts))
+        let longest = Duration::from_secs_f64(self.faults.slow_start / 1_000.0);
+        longest.mul_f64(self.starts.unit())
     }
 }
 
@@ -91,10 +92,4 @@ fn strike(draw: f64, crash: f64, hang: f64) -> Option<Strike> {
     } else {
         None
     }
-}
-
-/// A number from 0 up to but without 1.
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-pub(super) fn unit(dice: &mut Pcg64Mcg) -> f64 {
-    (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -13,6 +13,8 @@
 //! * [`costs`] – what things cost, and the dice
 //! * `chronicle` – facts, logs and the digest over them
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
+//! * [`full_model`] – all of it under a load without end, for its speed and its memory
+//! * [`track`], [`record`] – what is kept of a run, so that it can be held against another
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
 pub mod checkers;
@@ -23,14 +25,17 @@ pub mod costs;
 mod destinations;
 pub mod event_queue;
 pub mod faults;
+pub mod full_model;
 mod machine;
 mod network;
 mod processes;
 pub mod random;
+pub mod record;
 mod response;
 pub mod station;
 pub mod swarm;
 pub mod theory;
+pub mod track;
 pub mod trial;
 mod wires;
 mod world;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
 use sim_httpsys::clockwork::Instant;
 
+use super::clients::Slot;
 use super::costs::Cost;
 use super::response::ResponseReader;
 use super::wires::{Timeline, Wire};
@@ -72,7 +73,7 @@ pub(super) struct Connection {
     /// The pool that it belongs to.
     pub(super) pool: usize,
     /// The attempt that it carries or is opened for.
-    pub(super) attempt: Option<usize>,
+    pub(super) attempt: Option<Slot>,
     /// Its number in the client's book.
     pub(super) record: Option<u32>,
     pub(super) opened: Instant,

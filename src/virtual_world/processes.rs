@@ -48,8 +48,7 @@ pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) pool: String,
     pub(super) life: Life,
-    /// Bytes that it has been given and keeps. An upper bound: what single requests allocate is
-    /// counted as if they never gave it back.
+    /// Bytes of a process that has loaded nothing.
     pub(super) memory: u64,
     pub(super) to_driver: Wire<ToDriver>,
     pub(super) from_driver: Wire<Completion>,
@@ -58,6 +57,11 @@ pub(super) struct Process {
     /// Words of WAS that have arrived and wait for the process to listen.
     pub(super) unheard: u32,
     pub(super) reads: BTreeMap<WorkId, Work>,
+    /// It does not run for now (SIGSTOP); what has come for it meanwhile.
+    pub(super) frozen: bool,
+    pub(super) undelivered: u32,
+    pub(super) files_read: Vec<WorkId>,
+    pub(super) overslept: bool,
     /// It has stopped for good, and is still there.
     pub(super) hangs: bool,
     pub(super) alarm: Alarm,
@@ -76,8 +80,20 @@ impl Process {
             from_was: Wire::default(),
             unheard: 0,
             reads: BTreeMap::new(),
+            frozen: false,
+            undelivered: 0,
+            files_read: Vec::new(),
+            overslept: false,
             hangs: false,
             alarm: Alarm::default(),
+        }
+    }
+
+    /// The bytes that it holds. Left out: sessions and caches.
+    pub(super) fn held(&self) -> u64 {
+        match &self.life {
+            Life::Running(worker) => self.memory + worker.allocated(),
+            Life::Booting(_) | Life::Dead => self.memory,
         }
     }
 

@@ -1,20 +1,21 @@
 //! A trial in virtual time: the same phases, rules and measurement as a live one.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use sim_httpsys::clockwork::Instant;
-use sim_was::config::{ApplicationPool, physical_path};
+use sim_httpsys::clockwork::{Instant, UtcClock};
+use sim_was::config::physical_path;
 use sim_was::control::{Answer, Command, Service};
 use sim_was::model::ClientId;
 
 use super::checkers::Broken;
-use super::clients::Clients;
+use super::chronicle::Keeping;
+use super::clients::{Clients, Load};
 use super::costs::Costs;
 use super::destinations::{Destinations, NoTarget};
 use super::faults::Faults;
 use super::machine::Files;
+use super::track::{Track, Watch};
 use super::world::{Notice, SWITCHED_ON, Setting, World};
 use crate::load::plan::Plan;
 use crate::load::profile::ProfileError;
@@ -23,7 +24,7 @@ use crate::measure::{Looks, Metrics, Observation, Steady, TrialResult};
 use crate::scenario::{Operation, Scenario, ScenarioError, Served, Step, timing};
 
 /// The simulated `C:\`. Nothing is there but what the scenario brings along.
-const ROOT: &str = "/virtual";
+pub(super) const ROOT: &str = "/virtual";
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +37,6 @@ pub struct Trial<'a> {
     pub seed: u64,
     /// What things cost.
     pub costs: &'a Costs,
-    /// What goes wrong by itself. With faults, the load is followed by a quiet phase in which everything
-    /// must come to rest, and commands that are refused are no failure.
-    pub faults: Option<&'a Faults>,
 }
 
 /// What has come of it.
@@ -52,8 +50,6 @@ pub struct Run {
     pub operation: Instant,
     /// How much was simulated.
     pub size: Size,
-    /// What was seen that should be seen sometimes, and how often.
-    pub sometimes: BTreeMap<&'static str, u64>,
 }
 
 /// How much was simulated.
@@ -90,8 +86,8 @@ pub enum TrialError {
         /// What they said.
         answer: String,
     },
-    /// A pool has no worker to kill.
-    #[error("pool {0} has no worker process to kill")]
+    /// A pool has no worker to do this to.
+    #[error("pool {0} has no worker process to kill or to stop")]
     NoWorker(String),
     /// An invariant does not hold.
     #[error("{broken} (event {event})")]
@@ -109,91 +105,95 @@ pub enum TrialError {
 impl Trial<'_> {
     /// Runs it.
     pub fn run(&self) -> Result<Run, TrialError> {
-        let served = self.scenario.served(self.operation)?;
+        self.run_watched(Watch::Digest).0
+    }
+
+    /// Runs it, and keeps what is asked for; that is there also if the trial could not be finished.
+    pub fn run_watched(&self, watch: Watch) -> (Result<Run, TrialError>, Track) {
+        let begun = self.scenario.served(self.operation);
+        let begun = begun.map_err(TrialError::from).and_then(|served| {
+            let world = self.world(&served, watch)?;
+            Ok((served, world))
+        });
+        let (served, world) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return (Err(error), Track::default()),
+        };
         let mut stage = Stage {
-            world: self.world(&served)?,
+            world,
             looks: Looks::default(),
             memory_peak: 0,
-            tolerates_refusal: self.faults.is_some(),
         };
-        let (warm, operation) = self.drive(&mut stage, &served.pool)?;
+        let played = self.play(&mut stage, &served);
+        let (observation, track) = stage.world.close();
+        let run = played.map(|played| self.measure(played, observation, track.digest));
+        (run, track)
+    }
+
+    /// From the start of the services to their end.
+    fn play(&self, stage: &mut Stage, served: &Served) -> Result<Played, TrialError> {
+        let (warm, operation) = self.drive(stage, served)?;
         let book = stage.stop_load()?;
-        if self.faults.is_some() {
-            stage.come_to_rest(&served)?;
-        }
-        let sometimes = stage.world.sometimes().clone();
         stage.shut_down()?;
         let size = Size {
             events: stage.world.timeline.events,
             attempts: book.attempts.len() as u64,
             nanos: stage.world.now().0,
         };
-        let (observation, digest) = stage.world.close();
-        let observation = Observation {
-            book,
-            ..observation
-        };
         let measured = Measured {
             operation,
             baseline_from: warm,
             workers_peak_bytes: Some(stage.memory_peak),
+            clock: Some(UtcClock {
+                switched_on: SWITCHED_ON,
+            }),
         };
-        let metrics = Metrics::of(&observation, &measured);
-        let mut result = TrialResult::new(self.operation, self.seed, metrics);
-        result.digest = Some(digest);
-        Ok(Run {
-            result,
-            observation,
-            operation,
+        Ok(Played {
+            book,
+            measured,
             size,
-            sometimes,
         })
     }
 
-    fn world(&self, served: &Served) -> Result<World, TrialError> {
+    fn measure(&self, played: Played, observation: Observation, digest: u64) -> Run {
+        let observation = Observation {
+            book: played.book,
+            ..observation
+        };
+        let metrics = Metrics::of(&observation, &played.measured);
+        let mut result = TrialResult::new(self.operation, self.seed, metrics);
+        result.digest = Some(digest);
+        Run {
+            result,
+            observation,
+            operation: played.measured.operation,
+            size: played.size,
+        }
+    }
+
+    fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
         let plan = Plan::draw(profile, self.seed, self.scenario.timing.plan())?;
-        let to = Destinations::of(&plan, profile, &served.configuration)?;
+        let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)?;
         Ok(World::new(Setting {
             costs: self.costs,
             seed: self.seed,
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
+            configuration_text: served.text.clone(),
             root: ROOT.into(),
-            files: self.files(served)?,
-            clients: Clients::new(profile.clone(), self.seed, plan, to),
-            faults: self.faults.cloned().unwrap_or_default(),
+            files: files(self.scenario, served)?,
+            clients: Clients::new(profile.clone(), self.seed, Load::Plan(plan), to),
+            faults: Faults::default(),
+            watch,
+            keeping: Keeping::Everything,
+            personality: self.scenario.server.personality,
         }))
-    }
-
-    /// What a live trial writes to a disk.
-    fn files(&self, served: &Served) -> Result<Files, TrialError> {
-        let root = Path::new(ROOT);
-        let mut files = Files::default();
-        for part in &self.scenario.applications {
-            let folder = physical_path::to_unix(served.folder_of(part)?, root);
-            for content in &part.content {
-                for file in content.files(&folder) {
-                    let (path, contents) = file?;
-                    files.put(&path, SWITCHED_ON.0, contents);
-                }
-            }
-            if let Some(behaviour) = &part.behaviour {
-                let path = folder.join(sim_worker::application::FILE_NAME);
-                files.put(&path, SWITCHED_ON.0, behaviour.to_string().into_bytes());
-            }
-        }
-        let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
-        if !files.has_folder(&welcome) {
-            let page = include_bytes!("../live_world/iisstart.htm");
-            files.put(&welcome.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
-        }
-        Ok(files)
     }
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
     /// server counts as warm, and when the operation began.
-    fn drive(&self, stage: &mut Stage, pool: &str) -> Result<(Instant, Instant), TrialError> {
+    fn drive(&self, stage: &mut Stage, served: &Served) -> Result<(Instant, Instant), TrialError> {
         let services = vec![Service::Was, Service::W3svc];
         stage.ask(Command::StartServices { services })?;
         let load_started = stage.world.now() + timing::LEAD;
@@ -204,12 +204,16 @@ impl Trial<'_> {
         let (workers, _) = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
-        for step in self.operation.steps(pool) {
+        for step in self.operation.steps(&served.pool, served.site()) {
             match step {
                 Step::Ask(command) => stage.ask(command)?,
-                Step::KillWorkers(pool) => {
-                    let killed = stage.world.kill_workers(&pool);
-                    if killed == 0 && !stage.tolerates_refusal {
+                Step::KillWorkers(pool) | Step::HangWorkers(pool) => {
+                    let struck = if self.operation == Operation::HangW3wp {
+                        stage.world.hang_workers(&pool)
+                    } else {
+                        stage.world.kill_workers(&pool)
+                    };
+                    if struck == 0 {
                         return Err(TrialError::NoWorker(pool));
                     }
                 }
@@ -225,12 +229,43 @@ impl Trial<'_> {
     }
 }
 
+/// What a live trial writes to a disk.
+pub(super) fn files(scenario: &Scenario, served: &Served) -> Result<Files, TrialError> {
+    let root = Path::new(ROOT);
+    let mut files = Files::default();
+    for part in &scenario.applications {
+        let folder = physical_path::to_unix(served.folder_of(part)?, root);
+        for content in &part.content {
+            for file in content.files(&folder) {
+                let (path, contents) = file?;
+                files.put(&path, SWITCHED_ON.0, contents);
+            }
+        }
+        if let Some(behaviour) = &part.behaviour {
+            let path = folder.join(sim_worker::application::FILE_NAME);
+            files.put(&path, SWITCHED_ON.0, behaviour.to_string().into_bytes());
+        }
+    }
+    let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
+    if !files.has_folder(&welcome) {
+        let page = include_bytes!("../live_world/iisstart.htm");
+        files.put(&welcome.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
+    }
+    Ok(files)
+}
+
+/// A trial that has come to its end and is still to be measured.
+struct Played {
+    book: crate::load::Book,
+    measured: Measured,
+    size: Size,
+}
+
 /// A world, and what is known of it while it runs.
 struct Stage {
     world: World,
     looks: Looks,
     memory_peak: u64,
-    tolerates_refusal: bool,
 }
 
 impl Stage {
@@ -260,9 +295,6 @@ impl Stage {
         loop {
             match self.next()? {
                 Some(Told::Answer(of, Answer::Done)) if of == client => return Ok(()),
-                Some(Told::Answer(of, _)) if of == client && self.tolerates_refusal => {
-                    return Ok(());
-                }
                 Some(Told::Answer(of, answer)) if of == client => {
                     return Err(TrialError::Refused {
                         command: words,
@@ -311,27 +343,6 @@ impl Stage {
     fn broken(&self, broken: Broken) -> TrialError {
         let event = self.world.timeline.events;
         TrialError::Broken { broken, event }
-    }
-
-    /// No load and no faults, for longer than every limit: then nothing may be under way.
-    fn come_to_rest(&mut self, served: &Served) -> Result<(), TrialError> {
-        self.world.be_quiet();
-        let limit = |pool: &ApplicationPool| {
-            let model = &pool.process_model;
-            let ping = model.ping_interval + model.ping_response_time;
-            // A worker that hangs is found by its ping; its successor may be at its start's limit, and
-            // the one before it at the end of its own.
-            ping + model.startup_time_limit + model.shutdown_time_limit
-        };
-        let pools = &served.configuration.application_pools;
-        let longest = pools.iter().map(limit).max().unwrap_or_default();
-        let end = self.world.now() + longest + Duration::from_secs(1);
-        self.world.remind(end);
-        while self.world.now() < end {
-            self.next()?;
-        }
-        let rest = self.world.check_rest();
-        rest.map_err(|broken| self.broken(broken))
     }
 
     /// Ends the server in order; what has not ended after two seconds is not waited for.

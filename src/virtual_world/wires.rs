@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::costs::{Cost, Costs, Dice};
 use super::event_queue::EventQueue;
@@ -39,7 +40,11 @@ impl<T> Wire<T> {
         timeline: &mut Timeline,
     ) {
         self.last = self.last.max(timeline.now + delay);
-        self.under_way.push_back(message);
+        if mutated(Mutant::WireReorders) && self.under_way.len() == 1 {
+            self.under_way.push_front(message);
+        } else {
+            self.under_way.push_back(message);
+        }
         timeline.at(self.last, announcement);
     }
 

@@ -28,8 +28,8 @@ pub struct Up {
     pub root: PathBuf,
     /// The ready line.
     pub ready: Value,
-    child: Child,
-    _folder: tempfile::TempDir,
+    running: Running,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Up {
@@ -48,20 +48,42 @@ impl Up {
         Self::below("root", config)
     }
 
+    /// With the default configuration; every program records what it is told.
+    pub fn recorded() -> Self {
+        Self::begin("root", None, &["--record"])
+    }
+
     /// With this configuration, in a root of this name.
     pub fn below(root: &str, config: Option<&str>) -> Self {
+        Self::begin(root, config, &[])
+    }
+
+    fn begin(root: &str, config: Option<&str>, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join(root);
-        let mut command = Command::new(IIS_SIM);
-        command
-            .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])
-            .arg(&root);
+        let mut words: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
         if let Some(config) = config {
             let path = folder.path().join("applicationHost.config");
             std::fs::write(&path, config).unwrap();
-            command.arg("--config").arg(path);
+            words = vec!["--config".to_owned(), path.display().to_string()];
         }
-        let mut child = command
+        let root = folder.path().join(root);
+        Self {
+            _folder: Some(folder),
+            ..Self::with_words(&root, &words)
+        }
+    }
+
+    /// At a folder that outlives it.
+    pub fn at(root: &Path) -> Self {
+        Self::with_words(root, &[])
+    }
+
+    /// At a folder that outlives it, with more words for `iis-sim up`.
+    pub fn with_words(root: &Path, words: &[String]) -> Self {
+        let mut child = Command::new(IIS_SIM)
+            .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])
+            .arg(root)
+            .args(words)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
@@ -72,10 +94,10 @@ impl Up {
             .unwrap();
         let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
         Self {
-            root,
+            root: root.to_owned(),
             ready,
-            child,
-            _folder: folder,
+            running: Running(child),
+            _folder: None,
         }
     }
 
@@ -93,6 +115,7 @@ impl Up {
             .args(words)
             .arg("--root")
             .arg(&self.root)
+            .stdin(Stdio::null())
             .output()
             .unwrap()
     }
@@ -154,24 +177,35 @@ impl Up {
 
     /// Waits for the launcher after a signal; gives its exit code.
     pub fn end(mut self, signal: &str) -> Option<i32> {
-        Self::signal(signal, self.child.id());
-        self.child.wait().unwrap().code()
+        Self::signal(signal, self.running.0.id());
+        self.running.0.wait().unwrap().code()
+    }
+
+    /// As [`Up::end`]; `then` may still look into the root.
+    pub fn end_and(mut self, signal: &str, then: impl FnOnce()) -> Option<i32> {
+        Self::signal(signal, self.running.0.id());
+        let code = self.running.0.wait().unwrap().code();
+        then();
+        code
     }
 
     /// All processes of the server, launcher included.
     pub fn pids(&self) -> Vec<u32> {
         let number =
             |name: &str| u32::try_from(self.ready["pids"][name].as_u64().unwrap()).unwrap();
-        let mut pids = vec![self.child.id(), number("httpsys"), number("was")];
+        let mut pids = vec![self.running.0.id(), number("httpsys"), number("was")];
         pids.extend(self.workers());
         pids
     }
 }
 
-impl Drop for Up {
+/// The launcher; it ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -129,6 +129,7 @@ impl HttpSysLine {
                 | Output::Reading { .. }
                 | Output::Close { .. }
                 | Output::Log(_)
+                | Output::QueryCounters { .. }
                 | Output::Fact(_) => {}
             }
         }
@@ -169,6 +170,7 @@ impl HttpSysLine {
                 | Output::Unlisten { .. }
                 | Output::Reading { .. }
                 | Output::Log(_)
+                | Output::QueryCounters { .. }
                 | Output::Fact(_) => {}
             }
         }

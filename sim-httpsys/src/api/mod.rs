@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Snapshot;
 use crate::service_state::ServiceState;
 
 mod request;
 pub mod wire;
 
-pub use request::{EntityLength, Request, RequestText, Span, Version};
+pub use request::{EntityLength, Request, RequestText, Span, Verb, Version};
 
 /// One TCP connection, unique since the driver was loaded.
 #[derive(
@@ -222,6 +223,8 @@ pub enum ControlCall {
     },
     /// Asks for a snapshot (`netsh http show servicestate`).
     QueryServiceState,
+    /// What do the counters read? Answered by [`CallResult::Counters`].
+    QueryCounters,
     /// Opens a queue that exists, to receive from it. One queue per process.
     OpenRequestQueue {
         /// Its name.
@@ -251,6 +254,8 @@ pub enum CallResult {
     Done,
     /// A snapshot.
     ServiceState(Box<ServiceState>),
+    /// The counters.
+    Counters(Box<Snapshot>),
 }
 
 /// Why a control call failed, by its Windows error code.

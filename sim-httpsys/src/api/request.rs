@@ -3,6 +3,8 @@
 //! All text lives in one buffer and is named by [`Span`]s, so that a request costs one allocation
 //! for its text and one for its header list, and travels to the worker as it lies.
 
+use serde::{Deserialize, Serialize};
+
 use bytes::Bytes;
 
 use super::{ActivityId, ConnectionId, Ends, RequestId, SiteId, UrlContext};
@@ -122,4 +124,74 @@ pub struct Request {
     pub entity: EntityLength,
     /// Its text.
     pub text: RequestText,
+}
+
+/// The verb of a request, as the counters of "Web Service" tell verbs apart.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[expect(missing_docs, reason = "each is named after its verb")]
+pub enum Verb {
+    Get,
+    Post,
+    Head,
+    Put,
+    Delete,
+    Options,
+    Trace,
+    Copy,
+    Move,
+    Mkcol,
+    Propfind,
+    Proppatch,
+    Search,
+    Lock,
+    Unlock,
+    /// Any other.
+    #[default]
+    Other,
+}
+
+impl Verb {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 16] = [
+        Self::Get,
+        Self::Post,
+        Self::Head,
+        Self::Put,
+        Self::Delete,
+        Self::Options,
+        Self::Trace,
+        Self::Copy,
+        Self::Move,
+        Self::Mkcol,
+        Self::Propfind,
+        Self::Proppatch,
+        Self::Search,
+        Self::Lock,
+        Self::Unlock,
+        Self::Other,
+    ];
+
+    /// The verb that is written so. Verbs are case-sensitive.
+    pub fn of(text: &[u8]) -> Self {
+        match text {
+            b"GET" => Self::Get,
+            b"POST" => Self::Post,
+            b"HEAD" => Self::Head,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"COPY" => Self::Copy,
+            b"MOVE" => Self::Move,
+            b"MKCOL" => Self::Mkcol,
+            b"PROPFIND" => Self::Propfind,
+            b"PROPPATCH" => Self::Proppatch,
+            b"SEARCH" => Self::Search,
+            b"LOCK" => Self::Lock,
+            b"UNLOCK" => Self::Unlock,
+            _ => Self::Other,
+        }
+    }
 }

@@ -202,6 +202,48 @@ pub fn encode_completion(completion: &Completion, out: &mut Vec<u8>) {
     });
 }
 
+/// A call inside of another message (a recording), as the content of its frame.
+pub mod call_as_frame {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::super::Call;
+
+    /// Writes the frame's content.
+    pub fn serialize<S: Serializer>(call: &Call, sink: S) -> Result<S::Ok, S::Error> {
+        let mut frame = Vec::new();
+        super::encode_call(call, &mut frame);
+        sink.serialize_bytes(&frame[4..])
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Call, D::Error> {
+        let frame = <&[u8]>::deserialize(source)?;
+        super::decode_call(Bytes::copy_from_slice(frame)).map_err(de::Error::custom)
+    }
+}
+
+/// A completion inside of another message (a recording), as the content of its frame.
+pub mod completion_as_frame {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::super::Completion;
+
+    /// Writes the frame's content.
+    pub fn serialize<S: Serializer>(completion: &Completion, sink: S) -> Result<S::Ok, S::Error> {
+        let mut frame = Vec::new();
+        super::encode_completion(completion, &mut frame);
+        sink.serialize_bytes(&frame[4..])
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Completion, D::Error> {
+        let frame = <&[u8]>::deserialize(source)?;
+        super::decode_completion(Bytes::copy_from_slice(frame)).map_err(de::Error::custom)
+    }
+}
+
 /// Reads a completion from a frame.
 pub fn decode_completion(frame: Bytes) -> Result<Completion, WireError> {
     let mut reader = Reader { rest: frame };

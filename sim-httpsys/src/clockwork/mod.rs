@@ -3,6 +3,7 @@
 pub mod civil;
 mod deadlines;
 mod machine;
+pub mod mutants;
 mod time;
 
 pub use deadlines::Deadlines;

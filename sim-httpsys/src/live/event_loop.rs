@@ -27,7 +27,7 @@ use super::endpoints::{Accepted, Endpoints};
 use super::log_files::LogFiles;
 use super::tls::Tls;
 use super::trace::Trace;
-use crate::api::{ConnectionId, Endpoint, Ends, ProcessId, Win32Error};
+use crate::api::{CallResult, Completion, ConnectionId, Endpoint, Ends, ProcessId, Win32Error};
 use crate::clockwork::{Deadlines, Instant, StateMachine};
 use crate::counters::Counters;
 use crate::model::{CloseHow, Input, Output};
@@ -287,6 +287,14 @@ where
                 if let Some(process) = self.processes.get_mut(&to) {
                     process.tell(&completion);
                     self.touch_process(to);
+                }
+            }
+            Output::QueryCounters { by, call } => {
+                let snapshot = self.counters.snapshot(self.now);
+                if let Some(process) = self.processes.get_mut(&by) {
+                    let result = Ok(CallResult::Counters(Box::new(snapshot)));
+                    process.tell(&Completion::Called { id: call, result });
+                    self.touch_process(by);
                 }
             }
             Output::Log(entry) => self.logs.write(&entry, self.now),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::clockwork::{Deadlines, UtcClock};
 use crate::counters::Counters;
-use crate::model::{HttpSys, Parameters};
+use crate::model::{HttpSys, MachineSetup, Parameters};
+use crate::recording::{Recorded, Tape};
 
 pub mod clock;
 mod connection;
@@ -45,6 +46,8 @@ pub struct Options {
     pub port_map: Vec<(Option<u16>, u16)>,
     /// Whether facts are written to `ROOT/trace/httpsys.jsonl`.
     pub trace: bool,
+    /// Whether every input is recorded in `ROOT/record`, for a replay.
+    pub record: bool,
     /// What the driver reads when it is loaded.
     pub parameters: Parameters,
 }
@@ -75,8 +78,24 @@ pub fn run(options: Options) -> Result<(), RunError> {
     lifetime::allow_many_descriptors();
     let ended = lifetime::ended_by_signal()?;
     let clock = clock::utc_clock();
+    let tape = tape(&options, clock)?;
     let machine = HttpSys::new(options.parameters.clone(), clock);
+    let machine = Recorded::new(machine, tape);
     Ok(assemble(machine, options, clock)?.run(ended)?)
+}
+
+/// Where the machine is recorded, if it is to be.
+fn tape(options: &Options, clock: UtcClock) -> Result<Option<Tape>, RunError> {
+    let folder = options.root.join("record");
+    let setup = MachineSetup {
+        parameters: options.parameters.clone(),
+        clock,
+    };
+    let tape = options
+        .record
+        .then(|| Tape::begin(&folder, "httpsys", setup));
+    tape.transpose()
+        .map_err(|error| RunError::File(folder, error))
 }
 
 /// Opens everything that the event loop needs; the device last: when it is there, everything is.

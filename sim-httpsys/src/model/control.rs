@@ -1,6 +1,6 @@
 //! Control calls: everything that is not on the path of a request. This file only routes.
 
-use super::HttpSys;
+use super::{HttpSys, Output};
 use crate::api::{CallId, CallResult, Completion, ControlCall, ProcessId};
 use crate::clockwork::Instant;
 use crate::service_state::{RequestQueueState, ServiceState, UrlGroupState};
@@ -31,6 +31,12 @@ impl HttpSys {
             } => self.flush_response_cache(&queue, url.as_deref(), recursive),
             ControlCall::QueryServiceState => {
                 Ok(CallResult::ServiceState(Box::new(self.service_state())))
+            }
+            // Whoever folds the facts knows them.
+            ControlCall::QueryCounters => {
+                return self
+                    .outputs
+                    .push_back(Output::QueryCounters { by, call: id });
             }
             ControlCall::OpenRequestQueue { name } => self.open_request_queue(by, name),
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),

@@ -23,9 +23,10 @@ use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, SiteId, Version,
+    Request, RequestId, SiteId, Verb, Version,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
 use crate::logging::{LogEntry, W3cRecord};
 
@@ -103,7 +104,9 @@ pub(super) struct Answer {
 impl HttpSys {
     pub(super) fn begin_request(&mut self, id: ConnectionId, head: ParsedHead, now: Instant) {
         let request_id = self.count_request(id, head.activity);
-        self.disarm(id);
+        if !mutated(Mutant::IdleTimerWhileBusy) {
+            self.disarm(id);
+        }
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
@@ -210,11 +213,16 @@ impl HttpSys {
             return false;
         };
         let open = self.site_connections.entry(site).or_default();
-        if limit.is_some_and(|limit| *open >= limit) {
+        let extra = u32::from(mutated(Mutant::ConnectionLimitOffByOne));
+        if limit.is_some_and(|limit| *open >= limit + extra) {
             return true;
         }
         *open += 1;
         connection.counted_for = Some(site);
+        self.fact(Fact::ConnCounted {
+            connection: id,
+            site,
+        });
         false
     }
 
@@ -241,6 +249,8 @@ impl HttpSys {
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let site = exchange.request.site;
         let Answer { status, bytes, .. } = answer;
+        let text = &exchange.request.text;
+        let (verb, received) = (Verb::of(text.bytes(text.verb)), exchange.bytes_received);
         let took = now.saturating_since(exchange.request.received).as_nanos();
         self.fact(match answerer {
             Answerer::Worker(process) => {
@@ -252,6 +262,8 @@ impl HttpSys {
                     process,
                     status,
                     bytes,
+                    verb,
+                    received,
                     took,
                 }
             }
@@ -262,11 +274,16 @@ impl HttpSys {
                 entry,
                 status,
                 bytes,
+                verb,
+                received,
             },
         });
         let mut exchange = exchange;
         let entity = exchange.entity.take();
-        self.log_answer(*exchange, answer.status, answer.log, now);
+        let is_cached = matches!(answerer, Answerer::Cache(_));
+        if !(is_cached && mutated(Mutant::NoLineForAnswer)) {
+            self.log_answer(*exchange, answer.status, answer.log, now);
+        }
         if answer.close {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
@@ -375,7 +392,9 @@ impl HttpSys {
             return;
         };
         self.state_drop(id, &exchange, reason);
-        self.log_error(&exchange, ends, reason, now);
+        if !mutated(Mutant::NoLineForDrop) {
+            self.log_error(&exchange, ends, reason, now);
+        }
     }
 
     /// Ends a request and resets its connection; the process that held it is told.

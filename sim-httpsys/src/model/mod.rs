@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::api::{
-    Call, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId, UrlGroupId,
-    Win32Error,
+    Call, CallId, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId,
+    UrlGroupId, Win32Error,
 };
 use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
@@ -24,6 +24,7 @@ mod framing;
 pub mod http1;
 pub mod http_date;
 mod id_map;
+mod mutations;
 mod processes;
 mod reason;
 mod refusal;
@@ -53,7 +54,7 @@ use zombie::Zombie;
 pub use reason::ReasonPhrase;
 
 /// What can happen to the driver.
-#[derive(Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Debug)]
 pub enum Input<'a> {
     /// The answer to [`Output::Listen`].
     Listening {
@@ -110,6 +111,7 @@ pub enum Input<'a> {
         /// Who.
         by: ProcessId,
         /// What.
+        #[serde(with = "crate::api::wire::call_as_frame")]
         call: Call,
     },
     /// A process has let go of the device, mostly by dying.
@@ -154,6 +156,13 @@ pub enum Output {
         /// How.
         how: CloseHow,
     },
+    /// Answer a call with what the counters read, which are folded from the facts.
+    QueryCounters {
+        /// Who has asked.
+        by: ProcessId,
+        /// Its call.
+        call: CallId,
+    },
     /// Tell a process something.
     Complete {
         /// Whom.
@@ -197,6 +206,15 @@ pub enum EndpointClose {
     Rst,
     /// By FIN.
     Fin,
+}
+
+/// What a machine is made with, for its recording.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MachineSetup {
+    /// Its settings.
+    pub parameters: Parameters,
+    /// Its civil time.
+    pub clock: UtcClock,
 }
 
 /// The settings that the driver reads once, when it is loaded (the registry, under `HTTP\Parameters`),

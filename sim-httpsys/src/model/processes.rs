@@ -7,6 +7,7 @@ use crate::api::{
     CallResult, ConnectionId, ProcessId, RequestId, RequestQueueName, UrlGroupId, Win32Error,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{CacheRemoval, Fact, UntrustedCall};
 
 /// One process.
@@ -31,6 +32,11 @@ impl HttpSys {
     /// The connection of a request that a process holds. A request that it may have held before its
     /// client went away is nothing; one that was never its own makes it untrusted.
     pub(super) fn held_by(&mut self, by: ProcessId, request: RequestId) -> Option<ConnectionId> {
+        if mutated(Mutant::WrongConnection)
+            && let Some(other) = self.another_held(by, request)
+        {
+            return Some(other);
+        }
         if let Some(connection) = self.processes.get(&by).and_then(|p| p.held.get(&request)) {
             return Some(*connection);
         }
@@ -96,7 +102,9 @@ impl HttpSys {
             .ok_or(Win32Error::InvalidParameter)?;
         let index = process.queue.ok_or(Win32Error::InvalidParameter)?;
         process.shut_down = true;
-        if let Some(queue) = self.queues.get_mut(index) {
+        if let Some(queue) = self.queues.get_mut(index)
+            && !mutated(Mutant::DeliverAfterDrain)
+        {
             queue.take_back_receives(by);
         }
         self.fact(Fact::ProcessShutdown { process: by });
@@ -149,7 +157,12 @@ impl HttpSys {
             queue.take_back_receives(process);
             queue.processes.remove(&process);
         }
-        if self.parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned {
+        if mutated(Mutant::CloseIdleAtDetach) {
+            self.cut_all_idle(now);
+        }
+        if self.parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned
+            && !mutated(Mutant::NoFlushAtDetach)
+        {
             self.remove_cached(CacheRemoval::OwnerGone, |entry| entry.process == process);
         }
         self.fact(Fact::ProcessDetach { process, abandoned });
@@ -193,7 +206,9 @@ impl HttpSys {
         let mut held: Vec<(RequestId, ConnectionId)> = holder.held.clone().into_iter().collect();
         held.sort_unstable();
         for &(_, connection) in &held {
-            if tell {
+            if mutated(Mutant::ReplayAfterCrash) && !tell {
+                self.offer(connection, now);
+            } else if tell {
                 self.abort_request(connection, reason, now);
             } else {
                 self.drop_and_reset(connection, reason, now);

@@ -6,6 +6,7 @@ use super::http1::RefusedHead;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{ActivityId, ConnectionId, Ends, Request, RequestId, ResponseVerbosity};
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
 use crate::logging::{HttpErrRecord, LogEntry};
 
@@ -88,8 +89,8 @@ impl HttpSys {
         } = refusal;
         let (reason, queue) = (record.reason, record.queue.clone());
         let page = match verbosity {
-            ResponseVerbosity::Basic => None,
-            ResponseVerbosity::Limited | ResponseVerbosity::Full => {
+            ResponseVerbosity::Basic if !mutated(Mutant::AnswerTcpLevel) => None,
+            ResponseVerbosity::Basic | ResponseVerbosity::Limited | ResponseVerbosity::Full => {
                 error_page(reason, self.date.value(now))
             }
         };
@@ -114,6 +115,11 @@ impl HttpSys {
                 partial: false,
             },
         });
+        if mutated(Mutant::TwoLinesPerRefusal) {
+            let again = record.clone();
+            self.outputs
+                .push_back(Output::Log(LogEntry::HttpErr(again)));
+        }
         self.outputs
             .push_back(Output::Log(LogEntry::HttpErr(record)));
         match page {

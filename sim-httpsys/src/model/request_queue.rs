@@ -16,6 +16,7 @@ use crate::api::{
     RequestQueueName, RequestQueueProperties, Win32Error,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{CacheRemoval, Fact};
 
 /// Where a queue stands in the driver; never used again after it was closed.
@@ -81,12 +82,12 @@ impl RequestQueue {
     /// Queue-Length Limits").
     fn offer(&mut self, connection: ConnectionId, request: RequestId) -> Offered {
         self.arrived += 1;
-        let limit = self.properties.length;
+        let limit = self.properties.length + u32::from(mutated(Mutant::QueueLimitOffByOne));
         let offered = match self.properties.state {
             QueueState::Inactive(reason) => Offered::Refused(phrase_of(reason)),
             QueueState::Active => match self.take_receive() {
                 Some(process) => Offered::To(process),
-                None if limit > 0 && self.waiting >= limit => {
+                None if self.properties.length > 0 && self.waiting >= limit => {
                     Offered::Refused(ReasonPhrase::QueueFull)
                 }
                 None => Offered::Waits,
@@ -95,7 +96,11 @@ impl RequestQueue {
         match offered {
             Offered::To(_) => {}
             Offered::Waits => {
-                self.entries.push_back((connection, request));
+                if mutated(Mutant::LifoQueue) {
+                    self.entries.push_front((connection, request));
+                } else {
+                    self.entries.push_back((connection, request));
+                }
                 self.waiting += 1;
             }
             Offered::Refused(_) => self.rejected += 1,
@@ -228,7 +233,9 @@ impl HttpSys {
                     queue: name.clone(),
                 });
                 self.arm(id, TimerKind::RequestQueue, now);
-                if let Some(controller) = controller {
+                if let Some(controller) = controller
+                    && !mutated(Mutant::LoseDemandStart)
+                {
                     self.start_on_demand(controller, name);
                 }
             }
@@ -248,7 +255,9 @@ impl HttpSys {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        connection.timer.disarm();
+        if !mutated(Mutant::IdleTimerWhileBusy) {
+            connection.timer.disarm();
+        }
         let Some(exchange) = connection.exchange() else {
             return;
         };
@@ -273,9 +282,14 @@ impl HttpSys {
     }
 
     pub(super) fn receive_request(&mut self, by: ProcessId, credits: u32, now: Instant) {
-        let Some(index) = self.processes.get(&by).and_then(Process::receives_from) else {
+        let Some(mut index) = self.processes.get(&by).and_then(Process::receives_from) else {
             return;
         };
+        if mutated(Mutant::OtherPoolsRequest)
+            && let Some((other, _)) = self.queues.open().find(|(_, queue)| queue.waiting > 0)
+        {
+            index = other;
+        }
         let mut credits = credits;
         while credits > 0 {
             let Some((id, since)) = self.next_waiting(index) else {
@@ -294,6 +308,9 @@ impl HttpSys {
     /// Takes the oldest request that still waits out of its queue, with the moment it entered.
     fn next_waiting(&mut self, index: QueueIndex) -> Option<(ConnectionId, Instant)> {
         let queue = self.queues.get_mut(index)?;
+        if mutated(Mutant::SkipWaiting) && queue.entries.len() > 1 {
+            queue.entries.pop_front();
+        }
         while let Some((id, request)) = queue.entries.pop_front() {
             let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
                 continue;
@@ -368,8 +385,12 @@ impl HttpSys {
         queue.properties = properties;
         if let QueueState::Inactive(reason) = queue.properties.state {
             // Assumed: a stopped pool answers nothing from the cache either.
-            self.remove_cached(CacheRemoval::Flushed, |entry| entry.queue == index);
-            self.refuse_waiting(index, phrase_of(reason), now);
+            if !mutated(Mutant::NoFlushAtPoolStop) {
+                self.remove_cached(CacheRemoval::Flushed, |entry| entry.queue == index);
+            }
+            if !mutated(Mutant::KeepWaitingAtPoolStop) {
+                self.refuse_waiting(index, phrase_of(reason), now);
+            }
         }
         Ok(CallResult::Done)
     }
@@ -442,7 +463,9 @@ impl HttpSys {
                 process.queue = None;
             }
         }
-        self.remove_cached(CacheRemoval::QueueClosed, |entry| entry.queue == index);
+        if !mutated(Mutant::NoFlushAtQueueClose) {
+            self.remove_cached(CacheRemoval::QueueClosed, |entry| entry.queue == index);
+        }
         self.queues.remove(index);
         self.fact(Fact::CloseRequestQueue {
             queue: name,

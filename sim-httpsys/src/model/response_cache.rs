@@ -24,6 +24,7 @@ use crate::api::{
     RequestQueueName, Response, Win32Error,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{CacheRemoval, Fact};
 
 /// Source: win32, kernel-mode cache: response headers of at most 1024 bytes.
@@ -207,7 +208,9 @@ impl ResponseCache {
         let host = text.bytes(text.host);
         self.scratch.extend(host.iter().map(u8::to_ascii_lowercase));
         self.scratch.push(0);
-        self.scratch.extend_from_slice(text.bytes(text.raw_url));
+        if !mutated(Mutant::CacheKeyWithoutUrl) {
+            self.scratch.extend_from_slice(text.bytes(text.raw_url));
+        }
     }
 
     fn remove(&mut self, slot: usize) -> Option<CacheEntry> {
@@ -308,7 +311,8 @@ impl HttpSys {
     /// The slot, unless its entry's time is over or its URL has moved to another queue.
     fn unexpired(&mut self, slot: usize, queue: QueueIndex, now: Instant) -> Option<usize> {
         let entry = self.cache.slots.get(slot)?.as_ref()?;
-        if entry.expires.is_some_and(|expires| expires <= now) {
+        let is_over = entry.expires.is_some_and(|expires| expires <= now);
+        if is_over && !mutated(Mutant::ServeExpired) {
             self.remove_slot(slot, CacheRemoval::Expired);
             None
         } else if entry.queue == queue {
@@ -412,7 +416,8 @@ impl HttpSys {
             self.remove_slot(slot, CacheRemoval::Replaced);
         }
         // Source: win32, kernel-mode cache: a full cache takes no new entries.
-        if self.cache.bytes + entry.bytes() > self.parameters.response_cache_bytes_max {
+        let is_full = self.cache.bytes + entry.bytes() > self.parameters.response_cache_bytes_max;
+        if is_full && !mutated(Mutant::CacheOverLimit) {
             return;
         }
         let Some(queue) = self.queues.name(entry.queue) else {
@@ -461,7 +466,7 @@ impl HttpSys {
     pub(super) fn scavenge(&mut self, now: Instant) {
         let period = self.scavenger_period();
         self.remove_cached(CacheRemoval::Expired, |e| {
-            e.expires.is_some_and(|at| at <= now)
+            e.expires.is_some_and(|at| at <= now) && !mutated(Mutant::ServeExpired)
         });
         self.remove_cached(CacheRemoval::Scavenged, |e| e.touched + period <= now);
         if self.cache.len() > 0 {

@@ -17,6 +17,7 @@ use crate::api::{
     UrlGroupId, UrlGroupProperties, Win32Error,
 };
 use crate::clockwork::Instant;
+use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
 
 /// One URL group.
@@ -147,7 +148,9 @@ impl HttpSys {
             return;
         };
         for (prefix, url) in group.urls {
-            self.forget_url(id, &prefix, url, now);
+            if !mutated(Mutant::KeepUrlsAtStop) {
+                self.forget_url(id, &prefix, url, now);
+            }
         }
     }
 

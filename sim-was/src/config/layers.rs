@@ -71,6 +71,18 @@ impl<'a> Layers<'a> {
         &self.schema.entries[name]
     }
 
+    /// Whether nothing says anything about it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// An attribute as it is written where it counts, and the byte where that is.
+    pub(super) fn written(&self, name: &str) -> Option<(&'a str, usize)> {
+        let mut nodes = self.nodes.iter();
+        let attribute = nodes.find_map(|node| node.attribute_node(name))?;
+        Some((attribute.value(), attribute.range().start))
+    }
+
     /// The schema of this element.
     pub(super) fn schema(&self) -> &'static Element {
         self.schema

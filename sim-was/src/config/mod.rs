@@ -15,12 +15,14 @@ mod check;
 mod collection;
 pub mod default_config;
 pub mod edit;
+pub mod effects;
 mod layers;
 pub mod physical_path;
 mod raw;
 mod resolve;
 mod schema;
 mod sections;
+pub mod settings;
 mod sites;
 mod value;
 mod web_server;
@@ -36,7 +38,7 @@ pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
 
 /// Everything that the server acts on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Application pools, in the order of the file.
     pub application_pools: Vec<ApplicationPool>,
@@ -44,12 +46,28 @@ pub struct Configuration {
     pub sites: Vec<Site>,
     /// `system.applicationHost/webLimits`.
     pub web_limits: WebLimits,
+    /// `system.applicationHost/configHistory`.
+    pub config_history: ConfigHistory,
+    /// The same, setting by setting, with their lines.
+    pub settings: settings::Settings,
     /// What WAS would log about the file (events 5041, 5152 …), each a ready sentence with its id.
     pub warnings: Vec<ConfigWarning>,
 }
 
+impl Configuration {
+    /// The folders (Windows paths) in which a web.config would count: those of all applications.
+    pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
+        let applications = self.sites.iter().flat_map(|site| &site.applications);
+        let roots = applications.filter_map(|application| {
+            let mut directories = application.virtual_directories.iter();
+            directories.find(|directory| directory.path == "/")
+        });
+        roots.map(|root| root.physical_path.clone()).collect()
+    }
+}
+
 /// Something in the file that is wrong but does not stop the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
     /// The event id.
     pub event: u16,
@@ -58,7 +76,7 @@ pub struct ConfigWarning {
 }
 
 /// `applicationPools/add`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
@@ -87,7 +105,7 @@ pub struct ApplicationPool {
 }
 
 /// `processModel`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ProcessModel {
     /// `idleTimeout`; zero for never.
     pub idle_timeout: Duration,
@@ -115,7 +133,7 @@ pub struct ProcessModel {
 ///
 /// Every worker of a simulation runs as the user who has started it; what counts is whether WAS could
 /// log the identity on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// `ApplicationPoolIdentity`, `NetworkService`, `LocalService` or `LocalSystem`.
     BuiltIn,
@@ -134,7 +152,7 @@ impl Identity {
 }
 
 /// `recycling`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Recycling {
     /// `disallowOverlappingRotation`.
     pub disallow_overlapping_rotation: bool,
@@ -147,7 +165,7 @@ pub struct Recycling {
 }
 
 /// `failure`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Failure {
     /// `loadBalancerCapabilities="TcpLevel"`.
     pub tcp_level: bool,
@@ -170,7 +188,7 @@ pub struct Failure {
 }
 
 /// `cpu`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Cpu {
     /// `limit`, in 1/1000 of a percent of the whole machine; 0 for none.
     pub limit: u32,
@@ -195,7 +213,7 @@ impl Default for Cpu {
 }
 
 /// `cpu/@action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAction {
     /// Log only.
     NoAction,
@@ -208,7 +226,7 @@ pub enum CpuAction {
 }
 
 /// `sites/site`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -227,7 +245,7 @@ pub struct Site {
 }
 
 /// `bindings/binding`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// `protocol`, as written.
     pub protocol: String,
@@ -240,7 +258,7 @@ pub struct Binding {
 }
 
 /// An http or https binding, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct HttpBinding {
     /// Whether it is https.
     pub secure: bool,
@@ -253,7 +271,7 @@ pub struct HttpBinding {
 }
 
 /// `site/limits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLimits {
     /// `maxBandwidth`; `None` for no limit.
     pub max_bandwidth: Option<u32>,
@@ -264,7 +282,7 @@ pub struct SiteLimits {
 }
 
 /// `site/logFile`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
@@ -281,7 +299,7 @@ pub struct SiteLog {
 }
 
 /// `site/application`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {
     /// Its path.
     pub path: String,
@@ -293,6 +311,10 @@ pub struct Application {
     pub preload_enabled: bool,
     /// Its virtual directories.
     pub virtual_directories: Vec<VirtualDirectory>,
+    /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.
+    pub web_configs: Vec<String>,
+    /// Why its requests get 500.19, if they do: a web.config or a section that cannot be used.
+    pub configuration_error: Option<String>,
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.
@@ -302,7 +324,7 @@ pub struct Application {
 }
 
 /// `application/virtualDirectory`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct VirtualDirectory {
     /// Its path.
     pub path: String,
@@ -310,8 +332,33 @@ pub struct VirtualDirectory {
     pub physical_path: String,
 }
 
+/// `configHistory`.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ConfigHistory {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `path`, as written.
+    pub path: String,
+    /// `maxHistories`.
+    pub max_histories: u32,
+    /// `period`.
+    pub period: Duration,
+}
+
+impl Default for ConfigHistory {
+    /// Source: IIS schema: enabled, `%SYSTEMDRIVE%\inetpub\history`, 10 copies, 00:02:00.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: r"%SYSTEMDRIVE%\inetpub\history".to_owned(),
+            max_histories: 10,
+            period: Duration::from_mins(2),
+        }
+    }
+}
+
 /// `webLimits`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct WebLimits {
     /// `demandStartThreshold`.
     pub demand_start_threshold: u32,

@@ -16,11 +16,14 @@ use super::layers::Layers;
 use super::raw::{self, ConfigError};
 use super::schema;
 use super::sections::Sections;
+use super::settings::{Recorder, Scope};
 use super::{
-    ApplicationPool, ConfigWarning, Configuration, Cpu, CpuAction, Failure, Identity, ProcessModel,
-    Recycling, WebLimits, sites,
+    ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
+    Identity, ProcessModel, Recycling, WebLimits, sites,
 };
 
+/// The section of the pools.
+const POOLS: &str = "system.applicationHost/applicationPools";
 /// WAS found a value of a pool outside its range.
 const POOL_RANGE: u16 = 5041;
 /// WAS ignores a pool whose name is too long.
@@ -70,10 +73,13 @@ pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
     let application_pools = resolver.application_pools(&sections);
     let sites = sites::resolve(&mut resolver, &sections, &application_pools);
     let web_limits = web_limits(&sections);
+    resolver.recorder.rest(root);
     Ok(Configuration {
         application_pools,
         sites,
         web_limits,
+        config_history: config_history(&sections),
+        settings: std::mem::take(&mut resolver.recorder.settings),
         warnings: resolver.finish(),
     })
 }
@@ -82,6 +88,8 @@ pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
 pub(super) struct Resolver<'a> {
     file: &'a str,
     text: &'a str,
+    /// What is said, setting by setting.
+    pub(super) recorder: Recorder,
     warnings: Vec<ConfigWarning>,
     said: BTreeSet<(u16, String)>,
     unsaid: usize,
@@ -94,6 +102,7 @@ impl<'a> Resolver<'a> {
         Self {
             file,
             text,
+            recorder: Recorder::new(text),
             warnings: Vec::new(),
             said: BTreeSet::new(),
             last: (0, 1),
@@ -234,7 +243,10 @@ impl<'a> Resolver<'a> {
                 _ => {
                     let mut nodes = vec![entry.own()];
                     nodes.extend(&defaults);
-                    let pool = application_pool(&Layers::new(all.entry_schema("add"), nodes));
+                    let layers = Layers::new(all.entry_schema("add"), nodes);
+                    let pool = application_pool(&layers);
+                    let scope = Scope::Pool(pool.name.clone());
+                    self.recorder.object(&scope, POOLS, &layers, &[]);
                     self.compare_idle_and_restart(&pool);
                     pools.push(pool);
                 }
@@ -312,6 +324,16 @@ fn web_limits(sections: &Sections<'_>) -> WebLimits {
         header_wait_timeout: limits.time("headerWaitTimeout"),
         min_bytes_per_second: limits.number("minBytesPerSecond"),
         dynamic_idle_threshold: limits.number("dynamicIdleThreshold"),
+    }
+}
+
+fn config_history(sections: &Sections<'_>) -> ConfigHistory {
+    let history = section(sections, "configHistory");
+    ConfigHistory {
+        enabled: history.flag("enabled"),
+        path: history.text("path"),
+        max_histories: history.number("maxHistories"),
+        period: history.time("period"),
     }
 }
 

@@ -9,6 +9,7 @@ use sim_httpsys::api::{LogFields, LogPeriod};
 use super::layers::Layers;
 use super::resolve::{INVALID_DATA, Resolver, section};
 use super::sections::Sections;
+use super::settings::Scope;
 use super::web_server::{self, Locations, WebServer};
 use super::{
     Application, ApplicationPool, Binding, Site, SiteLimits, SiteLog, VirtualDirectory, binding,
@@ -16,6 +17,9 @@ use super::{
 
 /// Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
 const DEFAULT_POOL: &str = "DefaultAppPool";
+
+/// The section of the sites.
+const SITES: &str = "system.applicationHost/sites";
 
 /// Resolves `system.applicationHost/sites`.
 pub(super) fn resolve<'a>(
@@ -77,6 +81,9 @@ impl<'a> Builder<'_, 'a> {
                 .warn_at(INVALID_DATA, entry.own().range().start, &text);
             return None;
         }
+        let scope = Scope::Site(id);
+        let recorder = &mut self.resolver.recorder;
+        recorder.object(&scope, SITES, &site, &["application"]);
         let bindings = self.bindings(&name, &site);
         // Once a site, and not for each of its applications: it may have thousands.
         let mut application_defaults = site.nodes_of("applicationDefaults");
@@ -90,7 +97,7 @@ impl<'a> Builder<'_, 'a> {
         let applications = entry.entries("application", false).0;
         let applications: Vec<_> = applications
             .iter()
-            .map(|entry| self.application(&name, &defaults, entry))
+            .map(|entry| self.application(&name, id, &defaults, entry))
             .collect();
         if applications
             .iter()
@@ -149,6 +156,7 @@ impl<'a> Builder<'_, 'a> {
     fn application(
         &mut self,
         site: &str,
+        id: u32,
         defaults: &Defaults<'a>,
         entry: &Layers<'a>,
     ) -> Application {
@@ -157,6 +165,9 @@ impl<'a> Builder<'_, 'a> {
         let layers = Layers::new(entry.schema(), nodes);
         let path = entry.text("path");
         let at = entry.own().range().start;
+        let scope = Scope::Application(id, path.clone());
+        let recorder = &mut self.resolver.recorder;
+        recorder.object(&scope, SITES, &layers, &["virtualDirectory"]);
         let application_pool = self.pool(&format!("'{path}' of site '{site}'"), &layers, at);
         let mut directory_defaults = entry.nodes_of("virtualDirectoryDefaults");
         directory_defaults.extend(&defaults.directory_defaults);
@@ -167,9 +178,12 @@ impl<'a> Builder<'_, 'a> {
                 let mut nodes = vec![directory.own()];
                 nodes.extend(&directory_defaults);
                 let layers = Layers::new(entry.entry_schema("virtualDirectory"), nodes);
-                let path = directory.text("path");
+                let own_path = directory.text("path");
+                let scope = Scope::VirtualDirectory(id, path.clone(), own_path.clone());
+                let recorder = &mut self.resolver.recorder;
+                recorder.object(&scope, SITES, &layers, &[]);
                 VirtualDirectory {
-                    path,
+                    path: own_path,
                     physical_path: layers.text("physicalPath"),
                 }
             })
@@ -188,6 +202,8 @@ impl<'a> Builder<'_, 'a> {
             enabled_protocols: layers.text("enabledProtocols"),
             preload_enabled: layers.flag("preloadEnabled"),
             virtual_directories,
+            web_configs: Vec::new(),
+            configuration_error: None,
             default_documents: web_server.default_documents.clone(),
             mime_map: web_server.mime_map.clone(),
             caching: web_server.caching.clone(),

@@ -4,7 +4,12 @@
 //! (mode 0600, same user only).
 
 use serde::{Deserialize, Serialize};
+use sim_httpsys::counters::Snapshot;
+use sim_worker::counters::WorkerCounters;
 use sim_worker::ipm::ExecutingRequest;
+
+use crate::config::edit::Change;
+use crate::counters::AppPoolWas;
 
 #[cfg(feature = "live")]
 pub mod client;
@@ -40,6 +45,12 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Changes applicationHost.config as appcmd does, and carries out what follows from it; answered
+    /// when that is under way. Nothing is changed if one of the changes cannot be made.
+    ChangeConfiguration {
+        /// What to change, in this order.
+        changes: Vec<Change>,
+    },
     /// Starts a site.
     StartSite {
         /// Its name.
@@ -64,6 +75,8 @@ pub enum Command {
         /// Which.
         services: Vec<Service>,
     },
+    /// What all counters read, of WAS, of the workers and of the driver.
+    QueryCounters,
     /// The state of every service.
     ServiceStatus,
     /// Ends the whole server, as `iis-sim up` does at Ctrl-C.
@@ -127,10 +140,40 @@ pub enum Answer {
     WorkerProcesses(Vec<WorkerProcessInfo>),
     /// Executing requests, with the worker and pool that have each.
     Requests(Vec<RequestInfo>),
+    /// Counters.
+    Counters(Box<CounterReadings>),
     /// Services.
     Services(Vec<(Service, ServiceStatus)>),
     /// It was not done.
     Refused(Refusal),
+}
+
+/// What all counters read at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CounterReadings {
+    /// The services.
+    pub services: Vec<(Service, ServiceStatus)>,
+    /// Seconds since W3SVC has entered its running state; 0 if it does not run.
+    pub service_uptime_s: u64,
+    /// `APP_POOL_WAS`, by pool.
+    pub app_pools: Vec<(String, AppPoolWas)>,
+    /// `W3SVC_W3WP` and `WAS_W3WP`, by worker; one that hangs is missing.
+    pub workers: Vec<WorkerReading>,
+    /// The sites of the configuration, by number.
+    pub sites: Vec<(u32, String)>,
+    /// The driver's counters; `None` if it has not answered.
+    pub driver: Option<Snapshot>,
+}
+
+/// What the counters of a worker read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReading {
+    /// Its pid.
+    pub pid: u32,
+    /// Its pool.
+    pub application_pool: String,
+    /// The counters.
+    pub counters: WorkerCounters,
 }
 
 /// Why something was not done.

@@ -95,6 +95,13 @@ fn log(fact: &Fact) {
         Fact::ServiceState { service, status } => {
             tracing::info!(service = service.name(), ?status, "service");
         }
+        Fact::ConfigurationChanged {
+            changes,
+            recycled,
+            restarted,
+        } => {
+            tracing::info!(changes, ?recycled, ?restarted, "configuration changed");
+        }
         Fact::PoolState { pool, state } => tracing::info!(%pool, %state, "application pool"),
     }
 }

@@ -13,11 +13,16 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use crate::model::Personality;
+
+mod config_file;
 mod control;
 mod device;
 mod event_log_file;
 mod journal;
+mod machine;
 mod supervisor;
+mod watch;
 mod worker;
 
 #[cfg(test)]
@@ -40,11 +45,30 @@ pub struct Options {
     pub leading_arguments: Vec<OsString>,
     /// Whether facts are written to `ROOT/trace/was.jsonl`, and workers told to write theirs.
     pub trace: bool,
+    /// Whether every input is recorded in `ROOT/record`, and workers told to record theirs.
+    pub record: bool,
     /// The process whose end ends this one; checked against the parent.
     pub die_with: Option<u32>,
     /// Receives that each worker keeps posted; `None` for the default of
     /// [`Parameters`](crate::model::Parameters).
     pub receives: Option<u32>,
+    /// What becomes of the services at the start.
+    pub boot: Boot,
+    /// Which version of IIS they are.
+    pub personality: Personality,
+}
+
+/// What becomes of the services when the program starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boot {
+    /// They are started; if they cannot be, the program ends.
+    #[default]
+    Start,
+    /// They are started; if they cannot be, the program stays and they are stopped. So the service
+    /// control manager starts a service that has died: somebody may repair the configuration.
+    Restart,
+    /// They are stopped until somebody starts them.
+    Stopped,
 }
 
 impl Options {
@@ -57,8 +81,11 @@ impl Options {
             executable: std::env::current_exe()?,
             leading_arguments: Vec::new(),
             trace: false,
+            record: false,
             die_with: None,
             receives: None,
+            boot: Boot::default(),
+            personality: Personality::default(),
             root,
         })
     }

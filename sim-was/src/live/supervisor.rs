@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::recording::{Recorded, Tape};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::config_file::ConfigFile;
 use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
+use super::machine::{self, Affinity, Machine};
+use super::watch::Watch;
 use super::worker::{Worker, pool_files};
-use super::{Options, RunError};
+use super::{Boot, Options, RunError};
 use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
-use crate::model::{ClientId, Input, Output, Parameters, Was};
+use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, Was};
 use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
@@ -31,7 +36,10 @@ const BOOT: ClientId = ClientId(0);
 pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let (inputs, mut happened) = mpsc::channel(1024);
     let (commands, mut commanded) = mpsc::channel(64);
+    let (news, mut configuration_news) = mpsc::channel(1);
     let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
+    supervisor.watch(news);
+    let mut history = tokio::time::interval(Duration::from_secs(1));
     let mut terminate =
         signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
     let mut interrupt =
@@ -44,6 +52,8 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
             biased;
             Some(input) = happened.recv() => supervisor.input(input),
             Some(command) = commanded.recv() => supervisor.commanded(command),
+            Some(()) = configuration_news.recv() => supervisor.configuration_changed(),
+            _ = history.tick() => supervisor.keep_history(),
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
@@ -63,12 +73,21 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
 }
 
 struct Supervisor {
-    was: Was,
+    was: Recorded<Was>,
     options: Options,
     inputs: Inputs,
     device: Device,
     journal: Journal,
     workers: BTreeMap<ProcessId, Worker>,
+    /// Workers that WAS has nothing to do with any more. Their pipes stay open, because a worker whose
+    /// pipe closes ends. Assumed: they end with this program, as nothing of a simulation may stay.
+    orphans: Vec<Worker>,
+    /// What was measured of each pool last.
+    machines: BTreeMap<PoolId, Machine>,
+    config: ConfigFile,
+    watch: Option<Watch>,
+    /// When it is looked next whether the configuration has to go into the history.
+    history_due: tokio::time::Instant,
     /// Tools that wait for an answer.
     clients: BTreeMap<ClientId, oneshot::Sender<Answer>>,
     clients_seen: u64,
@@ -103,13 +122,27 @@ impl Supervisor {
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let mut parameters = Parameters::new(root, processors);
         parameters.receives = options.receives.unwrap_or(parameters.receives);
+        parameters.personality = options.personality;
+        parameters.numa_nodes = machine::numa_nodes();
+        parameters.time_zone = machine::time_zone();
+        let folder = options.root.join("record");
+        let tape = options
+            .record
+            .then(|| Tape::begin(&folder, "was", &parameters))
+            .transpose()
+            .map_err(RunError::io("a recording"))?;
         Ok(Self {
-            was: Was::new(parameters),
+            was: Recorded::new(Was::new(parameters), tape),
+            config: ConfigFile::new(options.config.clone(), options.root.clone()),
+            watch: None,
+            history_due: tokio::time::Instant::now(),
             options,
             inputs,
             device,
             journal,
             workers: BTreeMap::new(),
+            orphans: Vec::new(),
+            machines: BTreeMap::new(),
             clients: BTreeMap::new(),
             clients_seen: BOOT.0,
             stopped: false,
@@ -119,6 +152,9 @@ impl Supervisor {
 
     /// Starts both services, as the machine does when it is switched on.
     fn boot(&mut self) {
+        if self.options.boot == Boot::Stopped {
+            return;
+        }
         let services = vec![Service::Was, Service::W3svc];
         self.input(Input::Commanded {
             client: BOOT,
@@ -161,7 +197,12 @@ impl Supervisor {
             | Input::PipeClosed { .. }
             | Input::Commanded { .. }
             | Input::ConfigRead(_)
-            | Input::RunFailed { .. } => {}
+            | Input::ConfigChanged(_)
+            | Input::ConfigEdited { .. }
+            | Input::RunFailed(_)
+            | Input::CpuMeasured { .. }
+            | Input::MachineMeasured(_)
+            | Input::AffinityRefused { .. } => {}
         }
         self.was.handle_input(input, clock_now());
         self.carry_out_all();
@@ -192,7 +233,14 @@ impl Supervisor {
                 }
             }
             Output::Spawn(order) => {
+                let affinity = order.affinity.map(Affinity::bind);
                 let spawned = Worker::spawn(&order, &self.options, &self.inputs);
+                if let Some(Err(error)) = affinity.map(|bound| bound.map(Affinity::release)) {
+                    let pool = order.arguments.pool.clone();
+                    tracing::warn!(%pool, %error, "processor affinity not set");
+                    self.was
+                        .handle_input(Input::AffinityRefused { pool }, clock_now());
+                }
                 let result = spawned.map(|(pid, worker)| {
                     self.workers.insert(pid, worker);
                     pid
@@ -205,16 +253,34 @@ impl Supervisor {
                     worker.terminate();
                 }
             }
+            Output::Orphan { pid } => {
+                if let Some(worker) = self.workers.remove(&pid) {
+                    self.orphans.push(worker);
+                }
+            }
+            Output::Freeze { pid, .. } => self.signal(pid, Signal::STOP),
+            Output::Thaw { pid } => self.signal(pid, Signal::CONT),
+            Output::MeasureCpu { pool, pids } => {
+                let machine = self.machines.entry(pool).or_default();
+                let cpu = machine.cpu_of(&pids);
+                return Some(Input::CpuMeasured { pool, cpu });
+            }
+            Output::MeasureMachine => return machine::memory().map(Input::MachineMeasured),
             Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
+            Output::EditConfig { client, changes } => {
+                let result = self.config.edit(&changes);
+                return Some(Input::ConfigEdited { client, result });
+            }
             Output::Answer { client, answer } => self.answer(client, answer),
-            Output::Run {
-                pool,
-                executable,
-                parameters,
-            } => {
-                if let Err(error) = run_and_forget(&executable, &parameters) {
+            Output::Run(program) => {
+                let Program {
+                    executable,
+                    parameters,
+                    ..
+                } = &*program;
+                if let Err(error) = run_and_forget(executable, parameters) {
                     tracing::warn!(%executable, %error, "program not run");
-                    return Some(Input::RunFailed { pool });
+                    return Some(Input::RunFailed(program));
                 }
             }
             Output::Fact(fact) => self.fact(&fact),
@@ -223,16 +289,66 @@ impl Supervisor {
         None
     }
 
+    /// Stops or continues a worker. Only a process that has not been reaped is meant: its pid is its own.
+    fn signal(&self, pid: ProcessId, signal: Signal) {
+        if self.workers.contains_key(&pid)
+            && let Some(process) = Pid::from_raw(pid.0.cast_signed())
+            && let Err(error) = kill_process(process, signal)
+        {
+            tracing::warn!(pid = pid.0, ?signal, %error, "worker process not signalled");
+        }
+    }
+
     fn read_configuration(&self) -> Result<config::Configuration, String> {
-        let path = &self.options.config;
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
-        config::load_bytes(&bytes, &name).map_err(|error| error.to_string())
+        let configuration = self.config.read()?;
+        self.watch_folders_of(&configuration);
+        Ok(configuration)
+    }
+
+    /// Begins to watch the configuration; a machine without inotify goes on without.
+    fn watch(&mut self, changes: mpsc::Sender<()>) {
+        match Watch::begin(self.config.path(), changes) {
+            Ok(watch) => {
+                if let Some(folder) = self.config.path().parent() {
+                    watch.add(folder);
+                }
+                self.watch = Some(watch);
+            }
+            Err(error) => tracing::warn!(%error, "the configuration is not watched"),
+        }
+    }
+
+    /// A web.config may appear in the folder of any application.
+    fn watch_folders_of(&self, configuration: &config::Configuration) {
+        let Some(watch) = &self.watch else { return };
+        for folder in configuration.web_config_folders() {
+            watch.add(&config::physical_path::to_unix(&folder, &self.options.root));
+        }
+    }
+
+    fn configuration_changed(&mut self) {
+        let result = self.read_configuration();
+        self.input(Input::ConfigChanged(result));
+    }
+
+    fn keep_history(&mut self) {
+        let now = tokio::time::Instant::now();
+        if now < self.history_due {
+            return;
+        }
+        let history = self.was.configuration().map(|c| c.config_history.clone());
+        let history = history.unwrap_or_default();
+        if let Err(error) = self.config.keep_history(&history) {
+            tracing::warn!(%error, "no copy of the configuration for its history");
+        }
+        self.history_due = now + history.period.max(Duration::from_secs(10));
     }
 
     fn answer(&mut self, client: ClientId, answer: Answer) {
         if client == BOOT {
-            if let Answer::Refused(refusal) = answer {
+            if let Answer::Refused(refusal) = answer
+                && self.options.boot == Boot::Start
+            {
                 self.failure = Some(RunError::NotStarted(in_words(&refusal)));
                 self.stopped = true;
             }
@@ -256,7 +372,7 @@ impl Supervisor {
     /// Nothing stays behind: sockets are removed, workers that still live are killed and reaped.
     async fn end(mut self) -> Result<(), RunError> {
         std::fs::remove_file(socket_path(&self.options.root)).ok();
-        for worker in self.workers.values_mut() {
+        for worker in self.workers.values_mut().chain(&mut self.orphans) {
             worker.terminate();
         }
         self.clients.clear();

@@ -90,7 +90,16 @@ fn a_worker_process_for_the_other_tests() {
                 token,
                 requests: Vec::new(),
             }),
+            ToWorker::QueryCounters { token } => say(&FromWorker::Counters {
+                token,
+                counters: Box::default(),
+            }),
             ToWorker::Shutdown { .. } => std::process::exit(0),
+            ToWorker::Suspend
+            | ToWorker::Resume
+            | ToWorker::SetIdleTimeout { .. }
+            | ToWorker::ApplicationChanged { .. }
+            | ToWorker::ApplicationRemoved { .. } => {}
         }
     }
     stream.flush().ok();
@@ -122,6 +131,7 @@ fn options(root: &Path) -> Options {
             .map(Into::into)
             .to_vec(),
         trace: true,
+        record: false,
         ..Options::new(root.to_path_buf()).unwrap()
     }
 }

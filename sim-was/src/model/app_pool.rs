@@ -17,6 +17,7 @@ use sim_httpsys::api::{
     CallId, ControlCall, DisabledReason, ProcessId, QueueState, RequestQueueName,
 };
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ShutdownReason};
 use sim_worker::local_time::LocalTime;
@@ -38,6 +39,7 @@ use crate::event_log::{Event, Fact, WorkerFailure};
 mod failures;
 mod invariants;
 mod job;
+mod reconfigure;
 mod rotation;
 mod suspension;
 
@@ -66,11 +68,16 @@ pub(super) struct AppPool {
     workers: BTreeMap<SpawnId, SupervisedWorker>,
     rapid_fail: RapidFail,
     job: JobObject,
+    numa_nodes: u32,
     /// What dynamic idle divides the idle timeout by.
     idle_divisor: u32,
     /// The last time of the schedule that its workers were recycled at.
     schedule_ran: Option<LocalTime>,
     stop_client: Option<ClientId>,
+    /// It is not in the configuration any more.
+    leaving: bool,
+    /// A place may hold more processes than its new settings allow, until some have gone.
+    settling: bool,
 }
 
 /// Whether the driver was asked for a demand start.
@@ -87,7 +94,6 @@ enum DemandStart {
 impl AppPool {
     /// A pool as WAS starts.
     ///
-    /// Source: IIS docs, `maxProcesses`: 0 is one per NUMA node.
     pub(super) fn new(
         id: PoolId,
         settings: config::ApplicationPool,
@@ -99,14 +105,10 @@ impl AppPool {
         } else {
             AppPoolState::Stopped(DisabledReason::Disabled)
         };
-        let slots = match settings.process_model.max_processes {
-            0 => parameters.numa_nodes,
-            processes => processes,
-        };
-        let slots = slots.clamp(1, 1024) as usize;
-        Self {
+        let mut pool = Self {
             id,
             job: JobObject::new(settings.cpu.clone(), parameters.processors),
+            numa_nodes: parameters.numa_nodes,
             idle_divisor: 1,
             schedule_ran: None,
             settings,
@@ -114,11 +116,15 @@ impl AppPool {
             state,
             serving: false,
             demand: DemandStart::Unarmed,
-            slots: vec![Slot::default(); slots],
+            slots: Vec::new(),
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
             stop_client: None,
-        }
+            leaving: false,
+            settling: false,
+        };
+        pool.slots.resize_with(pool.slots_wanted(), Slot::default);
+        pool
     }
 
     // ---- orders ---------------------------------------------------------------------------------
@@ -139,7 +145,34 @@ impl AppPool {
     /// Source: native API reference, `DrainRequestsGracefully` is false for an IIS restart.
     pub(super) fn service_stop(&mut self, fx: &mut Effects, now: Instant) {
         self.stop_serving();
+        if mutated(Mutant::IisresetLeavesWorker)
+            && let Some((id, worker)) = self.workers.pop_last()
+        {
+            self.slots[worker.slot].remove(id);
+        }
         self.stop_workers(ShutdownReason::ServiceStop, fx, now);
+    }
+
+    /// W3SVC stops as in IIS 6: the queue refuses, workers end when they have finished.
+    pub(super) fn service_drain(&mut self, fx: &mut Effects, now: Instant) {
+        let limit = self.settings.process_model.shutdown_time_limit;
+        for worker in self.workers.values_mut() {
+            self.slots[worker.slot].retire(worker.spawn());
+            worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
+        }
+        for slot in &mut self.slots {
+            slot.again = None;
+        }
+    }
+
+    /// The service's time is over, and these hold on to their requests.
+    pub(super) fn log_channels_not_stopped(&self, fx: &mut Effects) {
+        for pid in self.workers.values().filter_map(|worker| worker.pid) {
+            fx.event(Event::listener_channel_not_stopped(
+                &self.settings.name,
+                pid,
+            ));
+        }
     }
 
     /// Kills every worker.
@@ -159,7 +192,9 @@ impl AppPool {
             AppPoolState::Started => Err(Refusal::already_running()),
             AppPoolState::Stopping => Err(Refusal::cannot_accept_control()),
             AppPoolState::Stopped(_) => {
-                self.rapid_fail.clear();
+                if !mutated(Mutant::RapidFailSurvivesStart) {
+                    self.rapid_fail.clear();
+                }
                 self.job.clear();
                 self.demand = DemandStart::Unarmed;
                 self.set_state(AppPoolState::Started, fx);
@@ -212,17 +247,26 @@ impl AppPool {
         match self.state {
             AppPoolState::Started if self.may_run() => self.start_what_is_wanted(fx, now),
             AppPoolState::Started => {}
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if self.serving && mutated(Mutant::StartWhileDisabled) =>
+            {
+                self.start_what_is_wanted(fx, now);
+            }
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::WorkersSurviveDisable) => {}
             AppPoolState::Stopping | AppPoolState::Stopped(_) => {
                 self.stop_workers(ShutdownReason::PoolStop, fx, now);
             }
         }
-        if self.state == AppPoolState::Stopping && self.workers.is_empty() {
+        let is_empty = self.workers.is_empty() || mutated(Mutant::PoolStoppedEarly);
+        if self.state == AppPoolState::Stopping && is_empty {
             self.set_state(AppPoolState::Stopped(DisabledReason::Disabled), fx);
             if let Some(client) = self.stop_client.take() {
                 fx.answer(client, Answer::Done);
             }
         }
         self.watch_cpu(fx, now);
+        self.shed_slots();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -269,7 +313,7 @@ impl AppPool {
             FromWorker::RequestRecycle { reason } => self.recycle_requested(id, reason, fx, now),
             FromWorker::Idle => self.idle(id, fx, now),
             FromWorker::Suspended => self.suspended(id, fx),
-            FromWorker::Resumed => self.resumed(id, fx),
+            FromWorker::Resumed => self.resumed(id),
             FromWorker::ScheduleRan { local } => {
                 self.schedule_ran = self.schedule_ran.max(Some(local));
             }
@@ -279,8 +323,10 @@ impl AppPool {
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::StartFailed { .. } | FromWorker::Draining | FromWorker::Requests { .. } => {
-            }
+            FromWorker::StartFailed { .. }
+            | FromWorker::Draining
+            | FromWorker::Requests { .. }
+            | FromWorker::Counters { .. } => {}
         }
     }
 
@@ -320,6 +366,11 @@ impl AppPool {
             }
             AppPoolState::Started => QueueState::Active,
             AppPoolState::Stopping => QueueState::Inactive(DisabledReason::Disabled),
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+                if mutated(Mutant::QueueStaysOnAtDisable) =>
+            {
+                QueueState::Active
+            }
             AppPoolState::Stopped(reason) => QueueState::Inactive(reason),
         }
     }
@@ -335,6 +386,12 @@ impl AppPool {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = &SupervisedWorker> {
         self.workers.values()
+    }
+
+    /// Failures inside the interval of rapid-fail protection at `now`.
+    pub(super) fn failures_within(&self, now: Instant) -> usize {
+        let interval = self.settings.failure.rapid_fail_protection_interval;
+        self.rapid_fail.within(interval, now)
     }
 
     /// Failures that count against it now.
@@ -362,7 +419,8 @@ impl AppPool {
 
     fn free_slot(&self) -> Option<usize> {
         let overlap = self.overlap();
-        self.slots.iter().position(|slot| slot.may_start(overlap))
+        let mut slots = self.slots.iter().take(self.slots_wanted());
+        slots.position(|slot| slot.may_start(overlap))
     }
 
     fn set_state(&mut self, state: AppPoolState, fx: &mut Effects) {
@@ -452,7 +510,6 @@ impl AppPool {
             environment: settings.environment.clone().into_iter().collect(),
             place: slot,
             affinity: settings.cpu.affinity,
-            cpu_cap: self.job.cap(),
         })));
         id
     }

@@ -13,9 +13,10 @@ use sim_httpsys::clockwork::{Instant, StateMachine};
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
 use super::{ClientId, CpuUse, Input, MachineMemory, Output, Parameters, SpawnError, Was};
+use crate::config::edit::{self, Change};
 use crate::config::{
     Application, ApplicationPool, Binding, Configuration, Cpu, Failure, HttpBinding, Identity,
-    ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory,
+    ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory, load,
 };
 use crate::control::{Answer, Command, Service};
 use crate::event_log::{Fact, WorkerExit};
@@ -107,6 +108,8 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
                 path: "/".to_owned(),
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
             }],
+            web_configs: Vec::new(),
+            configuration_error: None,
             default_documents: vec!["default.htm".to_owned()],
             mime_map: BTreeMap::new(),
             caching: sim_worker::configuration::Caching::default(),
@@ -123,6 +126,8 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
 pub(super) struct Bench {
     pub(super) was: Was,
     pub(super) configuration: Configuration,
+    /// Of which the configuration was read, if it was.
+    pub(super) text: String,
     pub(super) now: Instant,
     /// What has happened, in order.
     pub(super) lines: Vec<String>,
@@ -166,6 +171,7 @@ pub(super) fn server() -> Bench {
     Bench {
         was: Was::new(Parameters::new(PathBuf::from("/c"), 2)),
         configuration,
+        text: String::new(),
         now: Instant(1_000_000_000),
         lines: Vec::new(),
         answers: BTreeMap::new(),
@@ -193,10 +199,27 @@ pub(super) fn server() -> Bench {
     }
 }
 
+/// A server with this configuration.
+pub(super) fn server_of(text: &str) -> Bench {
+    Bench {
+        configuration: load(text, "f").unwrap(),
+        text: text.to_owned(),
+        ..server()
+    }
+}
+
 impl Bench {
     /// Changes the (first) pool before the server is started.
     pub(super) fn with_pool(mut self, change: impl FnOnce(&mut ApplicationPool)) -> Self {
         change(&mut self.configuration.application_pools[0]);
+        self
+    }
+
+    /// Behaves like another version of IIS.
+    pub(super) fn with_personality(mut self, personality: super::Personality) -> Self {
+        let mut parameters = Parameters::new(PathBuf::from("/c"), 2);
+        parameters.personality = personality;
+        self.was = Was::new(parameters);
         self
     }
 
@@ -247,6 +270,14 @@ impl Bench {
             force: true,
         });
         (stop, self.ask(Command::StartServices { services }))
+    }
+
+    /// Edits the configuration, as appcmd does.
+    fn edit(&mut self, changes: &[Change]) -> Result<Configuration, String> {
+        let text = edit::apply(&self.text, changes).map_err(|error| error.to_string())?;
+        self.configuration = load(&text, "f").map_err(|error| error.to_string())?;
+        self.text = text;
+        Ok(self.configuration.clone())
     }
 
     /// A request arrives for which no worker has a receive.
@@ -368,6 +399,10 @@ impl Bench {
                 self.lines.push("read configuration".to_owned());
                 inputs.push(Input::ConfigRead(Ok(self.configuration.clone())));
             }
+            Output::EditConfig { client, changes } => {
+                let result = self.edit(&changes);
+                inputs.push(Input::ConfigEdited { client, result });
+            }
             Output::Answer { client, answer } => {
                 let before = self.answers.insert(client.0, answer);
                 assert!(before.is_none(), "one answer for {client:?}");
@@ -396,7 +431,6 @@ impl Bench {
                 let cpu = CpuUse {
                     used: pids.into_iter().map(used).collect(),
                     is_contended: self.contended,
-                    is_capped: false,
                 };
                 inputs.push(Input::CpuMeasured { pool, cpu });
             }
@@ -443,6 +477,7 @@ impl Bench {
             | ControlCall::RemoveUrl { .. }
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState
+            | ControlCall::QueryCounters
             | ControlCall::OpenRequestQueue { .. }
             | ControlCall::ShutdownRequestQueue
             | ControlCall::CancelReceives => {}
@@ -486,8 +521,26 @@ impl Bench {
                 self.lines
                     .push(format!("idle timeout {} {timeout:?}", pid.0));
             }
+            ToWorker::ApplicationChanged {
+                ref application,
+                restart,
+            } => {
+                let word = if restart { "restart" } else { "change" };
+                let path = &application.path;
+                self.lines
+                    .push(format!("{word} {} {}{path}", pid.0, application.site_name));
+            }
+            ToWorker::ApplicationRemoved { url_context } => {
+                self.lines
+                    .push(format!("remove {} {}", pid.0, url_context.0 & 0xFFFF_FFFF));
+            }
             ToWorker::ListRequests { token } => {
                 self.lines.push(format!("list {} {token}", pid.0));
+            }
+            ToWorker::QueryCounters { token } => {
+                let counters = Box::default();
+                let message = FromWorker::Counters { token, counters };
+                inputs.push(Input::Told { pid, message });
             }
         }
     }
@@ -498,6 +551,11 @@ impl Bench {
             Fact::WorkerReady { process } => format!("ready {}", process.0),
             Fact::WorkerExited { process, .. } => format!("exited {}", process.0),
             Fact::ServiceState { service, status } => format!("{} {status:?}", service.name()),
+            Fact::ConfigurationChanged {
+                recycled,
+                restarted,
+                ..
+            } => format!("changed, recycles {recycled:?}, restarts {restarted:?}"),
             Fact::PoolState { pool, state } => format!("pool {pool} {state}"),
             Fact::WorkerSpawned { .. }
             | Fact::WorkerStopOrdered { .. }

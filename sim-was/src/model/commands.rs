@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sim_httpsys::api::SiteId;
 use sim_httpsys::clockwork::Instant;
-use sim_worker::ipm::RecycleReason;
 
 use super::app_pool::AppPool;
 use super::services::{Phase, QUIT_MAX, StopOrder};
@@ -33,6 +32,7 @@ impl Was {
                 Answer::WorkerProcesses(lists::worker_processes(was))
             }),
             Command::ListRequests => self.list_requests(client, now),
+            Command::QueryCounters => self.query_counters(client, now),
             Command::StartApplicationPool { name } => {
                 self.with_pool(client, &name, |pool, was| {
                     pool.start(&mut was.fx).map(|()| Some(Answer::Done))
@@ -43,10 +43,10 @@ impl Was {
             }),
             Command::RecycleApplicationPool { name } => {
                 self.with_pool(client, &name, |pool, was| {
-                    pool.recycle(RecycleReason::OnDemand, &mut was.fx, now)
-                        .map(|()| Some(Answer::Done))
+                    pool.recycle(&mut was.fx, now).map(|()| Some(Answer::Done))
                 });
             }
+            Command::ChangeConfiguration { changes } => self.change_configuration(client, changes),
             Command::StartSite { name } => self.start_site(client, &name, now),
             Command::StopSite { name } => self.stop_site(client, &name, now),
             Command::StopServices {
@@ -181,10 +181,15 @@ impl Was {
             | Command::ListVirtualDirectories
             | Command::ListWorkerProcesses
             | Command::ListRequests
+            | Command::QueryCounters
             | Command::ServiceStatus => return,
             Command::StartApplicationPool { name } => format!("start apppool {name}"),
             Command::StopApplicationPool { name } => format!("stop apppool {name}"),
             Command::RecycleApplicationPool { name } => format!("recycle apppool {name}"),
+            Command::ChangeConfiguration { changes } => {
+                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                format!("set config {}", words.join(" "))
+            }
             Command::StartSite { name } => format!("start site {name}"),
             Command::StopSite { name } => format!("stop site {name}"),
             Command::StopServices { services, .. } => format!("stop {}", names(services)),

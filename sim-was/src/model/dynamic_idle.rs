@@ -17,7 +17,7 @@ const STEPS: [(u64, u32); 5] = [(80, 2), (85, 4), (90, 8), (95, 16), (100, 32)];
 const AGGRESSIVE: u32 = 8;
 
 /// The memory of the machine, bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineMemory {
     /// Committed.
     pub committed: u64,

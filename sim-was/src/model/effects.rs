@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use sim_httpsys::api::{Call, CallId, ControlCall, ProcessId};
-use sim_httpsys::clockwork::Deadlines;
+use sim_httpsys::clockwork::{Deadlines, Instant};
 
 use super::census::Census;
 use super::{ClientId, Output, PoolId, SpawnId, Timer};
 use crate::control::{Answer, Refusal};
+use crate::counters::Counters;
 use crate::event_log::{Event, Fact};
 
 /// Outputs in their order, timers, and the numbers that are given out.
@@ -23,6 +24,10 @@ pub(super) struct Effects {
     pub(super) orphaned: Vec<ProcessId>,
     /// Worker processes of the whole server.
     pub(super) census: Census,
+    /// Folded from the facts that were stated.
+    pub(super) counters: Counters,
+    /// The moment of the input that is being handled.
+    pub(super) now: Instant,
     spawns: u64,
     calls: u32,
 }
@@ -37,6 +42,7 @@ impl Effects {
     }
 
     pub(super) fn fact(&mut self, fact: Fact) {
+        self.counters.record(&fact, self.now);
         self.push(Output::Fact(fact));
     }
 

@@ -6,8 +6,8 @@
 //! ThrottleUnderLoad    the same, but only while others want the processor
 //! ```
 //!
-//! WAS measures; the kernel of Windows counts exactly. Where the machine's own kernel can cap a group of
-//! processes (cgroup v2), it does, and nothing is frozen here.
+//! The kernel of Windows counts and caps exactly. Here WAS measures, and a pool that is to be throttled is
+//! stopped and continued, in turns of 50 ms and more (SIGSTOP, SIGCONT); control groups are not used.
 //!
 //! Source: IIS docs, `cpu`: the limit is in 1/1000 of a percent of the whole machine, for all workers of
 //! the pool; "Throttle" and "`ThrottleUnderLoad`" do not use resetInterval.
@@ -31,14 +31,12 @@ const PURSE: Duration = Duration::from_millis(100);
 const WHOLE: u128 = 100_000;
 
 /// What WAS measures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuUse {
     /// CPU time that each living worker has used since it was created.
     pub used: Vec<(ProcessId, Duration)>,
     /// Whether others want the processor as well.
     pub is_contended: bool,
-    /// Whether the machine's kernel caps these processes itself.
-    pub is_capped: bool,
 }
 
 /// What follows from a measurement.
@@ -92,12 +90,6 @@ impl JobObject {
         self.settings.limit > 0 && (self.throttles() || !self.settings.reset_interval.is_zero())
     }
 
-    /// The cap that the machine's kernel may take over: 1/1000 of a percent of the machine.
-    pub(super) fn cap(&self) -> Option<u32> {
-        let hard = self.settings.action == CpuAction::Throttle && self.settings.limit > 0;
-        hard.then_some(self.settings.limit)
-    }
-
     /// How long until the next measurement.
     pub(super) fn period(&self) -> Duration {
         if self.throttles() {
@@ -120,6 +112,11 @@ impl JobObject {
     /// Lets the pool go on if its interval is over at `now`; true if it has just ended.
     pub(super) fn release(&mut self, now: Instant) -> bool {
         self.held_until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Another limit.
+    pub(super) fn set(&mut self, settings: Cpu) {
+        *self = Self::new(settings, self.processors);
     }
 
     /// Nobody is measured any more: what comes later begins anew.
@@ -189,16 +186,8 @@ impl JobObject {
         if !acts {
             self.purse = self.purse.max(0);
         }
-        // A kernel that caps leaves a trace: the pool uses all that it may.
-        let at_the_cap = !span.is_zero() && more.as_nanos() * 20 >= self.allowance(span) * 19;
-        let exceeded = if cpu.is_capped {
-            self.frozen = false;
-            at_the_cap
-        } else {
-            self.frozen = acts && self.purse < 0;
-            self.frozen
-        };
-        if exceeded && !self.logged {
+        self.frozen = acts && self.purse < 0;
+        if self.frozen && !self.logged {
             self.logged = true;
             return JobVerdict::Log;
         }
@@ -226,7 +215,6 @@ mod tests {
         CpuUse {
             used: vec![(ProcessId(1), Duration::from_millis(millis))],
             is_contended: true,
-            is_capped: false,
         }
     }
 
@@ -284,19 +272,6 @@ mod tests {
         assert_eq!(job.measured(&used(11_000), at(11_000)), JobVerdict::Log);
         assert!(job.is_frozen());
         job.measured(&alone(11_000), at(11_050));
-        assert!(!job.is_frozen());
-    }
-
-    #[test]
-    fn what_the_kernel_caps_is_not_frozen() {
-        let mut job = job(CpuAction::Throttle, 12_500);
-        let capped = |millis| CpuUse {
-            is_capped: true,
-            ..used(millis)
-        };
-        job.measured(&capped(0), at(0));
-        assert_eq!(job.measured(&capped(250), at(1_000)), JobVerdict::Log);
-        job.measured(&capped(900), at(2_000));
         assert!(!job.is_frozen());
     }
 

@@ -140,7 +140,7 @@ impl DriverState {
     }
 
     /// Source: IIS docs, `loadBalancerCapabilities`: `HttpLevel` answers 503, `TcpLevel` resets.
-    fn add_queue(&mut self, pool: &ApplicationPool, state: QueueState) {
+    pub(super) fn add_queue(&mut self, pool: &ApplicationPool, state: QueueState) {
         let verbosity = if pool.failure.tcp_level {
             ResponseVerbosity::Basic
         } else {
@@ -170,7 +170,7 @@ impl DriverState {
                 .entry(group)
                 .or_insert_with(|| group_properties(site, pool, limits, root));
             let url = url_prefix(binding, path);
-            self.urls.insert((group, url), url_context(site, index));
+            self.urls.insert((group, url), url_context(site.id, path));
         }
     }
 }
@@ -221,9 +221,18 @@ pub fn url_prefix(binding: &HttpBinding, application_path: &str) -> String {
     }
 }
 
-/// The number that comes with the requests of an application: its site's, then its place in it.
-pub fn url_context(site: &Site, index: usize) -> UrlContext {
-    UrlContext((u64::from(site.id) << 32) | (index as u64 + 1))
+/// The number that comes with the requests of an application, the same in every version of the
+/// configuration: its site's number and 1 for the root, else a hash of site and path.
+pub fn url_context(site: u32, path: &str) -> UrlContext {
+    let path = path.trim_matches('/').to_lowercase();
+    if path.is_empty() {
+        return UrlContext((u64::from(site) << 32) | 1);
+    }
+    let bytes = site.to_le_bytes().into_iter().chain(path.bytes());
+    let hash = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    UrlContext(hash)
 }
 
 /// The number of the URL group of a site and a pool: the site's, then a hash of the pool's name, so
@@ -341,10 +350,11 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::WaitForDemandStart { .. }
         | ControlCall::FlushResponseCache { .. }
         | ControlCall::QueryServiceState
+        | ControlCall::QueryCounters
         | ControlCall::OpenRequestQueue { .. }
-        | ControlCall::ShutdownRequestQueue
         | ControlCall::CancelReceives
-        | ControlCall::DisownProcess { .. } => Subject::Closing,
+        | ControlCall::DisownProcess { .. }
+        | ControlCall::ShutdownRequestQueue => Subject::Closing,
     }
 }
 

@@ -1,12 +1,13 @@
 //! What tools are shown: objects in the order of the file, with their states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sim_httpsys::api::{ProcessId, SiteId};
 use sim_httpsys::clockwork::Instant;
 use sim_worker::ipm::{ExecutingRequest, ToWorker};
 
+use super::app_pool::AppPool;
 use super::was::SiteState;
 use super::{ClientId, Output, Timer, Was};
 use crate::config::Site;
@@ -17,7 +18,7 @@ use crate::control::{
 
 /// How long workers have to list their requests; one that hangs must not hang `appcmd`.
 /// Assumed: IIS documents no limit.
-const QUERY_MAX: Duration = Duration::from_secs(2);
+pub(super) const QUERY_MAX: Duration = Duration::from_secs(2);
 
 /// A question to all workers.
 #[derive(Debug)]
@@ -30,9 +31,13 @@ pub(super) struct Query {
 /// The pools. While WAS does not run their state is unknown.
 pub(super) fn application_pools(was: &Was) -> Vec<ApplicationPoolInfo> {
     let configured = was.configuration.iter().flat_map(|c| &c.application_pools);
+    let by_name: BTreeMap<&str, &AppPool> = was
+        .pools
+        .iter()
+        .map(|pool| (pool.settings().name.as_str(), pool))
+        .collect();
     configured
-        .enumerate()
-        .map(|(index, pool)| ApplicationPoolInfo {
+        .map(|pool| ApplicationPoolInfo {
             name: pool.name.clone(),
             managed_runtime_version: pool.managed_runtime_version.clone(),
             managed_pipeline_mode: if pool.classic {
@@ -41,10 +46,9 @@ pub(super) fn application_pools(was: &Was) -> Vec<ApplicationPoolInfo> {
                 "Integrated"
             }
             .to_owned(),
-            state: was
-                .pools
-                .get(index)
-                .map_or(ObjectState::Unknown, super::app_pool::AppPool::shown),
+            state: by_name
+                .get(pool.name.as_str())
+                .map_or(ObjectState::Unknown, |pool| pool.shown()),
         })
         .collect()
 }
@@ -128,10 +132,7 @@ impl Was {
     pub(super) fn list_requests(&mut self, client: ClientId, now: Instant) {
         self.queries_asked += 1;
         let token = self.queries_asked;
-        let workers = self
-            .pools
-            .iter()
-            .flat_map(super::app_pool::AppPool::workers);
+        let workers = self.pools.iter().flat_map(AppPool::workers);
         let awaited: BTreeSet<ProcessId> = workers
             .filter(|worker| worker.answers_questions())
             .filter_map(|worker| worker.pid)

@@ -17,12 +17,15 @@ use sim_worker::ipm::{FromWorker, ToWorker};
 use sim_worker::local_time::TimeZone;
 
 use crate::config::Configuration;
+use crate::config::edit::Change;
 use crate::control::{Answer, Command};
 use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
 mod census;
 mod commands;
+mod config_change;
+mod counter_query;
 mod dynamic_idle;
 mod effects;
 mod idle;
@@ -34,6 +37,8 @@ mod ping;
 mod rapid_fail;
 mod recycling;
 mod service_control;
+#[cfg(test)]
+mod service_tests;
 mod services;
 mod supervised_worker;
 mod was;
@@ -53,19 +58,25 @@ pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
 
 /// One process that WAS has ordered, unique since the program began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct SpawnId(pub u64);
 
 /// One tool that waits for an answer, chosen by the driver of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct ClientId(pub u64);
 
-/// A pool, by its place in the configuration that WAS runs with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A pool, unique since WAS was started: it stays the same whatever the configuration becomes.
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct PoolId(pub usize);
 
 /// What WAS is told about the machine that it runs on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// The simulated `C:\`.
     pub root: PathBuf,
@@ -75,14 +86,14 @@ pub struct Parameters {
     pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
+    /// Its time zone.
+    pub time_zone: TimeZone,
     /// Which version of IIS this is.
     pub personality: Personality,
     /// Processors of the machine, of which `cpu/@limit` is a share.
     pub processors: u32,
     /// Its NUMA nodes: `maxProcesses="0"` is one worker for each.
     pub numa_nodes: u32,
-    /// Its time zone.
-    pub time_zone: TimeZone,
 }
 
 impl Parameters {
@@ -98,19 +109,19 @@ impl Parameters {
             receives: 100,
             requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
+            time_zone: TimeZone::default(),
             personality: Personality::default(),
             processors: processors.max(1),
             numa_nodes: 1,
-            time_zone: TimeZone::default(),
         }
     }
 }
 
 /// What can happen to WAS.
-#[derive(Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Debug)]
 pub enum Input {
     /// The driver has answered a call, or a request waits for a worker.
-    Completed(Completion),
+    Completed(#[serde(with = "sim_httpsys::api::wire::completion_as_frame")] Completion),
     /// A worker says something.
     Told {
         /// Which.
@@ -151,6 +162,15 @@ pub enum Input {
     },
     /// The configuration was read (the answer to [`Output::ReadConfig`]), or why it could not be.
     ConfigRead(Result<Configuration, String>),
+    /// applicationHost.config or a web.config has changed, and was read anew; or why it could not be.
+    ConfigChanged(Result<Configuration, String>),
+    /// The configuration was edited (the answer to [`Output::EditConfig`]) and read anew; or why not.
+    ConfigEdited {
+        /// Who asked.
+        client: ClientId,
+        /// The new configuration.
+        result: Result<Configuration, String>,
+    },
     /// A program that a pool wanted run could not be run.
     RunFailed(Box<Program>),
     /// The CPU time of a pool's workers (the answer to [`Output::MeasureCpu`]).
@@ -172,7 +192,7 @@ pub enum Input {
 }
 
 /// Why a worker process was not created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum SpawnError {
     /// The pool's copy of the configuration could not be written.
     Configuration(String),
@@ -201,6 +221,13 @@ pub enum Output {
     },
     /// Read applicationHost.config; answered by [`Input::ConfigRead`].
     ReadConfig,
+    /// Make changes in applicationHost.config; answered by [`Input::ConfigEdited`].
+    EditConfig {
+        /// Who asked.
+        client: ClientId,
+        /// What to change.
+        changes: Vec<Change>,
+    },
     /// An answer for a tool.
     Answer {
         /// Who asked.
@@ -252,7 +279,7 @@ pub enum FreezeReason {
 }
 
 /// A program of the administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Whose wish it is.
     pub pool: String,
@@ -265,7 +292,7 @@ pub struct Program {
 }
 
 /// What a program is run for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `autoShutdownExe`: the pool was taken off.
     AutoShutdown,
@@ -288,9 +315,6 @@ pub struct Spawn {
     pub place: usize,
     /// The processors that it may run on, one bit each; all if `None`.
     pub affinity: Option<u64>,
-    /// What the pool's workers may use together, 1/1000 of a percent of the machine, if the machine's
-    /// kernel can cap them.
-    pub cpu_cap: Option<u32>,
 }
 
 /// The part of a worker's command line that its pool's settings decide.

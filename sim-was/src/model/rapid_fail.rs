@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 /// The failures of one pool that still count.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +28,11 @@ impl RapidFail {
     /// or exceed" the limit; a failure exactly one interval old no longer counts.
     pub fn record(&mut self, interval: Duration, crashes_max: u32, now: Instant) -> Verdict {
         self.failures.push_back(now);
-        self.forget_older_than(interval, now);
-        if self.recent() >= crashes_max as usize {
+        if !mutated(Mutant::RapidFailNeverForgets) {
+            self.forget_older_than(interval, now);
+        }
+        let extra = usize::from(mutated(Mutant::RapidFailOneTooLate));
+        if self.recent() >= crashes_max as usize + extra {
             Verdict::Disable
         } else {
             Verdict::Tolerated
@@ -38,6 +42,12 @@ impl RapidFail {
     /// How many failures count.
     pub fn recent(&self) -> usize {
         self.failures.len()
+    }
+
+    /// How many failures are younger than `interval` at `now`.
+    pub fn within(&self, interval: Duration, now: Instant) -> usize {
+        let is_young = |failure: &&Instant| now.saturating_since(**failure) < interval;
+        self.failures.iter().filter(is_young).count()
     }
 
     /// Forgets everything, as starting the pool does.

@@ -13,6 +13,8 @@
 
 use std::collections::BTreeSet;
 
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
+
 use super::SpawnId;
 
 /// One place for a worker.
@@ -76,9 +78,10 @@ impl Slot {
             return RecycleStep::NoWorker;
         };
         let newest = self.replacement.unwrap_or(current);
+        let is_under_way = self.replacement.is_some() && !mutated(Mutant::RecycleTwice);
         if self.again == Some(newest) {
             RecycleStep::Coalesced
-        } else if !running || self.replacement.is_some() {
+        } else if !running || is_under_way {
             if stale {
                 RecycleStep::Later(newest)
             } else {

@@ -1,6 +1,8 @@
 //! How `Was` carries out orders to start and stop services; the picture is in `services.rs`.
 
-use sim_httpsys::api::{SiteId, Win32Error};
+use std::time::Duration;
+
+use sim_httpsys::api::{DisabledReason, QueueState, SiteId, Win32Error};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_pool::AppPool;
@@ -9,7 +11,7 @@ use super::listener_adapter::DriverState;
 use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
 use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
-use super::{ClientId, Output, PoolId, Timer, Was};
+use super::{ClientId, Output, Personality, Timer, Was};
 use crate::config::Configuration;
 use crate::control::{Answer, Refusal, Service, ServiceStatus};
 use crate::event_log::{Event, Fact};
@@ -36,6 +38,8 @@ impl Was {
             }
             Phase::ReadingConfiguration
             | Phase::StartingW3svc
+            | Phase::StoppingRouting
+            | Phase::Draining
             | Phase::ClosingUrls
             | Phase::StoppingWorkers => self.fx.refuse(client, Refusal::cannot_accept_control()),
         }
@@ -69,15 +73,13 @@ impl Was {
             let event = Event::configuration_warning(warning.event, &warning.text);
             self.fx.event(event);
         }
-        self.pools = configuration
-            .application_pools
-            .iter()
-            .enumerate()
-            .map(|(index, pool)| {
-                let worker = worker_configuration(pool, &configuration, &self.parameters);
-                AppPool::new(PoolId(index), pool.clone(), worker, &self.parameters)
-            })
-            .collect();
+        self.pools.clear();
+        for pool in &configuration.application_pools {
+            let worker = worker_configuration(pool, &configuration, &self.parameters);
+            let pool = AppPool::new(self.next_pool(), pool.clone(), worker, &self.parameters);
+            self.pools.push(pool);
+        }
+        self.unreadable = None;
         for pool in &self.pools {
             pool.state_itself(&mut self.fx);
             if !pool.settings().process_model.identity.is_valid() {
@@ -171,6 +173,10 @@ impl Was {
                 self.start_refused(Refusal::cannot_accept_control());
                 self.stopped(order);
             }
+            Phase::StoppingRouting | Phase::Draining if order.quit => {
+                self.give_up_waiting();
+                self.stop_w3svc(order, due, now);
+            }
             Phase::ClosingUrls | Phase::StoppingWorkers if order.quit => {
                 self.give_up_waiting();
                 self.services.stop = Some(order);
@@ -178,6 +184,8 @@ impl Was {
             }
             Phase::ReadingConfiguration
             | Phase::StartingW3svc
+            | Phase::StoppingRouting
+            | Phase::Draining
             | Phase::ClosingUrls
             | Phase::StoppingWorkers => {
                 if let Some(client) = order.client {
@@ -192,12 +200,57 @@ impl Was {
         self.batches
             .retain(|batch| batch.then != Then::W3svcStarted);
         self.services.stop = Some(order);
-        self.services.phase = Phase::ClosingUrls;
-        self.state_services();
-        self.fx.timers.set(Timer::ServiceStop, due);
         for pool in &mut self.pools {
             pool.stop_serving();
         }
+        let waits = self.parameters.personality == Personality::Iis6 && !order.quit;
+        if waits {
+            let due = due + self.longest_shutdown();
+            self.fx.timers.set(Timer::ServiceStop, due);
+            self.stop_routing(now);
+        } else {
+            self.fx.timers.set(Timer::ServiceStop, due);
+            self.close_urls(now);
+        }
+    }
+
+    /// Under IIS 6 the time-out of a stop counts from where the workers' own limit ends.
+    ///
+    /// Source: the article: an iisreset "kills nothing at first", and a request of 50 s makes it last
+    /// 50 s longer. Assumed: so the 20 s of a restart, after which iisreset kills, begin when
+    /// its workers are beyond their shutdown time limit; until then W3SVC reports that it is stopping.
+    fn longest_shutdown(&self) -> Duration {
+        let limits = self
+            .pools
+            .iter()
+            .map(|pool| pool.settings().process_model.shutdown_time_limit);
+        limits.max().unwrap_or_default()
+    }
+
+    /// IIS 6: requests that come now are refused, those that wait too; URLs and connections stay.
+    fn stop_routing(&mut self, now: Instant) {
+        self.services.phase = Phase::StoppingRouting;
+        self.state_services();
+        let next = self.driver_state(|pool| match pool.queue_state() {
+            QueueState::Active => QueueState::Inactive(DisabledReason::Disabled),
+            off @ QueueState::Inactive(_) => off,
+        });
+        self.apply(next.unwrap_or_default(), Then::RoutingStopped, now);
+    }
+
+    /// IIS 6: workers finish what they have.
+    pub(super) fn routing_stopped(&mut self, now: Instant) {
+        if self.services.phase == Phase::StoppingRouting {
+            self.services.phase = Phase::Draining;
+            for pool in &mut self.pools {
+                pool.service_drain(&mut self.fx, now);
+            }
+        }
+    }
+
+    fn close_urls(&mut self, now: Instant) {
+        self.services.phase = Phase::ClosingUrls;
+        self.state_services();
         self.apply(DriverState::default(), Then::UrlsClosed, now);
     }
 
@@ -213,17 +266,25 @@ impl Was {
     }
 
     /// Goes on when the last worker has exited.
-    pub(super) fn advance_stop(&mut self) {
-        let stopping = self.services.phase == Phase::StoppingWorkers;
-        if stopping
-            && self
-                .pools
-                .iter()
-                .all(|pool| pool.workers().next().is_none())
-        {
-            self.fx.timers.clear(Timer::ServiceStop);
-            self.sites.clear();
-            self.w3svc_stopped();
+    pub(super) fn advance_stop(&mut self, now: Instant) {
+        let has_workers = |pool: &AppPool| pool.workers().next().is_some();
+        if self.pools.iter().any(has_workers) {
+            return;
+        }
+        match self.services.phase {
+            Phase::Draining => self.close_urls(now),
+            Phase::StoppingWorkers => {
+                self.fx.timers.clear(Timer::ServiceStop);
+                self.sites.clear();
+                self.w3svc_stopped();
+            }
+            Phase::Stopped
+            | Phase::ReadingConfiguration
+            | Phase::WasRunning
+            | Phase::StartingW3svc
+            | Phase::Running
+            | Phase::StoppingRouting
+            | Phase::ClosingUrls => {}
         }
     }
 
@@ -264,6 +325,7 @@ impl Was {
             self.batches.retain(|batch| batch.then != Then::UrlsClosed);
             self.urls_closed(now);
             for pool in &mut self.pools {
+                pool.log_channels_not_stopped(&mut self.fx);
                 pool.kill_all(&mut self.fx);
             }
         } else {

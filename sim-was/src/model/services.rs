@@ -8,6 +8,9 @@
 //!     └──── stop WAS ─── WasRunning ──────┘ ◄─ StoppingWorkers ◄─ ClosingUrls
 //! ```
 //!
+//! IIS 6 stops in another order (`stop ─► StoppingRouting ─► Draining ─► ClosingUrls`): queues refuse,
+//! workers finish what they have, and URLs and connections go last.
+//!
 //! Order of a stop: URL groups and queues are closed (the driver resets what is connected), then
 //! workers are told to stop without draining, then, when all have exited, W3SVC is stopped, then WAS.
 //!
@@ -32,6 +35,10 @@ pub(super) enum Phase {
     StartingW3svc,
     /// Both run.
     Running,
+    /// IIS 6: W3SVC has the queues refuse.
+    StoppingRouting,
+    /// IIS 6: W3SVC waits for the workers to finish their requests.
+    Draining,
     /// W3SVC takes its URLs and queues back.
     ClosingUrls,
     /// W3SVC waits for the workers to exit.
@@ -49,14 +56,17 @@ impl Phase {
             (Service::Was, Self::ReadingConfiguration) | (Service::W3svc, Self::StartingW3svc) => {
                 ServiceStatus::StartPending
             }
-            (Service::W3svc, Self::ClosingUrls | Self::StoppingWorkers) => {
-                ServiceStatus::StopPending
-            }
+            (
+                Service::W3svc,
+                Self::StoppingRouting | Self::Draining | Self::ClosingUrls | Self::StoppingWorkers,
+            ) => ServiceStatus::StopPending,
             (
                 Service::Was,
                 Self::WasRunning
                 | Self::StartingW3svc
                 | Self::Running
+                | Self::StoppingRouting
+                | Self::Draining
                 | Self::ClosingUrls
                 | Self::StoppingWorkers,
             )
@@ -70,6 +80,8 @@ impl Phase {
             Self::Stopped | Self::WasRunning | Self::Running => false,
             Self::ReadingConfiguration
             | Self::StartingW3svc
+            | Self::StoppingRouting
+            | Self::Draining
             | Self::ClosingUrls
             | Self::StoppingWorkers => true,
         }

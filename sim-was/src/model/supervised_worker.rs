@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{ShutdownReason, ToWorker};
 
 use super::effects::Effects;
@@ -21,6 +22,10 @@ use super::{FreezeReason, Output, SpawnId, Timer};
 use crate::config::ProcessModel;
 use crate::control::WorkerProcessState;
 use crate::event_log::Fact;
+
+/// An answer that comes in the very instant of its limit is in time: the limit is missed just after.
+/// Assumed: Microsoft's "within" includes the last moment.
+const MISSED: Duration = Duration::from_nanos(1);
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +73,10 @@ impl SupervisedWorker {
         now: Instant,
     ) -> Self {
         let spawn = fx.next_spawn();
-        fx.timers
-            .set(Timer::Startup(spawn), now + limits.startup_time_limit);
+        if !mutated(Mutant::StartupWithoutLimit) {
+            fx.timers
+                .set(Timer::Startup(spawn), now + limits.startup_time_limit);
+        }
         Self {
             spawn,
             pid: None,
@@ -155,6 +162,28 @@ impl SupervisedWorker {
         now: Instant,
     ) {
         let drain = reason != ShutdownReason::ServiceStop;
+        self.stop_with(reason, drain, limit, fx, now);
+    }
+
+    /// Tells it to finish its requests and stop within `limit`, whatever the reason.
+    pub(super) fn stop_draining(
+        &mut self,
+        reason: ShutdownReason,
+        limit: Duration,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        self.stop_with(reason, true, limit, fx, now);
+    }
+
+    fn stop_with(
+        &mut self,
+        reason: ShutdownReason,
+        drain: bool,
+        limit: Duration,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
         match self.state {
             WorkerState::Killed => return,
             WorkerState::Spawned => return self.kill(fx),
@@ -168,7 +197,11 @@ impl SupervisedWorker {
                 self.become_(WorkerState::Stopping);
                 self.thaw(fx);
                 fx.clear_timers(self.spawn);
-                fx.timers.set(Timer::Shutdown(self.spawn), now + limit);
+                let half = u32::from(mutated(Mutant::KillBeforeLimit));
+                if !mutated(Mutant::DrainWithoutLimit) {
+                    fx.timers
+                        .set(Timer::Shutdown(self.spawn), now + limit / (1 + half));
+                }
             }
         }
         if let Some(pid) = self.pid {
@@ -200,10 +233,11 @@ impl SupervisedWorker {
 
     /// Asks it whether it lives.
     pub(super) fn ping(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
-        if !matches!(
+        let watched = matches!(
             self.state,
             WorkerState::Running | WorkerState::Suspending | WorkerState::Resuming
-        ) {
+        );
+        if !watched || mutated(Mutant::PingNotSent) {
             return;
         }
         fx.timers
@@ -212,7 +246,7 @@ impl SupervisedWorker {
             return;
         }
         let (sequence, due) = self.ping.send(limits.ping_response_time, now);
-        fx.timers.set(Timer::PingReply(self.spawn), due);
+        fx.timers.set(Timer::PingReply(self.spawn), due + MISSED);
         if let Some(pid) = self.pid {
             let message = ToWorker::Ping { sequence };
             fx.push(Output::Tell { pid, message });
@@ -236,9 +270,9 @@ impl SupervisedWorker {
         now: Instant,
     ) -> bool {
         match self.ping.overdue(limits.ping_response_time, now) {
-            Overdue::Hangs => true,
+            Overdue::Hangs => !mutated(Mutant::PingTimeoutIgnored),
             Overdue::AskAgain(due) => {
-                fx.timers.set(Timer::PingReply(self.spawn), due);
+                fx.timers.set(Timer::PingReply(self.spawn), due + MISSED);
                 false
             }
         }

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim_httpsys::api::{CallId, Completion, ProcessId, SiteId, Win32Error};
+use sim_httpsys::api::{CallId, Completion, ProcessId, QueueState, SiteId, Win32Error};
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
 use sim_worker::ipm::FromWorker;
 
 use super::app_pool::AppPool;
+use super::counter_query::CounterQuery;
 use super::dynamic_idle::{self, DynamicIdle, MachineMemory};
 use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
 use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
-use crate::config::Configuration;
+use crate::config::{self, Configuration};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -29,7 +31,11 @@ pub struct Was {
     pub(super) listener: ListenerAdapter,
     pub(super) batches: Vec<Batch>,
     pub(super) queries: BTreeMap<u64, Query>,
+    pub(super) counter_queries: BTreeMap<u64, CounterQuery>,
     pub(super) queries_asked: u64,
+    pub(super) pools_made: usize,
+    /// What was wrong with the configuration when it was read last, if something was.
+    pub(super) unreadable: Option<String>,
     pub(super) fx: Effects,
     pub(super) dynamic_idle: DynamicIdle,
     pool_of: BTreeMap<SpawnId, PoolId>,
@@ -61,6 +67,8 @@ pub(super) enum Then {
     Nothing,
     /// W3SVC runs.
     W3svcStarted,
+    /// IIS 6: workers are told to finish.
+    RoutingStopped,
     /// Workers are told to stop.
     UrlsClosed,
     /// A tool is told how starting a site went.
@@ -81,7 +89,10 @@ impl Was {
             listener: ListenerAdapter::default(),
             batches: Vec::new(),
             queries: BTreeMap::new(),
+            counter_queries: BTreeMap::new(),
             queries_asked: 0,
+            pools_made: 0,
+            unreadable: None,
             fx: Effects::default(),
             dynamic_idle: DynamicIdle::default(),
             pool_of: BTreeMap::new(),
@@ -97,6 +108,9 @@ impl Was {
     fn completed(&mut self, completion: Completion, now: Instant) {
         match completion {
             Completion::Called { id, result } => {
+                if self.driver_counters(id, result.as_ref().ok(), now) {
+                    return;
+                }
                 let subject = self.listener.answered(id);
                 if let Err(error) = result {
                     self.call_failed(id, subject, error, now);
@@ -163,6 +177,7 @@ impl Was {
             match self.batches.remove(index).then {
                 Then::Nothing => {}
                 Then::W3svcStarted => self.w3svc_started(),
+                Then::RoutingStopped => self.routing_stopped(now),
                 Then::UrlsClosed => self.urls_closed(now),
                 Then::SiteStarted { client, site } => {
                     let answer = match self.sites.get(&site) {
@@ -181,23 +196,32 @@ impl Was {
     /// Makes the driver what pools and sites ask for; `then` follows when it has answered.
     pub(super) fn configure_driver(&mut self, then: Then, now: Instant) {
         self.fx.driver_changed = false;
-        let Some(configuration) = &self.configuration else {
-            return;
-        };
+        if let Some(next) = self.driver_state(AppPool::queue_state) {
+            self.apply(next, then, now);
+        }
+    }
+
+    /// What pools and sites ask of the driver, when each pool's queue is in this state.
+    pub(super) fn driver_state(
+        &self,
+        queue_state: impl Fn(&AppPool) -> QueueState,
+    ) -> Option<DriverState> {
         let (pools, sites) = (&self.pools, &self.sites);
-        let next = DriverState::of(
-            configuration,
+        let pool_state = |pool: &config::ApplicationPool| {
+            let pool = pools.iter().find(|p| p.settings().name == pool.name);
+            queue_state(pool.expect("a pool for each pool of the configuration"))
+        };
+        let mut state = DriverState::of(
+            self.configuration.as_ref()?,
             &self.parameters.root,
-            |pool| {
-                pools
-                    .iter()
-                    .find(|p| p.settings().name == pool.name)
-                    .expect("a pool for each pool of the configuration")
-                    .queue_state()
-            },
+            pool_state,
             |site| sites.get(&SiteId(site.id)) == Some(&SiteState::Started),
         );
-        self.apply(next, then, now);
+        // What the workers of a pool that has left still hold is answered through its queue.
+        for pool in pools.iter().filter(|pool| pool.is_leaving()) {
+            state.add_queue(pool.settings(), queue_state(pool));
+        }
+        Some(state)
     }
 
     /// Makes the driver `next`; `then` follows when it has answered.
@@ -214,6 +238,8 @@ impl Was {
     fn told(&mut self, pid: ProcessId, message: FromWorker, now: Instant) {
         if let FromWorker::Requests { token, requests } = message {
             self.requests_listed(pid, token, requests);
+        } else if let FromWorker::Counters { token, counters } = message {
+            self.worker_counters(pid, token, *counters, now);
         } else {
             self.with_worker(pid, |pool, id, fx| pool.told(id, &message, fx, now));
         }
@@ -227,9 +253,16 @@ impl Was {
         act: impl FnOnce(&mut AppPool, SpawnId, &mut Effects),
     ) {
         if let Some(&spawn) = self.spawn_of.get(&pid)
-            && let Some(pool) = self.pool_of.get(&spawn)
+            && let Some(&pool) = self.pool_of.get(&spawn)
         {
-            act(&mut self.pools[pool.0], spawn, &mut self.fx);
+            self.in_pool(pool, |pool, fx| act(pool, spawn, fx));
+        }
+    }
+
+    /// Does something with a pool.
+    fn in_pool(&mut self, id: PoolId, act: impl FnOnce(&mut AppPool, &mut Effects)) {
+        if let Ok(index) = self.pools.binary_search_by_key(&id, AppPool::id) {
+            act(&mut self.pools[index], &mut self.fx);
         }
     }
 
@@ -244,29 +277,29 @@ impl Was {
                         self.pool_of.remove(&spawn);
                     }
                 }
-                self.pools[pool.0].spawned(spawn, result, &mut self.fx, now);
+                self.in_pool(pool, |pool, fx| pool.spawned(spawn, result, fx, now));
             }
             (None, &Ok(pid)) => self.fx.push(Output::Terminate { pid }),
             (None, Err(_)) => {}
         }
     }
 
-    fn exited(&mut self, pid: ProcessId) {
+    fn exited(&mut self, pid: ProcessId, now: Instant) {
         if let Some(spawn) = self.spawn_of.remove(&pid) {
             self.pool_of.remove(&spawn);
         }
         self.worker_gone(pid);
+        self.worker_counts_no_more(pid, now);
     }
 
     fn timer(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::ServiceStop => self.stop_overdue(now),
-            Timer::Query(token) => self.query_overdue(token),
-            Timer::Cpu(pool) => {
-                if let Some(pool) = self.pools.get_mut(pool.0) {
-                    pool.cpu_due(&mut self.fx, now);
-                }
+            Timer::Query(token) => {
+                self.query_overdue(token);
+                self.counter_query_overdue(token, now);
             }
+            Timer::Cpu(pool) => self.in_pool(pool, |pool, fx| pool.cpu_due(fx, now)),
             Timer::Machine => {
                 self.fx.push(Output::MeasureMachine);
                 let next = now + dynamic_idle::CHECK;
@@ -276,8 +309,8 @@ impl Was {
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
             | Timer::PingReply(id) => {
-                if let Some(pool) = self.pool_of.get(&id) {
-                    self.pools[pool.0].timer(timer, &mut self.fx, now);
+                if let Some(&pool) = self.pool_of.get(&id) {
+                    self.in_pool(pool, |pool, fx| pool.timer(timer, fx, now));
                 }
             }
         }
@@ -306,12 +339,13 @@ impl Was {
         for pool in &mut self.pools {
             pool.keep_up(&mut self.fx, now);
         }
+        self.forget_pools_that_left(now);
         let ordered = std::mem::take(&mut self.fx.ordered);
         self.pool_of.extend(ordered);
         for pid in std::mem::take(&mut self.fx.orphaned) {
-            self.exited(pid);
+            self.exited(pid, now);
         }
-        self.advance_stop();
+        self.advance_stop(now);
         self.state_services();
     }
 
@@ -337,6 +371,7 @@ impl StateMachine for Was {
     type Timer = Timer;
 
     fn handle_input(&mut self, input: Input, now: Instant) {
+        self.fx.now = now;
         match input {
             Input::Completed(completion) => self.completed(completion, now),
             Input::Told { pid, message } => self.told(pid, message, now),
@@ -344,15 +379,18 @@ impl StateMachine for Was {
                 self.with_worker(pid, |pool, id, fx| pool.garbled(id, fx, now));
             }
             Input::Spawned { spawn, result } => self.spawned(spawn, result, now),
+            Input::Exited { .. } if mutated(Mutant::NeverReap) => {}
             Input::Exited { pid, exit } => {
                 self.with_worker(pid, |pool, id, fx| pool.exited(id, exit, fx, now));
-                self.exited(pid);
+                self.exited(pid, now);
             }
             Input::PipeClosed { pid } => {
                 self.with_worker(pid, |pool, id, fx| pool.pipe_closed(id, fx, now));
             }
             Input::Commanded { client, command } => self.command(client, command, now),
             Input::ConfigRead(result) => self.config_read(result, now),
+            Input::ConfigChanged(result) => self.config_changed(result, now),
+            Input::ConfigEdited { client, result } => self.config_edited(client, result, now),
             Input::RunFailed(program) => self.fx.event(match program.purpose {
                 Purpose::AutoShutdown => Event::auto_shutdown_not_run(&program.pool),
                 Purpose::OrphanAction(pid) => {
@@ -360,9 +398,7 @@ impl StateMachine for Was {
                 }
             }),
             Input::CpuMeasured { pool, cpu } => {
-                if let Some(pool) = self.pools.get_mut(pool.0) {
-                    pool.cpu_measured(&cpu, &mut self.fx, now);
-                }
+                self.in_pool(pool, |pool, fx| pool.cpu_measured(&cpu, fx, now));
             }
             Input::MachineMeasured(memory) => self.machine_measured(memory),
             Input::AffinityRefused { pool } => self.fx.event(Event::affinity_not_set(&pool)),
@@ -372,6 +408,7 @@ impl StateMachine for Was {
     }
 
     fn handle_deadline(&mut self, now: Instant) {
+        self.fx.now = now;
         while let Some(timer) = self.fx.timers.pop_due(now) {
             self.timer(timer, now);
             self.settle(now);

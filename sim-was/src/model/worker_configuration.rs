@@ -23,9 +23,8 @@ pub(super) fn worker_configuration(
         .flat_map(|site| {
             site.applications
                 .iter()
-                .enumerate()
-                .filter(|(_, app)| same_name(&app.application_pool, &pool.name))
-                .map(|(index, app)| application(site, index, app, &parameters.root))
+                .filter(|app| same_name(&app.application_pool, &pool.name))
+                .map(|app| application(site, app, &parameters.root))
         })
         .collect();
     WorkerConfiguration {
@@ -47,12 +46,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-fn application(
-    site: &config::Site,
-    index: usize,
-    app: &config::Application,
-    root: &Path,
-) -> Application {
+fn application(site: &config::Site, app: &config::Application, root: &Path) -> Application {
     let virtual_directories = app
         .virtual_directories
         .iter()
@@ -63,7 +57,7 @@ fn application(
         .collect();
     let mime_map: BTreeMap<String, String> = app.mime_map.clone();
     Application {
-        url_context: url_context(site, index),
+        url_context: url_context(site.id, &app.path),
         site: SiteId(site.id),
         site_name: site.name.clone(),
         path: app.path.clone(),
@@ -72,5 +66,6 @@ fn application(
         default_documents: app.default_documents.clone(),
         mime_map,
         caching: app.caching.clone(),
+        configuration_error: app.configuration_error.clone(),
     }
 }

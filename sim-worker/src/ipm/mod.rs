@@ -6,9 +6,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{RequestId, SiteId};
+use sim_httpsys::api::{RequestId, SiteId, UrlContext};
+
+use crate::configuration::Application;
 
 use crate::local_time::LocalTime;
+
+use crate::counters::WorkerCounters;
 
 pub mod wire;
 
@@ -28,6 +32,11 @@ pub enum ToWorker {
         /// Source: native API reference: true for a recycle, false for an IIS restart.
         drain: bool,
     },
+    /// What do your counters read? Answered by [`FromWorker::Counters`].
+    QueryCounters {
+        /// Comes back in the answer.
+        token: u64,
+    },
     /// Which requests are executing? Answered by [`FromWorker::Requests`].
     ListRequests {
         /// Comes back in the answer.
@@ -42,6 +51,19 @@ pub enum ToWorker {
     SetIdleTimeout {
         /// The timeout.
         timeout: Duration,
+    },
+    /// An application is new, or is otherwise from now on.
+    ApplicationChanged {
+        /// The application.
+        application: Box<Application>,
+        /// Whether it restarts: its application domain is unloaded when its requests have ended, and
+        /// the next request starts a fresh one. The process stays.
+        restart: bool,
+    },
+    /// An application is no longer served by this pool.
+    ApplicationRemoved {
+        /// Which.
+        url_context: UrlContext,
     },
 }
 
@@ -81,6 +103,13 @@ pub enum FromWorker {
         token: u64,
         /// The requests, oldest first.
         requests: Vec<ExecutingRequest>,
+    },
+    /// The answer to [`ToWorker::QueryCounters`].
+    Counters {
+        /// As in the question.
+        token: u64,
+        /// What they read.
+        counters: Box<WorkerCounters>,
     },
     /// It has stopped receiving and drains.
     Draining,

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit}
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::api::wire::{decode_completion, encode_call};
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock};
+use sim_httpsys::recording::{Recorded, Tape};
 
 use super::clock::{clock_now, utc_clock};
 use super::files::{self, Found};
@@ -21,7 +22,7 @@ use super::work::{Job, Threads};
 use super::{Args, RunError, connect};
 use crate::configuration::WorkerConfiguration;
 use crate::ipm;
-use crate::model::{Death, Input, Outcome, Output, Work, WorkId, WorkerProcess};
+use crate::model::{Death, Input, MachineSetup, Outcome, Output, Work, WorkId, WorkerProcess};
 
 const DEVICE: Token = Token(0);
 const IPM: Token = Token(1);
@@ -37,7 +38,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const THREADS_MAX: usize = 256;
 
 struct EventLoop {
-    model: WorkerProcess,
+    model: Recorded<WorkerProcess>,
     device: Pipe,
     ipm: Pipe,
     threads: Threads,
@@ -57,7 +58,11 @@ pub(super) fn run(
     process: ProcessId,
 ) -> Result<i32, RunError> {
     let Args {
-        ipm, device, trace, ..
+        ipm,
+        device,
+        trace,
+        record,
+        ..
     } = args;
     let trace = Trace::open(trace.as_deref(), process).map_err(|source| RunError::Trace {
         path: trace.unwrap_or_default(),
@@ -79,8 +84,19 @@ pub(super) fn run(
     let scheduled = !configuration.periodic_restart.schedule.is_empty();
     let wall_clock = scheduled.then(|| now + WALL_CLOCK_PERIOD);
     let clock = utc_clock();
+    let setup = MachineSetup {
+        configuration: configuration.clone(),
+        process,
+        clock,
+        begun: now,
+    };
+    let tape = record.map(|path| {
+        let tape = Tape::begin(&path, "w3wp", setup);
+        tape.map_err(|source| RunError::Record { path, source })
+    });
+    let tape = tape.transpose()?;
     let mut this = EventLoop {
-        model: WorkerProcess::new(configuration, process, clock, now),
+        model: Recorded::new(WorkerProcess::new(configuration, process, clock, now), tape),
         device,
         ipm,
         threads: Threads::new(threads_max, waker),
@@ -258,6 +274,7 @@ impl EventLoop {
     /// are on their way already or leave now.
     fn die(&mut self, death: Death) -> ! {
         self.send();
+        self.model.flush();
         // A simulated crash is no reason to fill the disk with core files.
         let none = Rlimit {
             current: Some(0),

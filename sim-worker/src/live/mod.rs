@@ -19,8 +19,8 @@ mod work;
 /// How the program `w3wp` is started.
 ///
 /// Source: the command line of w3wp.exe: `-ap "DefaultAppPool" -v "v4.0" -l "webengine4.dll"
-/// -a \\.\pipe\iisipm… -h "…\DefaultAppPool.config" -w "" -m 0 -t 20 -ta 0`. `-device` and `-trace`
-/// are ours.
+/// -a \\.\pipe\iisipm… -h "…\DefaultAppPool.config" -w "" -m 0 -t 20 -ta 0`. `-device`, `-trace`
+/// and `-record` are ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args {
     /// `-ap`: the pool.
@@ -33,6 +33,8 @@ pub struct Args {
     pub device: PathBuf,
     /// `-trace`: the folder for the worker's facts, if they are wanted.
     pub trace: Option<PathBuf>,
+    /// `-record`: the folder for a recording of the worker's inputs, if one is wanted.
+    pub record: Option<PathBuf>,
 }
 
 /// Why a command line was not understood.
@@ -52,8 +54,8 @@ pub enum ArgsError {
 impl Args {
     /// Reads a command line, without the program's name.
     pub fn parse(args: &[String]) -> Result<Self, ArgsError> {
-        let (mut pool, mut ipm, mut configuration, mut device, mut trace) =
-            (None, None, None, None, None);
+        let (mut pool, mut ipm, mut configuration, mut device) = (None, None, None, None);
+        let (mut trace, mut record) = (None, None);
         let mut args = args.iter();
         while let Some(switch) = args.next() {
             let Some(value) = args.next() else {
@@ -65,6 +67,7 @@ impl Args {
                 "-h" => configuration = Some(PathBuf::from(value)),
                 "-device" => device = Some(PathBuf::from(value)),
                 "-trace" => trace = Some(PathBuf::from(value)),
+                "-record" => record = Some(PathBuf::from(value)),
                 // What `ps` shows of a real worker, and a simulated one has no use for.
                 "-v" | "-l" | "-w" | "-m" | "-t" | "-ta" => {}
                 unknown => return Err(ArgsError::Unknown(unknown.to_owned())),
@@ -76,6 +79,7 @@ impl Args {
             configuration: configuration.ok_or(ArgsError::Missing("-h"))?,
             device: device.ok_or(ArgsError::Missing("-device"))?,
             trace,
+            record,
         })
     }
 }
@@ -123,6 +127,14 @@ pub enum RunError {
     /// The trace cannot be written.
     #[error("cannot write the trace below {path}")]
     Trace {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The recording cannot be written.
+    #[error("cannot write the recording below {path}")]
+    Record {
         /// Where.
         path: PathBuf,
         /// Why.

@@ -5,7 +5,7 @@
 //!                        └► Failed: every managed and static request gets a 500.19
 //! ```
 //!
-//! Left out: restart of an application alone (touching web.config); only the whole worker is recycled.
+//! How an application restarts without its process is in `restart.rs`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -45,6 +45,8 @@ pub(crate) enum AppDomainState {
     },
     Started,
     Failed(String),
+    /// It has been set apart from new requests, and its `Application_End` runs.
+    Unloading,
 }
 
 /// A page, and what this process has made of it.
@@ -72,15 +74,27 @@ pub(crate) enum Compiled {
 
 impl AppDomain {
     pub(crate) fn new(application: Application) -> Self {
+        // Source: IIS status 500.19: "configuration data is invalid".
+        let state = match &application.configuration_error {
+            Some(message) => AppDomainState::Failed(message.clone()),
+            None => AppDomainState::Unloaded,
+        };
         Self {
             application: Rc::new(application),
-            state: AppDomainState::Unloaded,
+            state,
             behaviour: Behaviour::default(),
             pages: Vec::new(),
             exact: BTreeMap::new(),
             patterns: Vec::new(),
             memory: Vec::new(),
         }
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(
+            self.state,
+            AppDomainState::Reading { .. } | AppDomainState::Starting { .. }
+        )
     }
 
     /// Its "code" has been read.

@@ -9,7 +9,7 @@ use crate::application::{Behaviour, Draws, FILE_NAME, Purpose, hash};
 use crate::facts::{CacheLayer, Fact};
 
 /// Draws for what no request pays for: the same in every worker.
-fn draws(context: UrlContext, purpose: &str) -> Draws {
+pub(super) fn draws(context: UrlContext, purpose: &str) -> Draws {
     Draws::of(ActivityId(0), RequestId(context.0), hash(purpose))
 }
 
@@ -265,12 +265,15 @@ impl WorkerProcess {
 
     /// `Application_End` has burnt its CPU time; now it waits.
     pub(super) fn application_wound_up(&mut self, context: UrlContext, now: Instant) {
-        let stop = &self.domains[&context].behaviour.stop;
+        let Some(domain) = self.domains.get(&context) else {
+            return;
+        };
+        let stop = &domain.behaviour.stop;
         let wait = stop
             .wait
             .at(draws(context, "stop wait").draw(Purpose::Start));
         if wait.is_zero() {
-            self.application_stopped();
+            self.application_stopped(context);
         } else {
             self.deadlines
                 .set(Timer::ApplicationStop(context), now + wait);
@@ -278,7 +281,10 @@ impl WorkerProcess {
     }
 
     /// One more application is stopped.
-    pub(super) fn application_stopped(&mut self) {
+    pub(super) fn application_stopped(&mut self, context: UrlContext) {
+        if self.unloaded(context) {
+            return;
+        }
         if let Lifecycle::Stopping { left } = self.lifecycle {
             self.lifecycle = Lifecycle::Stopping { left: left - 1 };
             if left == 1 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::UrlContext;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::FileStamp;
 use crate::application::hash;
@@ -152,7 +153,9 @@ impl FileCache {
             url.file
                 .as_ref()
                 .filter(|file| {
-                    !file.kernel.is_empty() && now.saturating_since(file.checked) >= FRESH
+                    !file.kernel.is_empty()
+                        && now.saturating_since(file.checked) >= FRESH
+                        && !mutated(Mutant::FilesNeverChecked)
                 })
                 .map(|file| file.stamp)
         };
@@ -162,6 +165,14 @@ impl FileCache {
             .find_map(|(key, url)| Some((key.clone(), due(url)?)));
         self.watched = found.as_ref().map(|(key, _)| key.clone());
         found
+    }
+
+    /// The URLs of an application that something is known of.
+    pub(crate) fn keys_of(&self, application: UrlContext) -> Vec<(UrlContext, Box<str>)> {
+        self.urls
+            .range(of(application))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Whether the driver keeps any of the files.
@@ -255,6 +266,16 @@ impl OutputCache {
         (Some(entry), gone)
     }
 
+    /// Drops the responses of an application.
+    pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
+        let keys: Vec<_> = self
+            .responses
+            .range(of(application))
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     fn remove(&mut self, key: &(UrlContext, Box<str>)) -> Option<Entry> {
         let response = self.responses.remove(key)?;
         let size = (response.headers.len() + response.body.len()) as u64;
@@ -286,6 +307,23 @@ impl ApplicationCaches {
         }
     }
 
+    /// The values of an application are under another number now.
+    pub(crate) fn rename(&mut self, from: UrlContext, to: UrlContext) {
+        let all = (from, 0)..=(from, u64::MAX);
+        let moved: Vec<_> = self.values.extract_if(all, |_, _| true).collect();
+        for ((_, key), value) in moved {
+            self.values.insert((to, key), value);
+        }
+    }
+
+    /// Drops the values of an application.
+    pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
+        let all = (application, 0)..=(application, u64::MAX);
+        let gone = self.values.extract_if(all, |_, _| true);
+        gone.map(|((_, key), (_, bytes))| (key, bytes.len() as u64))
+            .collect()
+    }
+
     /// Keeps a value; the entry that it replaces.
     pub(crate) fn insert(
         &mut self,
@@ -296,6 +334,12 @@ impl ApplicationCaches {
         let old = self.values.insert(key, (expires, bytes));
         old.map(|(_, bytes)| (key.1, bytes.len() as u64))
     }
+}
+
+/// All paths of an application.
+fn of(application: UrlContext) -> std::ops::Range<(UrlContext, Box<str>)> {
+    let next = UrlContext(application.0.saturating_add(1));
+    (application, Box::default())..(next, Box::default())
 }
 
 /// Really holds so many bytes: every page of them is touched.

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use sim_httpsys::api::{Call, LogData, RequestId, Response, wire::BODY_MAX};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::http_context::{HttpContext, Notification, Waits};
 use super::modules::Reply;
@@ -102,6 +103,7 @@ impl WorkerProcess {
             .min(self.requests_max.saturating_sub(in_flight));
         let credits = wanted.saturating_sub(self.posted);
         if self.lifecycle == Lifecycle::Running
+            && !mutated(Mutant::ReceiveLeak)
             && credits > 0
             && credits.saturating_mul(4) >= wanted
         {

@@ -2,6 +2,7 @@
 
 use sim_httpsys::api::{CachePolicy, ControlCall, RequestQueueName, UrlContext};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::caches::{FILE_MAX, FRESH};
 use super::http_context::{FileRequest, HttpContext, Notification, Waits};
@@ -43,7 +44,7 @@ impl WorkerProcess {
         let application = self.domains[&url_context].application.clone();
         let key = (url_context, path.into_boxed_str());
         if let Some(file) = self.files.get(&key, now)
-            && now.saturating_since(file.checked) < FRESH
+            && (now.saturating_since(file.checked) < FRESH || mutated(Mutant::FilesNeverChecked))
         {
             return self.serve_cached(context, &key, now);
         }
@@ -237,6 +238,13 @@ impl WorkerProcess {
             self.deadlines.set(Timer::FileWatch, now + FRESH);
         }
         timed.map_or(CachePolicy::UserInvalidates, CachePolicy::TimeToLive)
+    }
+
+    /// Drops all files of an application.
+    pub(super) fn forget_files_of(&mut self, application: UrlContext) {
+        for key in self.files.keys_of(application) {
+            self.forget_file(&key);
+        }
     }
 
     /// Drops a file from the cache, and from the driver's.

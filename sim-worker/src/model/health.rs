@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Instant, UtcTime};
 
 use crate::configuration::PeriodicRestart;
@@ -45,8 +46,10 @@ impl Health {
     pub(crate) fn request(&mut self, now: Instant) -> Option<RecycleReason> {
         self.last_request = now;
         self.requests += 1;
-        let limit = u64::from(self.restart.requests);
-        (limit > 0 && self.requests.is_multiple_of(limit)).then_some(RecycleReason::Requests)
+        let extra = u64::from(mutated(Mutant::RequestLimitOneTooLate));
+        let limit = u64::from(self.restart.requests) + extra;
+        (self.restart.requests > 0 && self.requests.is_multiple_of(limit))
+            .then_some(RecycleReason::Requests)
     }
 
     /// It was suspended and is awake again, because there is work.
@@ -62,7 +65,7 @@ impl Health {
     /// Whether it has been idle for long enough.
     pub(crate) fn is_idle(&self, in_flight: usize, now: Instant) -> bool {
         !self.idle_timeout.is_zero()
-            && in_flight == 0
+            && (in_flight == 0 || mutated(Mutant::IdleWithRequest))
             && now.saturating_since(self.last_request) >= self.idle_timeout
     }
 
@@ -83,7 +86,8 @@ impl Health {
 
     /// How long a worker lives, counted from its start.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
-        (!self.restart.time.is_zero()).then_some(self.restart.time)
+        let drift = Duration::from_secs(mutated(Mutant::PeriodicRestartDrift).into());
+        (!self.restart.time.is_zero()).then_some(self.restart.time.saturating_sub(drift))
     }
 
     /// How long until the next scheduled time of day.

@@ -112,12 +112,19 @@ impl WorkerProcess {
     }
 
     pub(super) fn told(&mut self, message: &ToWorker, now: Instant) {
+        self.counters.told(message);
         match *message {
             // Assumed: IIS answers pings on a native thread, which handlers cannot starve.
             ToWorker::Ping { sequence } => {
                 if self.symptoms.answers_pings {
                     self.tell(FromWorker::PingReply { sequence });
                 }
+            }
+            ToWorker::QueryCounters { token } => {
+                let mut counters = Box::new(self.counters);
+                counters.active_threads_count = self.threads.busy() as u64;
+                counters.maximum_threads_count = self.threads.threads_max() as u64;
+                self.tell(FromWorker::Counters { token, counters });
             }
             ToWorker::ListRequests { token } => {
                 let mut requests: Vec<_> =
@@ -129,6 +136,11 @@ impl WorkerProcess {
             ToWorker::Suspend => self.suspend(),
             ToWorker::Resume => self.resume_receiving(now),
             ToWorker::SetIdleTimeout { timeout } => self.health.set_idle_timeout(timeout),
+            ToWorker::ApplicationChanged {
+                ref application,
+                restart,
+            } => self.application_changed((**application).clone(), restart, now),
+            ToWorker::ApplicationRemoved { url_context } => self.application_removed(url_context),
         }
     }
 

@@ -10,15 +10,17 @@
 //! This file holds the types and routes; `life.rs` is the life of the process, `pipeline.rs` that of a
 //! request, `applications.rs` that of an application.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 
 use crate::configuration::WorkerConfiguration;
+use crate::counters::WorkerCounters;
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ToWorker};
 use crate::symptoms::Symptoms;
@@ -33,6 +35,7 @@ mod http_context;
 mod life;
 mod modules;
 mod pipeline;
+mod restart;
 mod session_state;
 mod thread_pool;
 
@@ -44,7 +47,9 @@ use session_state::{SessionNumber, SessionState};
 use thread_pool::ThreadPool;
 
 /// The number of a piece of work that a worker has asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct WorkId(pub u64);
 
 /// Work that the model cannot do itself, because it takes a thread, a disk or the process.
@@ -82,11 +87,12 @@ pub enum Death {
 }
 
 /// What came of a piece of work.
-#[derive(Clone, Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
 pub enum Outcome {
     /// Done; the memory that it allocated.
     Done {
-        /// As many bytes as were asked for (a virtual world may give fewer).
+        /// As many bytes as were asked for (a virtual world and a replay may give fewer).
+        #[serde(skip)]
         memory: Vec<u8>,
     },
     /// What came of [`Work::ReadFile`].
@@ -94,7 +100,7 @@ pub enum Outcome {
 }
 
 /// What came of looking for files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum FileOutcome {
     /// The contents of a candidate.
     Contents {
@@ -103,6 +109,7 @@ pub enum FileOutcome {
         /// Its stamp.
         stamp: FileStamp,
         /// All of it.
+        #[serde(with = "bytes_as_bytes")]
         contents: Bytes,
     },
     /// It is as it was.
@@ -117,8 +124,24 @@ pub enum FileOutcome {
     TooLarge,
 }
 
+/// Contents inside of a recording.
+mod bytes_as_bytes {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Bytes, D::Error> {
+        Ok(Bytes::copy_from_slice(<&[u8]>::deserialize(source)?))
+    }
+}
+
 /// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash,
+)]
 pub struct FileStamp {
     /// When it was last written, nanoseconds since 1970.
     pub modified: u64,
@@ -126,11 +149,24 @@ pub struct FileStamp {
     pub size: u64,
 }
 
+/// What a worker is made with, for its recording.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MachineSetup {
+    /// What WAS wrote down for its pool.
+    pub configuration: WorkerConfiguration,
+    /// Its pid.
+    pub process: ProcessId,
+    /// Its civil time.
+    pub clock: UtcClock,
+    /// When it began.
+    pub begun: Instant,
+}
+
 /// What can happen to a worker.
-#[derive(Clone, Debug)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
 pub enum Input {
     /// The driver says something.
-    Completed(Completion),
+    Completed(#[serde(with = "sim_httpsys::api::wire::completion_as_frame")] Completion),
     /// WAS says something.
     Told(ToWorker),
     /// Work is done.
@@ -251,7 +287,13 @@ pub struct WorkerProcess {
     outputs: VecDeque<Output>,
     deadlines: Deadlines<Timer>,
     domains: BTreeMap<UrlContext, AppDomain>,
+    /// Domains that finish their requests and then end, under numbers of their own.
+    unloading: BTreeSet<UrlContext>,
+    /// How many domains were set apart so far.
+    retired: u64,
     contexts: BTreeMap<RequestId, HttpContext>,
+    /// Requests for applications that WAS has not told of yet.
+    strangers: BTreeMap<UrlContext, Vec<RequestId>>,
     /// Requests that may go on, in order.
     runnable: VecDeque<RequestId>,
     in_flight: usize,
@@ -267,6 +309,7 @@ pub struct WorkerProcess {
     responses: OutputCache,
     values: ApplicationCaches,
     health: Health,
+    counters: WorkerCounters,
     /// What applications never give back.
     leaked: Vec<Vec<u8>>,
     /// Bytes that handlers and starts have asked for and not given back.
@@ -289,6 +332,7 @@ impl WorkerProcess {
             (application.url_context, AppDomain::new(application))
         };
         let mut worker = Self {
+            counters: WorkerCounters::default(),
             process,
             receives: configuration.receives.max(1),
             clock,
@@ -296,7 +340,10 @@ impl WorkerProcess {
             outputs: VecDeque::new(),
             deadlines: Deadlines::new(),
             domains: configuration.applications.into_iter().map(domain).collect(),
+            unloading: BTreeSet::new(),
+            retired: 0,
             contexts: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
             posted: 0,
@@ -350,7 +397,7 @@ impl WorkerProcess {
         match timer {
             Timer::Request(request) => self.request_woken(request, now),
             Timer::ApplicationStart(context) => self.application_started(context, now),
-            Timer::ApplicationStop(_) => self.application_stopped(),
+            Timer::ApplicationStop(context) => self.application_stopped(context),
             Timer::Session(number) => self.session_timed_out(number, now),
             Timer::IdleCheck => self.check_idle(now),
             Timer::Lifetime => self.request_recycle(Some(RecycleReason::Time)),
@@ -365,9 +412,11 @@ impl WorkerProcess {
         match self.sessions.expire(number) {
             Some(session) => self.state(Fact::SessionEnd { session }),
             // A request has it: its end will arm the timer again; if not, look once more.
-            None => self
+            None if self.sessions.get_mut(number).is_some() => self
                 .deadlines
                 .set(Timer::Session(number), now + session_state::TIMEOUT),
+            // It has ended with its application.
+            None => {}
         }
     }
 
@@ -400,7 +449,8 @@ impl WorkerProcess {
         while let Some(request) = self.runnable.pop_front() {
             self.resume(request, now);
         }
-        if self.in_flight == 0
+        self.unload_the_finished(now);
+        if (self.in_flight == 0 || mutated(Mutant::ExitBeforeDrained))
             && matches!(self.lifecycle, Lifecycle::Draining { stopped: true, .. })
         {
             self.stop_applications(now);
@@ -408,10 +458,12 @@ impl WorkerProcess {
     }
 
     fn state(&mut self, fact: Fact) {
+        self.counters.record(&fact);
         self.outputs.push_back(Output::Fact(fact));
     }
 
     fn tell(&mut self, message: FromWorker) {
+        self.counters.said(&message);
         self.outputs.push_back(Output::Tell(message));
     }
 

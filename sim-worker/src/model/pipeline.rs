@@ -12,6 +12,7 @@
 
 use sim_httpsys::api::{CachePolicy, Request, RequestId};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::app_domain::{AppDomainState, Compiled};
 use super::caches::hold;
@@ -44,6 +45,9 @@ impl WorkerProcess {
         self.post_receives();
         let recycle = self.health.request(now);
         self.request_recycle(recycle);
+        if mutated(Mutant::LoseRequest) && id.0.is_multiple_of(100) {
+            return;
+        }
         self.enter_application(HttpContext::new(request, now), now);
     }
 
@@ -55,8 +59,7 @@ impl WorkerProcess {
         }
         let application = context.request.url_context;
         let Some(domain) = self.domains.get_mut(&application) else {
-            let refusal = Refusal::because(500, 0, "this pool has no such application");
-            return self.refuse(context, &refusal, now);
+            return self.await_application(context, now);
         };
         match &mut domain.state {
             AppDomainState::Started => self.map(context, now),
@@ -68,6 +71,10 @@ impl WorkerProcess {
                 context.waits = Waits::Start;
                 waiting.push(context.request.id);
                 self.park(context);
+            }
+            AppDomainState::Unloading => {
+                let refusal = Refusal::because(503, 0, "the application is being unloaded");
+                self.refuse(context, &refusal, now);
             }
             AppDomainState::Unloaded => {
                 self.start_application(application, now);
@@ -513,6 +520,7 @@ impl WorkerProcess {
             return;
         };
         match (context.waits, context.page) {
+            (Waits::Start, _) => self.remained_a_stranger(context, now),
             (Waits::Session, Some(page)) => self.take_session(context, page, now),
             (Waits::Timer, Some(page)) => self.end_handler(context, page, now),
             (_, _) => {

@@ -175,6 +175,30 @@ impl SessionState {
         Some(session.id)
     }
 
+    /// The sessions of an application are under another number now: its new domain finds none.
+    pub(crate) fn rename(&mut self, from: UrlContext, to: UrlContext) {
+        let Some(ids) = self.by_id.remove(&from) else {
+            return;
+        };
+        for number in ids.values() {
+            if let Some(session) = self.sessions.get_mut(number) {
+                session.application = to;
+            }
+        }
+        self.by_id.insert(to, ids);
+    }
+
+    /// Ends all sessions of an application: their ids.
+    pub(crate) fn end_all_of(&mut self, application: UrlContext) -> Vec<String> {
+        let numbers = self
+            .by_id
+            .remove(&application)
+            .unwrap_or_default()
+            .into_values();
+        let ended = numbers.filter_map(|number| self.sessions.remove(&number));
+        ended.map(|session| session.id).collect()
+    }
+
     /// Ends all sessions: their ids.
     pub(crate) fn end_all(&mut self) -> Vec<String> {
         self.by_id.clear();

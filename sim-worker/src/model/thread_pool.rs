@@ -25,6 +25,16 @@ impl ThreadPool {
         }
     }
 
+    /// Threads that run a handler.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// Most threads.
+    pub(crate) fn threads_max(&self) -> usize {
+        self.threads_max
+    }
+
     /// Gives a request a thread, or puts it into the queue.
     pub(crate) fn take_or_wait(&mut self, request: RequestId) -> bool {
         let free = self.busy < self.threads_max;

@@ -89,6 +89,20 @@ pub(super) struct Destination {
     pub(super) tls_name: Option<ServerName<'static>>,
 }
 
+/// TLS as clients of a lab speak it: any certificate is good, and sessions are kept to be taken up again.
+pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let schemes = provider
+        .signature_verification_algorithms
+        .supported_schemes();
+    // The session cache of a ClientConfig is what makes resumption happen, so there is one.
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate { schemes }))
+        .with_no_client_auth())
+}
+
 /// Opens connections and remembers every one of them.
 pub(super) struct Opener {
     tls: TlsConnector,
@@ -97,16 +111,7 @@ pub(super) struct Opener {
 
 impl Opener {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let schemes = provider
-            .signature_verification_algorithms
-            .supported_schemes();
-        // The session cache of a ClientConfig is what makes resumption happen, so there is one.
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { schemes }))
-            .with_no_client_auth();
+        let config = client_config()?;
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
             wires: RefCell::default(),

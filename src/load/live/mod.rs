@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::plan::PlanFile;
 use super::profile::ProfileError;
 pub use super::progress::Progress;
+pub(crate) use connection::client_config;
 
 mod attempt;
 mod clock;

@@ -1,6 +1,6 @@
 //! Each legal pair of ends, and each that does not fit.
 
-use sim_httpsys::api::{Ends, RequestId, RequestQueueName, SiteId};
+use sim_httpsys::api::{Ends, RequestId, RequestQueueName, SiteId, Verb};
 
 use super::*;
 use crate::load::plan::Stream;
@@ -89,6 +89,8 @@ impl Story {
                 process: WORKER,
                 status,
                 bytes: 10,
+                verb: Verb::Get,
+                received: 10,
                 took: 1,
             },
         )
@@ -221,6 +223,8 @@ fn a_hit_in_the_cache_is_logged_like_any_answer() {
         entry: 1,
         status: 200,
         bytes: 10,
+        verb: Verb::Get,
+        received: 10,
     };
     let story = || Story::client(Outcome::Ok).parsed().fact(10.5, hit.clone());
     story().w3c(1, 200).is_explained("ok / from_cache");

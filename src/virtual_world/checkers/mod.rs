@@ -1,28 +1,64 @@
-//! What must always hold, checked at every fact while a virtual run goes on.
+//! What must always hold, checked at every input of the driver and of WAS while a virtual run goes on.
 //!
-//! Checkers see the facts alone, as a reader of a trace would, and keep books of their own. A name such
-//! as `Q2` is that of the invariant; the first one that breaks ends the run. What must be seen *sometimes*
-//! in many runs (a queue that is full, a worker killed at its limit) is counted here too.
+//! Checkers see what a reader of a trace would: facts, log lines, and what processes say to each other.
+//! They keep books of their own beside the models'. A name such as `Q2` is that of the invariant; the
+//! first one that breaks ends the run.
 //!
-//! * `requests` – C1, N1, Q1, Q2, Q5, W2: requests, queues and who holds what
-//! * `workers` – W1, W3, W4, W6, W7, F2, F3, R6: the lives of worker processes
-//! * C5 (the client's book against the server's) is the ledger's; L1 is asked when all should be at rest
+//! * `book` – C1, N1, N2, Q5: requests, connections, pools and workers, as the facts tell of them
+//! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `queues` – Q1–Q4, Q6, I2
+//! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
+//! * `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
+//! * [`sometimes`] – what must be seen sometimes in many runs
+//!
+//! C5 and M2 need the clients' book, and X2 needs two runs: whoever has them checks those.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a checker names the few facts that its invariants are about; the book names them all"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::etw;
+use sim_httpsys::etw::{self, Traced};
+use sim_httpsys::logging::LogEntry;
+use sim_httpsys::model::{CacheOnWorkerExit, HttpSys, Input as ToHttpSys, Parameters};
 use sim_was::config::Configuration;
-use sim_was::event_log;
+use sim_was::event_log::{self, Event};
 use sim_worker::facts;
+use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
-mod requests;
+mod book;
+mod caches;
+mod connections;
+mod conservation;
+mod numbered;
+mod queues;
+mod rapid_fail;
+mod recycling;
+mod rest;
+mod services;
+pub mod sometimes;
+mod trust;
 mod workers;
 
-use requests::Requests;
+use book::{Book, PoolIndex};
+use caches::Caches;
+use connections::Connections;
+use conservation::Conservation;
+use queues::Queues;
+use rapid_fail::RapidFail;
+use recycling::Recycling;
+use rest::Rest;
+use services::Services;
+use sometimes::Sometimes;
+use trust::Trust;
 use workers::Workers;
+
+/// Inputs from one count of everything to the next.
+const SCAN_EVERY: u64 = 10_000;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,46 +80,266 @@ impl fmt::Display for Broken {
 /// What one check says: nothing, or the invariant that is broken and how.
 type Verdict = Result<(), (&'static str, String)>;
 
+fn broken(invariant: &'static str, what: String) -> Verdict {
+    Err((invariant, what))
+}
+
+/// The process that an event is about.
+fn pid_of(event: &Event) -> Option<ProcessId> {
+    let (_, pid) = event.data.iter().find(|(name, _)| name == "ProcessID")?;
+    pid.parse().ok().map(ProcessId)
+}
+
 /// All checkers.
 #[derive(Debug)]
 pub(super) struct Checkers {
-    requests: Requests,
+    book: Book,
+    conservation: Conservation,
+    connections: Connections,
+    queues: Queues,
     workers: Workers,
-    sometimes: BTreeMap<&'static str, u64>,
+    recycling: Recycling,
+    rapid_fail: RapidFail,
+    services: Services,
+    caches: Caches,
+    trust: Trust,
+    rest: Rest,
+    /// When each worker that lives began.
+    begun: BTreeMap<ProcessId, Instant>,
+    sometimes: Sometimes,
+    inputs: u64,
     broken: Option<Broken>,
 }
 
 impl Checkers {
-    pub(super) fn new(configuration: &Configuration) -> Self {
+    pub(super) fn new(configuration: &Configuration, parameters: &Parameters) -> Self {
+        let pools = configuration.application_pools.len();
+        let flush_owned = parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned;
         Self {
-            requests: Requests::new(configuration),
-            workers: Workers::new(configuration),
-            sometimes: BTreeMap::new(),
+            book: Book::new(configuration),
+            conservation: Conservation::default(),
+            connections: Connections::default(),
+            queues: Queues::new(pools),
+            workers: Workers::default(),
+            recycling: Recycling::default(),
+            rapid_fail: RapidFail::new(pools),
+            services: Services::default(),
+            caches: Caches::new(parameters.response_cache_bytes_max, flush_owned),
+            trust: Trust::default(),
+            rest: Rest::default(),
+            begun: BTreeMap::new(),
+            sometimes: Sometimes::default(),
+            inputs: 0,
             broken: None,
         }
     }
 
-    pub(super) fn httpsys(&mut self, at: Instant, fact: &etw::Fact) {
-        let verdict = self.requests.take(fact, &mut self.sometimes);
-        self.note(at, verdict);
+    // --- the driver ---------------------------------------------------------------------------------
+
+    /// The driver is given an input now.
+    pub(super) fn given(&mut self, now: Instant, input: &ToHttpSys<'_>) {
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+        match input {
+            ToHttpSys::Called { by, call } => {
+                self.trust.called(&mut self.book, *by, call);
+                self.caches.called(&self.book, call);
+                self.queues.called(&mut self.book, *by, call);
+                let verdict = Services::called(*by, call, &self.book);
+                self.note(verdict);
+            }
+            ToHttpSys::Gone { process } => {
+                self.trust.gone(&self.book, *process);
+                self.caches.gone(*process);
+            }
+            ToHttpSys::Received { connection, .. } => {
+                Connections::received(&mut self.book, *connection);
+            }
+            ToHttpSys::Listening { .. }
+            | ToHttpSys::Opened { .. }
+            | ToHttpSys::Secured { .. }
+            | ToHttpSys::Sent { .. }
+            | ToHttpSys::HalfClosed { .. }
+            | ToHttpSys::Reset { .. }
+            | ToHttpSys::Attached { .. } => {}
+        }
     }
 
-    pub(super) fn was(&mut self, at: Instant, fact: &event_log::Fact) {
-        let verdict = self.workers.take(at, fact, &mut self.sometimes);
-        self.note(at, verdict);
+    /// The driver states a fact.
+    pub(super) fn httpsys(&mut self, now: Instant, fact: &etw::Fact) {
+        let verdict = self.follow(now, fact);
+        self.note(verdict);
     }
 
-    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: &facts::Fact) {
-        let verdict = self.workers.own(process, at, fact);
-        self.note(at, verdict);
+    fn follow(&mut self, now: Instant, fact: &etw::Fact) -> Verdict {
+        debug_assert!(now == self.book.now, "the time is told before its facts");
+        let (book, seen) = (&mut self.book, &mut self.sometimes);
+        let step = book.follow(fact)?;
+        book.connect(fact, &step)?;
+        Workers::httpsys(book, fact, &step, seen)?;
+        self.trust.httpsys(book, fact, &step, seen)?;
+        self.queues.httpsys(book, fact, &step, seen)?;
+        Recycling::httpsys(book, &step)?;
+        self.conservation.httpsys(fact, &step, seen)?;
+        self.services.httpsys(fact, &step)?;
+        self.caches.httpsys(book, fact, &step, seen)?;
+        self.connections.httpsys(book, fact, &step, seen)
+    }
+
+    /// The driver writes a line of a log.
+    pub(super) fn log(&mut self, entry: &LogEntry) {
+        let verdict = self.conservation.log(entry);
+        self.note(verdict);
+    }
+
+    /// The driver has carried out an input, or what was due.
+    pub(super) fn httpsys_settled(&mut self, httpsys: &HttpSys) {
+        self.inputs += 1;
+        let verdict = self.driver_at_rest();
+        self.note(verdict);
+        if self.inputs.is_multiple_of(SCAN_EVERY) {
+            self.scan(httpsys);
+        }
+    }
+
+    fn driver_at_rest(&mut self) -> Verdict {
+        self.conservation.settled(&self.book)?;
+        self.connections.settled(&self.book)?;
+        self.queues.settled(&self.book)?;
+        self.caches.settled(&self.book)?;
+        self.trust.settled()
+    }
+
+    /// Counts everything anew, and asks the driver for its own numbers.
+    pub(super) fn scan(&mut self, httpsys: &HttpSys) {
+        let state = httpsys.service_state();
+        let verdict = Conservation::scan(&self.book)
+            .and_then(|()| Connections::scan(&self.book))
+            .and_then(|()| Rest::scan(&self.book, &state))
+            .and_then(|()| self.caches.scan(state.cache_entries, state.cache_bytes));
+        self.note(verdict);
+    }
+
+    // --- WAS and workers ----------------------------------------------------------------------------
+
+    /// A machine was given an input, or is to do what is due.
+    pub(super) fn pass(&mut self, now: Instant) {
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+    }
+
+    /// WAS hears a worker.
+    pub(super) fn told(&mut self, process: ProcessId, message: &FromWorker) {
+        let seen = &mut self.sometimes;
+        self.workers.told(&self.book, process, message, seen);
+    }
+
+    /// WAS says something to a worker.
+    pub(super) fn tell(&mut self, process: ProcessId, message: &ToWorker) {
+        let verdict = self.workers.tell(&self.book, process, message);
+        self.note(verdict);
+    }
+
+    /// WAS states a fact.
+    pub(super) fn was(&mut self, now: Instant, fact: &event_log::Fact) {
+        let verdict = self.follow_was(now, fact);
+        self.note(verdict);
+    }
+
+    fn follow_was(&mut self, now: Instant, fact: &event_log::Fact) -> Verdict {
+        debug_assert!(now == self.book.now, "the time is told before its facts");
+        let (book, seen) = (&mut self.book, &mut self.sometimes);
+        self.services.was(book, fact)?;
+        self.rapid_fail.was(book, fact, seen)?;
+        self.recycling.was(book, fact, seen)?;
+        self.workers.was(book, fact, seen)?;
+        if let event_log::Fact::WorkerExited { process, .. } = fact {
+            self.begun.remove(process);
+            self.caches.forget(*process);
+        }
+        Ok(())
+    }
+
+    /// WAS has carried out an input, or what was due.
+    pub(super) fn was_settled(&mut self) {
+        let verdict = self.was_at_rest();
+        self.note(verdict);
+    }
+
+    fn was_at_rest(&mut self) -> Verdict {
+        self.rapid_fail.settled(&self.book)?;
+        self.recycling.settled(&self.book, &mut self.sometimes)?;
+        self.services.settled(&self.book)?;
+        (0..self.book.pools.len())
+            .try_for_each(|index| Workers::settled(&self.book, PoolIndex(index)))
+    }
+
+    /// A worker states a fact.
+    pub(super) fn worker(&mut self, process: ProcessId, now: Instant, fact: &facts::Fact) {
+        let verdict = self.follow_worker(process, now, fact);
+        self.note(verdict);
+    }
+
+    fn follow_worker(&mut self, process: ProcessId, now: Instant, fact: &facts::Fact) -> Verdict {
+        self.rest.input(&mut self.book, now)?;
+        match fact {
+            facts::Fact::Started { .. } => {
+                self.begun.insert(process, now);
+            }
+            facts::Fact::RecycleRequested {
+                reason: RecycleReason::Time,
+            } => {
+                if let Some(begun) = self.begun.get(&process) {
+                    Recycling::age(&self.book, process, *begun)?;
+                }
+            }
+            _other => {}
+        }
+        Workers::own(&mut self.book, process, fact)?;
+        self.recycling
+            .own(&self.book, process, fact, &mut self.sometimes)?;
+        self.caches.own(process, fact)
+    }
+
+    // --- the world ----------------------------------------------------------------------------------
+
+    /// A fault has struck a worker: it need not keep its promises any more.
+    pub(super) fn struck(&mut self, process: ProcessId) {
+        if let Some(worker) = self.book.workers.get_mut(&process) {
+            worker.struck = true;
+        }
+    }
+
+    /// Faults are over.
+    pub(super) fn be_quiet(&mut self, now: Instant) {
+        self.rest.quiet = Some(now);
+    }
+
+    /// Time passes: nobody may be beyond a limit.
+    pub(super) fn look(&mut self, now: Instant) {
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+        let verdict = self.workers.look(&self.book);
+        self.note(verdict);
+        let verdict = self.queues.look(&self.book);
+        self.note(verdict);
+        let verdict = self.rest.look(&mut self.book);
+        self.note(verdict);
     }
 
     /// Load and faults are over, and every limit has passed: nothing may be under way.
-    pub(super) fn at_rest(&mut self, at: Instant) {
-        let verdict = self.requests.at_rest();
-        self.note(at, verdict);
-        let verdict = self.workers.at_rest();
-        self.note(at, verdict);
+    pub(super) fn at_rest(&mut self, httpsys: &HttpSys) {
+        let verdict = Rest::at_rest(&self.book).and_then(|()| self.conservation.at_rest());
+        self.note(verdict);
+        self.scan(httpsys);
+    }
+
+    /// WAS has ended, and so many processes are left.
+    pub(super) fn after_the_end(&mut self, alive: usize, facts: &[Traced<etw::Fact>]) {
+        let verdict = self.workers.after_the_end(alive);
+        self.note(verdict);
+        let verdict = Rest::counters(&self.book, facts);
+        self.note(verdict);
     }
 
     /// The first invariant that is broken.
@@ -92,14 +348,15 @@ impl Checkers {
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> &BTreeMap<&'static str, u64> {
-        &self.sometimes
+    pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
+        self.sometimes.counts()
     }
 
-    fn note(&mut self, at: Instant, verdict: Verdict) {
+    fn note(&mut self, verdict: Verdict) {
         if let Err((invariant, what)) = verdict
             && self.broken.is_none()
         {
+            let at = self.book.now;
             self.broken = Some(Broken {
                 invariant,
                 what,

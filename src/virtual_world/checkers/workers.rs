@@ -1,250 +1,447 @@
-//! Worker processes: how many there are, when they are cut, what rapid-fail protection counts.
+//! W1–W8: how many workers there are, how they come and go, and that nobody outlives a limit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::{ProcessId, RequestId};
 use sim_httpsys::clockwork::Instant;
-use sim_was::config::{ApplicationPool, Configuration};
-use sim_was::control::{Service, ServiceStatus};
+use sim_httpsys::etw::Fact as DriverFact;
 use sim_was::event_log::{Event, Fact};
 use sim_worker::facts;
-use sim_worker::ipm::RecycleReason;
+use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker};
 
-use super::Verdict;
+use super::book::{Book, Move, PoolIndex, Worker};
+use super::sometimes::{Seen, Sometimes};
+use super::{Verdict, broken, pid_of};
 
-/// A worker process, as its facts show it.
+/// The pings of one worker.
 #[derive(Debug)]
-struct Worker {
-    pool: String,
-    spawned: Instant,
-    ready: Option<Instant>,
-    ordered: Option<Instant>,
-    is_killed: bool,
+struct Pings {
+    /// When the next one is due.
+    next: Instant,
+    sent: Option<Instant>,
 }
 
-/// What is known of a pool.
 #[derive(Debug, Default)]
-struct Pool {
-    workers_max: usize,
-    startup_limit: Duration,
-    shutdown_limit: Duration,
-    lifetime: Duration,
-    crashes_max: usize,
-    crash_interval: Duration,
-    failures: VecDeque<Instant>,
-    disabled: Option<Instant>,
+pub(super) struct Workers {
+    last: ProcessId,
+    spawned: u64,
+    exited: u64,
+    pings: BTreeMap<ProcessId, Pings>,
 }
 
-#[derive(Debug)]
-pub(super) struct Workers {
-    pools: BTreeMap<String, Pool>,
-    alive: BTreeMap<ProcessId, Worker>,
-    begun: BTreeMap<ProcessId, Instant>,
-}
+/// How long a worker that has nothing left may take to exit.
+/// Assumed: more than stopping its applications takes; those of the swarm have no `Application_End`.
+const EXIT_MAX: Duration = Duration::from_secs(1);
 
 impl Workers {
-    pub(super) fn new(configuration: &Configuration) -> Self {
-        let pool = |pool: &ApplicationPool| {
-            let book = Pool {
-                workers_max: pool.process_model.max_processes.max(1) as usize,
-                startup_limit: pool.process_model.startup_time_limit,
-                shutdown_limit: pool.process_model.shutdown_time_limit,
-                lifetime: pool.recycling.periodic_restart.time,
-                crashes_max: pool.failure.rapid_fail_protection_max_crashes as usize,
-                crash_interval: pool.failure.rapid_fail_protection_interval,
-                ..Pool::default()
-            };
-            (pool.name.clone(), book)
-        };
-        Self {
-            pools: configuration.application_pools.iter().map(pool).collect(),
-            alive: BTreeMap::new(),
-            begun: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn take(
-        &mut self,
-        at: Instant,
-        fact: &Fact,
-        sometimes: &mut BTreeMap<&'static str, u64>,
-    ) -> Verdict {
+    /// A fact of WAS.
+    pub(super) fn was(&mut self, book: &mut Book, fact: &Fact, seen: &mut Sometimes) -> Verdict {
         match fact {
-            Fact::WorkerSpawned { process, pool } => return self.spawned(*process, pool, at),
-            Fact::WorkerReady { process } => match self.alive.get_mut(process) {
-                Some(worker) if worker.ready.is_none() => worker.ready = Some(at),
-                other => return Err(("W3", format!("{process:?} is ready, and was {other:?}"))),
-            },
-            Fact::WorkerStopOrdered { process, .. } => match self.alive.get_mut(process) {
-                Some(worker) => worker.ordered = worker.ordered.or(Some(at)),
-                None => return Err(("W3", format!("{process:?} was told to stop after its end"))),
-            },
-            Fact::WorkerKilled { process } => match self.alive.get_mut(process) {
-                Some(worker) => worker.is_killed = true,
-                None => return Err(("W3", format!("{process:?} was killed after its end"))),
-            },
+            Fact::WorkerSpawned { process, pool } => self.spawned(book, *process, pool),
+            Fact::WorkerReady { process } => self.ready(book, *process),
+            Fact::WorkerStopOrdered { process, reason } => {
+                self.pings.remove(process);
+                ordered(book, *process, *reason, seen)
+            }
+            Fact::WorkerKilled { process } => {
+                self.pings.remove(process);
+                let now = book.now;
+                match book.workers.get_mut(process) {
+                    Some(worker) if worker.killed.is_none() => worker.killed = Some(now),
+                    other => {
+                        return broken("W3", format!("{process:?} was killed, and was {other:?}"));
+                    }
+                }
+                Ok(())
+            }
             Fact::WorkerExited { process, .. } => {
-                let Some(worker) = self.alive.remove(process) else {
-                    return Err(("W7", format!("{process:?} has exited twice")));
+                self.pings.remove(process);
+                self.exited += 1;
+                let Some(worker) = book.workers.remove(process) else {
+                    return broken("W7", format!("{process:?} has exited twice"));
                 };
-                let mut seen = |what: &'static str| *sometimes.entry(what).or_default() += 1;
-                let has_sibling = self.alive.values().any(|other| other.pool == worker.pool);
-                match (worker.ready, worker.ordered) {
-                    (None, _) if has_sibling => seen("a worker died that was to replace another"),
-                    (None, _) => seen("a worker died before it was ready"),
-                    (Some(_), Some(_)) if has_sibling => seen("a worker went after its successor"),
-                    (Some(_), _) => {}
-                }
+                went(book, &worker, seen);
+                Ok(())
             }
-            Fact::Event(event) => return self.event(at, event, sometimes),
-            Fact::PoolState { pool, state } => {
-                if let Some(pool) = self.pools.get_mut(pool)
-                    && state == "Started"
-                {
-                    pool.disabled = None;
-                    pool.failures.clear();
-                }
+            Fact::WorkerOrphaned { process } => {
+                self.exited += 1;
+                self.pings.remove(process);
+                book.workers.remove(process);
+                Ok(())
             }
-            // A pool of another WAS is another pool; W3SVC alone changes nothing here.
-            Fact::ServiceState {
-                service: Service::Was,
-                status: ServiceStatus::Stopped,
-            } => {
-                for pool in self.pools.values_mut() {
-                    pool.disabled = None;
-                    pool.failures.clear();
+            Fact::WorkerResumed { process } => {
+                let pool = book.workers.get(process).map(|worker| worker.pool);
+                let ping = pool.and_then(|pool| book.pool(pool).ping);
+                if let (Some((interval, _)), Some(pings)) = (ping, self.pings.get_mut(process)) {
+                    pings.next = book.now + interval;
                 }
+                Ok(())
             }
-            Fact::ServiceState { .. } | Fact::CommandAccepted { .. } => {}
+            Fact::Event(event) => self.event(book, event),
+            _other => Ok(()),
         }
-        Ok(())
     }
 
-    /// What a worker says of itself.
-    pub(super) fn own(&mut self, process: ProcessId, at: Instant, fact: &facts::Fact) -> Verdict {
-        if let facts::Fact::Started { .. } = fact {
-            self.begun.insert(process, at);
+    fn spawned(&mut self, book: &mut Book, process: ProcessId, name: &str) -> Verdict {
+        if process <= self.last {
+            return broken("W3", format!("{process:?} was used before"));
         }
-        let by_age = facts::Fact::RecycleRequested {
-            reason: RecycleReason::Time,
+        self.last = process;
+        self.spawned += 1;
+        let Some(pool) = book.pool_named(name) else {
+            return broken(
+                "W1",
+                format!("{process:?} was started for {name}, which is no pool"),
+            );
         };
-        if *fact == by_age
-            && let Some(begun) = self.begun.get(&process)
-            && let Some(worker) = self.alive.get(&process)
-            && let Some(pool) = self.pools.get(&worker.pool)
-            && at - *begun != pool.lifetime
-        {
-            let age = at - *begun;
-            let what = format!("{process:?} asks to be recycled at the age of {age:?}");
-            return Err(("R6", what));
-        }
-        Ok(())
-    }
-
-    /// Nobody may be starting, stopping or about to die.
-    pub(super) fn at_rest(&self) -> Verdict {
-        let restless = self.alive.iter().find(|(_, worker)| {
-            worker.ready.is_none() || worker.ordered.is_some() || worker.is_killed
-        });
-        restless.map_or(Ok(()), |(process, worker)| {
-            Err(("L1", format!("{process:?} is not at rest: {worker:?}")))
-        })
-    }
-
-    fn spawned(&mut self, process: ProcessId, name: &str, at: Instant) -> Verdict {
+        let now = book.now;
         let worker = Worker {
-            pool: name.to_owned(),
-            spawned: at,
+            pool,
+            spawned: now,
             ready: None,
             ordered: None,
-            is_killed: false,
+            hurried: false,
+            killed: None,
+            failed: false,
+            attached: false,
+            shut_down: false,
+            held: 0,
+            credits: 0,
+            struck: false,
+            said_ready: false,
+            stopped_receiving: false,
+            began: 0,
+            last_began: now,
         };
-        self.alive.insert(process, worker);
-        let Some(pool) = self.pools.get(name) else {
-            return Err((
+        book.workers.insert(process, worker);
+        let entry = book.pool(pool);
+        let all = book.workers_of(pool).count();
+        let most = entry.workers_max * (1 + usize::from(entry.overlapped));
+        if all > most {
+            return broken(
                 "W1",
-                format!("{process:?} was started for no pool of the file"),
-            ));
-        };
-        // A process that was ordered in the same instant may be there a moment later.
-        if pool.disabled.is_some_and(|disabled| at > disabled) {
-            let what = format!("{process:?} was started for {name}, which has failed too often");
-            return Err(("F3", what));
-        }
-        let serving = self
-            .alive
-            .values()
-            .filter(|worker| worker.pool == name && worker.ordered.is_none() && !worker.is_killed);
-        let count = serving.count();
-        if count > 2 * pool.workers_max {
-            let what = format!(
-                "{count} workers serve {name}, which may have {}",
-                pool.workers_max
+                format!("{all} workers of {name}, which may have {most}"),
             );
-            return Err(("W1", what));
         }
         Ok(())
     }
 
-    fn event(
-        &mut self,
-        at: Instant,
-        event: &Event,
-        sometimes: &mut BTreeMap<&'static str, u64>,
-    ) -> Verdict {
-        let mut seen = |what: &'static str| *sometimes.entry(what).or_default() += 1;
-        let pool = event.pool.as_ref();
-        let Some(pool) = pool.and_then(|name| self.pools.get_mut(name)) else {
+    fn ready(&mut self, book: &mut Book, process: ProcessId) -> Verdict {
+        let now = book.now;
+        let pool = match book.workers.get_mut(&process) {
+            Some(worker) if worker.is_starting() => {
+                worker.ready = Some(now);
+                worker.pool
+            }
+            other => return broken("W3", format!("{process:?} is ready, and was {other:?}")),
+        };
+        if let Some((interval, _)) = book.pool(pool).ping {
+            let next = now + interval;
+            self.pings.insert(process, Pings { next, sent: None });
+        }
+        Ok(())
+    }
+
+    /// WAS says something to a worker.
+    pub(super) fn tell(&mut self, book: &Book, process: ProcessId, message: &ToWorker) -> Verdict {
+        let ToWorker::Ping { .. } = message else {
             return Ok(());
         };
-        let process = pid_of(&event.message);
-        let worker = process.and_then(|process| self.alive.get(&process));
-        match event.id {
-            5010 => seen("a worker did not answer a ping"),
+        let interval = book.workers.get(&process).and_then(|worker| {
+            let (interval, _) = book.pool(worker.pool).ping?;
+            worker.serves().then_some(interval)
+        });
+        let (Some(pings), Some(interval)) = (self.pings.get_mut(&process), interval) else {
+            return broken("W5", format!("{process:?} is pinged, and does not serve"));
+        };
+        if let Some(sent) = pings.sent {
+            return broken(
+                "W5",
+                format!("{process:?} is pinged again, and owes an answer since {sent}"),
+            );
+        }
+        // A round is left out while an answer is owed.
+        let late = book.now.saturating_since(pings.next).as_nanos();
+        if pings.next > book.now || !late.is_multiple_of(interval.as_nanos()) {
+            let what = format!(
+                "{process:?} is pinged, and its ping was due at {}",
+                pings.next
+            );
+            return broken("W5", what);
+        }
+        pings.sent = Some(book.now);
+        pings.next = book.now + interval;
+        Ok(())
+    }
+
+    /// WAS hears a worker.
+    pub(super) fn told(
+        &mut self,
+        book: &Book,
+        process: ProcessId,
+        message: &FromWorker,
+        seen: &mut Sometimes,
+    ) {
+        if let FromWorker::PingReply { .. } = message
+            && let Some(pings) = self.pings.get_mut(&process)
+            && let Some(sent) = pings.sent.take()
+        {
+            let limit = book
+                .workers
+                .get(&process)
+                .and_then(|w| book.pool(w.pool).ping);
+            if limit.is_some_and(|(_, response)| book.now == sent + response) {
+                seen.note(Seen::PingReplyAtLimit);
+            }
+        }
+    }
+
+    fn event(&self, book: &Book, event: &Event) -> Verdict {
+        let process = pid_of(event);
+        let worker = process.and_then(|process| book.workers.get(&process));
+        let (Some(process), Some(worker)) = (process, worker) else {
+            return Ok(());
+        };
+        let pool = book.pool(worker.pool);
+        let wrong = match event.id {
+            5010 => {
+                let limit = pool.ping.map(|(_, response)| response).unwrap_or_default();
+                let sent = self.pings.get(&process).and_then(|pings| pings.sent);
+                // The answer that comes at the limit is in time: it is missed a nanosecond later.
+                let missed = sent.map(|sent| sent + limit + Duration::from_nanos(1));
+                (missed != Some(book.now)).then(|| ("W5", format!("pinged at {sent:?}")))
+            }
             5012 => {
-                seen("a worker was not ready in time");
-                let age = worker.map(|worker| at - worker.spawned);
-                if age.is_some_and(|age| age != pool.startup_limit) {
-                    let what = format!("{process:?} was cut {age:?} after its start");
-                    return Err(("W4", what));
-                }
+                let age = book.now - worker.spawned;
+                (age != pool.startup_limit).then(|| ("W4", format!("cut at the age of {age:?}")))
             }
             5013 => {
-                seen("a worker did not stop in time");
-                let since = worker.and_then(|worker| worker.ordered);
-                let since = since.map(|ordered| at - ordered);
-                if since.is_some_and(|since| since != pool.shutdown_limit) {
-                    let what = format!("{process:?} was cut {since:?} after its order to stop");
-                    return Err(("W6", what));
-                }
+                let since = worker.ordered.map(|(at, _)| book.now - at);
+                (since != Some(pool.shutdown_limit))
+                    .then(|| ("W6", format!("cut {since:?} after its order to stop")))
             }
-            5002 => {
-                seen("rapid-fail protection tripped");
-                let interval = pool.crash_interval;
-                let counts = |failure: &&Instant| at.saturating_since(**failure) < interval;
-                let recent = pool.failures.iter().filter(counts).count();
-                if recent < pool.crashes_max {
-                    let what = format!("a pool was disabled after {recent} failures");
-                    return Err(("F2", what));
-                }
-                pool.disabled = Some(at);
+            5186 => {
+                let idle = book
+                    .now
+                    .saturating_since(worker.last_began.max(worker.spawned));
+                let is_short = pool.idle_timeout.is_zero() || idle < pool.idle_timeout;
+                // A request may have begun while the worker's word was on its way.
+                (is_short && idle > EXIT_MAX).then(|| ("W8", format!("stopped after {idle:?}")))
             }
-            5074 => seen("a worker was recycled for its age"),
-            5075 => seen("a worker was recycled for its requests"),
-            5186 => seen("a worker was stopped because it was idle"),
-            _ => {}
+            _other => None,
+        };
+        match wrong {
+            Some((invariant, what)) => {
+                let name = &pool.name;
+                broken(
+                    invariant,
+                    format!("{process:?} of {name}, event {}: {what}", event.id),
+                )
+            }
+            None => Ok(()),
         }
-        if matches!(event.id, 5009..=5013 | 5039 | 5127) {
-            pool.failures.push_back(at);
+    }
+
+    /// A worker's own word.
+    pub(super) fn own(book: &mut Book, process: ProcessId, fact: &facts::Fact) -> Verdict {
+        let now = book.now;
+        let Some(worker) = book.workers.get_mut(&process) else {
+            return Ok(());
+        };
+        match fact {
+            facts::Fact::Ready => worker.said_ready = true,
+            facts::Fact::StoppedReceiving => worker.stopped_receiving = true,
+            facts::Fact::RequestBegan { request, .. } => {
+                if worker.stopped_receiving {
+                    let what = format!("{process:?} began {request:?} and had stopped receiving");
+                    return broken("W2", what);
+                }
+                worker.began += 1;
+                worker.last_began = now;
+            }
+            _other => {}
+        }
+        Ok(())
+    }
+
+    /// A fact of the driver.
+    pub(super) fn httpsys(
+        book: &mut Book,
+        fact: &DriverFact,
+        step: &Move,
+        seen: &mut Sometimes,
+    ) -> Verdict {
+        match fact {
+            DriverFact::ProcessAttach { process, .. } => {
+                if let Some(worker) = book.workers.get_mut(process) {
+                    worker.attached = true;
+                }
+            }
+            DriverFact::ProcessShutdown { process } => {
+                if let Some(worker) = book.workers.get_mut(process) {
+                    worker.shut_down = true;
+                    worker.credits = 0;
+                }
+            }
+            DriverFact::ProcessDetach { process, .. } => {
+                if let Some(worker) = book.workers.get_mut(process) {
+                    worker.attached = false;
+                    worker.credits = 0;
+                }
+            }
+            DriverFact::SendComplete { process, .. } => {
+                let limit = book.workers.get(process).and_then(|worker| {
+                    let (at, _) = worker.ordered?;
+                    Some(at + book.pool(worker.pool).shutdown_limit)
+                });
+                if limit == Some(book.now) {
+                    seen.note(Seen::FinishedAtShutdownLimit);
+                }
+            }
+            _other => {}
+        }
+        match step {
+            Move::Delivered(request, process, _) => may_take(book, *request, *process),
+            _other => Ok(()),
+        }
+    }
+
+    /// W4, W5, W6: nobody is beyond a limit.
+    pub(super) fn look(&self, book: &Book) -> Verdict {
+        for (process, worker) in &book.workers {
+            if worker.killed.is_some() {
+                continue;
+            }
+            let pool = book.pool(worker.pool);
+            let age = book.now.saturating_since(worker.spawned);
+            if worker.is_starting() && age > pool.startup_limit {
+                return broken(
+                    "W4",
+                    format!("{process:?} of {} starts since {age:?}", pool.name),
+                );
+            }
+            if let Some((at, _)) = worker.ordered {
+                let since = book.now.saturating_since(at);
+                if since > pool.shutdown_limit {
+                    return broken("W6", format!("{process:?} stops since {since:?}"));
+                }
+                let is_done = worker.stopped_receiving && worker.held == 0 && !worker.struck;
+                let quiet = book.now.saturating_since(worker.last_began.max(at));
+                if is_done && quiet > pool.shutdown_limit.max(EXIT_MAX) {
+                    return broken("W6", format!("{process:?} has nothing left, and stays"));
+                }
+            }
+        }
+        for (process, pings) in &self.pings {
+            let interval = book
+                .workers
+                .get(process)
+                .and_then(|w| book.pool(w.pool).ping);
+            let overdue = pings.next + interval.map(|(interval, _)| interval).unwrap_or_default();
+            if pings.sent.is_none() && overdue < book.now {
+                let what = format!("{process:?} was to be pinged at {}", pings.next);
+                return broken("W5", what);
+            }
+        }
+        Ok(())
+    }
+
+    /// WAS has carried out an input: W1.
+    pub(super) fn settled(book: &Book, pool: PoolIndex) -> Verdict {
+        let serving = book
+            .workers_of(pool)
+            .filter(|(_, worker)| worker.serves())
+            .count();
+        let entry = book.pool(pool);
+        if serving > entry.workers_max {
+            let (name, most) = (&entry.name, entry.workers_max);
+            return broken(
+                "W1",
+                format!("{serving} workers serve {name}, which may have {most}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// W7: everybody who was started has ended.
+    pub(super) fn after_the_end(&self, alive: usize) -> Verdict {
+        if alive > 0 {
+            return broken("W7", format!("{alive} worker(s) have outlived WAS"));
+        }
+        if self.spawned != self.exited {
+            let (spawned, exited) = (self.spawned, self.exited);
+            return broken(
+                "W7",
+                format!("{spawned} were started, {exited} were reaped"),
+            );
         }
         Ok(())
     }
 }
 
-/// The process that an event names.
-fn pid_of(message: &str) -> Option<ProcessId> {
-    let (_, rest) = message.split_once("process id was '")?;
-    let (pid, _) = rest.split_once('\'')?;
-    pid.parse().ok().map(ProcessId)
+/// W2: a worker takes requests from when it says that it is ready until the driver has stopped it.
+fn may_take(book: &Book, request: RequestId, process: ProcessId) -> Verdict {
+    let Some(worker) = book.workers.get(&process) else {
+        return broken(
+            "W2",
+            format!("{request:?} was delivered to {process:?}, which is gone"),
+        );
+    };
+    if !worker.attached || worker.shut_down || !worker.said_ready {
+        let what = format!("{request:?} was delivered to {process:?}, which is {worker:?}");
+        return broken("W2", what);
+    }
+    Ok(())
+}
+
+/// W3: an order to stop, once; once more if it no longer waits for requests.
+fn ordered(
+    book: &mut Book,
+    process: ProcessId,
+    reason: ShutdownReason,
+    seen: &mut Sometimes,
+) -> Verdict {
+    let now = book.now;
+    let hurried = reason == ShutdownReason::ServiceStop;
+    let Some(worker) = book.workers.get_mut(&process) else {
+        return broken("W3", format!("{process:?} was told to stop after its end"));
+    };
+    if worker.killed.is_some() || (worker.ordered.is_some() && !hurried) {
+        return broken(
+            "W3",
+            format!("{process:?} was told to stop, and was {worker:?}"),
+        );
+    }
+    let first = worker.ordered.is_none();
+    if first {
+        worker.ordered = Some((now, reason));
+    }
+    if reason == ShutdownReason::Idle && worker.held > 0 {
+        seen.note(Seen::IdleStopRacesArrival);
+    }
+    if reason == ShutdownReason::ServiceStop && !first {
+        seen.note(Seen::IisresetInOverlap);
+    }
+    worker.hurried |= hurried;
+    Ok(())
+}
+
+/// What a worker's end was, among its siblings.
+fn went(book: &mut Book, worker: &Worker, seen: &mut Sometimes) {
+    let siblings = || book.workers_of(worker.pool).map(|(_, other)| other);
+    let replaces = worker.ready.is_none() && siblings().any(Worker::serves);
+    let failed = worker.failed || !worker.is_leaving();
+    if replaces && failed {
+        seen.note(Seen::NewWorkerFailsInOverlap);
+    }
+    let of_old = worker.ready.is_some() && failed && worker.ordered.is_none();
+    if of_old
+        && siblings().any(|other| other.ready.is_none() && (other.failed || other.is_leaving()))
+    {
+        seen.note(Seen::BothFailInOverlap);
+    }
+    if matches!(worker.ordered, Some((_, ShutdownReason::Recycle))) {
+        book.recycles += 1;
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
 
+use super::in_flight::{Attempt, Slot};
 use super::{Clients, TICKETS};
 use crate::load::book::{ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind};
 use crate::load::outcome::Outcome;
@@ -42,7 +43,7 @@ impl Clients {
             (_, Down::Bytes(bytes)) => {
                 let is_whole = connection.response.take(&bytes);
                 if let Some(index) = connection.attempt {
-                    let record = &mut self.attempts[index];
+                    let record = &mut self.attempts[index].record;
                     record.first_byte.get_or_insert(timeline.now);
                     if is_whole {
                         self.answered(id, index, network, timeline);
@@ -57,24 +58,28 @@ impl Clients {
     }
 
     fn accepted(&mut self, connection: &mut Connection, timeline: &mut Timeline) {
-        let number = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+        let number = self.connected;
+        self.connected = self.connected.wrapping_add(1);
         connection.record = Some(number);
         connection.opened = timeline.now;
-        self.connections.push(ConnectionRecord {
-            number,
-            kind: connection.kind,
-            secure: connection.endpoint.secure,
-            opened: timeline.now,
-            local_port: connection.ends.client.port(),
-            tls: TlsKind::None,
-            requests: 0,
-            closed: None,
-            how: None,
-            in_flight: false,
-        });
-        if let Some(index) = connection.attempt {
-            self.attempts[index].connection = Some(number);
-            self.attempts[index].local_port = Some(connection.ends.client.port());
+        if let Some(notes) = &mut self.book {
+            notes.connections.push(ConnectionRecord {
+                number,
+                kind: connection.kind,
+                secure: connection.endpoint.secure,
+                opened: timeline.now,
+                local_port: connection.ends.client.port(),
+                tls: TlsKind::None,
+                requests: 0,
+                closed: None,
+                how: None,
+                in_flight: false,
+            });
+        }
+        if let Some(slot) = connection.attempt {
+            let record = &mut self.attempts[slot].record;
+            record.connection = Some(number);
+            record.local_port = Some(connection.ends.client.port());
         }
         if !connection.endpoint.secure {
             connection.client = ClientSide::Ready;
@@ -96,11 +101,11 @@ impl Clients {
         } else {
             TlsKind::Full
         };
-        if let Some(number) = connection.record {
-            self.connections[number as usize].tls = tls;
+        if let Some(record) = self.note_of(connection.record) {
+            record.tls = tls;
         }
-        if let Some(index) = connection.attempt {
-            self.attempts[index].tls = tls;
+        if let Some(slot) = connection.attempt {
+            self.attempts[slot].record.tls = tls;
         }
     }
 
@@ -121,18 +126,20 @@ impl Clients {
     pub(super) fn send_request(
         &mut self,
         id: ConnectionId,
-        index: usize,
+        index: Slot,
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
         let connection = network.find(id).expect("a connection in use is there");
         connection.attempt = Some(index);
-        let planned = &self.plan.attempts[index];
-        let record = &mut self.attempts[index];
-        let number = connection.record.expect("it is established");
-        record.connection = Some(number);
+        if let Some(record) = self.note_of(connection.record) {
+            record.requests += 1;
+        }
+        let Attempt {
+            planned, record, ..
+        } = &mut self.attempts[index];
+        record.connection = connection.record;
         record.local_port = Some(connection.ends.client.port());
-        self.connections[number as usize].requests += 1;
         let route = &self.to.routes[planned.url as usize];
         let jar = self.cookies.get(planned.user as usize);
         let cookie = jar
@@ -165,16 +172,18 @@ impl Clients {
     fn answered(
         &mut self,
         id: ConnectionId,
-        index: usize,
+        index: Slot,
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
         let Some(connection) = network.find(id) else {
             return;
         };
-        let planned = self.plan.attempts[index];
         let head = connection.response.head.take().unwrap_or_default();
-        let record = &mut self.attempts[index];
+        let Attempt {
+            planned, record, ..
+        } = &mut self.attempts[index];
+        let planned = *planned;
         record.status = Some(head.status);
         record.session = head.session;
         record.worker = head.worker;
@@ -242,7 +251,7 @@ impl Clients {
             return self.close(id, how, false, network, timeline);
         }
         let has_begun = connection.response.head.as_ref();
-        let record = &mut self.attempts[index];
+        let record = &mut self.attempts[index].record;
         record.status = has_begun.map(|head| head.status);
         let (outcome, detail) = match (is_established, how, has_begun) {
             (false, _, _) => (Outcome::ResetIdle, "before the request"),
@@ -281,8 +290,8 @@ impl Clients {
             .idle
             .retain(|idle| *idle != id);
         self.give_up_place(connection.place.take());
-        if let Some(number) = connection.record {
-            let record = &mut self.connections[number as usize];
+        let number = connection.record;
+        if let Some(record) = self.note_of(number) {
             record.closed = Some(timeline.now);
             record.how = Some(how);
             record.in_flight = in_flight;
@@ -296,14 +305,24 @@ impl Clients {
         }
     }
 
+    /// What is noted of a connection.
+    fn note_of(&mut self, number: Option<u32>) -> Option<&mut ConnectionRecord> {
+        let notes = self.book.as_mut()?;
+        notes.connections.get_mut(number? as usize)
+    }
+
     pub(super) fn finish(
         &mut self,
-        index: usize,
+        slot: Slot,
         outcome: Outcome,
         detail: Option<&str>,
         now: Instant,
     ) {
-        let record = &mut self.attempts[index];
+        let Attempt {
+            mut record,
+            planned,
+            ..
+        } = self.attempts.end(slot);
         let took = now.saturating_since(record.planned);
         record.outcome = if outcome == Outcome::Ok && took > self.profile.slow {
             Outcome::Slow
@@ -311,8 +330,7 @@ impl Clients {
             outcome
         };
         record.finished = now;
-        record.detail = detail.map(str::to_owned);
-        self.carriers[index] = None;
+        self.done += 1;
         self.window.done += 1;
         if record.outcome.is_success() {
             self.window.ok += 1;
@@ -322,6 +340,9 @@ impl Clients {
         if record.stream == Stream::Load {
             self.window.latencies.push(now.0 - record.planned.0);
         }
-        self.in_flight -= 1;
+        if let Some(notes) = &mut self.book {
+            record.detail = detail.map(str::to_owned);
+            notes.attempts.push((planned.url, record));
+        }
     }
 }

@@ -4,7 +4,6 @@
 //! kind or opens one, and never waits for a busy one. TLS is a handshake that takes its time and can be
 //! resumed; what follows is clear text. They are never late.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -16,13 +15,17 @@ use super::network::{Connection, Network};
 use super::wires::Timeline;
 use super::world::Event;
 use crate::load::book::{AttemptRecord, ConnectionKind, ConnectionRecord};
-use crate::load::plan::{Plan, Stream};
+use crate::load::plan::{Attempts, Plan, PlannedAttempt, Stream};
 use crate::load::profile::Profile;
 
 mod exchange;
+mod in_flight;
 mod patience;
 mod record;
 
+use in_flight::InFlight;
+pub(super) use in_flight::Slot;
+use patience::Patience;
 use record::begun;
 
 /// Tickets that a server hands out with each handshake, and most that a client keeps for a server.
@@ -37,22 +40,40 @@ const PORTS: std::ops::RangeInclusive<u16> = 10_000..=65_535;
 pub(super) struct Clients {
     profile: Profile,
     seed: u64,
-    plan: Plan,
+    load: Load,
+    /// The attempt that is due next.
+    next: Option<PlannedAttempt>,
     start: Instant,
-    next: usize,
     stopped: bool,
     to: Destinations,
     /// By user: the session cookie for each host.
     cookies: Vec<Vec<(u32, Box<[u8]>)>>,
-    attempts: Vec<AttemptRecord>,
-    /// By attempt: the connection that it waits for; `None` once it has ended.
-    carriers: Vec<Option<ConnectionId>>,
-    connections: Vec<ConnectionRecord>,
-    in_flight: usize,
+    attempts: InFlight,
+    /// What has ended; nothing is written down if there is none.
+    book: Option<Notes>,
+    done: u64,
+    /// Connections that were established.
+    connected: u32,
     /// Attempts that may still end by their deadline: those of the load, and the probes.
-    patience: [VecDeque<(Instant, usize)>; 2],
+    patience: [Patience; 2],
     window: Window,
     port: u16,
+}
+
+/// What is to be attempted.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// All of a plan.
+    Plan(Plan),
+    /// Whatever comes, for ever; nothing is written down of it.
+    Endless(Box<Attempts>),
+}
+
+/// Attempts and connections that have ended, and those connections that are still there.
+#[derive(Debug, Default)]
+struct Notes {
+    attempts: Vec<(u32, AttemptRecord)>,
+    connections: Vec<ConnectionRecord>,
 }
 
 /// What has happened since progress was told.
@@ -65,21 +86,21 @@ struct Window {
 }
 
 impl Clients {
-    pub(super) fn new(profile: Profile, seed: u64, plan: Plan, to: Destinations) -> Self {
+    pub(super) fn new(profile: Profile, seed: u64, load: Load, to: Destinations) -> Self {
         Self {
             cookies: vec![Vec::new(); profile.users as usize],
             profile,
             seed,
-            plan,
+            book: matches!(load, Load::Plan(_)).then(Notes::default),
+            load,
+            next: None,
             start: Instant::SWITCHED_ON,
-            next: 0,
             stopped: false,
             to,
-            attempts: Vec::new(),
-            carriers: Vec::new(),
-            connections: Vec::new(),
-            in_flight: 0,
-            patience: [VecDeque::new(), VecDeque::new()],
+            attempts: InFlight::default(),
+            done: 0,
+            connected: 0,
+            patience: Default::default(),
             window: Window::default(),
             port: *PORTS.start(),
         }
@@ -105,35 +126,39 @@ impl Clients {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.attempts.len()
     }
 
-    fn schedule_launch(&self, timeline: &mut Timeline) {
-        if let Some(next) = self.plan.attempts.get(self.next) {
+    /// Attempts that have ended.
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn schedule_launch(&mut self, timeline: &mut Timeline) {
+        self.next = match &mut self.load {
+            Load::Plan(plan) => plan.attempts.get(self.attempts.begun()).copied(),
+            Load::Endless(attempts) => attempts.next(),
+        };
+        if let Some(next) = self.next {
             timeline.at(self.start + Duration::from_nanos(next.at), Event::Launch);
         }
     }
 
     /// The next attempt is due.
     pub(super) fn launch(&mut self, network: &mut Network, timeline: &mut Timeline) {
-        if self.stopped {
+        let Some(planned) = self.next.filter(|_| !self.stopped) else {
             return;
-        }
-        let planned = self.plan.attempts[self.next];
-        self.next += 1;
+        };
+        let slot = self.attempts.begin(planned, begun(&planned, timeline.now));
         self.schedule_launch(timeline);
-        let index = self.attempts.len();
-        self.attempts.push(begun(&planned, timeline.now));
-        self.carriers.push(None);
-        self.in_flight += 1;
-        self.watch_patience(&planned, index, timeline);
+        self.watch_patience(&planned, slot, timeline);
         let pool = self.to.pool_of(&planned);
         let idle = (!planned.one_shot)
             .then(|| self.to.pools[pool].take(planned.connection))
             .flatten();
         if let Some(id) = idle {
-            self.carriers[index] = Some(id);
-            return self.send_request(id, index, network, timeline);
+            self.attempts[slot].carrier = Some(id);
+            return self.send_request(id, slot, network, timeline);
         }
         let (kind, place) = match planned.stream {
             Stream::ProbeNew => (ConnectionKind::ProbeNew, None),
@@ -150,9 +175,9 @@ impl Clients {
         };
         let connection = self.connect(pool, kind, network, timeline);
         connection.place = place;
-        connection.attempt = Some(index);
+        connection.attempt = Some(slot);
         let id = connection.id;
-        self.carriers[index] = Some(id);
+        self.attempts[slot].carrier = Some(id);
     }
 
     fn connect<'a>(

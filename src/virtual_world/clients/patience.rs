@@ -1,6 +1,11 @@
 //! Deadlines of attempts: one pending event for each of two lines of them.
 
+use std::collections::VecDeque;
+
+use sim_httpsys::clockwork::Instant;
+
 use super::Clients;
+use super::in_flight::Slot;
 use crate::load::book::ConnectionEnded;
 use crate::load::outcome::Outcome;
 use crate::load::plan::{PlannedAttempt, Stream};
@@ -8,11 +13,19 @@ use crate::virtual_world::network::{ClientSide, Network};
 use crate::virtual_world::wires::Timeline;
 use crate::virtual_world::world::Event;
 
+/// A line of attempts with one deadline, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    line: VecDeque<(Instant, Slot, u32)>,
+    /// An event is pending, for the first of the line or one before it.
+    armed: bool,
+}
+
 impl Clients {
     pub(super) fn watch_patience(
         &mut self,
         planned: &PlannedAttempt,
-        index: usize,
+        slot: Slot,
         timeline: &mut Timeline,
     ) {
         let probe = planned.stream != Stream::Load;
@@ -22,9 +35,15 @@ impl Clients {
             self.profile.deadline
         };
         let due = timeline.now + allowed;
-        let line = &mut self.patience[usize::from(probe)];
-        line.push_back((due, index));
-        if line.len() == 1 {
+        let Patience { line, armed } = &mut self.patience[usize::from(probe)];
+        // Most have ended long before: the line is no longer than what is in flight.
+        while line
+            .pop_front_if(|(_, slot, number)| self.attempts.find(*slot, *number).is_none())
+            .is_some()
+        {}
+        line.push_back((due, slot, planned.number));
+        if !*armed {
+            *armed = true;
             timeline.at(due, Event::PatienceOver { probe });
         }
     }
@@ -37,12 +56,15 @@ impl Clients {
         timeline: &mut Timeline,
     ) {
         let class = usize::from(probe);
-        while let Some(&(due, index)) = self.patience[class].front() {
-            let carrier = self.carriers[index];
+        self.patience[class].armed = false;
+        while let Some(&(due, slot, number)) = self.patience[class].line.front() {
+            let attempt = self.attempts.find(slot, number);
+            let carrier = attempt.and_then(|attempt| attempt.carrier);
             if carrier.is_some() && due > timeline.now {
+                self.patience[class].armed = true;
                 return timeline.at(due, Event::PatienceOver { probe });
             }
-            self.patience[class].pop_front();
+            self.patience[class].line.pop_front();
             if let Some(id) = carrier {
                 let connection = network.find(id);
                 let is_busy = connection.is_some_and(|connection| {
@@ -50,7 +72,7 @@ impl Clients {
                     connection.client == ClientSide::Ready
                 });
                 self.close(id, ConnectionEnded::Client, is_busy, network, timeline);
-                self.finish(index, Outcome::Timeout, None, timeline.now);
+                self.finish(slot, Outcome::Timeout, None, timeline.now);
             }
         }
     }

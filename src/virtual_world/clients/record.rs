@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
 
-use super::Clients;
+use super::{Clients, Load};
 use crate::load::Progress;
 use crate::load::book::{AttemptRecord, Book, BookHeader, TlsKind};
 use crate::load::outcome::Outcome;
@@ -32,19 +32,23 @@ impl Clients {
 
     /// The book of the run that ends now.
     pub(in crate::virtual_world) fn close_book(&mut self, now: Instant) -> Book {
-        let mut attempts = std::mem::take(&mut self.attempts);
-        for ((record, carrier), planned) in attempts
-            .iter_mut()
-            .zip(&self.carriers)
-            .zip(&self.plan.attempts)
-        {
+        let made = self.attempts.begun();
+        let mut notes = self.book.take().unwrap_or_default();
+        notes
+            .attempts
+            .extend(self.attempts.drain().map(|mut attempt| {
+                attempt.record.finished = now;
+                (attempt.planned.url, attempt.record)
+            }));
+        notes.attempts.sort_unstable_by_key(|(_, record)| record.id);
+        let urls = match &mut self.load {
+            Load::Plan(plan) => plan.urls.as_slice(),
+            Load::Endless(attempts) => attempts.all_urls(),
+        };
+        let with_url = |(url, mut record): (u32, AttemptRecord)| {
+            record.url.clone_from(&urls[url as usize].url);
             record
-                .url
-                .clone_from(&self.plan.urls[planned.url as usize].url);
-            if carrier.is_some() {
-                record.finished = now;
-            }
-        }
+        };
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let mut book = Book {
             header: BookHeader {
@@ -53,14 +57,16 @@ impl Clients {
                 probe_interval: nanos(self.profile.probes.interval),
                 late_bound: nanos(self.profile.late_bound),
             },
-            attempts,
-            connections: std::mem::take(&mut self.connections),
+            attempts: notes.attempts.into_iter().map(with_url).collect(),
+            connections: notes.connections,
             summary: None,
         };
-        self.carriers.clear();
         self.patience = Default::default();
-        let is_cut = self.next < self.plan.attempts.len();
-        book.sum_up(self.plan.attempts.len() as u64, is_cut);
+        let planned = match &self.load {
+            Load::Plan(plan) => plan.attempts.len(),
+            Load::Endless(_) => made,
+        };
+        book.sum_up(planned as u64, made < planned);
         book
     }
 }

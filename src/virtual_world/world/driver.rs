@@ -1,6 +1,6 @@
 //! The driver's part of the world: what reaches `HttpSys`, and what becomes of its outputs.
 
-use sim_httpsys::api::{Completion, ConnectionId, ProcessId};
+use sim_httpsys::api::{CallResult, Completion, ConnectionId, ProcessId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
 
@@ -11,12 +11,18 @@ use crate::virtual_world::processes::ToDriver;
 
 impl World {
     pub(super) fn tell_httpsys(&mut self, input: ToHttpSys<'_>) {
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.given(self.timeline.now, &input);
+        }
         self.httpsys.handle_input(input, self.timeline.now);
         self.carry_out_httpsys();
     }
 
     pub(super) fn carry_out_httpsys(&mut self) {
         let now = self.timeline.now;
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.pass(now);
+        }
         let mut listened = Vec::new();
         loop {
             while let Some(output) = self.httpsys.poll_output() {
@@ -35,6 +41,11 @@ impl World {
                     FromHttpSys::Reading { .. } => {}
                     FromHttpSys::Close { connection, how } => self.hang_up(connection, how),
                     FromHttpSys::Complete { to, completion } => self.complete(to, completion),
+                    FromHttpSys::QueryCounters { by, call } => {
+                        let snapshot = Box::new(self.chronicle.counters(now));
+                        let result = Ok(CallResult::Counters(snapshot));
+                        self.complete(by, Completion::Called { id: call, result });
+                    }
                     FromHttpSys::Log(entry) => self.chronicle.log(&entry),
                     FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
                 }
@@ -45,6 +56,9 @@ impl World {
             let result = Ok(());
             self.httpsys
                 .handle_input(ToHttpSys::Listening { endpoint, result }, now);
+        }
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.httpsys_settled(&self.httpsys);
         }
         let due = self.httpsys.next_deadline().map(|deadline| deadline.at);
         self.httpsys_alarm
@@ -130,6 +144,9 @@ impl World {
                     connection: id,
                     bytes,
                 };
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.given(now, &received);
+                }
                 self.httpsys.handle_input(received, now);
                 self.carry_out_httpsys();
             }

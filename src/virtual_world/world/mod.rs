@@ -17,7 +17,7 @@
 //! * `services` – the same of `Was`
 //! * `workers` – the same of each `WorkerProcess`, and how processes come and go
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use sim_httpsys::api::{Call, Completion, ConnectionId, Endpoint, ProcessId};
@@ -26,17 +26,18 @@ use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
 use sim_was::config::Configuration;
 use sim_was::control::{Answer, Command};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Was};
+use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
 use super::costs::Costs;
 use super::faults::{Fate, Faults};
 use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
 use super::processes::{Processes, ToWas};
+use super::track::{Track, Watch};
 use super::wires::{Alarm, Timeline, Wire};
 
 mod driver;
@@ -125,10 +126,15 @@ pub(super) struct Setting<'a> {
     pub(super) seed: u64,
     pub(super) httpsys: sim_httpsys::model::Parameters,
     pub(super) configuration: Configuration,
+    /// The file that says so, for those who edit it.
+    pub(super) configuration_text: String,
     pub(super) root: PathBuf,
     pub(super) files: Files,
     pub(super) clients: Clients,
     pub(super) faults: Faults,
+    pub(super) keeping: Keeping,
+    pub(super) watch: Watch,
+    pub(super) personality: Personality,
 }
 
 /// The whole server and its clients.
@@ -148,6 +154,7 @@ pub(super) struct World {
     cores: Cores,
     files: Files,
     configuration: Configuration,
+    configuration_text: String,
     worker_memory: u64,
     clock: UtcClock,
     chronicle: Chronicle,
@@ -161,22 +168,31 @@ impl World {
         let clock = UtcClock {
             switched_on: SWITCHED_ON,
         };
+        let mut parameters = Parameters::new(setting.root, setting.costs.cores);
+        parameters.personality = setting.personality;
         let mut world = Self {
             timeline: Timeline::new(setting.costs, setting.seed),
             clients: setting.clients,
             network: Network::default(),
-            httpsys: HttpSys::new(setting.httpsys, clock),
             httpsys_alarm: Alarm::default(),
             endpoints: BTreeSet::new(),
-            was: Was::new(Parameters::new(setting.root, setting.costs.cores)),
+            was: Was::new(parameters),
             was_alarm: Alarm::default(),
             controller_calls: Wire::default(),
             controller_completions: Wire::default(),
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
             files: setting.files,
-            chronicle: Chronicle::new(clock, &setting.configuration),
+            chronicle: Chronicle::new(
+                clock,
+                &setting.configuration,
+                &setting.httpsys,
+                setting.watch,
+                setting.keeping,
+            ),
+            httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
+            configuration_text: setting.configuration_text,
             worker_memory: setting.costs.worker_memory,
             clock,
             fate: Fate::new(setting.faults, setting.seed),
@@ -201,7 +217,7 @@ impl World {
                 return Notice::Silence;
             };
             self.handle(event);
-            if let Some(broken) = self.chronicle.checkers.broken() {
+            if let Some(broken) = self.chronicle.broken() {
                 return Notice::Broken(broken.clone());
             }
         }
@@ -210,20 +226,40 @@ impl World {
     /// Faults are over.
     pub(super) fn be_quiet(&mut self) {
         self.fate.be_quiet();
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.be_quiet(self.timeline.now);
+        }
     }
 
     /// Nothing may be under way now.
     pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
-        let checkers = &mut self.chronicle.checkers;
-        checkers.at_rest(self.timeline.now);
-        checkers
-            .broken()
-            .map_or(Ok(()), |broken| Err(broken.clone()))
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.at_rest(&self.httpsys);
+        }
+        self.check()
+    }
+
+    /// WAS has ended: nothing of it may be left.
+    pub(super) fn check_end(&mut self) -> Result<(), Broken> {
+        let alive = self.processes.alive().count();
+        self.chronicle.check_end(alive);
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let broken = self.chronicle.broken();
+        broken.map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
     /// What was seen, and how often.
-    pub(super) fn sometimes(&self) -> &std::collections::BTreeMap<&'static str, u64> {
-        self.chronicle.checkers.sometimes()
+    pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(BTreeMap::new, |checkers| checkers.sometimes().clone())
+    }
+
+    /// The digest of all facts so far.
+    pub(super) fn digest(&self) -> u64 {
+        self.chronicle.digest()
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -261,7 +297,7 @@ impl World {
     pub(super) fn workers(&mut self) -> (usize, u64) {
         let alive = self.processes.alive();
         alive.fold((0, 0), |(count, bytes), process| {
-            (count + 1, bytes + process.memory)
+            (count + 1, bytes + process.held())
         })
     }
 
@@ -275,8 +311,25 @@ impl World {
         ids.len()
     }
 
-    /// Everything that was written down, and the digest.
-    pub(super) fn close(self) -> (crate::measure::Observation, u64) {
+    /// SIGSTOP of every worker of a pool; gives how many there were.
+    pub(super) fn hang_workers(&mut self, pool: &str) -> usize {
+        let of_pool = self.processes.alive().filter(|p| p.pool == pool);
+        let ids: Vec<ProcessId> = of_pool.map(|process| process.id).collect();
+        for id in &ids {
+            if let Some(process) = self.processes.find(*id) {
+                process.hangs = true;
+            }
+        }
+        ids.len()
+    }
+
+    /// Every file is written to, now.
+    pub(super) fn change_content(&mut self) {
+        self.files.write_all(self.clock.utc(self.timeline.now).0);
+    }
+
+    /// Everything that was written down, and what was kept to compare it by.
+    pub(super) fn close(self) -> (crate::measure::Observation, Track) {
         self.chronicle.close()
     }
 
@@ -322,13 +375,22 @@ impl World {
                 }
             }
             Event::FromDriver(id) => {
+                if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+                    process.undelivered += 1;
+                    return;
+                }
                 let message = self.processes.find(id).and_then(|p| p.from_driver.take());
                 if let Some(completion) = message {
                     self.tell_worker(id, ToWorkerModel::Completed(completion));
                 }
             }
             Event::AtWas(pid) => match self.processes.find(pid).and_then(|p| p.to_was.take()) {
-                Some(ToWas::Word(message)) => self.tell_was(ToWasModel::Told { pid, message }),
+                Some(ToWas::Word(message)) => {
+                    if let Some(checkers) = &mut self.chronicle.checkers {
+                        checkers.told(pid, &message);
+                    }
+                    self.tell_was(ToWasModel::Told { pid, message });
+                }
                 Some(ToWas::Exited(exit)) => self.tell_was(ToWasModel::Exited { pid, exit }),
                 None => {}
             },
@@ -348,6 +410,9 @@ impl World {
             }
             Event::Look => {
                 self.timeline.after(LOOK_EVERY, Event::Look);
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.look(now);
+                }
                 self.notices.push_back(Notice::Look);
             }
             Event::Reached => self.notices.push_back(Notice::Reached),

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use sim_httpsys::clockwork::StateMachine;
+use sim_was::config::edit::{Change, apply};
+use sim_was::config::{Configuration, load};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{Input as ToWasModel, Output as FromWas};
+use sim_was::model::{Input as ToWasModel, MachineMemory, Output as FromWas};
 
 use super::{CONTROLLER, Event, Notice, World};
 use crate::virtual_world::costs::Cost;
@@ -17,6 +19,9 @@ impl World {
 
     pub(super) fn carry_out_was(&mut self) {
         let now = self.timeline.now;
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.pass(now);
+        }
         let mut answers = VecDeque::new();
         loop {
             while let Some(output) = self.was.poll_output() {
@@ -28,6 +33,9 @@ impl World {
                         wire.send(call, delay, announcement, &mut self.timeline);
                     }
                     FromWas::Tell { pid, message } => {
+                        if let Some(checkers) = &mut self.chronicle.checkers {
+                            checkers.tell(pid, &message);
+                        }
                         if let Some(process) = self.processes.find(pid).filter(|p| p.is_alive()) {
                             let delay = self.timeline.draw(Cost::IpmHop);
                             let wire = &mut process.from_was;
@@ -40,12 +48,26 @@ impl World {
                         let configuration = self.configuration.clone();
                         answers.push_back(ToWasModel::ConfigRead(Ok(configuration)));
                     }
+                    FromWas::EditConfig { client, changes } => {
+                        let result = self.edit_configuration(&changes);
+                        answers.push_back(ToWasModel::ConfigEdited { client, result });
+                    }
                     FromWas::Answer { client, answer } => {
                         self.notices.push_back(Notice::Answered(client, answer));
                     }
                     // No program of an administrator exists here.
-                    FromWas::Run { pool, .. } => {
-                        answers.push_back(ToWasModel::RunFailed { pool });
+                    FromWas::Run(program) => answers.push_back(ToWasModel::RunFailed(program)),
+                    // It lives on; nobody is told of its end.
+                    FromWas::Orphan { .. } => {}
+                    FromWas::Freeze { pid, .. } => self.freeze(pid),
+                    FromWas::Thaw { pid } => self.thaw(pid),
+                    FromWas::MeasureCpu { pool, pids } => {
+                        let cpu = self.cores.cpu_of(&pids, now);
+                        answers.push_back(ToWasModel::CpuMeasured { pool, cpu });
+                    }
+                    FromWas::MeasureMachine => {
+                        let memory = self.machine_memory();
+                        answers.push_back(ToWasModel::MachineMeasured(memory));
                     }
                     FromWas::Fact(fact) => self.chronicle.was(now, fact),
                     FromWas::Stopped => self.notices.push_back(Notice::Stopped),
@@ -56,7 +78,31 @@ impl World {
             };
             self.was.handle_input(answer, now);
         }
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.was_settled();
+        }
         let due = self.was.next_deadline().map(|deadline| deadline.at);
         self.was_alarm.set(due, Event::WakeWas, &mut self.timeline);
+    }
+
+    /// Assumed: the machine of the virtual world has 8 GiB, of which only workers commit any.
+    fn machine_memory(&mut self) -> MachineMemory {
+        const PHYSICAL: u64 = 8 << 30;
+        let (_, committed) = self.workers();
+        MachineMemory {
+            committed,
+            physical: PHYSICAL,
+            free: PHYSICAL.saturating_sub(committed),
+        }
+    }
+
+    /// The file is edited as appcmd would, and read again.
+    fn edit_configuration(&mut self, changes: &[Change]) -> Result<Configuration, String> {
+        let edited = apply(&self.configuration_text, changes).map_err(|error| error.to_string())?;
+        let configuration =
+            load(&edited, "applicationHost.config").map_err(|error| error.to_string())?;
+        self.configuration_text = edited;
+        self.configuration = configuration.clone();
+        Ok(configuration)
     }
 }

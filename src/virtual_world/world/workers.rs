@@ -3,6 +3,7 @@
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, Spawn};
 use sim_worker::model::{
@@ -40,6 +41,9 @@ impl World {
             Some(Strike::Crash) => return self.end_process(id, WorkerExit::Signal(11)),
             Some(Strike::Hang) => {
                 process.hangs = true;
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 return;
             }
             None => {}
@@ -64,6 +68,7 @@ impl World {
         };
         match process.life {
             Life::Booting(_) => process.unheard += 1,
+            Life::Running(_) if process.frozen => process.unheard += 1,
             Life::Running(_) => {
                 if let Some(message) = process.from_was.take() {
                     self.tell_worker(id, ToWorkerModel::Told(message));
@@ -73,18 +78,59 @@ impl World {
         }
     }
 
+    /// A process does not run: what reaches it waits.
+    pub(super) fn freeze(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.find(id).filter(|p| p.is_alive()) {
+            process.frozen = true;
+            self.cores.freeze(id, &mut self.timeline);
+        }
+    }
+
+    /// A process runs again: what has waited reaches it now, and what was due is due.
+    pub(super) fn thaw(&mut self, id: ProcessId) {
+        let now = self.timeline.now;
+        let Some(process) = self.processes.find(id).filter(|p| p.frozen) else {
+            return;
+        };
+        process.frozen = false;
+        if matches!(process.life, Life::Booting(_) | Life::Dead) {
+            return;
+        }
+        for _ in 0..std::mem::take(&mut process.unheard) {
+            self.timeline.at(now, Event::FromWas(id));
+        }
+        for _ in 0..std::mem::take(&mut process.undelivered) {
+            self.timeline.at(now, Event::FromDriver(id));
+        }
+        for work in std::mem::take(&mut process.files_read) {
+            self.timeline.at(now, Event::FileRead { process: id, work });
+        }
+        if std::mem::take(&mut process.overslept) {
+            let wake = Event::WakeWorker(id);
+            process.alarm.set(Some(now), wake, &mut self.timeline);
+        }
+        self.cores.thaw(id, &mut self.timeline);
+    }
+
     /// A process ends. What it has said still arrives, and then the news of its death.
     pub(super) fn end_process(&mut self, id: ProcessId, exit: WorkerExit) {
         let Some(process) = self.processes.find(id).filter(|p| p.is_alive()) else {
             return;
         };
         process.die();
+        if exit != WorkerExit::Code(0)
+            && let Some(checkers) = &mut self.chronicle.checkers
+        {
+            checkers.struck(id);
+        }
         let (hang_up, reap) = (
             self.timeline.draw(Cost::HangUp),
             self.timeline.draw(Cost::Reap),
         );
         let (wire, timeline) = (&mut process.to_driver, &mut self.timeline);
-        wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        if !mutated(Mutant::LostHangUp) {
+            wire.send(ToDriver::HangUp, hang_up, Event::AtDriver(id), timeline);
+        }
         let exited = ToWas::Exited(exit);
         process
             .to_was
@@ -119,6 +165,9 @@ impl World {
             None => true,
             Some(Strike::Hang) => {
                 process.hangs = true;
+                if let Some(checkers) = &mut self.chronicle.checkers {
+                    checkers.struck(id);
+                }
                 false
             }
             Some(Strike::Crash) => {
@@ -131,6 +180,10 @@ impl World {
     pub(super) fn wake_worker(&mut self, id: ProcessId) {
         let now = self.timeline.now;
         if self.processes.find(id).is_none_or(|process| process.hangs) {
+            return;
+        }
+        if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+            process.overslept |= process.alarm.is_it(now);
             return;
         }
         if let Some(process) = self.processes.find(id)
@@ -166,6 +219,14 @@ impl World {
                     wire.send(word, delay, Event::AtWas(id), &mut self.timeline);
                 }
                 FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
+                FromWorkerModel::MeasureMemory => {
+                    let kb = (process.memory + worker.allocated()) >> 10;
+                    let sampled = ToWorkerModel::MemorySampled {
+                        private_kb: kb,
+                        virtual_kb: kb,
+                    };
+                    worker.handle_input(sampled, now);
+                }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
                 FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
             }
@@ -174,10 +235,7 @@ impl World {
 
     fn start_work(&mut self, id: ProcessId, work: WorkId, cost: Work) {
         match cost {
-            Work::Run { cpu, allocate } => {
-                if let Some(process) = self.processes.find(id) {
-                    process.memory = process.memory.saturating_add(allocate);
-                }
+            Work::Run { cpu, .. } => {
                 self.cores.start(id, work, cpu, &mut self.timeline);
             }
             Work::ReadFile { .. } => {
@@ -200,6 +258,9 @@ impl World {
     }
 
     pub(super) fn file_read(&mut self, id: ProcessId, work: WorkId) {
+        if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+            return process.files_read.push(work);
+        }
         let read = self
             .processes
             .find(id)

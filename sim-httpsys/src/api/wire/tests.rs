@@ -156,6 +156,7 @@ fn control() -> impl Strategy<Value = ControlCall> {
             }),
             Just(ControlCall::OpenRequestQueue { name: queue }),
             Just(ControlCall::QueryServiceState),
+            Just(ControlCall::QueryCounters),
             Just(ControlCall::ShutdownRequestQueue),
         ]
     })

@@ -181,6 +181,7 @@ impl Server {
             listen: Ipv4Addr::LOCALHOST.into(),
             port_map: vec![(None, 0)],
             trace: true,
+            record: false,
             parameters: Parameters::default(),
         };
         let device = options.device.clone();

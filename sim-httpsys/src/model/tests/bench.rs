@@ -200,6 +200,7 @@ impl Bench {
                         .push_back(completion);
                 }
                 Output::Log(entry) => self.logs.push(entry),
+                Output::QueryCounters { .. } => {}
                 Output::Fact(fact) => self.facts.push(fact),
             }
         }

@@ -105,7 +105,7 @@ fn an_endpoint_nobody_wants_any_more_is_closed_when_it_opens() {
     server.input(Input::Called {
         by: W3SVC,
         call: Call::Control {
-            id: crate::api::CallId(90),
+            id: CallId(90),
             call,
         },
     });
@@ -113,7 +113,7 @@ fn an_endpoint_nobody_wants_any_more_is_closed_when_it_opens() {
     server.input(Input::Called {
         by: W3SVC,
         call: Call::Control {
-            id: crate::api::CallId(91),
+            id: CallId(91),
             call,
         },
     });

@@ -1,5 +1,6 @@
 //! What is to be changed, in the words of appcmd: section, element, attribute.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::EditError;
@@ -132,6 +133,42 @@ impl Change {
             value: value.to_owned(),
         };
         Self::new(section, element, act)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| text.replace('\'', "''");
+        let keys = |keys: &Attributes| {
+            let words = keys
+                .iter()
+                .map(|(name, value)| format!("{name}='{}'", quoted(value)));
+            words.collect::<Vec<_>>().join(",")
+        };
+        if !self.location.is_empty() {
+            write!(f, "@'{}' ", quoted(&self.location))?;
+        }
+        match &self.act {
+            Act::Add { .. } => write!(f, "+")?,
+            Act::Remove { .. } | Act::DeleteAttribute { .. } => write!(f, "-")?,
+            Act::DeleteElement => write!(f, "delete ")?,
+            Act::Clear => write!(f, "clear ")?,
+            Act::Set { .. } => {}
+        }
+        write!(f, "{}", self.section)?;
+        for step in &self.element {
+            match step {
+                Step::Child(name) => write!(f, ".{name}")?,
+                Step::Entry(of) => write!(f, ".[{}]", keys(of))?,
+            }
+        }
+        match &self.act {
+            Act::Set { attribute, value } => write!(f, ".{attribute}:{value}"),
+            Act::DeleteAttribute { attribute } => write!(f, ".{attribute}"),
+            Act::Add { attributes, .. } => write!(f, ".[{}]", keys(attributes)),
+            Act::Remove { keys: of } => write!(f, ".[{}]", keys(of)),
+            Act::DeleteElement | Act::Clear => Ok(()),
+        }
     }
 }
 

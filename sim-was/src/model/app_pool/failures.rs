@@ -2,6 +2,7 @@
 
 use sim_httpsys::api::{ControlCall, DisabledReason, ProcessId};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::{AppPool, AppPoolState};
 use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
@@ -47,7 +48,7 @@ impl AppPool {
             | WorkerState::Suspending
             | WorkerState::Suspended
             | WorkerState::Resuming => true,
-            WorkerState::Stopping => !exit.is_clean(),
+            WorkerState::Stopping => !exit.is_clean() || mutated(Mutant::CleanExitCounts),
             WorkerState::Killed => false,
         };
         if failed {
@@ -77,6 +78,9 @@ impl AppPool {
             .get(&id)
             .is_some_and(|worker| worker.pid.is_some() && worker.state() != WorkerState::Killed);
         self.fail(id, failure, fx, now);
+        if mutated(Mutant::FailedReplacementStopsOld) {
+            self.stop_replaced(id, fx, now);
+        }
         if suspect && self.settings.failure.orphan_worker_process {
             self.orphan(id, fx);
         } else if let Some(worker) = self.workers.get_mut(&id) {
@@ -150,6 +154,9 @@ impl AppPool {
         }
         let interval = failure.rapid_fail_protection_interval;
         let crashes_max = failure.rapid_fail_protection_max_crashes;
+        if mutated(Mutant::CountCrashTwice) {
+            self.rapid_fail.record(interval, crashes_max, now);
+        }
         match self.rapid_fail.record(interval, crashes_max, now) {
             Verdict::Tolerated => {}
             Verdict::Disable => {

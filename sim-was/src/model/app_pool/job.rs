@@ -6,6 +6,7 @@
 use sim_httpsys::clockwork::Instant;
 
 use super::AppPool;
+use crate::config::Cpu;
 use crate::event_log::Event;
 use crate::model::effects::Effects;
 use crate::model::job_object::{CpuUse, JobVerdict};
@@ -21,6 +22,19 @@ impl AppPool {
             (true, None) => fx.timers.set(timer, now + self.job.period()),
             (false, Some(_)) => fx.timers.clear(timer),
             (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Another limit holds from now on; what was counted by the old one does not count.
+    pub(super) fn set_cpu_limit(&mut self, cpu: Cpu, fx: &mut Effects) {
+        fx.driver_changed |= self.job.is_held();
+        self.job.set(cpu);
+        let awake = self
+            .workers
+            .values_mut()
+            .filter(|worker| worker.state() != WorkerState::Suspended);
+        for worker in awake {
+            worker.thaw(fx);
         }
     }
 

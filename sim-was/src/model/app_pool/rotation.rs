@@ -3,6 +3,7 @@
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
 use super::{AppPool, AppPoolState};
@@ -14,14 +15,12 @@ use crate::model::recycling::RecycleStep;
 use crate::model::supervised_worker::WorkerState;
 
 impl AppPool {
-    /// WAS recycles the pool: every worker, at once, for what an administrator has done. A change of the
-    /// configuration counts for processes that are on their way as well.
+    /// An administrator recycles the pool: every worker, at once.
     ///
     /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
     /// Assumed: without a worker nothing is logged, as nothing is recycled.
     pub(in crate::model) fn recycle(
         &mut self,
-        reason: RecycleReason,
         fx: &mut Effects,
         now: Instant,
     ) -> Result<(), Refusal> {
@@ -31,35 +30,16 @@ impl AppPool {
         if !self.serving {
             return Ok(());
         }
-        let stale = reason == RecycleReason::ConfigChange;
         let steps: Vec<RecycleStep> = (0..self.slots.len())
-            .map(|slot| self.step(slot, stale))
+            .map(|slot| self.step(slot, false))
             .collect();
         if steps.iter().any(|step| step.is_effective()) {
-            self.log_recycle(reason, ProcessId(0), fx);
+            self.log_recycle(RecycleReason::OnDemand, ProcessId(0), fx);
         }
         for (slot, step) in steps.into_iter().enumerate() {
             self.carry_out(slot, step, fx, now);
         }
         Ok(())
-    }
-
-    /// Settings have changed that a running process cannot take over.
-    ///
-    /// Source: IIS docs, `disallowRotationOnConfigChange`: if true, the pool does not recycle when the
-    /// configuration is changed; new values count for workers that are created later.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "called when a change of the configuration is taken in"
-        )
-    )]
-    pub(in crate::model) fn rotate_on_config_change(&mut self, fx: &mut Effects, now: Instant) {
-        if !self.settings.recycling.disallow_rotation_on_config_change {
-            // A pool that is off has no worker with old settings.
-            self.recycle(RecycleReason::ConfigChange, fx, now).ok();
-        }
     }
 
     pub(super) fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
@@ -86,7 +66,8 @@ impl AppPool {
     }
 
     pub(super) fn step(&self, slot: usize, stale: bool) -> RecycleStep {
-        self.slots[slot].recycle(self.overlap(), self.is_running(slot), stale)
+        let overlap = self.overlap() && !mutated(Mutant::StopBeforeReplacement);
+        self.slots[slot].recycle(overlap, self.is_running(slot), stale)
     }
 
     /// Whether the worker that has the place is ready.
@@ -117,6 +98,17 @@ impl AppPool {
         }
     }
 
+    /// What a failed replacement does to the worker that it was to replace, in one mutant.
+    pub(super) fn stop_replaced(&mut self, replacement: SpawnId, fx: &mut Effects, now: Instant) {
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| slot.replacement == Some(replacement));
+        if let Some(slot) = slot
+            && let Some(old) = slot.hand_over()
+        {
+            self.stop_one(old, ShutdownReason::Recycle, fx, now);
+        }
+    }
+
     pub(super) fn recycle_requested(
         &mut self,
         id: SpawnId,
@@ -139,7 +131,7 @@ impl AppPool {
     }
 
     /// Source: IIS docs, `logEventOnRecycle`: which reasons are logged.
-    fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
+    pub(super) fn log_recycle(&self, reason: RecycleReason, pid: ProcessId, fx: &mut Effects) {
         if self
             .settings
             .recycling

@@ -54,14 +54,14 @@ impl AppPool {
     }
 
     /// A worker takes requests again, or has found some before it could be frozen.
-    pub(super) fn resumed(&mut self, id: SpawnId, fx: &mut Effects) {
+    pub(super) fn resumed(&mut self, id: SpawnId) {
         if let Some(worker) = self.workers.get_mut(&id)
             && matches!(
                 worker.state(),
                 WorkerState::Suspending | WorkerState::Resuming
             )
         {
-            worker.resumed(fx);
+            worker.become_(WorkerState::Running);
         }
     }
 
@@ -119,19 +119,14 @@ impl super::SupervisedWorker {
         now: Instant,
     ) {
         self.become_(WorkerState::Resuming);
+        if let Some(process) = self.pid {
+            fx.fact(Fact::WorkerResumed { process });
+        }
         self.thaw(fx);
         self.watch(limits, fx, now);
         if let Some(pid) = self.pid {
             let message = ToWorker::Resume;
             fx.push(Output::Tell { pid, message });
-        }
-    }
-
-    fn resumed(&mut self, fx: &mut Effects) {
-        let slept = self.state() == WorkerState::Resuming;
-        self.become_(WorkerState::Running);
-        if let Some(process) = self.pid.filter(|_| slept) {
-            fx.fact(Fact::WorkerResumed { process });
         }
     }
 }

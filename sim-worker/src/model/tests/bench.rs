@@ -39,6 +39,7 @@ pub(crate) fn application(root: &str) -> Application {
             .to_vec(),
         mime_map: BTreeMap::new(),
         caching: Caching::default(),
+        configuration_error: None,
     }
 }
 

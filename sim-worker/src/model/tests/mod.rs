@@ -4,6 +4,7 @@ mod bench;
 mod caching;
 mod life;
 mod requests;
+mod restart;
 mod sessions;
 mod static_files;
 

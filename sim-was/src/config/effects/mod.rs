@@ -1,0 +1,253 @@
+//! Which change needs what: the difference between two configurations, and what each part of it makes
+//! WAS, W3SVC and the workers do. Nothing is done here.
+//!
+//! ```text
+//! old ─┐  settings::differences     rules: what the setting belongs to, and its name
+//!      ├───────────────────────► difference ───────────────────────► Effect { kind, pools, why }
+//! new ─┘
+//! ```
+
+mod rules;
+
+use serde::{Deserialize, Serialize};
+
+use super::Configuration;
+use super::settings::{Difference, Key, Scope};
+use crate::model::Personality;
+use rules::Rule;
+
+/// What a change makes the server do, from the cheapest to the dearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EffectKind {
+    /// Nothing that the simulated parts of IIS read.
+    None,
+    /// It holds at once; no process and no connection notices.
+    Live,
+    /// It holds for the next worker process.
+    NextWorkerStart,
+    /// Bindings, sites or applications come and go in HTTP.sys; other sites are not touched.
+    SiteRebind,
+    /// Application domains are unloaded and started again in the same worker process.
+    ApplicationRestart,
+    /// The pool's worker processes are replaced.
+    PoolRecycle,
+    /// It holds when the services are started again (iisreset).
+    ServiceRestart,
+}
+
+impl EffectKind {
+    /// As it is written in JSON: `pool-recycle`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Live => "live",
+            Self::NextWorkerStart => "next-worker-start",
+            Self::SiteRebind => "site-rebind",
+            Self::ApplicationRestart => "application-restart",
+            Self::PoolRecycle => "pool-recycle",
+            Self::ServiceRestart => "service-restart",
+        }
+    }
+}
+
+/// One difference, and what comes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// What has changed: `application pool 'P': queueLength`.
+    pub what: String,
+    /// The old value; `None` if there was none.
+    pub old: Option<String>,
+    /// The line of the old value, if it was written.
+    pub old_line: Option<u32>,
+    /// The new value; `None` if there is none.
+    pub new: Option<String>,
+    /// The line of the new value, if it is written.
+    pub new_line: Option<u32>,
+    /// What it makes the server do.
+    pub kind: EffectKind,
+    /// The pools whose workers it concerns.
+    pub pools: Vec<String>,
+    /// The site that it concerns, by its number.
+    pub site: Option<u32>,
+    /// The applications that are restarted: site and path.
+    pub applications: Vec<(u32, String)>,
+    /// Why, as a sentence.
+    pub why: String,
+    /// Where that is written.
+    pub source: String,
+}
+
+/// Everything that the change from `old` to `new` causes, in the order of what it belongs to.
+pub fn effects_of(
+    old: &Configuration,
+    new: &Configuration,
+    personality: Personality,
+) -> Vec<Effect> {
+    let differences = old.settings.differences(&new.settings);
+    differences
+        .into_iter()
+        .filter(|difference| !is_named_elsewhere(difference.key))
+        .map(|difference| effect(&difference, old, new, personality))
+        .collect()
+}
+
+/// The name of a pool or a site is told by its coming and going, and a path too.
+fn is_named_elsewhere(key: &Key) -> bool {
+    match &key.scope {
+        Scope::Pool(_) | Scope::Site(_) => ["name", "id"].contains(&key.path.as_str()),
+        Scope::Application(..) | Scope::VirtualDirectory(..) => key.path == "path",
+        Scope::Location(_) | Scope::WebConfig(_) => false,
+    }
+}
+
+fn effect(
+    difference: &Difference<'_>,
+    old: &Configuration,
+    new: &Configuration,
+    personality: Personality,
+) -> Effect {
+    let key = difference.key;
+    let mut rule = rules::rule(difference, personality);
+    let mut applications = Vec::new();
+    let mut pools = Vec::new();
+    let mut site = None;
+    match &key.scope {
+        Scope::Pool(name) => {
+            pools.push(name.clone());
+            rule = unless_disallowed(rule, new, name);
+        }
+        Scope::Site(id) => site = Some(*id),
+        Scope::Application(id, path) | Scope::VirtualDirectory(id, path, _) => {
+            site = Some(*id);
+            applications.push((*id, path.clone()));
+            pools.extend(pool_of(old, *id, path));
+            pools.extend(pool_of(new, *id, path));
+        }
+        Scope::Location(path) if rule.kind == EffectKind::PoolRecycle => {
+            let below = applications_below(new, path);
+            pools.extend(
+                below
+                    .iter()
+                    .filter_map(|(id, path)| pool_of(new, *id, path)),
+            );
+        }
+        Scope::Location(path) => applications = applications_below(new, path),
+        Scope::WebConfig(folder) => {
+            applications = with_web_config(old, folder);
+            applications.extend(with_web_config(new, folder));
+        }
+    }
+    if rule.kind == EffectKind::ApplicationRestart {
+        pools.extend(
+            applications
+                .iter()
+                .filter_map(|(id, path)| pool_of(new, *id, path)),
+        );
+    } else {
+        applications.clear();
+    }
+    pools.sort();
+    pools.dedup();
+    applications.sort();
+    applications.dedup();
+    let name = |id: u32| {
+        let mut sites = new.sites.iter().chain(&old.sites);
+        sites
+            .find(|site| site.id == id)
+            .map(|site| site.name.clone())
+    };
+    let mut what = key.to_string();
+    if let Some(site) = site
+        && let Some(name) = name(site)
+    {
+        what = what.replacen(&format!("site {site}"), &format!("site '{name}'"), 1);
+    }
+    Effect {
+        what,
+        old: difference.old.clone(),
+        old_line: difference.old_line,
+        new: difference.new.clone(),
+        new_line: difference.new_line,
+        kind: rule.kind,
+        pools,
+        site,
+        applications,
+        why: rule.why,
+        source: rule.source.to_owned(),
+    }
+}
+
+/// Source: IIS configuration reference, `disallowRotationOnConfigChange`: the pool does not rotate its
+/// worker processes when its configuration changes.
+fn unless_disallowed(rule: Rule, new: &Configuration, name: &str) -> Rule {
+    let mut pools = new.application_pools.iter();
+    let disallowed = pools
+        .find(|pool| pool.name == name)
+        .is_some_and(|pool| pool.recycling.disallow_rotation_on_config_change);
+    if rule.kind == EffectKind::PoolRecycle && disallowed {
+        Rule {
+            kind: EffectKind::NextWorkerStart,
+            why:
+                "It would recycle the pool, but disallowRotationOnConfigChange is true: workers go \
+                  on with what they know, and the next one is started with it."
+                    .to_owned(),
+            source: "IIS configuration reference, recycling: disallowRotationOnConfigChange",
+        }
+    } else {
+        rule
+    }
+}
+
+fn pool_of(configuration: &Configuration, site: u32, path: &str) -> Option<String> {
+    let site = configuration.sites.iter().find(|s| s.id == site)?;
+    let application = site.applications.iter().find(|a| a.path == path)?;
+    Some(application.application_pool.clone())
+}
+
+/// The applications at a location and below it; all of them for the empty one. A location below an
+/// application concerns that application.
+fn applications_below(configuration: &Configuration, location: &str) -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    let is_below = |path: &str, above: &str| {
+        above.is_empty()
+            || path == above
+            || path.strip_prefix(above).is_some_and(|p| p.starts_with('/'))
+    };
+    for site in &configuration.sites {
+        let mut around: Option<(usize, (u32, String))> = None;
+        for application in &site.applications {
+            let place = format!("{}{}", site.name, application.path.trim_end_matches('/'));
+            let place = place.to_lowercase();
+            let here = (site.id, application.path.clone());
+            if is_below(location, &place)
+                && around
+                    .as_ref()
+                    .is_none_or(|(length, _)| *length <= place.len())
+            {
+                around = Some((place.len(), here.clone()));
+            }
+            if is_below(&place, location) {
+                found.push(here);
+            }
+        }
+        found.extend(around.map(|(_, application)| application));
+    }
+    found
+}
+
+/// The applications that read the web.config of a folder.
+fn with_web_config(configuration: &Configuration, folder: &str) -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    for site in &configuration.sites {
+        for application in &site.applications {
+            if application.web_configs.iter().any(|read| read == folder) {
+                found.push((site.id, application.path.clone()));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! The table: a setting, what changing it causes, and where Microsoft says so.
+
+use super::EffectKind;
+use crate::config::settings::{Difference, Scope};
+use crate::model::Personality;
+
+/// What a change causes, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) kind: EffectKind,
+    pub(super) why: String,
+    pub(super) source: &'static str,
+}
+
+impl Rule {
+    fn new(kind: EffectKind, why: &str, source: &'static str) -> Self {
+        Self {
+            kind,
+            why: why.to_owned(),
+            source,
+        }
+    }
+}
+
+const RECYCLES: &str = "owscott, \"Application Pool Recycles from IIS 7 Setting Changes\": time, idle time-out, ping interval, limits, orphan action, CLR, pipeline mode, 32 bit, CPU limit and affinity, identity";
+const METABASE: &str =
+    "TechNet cc780868: metabase changes of a pool notify W3SVC, which recycles it";
+const REFERENCE: &str = "IIS configuration reference";
+const GETTING_STARTED: &str =
+    "Microsoft, \"Getting started with configuration in IIS 7 and above\"";
+const ASP_NET: &str = ".NET reference source, ApplicationShutdownReason ConfigurationChange";
+const ASSUMED: &str = "assumed: no document says; like its neighbours";
+
+/// Settings of a pool that it takes up without a new process; the rest recycles it.
+///
+/// Source: owscott's list of attributes that recycle names the others; IIS configuration reference: the
+/// queue length is HTTP.sys's.
+const POOL_LIVE: [(&str, &str); 11] = [
+    (
+        "queueLength",
+        "W3SVC sets the new limit on the queue in HTTP.sys; what waits stays.",
+    ),
+    (
+        "autoStart",
+        "It says whether the pool is started with WAS: it matters at the next start.",
+    ),
+    (
+        "startMode",
+        "WAS starts a worker now if the pool is to be always running; a running one stays.",
+    ),
+    (
+        "failure.loadBalancerCapabilities",
+        "HTTP.sys answers for the pool in the new way from now on.",
+    ),
+    (
+        "failure.rapidFailProtection",
+        "WAS counts failures by the new rule from now on.",
+    ),
+    (
+        "failure.rapidFailProtectionInterval",
+        "WAS counts failures by the new rule from now on.",
+    ),
+    (
+        "failure.rapidFailProtectionMaxCrashes",
+        "WAS counts failures by the new rule from now on.",
+    ),
+    (
+        "failure.autoShutdownExe",
+        "WAS runs the new program when rapid-fail protection trips.",
+    ),
+    (
+        "failure.autoShutdownParams",
+        "WAS runs the program with the new parameters when rapid-fail protection trips.",
+    ),
+    (
+        "recycling.disallowOverlappingRotation",
+        "The next recycle goes by it.",
+    ),
+    (
+        "recycling.disallowRotationOnConfigChange",
+        "The next change of the pool goes by it.",
+    ),
+];
+
+/// What a difference causes.
+pub(super) fn rule(difference: &Difference<'_>, personality: Personality) -> Rule {
+    let (path, section) = (
+        difference.key.path.as_str(),
+        difference.key.section.as_str(),
+    );
+    match &difference.key.scope {
+        Scope::Pool(_) if path.is_empty() => existence_of_pool(difference),
+        Scope::Pool(_) => pool(path, personality),
+        Scope::Site(_) => site(path),
+        Scope::Application(..) => application(path),
+        Scope::VirtualDirectory(..) => directory(path),
+        Scope::Location(location) => of_section(section, path, location, personality),
+        Scope::WebConfig(_) => Rule::new(
+            EffectKind::ApplicationRestart,
+            "The application watches its web.config and restarts, and so do applications below that inherit from it; the process stays.",
+            ASP_NET,
+        ),
+    }
+}
+
+fn existence_of_pool(difference: &Difference<'_>) -> Rule {
+    match (&difference.old, &difference.new) {
+        (Some(_), None) => Rule::new(
+            EffectKind::Live,
+            "The pool is gone: its workers are told to stop, and its queue is closed; other pools are not touched.",
+            REFERENCE,
+        ),
+        _ => Rule::new(
+            EffectKind::Live,
+            "WAS takes the pool in and W3SVC makes its queue; the first request brings its worker.",
+            REFERENCE,
+        ),
+    }
+}
+
+fn pool(path: &str, personality: Personality) -> Rule {
+    if let Some((_, why)) = POOL_LIVE.iter().find(|(name, _)| *name == path) {
+        return Rule::new(
+            EffectKind::Live,
+            why,
+            "IIS configuration reference, applicationPools/add",
+        );
+    }
+    if [
+        "recycling.logEventOnRecycle",
+        "processModel.logEventOnProcessModel",
+    ]
+    .contains(&path)
+    {
+        return Rule::new(EffectKind::Live, "The next event goes by it.", REFERENCE);
+    }
+    let listed = path.starts_with("recycling.periodicRestart.")
+        || path.starts_with("cpu.")
+        || path.starts_with("failure.orphan")
+        || path.starts_with("processModel.identity")
+        || [
+            "processModel.idleTimeout",
+            "processModel.pingInterval",
+            "processModel.startupTimeLimit",
+            "processModel.shutdownTimeLimit",
+            "processModel.userName",
+            "processModel.password",
+            "managedRuntimeVersion",
+            "managedPipelineMode",
+            "enable32BitAppOnWin64",
+        ]
+        .contains(&path);
+    let source = match (listed, personality) {
+        (true, Personality::Iis10) => RECYCLES,
+        (true, Personality::Iis6) => METABASE,
+        (false, _) if path.starts_with("environmentVariables") => {
+            "assumed: a process is given its environment when it is created"
+        }
+        (false, _) => ASSUMED,
+    };
+    Rule::new(
+        EffectKind::PoolRecycle,
+        "WAS recycles the pool, because its worker processes were started with the old value (event 5080).",
+        source,
+    )
+}
+
+fn site(path: &str) -> Rule {
+    if path.is_empty() {
+        return Rule::new(
+            EffectKind::SiteRebind,
+            "A site comes, goes or is renamed: W3SVC changes its URLs in HTTP.sys; no worker is recycled and no other site is touched.",
+            GETTING_STARTED,
+        );
+    }
+    if path.starts_with("bindings.") {
+        return Rule::new(
+            EffectKind::SiteRebind,
+            "W3SVC registers the site's URLs anew; only this binding opens or closes.",
+            GETTING_STARTED,
+        );
+    }
+    if path == "serverAutoStart" {
+        return Rule::new(
+            EffectKind::Live,
+            "It says whether the site is started with W3SVC: it matters at the next start.",
+            REFERENCE,
+        );
+    }
+    Rule::new(
+        EffectKind::Live,
+        "W3SVC sets it on the site's URL groups in HTTP.sys; connections stay.",
+        REFERENCE,
+    )
+}
+
+fn application(path: &str) -> Rule {
+    match path {
+        "" => Rule::new(
+            EffectKind::SiteRebind,
+            "An application comes or goes: W3SVC changes its URLs in HTTP.sys, and running workers are told; nothing is recycled.",
+            GETTING_STARTED,
+        ),
+        "applicationPool" => Rule::new(
+            EffectKind::ApplicationRestart,
+            "The application stops in its old pool and starts in the new one with its next request; neither pool is recycled.",
+            "IIS native API reference, GL_APPLICATION_STOP",
+        ),
+        "enabledProtocols" => Rule::new(
+            EffectKind::SiteRebind,
+            "The application's URLs are registered or removed.",
+            REFERENCE,
+        ),
+        _ => Rule::new(
+            EffectKind::NextWorkerStart,
+            "It is looked at when a worker process starts.",
+            REFERENCE,
+        ),
+    }
+}
+
+fn directory(path: &str) -> Rule {
+    match path {
+        "" => Rule::new(
+            EffectKind::Live,
+            "A virtual directory comes or goes: running workers are told; nothing restarts.",
+            GETTING_STARTED,
+        ),
+        "physicalPath" => Rule::new(
+            EffectKind::ApplicationRestart,
+            "The application restarts in the same process, because its physical path changed.",
+            ".NET reference source, ApplicationShutdownReason PhysicalApplicationPathChanged",
+        ),
+        _ => Rule::new(
+            EffectKind::ApplicationRestart,
+            "The application restarts in the same process.",
+            ASSUMED,
+        ),
+    }
+}
+
+fn of_section(section: &str, path: &str, location: &str, personality: Personality) -> Rule {
+    let whose = if location.is_empty() {
+        "every application"
+    } else {
+        "the applications below it"
+    };
+    match section {
+        "system.applicationHost/webLimits" | "system.applicationHost/log"
+            if personality == Personality::Iis6 =>
+        {
+            Rule::new(
+                EffectKind::ServiceRestart,
+                "W3SVC reads its own settings when it starts.",
+                "TechNet cc780868: some W3SVC-level settings need a service restart",
+            )
+        }
+        "system.applicationHost/webLimits" if path == "dynamicRegistrationThreshold" => Rule::new(
+            EffectKind::ServiceRestart,
+            "WAS decides at its start whether sites are registered at once.",
+            "IIS configuration reference, webLimits: dynamicRegistrationThreshold",
+        ),
+        "system.applicationHost/webLimits" => Rule::new(
+            EffectKind::Live,
+            "W3SVC and WAS go by the new limit from now on.",
+            REFERENCE,
+        ),
+        "system.applicationHost/log" => Rule::new(
+            EffectKind::ServiceRestart,
+            "W3SVC opens the log that all sites share when it starts.",
+            ASSUMED,
+        ),
+        "system.applicationHost/configHistory" => Rule::new(
+            EffectKind::Live,
+            "The Application Host Helper Service goes by it from now on.",
+            REFERENCE,
+        ),
+        "system.webServer/globalModules" | "system.webServer/isapiFilters" => {
+            native_module(section, personality)
+        }
+        _ if section.starts_with("system.webServer") || section.starts_with("system.web/") => {
+            Rule::new(
+                EffectKind::ApplicationRestart,
+                &format!(
+                    "The section holds for {whose}, which restart in their processes; nothing is recycled."
+                ),
+                "IIS native API reference, OnGlobalConfigurationChange; .NET reference source: \"IIS configuration change\"",
+            )
+        }
+        "configProtectedData" | "configSections" => Rule::new(
+            EffectKind::ServiceRestart,
+            "The services read how the file is to be read when they start.",
+            ASSUMED,
+        ),
+        _ => Rule::new(
+            EffectKind::None,
+            "Neither WAS nor W3SVC nor the workers read this section; it belongs to another service or module.",
+            REFERENCE,
+        ),
+    }
+}
+
+fn native_module(section: &str, personality: Personality) -> Rule {
+    if personality == Personality::Iis6 && section.ends_with("isapiFilters") {
+        return Rule::new(
+            EffectKind::ServiceRestart,
+            "Filters of the whole server are loaded when the service starts.",
+            "TechNet cc780868: ISAPI filter changes at server level need a service restart",
+        );
+    }
+    Rule::new(
+        EffectKind::PoolRecycle,
+        "A native module is loaded into a worker process when it starts: the pools recycle.",
+        "Microsoft, IIS modules overview: the list of global modules",
+    )
+}

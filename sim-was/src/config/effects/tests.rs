@@ -1,0 +1,213 @@
+//! Which change needs what, as administrators' pages tell it.
+
+use super::*;
+use crate::config::edit::{Change, apply};
+use crate::config::load;
+
+const TEXT: &str = r#"<configuration>
+  <system.applicationHost>
+    <applicationPools>
+      <add name="A" />
+      <add name="B">
+        <recycling disallowRotationOnConfigChange="true" />
+      </add>
+      <applicationPoolDefaults managedRuntimeVersion="v4.0" />
+    </applicationPools>
+    <sites>
+      <site name="One" id="1">
+        <application path="/" applicationPool="A">
+          <virtualDirectory path="/" physicalPath="C:\one" />
+        </application>
+        <application path="/shop" applicationPool="B">
+          <virtualDirectory path="/" physicalPath="C:\shop" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:80:" /></bindings>
+      </site>
+      <site name="Two" id="2">
+        <application path="/" applicationPool="B">
+          <virtualDirectory path="/" physicalPath="C:\two" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
+      </site>
+    </sites>
+  </system.applicationHost>
+  <system.webServer><caching enabled="true" /></system.webServer>
+  <system.ftpServer><serverRuntime hostNameSupport="true" /></system.ftpServer>
+</configuration>"#;
+
+fn effects(changes: &[Change]) -> Vec<Effect> {
+    let new = apply(TEXT, changes).unwrap();
+    let read = |text: &str| load(text, "applicationHost.config").unwrap();
+    effects_of(&read(TEXT), &read(&new), Personality::Iis10)
+}
+
+/// Kind and pools of the one effect of a change.
+fn effect(change: Change) -> (EffectKind, Vec<String>) {
+    let effects = effects(&[change]);
+    let [effect] = effects.as_slice() else {
+        panic!("one effect: {effects:#?}");
+    };
+    assert!(!effect.why.is_empty() && !effect.source.is_empty());
+    (effect.kind, effect.pools.clone())
+}
+
+fn text(change: &str) -> Change {
+    change.parse().unwrap()
+}
+
+#[test]
+fn nothing_follows_from_no_change_or_from_a_value_written_in_another_way() {
+    assert_eq!(effects(&[]), []);
+    assert_eq!(effects(&[Change::pool("A", "queueLength", "1000")]), []);
+    assert_eq!(
+        effects(&[Change::pool(
+            "A",
+            "recycling.periodicRestart.time",
+            "29:00:00"
+        )]),
+        []
+    );
+    assert_eq!(
+        effects(&[Change::pool("A", "managedRuntimeVersion", "v4.0")]),
+        []
+    );
+}
+
+#[test]
+fn most_settings_of_a_pool_recycle_that_pool_and_some_are_live() {
+    for path in [
+        "processModel.idleTimeout",
+        "processModel.pingInterval",
+        "processModel.shutdownTimeLimit",
+        "processModel.startupTimeLimit",
+        "recycling.periodicRestart.time",
+    ] {
+        let recycle = (EffectKind::PoolRecycle, vec!["A".to_owned()]);
+        assert_eq!(
+            effect(Change::pool("A", path, "00:10:00")),
+            recycle,
+            "{path}"
+        );
+    }
+    for (path, value) in [
+        ("queueLength", "2000"),
+        ("failure.rapidFailProtection", "false"),
+        ("failure.loadBalancerCapabilities", "TcpLevel"),
+        ("startMode", "AlwaysRunning"),
+        ("autoStart", "false"),
+    ] {
+        assert_eq!(
+            effect(Change::pool("A", path, value)).0,
+            EffectKind::Live,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_pool_that_must_not_rotate_waits_for_its_next_worker() {
+    let change = Change::pool("B", "processModel.idleTimeout", "00:10:00");
+    assert_eq!(
+        effect(change),
+        (EffectKind::NextWorkerStart, vec!["B".to_owned()])
+    );
+}
+
+#[test]
+fn a_default_recycles_every_pool_whose_value_changes() {
+    let change =
+        "system.applicationHost/applicationPools.applicationPoolDefaults.managedRuntimeVersion:";
+    let effects = effects(&[text(change)]);
+    let pools: Vec<_> = effects
+        .iter()
+        .map(|e| (e.pools[0].as_str(), e.kind))
+        .collect();
+    assert_eq!(
+        pools,
+        [
+            ("A", EffectKind::PoolRecycle),
+            ("B", EffectKind::NextWorkerStart)
+        ]
+    );
+    assert_eq!(
+        (effects[0].old_line, effects[0].new.as_deref()),
+        (Some(8), Some(""))
+    );
+}
+
+#[test]
+fn sites_applications_and_bindings_come_and_go_without_a_recycle() {
+    let binding = "+system.applicationHost/sites[name='One'].bindings.[protocol='http',bindingInformation='*:8080:']";
+    let effects = effects(&[text(binding)]);
+    assert!(
+        effects.iter().all(|e| e.kind == EffectKind::SiteRebind),
+        "{effects:#?}"
+    );
+    for change in [
+        "+system.applicationHost/sites.[name='Three',id='3']",
+        "-system.applicationHost/sites.[name='Two']",
+        "-system.applicationHost/sites[name='One'].[path='/shop']",
+    ] {
+        assert_eq!(effect(text(change)).0, EffectKind::SiteRebind, "{change}");
+    }
+}
+
+#[test]
+fn an_application_moves_or_restarts_without_its_pool() {
+    let moved = effects(&[Change::application("One", "/shop", "applicationPool", "A")]);
+    assert_eq!(moved[0].kind, EffectKind::ApplicationRestart);
+    assert_eq!(
+        (&moved[0].pools, &moved[0].applications),
+        (
+            &vec!["A".to_owned(), "B".to_owned()],
+            &vec![(1, "/shop".to_owned())]
+        )
+    );
+    assert_eq!(
+        moved[0].what,
+        "application '/shop' of site 'One': applicationPool"
+    );
+    let path = Change::virtual_directory("One", "/", "/", "physicalPath", "C:\\new");
+    assert_eq!(
+        effect(path),
+        (EffectKind::ApplicationRestart, vec!["A".to_owned()])
+    );
+}
+
+#[test]
+fn a_section_restarts_the_applications_that_it_holds_for() {
+    let of = |change: &str| effects(&[text(change)])[0].applications.clone();
+    let all = [(1, "/"), (1, "/shop"), (2, "/")].map(|(site, path)| (site, path.to_owned()));
+    assert_eq!(of("system.webServer/caching.enabled:false"), all);
+    assert_eq!(
+        of("@'One' system.webServer/caching.enabled:false"),
+        all[..2]
+    );
+    assert_eq!(
+        of("@'one/Shop' system.webServer/caching.enabled:false"),
+        all[1..2]
+    );
+    assert_eq!(
+        of("@'One/shop/inner' system.webServer/caching.enabled:false"),
+        all[1..2]
+    );
+}
+
+#[test]
+fn other_services_sections_do_nothing_here() {
+    let change = "system.ftpServer/serverRuntime.hostNameSupport:false";
+    assert_eq!(effect(text(change)).0, EffectKind::None);
+}
+
+#[test]
+fn iis_6_restarts_the_service_for_its_own_settings() {
+    let new = apply(
+        TEXT,
+        &[text("system.applicationHost/webLimits.minBytesPerSecond:0")],
+    )
+    .unwrap();
+    let read = |text: &str| load(text, "f").unwrap();
+    let kind = |personality| effects_of(&read(TEXT), &read(&new), personality)[0].kind;
+    assert_eq!(kind(Personality::Iis10), EffectKind::Live);
+    assert_eq!(kind(Personality::Iis6), EffectKind::ServiceRestart);
+}

@@ -1,0 +1,441 @@
+//! What a configuration says, setting by setting, each with its value and its line: the base on which
+//! two configurations are compared.
+//!
+//! Pools, sites, applications and virtual directories are here as they take effect: their own
+//! attributes over the defaults that stand for them. Everything else is here as it is written, with or
+//! without a schema. A setting that is written nowhere is absent: it has the schema's default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use roxmltree::Node;
+
+use super::layers::Layers;
+use super::schema::{self, Attribute, Element};
+use super::value::{Kind, TimeFormat, Value, print_time};
+
+/// What a setting belongs to.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// An application pool, by its name.
+    Pool(String),
+    /// A site, by its number.
+    Site(u32),
+    /// An application: its site and its path.
+    Application(u32, String),
+    /// A virtual directory: site, path of the application, own path.
+    VirtualDirectory(u32, String, String),
+    /// A section for a place: the `<location>`'s path in lower case, empty for the whole server.
+    Location(String),
+    /// A web.config: the Windows path of the folder that it lies in, in lower case.
+    WebConfig(String),
+}
+
+/// Which setting: what it belongs to, the section, and the path in it.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// What it belongs to.
+    pub scope: Scope,
+    /// E.g. `system.webServer/caching`.
+    pub section: String,
+    /// E.g. `recycling.periodicRestart.time`; empty for the existence of a pool, site ….
+    pub path: String,
+}
+
+/// A value and where it comes from.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The value, in one form: `1.05:00:00`, `true`, `Time, Memory`.
+    pub value: String,
+    /// The line that says so.
+    pub line: u32,
+}
+
+/// All settings of a configuration.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    map: BTreeMap<Key, Setting>,
+}
+
+/// A difference between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference<'s> {
+    /// Which setting.
+    pub key: &'s Key,
+    /// What it was; `None` if it was not there and has no default.
+    pub old: Option<String>,
+    /// The line of the old value, if it was written.
+    pub old_line: Option<u32>,
+    /// What it is.
+    pub new: Option<String>,
+    /// The line of the new value, if it is written.
+    pub new_line: Option<u32>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scope {
+            Scope::Pool(name) => write!(f, "application pool '{name}'")?,
+            Scope::Site(id) => write!(f, "site {id}")?,
+            Scope::Application(site, path) => write!(f, "application '{path}' of site {site}")?,
+            Scope::VirtualDirectory(site, application, path) => {
+                write!(
+                    f,
+                    "virtual directory '{path}' of '{application}' of site {site}"
+                )?;
+            }
+            Scope::Location(path) if path.is_empty() => write!(f, "{}", self.section)?,
+            Scope::Location(path) => write!(f, "{} for \"{path}\"", self.section)?,
+            Scope::WebConfig(folder) => write!(f, "web.config in {folder}")?,
+        }
+        if self.path.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", self.path)
+        }
+    }
+}
+
+impl Settings {
+    /// The setting of that key, if it is written.
+    pub fn get(&self, key: &Key) -> Option<&Setting> {
+        self.map.get(key)
+    }
+
+    /// What differs, in the order of the keys.
+    pub fn differences<'s>(&'s self, new: &'s Self) -> Vec<Difference<'s>> {
+        let mut differences = Vec::new();
+        let only_new = new.map.keys().filter(|key| !self.map.contains_key(key));
+        let mut keys: Vec<&Key> = self.map.keys().chain(only_new).collect();
+        keys.sort();
+        for key in keys {
+            let (before, after) = (self.map.get(key), new.map.get(key));
+            if before.map(|s| &s.value) == after.map(|s| &s.value) {
+                continue;
+            }
+            // What comes or goes as a whole is one difference, not one for each attribute.
+            if self.hides(key) || new.hides(key) {
+                continue;
+            }
+            let value = |setting: Option<&Setting>| {
+                setting.map(|s| s.value.clone()).or_else(|| default_of(key))
+            };
+            let (old, new) = (value(before), value(after));
+            if old != new {
+                differences.push(Difference {
+                    key,
+                    old,
+                    old_line: before.map(|s| s.line),
+                    new,
+                    new_line: after.map(|s| s.line),
+                });
+            }
+        }
+        differences
+    }
+
+    /// Whether the thing that a setting belongs to does not exist here, so that its coming or going
+    /// says it all.
+    fn hides(&self, key: &Key) -> bool {
+        let exists = |scope: Scope| {
+            let is_pool = matches!(scope, Scope::Pool(_));
+            let section = if is_pool { POOLS } else { SITES };
+            let path = String::new();
+            self.map.contains_key(&Key {
+                scope,
+                section: section.to_owned(),
+                path,
+            })
+        };
+        let own = |scope: &Scope| !key.path.is_empty() && !exists(scope.clone());
+        match &key.scope {
+            Scope::Pool(_) | Scope::Site(_) => own(&key.scope),
+            Scope::Application(site, _) => own(&key.scope) || !exists(Scope::Site(*site)),
+            Scope::VirtualDirectory(site, application, _) => {
+                own(&key.scope)
+                    || !exists(Scope::Site(*site))
+                    || !exists(Scope::Application(*site, application.clone()))
+            }
+            Scope::Location(_) | Scope::WebConfig(_) => false,
+        }
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        scope: Scope,
+        section: &str,
+        path: &str,
+        value: String,
+        line: u32,
+    ) {
+        let key = Key {
+            scope,
+            section: section.to_owned(),
+            path: path.to_owned(),
+        };
+        self.map.insert(key, Setting { value, line });
+    }
+}
+
+const POOLS: &str = "system.applicationHost/applicationPools";
+const SITES: &str = "system.applicationHost/sites";
+
+/// The schema's default of a setting, in the form of [`Setting::value`].
+fn default_of(key: &Key) -> Option<String> {
+    let mut element = schema::section(&key.section)?;
+    element = match key.scope {
+        Scope::Pool(_) => element.entries.get("add")?,
+        Scope::Site(_) => element.entries.get("site")?,
+        Scope::Application(..) => element.entries.get("site")?.entries.get("application")?,
+        Scope::VirtualDirectory(..) => {
+            let application = element.entries.get("site")?.entries.get("application")?;
+            application.entries.get("virtualDirectory")?
+        }
+        Scope::Location(_) => element,
+        Scope::WebConfig(_) => return None,
+    };
+    if key.path.contains('[') {
+        return None;
+    }
+    let (children, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
+    for child in children.split('.').filter(|child| !child.is_empty()) {
+        element = element.children.get(child)?;
+    }
+    let attribute = element.attributes.get(name)?;
+    attribute
+        .default
+        .as_deref()
+        .map(|text| in_one_form(attribute, text))
+}
+
+/// A value in one form, however it was written.
+fn in_one_form(attribute: &Attribute, text: &str) -> String {
+    match (attribute.check(text), attribute.kind) {
+        (Ok(Value::Bool(value)), _) => value.to_string(),
+        (Ok(Value::Time(time)), _) if attribute.format == TimeFormat::Text => {
+            print_time(time.as_secs())
+        }
+        (Ok(Value::Number(number)), Kind::Enum | Kind::Flags) => names(attribute, number),
+        (Ok(Value::Number(number)), _) => number.to_string(),
+        // A value that is refused counts as not written.
+        (Err(_), _) => attribute
+            .default
+            .as_deref()
+            .filter(|default| *default != text)
+            .map_or_else(
+                || text.to_owned(),
+                |default| in_one_form(attribute, default),
+            ),
+        (Ok(Value::Text(_) | Value::Time(_)), _) => text.to_owned(),
+    }
+}
+
+fn names(attribute: &Attribute, number: i64) -> String {
+    let mut values: Vec<_> = attribute.values.iter().collect();
+    values.sort_by_key(|(_, value)| **value);
+    let is_set = |value: i64| {
+        let is_flag = attribute.kind == Kind::Flags && value != 0 && number & value == value;
+        is_flag || value == number
+    };
+    let named = values.into_iter().filter(|(_, value)| is_set(**value));
+    named
+        .map(|(name, _)| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Where lines begin, to tell the line of a byte.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(ends.map(|(at, _)| at + 1).collect())
+    }
+
+    /// The line of a byte, from 1.
+    pub(super) fn at(&self, byte: usize) -> u32 {
+        let line = self.0.partition_point(|start| *start <= byte) + 1;
+        u32::try_from(line).unwrap_or(u32::MAX)
+    }
+}
+
+/// Writes settings down while a file is resolved.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    pub(super) settings: Settings,
+    lines: Lines,
+}
+
+impl Recorder {
+    pub(super) fn new(text: &str) -> Self {
+        Self {
+            settings: Settings::default(),
+            lines: Lines::of(text),
+        }
+    }
+
+    /// A pool, site, application or virtual directory: that it is there, and its settings as they take
+    /// effect. `apart` are entries that have a scope of their own.
+    pub(super) fn object(
+        &mut self,
+        scope: &Scope,
+        section: &str,
+        layers: &Layers<'_>,
+        apart: &[&str],
+    ) {
+        let line = self.lines.at(layers.own().range().start);
+        let name = layers.own().attribute("name").unwrap_or_default();
+        self.settings
+            .insert(scope.clone(), section, "", name.to_owned(), line);
+        self.element(scope, section, "", layers, apart);
+    }
+
+    fn element(
+        &mut self,
+        scope: &Scope,
+        section: &str,
+        prefix: &str,
+        layers: &Layers<'_>,
+        apart: &[&str],
+    ) {
+        let schema: &'static Element = layers.schema();
+        for (name, attribute) in &schema.attributes {
+            if let Some((text, at)) = layers.written(name) {
+                let (value, line) = (in_one_form(attribute, text), self.lines.at(at));
+                self.settings.insert(
+                    scope.clone(),
+                    section,
+                    &format!("{prefix}{name}"),
+                    value,
+                    line,
+                );
+            }
+        }
+        for name in schema
+            .children
+            .keys()
+            .filter(|name| !name.ends_with("Defaults"))
+        {
+            let child = layers.child(name);
+            if !child.is_empty() {
+                self.element(scope, section, &format!("{prefix}{name}."), &child, &[]);
+            }
+        }
+        for name in schema
+            .entries
+            .keys()
+            .filter(|name| !apart.contains(&name.as_str()))
+        {
+            for entry in layers.entries(name, false).0 {
+                let path = format!("{prefix}{name}[{}].", entry_name(entry.own()));
+                self.element(scope, section, &path, &entry, &[]);
+            }
+        }
+    }
+
+    /// Everything in a file that is no pool and no site, as it is written.
+    pub(super) fn rest(&mut self, configuration: Node<'_, '_>) {
+        for node in elements(configuration) {
+            if node.tag_name().name() == "location" {
+                let path = node.attribute("path").unwrap_or_default().trim_matches('/');
+                let path = if path == "." { "" } else { path };
+                for node in elements(node) {
+                    self.section(&Scope::Location(path.to_lowercase()), "", node);
+                }
+            } else {
+                self.section(&Scope::Location(String::new()), "", node);
+            }
+        }
+    }
+
+    fn section(&mut self, scope: &Scope, group: &str, node: Node<'_, '_>) {
+        let name = node.tag_name().name();
+        let path = if group.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{group}/{name}")
+        };
+        if path == POOLS || path == SITES {
+            return;
+        }
+        let known = schema::section(&path);
+        // An element without attributes of its own that has others in it may be a group.
+        if known.is_none() && node.attributes().len() == 0 && !elements(node).any(is_entry) {
+            for inner in elements(node) {
+                self.section(scope, &path, inner);
+            }
+        } else {
+            self.written(scope, &path, "", node, known);
+        }
+    }
+
+    fn written(
+        &mut self,
+        scope: &Scope,
+        section: &str,
+        prefix: &str,
+        node: Node<'_, '_>,
+        schema: Option<&'static Element>,
+    ) {
+        for attribute in node.attributes() {
+            let (name, at) = (attribute.name(), attribute.range().start);
+            let known = schema.and_then(|schema| schema.attributes.get(name));
+            let value = known.map_or_else(
+                || attribute.value().to_owned(),
+                |known| in_one_form(known, attribute.value()),
+            );
+            let line = self.lines.at(at);
+            self.settings.insert(
+                scope.clone(),
+                section,
+                &format!("{prefix}{name}"),
+                value,
+                line,
+            );
+        }
+        for child in elements(node) {
+            let name = child.tag_name().name();
+            let inner = schema.and_then(|s| s.children.get(name).or_else(|| s.entries.get(name)));
+            let is_child = schema.is_some_and(|schema| schema.children.contains_key(name));
+            let path = if is_child || child.attributes().len() == 0 {
+                format!("{prefix}{name}.")
+            } else {
+                format!("{prefix}{name}[{}].", entry_name(child))
+            };
+            if child.attributes().len() == 0 && elements(child).next().is_none() {
+                let (line, path) = (
+                    self.lines.at(child.range().start),
+                    path.trim_end_matches('.'),
+                );
+                let text = child.text().unwrap_or_default().trim().to_owned();
+                self.settings
+                    .insert(scope.clone(), section, path, text, line);
+            }
+            self.written(scope, section, &path, child, inner);
+        }
+    }
+}
+
+fn elements<'a>(parent: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {
+    parent.children().filter(Node::is_element)
+}
+
+fn is_entry(node: Node<'_, '_>) -> bool {
+    ["add", "remove", "clear"].contains(&node.tag_name().name())
+}
+
+/// What an entry is known by: its first attribute, or two if it is a binding.
+fn entry_name(node: Node<'_, '_>) -> String {
+    let taken = if node.has_attribute("bindingInformation") {
+        2
+    } else {
+        1
+    };
+    let attributes = node.attributes().take(taken);
+    let words: Vec<_> = attributes
+        .map(|a| format!("{}='{}'", a.name(), a.value()))
+        .collect();
+    words.join(",")
+}

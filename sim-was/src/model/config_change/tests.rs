@@ -1,0 +1,275 @@
+//! Changes while the server runs: what recycles, what restarts, what stays.
+
+use super::super::Input;
+use super::super::bench::{Bench, server_of};
+use crate::config::edit::Change;
+use crate::config::load;
+use crate::control::{Answer, Command, ObjectState};
+use crate::event_log::WorkerExit;
+
+const TEXT: &str = r#"<configuration>
+  <system.applicationHost>
+    <applicationPools>
+      <add name="A" />
+      <add name="B"><recycling disallowOverlappingRotation="true" /></add>
+      <add name="C"><recycling disallowRotationOnConfigChange="true" /></add>
+    </applicationPools>
+    <sites>
+      <site name="One" id="1">
+        <application path="/" applicationPool="A">
+          <virtualDirectory path="/" physicalPath="C:\one" />
+        </application>
+        <application path="/shop" applicationPool="B">
+          <virtualDirectory path="/" physicalPath="C:\shop" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:80:" /></bindings>
+      </site>
+      <site name="Two" id="2">
+        <application path="/" applicationPool="C">
+          <virtualDirectory path="/" physicalPath="C:\two" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
+      </site>
+    </sites>
+  </system.applicationHost>
+</configuration>"#;
+
+/// A server with a worker in each of the pools A (1), B (2) and C (3).
+fn up() -> Bench {
+    let mut bench = server_of(TEXT).up();
+    for pool in ["A", "B", "C"] {
+        bench.request(pool);
+    }
+    assert_eq!(bench.pids(), [1, 2, 3]);
+    bench.lines.clear();
+    bench
+}
+
+impl Bench {
+    fn set(&mut self, change: Change) {
+        let changes = vec![change];
+        let answer = self.ask(Command::ChangeConfiguration { changes });
+        assert_eq!(answer, Some(Answer::Done));
+    }
+
+    fn change(&mut self, change: &str) {
+        self.set(change.parse().unwrap());
+    }
+}
+
+#[test]
+fn a_change_that_needs_it_recycles_its_pool_with_event_5080_and_no_other() {
+    let mut bench = up();
+    bench.set(Change::pool("A", "processModel.idleTimeout", "00:10:00"));
+    assert_eq!(bench.events(), [5080]);
+    assert_eq!(bench.pids(), [2, 3, 4]);
+    assert!(bench.place("spawn A") < bench.place("stop 1 Recycle drain"));
+}
+
+#[test]
+fn a_pool_without_overlap_stops_its_worker_first() {
+    let mut bench = up();
+    bench.set(Change::pool("B", "managedPipelineMode", "Classic"));
+    assert_eq!(bench.events(), [5080]);
+    assert_eq!(bench.pids(), [1, 3]);
+    bench.request("B");
+    assert_eq!(bench.pids(), [1, 3, 4]);
+}
+
+#[test]
+fn a_pool_that_must_not_rotate_keeps_its_worker_and_the_next_one_knows() {
+    let mut bench = up();
+    bench.set(Change::pool("C", "environmentVariables.x", "1").with_variable());
+    assert_eq!((bench.events(), bench.pids()), (vec![], vec![1, 2, 3]));
+    bench.recycle("C");
+    assert_eq!(bench.pids(), [1, 2, 4]);
+}
+
+impl Change {
+    /// Adds an environment variable instead.
+    fn with_variable(mut self) -> Self {
+        self.act = crate::config::edit::Act::Add {
+            attributes: vec![
+                ("name".to_owned(), "x".to_owned()),
+                ("value".to_owned(), "1".to_owned()),
+            ],
+            first: false,
+        };
+        self
+    }
+}
+
+#[test]
+fn the_queue_length_goes_to_the_driver_and_nothing_is_recycled() {
+    let mut bench = up();
+    bench.set(Change::pool("A", "queueLength", "20"));
+    assert!(bench.has("queue A Active"));
+    assert_eq!((bench.events(), bench.pids()), (vec![], vec![1, 2, 3]));
+}
+
+#[test]
+fn a_pool_that_becomes_always_running_gets_its_worker_at_once() {
+    let mut bench = server_of(TEXT).up();
+    bench.set(Change::pool("A", "startMode", "AlwaysRunning"));
+    assert_eq!(bench.pids(), [1]);
+}
+
+#[test]
+fn a_new_pool_serves_and_a_removed_one_finishes_and_goes() {
+    let mut bench = up();
+    bench.change("+system.applicationHost/applicationPools.[name='D']");
+    assert!(bench.has("create queue D"));
+    bench.request("D");
+    assert_eq!(bench.pids(), [1, 2, 3, 4]);
+    bench.stops = false;
+    bench.change("-system.applicationHost/applicationPools.[name='A']");
+    assert!(bench.has("stop 1 PoolStop drain"));
+    assert!(
+        !bench.has("close queue A"),
+        "its worker still answers through the queue"
+    );
+    let gone = bench.ask(Command::RecycleApplicationPool {
+        name: "A".to_owned(),
+    });
+    assert!(matches!(gone, Some(Answer::Refused(_))));
+    bench.exit(1, WorkerExit::Code(0));
+    assert!(bench.has("close queue A"));
+    assert_eq!(bench.pids(), [2, 3, 4]);
+    bench.recycle("D");
+    assert!(
+        bench.has("stop 4 Recycle drain"),
+        "pools keep their identity"
+    );
+}
+
+#[test]
+fn a_pool_that_comes_back_before_it_has_gone_goes_on() {
+    let mut bench = up();
+    bench.stops = false;
+    bench.change("-system.applicationHost/applicationPools.[name='A']");
+    bench.change("+system.applicationHost/applicationPools.[name='A']");
+    bench.exit(1, WorkerExit::Code(0));
+    bench.request("A");
+    assert_eq!(bench.pids(), [2, 3, 4]);
+}
+
+#[test]
+fn a_site_comes_and_goes_and_others_are_not_touched() {
+    let mut bench = up();
+    let site = "system.applicationHost/sites";
+    bench.set(Change::site("Two", "serverAutoStart", "false"));
+    bench.lines.clear();
+    bench.change(&format!("-{site}.[name='Two']"));
+    assert!(bench.has("close group of site 2") && !bench.has("close group of site 1"));
+    assert!(
+        bench.has("remove 3 1"),
+        "its worker is told: {:?}",
+        bench.lines
+    );
+    let binding = "[protocol='http',bindingInformation='*:8080:']";
+    bench.change(&format!("+{site}[name='One'].bindings.{binding}"));
+    assert!(bench.has("add http://*:8080/") && !bench.has("add http://*:80/"));
+    assert_eq!((bench.events(), bench.pids()), (vec![], vec![1, 2, 3]));
+}
+
+#[test]
+fn a_physical_path_restarts_its_application_in_the_same_process() {
+    let mut bench = up();
+    let change = Change::virtual_directory("One", "/shop", "/", "physicalPath", r"C:\new");
+    bench.set(change);
+    assert!(bench.has("restart 2 One/shop"));
+    assert!(bench.has("changed, recycles [], restarts [\"One/shop\"]"));
+    assert_eq!(bench.pids(), [1, 2, 3]);
+}
+
+#[test]
+fn an_application_moves_to_another_pool_without_a_recycle() {
+    let mut bench = up();
+    bench.set(Change::application("One", "/shop", "applicationPool", "A"));
+    assert!(bench.has("change 1 One/shop"));
+    assert!(bench.lines.iter().any(|line| line.starts_with("remove 2 ")));
+    assert!(bench.has("add http://*:80/shop/"));
+    assert_eq!((bench.events(), bench.pids()), (vec![], vec![1, 2, 3]));
+}
+
+#[test]
+fn a_broken_file_is_logged_once_and_changes_nothing() {
+    let mut bench = up();
+    let broken = || load("<configuration>\n<nonsense", "f").map_err(|error| error.to_string());
+    bench.input(Input::ConfigChanged(broken()));
+    bench.input(Input::ConfigChanged(broken()));
+    assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
+    bench.input(Input::ConfigChanged(
+        load(TEXT, "f").map_err(|error| error.to_string()),
+    ));
+    assert_eq!(bench.events(), [5172]);
+}
+
+#[test]
+fn a_change_that_cannot_be_made_is_refused_and_makes_no_difference() {
+    let mut bench = up();
+    let changes = vec![Change::pool("A", "queueLength", "1")];
+    let answer = bench.ask(Command::ChangeConfiguration { changes });
+    let Some(Answer::Refused(refusal)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(
+        format!("{refusal:?}").contains("range 10 to 65535"),
+        "{refusal:?}"
+    );
+    assert_eq!(bench.pids(), [1, 2, 3]);
+}
+
+#[test]
+fn a_value_out_of_range_hits_one_pool_only_with_its_default_and_event_5041() {
+    let mut bench = up();
+    let text = TEXT.replace("<add name=\"A\" />", "<add name=\"A\" queueLength=\"5\" />");
+    bench.input(Input::ConfigChanged(
+        load(&text, "f").map_err(|error| error.to_string()),
+    ));
+    assert_eq!((bench.events(), bench.pids()), (vec![5041], vec![1, 2, 3]));
+}
+
+#[test]
+fn a_changed_web_garden_grows_and_shrinks() {
+    let mut bench = up();
+    bench.set(Change::pool("A", "processModel.maxProcesses", "2"));
+    assert_eq!(bench.pids(), [2, 3, 4]);
+    bench.request("A");
+    assert_eq!(bench.pids(), [2, 3, 4, 5]);
+    bench.set(Change::pool("A", "processModel.maxProcesses", "1"));
+    assert_eq!(bench.pids(), [2, 3, 6]);
+    bench.request("A");
+    assert_eq!(bench.pids(), [2, 3, 6]);
+}
+
+#[test]
+fn a_worker_that_is_still_starting_with_the_old_settings_is_replaced_when_it_is_there() {
+    let mut bench = server_of(TEXT).up();
+    bench.starts = false;
+    bench.request("A");
+    bench.set(Change::pool("A", "processModel.idleTimeout", "00:10:00"));
+    assert_eq!(bench.pids(), [1]);
+    bench.ready(1);
+    assert_eq!(bench.pids(), [1, 2]);
+    bench.ready(2);
+    assert_eq!(bench.pids(), [2]);
+}
+
+#[test]
+fn while_the_services_are_stopped_a_change_waits_for_their_start() {
+    let mut bench = up();
+    let services = vec![crate::control::Service::Was, crate::control::Service::W3svc];
+    let (timeout_ms, force) = (1000, true);
+    bench.ask(Command::StopServices {
+        services: services.clone(),
+        timeout_ms,
+        force,
+    });
+    bench.set(Change::pool("A", "autoStart", "false"));
+    bench.ask(Command::StartServices { services });
+    let Some(Answer::ApplicationPools(pools)) = bench.ask(Command::ListApplicationPools) else {
+        panic!("pools");
+    };
+    assert_eq!(pools[0].state, ObjectState::Stopped);
+}

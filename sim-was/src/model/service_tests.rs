@@ -1,0 +1,77 @@
+//! Services as IIS 6 stopped them, and what is logged when a stop takes too long.
+
+use std::time::Duration;
+
+use super::Personality;
+use super::bench::{Bench, server};
+use crate::control::{Answer, Command, Service};
+use crate::event_log::WorkerExit;
+
+fn stop(server: &mut Bench, force: bool) -> Option<Answer> {
+    server.ask(Command::StopServices {
+        services: vec![Service::Was, Service::W3svc],
+        timeout_ms: 20_000,
+        force,
+    })
+}
+
+fn iis6() -> Bench {
+    let mut server = server()
+        .with_personality(Personality::Iis6)
+        .up_with_worker();
+    server.stops = false;
+    server
+}
+
+#[test]
+fn iis_6_refuses_first_lets_running_requests_finish_and_then_takes_the_urls() {
+    let mut server = iis6();
+    assert_eq!(stop(&mut server, true), None);
+    assert!(server.has("stop 1 ServiceStop drain"));
+    assert!(!server.has("close group of site 1"), "connections are open");
+    server.pass(Duration::from_secs(50));
+    assert_eq!(server.answer(), None, "a request of 50 s is waited for");
+    server.exit(1, WorkerExit::Code(0));
+    assert_eq!(server.answer(), Some(Answer::Done));
+    let order = [
+        "W3SVC StopPending",
+        "queue DefaultAppPool Inactive(Disabled)",
+        "stop 1 ServiceStop drain",
+        "exited 1",
+        "close group of site 1",
+        "close queue DefaultAppPool",
+        "W3SVC Stopped",
+        "WAS Stopped",
+    ];
+    let places: Vec<usize> = order.iter().map(|line| server.place(line)).collect();
+    assert!(places.is_sorted(), "{:#?}", server.lines);
+}
+
+#[test]
+fn what_iis_6_waits_for_has_the_workers_own_limit() {
+    let mut server = iis6();
+    stop(&mut server, false);
+    server.pass(Duration::from_secs(90));
+    assert_eq!(server.events(), [5013, 7036, 7036]);
+    assert_eq!(server.answer(), Some(Answer::Done));
+}
+
+#[test]
+fn quitting_does_not_wait_as_iis_6_does() {
+    let mut server = iis6();
+    stop(&mut server, true);
+    server.ask(Command::Quit);
+    assert!(server.has("stop 1 ServiceStop at once"));
+    server.pass(Duration::from_secs(2));
+    assert!(server.stopped && server.pids().is_empty());
+}
+
+#[test]
+fn a_worker_that_holds_up_a_stop_is_named_before_it_is_killed() {
+    let mut server = server().up_with_worker();
+    server.stops = false;
+    stop(&mut server, true);
+    server.pass(Duration::from_secs(20));
+    assert!(server.place("event 5138") < server.place("kill 1"));
+    assert!(!server.events().contains(&5013), "its own limit is longer");
+}

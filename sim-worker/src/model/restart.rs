@@ -1,0 +1,228 @@
+//! Applications that change while the process runs: an application restarts without its process, one
+//! comes, one goes.
+//!
+//! ```text
+//!  changed:   old domain ── set apart ──► finishes its requests ─► Application_End ─► gone
+//!             new domain ── Unloaded ───► started by its first request
+//! ```
+//!
+//! Both domains live side by side, as in w3wp: what is in flight completes in the old one, everything
+//! else enters the new one, and finds no session and no value of the old.
+//!
+//! Source: .NET reference source, `HostingEnvironment.InitiateShutdown` and `HttpRuntime.Dispose`: new
+//! requests create a new domain; the old one waits for its active requests; caches are disposed of,
+//! which ends all in-process sessions; then `Application_End`.
+//! Assumed: it waits without limit, as integrated mode does until the native side has no request left.
+
+use std::time::Duration;
+
+use sim_httpsys::api::UrlContext;
+use sim_httpsys::clockwork::Instant;
+
+use super::app_domain::{AppDomain, AppDomainState, Compiled};
+use super::applications::draws;
+use super::http_context::{HttpContext, Waits};
+use super::modules::custom_error::Refusal;
+use super::{Doer, Lifecycle, Timer, Work, WorkerProcess};
+use crate::application::Purpose;
+use crate::configuration::Application;
+use crate::facts::{CacheLayer, Fact};
+
+/// How long a request waits for WAS to tell of its application.
+/// Assumed: URLs and workers are told on two ways, and either may be quicker; WAS sends both at once.
+const STRANGER_MAX: Duration = Duration::from_secs(2);
+
+impl WorkerProcess {
+    /// WAS says how an application is now. If it restarts, or is new, its domain is a fresh one.
+    pub(super) fn application_changed(
+        &mut self,
+        application: Application,
+        restart: bool,
+        now: Instant,
+    ) {
+        let context = application.url_context;
+        match self.domains.get_mut(&context) {
+            Some(domain) if !restart => {
+                domain.application = application.into();
+                self.forget_files_of(context);
+            }
+            Some(domain) => {
+                let (name, starting) = (domain.name(), domain.is_starting());
+                let before = &domain.application.virtual_directories;
+                let paths_changed = *before != application.virtual_directories;
+                if paths_changed {
+                    self.forget_files_of(context);
+                }
+                self.state(Fact::ApplicationRestarted { application: name });
+                self.set_apart(context);
+                self.domains.insert(context, AppDomain::new(application));
+                if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
+                    self.start_application(context, now);
+                }
+            }
+            None => {
+                self.domains.insert(context, AppDomain::new(application));
+            }
+        }
+        for request in self.strangers.remove(&context).unwrap_or_default() {
+            self.deadlines.clear(Timer::Request(request));
+            self.runnable.push_back(request);
+        }
+    }
+
+    /// WAS says that an application is gone. A request that comes nevertheless is a stranger's.
+    pub(super) fn application_removed(&mut self, context: UrlContext) {
+        if let Some(domain) = self.domains.get(&context) {
+            let name = domain.name();
+            self.state(Fact::ApplicationRestarted { application: name });
+            self.forget_files_of(context);
+            self.set_apart(context);
+        }
+    }
+
+    /// A request for an application that this worker does not know waits a little for it.
+    pub(super) fn await_application(&mut self, mut context: HttpContext, now: Instant) {
+        let (application, request) = (context.request.url_context, context.request.id);
+        context.waits = Waits::Start;
+        self.strangers.entry(application).or_default().push(request);
+        self.deadlines
+            .set(Timer::Request(request), now + STRANGER_MAX);
+        self.park(context);
+    }
+
+    /// Nobody has told of a request's application.
+    pub(super) fn remained_a_stranger(&mut self, context: HttpContext, now: Instant) {
+        if let Some(waiting) = self.strangers.get_mut(&context.request.url_context) {
+            waiting.retain(|request| *request != context.request.id);
+        }
+        let refusal = Refusal::because(500, 0, "this pool has no such application");
+        self.refuse(context, &refusal, now);
+    }
+
+    /// Takes a domain out of the way of new requests, under a number that no request comes with.
+    fn set_apart(&mut self, context: UrlContext) {
+        let Some(mut domain) = self.domains.remove(&context) else {
+            return;
+        };
+        self.forget_outputs(context);
+        match &mut domain.state {
+            AppDomainState::Unloaded | AppDomainState::Failed(_) | AppDomainState::Unloading => {}
+            AppDomainState::Reading { waiting, .. } | AppDomainState::Starting { waiting, .. } => {
+                // They start with the new domain; what was begun for the old one leads nowhere.
+                self.runnable.extend(std::mem::take(waiting));
+                self.deadlines.clear(Timer::ApplicationStart(context));
+                self.works.retain(|_, doer| !doer.starts(context));
+            }
+            AppDomainState::Started => {
+                self.retired += 1;
+                let apart = UrlContext(u64::MAX - self.retired);
+                for request in self.contexts.values_mut() {
+                    let here = request.request.url_context == context;
+                    if here && (request.waits != Waits::Start) {
+                        request.request.url_context = apart;
+                    }
+                }
+                for doer in self.works.values_mut() {
+                    doer.rename(context, apart);
+                }
+                self.sessions.rename(context, apart);
+                self.values.rename(context, apart);
+                self.compiled_pages_lost(&domain, context);
+                self.domains.insert(apart, domain);
+                self.unloading.insert(apart);
+            }
+        }
+    }
+
+    /// What a domain has compiled is of no use to the next one.
+    fn compiled_pages_lost(&mut self, domain: &AppDomain, context: UrlContext) {
+        let compiled = |compiled: &Compiled| matches!(compiled, Compiled::Yes(_));
+        let pages = domain.pages.iter().filter(|page| compiled(&page.compiled));
+        let lost: Vec<_> = pages
+            .map(|page| (page.hash ^ context.0, page.page.code))
+            .collect();
+        self.removed(CacheLayer::Compiled, lost);
+    }
+
+    /// Responses that pages have made belong to their domain.
+    fn forget_outputs(&mut self, context: UrlContext) {
+        let gone = self.responses.forget_application(context);
+        self.removed(CacheLayer::Output, gone);
+    }
+
+    /// Goes on with domains that have no request left.
+    pub(super) fn unload_the_finished(&mut self, now: Instant) {
+        if self.unloading.is_empty() {
+            return;
+        }
+        let busy = |apart: UrlContext| {
+            let mut requests = self.contexts.values();
+            let mut works = self.works.values();
+            requests.any(|context| context.request.url_context == apart)
+                || works.any(|doer| matches!(doer, Doer::Compile(of, _) if *of == apart))
+        };
+        let finished: Vec<_> = self
+            .unloading
+            .iter()
+            .copied()
+            .filter(|a| !busy(*a))
+            .collect();
+        for apart in finished {
+            self.unloading.remove(&apart);
+            self.unload(apart, now);
+        }
+    }
+
+    /// Sessions and values end, then `Application_End` runs.
+    fn unload(&mut self, apart: UrlContext, now: Instant) {
+        for session in self.sessions.end_all_of(apart) {
+            self.state(Fact::SessionEnd { session });
+        }
+        let gone = self.values.forget_application(apart);
+        self.removed(CacheLayer::Application, gone);
+        self.forget_outputs(apart);
+        self.forget_files_of(apart);
+        let Some(domain) = self.domains.get_mut(&apart) else {
+            return;
+        };
+        domain.state = AppDomainState::Unloading;
+        let cpu = domain
+            .behaviour
+            .stop
+            .cpu
+            .at(draws(apart, "stop cpu").draw(Purpose::Start));
+        if cpu.is_zero() {
+            self.application_wound_up(apart, now);
+        } else {
+            let work = Work::Run { cpu, allocate: 0 };
+            self.start_work(work, Doer::StopApplication(apart));
+        }
+    }
+
+    /// `Application_End` of a domain that was set apart has returned: true if it was one.
+    pub(super) fn unloaded(&mut self, context: UrlContext) -> bool {
+        let was_apart = self
+            .domains
+            .get(&context)
+            .is_some_and(|domain| matches!(domain.state, AppDomainState::Unloading));
+        if was_apart {
+            self.domains.remove(&context);
+        }
+        was_apart
+    }
+}
+
+impl Doer {
+    /// Whether it belongs to the start of an application.
+    fn starts(&self, context: UrlContext) -> bool {
+        matches!(self, Self::ReadApplication(of) | Self::StartApplication(of) if *of == context)
+    }
+
+    fn rename(&mut self, from: UrlContext, to: UrlContext) {
+        if let Self::Compile(context, _) = self
+            && *context == from
+        {
+            *context = to;
+        }
+    }
+}

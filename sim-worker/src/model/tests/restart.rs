@@ -1,0 +1,186 @@
+//! An application restarts, comes or goes, and the process stays.
+
+use std::time::Duration;
+
+use sim_httpsys::api::UrlContext;
+
+use super::super::Input;
+use super::bench::{Bench, application, worker, worker_with};
+use crate::configuration::Application;
+use crate::facts::{CacheLayer, Fact};
+use crate::ipm::ToWorker;
+
+fn change(worker: &mut Bench, application: Application, restart: bool) {
+    worker.input(Input::Told(ToWorker::ApplicationChanged {
+        application: Box::new(application),
+        restart,
+    }));
+}
+
+fn restart(worker: &mut Bench) {
+    change(worker, application("/srv/www"), true);
+}
+
+fn visit(session: &str) -> String {
+    format!("GET /session.aspx\nCookie: ASP.NET_SessionId={session}")
+}
+
+#[test]
+fn a_restarted_application_has_lost_its_sessions_and_its_process_goes_on() {
+    let mut worker = worker(&[]);
+    let id = worker.get("/session.aspx").session();
+    restart(&mut worker);
+    assert!(worker.facts.contains(&Fact::SessionEnd {
+        session: id.clone()
+    }));
+    assert_eq!(
+        worker.request(&visit(&id)).header("X-Sim-Session"),
+        Some("lost")
+    );
+    assert_eq!(worker.exit, None);
+    let restarted = Fact::ApplicationRestarted {
+        application: "/LM/W3SVC/1/ROOT".to_owned(),
+    };
+    assert!(worker.facts.contains(&restarted));
+    worker.pass(Duration::from_hours(2));
+}
+
+#[test]
+fn what_is_in_flight_completes_in_the_old_domain_and_the_new_one_starts_beside_it() {
+    let mut worker = worker_with(
+        "[start]\nwait = \"100ms\"\n[stop]\nwait = \"50ms\"\n[[page]]\npath = \"/a.aspx\"\nwait = \"1s\"\n",
+    );
+    let first = worker.send("GET /a.aspx");
+    worker.pass(Duration::from_millis(500));
+    restart(&mut worker);
+    let second = worker.send("GET /a.aspx");
+    worker.pass(Duration::from_millis(600));
+    assert!(
+        worker
+            .answer(first)
+            .is_some_and(|answer| answer.status() == (200, 0))
+    );
+    assert!(worker.answer(second).is_none());
+    worker.pass(Duration::from_millis(600));
+    assert!(
+        worker
+            .answer(second)
+            .is_some_and(|answer| answer.status() == (200, 0))
+    );
+    let starts = worker.facts.iter();
+    let starts = starts.filter(|fact| matches!(fact, Fact::ApplicationStarted { .. }));
+    assert_eq!(starts.count(), 2);
+}
+
+#[test]
+fn requests_that_wait_for_a_start_wait_for_the_new_one() {
+    let mut worker = worker_with("[start]\nwait = \"100ms\"\n[[page]]\npath = \"/a.aspx\"\n");
+    let request = worker.send("GET /a.aspx");
+    worker.pass(Duration::from_millis(60));
+    restart(&mut worker);
+    worker.pass(Duration::from_millis(60));
+    assert!(worker.answer(request).is_none());
+    worker.pass(Duration::from_millis(60));
+    assert!(worker.answer(request).is_some());
+}
+
+#[test]
+fn pages_are_compiled_again_after_a_restart() {
+    let mut worker = worker_with("[[page]]\npath = \"/a.aspx\"\ncompile = \"10ms\"\ncode = 100\n");
+    let first = worker.send("GET /a.aspx");
+    worker.finish_work();
+    assert!(worker.answer(first).is_some());
+    restart(&mut worker);
+    let lost = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::CacheRemove {
+                layer: CacheLayer::Compiled,
+                bytes: 100,
+                ..
+            }
+        )
+    };
+    assert!(worker.facts.iter().any(lost));
+    let second = worker.send("GET /a.aspx");
+    assert!(worker.answer(second).is_none());
+    worker.finish_work();
+    assert!(worker.answer(second).is_some());
+    assert_eq!(worker.look_ups(CacheLayer::Compiled), [false, false]);
+}
+
+#[test]
+fn a_compilation_under_way_ends_in_its_own_domain() {
+    let mut worker = worker_with("[[page]]\npath = \"/a.aspx\"\ncompile = \"10ms\"\n");
+    let first = worker.send("GET /a.aspx");
+    restart(&mut worker);
+    let second = worker.send("GET /a.aspx");
+    worker.finish_work();
+    assert!(worker.answer(first).is_some() && worker.answer(second).is_none());
+    worker.finish_work();
+    assert!(worker.answer(second).is_some());
+}
+
+#[test]
+fn a_setting_changes_without_a_restart() {
+    let mut worker = worker(&[("x.html", "x")]);
+    let id = worker.get("/session.aspx").session();
+    let mut changed = application("/srv/www");
+    changed.default_documents = vec!["x.html".to_owned()];
+    change(&mut worker, changed, false);
+    assert_eq!(
+        worker.request(&visit(&id)).header("X-Sim-Session"),
+        Some("found")
+    );
+}
+
+#[test]
+fn a_request_for_an_application_that_is_not_known_yet_waits_for_news_of_it() {
+    let mut worker = worker(&[]);
+    let mut second = application("/srv/www");
+    second.url_context = UrlContext(2);
+    worker.input(Input::Told(ToWorker::ApplicationRemoved {
+        url_context: UrlContext(1),
+    }));
+    let early = worker.send("GET /session.aspx");
+    assert!(worker.answer(early).is_none());
+    restart(&mut worker);
+    assert!(
+        worker
+            .answer(early)
+            .is_some_and(|answer| answer.status() == (200, 0))
+    );
+    worker.input(Input::Told(ToWorker::ApplicationRemoved {
+        url_context: UrlContext(1),
+    }));
+    let lost = worker.send("GET /session.aspx");
+    worker.pass(Duration::from_secs(2));
+    assert!(
+        worker
+            .answer(lost)
+            .is_some_and(|answer| answer.status().0 == 500)
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_a_500_19_until_it_is_repaired() {
+    let mut worker = worker(&[]);
+    let mut broken = application("/srv/www");
+    broken.configuration_error = Some("web.config: line 3: unknown element".to_owned());
+    change(&mut worker, broken, true);
+    assert_eq!(worker.get("/session.aspx").status(), (500, 19));
+    restart(&mut worker);
+    assert_eq!(worker.get("/session.aspx").status(), (200, 0));
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_while_a_domain_unloads_still_exits_once() {
+    let mut worker = worker_with("[stop]\nwait = \"500ms\"\n[[page]]\npath = \"/a.aspx\"\n");
+    worker.get("/a.aspx");
+    restart(&mut worker);
+    worker.get("/a.aspx");
+    worker.order_to_stop(true);
+    worker.queue_is_shut();
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.exit, Some(0));
+}

@@ -1,0 +1,155 @@
+//! `iis-sim explain-change OLD NEW`: what each difference between two configurations would cause, and
+//! why. Nothing is run.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+use sim_was::config::effects::{Effect, EffectKind, effects_of};
+use sim_was::config::{Configuration, load_bytes};
+use sim_was::model::Personality;
+
+/// Arguments of `iis-sim explain-change`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The applicationHost.config as it is
+    old: PathBuf,
+    /// The applicationHost.config as it is to be
+    new: PathBuf,
+    /// Print one JSON object with all effects instead of text
+    #[arg(long)]
+    json: bool,
+    /// Which IIS: iis10 or iis6
+    #[arg(long, value_name = "NAME", default_value_t = Personality::Iis10)]
+    personality: Personality,
+}
+
+const EXAMPLES: &str = "What comes of a difference, from the cheapest to the dearest:
+  none                 nothing that WAS, W3SVC or a worker reads
+  live                 it holds at once; no process and no connection notices
+  next-worker-start    it holds for the next worker process
+  site-rebind          URLs come and go in HTTP.sys; other sites are not touched
+  application-restart  application domains restart; the worker process stays
+  pool-recycle         the pool's worker processes are replaced
+  service-restart      it holds when the services are started again (iisreset)
+
+Exit codes: 0 explained; 2 a file cannot be read or is no good.
+
+Examples:
+  iis-sim explain-change applicationHost.config changed.config
+  iis-sim explain-change --json old.config new.config | jq '.effects[] | select(.kind == \"pool-recycle\") | .pools'
+  iis-sim explain-change --personality iis6 old.config new.config";
+
+/// Reads both files and prints what the difference causes.
+pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    let (old, new) = match (read(&arguments.old), read(&arguments.new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(message), _) | (_, Err(message)) => {
+            eprintln!("iis-sim explain-change: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let effects = effects_of(&old, &new, arguments.personality);
+    let warnings = new
+        .warnings
+        .iter()
+        .filter(|warning| !old.warnings.contains(warning));
+    if arguments.json {
+        let warnings: Vec<_> = warnings
+            .map(|warning| json!({ "event": warning.event, "text": warning.text }))
+            .collect();
+        let whole = json!({
+            "old": arguments.old,
+            "new": arguments.new,
+            "personality": arguments.personality,
+            "worst": effects.iter().map(|effect| effect.kind).max(),
+            "effects": effects,
+            "warnings": warnings,
+        });
+        println!("{whole:#}");
+    } else {
+        for effect in &effects {
+            print_effect(effect, arguments);
+        }
+        for warning in warnings {
+            println!("event {}: {}", warning.event, warning.text);
+        }
+        println!("{}", summary(&effects));
+    }
+    ExitCode::SUCCESS
+}
+
+fn read(path: &Path) -> Result<Configuration, String> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    load_bytes(&bytes, &name).map_err(|error| error.to_string())
+}
+
+fn print_effect(effect: &Effect, arguments: &Arguments) {
+    println!("{}", effect.what);
+    let value = |value: &Option<String>| match value {
+        Some(value) => format!("\"{value}\""),
+        None => "absent".to_owned(),
+    };
+    let place = |file: &Path, line: Option<u32>| match line {
+        Some(line) => format!("{}:{line}", file.display()),
+        None => format!("{}, not written there", file.display()),
+    };
+    println!(
+        "  {:<10}{}  ({})",
+        "was",
+        value(&effect.old),
+        place(&arguments.old, effect.old_line)
+    );
+    println!(
+        "  {:<10}{}  ({})",
+        "becomes",
+        value(&effect.new),
+        place(&arguments.new, effect.new_line)
+    );
+    println!("  {:<10}{}{}", "causes", effect.kind.name(), of(effect));
+    println!("  {:<10}{}", "because", effect.why);
+    println!("  {:<10}{}", "source", effect.source);
+    println!();
+}
+
+/// Whom an effect concerns.
+fn of(effect: &Effect) -> String {
+    match effect.kind {
+        EffectKind::PoolRecycle | EffectKind::NextWorkerStart if !effect.pools.is_empty() => {
+            format!(" of {}", effect.pools.join(", "))
+        }
+        EffectKind::ApplicationRestart if !effect.applications.is_empty() => {
+            let names = effect.applications.iter();
+            let names = names.map(|(site, path)| format!("{path} of site {site}"));
+            format!(" of {}", names.collect::<Vec<_>>().join(", "))
+        }
+        EffectKind::None
+        | EffectKind::Live
+        | EffectKind::NextWorkerStart
+        | EffectKind::SiteRebind
+        | EffectKind::ApplicationRestart
+        | EffectKind::PoolRecycle
+        | EffectKind::ServiceRestart => String::new(),
+    }
+}
+
+fn summary(effects: &[Effect]) -> String {
+    let mut counts = std::collections::BTreeMap::<EffectKind, usize>::new();
+    for effect in effects {
+        *counts.entry(effect.kind).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "no difference that matters".to_owned();
+    }
+    let words = counts
+        .iter()
+        .map(|(kind, count)| format!("{count} {}", kind.name()));
+    let verdict = if counts.contains_key(&EffectKind::ServiceRestart) {
+        "; an iisreset is needed"
+    } else {
+        "; no iisreset is needed"
+    };
+    words.collect::<Vec<_>>().join(", ") + verdict
+}

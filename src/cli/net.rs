@@ -1,0 +1,294 @@
+//! `net start` and `net stop`, for the services of a running server.
+//!
+//! Source: the texts of net.exe: a service that others depend on is stopped after them, and only if
+//! `/y` or an answer allows it; dots while it takes long; NET HELPMSG numbers with failures, exit
+//! code 2.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sim_was::control::client::{AskError, Question, ask};
+use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
+
+use super::take_root;
+
+const HELP: &str = "The syntax of this command is:
+
+NET { START [service] | STOP service [/y] } [--root DIR]
+
+  service   W3SVC or \"World Wide Web Publishing Service\",
+            WAS or \"Windows Process Activation Service\"
+  /y        also stop what depends on it, without asking
+
+Exit code 0 when it was done, 2 when not.";
+
+/// Assumed: `net stop` gives up after the 30 s of the service control manager.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Assumed: how often `net` looks whether a service has stopped, and prints a dot.
+const DOT: Duration = Duration::from_millis(2500);
+
+/// Why something was not done, in the words of net.exe.
+type Failure = String;
+
+/// Runs `net` with the words after its name.
+pub(super) fn main(mut words: Vec<String>) -> ExitCode {
+    let root = match take_root(&mut words) {
+        Ok(root) => root,
+        Err(message) => return wrong(&message),
+    };
+    let yes = words
+        .iter()
+        .position(|word| word.eq_ignore_ascii_case("/y"));
+    if let Some(at) = yes {
+        words.remove(at);
+    }
+    let verb = words.first().map(|word| word.to_ascii_lowercase());
+    let name = words.get(1..).unwrap_or_default().join(" ");
+    let done = match (verb.as_deref(), name.as_str()) {
+        (Some("start"), "") => list(&root),
+        (Some("start"), name) => known(name).and_then(|service| start(&root, service)),
+        (Some("stop"), name) if !name.is_empty() => {
+            known(name).and_then(|service| stop(&root, service, yes.is_some()))
+        }
+        (Some("/?" | "help" | "-?" | "--help"), _) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => return wrong("net: start or stop, and a service"),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn wrong(message: &str) -> ExitCode {
+    println!("{message}\n\n{HELP}");
+    ExitCode::FAILURE
+}
+
+/// A service by either of its names.
+pub(super) fn service(name: &str) -> Option<Service> {
+    [Service::Was, Service::W3svc].into_iter().find(|service| {
+        name.eq_ignore_ascii_case(service.name())
+            || name.eq_ignore_ascii_case(service.display_name())
+    })
+}
+
+fn known(name: &str) -> Result<Service, Failure> {
+    service(name).ok_or_else(|| help_message("The service name is invalid.", 2185))
+}
+
+fn help_message(text: &str, number: u32) -> Failure {
+    format!("{text}\n\nMore help is available by typing NET HELPMSG {number}.\n")
+}
+
+/// The states of both services.
+pub(super) fn states(root: &Path) -> Result<Vec<(Service, ServiceStatus)>, Failure> {
+    let mut question = Question::put(root, &Command::ServiceStatus).map_err(|e| unreached(&e))?;
+    match question.answer(Some(STOP_TIMEOUT)) {
+        Ok(Some(Answer::Services(services))) => Ok(services),
+        Ok(Some(answer)) => Err(format!("unexpected answer: {answer:?}")),
+        Ok(None) => Err(help_message(
+            "The service is not responding to the control function.",
+            2186,
+        )),
+        Err(error) => Err(unreached(&error)),
+    }
+}
+
+fn state(root: &Path, service: Service) -> Result<ServiceStatus, Failure> {
+    let states = states(root)?;
+    let found = states.into_iter().find(|(of, _)| *of == service);
+    Ok(found.map_or(ServiceStatus::Stopped, |(_, status)| status))
+}
+
+fn unreached(error: &AskError) -> Failure {
+    match error {
+        AskError::Denied { .. } => "System error 5 has occurred.\n\nAccess is denied.\n".to_owned(),
+        AskError::NotRunning { .. } => error.to_string(),
+        AskError::NoAnswer { source, .. } => format!("{error}: {source}"),
+    }
+}
+
+fn list(root: &Path) -> Result<(), Failure> {
+    let running = states(root)?;
+    let running = running.iter().filter(|(_, s)| *s == ServiceStatus::Running);
+    println!("These Windows services are started:\n");
+    for (service, _) in running {
+        println!("   {}", service.display_name());
+    }
+    println!("\nThe command completed successfully.\n");
+    Ok(())
+}
+
+// ---- start --------------------------------------------------------------------------------------
+
+fn start(root: &Path, service: Service) -> Result<(), Failure> {
+    match state(root, service)? {
+        ServiceStatus::Running => {
+            return Err(help_message(
+                "The requested service has already been started.",
+                2182,
+            ));
+        }
+        ServiceStatus::StartPending | ServiceStatus::StopPending => return Err(pending()),
+        ServiceStatus::Stopped => {}
+    }
+    let name = service.display_name();
+    println!("The {name} service is starting.");
+    let services = vec![service];
+    let answer = ask(root, &Command::StartServices { services });
+    let answer = answer.map_err(|error| unreached(&error))?;
+    if answer == Answer::Done {
+        println!("The {name} service was started successfully.\n");
+        return Ok(());
+    }
+    println!("The {name} service could not be started.\n");
+    if let Answer::Refused(refusal) = &answer {
+        return Err(system_error(refusal));
+    }
+    Err(format!("unexpected answer: {answer:?}"))
+}
+
+// ---- stop ---------------------------------------------------------------------------------------
+
+/// Source: W3SVC depends on WAS.
+fn dependents(root: &Path, service: Service) -> Result<Vec<Service>, Failure> {
+    Ok(match service {
+        Service::W3svc => Vec::new(),
+        Service::Was if state(root, Service::W3svc)? == ServiceStatus::Stopped => Vec::new(),
+        Service::Was => vec![Service::W3svc],
+    })
+}
+
+fn stop(root: &Path, service: Service, yes: bool) -> Result<(), Failure> {
+    let name = service.display_name();
+    match state(root, service)? {
+        ServiceStatus::Stopped => {
+            return Err(help_message(
+                &format!("The {name} service is not started."),
+                3521,
+            ));
+        }
+        ServiceStatus::StartPending | ServiceStatus::StopPending => return Err(pending()),
+        ServiceStatus::Running => {}
+    }
+    let dependents = dependents(root, service)?;
+    if !dependents.is_empty() {
+        println!("The following services are dependent on the {name} service.");
+        println!("Stopping the {name} service will also stop these services.\n");
+        for dependent in &dependents {
+            println!("   {}", dependent.display_name());
+        }
+        println!();
+        if !yes {
+            confirm()?;
+        }
+    }
+    for service in dependents.into_iter().chain([service]) {
+        stop_one(root, service)?;
+    }
+    Ok(())
+}
+
+/// Asks on the terminal; whoever says nothing says no.
+fn confirm() -> Result<(), Failure> {
+    print!("Do you want to continue this operation? (Y/N) [N]: ");
+    io::stdout().flush().ok();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+    match answer.trim().chars().next() {
+        Some('y' | 'Y') => {
+            println!();
+            Ok(())
+        }
+        _ if read == 0 => Err("\nNo valid response was provided.\n".to_owned()),
+        _ => Err(String::new()),
+    }
+}
+
+fn stop_one(root: &Path, service: Service) -> Result<(), Failure> {
+    let name = service.display_name();
+    print!("The {name} service is stopping");
+    io::stdout().flush().ok();
+    let timeout_ms = u64::try_from(STOP_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let command = Command::StopServices {
+        services: vec![service],
+        timeout_ms,
+        force: false,
+    };
+    let answer = wait_with_dots(root, &command);
+    println!(".");
+    match answer.map_err(|error| unreached(&error))? {
+        Some(Answer::Done) => {
+            println!("The {name} service was stopped successfully.\n");
+            Ok(())
+        }
+        Some(Answer::Refused(Refusal::TimedOut)) | None => {
+            Err(format!("The {name} service could not be stopped.\n"))
+        }
+        Some(Answer::Refused(refusal)) if refusal == Refusal::cannot_accept_control() => {
+            Err(pending())
+        }
+        Some(Answer::Refused(refusal)) => Err(system_error(&refusal)),
+        Some(other) => Err(format!("unexpected answer: {other:?}")),
+    }
+}
+
+/// `None` if the service control manager's patience ends first.
+fn wait_with_dots(root: &Path, command: &Command) -> Result<Option<Answer>, AskError> {
+    let mut question = Question::put(root, command)?;
+    let mut waited = Duration::ZERO;
+    while waited <= STOP_TIMEOUT {
+        if let Some(answer) = question.answer(Some(DOT))? {
+            return Ok(Some(answer));
+        }
+        waited += DOT;
+        print!(".");
+        io::stdout().flush().ok();
+    }
+    Ok(None)
+}
+
+fn pending() -> Failure {
+    help_message(
+        "The service is starting or stopping.  Please try again later.",
+        2189,
+    )
+}
+
+/// Source: net.exe: `System error <number> has occurred.`, then its text.
+fn system_error(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::Failed { hresult, message } => {
+            let code = hresult & 0xffff;
+            format!("System error {code} has occurred.\n\n{message}\n")
+        }
+        Refusal::TimedOut => "System error 1053 has occurred.\n\nThe service did not respond to the start or control request in a timely fashion.\n".to_owned(),
+        Refusal::NotFound { object, identifier } => format!("{object} {identifier} is not there\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_has_two_names() {
+        assert_eq!(service("w3svc"), Some(Service::W3svc));
+        assert_eq!(
+            service("windows process activation service"),
+            Some(Service::Was)
+        );
+        assert_eq!(
+            known("spooler"),
+            Err("The service name is invalid.\n\nMore help is available by typing NET HELPMSG 2185.\n".to_owned())
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! What a scenario is meant to show: sentences, each with the checks that decide whether it holds.
+//!
+//! ```toml
+//! [[expect]]
+//! that = "a recycle loses no request"
+//! checks = [
+//!     { arm = "recycle", figure = "failed", at-most = 0 },
+//!     { arm = "iisreset", figure = "failed", more-than = { arm = "recycle" } },
+//! ]
+//! ```
+//!
+//! A figure is a path in the metrics of a trial (`iis-sim compare --json` shows them all), or a sum of
+//! some, joined by ` + `. `events.5074` counts the events of that id since the operation began.
+
+use serde::{Deserialize, Serialize};
+
+/// A sentence, and what must be true for it to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Expectation {
+    /// The sentence.
+    pub that: String,
+    /// Which claim of a longer argument it decides, e.g. `A12`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    /// All of these must hold.
+    pub checks: Vec<Check>,
+}
+
+/// Compares one figure of one arm, the median over its trials, with bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    /// The arm: an operation, a variant, or `variant, operation`.
+    pub arm: String,
+    /// The figure.
+    pub figure: String,
+    /// It is this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<Bound>,
+    /// It is this or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Bound>,
+    /// It is this or less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Bound>,
+    /// It is more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_than: Option<Bound>,
+    /// It is less than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub less_than: Option<Bound>,
+}
+
+/// What a figure is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Bound {
+    /// A number.
+    Number(f64),
+    /// Another figure, times something, plus something.
+    Figure(Other),
+}
+
+/// A figure that another one is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Other {
+    /// Its arm.
+    pub arm: String,
+    /// The figure; the same one if it is not named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figure: Option<String>,
+    /// Times this.
+    #[serde(default = "one")]
+    pub times: f64,
+    /// Plus this.
+    #[serde(default)]
+    pub plus: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// How a figure is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The same.
+    Equals,
+    /// The same or more.
+    AtLeast,
+    /// The same or less.
+    AtMost,
+    /// More.
+    MoreThan,
+    /// Less.
+    LessThan,
+}
+
+impl Relation {
+    /// Whether `left` stands in this relation to `right`.
+    pub fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Self::Equals => (left - right).abs() < 1e-9,
+            Self::AtLeast => left >= right,
+            Self::AtMost => left <= right,
+            Self::MoreThan => left > right,
+            Self::LessThan => left < right,
+        }
+    }
+
+    /// Its words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Equals => "exactly",
+            Self::AtLeast => "at least",
+            Self::AtMost => "at most",
+            Self::MoreThan => "more than",
+            Self::LessThan => "less than",
+        }
+    }
+}
+
+impl Check {
+    /// Everything that it demands.
+    pub fn bounds(&self) -> impl Iterator<Item = (Relation, &Bound)> {
+        [
+            (Relation::Equals, &self.equals),
+            (Relation::AtLeast, &self.at_least),
+            (Relation::AtMost, &self.at_most),
+            (Relation::MoreThan, &self.more_than),
+            (Relation::LessThan, &self.less_than),
+        ]
+        .into_iter()
+        .filter_map(|(relation, bound)| Some((relation, bound.as_ref()?)))
+    }
+
+    /// The arms that it speaks of.
+    fn arms(&self) -> impl Iterator<Item = &str> {
+        let others = self.bounds().filter_map(|(_, bound)| match bound {
+            Bound::Number(_) => None,
+            Bound::Figure(other) => Some(other.arm.as_str()),
+        });
+        std::iter::once(self.arm.as_str()).chain(others)
+    }
+}
+
+impl Expectation {
+    /// Says what is wrong with it, if the report has these arms.
+    pub(super) fn check(&self, arms: &[String]) -> Result<(), String> {
+        let wrong = |what: String| Err(format!("[[expect]] {:?}: {what}", self.that));
+        if self.checks.is_empty() {
+            return wrong("checks is empty: nothing would decide it".to_owned());
+        }
+        for check in &self.checks {
+            if check.bounds().next().is_none() {
+                return wrong(format!(
+                    "{} of {} is compared with nothing: give equals, at-least, at-most, more-than or \
+                     less-than",
+                    check.figure, check.arm
+                ));
+            }
+            if let Some(unknown) = check.arms().find(|arm| !arms.iter().any(|a| a == arm)) {
+                return wrong(format!(
+                    "there is no arm {unknown:?}, only {}",
+                    arms.join("; ")
+                ));
+            }
+        }
+        Ok(())
+    }
+}

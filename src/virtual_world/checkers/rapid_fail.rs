@@ -1,0 +1,171 @@
+//! F1–F3: which failures count, when they are too many, and that nothing starts after that.
+
+use std::collections::VecDeque;
+
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_was::event_log::{Event, Fact, WorkerExit};
+
+use super::book::{Book, PoolIndex};
+use super::sometimes::{Seen, Sometimes};
+use super::{Verdict, broken, pid_of};
+
+/// The failures of one pool.
+#[derive(Debug, Default)]
+struct Failures {
+    at: VecDeque<Instant>,
+    disabled: Option<Instant>,
+    /// The failure of this input that reaches the limit, and its event.
+    tripping: Option<u16>,
+}
+
+#[derive(Debug)]
+pub(super) struct RapidFail {
+    pools: Vec<Failures>,
+    /// Workers that have ended in this input without having been told to.
+    crashed: Vec<(ProcessId, WorkerExit)>,
+}
+
+impl RapidFail {
+    pub(super) fn new(pools: usize) -> Self {
+        Self {
+            pools: (0..pools).map(|_| Failures::default()).collect(),
+            crashed: Vec::new(),
+        }
+    }
+
+    /// A fact of WAS, before the book has it.
+    pub(super) fn was(&mut self, book: &mut Book, fact: &Fact, seen: &mut Sometimes) -> Verdict {
+        match fact {
+            Fact::Event(event) => self.event(book, event, seen),
+            Fact::WorkerSpawned { process, pool } => {
+                let index = book.pool_named(pool);
+                let failures = index.and_then(|index| self.pools.get(index.0));
+                // A process that was ordered in the same instant may be there a moment later.
+                let disabled = failures.and_then(|failures| failures.disabled);
+                if disabled.is_some_and(|disabled| book.now > disabled) {
+                    return broken(
+                        "F3",
+                        format!("{process:?} was started for {pool}, which is off"),
+                    );
+                }
+                Ok(())
+            }
+            Fact::WorkerExited { process, exit } => {
+                let worker = book.workers.get(process);
+                if worker.is_some_and(|worker| !worker.is_leaving() && !worker.failed) {
+                    self.crashed.push((*process, *exit));
+                }
+                Ok(())
+            }
+            Fact::PoolState { pool, state } => {
+                if let Some(index) = book.pool_named(pool)
+                    && state == "Started"
+                {
+                    self.forget(index);
+                }
+                Ok(())
+            }
+            _other => Ok(()),
+        }
+    }
+
+    /// A pool was started, by an administrator or with WAS.
+    fn forget(&mut self, pool: PoolIndex) {
+        self.pools[pool.0] = Failures::default();
+    }
+
+    fn event(&mut self, book: &mut Book, event: &Event, seen: &mut Sometimes) -> Verdict {
+        let Some(index) = event.pool.as_deref().and_then(|name| book.pool_named(name)) else {
+            return Ok(());
+        };
+        match event.id {
+            5009..=5013 | 5039 | 5127 => {
+                let process = pid_of(event);
+                self.crashed
+                    .retain(|(crashed, _)| Some(*crashed) != process);
+                let worker = process.and_then(|process| book.workers.get_mut(&process));
+                if let Some(worker) = worker {
+                    if worker.failed {
+                        let what =
+                            format!("a worker has failed twice, the second time by {}", event.id);
+                        return broken("F1", what);
+                    }
+                    worker.failed = true;
+                }
+                self.failure(book, index, event.id, seen);
+                Ok(())
+            }
+            // A replacement that could not be created.
+            5093 => {
+                self.failure(book, index, event.id, seen);
+                Ok(())
+            }
+            5002 => self.tripped(book, index, seen),
+            _other => Ok(()),
+        }
+    }
+
+    fn failure(&mut self, book: &Book, index: PoolIndex, event: u16, seen: &mut Sometimes) {
+        let pool = book.pool(index);
+        let Some((crashes_max, interval)) = pool.rapid_fail else {
+            return;
+        };
+        if !pool.may_run() || !book.serving {
+            return;
+        }
+        let failures = &mut self.pools[index.0];
+        failures.at.push_back(book.now);
+        let before = failures.at.len();
+        while failures
+            .at
+            .front()
+            .is_some_and(|at| book.now.saturating_since(*at) >= interval)
+        {
+            failures.at.pop_front();
+        }
+        if before >= crashes_max as usize && failures.at.len() < crashes_max as usize {
+            seen.note(Seen::FailuresSlideOut);
+        }
+        if failures.at.len() >= crashes_max as usize {
+            failures.tripping = Some(event);
+        }
+    }
+
+    fn tripped(&mut self, book: &Book, index: PoolIndex, seen: &mut Sometimes) -> Verdict {
+        let name = &book.pool(index).name;
+        let failures = &mut self.pools[index.0];
+        let Some(event) = failures.tripping.take() else {
+            let count = failures.at.len();
+            return broken("F2", format!("{name} was disabled after {count} failures"));
+        };
+        failures.disabled = Some(book.now);
+        seen.note(match event {
+            5009 | 5011 => Seen::TrippedByCrash,
+            5010 => Seen::TrippedByPing,
+            5012 => Seen::TrippedByStartup,
+            5013 => Seen::TrippedByShutdown,
+            _other => Seen::TrippedByDistrust,
+        });
+        Ok(())
+    }
+
+    /// WAS has carried out an input: F1, F2.
+    pub(super) fn settled(&mut self, book: &Book) -> Verdict {
+        if let Some((process, exit)) = self.crashed.pop() {
+            let what = format!("{process:?} has ended ({exit:?}), and no failure was counted");
+            return broken("F1", what);
+        }
+        for (pool, failures) in book.pools.iter().zip(&self.pools) {
+            if let Some(event) = failures.tripping {
+                let count = failures.at.len();
+                let what = format!(
+                    "{} has failed {count} times ({event}), and is on",
+                    pool.name
+                );
+                return broken("F2", what);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! R1–R6: a recycle loses nothing that it has promised to finish, and leaves no gap. R7 is among `trust`.
+
+use std::collections::BTreeMap;
+
+use sim_httpsys::api::ProcessId;
+use sim_httpsys::model::ReasonPhrase;
+use sim_was::event_log::{Event, Fact};
+use sim_worker::facts;
+use sim_worker::ipm::{RecycleReason, ShutdownReason};
+
+use super::book::{Book, End, Move, Place, PoolIndex, Worker};
+use super::sometimes::{Seen, Sometimes};
+use super::{Verdict, broken, pid_of};
+
+/// What is known of recycles.
+#[derive(Debug, Default)]
+pub(super) struct Recycling {
+    /// Who has asked to be recycled, and why; taken when the event log has it.
+    asked: BTreeMap<ProcessId, RecycleReason>,
+    /// Old workers that were told in this input to go for a new one.
+    replaced: Vec<(ProcessId, PoolIndex)>,
+    /// Pools whose replacement has failed in this input, and how many workers served before.
+    failed: Vec<(PoolIndex, usize)>,
+}
+
+impl Recycling {
+    /// R1, R4, W8: what a worker has promised to finish is not dropped by its end.
+    pub(super) fn httpsys(book: &Book, step: &Move) -> Verdict {
+        let Move::Ended(request, entry, End::Dropped(reason)) = step else {
+            return Ok(());
+        };
+        let Place::Delivered(process) = entry.place else {
+            return Ok(());
+        };
+        if *reason != ReasonPhrase::ConnectionAbandonedByReqQueue {
+            return Ok(());
+        }
+        let Some(worker) = book.workers.get(&process).filter(|worker| worker.drains()) else {
+            return Ok(());
+        };
+        let Some((_, reason)) = worker.ordered else {
+            return Ok(());
+        };
+        let invariant = match reason {
+            ShutdownReason::Recycle if book.pool(worker.pool).overlapped => "R1",
+            ShutdownReason::Recycle => "R4",
+            ShutdownReason::Idle => "W8",
+            ShutdownReason::PoolStop | ShutdownReason::ServiceStop => "W6",
+        };
+        let what =
+            format!("{request:?} was dropped by {process:?}, which was to finish it: {worker:?}");
+        broken(invariant, what)
+    }
+
+    /// A fact of WAS, when the book has it.
+    pub(super) fn was(&mut self, book: &Book, fact: &Fact, seen: &mut Sometimes) -> Verdict {
+        match fact {
+            Fact::WorkerStopOrdered {
+                process,
+                reason: ShutdownReason::Recycle,
+            } => {
+                if let Some(worker) = book.workers.get(process) {
+                    self.replaced.push((*process, worker.pool));
+                }
+            }
+            Fact::WorkerExited { process, .. } => {
+                self.asked.remove(process);
+            }
+            Fact::Event(event) => return self.event(book, event, seen),
+            _other => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, book: &Book, event: &Event, seen: &mut Sometimes) -> Verdict {
+        let by_itself = match event.id {
+            5074 => RecycleReason::Time,
+            5075 => RecycleReason::Requests,
+            5076 => RecycleReason::Schedule,
+            5077 => RecycleReason::Memory,
+            5117 => RecycleReason::PrivateMemory,
+            5009..=5013 | 5039 | 5127 => {
+                self.failure(book, event);
+                return Ok(());
+            }
+            5079 => {
+                let pool = event.pool.as_deref().and_then(|name| book.pool_named(name));
+                let starts = |pool| {
+                    book.workers_of(pool)
+                        .any(|(_, worker)| worker.is_starting())
+                };
+                if pool.is_some_and(starts) {
+                    seen.note(Seen::RecycleDuringStart);
+                }
+                return Ok(());
+            }
+            _other => return Ok(()),
+        };
+        let asked = pid_of(event).and_then(|process| self.asked.remove(&process));
+        if asked == Some(by_itself) {
+            Ok(())
+        } else {
+            broken(
+                "R6",
+                format!(
+                    "event {} is logged, and the worker asked for {asked:?}",
+                    event.id
+                ),
+            )
+        }
+    }
+
+    fn failure(&mut self, book: &Book, event: &Event) {
+        let worker = pid_of(event).and_then(|process| book.workers.get(&process));
+        if let Some(worker) = worker.filter(|worker| worker.ready.is_none()) {
+            let serving = serving(book, worker.pool);
+            self.failed.push((worker.pool, serving));
+        }
+    }
+
+    /// A worker's own word: R6, to the nanosecond and to the request.
+    pub(super) fn own(
+        &mut self,
+        book: &Book,
+        process: ProcessId,
+        fact: &facts::Fact,
+        seen: &mut Sometimes,
+    ) -> Verdict {
+        let Some(worker) = book.workers.get(&process) else {
+            return Ok(());
+        };
+        let pool = book.pool(worker.pool);
+        match fact {
+            facts::Fact::RequestBegan { .. } => {
+                let many = pool.requests_max > 0 && worker.began == u64::from(pool.requests_max);
+                if many && self.asked.contains_key(&process) {
+                    seen.note(Seen::AgeAndRequestsTogether);
+                }
+                Ok(())
+            }
+            facts::Fact::RecycleRequested { reason } => {
+                self.asked.insert(process, *reason);
+                match reason {
+                    RecycleReason::Requests if worker.began != u64::from(pool.requests_max) => {
+                        let (began, limit) = (worker.began, pool.requests_max);
+                        broken(
+                            "R6",
+                            format!("{process:?} asks after {began} requests, not {limit}"),
+                        )
+                    }
+                    _other => Ok(()),
+                }
+            }
+            _other => Ok(()),
+        }
+    }
+
+    /// R6: the age at which a worker asks, counted from its own start.
+    pub(super) fn age(
+        book: &Book,
+        process: ProcessId,
+        begun: sim_httpsys::clockwork::Instant,
+    ) -> Verdict {
+        let Some(worker) = book.workers.get(&process) else {
+            return Ok(());
+        };
+        let age = book.now - begun;
+        let lifetime = book.pool(worker.pool).lifetime;
+        if age != lifetime {
+            return broken(
+                "R6",
+                format!("{process:?} asks at the age of {age:?}, not {lifetime:?}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// WAS has carried out an input: R2, R3, R5.
+    pub(super) fn settled(&mut self, book: &Book, seen: &mut Sometimes) -> Verdict {
+        for (process, index) in self.replaced.drain(..) {
+            let pool = book.pool(index);
+            if !pool.may_run() || !book.serving {
+                continue;
+            }
+            let now = |worker: &Worker| worker.ready == Some(book.now);
+            let successor = book.workers_of(index).any(|(_, worker)| now(worker));
+            if pool.overlapped && !successor {
+                let what = format!(
+                    "{process:?} of {} was told to go, and nobody is ready",
+                    pool.name
+                );
+                return broken("R2", what);
+            }
+            if !pool.overlapped && serving(book, index) == 0 {
+                seen.note(Seen::NoWorkerInRotation);
+            }
+            let leaving =
+                |worker: &Worker| matches!(worker.ordered, Some((_, ShutdownReason::Recycle)));
+            let draining = book
+                .workers_of(index)
+                .filter(|(_, worker)| leaving(worker))
+                .count();
+            if draining > pool.workers_max {
+                let what = format!("{draining} recycles are under way in {}", pool.name);
+                return broken("R5", what);
+            }
+        }
+        for (index, before) in self.failed.drain(..) {
+            let pool = book.pool(index);
+            let after = serving(book, index);
+            if pool.may_run() && book.serving && after < before {
+                let what = format!("{} had {before} workers and has {after}", pool.name);
+                return broken("R3", what);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn serving(book: &Book, pool: PoolIndex) -> usize {
+    book.workers_of(pool)
+        .filter(|(_, worker)| worker.serves())
+        .count()
+}

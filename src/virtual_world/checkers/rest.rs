@@ -1,0 +1,146 @@
+//! L1–L3, T1, M1: time goes on, nothing goes round in circles, and everything comes to rest.
+
+use std::time::Duration;
+
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::counters::Counters;
+use sim_httpsys::etw::{self, Traced};
+use sim_httpsys::service_state::ServiceState;
+
+use super::book::{Book, PoolIndex};
+use super::{Verdict, broken};
+
+/// Inputs that machines may be given in one instant.
+const INPUTS_MAX: u64 = 1_000_000;
+
+/// Time, and what has moved in it.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    inputs: u64,
+    /// Since when faults are over.
+    pub(super) quiet: Option<Instant>,
+}
+
+impl Rest {
+    /// T1, L3: a machine is given an input at `now`.
+    pub(super) fn input(&mut self, book: &mut Book, now: Instant) -> Verdict {
+        if now < book.now {
+            let then = book.now;
+            return broken("T1", format!("it is {now}, and was {then}"));
+        }
+        if now > book.now {
+            book.now = now;
+            self.inputs = 0;
+        }
+        self.inputs += 1;
+        if self.inputs > INPUTS_MAX {
+            return broken("L3", format!("{INPUTS_MAX} inputs at {now}"));
+        }
+        Ok(())
+    }
+
+    /// L2: when faults have been over for longer than every limit, a queue of a pool that is on goes
+    /// forward.
+    pub(super) fn look(&self, book: &mut Book) -> Verdict {
+        let Some(quiet) = self.quiet else {
+            return Ok(());
+        };
+        for index in 0..book.pools.len() {
+            let pool = &book.pools[index];
+            if pool.waiting_count == 0 || !pool.may_run() || !book.serving {
+                continue;
+            }
+            let (interval, response) = pool.ping.unwrap_or_default();
+            let limit = interval + response + pool.startup_limit + 2 * pool.shutdown_limit;
+            let from = quiet + limit + Duration::from_secs(1);
+            let Some(first) = book.first_waiting(PoolIndex(index)) else {
+                continue;
+            };
+            let since = book
+                .requests
+                .get(first.0)
+                .map_or(book.now, |request| request.since);
+            if book.now.saturating_since(from.max(since)) > limit + Duration::from_mins(1) {
+                let name = &book.pools[index].name;
+                return broken("L2", format!("{first:?} waits in {name} since {since}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// L1: load and faults are over, and every limit has passed.
+    pub(super) fn at_rest(book: &Book) -> Verdict {
+        if let Some((id, request)) = book.requests.iter().next() {
+            let count = book.requests.len();
+            let what = format!("{count} request(s) have not ended, {id} is {request:?}");
+            return broken("L1", what);
+        }
+        let restless = book.workers.iter().find(|(_, worker)| !worker.serves());
+        if let Some((process, worker)) = restless {
+            return broken("L1", format!("{process:?} is not at rest: {worker:?}"));
+        }
+        Ok(())
+    }
+
+    /// M1: the driver's own numbers are those of the book.
+    pub(super) fn scan(book: &Book, state: &ServiceState) -> Verdict {
+        let open = book.connections.len() as u64;
+        if state.connections != open {
+            let what = format!(
+                "{open} connections are open, the driver says {}",
+                state.connections
+            );
+            return broken("M1", what);
+        }
+        for queue in &state.request_queues {
+            let Some(index) = book.pool_of(&queue.name) else {
+                continue;
+            };
+            let pool = book.pool(index);
+            if queue.queued as usize != pool.waiting_count {
+                let what = format!(
+                    "{} wait in {}, the driver says {}",
+                    pool.waiting_count, pool.name, queue.queued
+                );
+                return broken("M1", what);
+            }
+            if queue.active as usize > pool.delivered_count {
+                let what = format!(
+                    "workers of {} have {}, the driver says {}",
+                    pool.name, pool.delivered_count, queue.active
+                );
+                return broken("M1", what);
+            }
+        }
+        Ok(())
+    }
+
+    /// M1: PerfMon's counters, folded from the facts, are those of the book.
+    pub(super) fn counters(book: &Book, facts: &[Traced<etw::Fact>]) -> Verdict {
+        let mut counters = Counters::default();
+        for traced in facts {
+            counters.record(&traced.fact, traced.at);
+        }
+        let answered: u64 = counters
+            .web_service
+            .values()
+            .map(|site| site.total_method_requests)
+            .sum();
+        if answered != book.tally.responded {
+            let booked = book.tally.responded;
+            return broken(
+                "M1",
+                format!("{booked} were answered, PerfMon says {answered}"),
+            );
+        }
+        let queues = counters.http_service_request_queues.values();
+        let waiting: u64 = queues
+            .map(sim_httpsys::counters::HttpServiceRequestQueues::current_queue_size)
+            .sum();
+        if waiting != book.tally.queued {
+            let booked = book.tally.queued;
+            return broken("M1", format!("{booked} wait, PerfMon says {waiting}"));
+        }
+        Ok(())
+    }
+}

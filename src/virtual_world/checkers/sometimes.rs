@@ -1,0 +1,80 @@
+//! What must be seen sometimes in many runs. A sweep that never sees one of them proves little.
+
+use std::collections::BTreeMap;
+
+/// Something that should be seen sometimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(super) enum Seen {
+    QueueFull,
+    QueueFullThenDrained,
+    QueueFullInRecycle,
+    FinishedAtShutdownLimit,
+    NewWorkerFailsInOverlap,
+    BothFailInOverlap,
+    PingReplyAtLimit,
+    RecycleDuringStart,
+    TrippedByCrash,
+    TrippedByPing,
+    TrippedByStartup,
+    TrippedByShutdown,
+    TrippedByDistrust,
+    FailuresSlideOut,
+    AbortQueued,
+    AbortDelivered,
+    AbortResponding,
+    ConnectionSurvivedRecycles,
+    IisresetInOverlap,
+    DemandStartWithThousand,
+    KernelHitWithoutWorker,
+    IdleStopRacesArrival,
+    AgeAndRequestsTogether,
+    WorkerLies,
+    NoWorkerInRotation,
+}
+
+/// All of them, in the order of [`Seen`].
+pub const ALL: [&str; 25] = [
+    "a queue was full",
+    "a queue was exactly full, and drained",
+    "a queue was full during a recycle",
+    "a request finished in the instant of the shutdown limit",
+    "the new worker failed in an overlap",
+    "both workers failed in an overlap",
+    "a ping was answered at its limit",
+    "a recycle was ordered during a start",
+    "rapid-fail protection was tripped by a crash",
+    "rapid-fail protection was tripped by a ping",
+    "rapid-fail protection was tripped by a start that took too long",
+    "rapid-fail protection was tripped by a stop that took too long",
+    "rapid-fail protection was tripped by a worker that is not to be trusted",
+    "failures slid out of the interval before they were too many",
+    "a client went while its request waited",
+    "a client went while a worker had its request",
+    "a client went while its response was on the way",
+    "a kept-alive connection survived three recycles",
+    "the services were stopped during a recycle",
+    "a demand start came with 1000 requests waiting",
+    "the driver answered from its cache for a pool without a worker",
+    "an idle stop raced a request",
+    "a worker reached its age and its requests together",
+    "a worker lied about a request",
+    "a rotation without overlap left no worker",
+];
+
+/// How often each was seen.
+#[derive(Debug, Default)]
+pub(super) struct Sometimes([u64; ALL.len()]);
+
+impl Sometimes {
+    #[inline]
+    pub(super) fn note(&mut self, seen: Seen) {
+        self.0[seen as usize] += 1;
+    }
+
+    /// By name; what was not seen is left out.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let counts = ALL.into_iter().zip(self.0);
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! From a seed to its plan. Each part has a stream of its own, so that a new choice in one part does not
+//! deal the others anew.
+
+use super::plan::{Act, LoadPlan, Plan, PlannedOperation, PoolPlan, SitePlan};
+use crate::virtual_world::faults::Faults;
+use crate::virtual_world::random::Random;
+
+/// Draws what a seed stands for, with `millis` of virtual time for load and faults.
+pub fn draw(seed: u64, millis: u64) -> Plan {
+    let pools = pools(&mut Dice::of(seed, "swarm: pools"));
+    Plan {
+        seed,
+        millis,
+        site: site(&mut Dice::of(seed, "swarm: site")),
+        load: load(&mut Dice::of(seed, "swarm: load")),
+        operations: operations(&mut Dice::of(seed, "swarm: operations"), &pools, millis),
+        faults: faults(&mut Dice::of(seed, "swarm: faults")),
+        pools,
+    }
+}
+
+/// Random choices.
+struct Dice(Random);
+
+impl Dice {
+    fn of(seed: u64, purpose: &str) -> Self {
+        Self(Random::stream(seed, purpose))
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        let index = self.0.below(choices.len() as u64);
+        choices[usize::try_from(index).unwrap_or(0)]
+    }
+
+    fn coin(&mut self) -> bool {
+        self.0.chance(0.5)
+    }
+
+    /// Something, or nothing, as likely as not.
+    fn maybe<T: Default>(&mut self, draw: impl FnOnce(&mut Self) -> T) -> T {
+        let value = draw(self);
+        if self.coin() { value } else { T::default() }
+    }
+
+    /// A number whose logarithm is uniform, to three digits: it is read back as it is printed.
+    fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
+        let exact = low * (high / low).powf(self.0.unit());
+        format!("{exact:.2e}").parse().unwrap_or(exact)
+    }
+}
+
+fn pools(dice: &mut Dice) -> Vec<PoolPlan> {
+    let count = dice.one_of(&[1_u32, 1, 1, 2, 2, 3, 4, 8]);
+    let numbered = |number| PoolPlan {
+        name: format!("P{number}"),
+        ..pool(dice)
+    };
+    (0..count).map(numbered).collect()
+}
+
+/// A pool with the times of IIS, or a tenth or a hundredth of them.
+fn pool(dice: &mut Dice) -> PoolPlan {
+    // Thousandths of IIS's own times.
+    let scale = dice.one_of(&[1_000_u64, 100, 100, 10]);
+    let ping_interval = 30 * scale * dice.one_of(&[0, 1, 1, 1]);
+    PoolPlan {
+        name: String::new(),
+        queue_length: dice.one_of(&[10, 10, 100, 1_000, 65_535]),
+        always_running: dice.coin(),
+        preload: dice.coin(),
+        max_processes: dice.one_of(&[1, 1, 1, 2, 4]),
+        startup_limit: 90 * scale,
+        shutdown_limit: 90 * scale,
+        ping_interval,
+        ping_response: dice.one_of(&[90, 10]) * scale,
+        idle_timeout: dice.one_of(&[0, 0, 60_000, 1_200 * scale]),
+        overlapped: dice.coin(),
+        restart_time: dice.one_of(&[0, 0, 104_400_000, 15_000]),
+        restart_requests: dice.one_of(&[0, 0, 0, 50, 500]),
+        restart_schedule: Vec::new(),
+        rapid_fail: dice.one_of(&[true, true, true, false]),
+        crashes_max: dice.one_of(&[1, 2, 5, 5]),
+        crash_interval: dice.one_of(&[300_000, 30_000, 3_000]),
+        tcp_level: dice.one_of(&[false, false, true]),
+        orphan: false,
+    }
+}
+
+fn site(dice: &mut Dice) -> SitePlan {
+    SitePlan {
+        connections_max: dice.one_of(&[None, None, None, Some(20)]),
+        connection_timeout: dice.one_of(&[120_000, 120_000, 2_000]),
+        header_wait: dice.one_of(&[0, 1_000]),
+        flush_owned: dice.coin(),
+        cache_bytes: dice.one_of(&[256 << 20, 4_096]),
+    }
+}
+
+fn load(dice: &mut Dice) -> LoadPlan {
+    LoadPlan {
+        rate: dice.log_uniform(1.0, 100.0).round(),
+        keep_alive_connections: dice.one_of(&[1, 8, 64]),
+        one_shot_share: dice.one_of(&[0.0, 0.1, 0.7]),
+        tls_share: dice.one_of(&[0.0, 0.0, 0.3]),
+        deadline: dice.one_of(&[1_000, 10_000, 100_000]),
+        wait: dice.one_of(&[10, 300, 5_000]),
+        wait_weight: dice.one_of(&[1, 5]),
+        cpu: dice.one_of(&[1, 20]),
+        file_weight: dice.one_of(&[1, 5]),
+        probe_interval: dice.one_of(&[500, 2_000]),
+    }
+}
+
+fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOperation> {
+    let count = dice.one_of(&[0, 1, 2, 4, 8]);
+    let acts = [
+        Act::Iisreset,
+        Act::IisresetNoforce,
+        Act::RestartWas,
+        Act::RestartW3svc,
+        Act::StopStart,
+        Act::StopPool,
+        Act::StartPool,
+        Act::Recycle,
+        Act::Recycle,
+        Act::Recycle,
+        Act::KillW3wp,
+        Act::StopSite,
+        Act::StartSite,
+    ];
+    // Close together, so that they meet; or anywhere.
+    let spread = dice.one_of(&[5_u64, 1_000, 200_000]) * 1_000_000;
+    let start = 2_000_000_000 + dice.0.below(millis.saturating_sub(4_000).max(1) * 500_000);
+    let mut operations = Vec::new();
+    for _ in 0..count {
+        // Two triggers in one nanosecond are as likely as not to be tried.
+        let at = start + dice.maybe(|dice| dice.0.below(spread));
+        let pool = usize::try_from(dice.0.below(pools.len() as u64)).unwrap_or(0);
+        operations.push(PlannedOperation {
+            at: at.min(millis * 1_000_000),
+            act: dice.one_of(&acts),
+            pool: pools[pool].name.clone(),
+        });
+    }
+    operations.sort_by_key(|operation| operation.at);
+    operations
+}
+
+fn faults(dice: &mut Dice) -> Faults {
+    Faults {
+        crash: dice.maybe(|dice| dice.log_uniform(1e-5, 3e-3)),
+        hang: dice.maybe(|dice| dice.log_uniform(1e-6, 3e-4)),
+        crash_at_start: dice.maybe(|dice| dice.log_uniform(0.01, 0.7)),
+        never_ready: dice.maybe(|dice| dice.log_uniform(0.01, 0.3)),
+        slow_start: dice.maybe(|dice| dice.log_uniform(10.0, 20_000.0)),
+    }
+}

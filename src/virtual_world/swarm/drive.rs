@@ -1,0 +1,331 @@
+//! From a plan to its outcome: load and faults, then load alone, then nothing until all is at rest.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::model::{CacheOnWorkerExit, Parameters};
+use sim_was::config::{ApplicationPool, Configuration, physical_path};
+use sim_was::control::{Command, Service};
+use sim_was::model::ClientId;
+
+use super::plan::{Act, Plan, PlannedOperation};
+use super::{Outcome, SwarmError};
+use crate::load::Book;
+use crate::load::plan::Plan as LoadAttempts;
+use crate::measure::Observation;
+use crate::measure::ledger::Ledger;
+use crate::scenario::{Operation, Step, timing};
+use crate::virtual_world::checkers::Broken;
+use crate::virtual_world::chronicle::Keeping;
+use crate::virtual_world::clients::{Clients, Load};
+use crate::virtual_world::costs::Costs;
+use crate::virtual_world::destinations::Destinations;
+use crate::virtual_world::machine::Files;
+use crate::virtual_world::track::{Track, Watch};
+use crate::virtual_world::trial::Size;
+use crate::virtual_world::world::{Notice, SWITCHED_ON, Setting, World};
+
+/// The simulated `C:\`. Nothing is there but the pages below.
+const ROOT: &str = "/virtual";
+
+/// For how long at most the load goes on without faults.
+const QUIET_LOAD: Duration = Duration::from_secs(10);
+
+/// Runs a plan.
+pub fn run_plan(plan: &Plan) -> Result<Outcome, SwarmError> {
+    run_watched(plan, Watch::Digest).0
+}
+
+/// Runs a plan, and keeps what is asked for until it has ended, well or not.
+pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, Track) {
+    let begun = plan.configuration().map_err(SwarmError::from);
+    let begun = begun.and_then(|configuration| {
+        Ok(Run {
+            rest: time_to_rest(&configuration, plan),
+            world: world(plan, configuration, watch)?,
+            scripts: Vec::new(),
+        })
+    });
+    let mut run = match begun {
+        Ok(run) => run,
+        Err(error) => return (Err(error), Track::default()),
+    };
+    let book = run.all(plan);
+    let sometimes = run.world.sometimes();
+    let (events, now) = (run.world.timeline.events, run.world.now());
+    let (mut observation, track) = run.world.close();
+    let outcome = book.and_then(|book| {
+        let size = Size {
+            events,
+            attempts: book.attempts.len() as u64,
+            nanos: now.0,
+        };
+        observation.book = book;
+        agree(&observation, now, events)?;
+        Ok(Outcome {
+            digest: track.digest,
+            size,
+            sometimes,
+        })
+    });
+    (outcome, track)
+}
+
+/// C5: the client's book and the server's tell the same story of every attempt.
+fn agree(observation: &Observation, at: Instant, event: u64) -> Result<(), SwarmError> {
+    let Some(ledger) = Ledger::reconcile(observation).filter(|ledger| ledger.unexplained > 0)
+    else {
+        return Ok(());
+    };
+    let examples: Vec<String> = ledger.examples.iter().map(|e| format!("{e:?}")).collect();
+    let broken = Broken {
+        invariant: "C5",
+        what: format!(
+            "{} unexplained: {}",
+            ledger.unexplained,
+            examples.join("; ")
+        ),
+        at,
+    };
+    Err(SwarmError::Broken { broken, event })
+}
+
+/// After so long without load and faults nothing may be under way: a worker that hangs is found by its
+/// ping, its successor may be at the limit of its start, and the one before it at the limit of its stop.
+/// Requests may be at their longest wait, behind others that compute.
+fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
+    let limit = |pool: &ApplicationPool| {
+        let model = &pool.process_model;
+        let ping = model.ping_interval + model.ping_response_time;
+        ping + model.startup_time_limit + model.shutdown_time_limit
+    };
+    let limits = configuration.application_pools.iter().map(limit).max();
+    let work = Duration::from_millis(2 * plan.load.wait) + Duration::from_secs(2);
+    limits.unwrap_or_default() + work
+}
+
+fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<World, SwarmError> {
+    let profile = plan.profile();
+    let attempts = LoadAttempts::draw(&profile, plan.seed, plan.load_span())?;
+    let to = Destinations::of(&attempts.urls, &attempts.attempts, &profile, &configuration)?;
+    let costs = Costs::default();
+    Ok(World::new(Setting {
+        costs: &costs,
+        seed: plan.seed,
+        httpsys: Parameters {
+            kernel_cache_on_worker_exit: if plan.site.flush_owned {
+                CacheOnWorkerExit::FlushOwned
+            } else {
+                CacheOnWorkerExit::Keep
+            },
+            response_cache_bytes_max: plan.site.cache_bytes,
+            ..Parameters::default()
+        },
+        configuration,
+        configuration_text: plan.configuration_text(),
+        root: ROOT.into(),
+        files: files(plan),
+        clients: Clients::new(profile, plan.seed, Load::Plan(attempts), to),
+        faults: plan.faults.clone(),
+        keeping: Keeping::Everything,
+        watch,
+        personality: sim_was::model::Personality::default(),
+    }))
+}
+
+/// A page for the root and for each pool.
+fn files(plan: &Plan) -> Files {
+    let mut files = Files::default();
+    let folders = plan.pools.iter().map(|pool| pool.name.as_str());
+    for folder in folders.chain(["wwwroot"]) {
+        let windows = format!("%SystemDrive%\\inetpub\\{folder}");
+        let folder = physical_path::to_unix(&windows, Path::new(ROOT));
+        let page = include_bytes!("../../live_world/iisstart.htm");
+        files.put(&folder.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
+    }
+    files
+}
+
+/// A world, and what is being done to it.
+struct Run {
+    /// After so long without load and faults nothing may be under way.
+    rest: Duration,
+    world: World,
+    scripts: Vec<Script>,
+}
+
+/// An operation of several steps, each taken when the one before was answered.
+struct Script {
+    awaited: ClientId,
+    left: VecDeque<Step>,
+}
+
+impl Run {
+    /// From the start of the services to their end; gives the client's book.
+    fn all(&mut self, plan: &Plan) -> Result<Book, SwarmError> {
+        self.start()?;
+        self.misfortune(plan)?;
+        self.recovery(plan)?;
+        let book = self.stop_load()?;
+        self.pass(self.rest)?;
+        self.check_rest()?;
+        self.shut_down()?;
+        self.check_end()?;
+        Ok(book)
+    }
+
+    fn start(&mut self) -> Result<(), SwarmError> {
+        let services = vec![Service::Was, Service::W3svc];
+        self.begin(vec![Step::Ask(Command::StartServices { services })]);
+        while !self.scripts.is_empty() {
+            self.next()?;
+        }
+        let start = self.world.now() + timing::LEAD;
+        self.world.go(start);
+        self.until(start)
+    }
+
+    /// Load, operations and faults.
+    fn misfortune(&mut self, plan: &Plan) -> Result<(), SwarmError> {
+        let start = self.world.now();
+        for operation in &plan.operations {
+            self.until(start + Duration::from_nanos(operation.at))?;
+            self.perform(operation);
+        }
+        self.until(start + Duration::from_millis(plan.millis))
+    }
+
+    /// The load goes on, and nothing goes wrong any more. Every pool is recycled, because a worker that
+    /// hangs and is not pinged is noticed by nobody but the administrator.
+    fn recovery(&mut self, plan: &Plan) -> Result<(), SwarmError> {
+        self.world.be_quiet();
+        for pool in &plan.pools {
+            let name = pool.name.clone();
+            self.begin(vec![Step::Ask(Command::RecycleApplicationPool { name })]);
+        }
+        let longest = Duration::from_millis(plan.millis / 2);
+        self.pass(QUIET_LOAD.min(longest))
+    }
+
+    /// Ends the plan of attempts; what is in flight has its grace. Gives the book.
+    fn stop_load(&mut self) -> Result<Book, SwarmError> {
+        self.world.clients.stop();
+        let grace = self.world.now() + timing::GRACE;
+        self.world.remind(grace);
+        while self.world.clients.in_flight() > 0 && self.world.now() < grace {
+            self.next()?;
+        }
+        Ok(self.world.close_book())
+    }
+
+    fn check_rest(&mut self) -> Result<(), SwarmError> {
+        let event = self.world.timeline.events;
+        let rest = self.world.check_rest();
+        rest.map_err(|broken| SwarmError::Broken { broken, event })
+    }
+
+    fn check_end(&mut self) -> Result<(), SwarmError> {
+        let event = self.world.timeline.events;
+        let end = self.world.check_end();
+        end.map_err(|broken| SwarmError::Broken { broken, event })
+    }
+
+    /// Ends the server in order; what has not ended after two seconds is not waited for.
+    fn shut_down(&mut self) -> Result<(), SwarmError> {
+        let end = self.world.now() + timing::STOP_MAX;
+        self.world.command(Command::Quit);
+        self.world.remind(end);
+        while self.world.now() < end {
+            if self.next()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets one thing happen; true if WAS has ended.
+    fn next(&mut self) -> Result<bool, SwarmError> {
+        match self.world.run() {
+            Notice::Answered(client, _) => self.go_on(client),
+            Notice::Look | Notice::Reached => {}
+            Notice::Stopped => return Ok(true),
+            Notice::Broken(broken) => {
+                let event = self.world.timeline.events;
+                return Err(SwarmError::Broken { broken, event });
+            }
+            Notice::Silence => return Err(SwarmError::Silence(self.world.now())),
+        }
+        Ok(false)
+    }
+
+    fn pass(&mut self, span: Duration) -> Result<(), SwarmError> {
+        self.until(self.world.now() + span)
+    }
+
+    fn until(&mut self, end: Instant) -> Result<(), SwarmError> {
+        if self.world.now() < end {
+            self.world.remind(end);
+        }
+        while self.world.now() < end {
+            self.next()?;
+        }
+        Ok(())
+    }
+
+    // --- what administrators do ---------------------------------------------------------------------
+
+    fn perform(&mut self, operation: &PlannedOperation) {
+        let name = operation.pool.clone();
+        let site = || "Default Web Site".to_owned();
+        let scenario = |operation: Operation| operation.steps(&name, &site());
+        let ask = |command| vec![Step::Ask(command)];
+        let steps = match operation.act {
+            Act::Iisreset => scenario(Operation::Iisreset),
+            Act::IisresetNoforce => scenario(Operation::IisresetNoforce),
+            Act::RestartWas => scenario(Operation::RestartWas),
+            Act::RestartW3svc => scenario(Operation::RestartW3svc),
+            Act::StopStart => scenario(Operation::StopStart),
+            Act::Recycle => scenario(Operation::Recycle),
+            Act::KillW3wp => scenario(Operation::KillW3wp),
+            Act::StopPool => ask(Command::StopApplicationPool { name }),
+            Act::StartPool => ask(Command::StartApplicationPool { name }),
+            Act::StopSite => ask(Command::StopSite { name: site() }),
+            Act::StartSite => ask(Command::StartSite { name: site() }),
+            Act::ChangeContent => return self.world.change_content(),
+        };
+        self.begin(steps);
+    }
+
+    fn begin(&mut self, steps: Vec<Step>) {
+        self.step(steps.into());
+    }
+
+    fn go_on(&mut self, client: ClientId) {
+        let awaited = self.scripts.iter().position(|s| s.awaited == client);
+        if let Some(index) = awaited {
+            let script = self.scripts.remove(index);
+            self.step(script.left);
+        }
+    }
+
+    /// Takes steps until one has to be waited for. One that is refused is not repeated.
+    fn step(&mut self, mut left: VecDeque<Step>) {
+        while let Some(step) = left.pop_front() {
+            match step {
+                Step::Ask(command) => {
+                    let awaited = self.world.command(command);
+                    self.scripts.push(Script { awaited, left });
+                    return;
+                }
+                Step::KillWorkers(pool) => {
+                    self.world.kill_workers(&pool);
+                }
+                Step::HangWorkers(pool) => {
+                    self.world.hang_workers(&pool);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! What a seed stands for, as plain data: the server, the load, what is done and what goes wrong.
+//!
+//! Everything that was drawn is in it, so a plan can be stored, cut down and run again without the code
+//! that drew it. `seed` is what the streams of the run itself (load, costs, faults) begin with.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sim_was::config::{self, ApplicationPool, ConfigError, Configuration};
+
+use crate::load::profile::{MixEntry, Probes, Profile};
+use crate::virtual_world::faults::Faults;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Where the streams of random numbers of the run begin.
+    pub seed: u64,
+    /// Virtual milliseconds of load with faults; half as much without faults follows at most.
+    pub millis: u64,
+    /// The application pools. The first one serves `/`, each also `/` and its own name.
+    pub pools: Vec<PoolPlan>,
+    /// The site.
+    pub site: SitePlan,
+    /// The load.
+    pub load: LoadPlan,
+    /// What administrators do, in the order of time.
+    pub operations: Vec<PlannedOperation>,
+    /// What goes wrong by itself.
+    pub faults: Faults,
+}
+
+/// An application pool. Times are milliseconds, and 0 means never.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many as the schema has, by its names"
+)]
+pub struct PoolPlan {
+    /// Its name, also a part of URLs.
+    pub name: String,
+    /// `queueLength`
+    pub queue_length: u32,
+    /// `startMode="AlwaysRunning"`
+    pub always_running: bool,
+    /// `preloadEnabled` of its application
+    pub preload: bool,
+    /// `maxProcesses`
+    pub max_processes: u32,
+    /// `startupTimeLimit`
+    pub startup_limit: u64,
+    /// `shutdownTimeLimit`
+    pub shutdown_limit: u64,
+    /// `pingInterval`
+    pub ping_interval: u64,
+    /// `pingResponseTime`
+    pub ping_response: u64,
+    /// `idleTimeout`
+    pub idle_timeout: u64,
+    /// `disallowOverlappingRotation="false"`
+    pub overlapped: bool,
+    /// `periodicRestart/@time`
+    pub restart_time: u64,
+    /// `periodicRestart/@requests`
+    pub restart_requests: u32,
+    /// `periodicRestart/schedule`: times of day
+    pub restart_schedule: Vec<u64>,
+    /// `rapidFailProtection`
+    pub rapid_fail: bool,
+    /// `rapidFailProtectionMaxCrashes`
+    pub crashes_max: u32,
+    /// `rapidFailProtectionInterval`
+    pub crash_interval: u64,
+    /// `loadBalancerCapabilities="TcpLevel"`
+    pub tcp_level: bool,
+    /// `orphanWorkerProcess`
+    pub orphan: bool,
+}
+
+impl Default for PoolPlan {
+    /// The defaults of IIS, as far as there are any.
+    fn default() -> Self {
+        Self {
+            name: "P0".to_owned(),
+            queue_length: 1_000,
+            always_running: false,
+            preload: false,
+            max_processes: 1,
+            startup_limit: 90_000,
+            shutdown_limit: 90_000,
+            ping_interval: 30_000,
+            ping_response: 90_000,
+            idle_timeout: 1_200_000,
+            overlapped: true,
+            restart_time: 104_400_000,
+            restart_requests: 0,
+            restart_schedule: Vec::new(),
+            rapid_fail: true,
+            crashes_max: 5,
+            crash_interval: 300_000,
+            tcp_level: false,
+            orphan: false,
+        }
+    }
+}
+
+/// The site. Times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SitePlan {
+    /// `limits/@maxConnections`
+    pub connections_max: Option<u32>,
+    /// `limits/@connectionTimeout`
+    pub connection_timeout: u64,
+    /// `webLimits/@headerWaitTimeout`
+    pub header_wait: u64,
+    /// Whether a worker's entries leave the response cache with it.
+    pub flush_owned: bool,
+    /// Bytes of the response cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for SitePlan {
+    fn default() -> Self {
+        Self {
+            connections_max: None,
+            connection_timeout: 120_000,
+            header_wait: 0,
+            flush_owned: true,
+            cache_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The load: a mix over all pools, and probes of the first one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadPlan {
+    /// Attempts a second.
+    pub rate: f64,
+    /// Kept-alive connections.
+    pub keep_alive_connections: u32,
+    /// The share of attempts with a connection of their own.
+    pub one_shot_share: f64,
+    /// The share of attempts that speak TLS.
+    pub tls_share: f64,
+    /// How long clients wait, milliseconds.
+    pub deadline: u64,
+    /// How long a page waits that waits, milliseconds.
+    pub wait: u64,
+    /// How often such a page is asked for; 3 is as often as a plain one.
+    pub wait_weight: u32,
+    /// How much a page computes that computes, milliseconds.
+    pub cpu: u64,
+    /// How often a static file is asked for.
+    pub file_weight: u32,
+    /// From one probe to the next, milliseconds.
+    pub probe_interval: u64,
+}
+
+/// Something that an administrator does, or the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedOperation {
+    /// When, nanoseconds from the beginning of the load.
+    pub at: u64,
+    /// What.
+    pub act: Act,
+    /// With which pool, if it is about one.
+    pub pool: String,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// iisreset
+    Iisreset,
+    /// iisreset /noforce
+    IisresetNoforce,
+    /// net stop was /y, net start w3svc
+    RestartWas,
+    /// net stop w3svc, net start w3svc
+    RestartW3svc,
+    /// Stop the pool, start it when it has stopped
+    StopStart,
+    /// Stop the pool
+    StopPool,
+    /// Start the pool
+    StartPool,
+    /// Recycle the pool
+    Recycle,
+    /// kill -9 of the pool's workers
+    KillW3wp,
+    /// Stop the site
+    StopSite,
+    /// Start the site
+    StartSite,
+    /// Write to every static file of the site
+    ChangeContent,
+}
+
+impl Plan {
+    /// The text of its applicationHost.config, with times as exact as the schema allows.
+    pub fn configuration_text(&self) -> String {
+        // A vector of bytes takes every write.
+        let mut text = "<configuration><system.applicationHost><applicationPools>\n".to_owned();
+        for pool in &self.pools {
+            let _ = writeln!(
+                text,
+                "<add name=\"{}\" queueLength=\"{}\" startMode=\"{}\"><processModel maxProcesses=\"{}\" />\
+                 <recycling disallowOverlappingRotation=\"{}\"><periodicRestart requests=\"{}\" />\
+                 </recycling><failure rapidFailProtection=\"{}\" rapidFailProtectionMaxCrashes=\"{}\" \
+                 loadBalancerCapabilities=\"{}\" orphanWorkerProcess=\"{}\" /></add>",
+                pool.name,
+                pool.queue_length,
+                if pool.always_running {
+                    "AlwaysRunning"
+                } else {
+                    "OnDemand"
+                },
+                pool.max_processes,
+                !pool.overlapped,
+                pool.restart_requests,
+                pool.rapid_fail,
+                pool.crashes_max,
+                if pool.tcp_level {
+                    "TcpLevel"
+                } else {
+                    "HttpLevel"
+                },
+                pool.orphan,
+            );
+        }
+        text.push_str("</applicationPools><sites><site name=\"Default Web Site\" id=\"1\">\n");
+        if let Some(first) = self.pools.first() {
+            let _ = write!(text, "{}", application("/", "wwwroot", first));
+        }
+        for pool in &self.pools {
+            let path = format!("/{}", pool.name);
+            let _ = write!(text, "{}", application(&path, &pool.name, pool));
+        }
+        text.push_str(
+            "<bindings><binding protocol=\"http\" bindingInformation=\"*:80:\" />\
+             <binding protocol=\"https\" bindingInformation=\"*:443:\" /></bindings></site></sites>\n\
+             </system.applicationHost></configuration>\n",
+        );
+        text
+    }
+
+    /// Its configuration. Times are exact to the millisecond, which no file can say.
+    pub fn configuration(&self) -> Result<Configuration, ConfigError> {
+        let name = format!("the configuration of seed {}", self.seed);
+        let mut configuration = config::load(&self.configuration_text(), &name)?;
+        for (pool, planned) in configuration.application_pools.iter_mut().zip(&self.pools) {
+            planned.set_times(pool);
+        }
+        for site in &mut configuration.sites {
+            site.limits.max_connections = self.site.connections_max;
+            site.limits.connection_timeout = Duration::from_millis(self.site.connection_timeout);
+        }
+        configuration.web_limits.header_wait_timeout = Duration::from_millis(self.site.header_wait);
+        Ok(configuration)
+    }
+
+    /// Its load.
+    pub fn profile(&self) -> Profile {
+        let load = &self.load;
+        let mut mix = Vec::new();
+        let entry = |url: String, weight: u32| MixEntry {
+            url,
+            weight: f64::from(weight.max(1)),
+            ..MixEntry::default()
+        };
+        for (index, pool) in self.pools.iter().enumerate() {
+            let path = match index {
+                0 => String::new(),
+                _ => format!("/{}", pool.name),
+            };
+            mix.push(entry(format!("{path}/default.aspx"), 3));
+            mix.push(MixEntry {
+                session: true,
+                ..entry(format!("{path}/session.aspx"), 2)
+            });
+            mix.push(entry(format!("{path}/cache.aspx"), 1));
+            let wait = format!("{path}/wait.aspx?time={}", load.wait);
+            mix.push(entry(wait, load.wait_weight));
+            mix.push(entry(format!("{path}/cpu.aspx?time={}", load.cpu), 1));
+            mix.push(entry(format!("{path}/iisstart.htm"), load.file_weight));
+        }
+        Profile {
+            rate: load.rate,
+            keep_alive_connections: load.keep_alive_connections,
+            one_shot_share: load.one_shot_share,
+            tls_share: load.tls_share,
+            users: 20,
+            mix,
+            deadline: Duration::from_millis(load.deadline),
+            probes: Probes {
+                interval: Duration::from_millis(load.probe_interval),
+                url: "/default.aspx".to_owned(),
+                ..Probes::default()
+            },
+            ..Profile::default()
+        }
+    }
+
+    /// For how long the plan of attempts is drawn.
+    pub(super) fn load_span(&self) -> Duration {
+        Duration::from_millis(self.millis + self.millis / 2)
+    }
+}
+
+impl PoolPlan {
+    fn set_times(&self, pool: &mut ApplicationPool) {
+        let span = Duration::from_millis;
+        let model = &mut pool.process_model;
+        model.startup_time_limit = span(self.startup_limit);
+        model.shutdown_time_limit = span(self.shutdown_limit);
+        model.pinging_enabled = self.ping_interval > 0;
+        model.ping_interval = span(self.ping_interval);
+        model.ping_response_time = span(self.ping_response);
+        model.idle_timeout = span(self.idle_timeout);
+        let restart = &mut pool.recycling.periodic_restart;
+        restart.time = span(self.restart_time);
+        restart.schedule = self.restart_schedule.iter().copied().map(span).collect();
+        pool.failure.rapid_fail_protection_interval = span(self.crash_interval);
+    }
+}
+
+fn application(path: &str, folder: &str, pool: &PoolPlan) -> String {
+    format!(
+        "<application path=\"{path}\" applicationPool=\"{}\" preloadEnabled=\"{}\">\
+         <virtualDirectory path=\"/\" physicalPath=\"%SystemDrive%\\inetpub\\{folder}\" /></application>\n",
+        pool.name, pool.preload
+    )
+}

@@ -1,0 +1,260 @@
+//! The configuration changes under a running server: which processes are new, which connections live,
+//! and what a broken file does.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "a test ends when something is not as it should be, and takes a port for itself"
+)]
+
+mod support;
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{Browser, IIS_SIM, Up, config};
+
+/// Where the configuration lies that a server was given.
+fn file_of(up: &Up) -> PathBuf {
+    up.root.with_file_name("applicationHost.config")
+}
+
+fn read(up: &Up) -> String {
+    std::fs::read_to_string(file_of(up)).unwrap()
+}
+
+fn write(up: &Up, text: &str) {
+    std::fs::write(file_of(up), text).unwrap();
+}
+
+/// Two sites, each with a pool of its own.
+fn two_sites() -> String {
+    config(" queueLength=\"1000\">")
+        .replace(
+            "</applicationPools>",
+            "<add name=\"Other\" /></applicationPools>",
+        )
+        .replace(
+            "</sites>",
+            r#"<site name="Second" id="2">
+        <application path="/" applicationPool="Other">
+          <virtualDirectory path="/" physicalPath="%SystemDrive%\inetpub\wwwroot" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
+      </site>
+    </sites>"#,
+        )
+}
+
+/// The address of a site's binding, by the port that the file says.
+fn address(up: &Up, port: u16) -> std::net::SocketAddr {
+    let endpoints = up.ready["endpoints"].as_array().unwrap();
+    let binding = format!("http/*:{port}:");
+    let found = endpoints
+        .iter()
+        .find(|e| e["binding"] == binding.as_str())
+        .unwrap();
+    found["address"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_pool_setting_recycles_its_pool_only_and_the_connection_lives() {
+    let up = Up::with_config(Some(&two_sites()));
+    let mut first = Browser::connect(address(&up, 80));
+    let mut second = Browser::connect(address(&up, 81));
+    let (old, other) = (
+        first.get("/default.aspx").unwrap().worker(),
+        second.get("/default.aspx").unwrap().worker(),
+    );
+    let text = read(&up).replace(
+        " queueLength=\"1000\">",
+        "><processModel idleTimeout=\"00:10:00\" />",
+    );
+    write(&up, &text);
+    up.until("the recycle", || up.events().contains("5080"));
+    up.until("the new worker", || !up.workers().contains(&old));
+    assert_ne!(first.get("/default.aspx").unwrap().worker(), old);
+    assert_eq!(second.get("/default.aspx").unwrap().worker(), other);
+}
+
+#[test]
+fn the_queue_length_is_taken_live_and_no_process_is_new() {
+    let up = Up::with_config(Some(&two_sites()));
+    let mut browser = Browser::connect(address(&up, 80));
+    let worker = browser.get("/default.aspx").unwrap().worker();
+    write(
+        &up,
+        &read(&up).replace("queueLength=\"1000\"", "queueLength=\"2000\""),
+    );
+    let trace = up.root.join("trace/was.jsonl");
+    up.until("the change", || {
+        std::fs::read_to_string(&trace)
+            .unwrap()
+            .contains("ConfigurationChanged")
+    });
+    assert_eq!(browser.get("/default.aspx").unwrap().worker(), worker);
+    assert!(!up.events().contains("5080"));
+}
+
+#[test]
+fn a_broken_file_is_logged_with_its_line_and_the_server_goes_on_until_it_is_repaired() {
+    let up = Up::with_config(Some(&two_sites()));
+    let mut browser = Browser::connect(address(&up, 80));
+    let worker = browser.get("/default.aspx").unwrap().worker();
+    let good = read(&up);
+    write(&up, &good[..good.len() / 2]);
+    up.until("the event", || up.events().contains("5172"));
+    assert!(
+        up.events().contains("applicationHost.config: line "),
+        "{}",
+        up.events()
+    );
+    assert_eq!(browser.get("/default.aspx").unwrap().worker(), worker);
+    let reset = up.tool(&["iisreset"]);
+    assert!(
+        !reset.status.success(),
+        "an iisreset cannot start with a broken file"
+    );
+    write(&up, &good);
+    let start = up.tool(&["iisreset", "/start"]);
+    assert!(start.status.success(), "{start:?}");
+    assert_eq!(
+        Browser::connect(address(&up, 80))
+            .get("/default.aspx")
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[test]
+fn what_is_wrong_with_one_pool_leaves_the_others_alone() {
+    let up = Up::with_config(Some(&two_sites()));
+    let mut second = Browser::connect(address(&up, 81));
+    let other = second.get("/default.aspx").unwrap().worker();
+    let too_long = "x".repeat(65);
+    write(
+        &up,
+        &read(&up).replace("\"DefaultAppPool\"", &format!("\"{too_long}\"")),
+    );
+    up.until("the event", || up.events().contains("5050"));
+    // Its application has no pool any more, so its site has no URL.
+    up.until("the site without a pool", || {
+        TcpStream::connect(address(&up, 80)).is_err()
+    });
+    assert_eq!(second.get("/default.aspx").unwrap().worker(), other);
+}
+
+#[test]
+fn a_port_in_use_stops_its_site_with_an_event_and_the_others_run() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("applicationHost.config");
+    std::fs::write(&file, two_sites().replace("*:80:", &format!("*:{port}:"))).unwrap();
+    let words = [
+        "--config".to_owned(),
+        file.display().to_string(),
+        "--port-map".to_owned(),
+        format!("{port}:{port}"),
+    ];
+    let up = Up::with_words(&folder.path().join("root"), &words);
+    up.until("the event", || {
+        up.events().contains("1007") || up.events().contains("1004")
+    });
+    let sites = up.said(&["appcmd", "list", "site"]);
+    assert!(
+        sites.contains("\"Default Web Site\"") && sites.contains("state:Stopped"),
+        "{sites}"
+    );
+    assert_eq!(
+        Browser::connect(address(&up, 81))
+            .get("/default.aspx")
+            .unwrap()
+            .status,
+        200
+    );
+    drop(taken);
+    let start = up.tool(&["appcmd", "start", "site", "Default Web Site"]);
+    assert!(start.status.success(), "{start:?}");
+    let answer = Browser::connect(([127, 0, 0, 1], port).into()).get("/default.aspx");
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+#[test]
+fn a_site_that_is_added_serves_and_the_first_one_does_not_notice() {
+    let up = Up::with_config(Some(&config(">")));
+    let mut browser = Browser::connect(up.address("http/"));
+    let worker = browser.get("/default.aspx").unwrap().worker();
+    let more = r#"<site name="New" id="7"><application path="/"><virtualDirectory path="/" physicalPath="C:\inetpub\wwwroot" /></application><bindings><binding protocol="http" bindingInformation="*:80:new.example" /></bindings></site></sites>"#;
+    write(&up, &read(&up).replace("</sites>", more));
+    let asks = "GET /default.aspx HTTP/1.1\r\nHost: new.example\r\n\r\n";
+    up.until("the new site", || {
+        std::fs::read_to_string(up.root.join("trace/was.jsonl"))
+            .unwrap()
+            .contains("ConfigurationChanged")
+    });
+    assert_eq!(browser.exchange(asks).unwrap().worker(), worker);
+    assert!(up.said(&["appcmd", "list", "site"]).contains("\"New\""));
+    assert!(!up.events().contains("5080"));
+}
+
+#[test]
+fn a_copy_of_the_configuration_is_kept_in_the_history() {
+    let up = Up::start();
+    let copy = up
+        .root
+        .join("inetpub/history/CFGHISTORY_0000000001/applicationHost.config");
+    up.until("the copy", || copy.exists());
+}
+
+// ---- explain-change --------------------------------------------------------------------------------
+
+fn explain(old: &str, new: &str, words: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (
+        folder.path().join("old.config"),
+        folder.path().join("new.config"),
+    );
+    std::fs::write(&a, old).unwrap();
+    std::fs::write(&b, new).unwrap();
+    Command::new(IIS_SIM)
+        .arg("explain-change")
+        .args(words)
+        .args([&a, &b])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn explain_change_names_what_it_causes_where_and_why() {
+    let old = two_sites();
+    let new = old.replace(
+        "queueLength=\"1000\"",
+        "queueLength=\"1000\" managedRuntimeVersion=\"v4.0\"",
+    );
+    let said = String::from_utf8(explain(&old, &new, &[]).stdout).unwrap();
+    assert!(
+        said.contains("application pool 'DefaultAppPool': managedRuntimeVersion"),
+        "{said}"
+    );
+    assert!(
+        said.contains("new.config:3") && said.contains("pool-recycle of DefaultAppPool"),
+        "{said}"
+    );
+    assert!(said.contains("no iisreset is needed"), "{said}");
+    let json = explain(&old, &new, &["--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["worst"], "pool-recycle");
+    assert_eq!(json["effects"][0]["pools"][0], "DefaultAppPool");
+}
+
+#[test]
+fn explain_change_refuses_a_broken_file_with_its_line() {
+    let said = explain(&two_sites(), "<configuration>\n<x></y>", &[]);
+    assert_eq!(said.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&said.stderr).contains("new.config: line 2"),
+        "{said:?}"
+    );
+}

@@ -1,0 +1,155 @@
+//! A stored run: it repeats in another process, and where it does not, the first fact is named.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails when something is not there"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use iis_sim::scenario::Scenario;
+use iis_sim::virtual_world::costs::Costs;
+use iis_sim::virtual_world::record::{Record, Subject};
+use iis_sim::virtual_world::track::Watch;
+use iis_sim::virtual_world::trial::Trial;
+
+const SCENARIO: &str = "name = 'stored'
+operations = ['recycle', 'iisreset']
+trials = 1
+seed = 7
+[timing]
+warm-up-min = '1500ms'
+warm-up-max = '1500ms'
+watch-min = '2s'
+watch-max = '2s'
+[load]
+rate = 73.31
+tls_share = 0
+keep_alive_connections = 8
+users = 20
+mix = [
+    { url = '/iisstart.htm', weight = 2 },
+    { url = '/default.aspx' },
+    { url = '/session.aspx', session = true },
+]";
+
+fn iis_sim(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
+    command.args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Records the scenario in a process of its own.
+fn record_in(folder: &Path, name: &str) -> PathBuf {
+    let (scenario, record) = (folder.join("stored.toml"), folder.join(name));
+    std::fs::write(&scenario, SCENARIO).unwrap();
+    let output = iis_sim(&[
+        "compare",
+        scenario.to_str().unwrap(),
+        "--clock",
+        "virtual",
+        "--record",
+        record.to_str().unwrap(),
+    ]);
+    assert!(record.exists(), "{}", text(&output.stderr));
+    record
+}
+
+fn replay(record: &Path) -> (Option<i32>, String, String) {
+    let output = iis_sim(&["replay", record.to_str().unwrap()]);
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn two_processes_record_the_same_bytes_and_a_third_replays_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (
+        record_in(folder.path(), "one.json"),
+        record_in(folder.path(), "other.json"),
+    );
+    assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&other).unwrap());
+    let (code, told, errors) = replay(&one);
+    assert_eq!(code, Some(0), "{told}{errors}");
+    assert_eq!(told.matches("the same, digest").count(), 2, "{told}");
+}
+
+#[test]
+fn a_replay_that_does_something_else_names_the_first_fact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "changed.json");
+    let mut record = Record::read(&path).unwrap();
+    let Subject::Compare { scenario, costs } = &mut record.subject else {
+        panic!("a comparison was recorded");
+    };
+    let before = all_facts(scenario, &record.runs[0], costs);
+    *costs = costs.replace(
+        "reap = { lognormal_median = \"200us\"",
+        "reap = { lognormal_median = \"201us\"",
+    );
+    let after = all_facts(scenario, &record.runs[0], costs);
+    record.write(&path).unwrap();
+
+    let first = before.iter().zip(&after).find(|(one, other)| one != other);
+    let (_, first) = first.expect("a process that is reaped later is a difference");
+    let (code, told, errors) = replay(&path);
+    assert_eq!(code, Some(1), "{told}{errors}");
+    assert!(
+        told.contains(&format!("\n  > {first}\n")),
+        "{first}\n{told}"
+    );
+}
+
+fn all_facts(
+    scenario: &Scenario,
+    run: &iis_sim::virtual_world::record::Recorded,
+    costs: &str,
+) -> Vec<String> {
+    let trial = Trial {
+        scenario,
+        operation: run.operation.unwrap(),
+        seed: run.seed,
+        costs: &Costs::parse(costs).unwrap(),
+    };
+    let (ran, track) = trial.run_watched(Watch::Facts(0..u64::MAX));
+    ran.unwrap();
+    track.lines.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn another_build_is_a_warning_and_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "older.json");
+    let mut record = Record::read(&path).unwrap();
+    record.build = "another".to_owned();
+    record.write(&path).unwrap();
+    let (code, told, errors) = replay(&path);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(errors.contains("recorded by build another"), "{errors}");
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.json");
+    for (content, wanted) in [
+        ("{\n  \"schema\": 3\n}", "line 2 column 13"),
+        ("{", "EOF"),
+        ("\u{0}\u{1}", "line 1 column 1"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let (code, _, errors) = replay(&path);
+        assert_eq!(code, Some(2), "{errors}");
+        assert!(errors.contains("broken.json"), "{errors}");
+        assert!(errors.contains(wanted), "{errors}");
+    }
+    let (code, _, errors) = replay(&folder.path().join("absent.json"));
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("absent.json"), "{errors}");
+}

@@ -1,0 +1,95 @@
+//! Every scenario in the repository shows what it says it shows.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Scenarios without sentences: `compare` measures them, and no more is claimed.
+const WITHOUT_SENTENCES: [&str; 2] = ["periodic-restart", "reset-vs-recycle"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/scenarios")
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder())
+        .expect("a folder of scenarios")
+        .flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn name(path: &Path) -> &str {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .expect("a name in ASCII")
+}
+
+/// Runs a scenario; gives the exit code and what it printed.
+fn run(scenario: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_iis-sim"))
+        .arg("run")
+        .arg(scenario)
+        .args(arguments)
+        .output()
+        .expect("iis-sim runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.code(), text)
+}
+
+#[test]
+fn under_the_virtual_clock_every_sentence_of_every_scenario_holds() {
+    let with_sentences = scenarios()
+        .into_iter()
+        .filter(|path| !WITHOUT_SENTENCES.contains(&name(path)));
+    let mut failed = Vec::new();
+    for scenario in with_sentences {
+        let (code, text) = run(&scenario, &["--clock", "virtual", "--trials", "1"]);
+        if code != Some(0) || !text.contains("sentences hold") {
+            failed.push(format!("{}: {code:?}\n{text}", name(&scenario)));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn a_sentence_that_does_not_hold_is_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    let text = std::fs::read_to_string(scenarios_file("long-requests")).unwrap();
+    let wrong = "[[expect]]\nthat = 'nothing is ever lost'\nchecks = [{ arm = 'limit 10 s', \
+                 figure = 'failed', equals = 0 }]\n";
+    std::fs::write(&path, format!("{text}\n{wrong}")).unwrap();
+    let (code, text) = run(&path, &["--clock", "virtual", "--trials", "1"]);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(
+        text.contains("DOES NOT HOLD  nothing is ever lost"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sentence_about_an_arm_that_is_not_there_is_refused_with_the_arms_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    let text = std::fs::read_to_string(scenarios_file("long-requests")).unwrap();
+    let text = text.replace("arm = \"limit 90 s\"", "arm = \"limit 9 s\"");
+    std::fs::write(&path, text).unwrap();
+    let (code, text) = run(&path, &["--clock", "virtual"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("limit 9 s") && text.contains("limit 90 s; limit 10 s"),
+        "{text}"
+    );
+}
+
+fn scenarios_file(name: &str) -> PathBuf {
+    folder().join(format!("{name}.toml"))
+}

@@ -1,0 +1,82 @@
+//! Many seeds, with faults, all invariants checked. The release build runs far more of them.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use iis_sim::virtual_world::record::{Record, Subject};
+use iis_sim::virtual_world::swarm::{self, Plan};
+
+#[test]
+fn a_swarm_with_faults_keeps_every_invariant_and_comes_to_rest() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..60 {
+        match swarm::run(seed, 10_000) {
+            Ok(outcome) => seen.extend(outcome.sometimes.into_keys()),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    for wanted in [
+        "a queue was full",
+        "rapid-fail protection was tripped by a crash",
+        "the new worker failed in an overlap",
+    ] {
+        assert!(seen.contains(wanted), "{wanted} was not reached: {seen:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_plain_data_and_means_the_same_after_it_was_stored() {
+    for seed in 0..5 {
+        let plan = swarm::draw(seed, 3_000);
+        let stored = serde_json::to_string(&plan).unwrap();
+        let read: Plan = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, plan);
+        let digest = |plan: &Plan| swarm::run_plan(plan).unwrap().digest;
+        assert_eq!(digest(&read), digest(&plan));
+    }
+}
+
+#[test]
+fn the_digest_of_a_seed_depends_on_no_other_seed_and_on_no_number_of_jobs() {
+    let digests = |seeds: &str, jobs: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
+        command.args(["swarm", "--seeds", seeds, "--jobs", jobs]);
+        let output = command.args(["--seconds", "5", "--digests"]).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let of_seeds = text.lines().take_while(|line| !line.contains("seeds,"));
+        of_seeds.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let together = digests("0..8", "4");
+    assert_eq!(together.len(), 8);
+    let alone = (0..8).flat_map(|seed| digests(&format!("{seed}..{}", seed + 1), "1"));
+    assert_eq!(alone.collect::<Vec<_>>(), together);
+}
+
+#[test]
+fn a_seed_is_recorded_and_replayed_and_a_changed_plan_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("seed.json");
+    let mut record = Record::of_seed(&swarm::draw(4, 5_000));
+    record.write(&path).expect("it can be written");
+    let replay = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
+        let output = command.arg("replay").arg(&path).output();
+        let output = output.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    assert_eq!(replay().0, Some(0));
+    let Subject::Swarm { plan } = &mut record.subject else {
+        panic!("a seed was recorded");
+    };
+    plan.load.rate += 1.0;
+    record.write(&path).expect("it can be written");
+    let (code, text) = replay();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("the first fact that differs is number"),
+        "{text}"
+    );
+}
