@@ -84,7 +84,7 @@ impl Counters {
                     self.of(&pool).total_application_pool_recycles += 1;
                 }
             }
-            Fact::WorkerExited { process, .. } => {
+            Fact::WorkerExited { process, .. } | Fact::WorkerOrphaned { process } => {
                 if let Some(pool) = self.pool_of.remove(process) {
                     let counters = self.of(&pool);
                     counters.current_worker_processes =
@@ -116,7 +116,9 @@ impl Counters {
                     self.w3svc_since = (*status == ServiceStatus::Running).then_some(at);
                 }
             }
-            Fact::WorkerReady { .. }
+            Fact::WorkerSuspended { .. }
+            | Fact::WorkerResumed { .. }
+            | Fact::WorkerReady { .. }
             | Fact::WorkerKilled { .. }
             | Fact::ConfigurationChanged { .. }
             | Fact::CommandAccepted { .. } => {}

@@ -8,6 +8,10 @@ use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
 use crate::control::{Service, ServiceStatus};
 
+mod pool_events;
+
+pub use pool_events::{DynamicIdleLoad, DynamicIdleStep};
+
 /// What has happened in WAS or W3SVC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
@@ -34,6 +38,21 @@ pub enum Fact {
     },
     /// A worker was killed.
     WorkerKilled {
+        /// Its pid.
+        process: ProcessId,
+    },
+    /// A worker was abandoned: WAS has nothing to do with it any more, and it lives on.
+    WorkerOrphaned {
+        /// Its pid.
+        process: ProcessId,
+    },
+    /// An idle worker was frozen.
+    WorkerSuspended {
+        /// Its pid.
+        process: ProcessId,
+    },
+    /// A frozen worker is woken, because work waits.
+    WorkerResumed {
         /// Its pid.
         process: ProcessId,
     },

@@ -148,3 +148,22 @@ pub struct PeriodicRestart {
     /// Above so many KB of private memory.
     pub private_memory_kb: u32,
 }
+
+impl PeriodicRestart {
+    /// The limits of time and requests for the kth of n workers that begin together, so that they do not
+    /// end together: k/n of each.
+    #[must_use]
+    pub fn share(&self, k: usize, n: usize) -> Self {
+        let (k, n) = (
+            u32::try_from(k).unwrap_or(u32::MAX),
+            u32::try_from(n.max(1)).unwrap_or(u32::MAX),
+        );
+        let requests = u64::from(self.requests) * u64::from(k) / u64::from(n);
+        let least = u32::from(self.requests > 0);
+        Self {
+            time: (self.time / n).saturating_mul(k),
+            requests: u32::try_from(requests).unwrap_or(u32::MAX).max(least),
+            ..self.clone()
+        }
+    }
+}

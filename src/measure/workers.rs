@@ -117,6 +117,9 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
             }),
             event_log::Fact::Event(_)
             | event_log::Fact::WorkerKilled { .. }
+            | event_log::Fact::WorkerOrphaned { .. }
+            | event_log::Fact::WorkerSuspended { .. }
+            | event_log::Fact::WorkerResumed { .. }
             | event_log::Fact::CommandAccepted { .. }
             | event_log::Fact::ServiceState { .. }
             | event_log::Fact::ConfigurationChanged { .. }

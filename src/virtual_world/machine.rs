@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sim_httpsys::api::ProcessId;
+use sim_httpsys::clockwork::Instant;
+use sim_was::model::CpuUse;
 use sim_worker::model::{FileOutcome, FileStamp, WorkId};
 
 use super::wires::Timeline;
@@ -22,13 +24,19 @@ const TURN: Duration = Duration::from_millis(3);
 /// The processor.
 #[derive(Debug)]
 pub(super) struct Cores {
-    cores: Vec<Core>,
+    all: Vec<Core>,
     waiting: VecDeque<Job>,
+    /// What processes want to compute that do not run for now.
+    frozen: BTreeMap<ProcessId, Vec<Job>>,
+    /// What processes have computed.
+    used: BTreeMap<ProcessId, Duration>,
 }
 
 #[derive(Debug, Default)]
 struct Core {
     job: Option<Job>,
+    /// When the turn began.
+    began: Instant,
     /// Turns that were begun; the event that ends another one is late.
     turn: u32,
 }
@@ -43,8 +51,10 @@ struct Job {
 impl Cores {
     pub(super) fn new(cores: u32) -> Self {
         Self {
-            cores: (0..cores.max(1)).map(|_| Core::default()).collect(),
+            all: (0..cores.max(1)).map(|_| Core::default()).collect(),
             waiting: VecDeque::new(),
+            frozen: BTreeMap::new(),
+            used: BTreeMap::new(),
         }
     }
 
@@ -56,12 +66,66 @@ impl Cores {
         cpu: Duration,
         timeline: &mut Timeline,
     ) {
-        self.waiting.push_back(Job {
+        let job = Job {
             process,
             work,
             left: cpu,
-        });
+        };
+        if let Some(jobs) = self.frozen.get_mut(&process) {
+            return jobs.push(job);
+        }
+        self.waiting.push_back(job);
         self.share(timeline);
+    }
+
+    /// A process does not run for now.
+    pub(super) fn freeze(&mut self, process: ProcessId, timeline: &mut Timeline) {
+        let now = timeline.now;
+        let mut jobs: Vec<Job> = Vec::new();
+        for core in &mut self.all {
+            if let Some(mut job) = core.job.take_if(|job| job.process == process) {
+                let ran = now.saturating_since(core.began).min(job.left);
+                *self.used.entry(process).or_default() += ran;
+                // What is not quite done is done after the thaw, however little is left.
+                job.left = job.left.saturating_sub(ran).max(Duration::from_nanos(1));
+                core.turn = core.turn.wrapping_add(1);
+                jobs.push(job);
+            }
+        }
+        jobs.extend(self.waiting.iter().filter(|job| job.process == process));
+        self.waiting.retain(|job| job.process != process);
+        self.frozen.insert(process, jobs);
+        self.share(timeline);
+    }
+
+    /// It runs again.
+    pub(super) fn thaw(&mut self, process: ProcessId, timeline: &mut Timeline) {
+        self.waiting
+            .extend(self.frozen.remove(&process).unwrap_or_default());
+        self.share(timeline);
+    }
+
+    /// What some processes have computed, and whether others want a core and must wait.
+    pub(super) fn cpu_of(&self, processes: &[ProcessId], now: Instant) -> CpuUse {
+        let running = |process: ProcessId| -> Duration {
+            let of_it = self
+                .all
+                .iter()
+                .filter(|core| core.job.is_some_and(|job| job.process == process));
+            of_it.map(|core| now.saturating_since(core.began)).sum()
+        };
+        let used = |&process: &ProcessId| {
+            let done = self.used.get(&process).copied().unwrap_or_default();
+            (process, done + running(process))
+        };
+        let jobs = self.all.iter().filter_map(|core| core.job.as_ref());
+        let mut others = jobs
+            .chain(&self.waiting)
+            .filter(|job| !processes.contains(&job.process));
+        CpuUse {
+            used: processes.iter().map(used).collect(),
+            is_contended: self.all.iter().all(|core| core.job.is_some()) && others.next().is_some(),
+        }
     }
 
     /// A turn is over. Gives the work that is done with it.
@@ -71,11 +135,12 @@ impl Cores {
         turn: u32,
         timeline: &mut Timeline,
     ) -> Option<(ProcessId, WorkId)> {
-        let at = &mut self.cores[core as usize];
+        let at = &mut self.all[core as usize];
         if at.turn != turn {
             return None;
         }
         let mut job = at.job.take()?;
+        *self.used.entry(job.process).or_default() += job.left.min(TURN);
         job.left = job.left.saturating_sub(TURN);
         let done = job.left.is_zero();
         if !done {
@@ -88,7 +153,9 @@ impl Cores {
     /// A process is gone, and all that it computes.
     pub(super) fn end(&mut self, process: ProcessId, timeline: &mut Timeline) {
         self.waiting.retain(|job| job.process != process);
-        for core in &mut self.cores {
+        self.frozen.remove(&process);
+        self.used.remove(&process);
+        for core in &mut self.all {
             if core.job.is_some_and(|job| job.process == process) {
                 core.job = None;
                 core.turn = core.turn.wrapping_add(1);
@@ -98,7 +165,7 @@ impl Cores {
     }
 
     fn share(&mut self, timeline: &mut Timeline) {
-        for (index, core) in self.cores.iter_mut().enumerate() {
+        for (index, core) in self.all.iter_mut().enumerate() {
             if core.job.is_some() {
                 continue;
             }
@@ -106,6 +173,7 @@ impl Cores {
                 return;
             };
             core.job = Some(job);
+            core.began = timeline.now;
             core.turn = core.turn.wrapping_add(1);
             let turn = core.turn;
             let core = u32::try_from(index).unwrap_or(0);

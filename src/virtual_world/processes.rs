@@ -49,12 +49,15 @@ pub(super) enum Life {
 
 /// A process.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a way of its own to fall ill, and they may meet in one process"
+)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) pool: String,
     pub(super) life: Life,
-    /// Bytes that it has been given and keeps. An upper bound: what single requests allocate is
-    /// counted as if they never gave it back.
+    /// Bytes of a process that has loaded nothing.
     pub(super) memory: u64,
     pub(super) to_driver: Wire<ToDriver>,
     pub(super) from_driver: Wire<Completion>,
@@ -63,6 +66,11 @@ pub(super) struct Process {
     /// Words of WAS that have arrived and wait for the process to listen.
     pub(super) unheard: u32,
     pub(super) reads: BTreeMap<WorkId, Work>,
+    /// It does not run for now (SIGSTOP); what has come for it meanwhile.
+    pub(super) frozen: bool,
+    pub(super) undelivered: u32,
+    pub(super) files_read: Vec<WorkId>,
+    pub(super) overslept: bool,
     /// It has stopped for good, and is still there.
     pub(super) hangs: bool,
     /// It answers pings, and no requests.
@@ -91,6 +99,10 @@ impl Process {
             from_was: Wire::default(),
             unheard: 0,
             reads: BTreeMap::new(),
+            frozen: false,
+            undelivered: 0,
+            files_read: Vec::new(),
+            overslept: false,
             hangs: false,
             is_zombie: false,
             inputs: 0,
@@ -98,6 +110,14 @@ impl Process {
             end_due: None,
             busy_until: Instant::SWITCHED_ON,
             alarm: Alarm::default(),
+        }
+    }
+
+    /// The bytes that it holds. Left out: sessions and caches.
+    pub(super) fn held(&self) -> u64 {
+        match &self.life {
+            Life::Running(worker) => self.memory + worker.allocated(),
+            Life::Booting(_) | Life::Dead => self.memory,
         }
     }
 

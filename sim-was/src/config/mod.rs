@@ -139,6 +139,30 @@ pub struct ProcessModel {
     pub ping_response_time: Duration,
     /// `logEventOnProcessModel` has `IdleTimeout`.
     pub log_idle_timeout: bool,
+    /// `identityType`, and `userName` where it needs one.
+    pub identity: Identity,
+}
+
+/// `processModel/@identityType`.
+///
+/// Every worker of a simulation runs as the user who has started it; what counts is whether WAS could
+/// log the identity on.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// `ApplicationPoolIdentity`, `NetworkService`, `LocalService` or `LocalSystem`.
+    BuiltIn,
+    /// `SpecificUser`, with its `userName`.
+    SpecificUser(String),
+}
+
+impl Identity {
+    /// Whether WAS can log it on. Assumed: a user with a name exists and may.
+    pub fn is_valid(&self) -> bool {
+        match self {
+            Self::BuiltIn => true,
+            Self::SpecificUser(name) => !name.is_empty(),
+        }
+    }
 }
 
 /// `recycling`.
@@ -186,6 +210,20 @@ pub struct Cpu {
     pub action: CpuAction,
     /// `resetInterval`.
     pub reset_interval: Duration,
+    /// `smpProcessorAffinityMask` with `smpProcessorAffinityMask2` above it, if `smpAffinitized`.
+    pub affinity: Option<u64>,
+}
+
+impl Default for Cpu {
+    /// Source: IIS schema: limit 0, action `NoAction`, resetInterval 00:05:00, smpAffinitized false.
+    fn default() -> Self {
+        Self {
+            limit: 0,
+            action: CpuAction::NoAction,
+            reset_interval: Duration::from_mins(5),
+            affinity: None,
+        }
+    }
 }
 
 /// `cpu/@action`.
@@ -342,16 +380,19 @@ pub struct WebLimits {
     pub header_wait_timeout: Duration,
     /// `minBytesPerSecond`.
     pub min_bytes_per_second: u32,
+    /// `dynamicIdleThreshold`, percent of physical memory; 0 for none.
+    pub dynamic_idle_threshold: u32,
 }
 
 impl Default for WebLimits {
     /// Source: IIS schema: demandStartThreshold 2147483647, headerWaitTimeout 00:00:00,
-    /// minBytesPerSecond 240.
+    /// minBytesPerSecond 240, dynamicIdleThreshold 0.
     fn default() -> Self {
         Self {
             demand_start_threshold: 2_147_483_647,
             header_wait_timeout: Duration::ZERO,
             min_bytes_per_second: 240,
+            dynamic_idle_threshold: 0,
         }
     }
 }

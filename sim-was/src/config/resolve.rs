@@ -20,7 +20,7 @@ use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
-    ProcessModel, Recycling, WebLimits, sites, web_config,
+    Identity, ProcessModel, Recycling, WebLimits, sites, web_config,
 };
 
 /// The section of the pools.
@@ -39,6 +39,8 @@ const IDLE_BEYOND_RESTART: u16 = 5152;
 /// Assumed: the id for everything that has none of its own; 5179 and 5180 are its siblings.
 pub(super) const INVALID_DATA: u16 = 5174;
 
+/// Source: IIS schema: identityType `SpecificUser` is 3.
+const SPECIFIC_USER: u32 = 3;
 /// Source: WMI reference, `ApplicationPool.Name`: at most 64 characters.
 const POOL_NAME_MAX: usize = 64;
 /// So many complaints about one file are shown; the rest is counted.
@@ -336,6 +338,7 @@ fn web_limits(sections: &Sections<'_>) -> WebLimits {
         demand_start_threshold: limits.number("demandStartThreshold"),
         header_wait_timeout: limits.time("headerWaitTimeout"),
         min_bytes_per_second: limits.number("minBytesPerSecond"),
+        dynamic_idle_threshold: limits.number("dynamicIdleThreshold"),
     }
 }
 
@@ -382,6 +385,11 @@ fn process_model(model: &Layers<'_>) -> ProcessModel {
         ping_interval: model.time("pingInterval"),
         ping_response_time: model.time("pingResponseTime"),
         log_idle_timeout: model.number("logEventOnProcessModel") & 1 != 0,
+        identity: if model.number("identityType") == SPECIFIC_USER {
+            Identity::SpecificUser(model.text("userName"))
+        } else {
+            Identity::BuiltIn
+        },
     }
 }
 
@@ -453,5 +461,12 @@ fn cpu(cpu: &Layers<'_>) -> Cpu {
             _ => CpuAction::NoAction,
         },
         reset_interval: cpu.time("resetInterval"),
+        affinity: cpu.flag("smpAffinitized").then(|| {
+            let (low, high): (u32, u32) = (
+                cpu.number("smpProcessorAffinityMask"),
+                cpu.number("smpProcessorAffinityMask2"),
+            );
+            u64::from(low) | u64::from(high) << 32
+        }),
     }
 }

@@ -76,6 +76,18 @@ fn log(fact: &Fact) {
             tracing::info!(pid = process.0, ?reason, "worker process told to stop");
         }
         Fact::WorkerKilled { process } => tracing::info!(pid = process.0, "worker process killed"),
+        Fact::WorkerOrphaned { process } => {
+            tracing::warn!(
+                pid = process.0,
+                "worker process orphaned: it lives on, and is nobody's"
+            );
+        }
+        Fact::WorkerSuspended { process } => {
+            tracing::info!(pid = process.0, "worker process suspended");
+        }
+        Fact::WorkerResumed { process } => {
+            tracing::info!(pid = process.0, "worker process resumed");
+        }
         Fact::WorkerExited { process, exit } => {
             tracing::info!(pid = process.0, ?exit, "worker process exited");
         }

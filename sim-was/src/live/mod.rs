@@ -21,6 +21,7 @@ mod control;
 mod device;
 mod event_log_file;
 mod journal;
+mod machine;
 mod supervisor;
 mod watch;
 mod worker;

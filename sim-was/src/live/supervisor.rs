@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::recording::{Recorded, Tape};
@@ -16,6 +17,7 @@ use super::config_file::ConfigFile;
 use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
+use super::machine::{self, Affinity, Machine};
 use super::watch::Watch;
 use super::worker::{Worker, pool_files};
 use super::{Boot, Options, RunError};
@@ -23,7 +25,7 @@ use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
-use crate::model::{ClientId, Input, Output, Parameters, Was};
+use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, Was};
 use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
@@ -79,6 +81,11 @@ struct Supervisor {
     device: Device,
     journal: Journal,
     workers: BTreeMap<ProcessId, Worker>,
+    /// Workers that WAS has nothing to do with any more. Their pipes stay open, because a worker whose
+    /// pipe closes ends. Assumed: they end with this program, as nothing of a simulation may stay.
+    orphans: Vec<Worker>,
+    /// What was measured of each pool last.
+    machines: BTreeMap<PoolId, Machine>,
     config: ConfigFile,
     watch: Option<Watch>,
     /// When it is looked next whether the configuration has to go into the history.
@@ -119,6 +126,8 @@ impl Supervisor {
         let mut parameters = Parameters::new(root, processors);
         parameters.receives = options.receives.unwrap_or(parameters.receives);
         parameters.personality = options.personality;
+        parameters.numa_nodes = machine::numa_nodes();
+        parameters.time_zone = machine::time_zone();
         let folder = options.root.join("record");
         let tape = options
             .record
@@ -135,6 +144,8 @@ impl Supervisor {
             device,
             journal,
             workers: BTreeMap::new(),
+            orphans: Vec::new(),
+            machines: BTreeMap::new(),
             clients: BTreeMap::new(),
             clients_seen: BOOT.0,
             stopped: false,
@@ -191,7 +202,10 @@ impl Supervisor {
             | Input::ConfigRead(_)
             | Input::ConfigChanged(_)
             | Input::ConfigEdited { .. }
-            | Input::RunFailed { .. } => {}
+            | Input::RunFailed(_)
+            | Input::CpuMeasured { .. }
+            | Input::MachineMeasured(_)
+            | Input::AffinityRefused { .. } => {}
         }
         self.was.handle_input(input, clock_now());
         self.carry_out_all();
@@ -222,7 +236,14 @@ impl Supervisor {
                 }
             }
             Output::Spawn(order) => {
+                let affinity = order.affinity.map(Affinity::bind);
                 let spawned = Worker::spawn(&order, &self.options, &self.inputs);
+                if let Some(Err(error)) = affinity.map(|bound| bound.map(Affinity::release)) {
+                    let pool = order.arguments.pool.clone();
+                    tracing::warn!(%pool, %error, "processor affinity not set");
+                    self.was
+                        .handle_input(Input::AffinityRefused { pool }, clock_now());
+                }
                 let result = spawned.map(|(pid, worker)| {
                     self.workers.insert(pid, worker);
                     pid
@@ -235,26 +256,50 @@ impl Supervisor {
                     worker.terminate();
                 }
             }
+            Output::Orphan { pid } => {
+                if let Some(worker) = self.workers.remove(&pid) {
+                    self.orphans.push(worker);
+                }
+            }
+            Output::Freeze { pid, .. } => self.signal(pid, Signal::STOP),
+            Output::Thaw { pid } => self.signal(pid, Signal::CONT),
+            Output::MeasureCpu { pool, pids } => {
+                let machine = self.machines.entry(pool).or_default();
+                let cpu = machine.cpu_of(&pids);
+                return Some(Input::CpuMeasured { pool, cpu });
+            }
+            Output::MeasureMachine => return machine::memory().map(Input::MachineMeasured),
             Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
             Output::EditConfig { client, changes } => {
                 let result = self.config.edit(&changes);
                 return Some(Input::ConfigEdited { client, result });
             }
             Output::Answer { client, answer } => self.answer(client, answer),
-            Output::Run {
-                pool,
-                executable,
-                parameters,
-            } => {
-                if let Err(error) = run_and_forget(&executable, &parameters) {
+            Output::Run(program) => {
+                let Program {
+                    executable,
+                    parameters,
+                    ..
+                } = &*program;
+                if let Err(error) = run_and_forget(executable, parameters) {
                     tracing::warn!(%executable, %error, "program not run");
-                    return Some(Input::RunFailed { pool });
+                    return Some(Input::RunFailed(program));
                 }
             }
             Output::Fact(fact) => self.fact(&fact),
             Output::Stopped => self.stopped = true,
         }
         None
+    }
+
+    /// Stops or continues a worker. Only a process that has not been reaped is meant: its pid is its own.
+    fn signal(&self, pid: ProcessId, signal: Signal) {
+        if self.workers.contains_key(&pid)
+            && let Some(process) = Pid::from_raw(pid.0.cast_signed())
+            && let Err(error) = kill_process(process, signal)
+        {
+            tracing::warn!(pid = pid.0, ?signal, %error, "worker process not signalled");
+        }
     }
 
     fn read_configuration(&self) -> Result<config::Configuration, String> {
@@ -330,7 +375,7 @@ impl Supervisor {
     /// Nothing stays behind: sockets are removed, workers that still live are killed and reaped.
     async fn end(mut self) -> Result<(), RunError> {
         std::fs::remove_file(socket_path(&self.options.root)).ok();
-        for worker in self.workers.values_mut() {
+        for worker in self.workers.values_mut().chain(&mut self.orphans) {
             worker.terminate();
         }
         self.clients.clear();

@@ -90,8 +90,13 @@ fn write_configuration(spawn: &Spawn, root: &Path) -> io::Result<PathBuf> {
     }
     let folder = pool_files(root).join(pool);
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("{pool}.config"));
-    let partial = folder.join(format!("{pool}.config.new"));
+    // Workers of a web garden differ in when they are recycled: each place has a file of its own.
+    let file = match spawn.place {
+        0 => format!("{pool}.config"),
+        place => format!("{pool}.{place}.config"),
+    };
+    let path = folder.join(&file);
+    let partial = folder.join(format!("{file}.new"));
     std::fs::write(&partial, serde_json::to_vec_pretty(&spawn.configuration)?)?;
     std::fs::rename(&partial, &path)?;
     Ok(path)

@@ -20,22 +20,28 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, ShutdownReason};
+use sim_worker::local_time::LocalTime;
 
 use super::effects::Effects;
-use super::idle::{self, IdleDecision};
+use super::idle;
+use super::job_object::JobObject;
 use super::ping::Reply;
 use super::rapid_fail::RapidFail;
-use super::recycling::{RecycleStep, Slot};
-use super::supervised_worker::{SupervisedWorker, WorkerState};
-use super::{ClientId, Output, PoolId, Spawn, SpawnError, SpawnId, Timer, WorkerArguments};
+use super::recycling::Slot;
+use super::supervised_worker::SupervisedWorker;
+use super::{
+    ClientId, Output, Parameters, PoolId, Spawn, SpawnError, SpawnId, Timer, WorkerArguments,
+};
 use crate::config;
 use crate::control::{Answer, ObjectState, Refusal};
 use crate::event_log::{Event, Fact, WorkerFailure};
 
 mod failures;
 mod invariants;
+mod job;
 mod reconfigure;
 mod rotation;
+mod suspension;
 
 /// Whether a pool may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,12 @@ pub(super) struct AppPool {
     slots: Vec<Slot>,
     workers: BTreeMap<SpawnId, SupervisedWorker>,
     rapid_fail: RapidFail,
+    job: JobObject,
+    numa_nodes: u32,
+    /// What dynamic idle divides the idle timeout by.
+    idle_divisor: u32,
+    /// The last time of the schedule that its workers were recycled at.
+    schedule_ran: Option<LocalTime>,
     stop_client: Option<ClientId>,
     /// It is not in the configuration any more.
     leaving: bool,
@@ -75,37 +87,44 @@ enum DemandStart {
     Armed(CallId),
     /// The driver refused; not asked again until W3SVC or the pool is started.
     Refused,
+    /// Work waits, but there are as many workers on the server as there may be.
+    Held,
 }
 
 impl AppPool {
     /// A pool as WAS starts.
     ///
-    /// Source: IIS docs, `maxProcesses`: 0 is one per NUMA node. Assumed: one node.
     pub(super) fn new(
         id: PoolId,
         settings: config::ApplicationPool,
         configuration: WorkerConfiguration,
+        parameters: &Parameters,
     ) -> Self {
         let state = if settings.auto_start {
             AppPoolState::Started
         } else {
             AppPoolState::Stopped(DisabledReason::Disabled)
         };
-        let slots = settings.process_model.max_processes.clamp(1, 1024) as usize;
-        Self {
+        let mut pool = Self {
             id,
+            job: JobObject::new(settings.cpu.clone(), parameters.processors),
+            numa_nodes: parameters.numa_nodes,
+            idle_divisor: 1,
+            schedule_ran: None,
             settings,
             configuration,
             state,
             serving: false,
             demand: DemandStart::Unarmed,
-            slots: vec![Slot::default(); slots],
+            slots: Vec::new(),
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
             stop_client: None,
             leaving: false,
             settling: false,
-        }
+        };
+        pool.slots.resize_with(pool.slots_wanted(), Slot::default);
+        pool
     }
 
     // ---- orders ---------------------------------------------------------------------------------
@@ -142,7 +161,7 @@ impl AppPool {
             worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
         }
         for slot in &mut self.slots {
-            slot.again = false;
+            slot.again = None;
         }
     }
 
@@ -162,6 +181,9 @@ impl AppPool {
             self.slots[worker.slot].retire(worker.spawn());
             worker.kill(fx);
         }
+        for slot in &mut self.slots {
+            slot.again = None;
+        }
     }
 
     /// An administrator starts the pool. Source: cc787273: starting a pool resets its failures.
@@ -173,6 +195,7 @@ impl AppPool {
                 if !mutated(Mutant::RapidFailSurvivesStart) {
                     self.rapid_fail.clear();
                 }
+                self.job.clear();
                 self.demand = DemandStart::Unarmed;
                 self.set_state(AppPoolState::Started, fx);
                 Ok(())
@@ -196,10 +219,14 @@ impl AppPool {
     /// A request waits, and no worker has a receive for it.
     pub(super) fn demand_start(&mut self, fx: &mut Effects, now: Instant) {
         self.demand = DemandStart::Unarmed;
-        if self.may_run()
-            && !self.is_starting()
-            && let Some(slot) = self.free_slot()
-        {
+        if !self.may_run() || self.is_starting() {
+            return;
+        }
+        if let Some(id) = self.suspended_worker() {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.resume(&self.settings.process_model, fx, now);
+            }
+        } else if let Some(slot) = self.free_slot() {
             self.start_worker(slot, fx, now);
         }
     }
@@ -218,7 +245,7 @@ impl AppPool {
     /// Does what follows from the state as it is now: starts what is wanted, stops what is not.
     pub(super) fn keep_up(&mut self, fx: &mut Effects, now: Instant) {
         match self.state {
-            AppPoolState::Started if self.serving => self.start_what_is_wanted(fx, now),
+            AppPoolState::Started if self.may_run() => self.start_what_is_wanted(fx, now),
             AppPoolState::Started => {}
             AppPoolState::Stopped(DisabledReason::AppOffline)
                 if self.serving && mutated(Mutant::StartWhileDisabled) =>
@@ -238,6 +265,7 @@ impl AppPool {
                 fx.answer(client, Answer::Done);
             }
         }
+        self.watch_cpu(fx, now);
         self.shed_slots();
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -284,16 +312,18 @@ impl AppPool {
             }
             FromWorker::RequestRecycle { reason } => self.recycle_requested(id, reason, fx, now),
             FromWorker::Idle => self.idle(id, fx, now),
+            FromWorker::Suspended => self.suspended(id, fx),
+            FromWorker::Resumed => self.resumed(id),
+            FromWorker::ScheduleRan { local } => {
+                self.schedule_ran = self.schedule_ran.max(Some(local));
+            }
             FromWorker::StartFailed { .. } if worker.is_starting() => {
                 worker.leaving(self.settings.process_model.shutdown_time_limit, fx, now);
                 let slot = worker.slot;
                 self.slots[slot].retire(id);
                 self.fail(id, WorkerFailure::Reported, fx, now);
             }
-            FromWorker::Suspended
-            | FromWorker::Resumed
-            | FromWorker::ScheduleRan { .. }
-            | FromWorker::StartFailed { .. }
+            FromWorker::StartFailed { .. }
             | FromWorker::Draining
             | FromWorker::Requests { .. }
             | FromWorker::Counters { .. } => {}
@@ -318,7 +348,7 @@ impl AppPool {
                     self.kill(id, WorkerFailure::Ping, fx, now);
                 }
             }
-            Timer::ServiceStop | Timer::Query(_) => {}
+            Timer::ServiceStop | Timer::Query(_) | Timer::Cpu(_) | Timer::Machine => {}
         }
     }
 
@@ -331,6 +361,9 @@ impl AppPool {
     /// What its queue is to be.
     pub(super) fn queue_state(&self) -> QueueState {
         match self.state {
+            AppPoolState::Started if self.job.is_held() => {
+                QueueState::Inactive(DisabledReason::AppShutdown)
+            }
             AppPoolState::Started => QueueState::Active,
             AppPoolState::Stopping => QueueState::Inactive(DisabledReason::Disabled),
             AppPoolState::Stopped(DisabledReason::AppOffline)
@@ -374,14 +407,14 @@ impl AppPool {
     }
 
     fn may_run(&self) -> bool {
-        self.state == AppPoolState::Started && self.serving
+        self.state == AppPoolState::Started && self.serving && !self.job.is_held()
     }
 
     fn is_starting(&self) -> bool {
         self.slots
             .iter()
             .filter_map(|slot| slot.current)
-            .any(|id| self.workers[&id].is_starting())
+            .any(|id| self.workers[&id].is_coming())
     }
 
     fn free_slot(&self) -> Option<usize> {
@@ -407,37 +440,65 @@ impl AppPool {
     /// Source: IIS docs, `startMode`: `AlwaysRunning` starts a worker at once, `OnDemand` at a request.
     fn start_what_is_wanted(&mut self, fx: &mut Effects, now: Instant) {
         for slot in 0..self.slots.len() {
-            let step = self.step(slot);
-            if step != RecycleStep::Coalesced && self.slots[slot].take_again() {
+            let running = self.is_running(slot);
+            if self.slots[slot].take_again(running) {
+                let step = self.step(slot, false);
                 self.carry_out(slot, step, fx, now);
             }
         }
         if self.settings.always_running {
             while let Some(slot) = self.free_slot() {
-                self.start_worker(slot, fx, now);
+                if !self.start_worker(slot, fx, now) {
+                    return;
+                }
             }
         }
+        if self.demand == DemandStart::Held && fx.census.has_room() {
+            self.demand = DemandStart::Unarmed;
+        }
         let unarmed = self.demand == DemandStart::Unarmed;
-        if unarmed && !self.is_starting() && self.free_slot().is_some() {
+        let wanted = self.free_slot().is_some() || self.suspended_worker().is_some();
+        if unarmed && !self.is_starting() && wanted {
             let queue = RequestQueueName(self.settings.name.clone());
             self.demand = DemandStart::Armed(fx.call(ControlCall::WaitForDemandStart { queue }));
         }
     }
 
-    fn start_worker(&mut self, slot: usize, fx: &mut Effects, now: Instant) {
+    /// Starts a worker in a free place, if there may be one; true if it did.
+    ///
+    /// Source: events 5196 and 5057: beyond `demandStartThreshold` no worker is started; with an identity
+    /// that cannot be logged on the pool is disabled at the first start.
+    fn start_worker(&mut self, slot: usize, fx: &mut Effects, now: Instant) -> bool {
+        if !self.settings.process_model.identity.is_valid() {
+            fx.event(Event::identity_disables(&self.settings.name));
+            self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);
+            return false;
+        }
+        if !fx.census.has_room() {
+            if self.demand != DemandStart::Held {
+                let processes_max = fx.census.processes_max();
+                fx.event(Event::too_many_workers(&self.settings.name, processes_max));
+                self.demand = DemandStart::Held;
+            }
+            return false;
+        }
         let id = self.order_process(slot, fx, now);
         self.slots[slot].current = Some(id);
+        true
     }
 
     fn order_process(&mut self, slot: usize, fx: &mut Effects, now: Instant) -> SpawnId {
+        let configuration = self.configuration_of_place(slot);
         let settings = &self.settings;
         let worker = SupervisedWorker::order(slot, &settings.process_model, fx, now);
         let id = worker.spawn();
         self.workers.insert(id, worker);
+        self.slots[slot].used = true;
+        fx.census.born();
         fx.spawned_by(id, self.id);
         fx.push(Output::Spawn(Box::new(Spawn {
             spawn: id,
-            configuration: self.configuration.clone(),
+            configuration,
             arguments: WorkerArguments {
                 pool: settings.name.clone(),
                 runtime_version: settings.managed_runtime_version.clone(),
@@ -447,8 +508,26 @@ impl AppPool {
                 idle_suspend: settings.process_model.idle_suspend,
             },
             environment: settings.environment.clone().into_iter().collect(),
+            place: slot,
+            affinity: settings.cpu.affinity,
         })));
         id
+    }
+
+    /// What a worker of this place is to know.
+    ///
+    /// Source: `TechNet` cc787620: in a web garden recycles by time and by requests are staggered.
+    /// Assumed: how. The first worker of the kth of n places lives for k/n of the time (and of the
+    /// requests), its successors for all of it.
+    fn configuration_of_place(&self, slot: usize) -> WorkerConfiguration {
+        let mut configuration = self.configuration.clone();
+        if !self.slots[slot].used {
+            let restart = &mut configuration.periodic_restart;
+            *restart = restart.share(slot + 1, self.slots.len());
+        }
+        configuration.idle_timeout = self.idle_timeout();
+        configuration.schedule_ran = self.schedule_ran;
+        configuration
     }
 
     fn stop_workers(&mut self, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
@@ -459,7 +538,7 @@ impl AppPool {
             worker.stop(reason, limit, fx, now);
         }
         for slot in &mut self.slots {
-            slot.again = false;
+            slot.again = None;
         }
     }
 
@@ -467,25 +546,6 @@ impl AppPool {
         let limit = self.settings.process_model.shutdown_time_limit;
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.stop(reason, limit, fx, now);
-        }
-    }
-
-    fn idle(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
-        let worker = &self.workers[&id];
-        let (slot, pid) = (worker.slot, worker.pid);
-        if worker.state() != WorkerState::Running {
-            return;
-        }
-        match idle::decide(&self.settings, self.slots[slot].replacement.is_some()) {
-            IdleDecision::Stay => {}
-            IdleDecision::ShutDown { log } => {
-                if let Some(pid) = pid.filter(|_| log) {
-                    let minutes = idle::minutes(&self.settings);
-                    fx.event(Event::idle(&self.settings.name, pid, minutes));
-                }
-                self.slots[slot].retire(id);
-                self.stop_one(id, ShutdownReason::Idle, fx, now);
-            }
         }
     }
 }

@@ -12,10 +12,10 @@ use sim_httpsys::api::{
 use sim_httpsys::clockwork::{Instant, StateMachine};
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
-use super::{ClientId, Input, Output, Parameters, SpawnError, Was};
+use super::{ClientId, CpuUse, Input, MachineMemory, Output, Parameters, SpawnError, Was};
 use crate::config::edit::{self, Change};
 use crate::config::{
-    Application, ApplicationPool, Binding, Configuration, Cpu, CpuAction, Failure, HttpBinding,
+    Application, ApplicationPool, Binding, Configuration, Cpu, Failure, HttpBinding, Identity,
     ProcessModel, Recycling, Site, SiteLimits, SiteLog, VirtualDirectory, load,
 };
 use crate::control::{Answer, Command, Service};
@@ -42,6 +42,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
             ping_interval: Duration::from_secs(30),
             ping_response_time: Duration::from_secs(90),
             log_idle_timeout: true,
+            identity: Identity::BuiltIn,
         },
         recycling: Recycling {
             disallow_overlapping_rotation: false,
@@ -64,11 +65,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
             auto_shutdown_exe: String::new(),
             auto_shutdown_params: String::new(),
         },
-        cpu: Cpu {
-            limit: 0,
-            action: CpuAction::NoAction,
-            reset_interval: Duration::from_mins(5),
-        },
+        cpu: Cpu::default(),
         environment: BTreeMap::new(),
     }
 }
@@ -141,12 +138,25 @@ pub(super) struct Bench {
     pub(super) starts: bool,
     /// Whether workers exit as soon as they are told to.
     pub(super) stops: bool,
+    /// Whether workers say at once what is expected when they are suspended and resumed.
+    pub(super) suspends: bool,
     /// Whether processes can be created.
     pub(super) spawns: bool,
     pub(super) refused_urls: BTreeSet<String>,
     pub(super) queues: BTreeMap<RequestQueueName, QueueState>,
     pub(super) armed: BTreeSet<RequestQueueName>,
     pub(super) stopped: bool,
+    /// Whether programs of the administrator can be run.
+    pub(super) runs: bool,
+    /// Workers that WAS has abandoned.
+    pub(super) orphans: BTreeSet<ProcessId>,
+    /// Workers that do not run.
+    pub(super) frozen: BTreeSet<ProcessId>,
+    /// CPU time that workers have used.
+    pub(super) cpu: BTreeMap<ProcessId, Duration>,
+    /// Whether others want the processor.
+    pub(super) contended: bool,
+    pub(super) memory: MachineMemory,
     pids: u32,
     clients: u64,
 }
@@ -168,11 +178,22 @@ pub(super) fn server() -> Bench {
         alive: BTreeMap::new(),
         starts: true,
         stops: true,
+        suspends: true,
         spawns: true,
         refused_urls: BTreeSet::new(),
         queues: BTreeMap::new(),
         armed: BTreeSet::new(),
         stopped: false,
+        runs: true,
+        orphans: BTreeSet::new(),
+        frozen: BTreeSet::new(),
+        cpu: BTreeMap::new(),
+        contended: true,
+        memory: MachineMemory {
+            committed: 0,
+            physical: 8 << 30,
+            free: 8 << 30,
+        },
         pids: 0,
         clients: 0,
     }
@@ -386,7 +407,36 @@ impl Bench {
                 let before = self.answers.insert(client.0, answer);
                 assert!(before.is_none(), "one answer for {client:?}");
             }
-            Output::Run { executable, .. } => self.lines.push(format!("run {executable}")),
+            Output::Run(program) => {
+                let line = format!("run {} {}", program.executable, program.parameters);
+                self.lines.push(line.trim_end().to_owned());
+                if !self.runs {
+                    inputs.push(Input::RunFailed(program));
+                }
+            }
+            Output::Orphan { pid } => {
+                self.lines.push(format!("orphan {}", pid.0));
+                self.orphans.insert(pid);
+            }
+            Output::Freeze { pid, reason } => {
+                self.lines.push(format!("freeze {} {reason:?}", pid.0));
+                self.frozen.insert(pid);
+            }
+            Output::Thaw { pid } => {
+                self.lines.push(format!("thaw {}", pid.0));
+                self.frozen.remove(&pid);
+            }
+            Output::MeasureCpu { pool, pids } => {
+                let used = |pid: ProcessId| (pid, self.cpu.get(&pid).copied().unwrap_or_default());
+                let cpu = CpuUse {
+                    used: pids.into_iter().map(used).collect(),
+                    is_contended: self.contended,
+                };
+                inputs.push(Input::CpuMeasured { pool, cpu });
+            }
+            Output::MeasureMachine => {
+                inputs.push(Input::MachineMeasured(self.memory));
+            }
             Output::Fact(fact) => self.stated(&fact),
             Output::Stopped => self.stopped = true,
         }
@@ -429,9 +479,11 @@ impl Bench {
             | ControlCall::QueryServiceState
             | ControlCall::QueryCounters
             | ControlCall::OpenRequestQueue { .. }
-            | ControlCall::CancelReceives
-            | ControlCall::DisownProcess { .. }
-            | ControlCall::ShutdownRequestQueue => {}
+            | ControlCall::ShutdownRequestQueue
+            | ControlCall::CancelReceives => {}
+            ControlCall::DisownProcess { process } => {
+                self.lines.push(format!("disown {}", process.0));
+            }
         }
         inputs.push(Input::Completed(Completion::Called { id, result }));
     }
@@ -451,6 +503,24 @@ impl Bench {
                     inputs.push(Input::Exited { pid, exit });
                 }
             }
+            ToWorker::Suspend => {
+                self.lines.push(format!("suspend {}", pid.0));
+                if self.suspends {
+                    let message = FromWorker::Suspended;
+                    inputs.push(Input::Told { pid, message });
+                }
+            }
+            ToWorker::Resume => {
+                self.lines.push(format!("resume {}", pid.0));
+                if self.suspends {
+                    let message = FromWorker::Resumed;
+                    inputs.push(Input::Told { pid, message });
+                }
+            }
+            ToWorker::SetIdleTimeout { timeout } => {
+                self.lines
+                    .push(format!("idle timeout {} {timeout:?}", pid.0));
+            }
             ToWorker::ApplicationChanged {
                 ref application,
                 restart,
@@ -463,9 +533,6 @@ impl Bench {
             ToWorker::ApplicationRemoved { url_context } => {
                 self.lines
                     .push(format!("remove {} {}", pid.0, url_context.0 & 0xFFFF_FFFF));
-            }
-            ToWorker::Suspend | ToWorker::Resume | ToWorker::SetIdleTimeout { .. } => {
-                self.lines.push(format!("tell {} {message:?}", pid.0));
             }
             ToWorker::ListRequests { token } => {
                 self.lines.push(format!("list {} {token}", pid.0));
@@ -493,6 +560,9 @@ impl Bench {
             Fact::WorkerSpawned { .. }
             | Fact::WorkerStopOrdered { .. }
             | Fact::WorkerKilled { .. }
+            | Fact::WorkerOrphaned { .. }
+            | Fact::WorkerSuspended { .. }
+            | Fact::WorkerResumed { .. }
             | Fact::CommandAccepted { .. } => format!("{fact:?}"),
         });
     }

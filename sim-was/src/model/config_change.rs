@@ -125,7 +125,8 @@ impl Was {
                 pool.tell_of_applications(&worker.applications, restarted, &mut self.fx);
                 pool.reconfigure(settings.clone(), worker, &mut self.fx);
             } else {
-                let mut pool = AppPool::new(self.next_pool(), settings.clone(), worker);
+                let mut pool =
+                    AppPool::new(self.next_pool(), settings.clone(), worker, &self.parameters);
                 pool.state_itself(&mut self.fx);
                 if serves {
                     pool.serve();

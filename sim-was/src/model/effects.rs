@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use sim_httpsys::api::{Call, CallId, ControlCall};
+use sim_httpsys::api::{Call, CallId, ControlCall, ProcessId};
 use sim_httpsys::clockwork::{Deadlines, Instant};
 
+use super::census::Census;
 use super::{ClientId, Output, PoolId, SpawnId, Timer};
 use crate::control::{Answer, Refusal};
 use crate::counters::Counters;
@@ -19,6 +20,10 @@ pub(super) struct Effects {
     pub(super) driver_changed: bool,
     /// Whose worker each order is; the router takes them from here.
     pub(super) ordered: Vec<(SpawnId, PoolId)>,
+    /// Processes that were abandoned; the router forgets them.
+    pub(super) orphaned: Vec<ProcessId>,
+    /// Worker processes of the whole server.
+    pub(super) census: Census,
     /// Folded from the facts that were stated.
     pub(super) counters: Counters,
     /// The moment of the input that is being handled.

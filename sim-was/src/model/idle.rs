@@ -10,6 +10,8 @@ pub(super) enum IdleDecision {
         /// Whether event 5186 is logged.
         log: bool,
     },
+    /// To be frozen.
+    Suspend,
     /// To stay.
     Stay,
 }
@@ -17,11 +19,12 @@ pub(super) enum IdleDecision {
 /// Decides.
 ///
 /// Source: `processModel` documentation: Terminate ends the process, Suspend keeps it with all that
-/// it holds. Assumed: paging a suspended process out is not modelled, it just stays.
-/// A worker that is about to be replaced is left to the recycle.
+/// it holds. A worker that is about to be replaced is left to the recycle.
 pub(super) fn decide(settings: &ApplicationPool, being_replaced: bool) -> IdleDecision {
-    if settings.process_model.idle_suspend || being_replaced {
+    if being_replaced {
         IdleDecision::Stay
+    } else if settings.process_model.idle_suspend {
+        IdleDecision::Suspend
     } else {
         IdleDecision::ShutDown {
             log: settings.process_model.log_idle_timeout,

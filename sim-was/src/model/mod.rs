@@ -5,11 +5,9 @@
 //!   commands ──► Was ── routes ──► services           WAS and W3SVC start and stop (iisreset)
 //!                 │                listener_adapter   W3SVC: what the driver is to be
 //!                 └─ per pool ───► AppPool ──► Slot (recycling) ──► SupervisedWorker
-//!                                     └──────► RapidFail
+//!                                     ├──────► RapidFail
+//!                                     └──────► JobObject (CPU time)
 //! ```
-//!
-//! Left out for now, on purpose: orphaning, CPU limits, `demandStartThreshold`, dynamic idle,
-//! suspending idle workers.
 
 use std::path::PathBuf;
 
@@ -24,11 +22,14 @@ use crate::control::{Answer, Command};
 use crate::event_log::{Fact, WorkerExit};
 
 mod app_pool;
+mod census;
 mod commands;
 mod config_change;
 mod counter_query;
+mod dynamic_idle;
 mod effects;
 mod idle;
+mod job_object;
 pub mod listener_adapter;
 mod lists;
 mod personality;
@@ -50,6 +51,8 @@ mod random_tests;
 #[cfg(test)]
 mod tests;
 
+pub use dynamic_idle::MachineMemory;
+pub use job_object::CpuUse;
 pub use personality::Personality;
 pub use rapid_fail::{RapidFail, Verdict};
 pub use was::Was;
@@ -67,7 +70,9 @@ pub struct SpawnId(pub u64);
 pub struct ClientId(pub u64);
 
 /// A pool, unique since WAS was started: it stays the same whatever the configuration becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct PoolId(pub usize);
 
 /// What WAS is told about the machine that it runs on.
@@ -85,6 +90,10 @@ pub struct Parameters {
     pub time_zone: TimeZone,
     /// Which version of IIS this is.
     pub personality: Personality,
+    /// Processors of the machine, of which `cpu/@limit` is a share.
+    pub processors: u32,
+    /// Its NUMA nodes: `maxProcesses="0"` is one worker for each.
+    pub numa_nodes: u32,
 }
 
 impl Parameters {
@@ -102,6 +111,8 @@ impl Parameters {
             threads_max: processors.max(1).saturating_mul(100),
             time_zone: TimeZone::default(),
             personality: Personality::default(),
+            processors: processors.max(1),
+            numa_nodes: 1,
         }
     }
 }
@@ -160,8 +171,19 @@ pub enum Input {
         /// The new configuration.
         result: Result<Configuration, String>,
     },
-    /// The program that a pool wanted run after rapid-fail could not be run.
-    RunFailed {
+    /// A program that a pool wanted run could not be run.
+    RunFailed(Box<Program>),
+    /// The CPU time of a pool's workers (the answer to [`Output::MeasureCpu`]).
+    CpuMeasured {
+        /// Whose.
+        pool: PoolId,
+        /// What they have used.
+        cpu: CpuUse,
+    },
+    /// The memory of the machine (the answer to [`Output::MeasureMachine`]).
+    MachineMeasured(MachineMemory),
+    /// A worker of this pool could not be bound to its processors; it runs on all.
+    AffinityRefused {
         /// Whose.
         pool: String,
     },
@@ -213,19 +235,69 @@ pub enum Output {
         /// What it is told.
         answer: Answer,
     },
-    /// Run a program and forget it (`autoShutdownExe`).
-    Run {
-        /// Whose wish it is.
-        pool: String,
-        /// The program.
-        executable: String,
-        /// Its parameters, as written.
-        parameters: String,
+    /// Have nothing to do with a process any more; it lives on.
+    Orphan {
+        /// Which.
+        pid: ProcessId,
     },
+    /// Let a process not run.
+    Freeze {
+        /// Which.
+        pid: ProcessId,
+        /// Why.
+        reason: FreezeReason,
+    },
+    /// Let a frozen process run.
+    Thaw {
+        /// Which.
+        pid: ProcessId,
+    },
+    /// Measure CPU time; answered by [`Input::CpuMeasured`].
+    MeasureCpu {
+        /// Whose.
+        pool: PoolId,
+        /// Its workers.
+        pids: Vec<ProcessId>,
+    },
+    /// Measure memory; answered by [`Input::MachineMeasured`].
+    MeasureMachine,
+    /// Run a program and forget it; answered by [`Input::RunFailed`] if it cannot be run.
+    Run(Box<Program>),
     /// Something has happened.
     Fact(Fact),
     /// Everything is down; the program may end.
     Stopped,
+}
+
+/// Why a process is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreezeReason {
+    /// It is idle: its memory may be given to others.
+    Suspended,
+    /// Its pool has used its share of the processor; it goes on in a moment.
+    Throttled,
+}
+
+/// A program of the administrator.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Whose wish it is.
+    pub pool: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// The program.
+    pub executable: String,
+    /// Its parameters.
+    pub parameters: String,
+}
+
+/// What a program is run for.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `autoShutdownExe`: the pool was taken off.
+    AutoShutdown,
+    /// `orphanActionExe`: this worker was abandoned.
+    OrphanAction(ProcessId),
 }
 
 /// An order for a worker process.
@@ -239,6 +311,10 @@ pub struct Spawn {
     pub arguments: WorkerArguments,
     /// `environmentVariables` of the pool.
     pub environment: Vec<(String, String)>,
+    /// Which of the pool's places it is for; 0 if there is but one.
+    pub place: usize,
+    /// The processors that it may run on, one bit each; all if `None`.
+    pub affinity: Option<u64>,
 }
 
 /// The part of a worker's command line that its pool's settings decide.
@@ -276,4 +352,8 @@ pub enum Timer {
     ServiceStop,
     /// Workers must have listed their requests by now.
     Query(u64),
+    /// The CPU time of a pool is to be measured.
+    Cpu(PoolId),
+    /// The memory of the machine is to be measured.
+    Machine,
 }

@@ -61,6 +61,14 @@ impl Ping {
         }
     }
 
+    /// The worker could not answer for a while: an outstanding answer is due later.
+    pub(super) fn ask_again(&mut self, response_time: Duration, now: Instant) -> Option<Instant> {
+        self.reply_due.as_mut().map(|due| {
+            *due = now + response_time;
+            *due
+        })
+    }
+
     /// No answer has come in time.
     pub(super) fn overdue(&mut self, response_time: Duration, now: Instant) -> Overdue {
         match self.reply_due {

@@ -26,8 +26,10 @@ pub(super) struct Slot {
     pub(super) replacement: Option<SpawnId>,
     /// Workers that were told to stop, or killed, and have not exited.
     pub(super) outgoing: BTreeSet<SpawnId>,
-    /// Whether a recycle was ordered while the one before was still under way.
-    pub(super) again: bool,
+    /// The worker that is to be recycled once the recycle before is over.
+    pub(super) again: Option<SpawnId>,
+    /// Whether it has had a worker since the pool was made.
+    pub(super) used: bool,
 }
 
 /// What a recycle order means in a slot.
@@ -39,7 +41,7 @@ pub(super) enum RecycleStep {
     Coalesced,
     /// The last one is still draining: once more when it has gone.
     /// Assumed: nothing is documented; this keeps a slot at two processes and loses no order.
-    Later,
+    Later(SpawnId),
     /// Start a replacement for this worker.
     Replace(SpawnId),
     /// Stop this worker; a new one is started when it has gone and work waits.
@@ -51,7 +53,7 @@ impl RecycleStep {
     pub(super) fn is_effective(self) -> bool {
         match self {
             Self::NoWorker | Self::Coalesced => false,
-            Self::Later | Self::Replace(_) | Self::StopFirst(_) => true,
+            Self::Later(_) | Self::Replace(_) | Self::StopFirst(_) => true,
         }
     }
 }
@@ -69,16 +71,24 @@ impl Slot {
         self.current.is_none() && self.outgoing.len() <= usize::from(overlap)
     }
 
-    /// What a recycle order means now. `running` says whether the current worker is ready.
-    pub(super) fn recycle(&self, overlap: bool, running: bool) -> RecycleStep {
+    /// What a recycle order means now. `running` says whether the current worker is ready, `stale`
+    /// whether a process that is on its way will not do, because it was started with old settings.
+    pub(super) fn recycle(&self, overlap: bool, running: bool, stale: bool) -> RecycleStep {
         let Some(current) = self.current else {
             return RecycleStep::NoWorker;
         };
+        let newest = self.replacement.unwrap_or(current);
         let is_under_way = self.replacement.is_some() && !mutated(Mutant::RecycleTwice);
-        if !running || is_under_way {
+        if self.again == Some(newest) {
             RecycleStep::Coalesced
+        } else if !running || is_under_way {
+            if stale {
+                RecycleStep::Later(newest)
+            } else {
+                RecycleStep::Coalesced
+            }
         } else if !self.outgoing.is_empty() {
-            RecycleStep::Later
+            RecycleStep::Later(current)
         } else if overlap {
             RecycleStep::Replace(current)
         } else {
@@ -110,8 +120,17 @@ impl Slot {
         self.outgoing.remove(&worker);
     }
 
-    /// Takes the order to recycle once more, if it can be carried out now.
-    pub(super) fn take_again(&mut self) -> bool {
-        self.again && self.outgoing.is_empty() && std::mem::take(&mut self.again)
+    /// Takes the order to recycle once more, if it can be carried out now: `running` says whether the
+    /// current worker is ready. If the worker that was meant has gone, so has the order.
+    pub(super) fn take_again(&mut self, running: bool) -> bool {
+        let Some(meant) = self.again else {
+            return false;
+        };
+        if self.current != Some(meant) && self.replacement != Some(meant) {
+            self.again = None;
+            return false;
+        }
+        let possible = running && self.current == Some(meant) && self.outgoing.is_empty();
+        possible && self.again.take().is_some()
     }
 }

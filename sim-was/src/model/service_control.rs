@@ -6,6 +6,7 @@ use sim_httpsys::api::{DisabledReason, QueueState, SiteId, Win32Error};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_pool::AppPool;
+use super::dynamic_idle::DynamicIdle;
 use super::listener_adapter::DriverState;
 use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
 use super::was::{SiteState, Then};
@@ -51,7 +52,7 @@ impl Was {
         }
         match result {
             Ok(configuration) => {
-                self.was_started(configuration);
+                self.was_started(configuration, now);
                 if self.services.start.is_some_and(|start| start.w3svc) {
                     self.start_w3svc(now);
                 } else {
@@ -67,7 +68,7 @@ impl Was {
         }
     }
 
-    fn was_started(&mut self, configuration: Configuration) {
+    fn was_started(&mut self, configuration: Configuration, now: Instant) {
         for warning in &configuration.warnings {
             let event = Event::configuration_warning(warning.event, &warning.text);
             self.fx.event(event);
@@ -75,12 +76,22 @@ impl Was {
         self.pools.clear();
         for pool in &configuration.application_pools {
             let worker = worker_configuration(pool, &configuration, &self.parameters);
-            let pool = AppPool::new(self.next_pool(), pool.clone(), worker);
+            let pool = AppPool::new(self.next_pool(), pool.clone(), worker, &self.parameters);
             self.pools.push(pool);
         }
         self.unreadable = None;
         for pool in &self.pools {
             pool.state_itself(&mut self.fx);
+            if !pool.settings().process_model.identity.is_valid() {
+                let event = Event::identity_invalid(&pool.settings().name);
+                self.fx.event(event);
+            }
+        }
+        let limits = &configuration.web_limits;
+        self.fx.census.limit(limits.demand_start_threshold);
+        self.dynamic_idle = DynamicIdle::new(limits.dynamic_idle_threshold);
+        if self.dynamic_idle.is_active() {
+            self.fx.timers.set(Timer::Machine, now);
         }
         self.configuration = Some(configuration);
         self.services.phase = Phase::WasRunning;
@@ -289,6 +300,7 @@ impl Was {
                 status: ServiceStatus::StopPending,
             });
             self.pools.clear();
+            self.fx.timers.clear(Timer::Machine);
             self.services.phase = Phase::Stopped;
             self.state_services();
         }

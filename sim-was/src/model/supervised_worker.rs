@@ -5,6 +5,8 @@
 //!  Spawned ────────────► Starting ─────► Running ─────────► Stopping ───────► (gone)
 //!     │                     │  └────────────┼──────────────────▲  │             ▲
 //!     └─────────────────────┴───────────────┴─── kill ──► Killed ◄┘─────────────┘
+//!
+//!  Running ─ idle ─► Suspending ─► Suspended (frozen) ─ demand ─► Resuming ─► Running
 //! ```
 
 use std::time::Duration;
@@ -16,7 +18,7 @@ use sim_worker::ipm::{ShutdownReason, ToWorker};
 
 use super::effects::Effects;
 use super::ping::{Overdue, Ping, Reply};
-use super::{Output, SpawnId, Timer};
+use super::{FreezeReason, Output, SpawnId, Timer};
 use crate::config::ProcessModel;
 use crate::control::WorkerProcessState;
 use crate::event_log::Fact;
@@ -34,6 +36,12 @@ pub(super) enum WorkerState {
     Starting,
     /// It serves.
     Running,
+    /// It was asked to give its receives back, and still serves.
+    Suspending,
+    /// It takes nothing, and is frozen.
+    Suspended,
+    /// It was woken, and does not say yet that it serves.
+    Resuming,
     /// It was told to stop.
     Stopping,
     /// It was killed (or will be, as soon as its pid is known).
@@ -49,6 +57,8 @@ pub(super) struct SupervisedWorker {
     state: WorkerState,
     /// A failure of this process was counted; no second one is.
     pub(super) failed: bool,
+    /// The process does not run.
+    frozen: bool,
     ping: Ping,
 }
 
@@ -73,6 +83,7 @@ impl SupervisedWorker {
             slot,
             state: WorkerState::Spawned,
             failed: false,
+            frozen: false,
             ping: Ping::default(),
         }
     }
@@ -87,7 +98,12 @@ impl SupervisedWorker {
         match self.state {
             WorkerState::Spawned => self.become_(WorkerState::Starting),
             WorkerState::Killed => self.terminate(fx),
-            WorkerState::Starting | WorkerState::Running | WorkerState::Stopping => {}
+            WorkerState::Starting
+            | WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming
+            | WorkerState::Stopping => {}
         }
     }
 
@@ -95,12 +111,41 @@ impl SupervisedWorker {
     pub(super) fn ready(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
         self.become_(WorkerState::Running);
         fx.timers.clear(Timer::Startup(self.spawn));
+        self.watch(limits, fx, now);
+        if let Some(process) = self.pid {
+            fx.fact(Fact::WorkerReady { process });
+        }
+    }
+
+    /// Begins to ask it whether it lives. A ping that it had not answered when it was frozen is to be
+    /// answered now.
+    pub(super) fn watch(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
         if limits.pinging_enabled {
             fx.timers
                 .set(Timer::PingDue(self.spawn), now + limits.ping_interval);
+            if let Some(due) = self.ping.ask_again(limits.ping_response_time, now) {
+                fx.timers.set(Timer::PingReply(self.spawn), due);
+            }
         }
-        if let Some(process) = self.pid {
-            fx.fact(Fact::WorkerReady { process });
+    }
+
+    /// Lets it not run.
+    pub(super) fn freeze(&mut self, reason: FreezeReason, fx: &mut Effects) {
+        if let Some(pid) = self.pid
+            && !self.frozen
+        {
+            self.frozen = true;
+            fx.push(Output::Freeze { pid, reason });
+        }
+    }
+
+    /// Lets it run.
+    pub(super) fn thaw(&mut self, fx: &mut Effects) {
+        if let Some(pid) = self.pid
+            && self.frozen
+        {
+            self.frozen = false;
+            fx.push(Output::Thaw { pid });
         }
     }
 
@@ -144,8 +189,13 @@ impl SupervisedWorker {
             WorkerState::Spawned => return self.kill(fx),
             WorkerState::Stopping if drain => return,
             WorkerState::Stopping => {}
-            WorkerState::Starting | WorkerState::Running => {
+            WorkerState::Starting
+            | WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => {
                 self.become_(WorkerState::Stopping);
+                self.thaw(fx);
                 fx.clear_timers(self.spawn);
                 let half = u32::from(mutated(Mutant::KillBeforeLimit));
                 if !mutated(Mutant::DrainWithoutLimit) {
@@ -183,7 +233,11 @@ impl SupervisedWorker {
 
     /// Asks it whether it lives.
     pub(super) fn ping(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
-        if self.state != WorkerState::Running || mutated(Mutant::PingNotSent) {
+        let watched = matches!(
+            self.state,
+            WorkerState::Running | WorkerState::Suspending | WorkerState::Resuming
+        );
+        if !watched || mutated(Mutant::PingNotSent) {
             return;
         }
         fx.timers
@@ -237,6 +291,25 @@ impl SupervisedWorker {
         matches!(self.state, WorkerState::Stopping | WorkerState::Killed)
     }
 
+    /// Whether it is up: it serves, or could.
+    pub(super) fn is_up(&self) -> bool {
+        match self.state {
+            WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => true,
+            WorkerState::Spawned
+            | WorkerState::Starting
+            | WorkerState::Stopping
+            | WorkerState::Killed => false,
+        }
+    }
+
+    /// Whether it will serve in a moment.
+    pub(super) fn is_coming(&self) -> bool {
+        self.is_starting() || self.state == WorkerState::Resuming
+    }
+
     /// Whether it has not said yet that it is ready.
     pub(super) fn is_starting(&self) -> bool {
         matches!(self.state, WorkerState::Spawned | WorkerState::Starting)
@@ -244,14 +317,18 @@ impl SupervisedWorker {
 
     /// Whether it can say what it is executing.
     pub(super) fn answers_questions(&self) -> bool {
-        matches!(self.state, WorkerState::Running | WorkerState::Stopping)
+        !self.frozen && matches!(self.state, WorkerState::Running | WorkerState::Stopping)
     }
 
     /// Its state as tools show it.
     pub(super) fn shown(&self) -> WorkerProcessState {
         match self.state {
             WorkerState::Spawned | WorkerState::Starting => WorkerProcessState::Starting,
-            WorkerState::Running => WorkerProcessState::Running,
+            // Source: IIS docs: a suspended process still counts as running.
+            WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => WorkerProcessState::Running,
             WorkerState::Stopping | WorkerState::Killed => WorkerProcessState::Stopping,
         }
     }
@@ -263,15 +340,26 @@ impl SupervisedWorker {
         }
     }
 
-    fn become_(&mut self, next: WorkerState) {
-        use WorkerState::{Killed, Running, Spawned, Starting, Stopping};
+    pub(super) fn become_(&mut self, next: WorkerState) {
+        use WorkerState::{
+            Killed, Resuming, Running, Spawned, Starting, Stopping, Suspended, Suspending,
+        };
         debug_assert!(
             matches!(
                 (self.state, next),
                 (Spawned, Starting)
-                    | (Starting, Running)
-                    | (Starting | Running, Stopping)
-                    | (Spawned | Starting | Running | Stopping, Killed)
+                    | (Starting | Resuming, Running)
+                    | (Running, Suspending)
+                    | (Suspending, Running | Suspended)
+                    | (Suspended, Resuming)
+                    | (
+                        Starting | Running | Suspending | Suspended | Resuming,
+                        Stopping
+                    )
+                    | (
+                        Spawned | Starting | Running | Suspending | Suspended | Resuming | Stopping,
+                        Killed
+                    )
             ),
             "a worker cannot go from {:?} to {next:?}",
             self.state

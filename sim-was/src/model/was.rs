@@ -9,11 +9,12 @@ use sim_worker::ipm::FromWorker;
 
 use super::app_pool::AppPool;
 use super::counter_query::CounterQuery;
+use super::dynamic_idle::{self, DynamicIdle, MachineMemory};
 use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
-use super::{ClientId, Input, Output, Parameters, PoolId, SpawnError, SpawnId, Timer};
+use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
 use crate::config::{self, Configuration};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
@@ -36,6 +37,7 @@ pub struct Was {
     /// What was wrong with the configuration when it was read last, if something was.
     pub(super) unreadable: Option<String>,
     pub(super) fx: Effects,
+    pub(super) dynamic_idle: DynamicIdle,
     pool_of: BTreeMap<SpawnId, PoolId>,
     spawn_of: BTreeMap<ProcessId, SpawnId>,
 }
@@ -92,6 +94,7 @@ impl Was {
             pools_made: 0,
             unreadable: None,
             fx: Effects::default(),
+            dynamic_idle: DynamicIdle::default(),
             pool_of: BTreeMap::new(),
             spawn_of: BTreeMap::new(),
         }
@@ -299,6 +302,12 @@ impl Was {
                 self.query_overdue(token);
                 self.counter_query_overdue(token, now);
             }
+            Timer::Cpu(pool) => self.in_pool(pool, |pool, fx| pool.cpu_due(fx, now)),
+            Timer::Machine => {
+                self.fx.push(Output::MeasureMachine);
+                let next = now + dynamic_idle::CHECK;
+                self.fx.timers.set(Timer::Machine, next);
+            }
             Timer::Startup(id)
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
@@ -306,6 +315,19 @@ impl Was {
                 if let Some(&pool) = self.pool_of.get(&id) {
                     self.in_pool(pool, |pool, fx| pool.timer(timer, fx, now));
                 }
+            }
+        }
+    }
+
+    fn machine_measured(&mut self, memory: MachineMemory) {
+        let processes = self.fx.census.processes();
+        let (changed, event) = self.dynamic_idle.measured(memory, processes);
+        if let Some(event) = event {
+            self.fx.event(event);
+        }
+        if changed {
+            for pool in &mut self.pools {
+                pool.set_idle_divisor(self.dynamic_idle.divisor(), &mut self.fx);
             }
         }
     }
@@ -323,6 +345,9 @@ impl Was {
         self.forget_pools_that_left(now);
         let ordered = std::mem::take(&mut self.fx.ordered);
         self.pool_of.extend(ordered);
+        for pid in std::mem::take(&mut self.fx.orphaned) {
+            self.exited(pid, now);
+        }
         self.advance_stop(now);
         self.state_services();
     }
@@ -369,7 +394,17 @@ impl StateMachine for Was {
             Input::ConfigRead(result) => self.config_read(result, now),
             Input::ConfigChanged(result) => self.config_changed(result, now),
             Input::ConfigEdited { client, result } => self.config_edited(client, result, now),
-            Input::RunFailed { pool } => self.fx.event(Event::auto_shutdown_not_run(&pool)),
+            Input::RunFailed(program) => self.fx.event(match program.purpose {
+                Purpose::AutoShutdown => Event::auto_shutdown_not_run(&program.pool),
+                Purpose::OrphanAction(pid) => {
+                    Event::orphan_action_not_run(&program.pool, pid, &program.executable)
+                }
+            }),
+            Input::CpuMeasured { pool, cpu } => {
+                self.in_pool(pool, |pool, fx| pool.cpu_measured(&cpu, fx, now));
+            }
+            Input::MachineMeasured(memory) => self.machine_measured(memory),
+            Input::AffinityRefused { pool } => self.fx.event(Event::affinity_not_set(&pool)),
             Input::DeviceLost => self.device_lost(now),
         }
         self.settle(now);

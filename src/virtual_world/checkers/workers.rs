@@ -74,6 +74,20 @@ impl Workers {
                 went(book, &worker, seen);
                 Ok(())
             }
+            Fact::WorkerOrphaned { process } => {
+                self.exited += 1;
+                self.pings.remove(process);
+                book.workers.remove(process);
+                Ok(())
+            }
+            Fact::WorkerResumed { process } => {
+                let pool = book.workers.get(process).map(|worker| worker.pool);
+                let ping = pool.and_then(|pool| book.pool(pool).ping);
+                if let (Some((interval, _)), Some(pings)) = (ping, self.pings.get_mut(process)) {
+                    pings.next = book.now + interval;
+                }
+                Ok(())
+            }
             Fact::Event(event) => self.event(book, event),
             _other => Ok(()),
         }

@@ -317,8 +317,15 @@ impl World {
 
     /// A worker process holds more memory than before.
     fn memory_grew(&mut self) {
-        let held = self.processes.alive().map(|process| process.memory).sum();
-        self.memory_peak = self.memory_peak.max(held);
+        self.memory_peak = self.memory_peak.max(self.memory_held());
+    }
+
+    /// The memory that all worker processes hold together.
+    fn memory_held(&mut self) -> u64 {
+        self.processes
+            .alive()
+            .map(super::processes::Process::held)
+            .sum()
     }
 
     /// kill -9 of every worker of a pool; gives how many there were.
@@ -401,6 +408,10 @@ impl World {
                 }
             }
             Event::FromDriver(id) => {
+                if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+                    process.undelivered += 1;
+                    return;
+                }
                 let message = self.processes.find(id).and_then(|p| p.from_driver.take());
                 if let Some(completion) = message {
                     self.tell_worker(id, ToWorkerModel::Completed(completion));

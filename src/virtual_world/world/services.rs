@@ -7,7 +7,7 @@ use sim_httpsys::clockwork::StateMachine;
 use sim_was::config::edit::{Change, apply};
 use sim_was::config::{Configuration, load};
 use sim_was::event_log::WorkerExit;
-use sim_was::model::{Input as ToWasModel, Output as FromWas};
+use sim_was::model::{Input as ToWasModel, MachineMemory, Output as FromWas};
 use sim_worker::ipm::ToWorker;
 
 use super::{Event, Notice, World};
@@ -52,8 +52,18 @@ impl World {
                         self.notices.push_back(Notice::Answered(client, answer));
                     }
                     // No program of an administrator exists here.
-                    FromWas::Run { pool, .. } => {
-                        answers.push_back(ToWasModel::RunFailed { pool });
+                    FromWas::Run(program) => answers.push_back(ToWasModel::RunFailed(program)),
+                    // It lives on; nobody is told of its end.
+                    FromWas::Orphan { .. } => {}
+                    FromWas::Freeze { pid, .. } => self.freeze(pid),
+                    FromWas::Thaw { pid } => self.thaw(pid),
+                    FromWas::MeasureCpu { pool, pids } => {
+                        let cpu = self.cores.cpu_of(&pids, now);
+                        answers.push_back(ToWasModel::CpuMeasured { pool, cpu });
+                    }
+                    FromWas::MeasureMachine => {
+                        let memory = self.machine_memory();
+                        answers.push_back(ToWasModel::MachineMeasured(memory));
                     }
                     FromWas::Fact(fact) => self.chronicle.was(now, fact),
                     FromWas::Stopped => self.notices.push_back(Notice::Stopped),
@@ -90,6 +100,17 @@ impl World {
         let delay = self.timeline.draw(Cost::IpmHop) + self.fate.delay_of_word();
         let wire = &mut process.from_was;
         wire.send(message, delay, Event::FromWas(pid), &mut self.timeline);
+    }
+
+    /// Assumed: the machine of the virtual world has 8 GiB, of which only workers commit any.
+    fn machine_memory(&mut self) -> MachineMemory {
+        const PHYSICAL: u64 = 8 << 30;
+        let committed = self.memory_held();
+        MachineMemory {
+            committed,
+            physical: PHYSICAL,
+            free: PHYSICAL.saturating_sub(committed),
+        }
     }
 
     /// The file is edited as appcmd would, and read again.

@@ -70,6 +70,7 @@ impl World {
         };
         match process.life {
             Life::Booting(_) => process.unheard += 1,
+            Life::Running(_) if process.frozen => process.unheard += 1,
             Life::Running(_) => {
                 if let Some(message) = process.from_was.take() {
                     self.tell_worker(id, ToWorkerModel::Told(message));
@@ -77,6 +78,40 @@ impl World {
             }
             Life::Dead => {}
         }
+    }
+
+    /// A process does not run: what reaches it waits.
+    pub(super) fn freeze(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.find(id).filter(|p| p.is_alive()) {
+            process.frozen = true;
+            self.cores.freeze(id, &mut self.timeline);
+        }
+    }
+
+    /// A process runs again: what has waited reaches it now, and what was due is due.
+    pub(super) fn thaw(&mut self, id: ProcessId) {
+        let now = self.timeline.now;
+        let Some(process) = self.processes.find(id).filter(|p| p.frozen) else {
+            return;
+        };
+        process.frozen = false;
+        if matches!(process.life, Life::Booting(_) | Life::Dead) {
+            return;
+        }
+        for _ in 0..std::mem::take(&mut process.unheard) {
+            self.timeline.at(now, Event::FromWas(id));
+        }
+        for _ in 0..std::mem::take(&mut process.undelivered) {
+            self.timeline.at(now, Event::FromDriver(id));
+        }
+        for work in std::mem::take(&mut process.files_read) {
+            self.timeline.at(now, Event::FileRead { process: id, work });
+        }
+        if std::mem::take(&mut process.overslept) {
+            let wake = Event::WakeWorker(id);
+            process.alarm.set(Some(now), wake, &mut self.timeline);
+        }
+        self.cores.thaw(id, &mut self.timeline);
     }
 
     /// A process ends. What it has said still arrives, and then the news of its death.
@@ -160,6 +195,10 @@ impl World {
         if self.processes.find(id).is_none_or(|process| process.hangs) {
             return;
         }
+        if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+            process.overslept |= process.alarm.is_it(now);
+            return;
+        }
         if let Some(process) = self.processes.find(id)
             && process.alarm.is_it(now)
             && let Life::Running(worker) = &mut process.life
@@ -190,7 +229,7 @@ impl World {
                     self.timeline.at(process.busy_until, event);
                 }
                 FromWorkerModel::MeasureMemory => {
-                    let kb = process.memory >> 10;
+                    let kb = (process.memory + worker.allocated()) >> 10;
                     let sampled = ToWorkerModel::MemorySampled {
                         private_kb: kb,
                         virtual_kb: kb,
@@ -286,9 +325,6 @@ impl World {
     fn start_work(&mut self, id: ProcessId, work: WorkId, cost: Work) {
         match cost {
             Work::Run { cpu, allocate } => {
-                if let Some(process) = self.processes.find(id) {
-                    process.memory = process.memory.saturating_add(allocate);
-                }
                 if allocate > 0 {
                     self.memory_grew();
                 }
@@ -314,6 +350,9 @@ impl World {
     }
 
     pub(super) fn file_read(&mut self, id: ProcessId, work: WorkId) {
+        if let Some(process) = self.processes.find(id).filter(|p| p.frozen) {
+            return process.files_read.push(work);
+        }
         let read = self
             .processes
             .find(id)

@@ -1,6 +1,6 @@
 //! Failures: how workers end that were not to end, what follows for them, and for the pool.
 
-use sim_httpsys::api::DisabledReason;
+use sim_httpsys::api::{ControlCall, DisabledReason, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
@@ -8,8 +8,8 @@ use super::{AppPool, AppPoolState};
 use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
 use crate::model::effects::Effects;
 use crate::model::rapid_fail::Verdict;
-use crate::model::supervised_worker::WorkerState;
-use crate::model::{Output, SpawnError, SpawnId};
+use crate::model::supervised_worker::{SupervisedWorker, WorkerState};
+use crate::model::{Output, Program, Purpose, SpawnError, SpawnId};
 
 impl AppPool {
     /// A worker has sent nonsense.
@@ -42,17 +42,28 @@ impl AppPool {
             fx.fact(Fact::WorkerExited { process, exit });
         }
         let failed = match worker.state() {
-            WorkerState::Spawned | WorkerState::Starting | WorkerState::Running => true,
+            WorkerState::Spawned
+            | WorkerState::Starting
+            | WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => true,
             WorkerState::Stopping => !exit.is_clean() || mutated(Mutant::CleanExitCounts),
             WorkerState::Killed => false,
         };
-        let slot = worker.slot;
         if failed {
             self.fail(id, WorkerFailure::Terminated(exit), fx, now);
         }
+        self.forget(id, fx);
+    }
+
+    /// A process is no longer the pool's.
+    fn forget(&mut self, id: SpawnId, fx: &mut Effects) -> Option<SupervisedWorker> {
+        let worker = self.workers.remove(&id)?;
         fx.clear_timers(id);
-        self.slots[slot].remove(id);
-        self.workers.remove(&id);
+        fx.census.gone();
+        self.slots[worker.slot].remove(id);
+        Some(worker)
     }
 
     pub(super) fn kill(
@@ -62,13 +73,55 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
+        let suspect = self
+            .workers
+            .get(&id)
+            .is_some_and(|worker| worker.pid.is_some() && worker.state() != WorkerState::Killed);
         self.fail(id, failure, fx, now);
         if mutated(Mutant::FailedReplacementStopsOld) {
             self.stop_replaced(id, fx, now);
         }
-        if let Some(worker) = self.workers.get_mut(&id) {
+        if suspect && self.settings.failure.orphan_worker_process {
+            self.orphan(id, fx);
+        } else if let Some(worker) = self.workers.get_mut(&id) {
             self.slots[worker.slot].retire(id);
             worker.kill(fx);
+        }
+    }
+
+    /// Abandons a worker that would be killed, so that somebody can look at it.
+    ///
+    /// Source: IIS docs, `orphanWorkerProcess`, `orphanActionExe`, `orphanActionParams`: "%1%" stands for
+    /// the process id.
+    fn orphan(&mut self, id: SpawnId, fx: &mut Effects) {
+        let Some(mut worker) = self.forget(id, fx) else {
+            return;
+        };
+        worker.thaw(fx);
+        let Some(pid) = worker.pid else {
+            return;
+        };
+        fx.call(ControlCall::DisownProcess { process: pid });
+        fx.fact(Fact::WorkerOrphaned { process: pid });
+        fx.orphaned.push(pid);
+        fx.push(Output::Orphan { pid });
+        let failure = &self.settings.failure;
+        let parameters = failure
+            .orphan_action_params
+            .replace("%1%", &pid.0.to_string());
+        let purpose = Purpose::OrphanAction(pid);
+        self.run(purpose, &failure.orphan_action_exe, parameters, fx);
+    }
+
+    /// Runs a program of the administrator, if there is one.
+    fn run(&self, purpose: Purpose, executable: &str, parameters: String, fx: &mut Effects) {
+        if !executable.is_empty() {
+            fx.push(Output::Run(Box::new(Program {
+                pool: self.settings.name.clone(),
+                purpose,
+                executable: executable.to_owned(),
+                parameters,
+            })));
         }
     }
 
@@ -87,13 +140,14 @@ impl AppPool {
             return;
         }
         worker.failed = true;
-        if let Some(pid) = worker.pid {
+        let pid = worker.pid;
+        if let Some(pid) = pid {
             fx.event(Event::worker_failed(&self.settings.name, pid, failure));
         }
-        self.count_failure(fx, now);
+        self.count_failure(pid, fx, now);
     }
 
-    pub(super) fn count_failure(&mut self, fx: &mut Effects, now: Instant) {
+    fn count_failure(&mut self, pid: Option<ProcessId>, fx: &mut Effects, now: Instant) {
         let failure = &self.settings.failure;
         if !failure.rapid_fail_protection || !self.may_run() {
             return;
@@ -107,22 +161,20 @@ impl AppPool {
             Verdict::Tolerated => {}
             Verdict::Disable => {
                 fx.event(Event::rapid_fail(&self.settings.name));
-                self.disable(fx);
+                self.disable(pid, fx);
             }
         }
     }
 
     /// Takes the pool off. Source: IIS docs, `autoShutdownExe`: run when the pool is shut down.
-    fn disable(&mut self, fx: &mut Effects) {
+    /// Assumed: "%1%" in its parameters is the process whose failure was the last, as for orphans.
+    fn disable(&mut self, pid: Option<ProcessId>, fx: &mut Effects) {
         self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);
         let failure = &self.settings.failure;
-        if !failure.auto_shutdown_exe.is_empty() {
-            fx.push(Output::Run {
-                pool: self.settings.name.clone(),
-                executable: failure.auto_shutdown_exe.clone(),
-                parameters: failure.auto_shutdown_params.clone(),
-            });
-        }
+        let pid = pid.map_or_else(String::new, |pid| pid.0.to_string());
+        let parameters = failure.auto_shutdown_params.replace("%1%", &pid);
+        let executable = &failure.auto_shutdown_exe;
+        self.run(Purpose::AutoShutdown, executable, parameters, fx);
     }
 
     /// A process could not be created. A replacement is done without; otherwise the pool is off.
@@ -133,25 +185,26 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
-        let Some(worker) = self.workers.remove(&id) else {
+        let Some(worker) = self.workers.get(&id) else {
             return;
         };
-        fx.clear_timers(id);
-        let slot = &mut self.slots[worker.slot];
+        let slot = &self.slots[worker.slot];
         let replaced = slot.current.filter(|_| slot.replacement == Some(id));
-        slot.remove(id);
+        let Some(worker) = self.forget(id, fx) else {
+            return;
+        };
         let pool = &self.settings.name;
         if let SpawnError::Configuration(error) = error {
             fx.event(Event::pool_config_not_written(pool, error));
         }
         if let Some(old) = replaced.and_then(|old| self.workers[&old].pid) {
             fx.event(Event::overlap_failed(pool, old));
-            self.count_failure(fx, now);
+            self.count_failure(None, fx, now);
         } else if self.may_run() && worker.state() == WorkerState::Spawned {
             if matches!(error, SpawnError::Process(_)) {
                 fx.event(Event::worker_not_created(pool));
             }
-            self.disable(fx);
+            self.disable(None, fx);
         }
     }
 }

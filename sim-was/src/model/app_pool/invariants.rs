@@ -2,7 +2,7 @@
 
 use super::{AppPool, AppPoolState};
 use crate::model::recycling::Slot;
-use crate::model::supervised_worker::{SupervisedWorker, WorkerState};
+use crate::model::supervised_worker::SupervisedWorker;
 
 impl AppPool {
     /// What must always hold.
@@ -19,9 +19,8 @@ impl AppPool {
                     "a replacement that is ready takes the place at once"
                 );
                 assert!(
-                    slot.current
-                        .is_some_and(|id| self.workers[&id].state() == WorkerState::Running),
-                    "only a running worker is replaced"
+                    slot.current.is_some_and(|id| self.workers[&id].is_up()),
+                    "only a worker that is up is replaced"
                 );
             }
             assert!(

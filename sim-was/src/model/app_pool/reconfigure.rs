@@ -29,6 +29,9 @@ impl AppPool {
             // Assumed: what was counted by other rules does not count.
             self.rapid_fail.clear();
         }
+        if self.settings.cpu != settings.cpu {
+            self.set_cpu_limit(settings.cpu.clone(), fx);
+        }
         self.settings = settings;
         self.configuration = configuration;
         self.settling = true;
@@ -74,16 +77,15 @@ impl AppPool {
             return;
         }
         let wanted = self.slots_wanted();
-        let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|slot| self.step(slot)).collect();
+        // A process that is on its way was started with the old settings and will not do.
+        let steps: Vec<RecycleStep> = (0..self.slots.len())
+            .map(|slot| self.step(slot, true))
+            .collect();
         if steps.iter().any(|step| step.is_effective()) {
             self.log_recycle(RecycleReason::ConfigChange, ProcessId(0), fx);
         }
         for (slot, step) in steps.into_iter().enumerate() {
             match (self.slots[slot].current, step) {
-                (Some(_), RecycleStep::Coalesced) if slot < wanted => {
-                    // Its worker is being started with the old settings: once more when it is there.
-                    self.slots[slot].again = true;
-                }
                 (Some(surplus), _) if slot >= wanted => {
                     self.slots[slot].retire(surplus);
                     self.stop_one(surplus, ShutdownReason::Recycle, fx, now);
@@ -109,9 +111,13 @@ impl AppPool {
         }
     }
 
-    /// Source: IIS docs, `maxProcesses`: 0 is one per NUMA node. Assumed: one node.
+    /// Source: IIS docs, `maxProcesses`: 0 is one per NUMA node.
     pub(super) fn slots_wanted(&self) -> usize {
-        self.settings.process_model.max_processes.clamp(1, 1024) as usize
+        let processes = match self.settings.process_model.max_processes {
+            0 => self.numa_nodes,
+            processes => processes,
+        };
+        processes.clamp(1, 1024) as usize
     }
 
     /// Places that are too many go when they are empty.

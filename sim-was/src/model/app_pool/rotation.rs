@@ -16,6 +16,7 @@ use crate::model::supervised_worker::WorkerState;
 
 impl AppPool {
     /// An administrator recycles the pool: every worker, at once.
+    ///
     /// Source: `TechNet` "Recycling an Application Pool": a recycle on demand restarts all workers.
     /// Assumed: without a worker nothing is logged, as nothing is recycled.
     pub(in crate::model) fn recycle(
@@ -29,7 +30,9 @@ impl AppPool {
         if !self.serving {
             return Ok(());
         }
-        let steps: Vec<RecycleStep> = (0..self.slots.len()).map(|i| self.step(i)).collect();
+        let steps: Vec<RecycleStep> = (0..self.slots.len())
+            .map(|slot| self.step(slot, false))
+            .collect();
         if steps.iter().any(|step| step.is_effective()) {
             self.log_recycle(RecycleReason::OnDemand, ProcessId(0), fx);
         }
@@ -46,7 +49,10 @@ impl AppPool {
         };
         match worker.state() {
             WorkerState::Starting => worker.ready(limits, fx, now),
-            WorkerState::Running => return self.kill(id, WorkerFailure::Untrusted, fx, now),
+            WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming => return self.kill(id, WorkerFailure::Untrusted, fx, now),
             WorkerState::Spawned | WorkerState::Stopping | WorkerState::Killed => return,
         }
         let limit = limits.shutdown_time_limit;
@@ -59,12 +65,16 @@ impl AppPool {
         }
     }
 
-    pub(super) fn step(&self, slot: usize) -> RecycleStep {
-        let running = self.slots[slot]
-            .current
-            .is_some_and(|id| self.workers[&id].state() == WorkerState::Running);
+    pub(super) fn step(&self, slot: usize, stale: bool) -> RecycleStep {
         let overlap = self.overlap() && !mutated(Mutant::StopBeforeReplacement);
-        self.slots[slot].recycle(overlap, running)
+        self.slots[slot].recycle(overlap, self.is_running(slot), stale)
+    }
+
+    /// Whether the worker that has the place is ready.
+    pub(super) fn is_running(&self, slot: usize) -> bool {
+        self.slots[slot]
+            .current
+            .is_some_and(|id| self.workers[&id].is_up())
     }
 
     pub(super) fn carry_out(
@@ -76,7 +86,7 @@ impl AppPool {
     ) {
         match step {
             RecycleStep::NoWorker | RecycleStep::Coalesced => {}
-            RecycleStep::Later => self.slots[slot].again = true,
+            RecycleStep::Later(worker) => self.slots[slot].again = Some(worker),
             RecycleStep::Replace(_) => {
                 let id = self.order_process(slot, fx, now);
                 self.slots[slot].replacement = Some(id);
@@ -111,7 +121,7 @@ impl AppPool {
         if !self.may_run() || self.slots[slot].current != Some(id) {
             return;
         }
-        let step = self.step(slot);
+        let step = self.step(slot, false);
         if step.is_effective()
             && let Some(pid) = pid
         {
