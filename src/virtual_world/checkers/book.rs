@@ -11,6 +11,7 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::ReasonPhrase;
 use sim_was::config::{ApplicationPool, Configuration};
+use sim_worker::configuration::PeriodicRestart;
 use sim_worker::ipm::ShutdownReason;
 
 use super::numbered::Numbered;
@@ -93,7 +94,7 @@ pub(super) struct Pool {
     pub(super) shutdown_limit: Duration,
     pub(super) ping: Option<(Duration, Duration)>,
     pub(super) idle_timeout: Duration,
-    pub(super) lifetime: Duration,
+    pub(super) restart: PeriodicRestart,
     pub(super) requests_max: u32,
     pub(super) schedule: Vec<Duration>,
     pub(super) overlapped: bool,
@@ -512,7 +513,7 @@ impl Pool {
                 .pinging_enabled
                 .then_some((model.ping_interval, model.ping_response_time)),
             idle_timeout: model.idle_timeout,
-            lifetime: settings.recycling.periodic_restart.time,
+            restart: settings.recycling.periodic_restart.clone(),
             requests_max: settings.recycling.periodic_restart.requests,
             schedule: settings.recycling.periodic_restart.schedule.clone(),
             overlapped: !settings.recycling.disallow_overlapping_rotation,

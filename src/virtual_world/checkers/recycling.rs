@@ -159,9 +159,13 @@ impl Recycling {
                         "R6",
                         format!("{process:?} asks at a time of day, and has none"),
                     ),
-                    // A worker that goes on nevertheless asks again after as many more.
+                    // A worker that goes on nevertheless asks again after as many more. In a web garden
+                    // the first workers have shares of the limit.
                     RecycleReason::Requests
-                        if !worker.began.is_multiple_of(u64::from(pool.requests_max)) =>
+                        if !(1..=pool.workers_max).any(|place| {
+                            let share = pool.restart.share(place, pool.workers_max);
+                            worker.began.is_multiple_of(u64::from(share.requests))
+                        }) =>
                     {
                         let (began, limit) = (worker.began, pool.requests_max);
                         broken(
@@ -186,8 +190,11 @@ impl Recycling {
             return Ok(());
         };
         let age = book.now - begun;
-        let lifetime = book.pool(worker.pool).lifetime;
-        if age != lifetime {
+        let pool = book.pool(worker.pool);
+        let lifetime = pool.restart.time;
+        let mut places = 1..=pool.workers_max;
+        // In a web garden the first worker of each place lives for its share of the time.
+        if !places.any(|place| pool.restart.share(place, pool.workers_max).time == age) {
             return broken(
                 "R6",
                 format!("{process:?} asks at the age of {age:?}, not {lifetime:?}"),
