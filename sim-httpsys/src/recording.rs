@@ -7,7 +7,7 @@
 //!
 //! [`Recorded`] is a machine that behaves as the one inside it and writes down what it sees. Live programs
 //! drive such a machine whether or not they record; without a tape it costs a branch. A machine is a
-//! function of its inputs and their times, so a replay must give the same outputs: [`replay`] demands it,
+//! function of its inputs and their times, so a replay must give the same outputs: `replay` demands it,
 //! and names the first one that differs. Outputs are kept as a hash of their text and its beginning, which
 //! is what a difference is told by.
 //!

@@ -216,6 +216,7 @@ impl Scenario {
 
     /// Understands a scenario that was put together from parts; `table` has no `name`, and nothing that
     /// names a file.
+    #[cfg(feature = "live")]
     pub(crate) fn of_table(mut table: toml::Table, name: &str) -> Result<Self, ScenarioError> {
         table.insert("name".to_owned(), name.into());
         let scenario: Self =

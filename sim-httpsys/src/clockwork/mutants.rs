@@ -3,7 +3,7 @@
 //! A hook is one line where the real decision is taken: `if mutated(Mutant::LifoQueue) { … }`. Without
 //! the feature `mutants`, which nothing enables by itself, [`mutated`] is a constant `false` and the
 //! models are what they are without the hooks. With it, a thread chooses at most one mutant by
-//! [`choose`]; that is the only state outside of the machines, and it is for tests alone.
+//! `choose`; that is the only state outside of the machines, and it is for tests alone.
 
 macro_rules! mutants {
     ($($mutant:ident = $name:literal: $sentence:literal;)*) => {

@@ -35,7 +35,7 @@ pub(super) enum Seen {
     WasDied,
 }
 
-/// All of them, in the order of [`Seen`].
+/// All of them, in the order of `Seen`.
 pub const ALL: [&str; 27] = [
     "a queue was full",
     "a queue was exactly full, and drained",
