@@ -60,6 +60,20 @@ fn under_the_virtual_clock_every_sentence_of_every_scenario_holds() {
 }
 
 #[test]
+fn the_claims_of_the_article_are_decided_in_one_table() {
+    let arguments = ["--clock", "virtual", "--trials", "1"];
+    let (code, text) = run(&folder().join("article"), &arguments);
+    assert_eq!(code, Some(0), "{text}");
+    for claim in [
+        "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A16", "A17", "A18",
+        "A20",
+    ] {
+        let row = |line: &str| line.trim_start().starts_with(&format!("{claim} "));
+        assert!(text.lines().any(row), "no row for {claim}: {text}");
+    }
+}
+
+#[test]
 fn a_sentence_that_does_not_hold_is_an_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wrong.toml");
