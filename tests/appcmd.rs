@@ -185,7 +185,7 @@ fn a_backup_brings_back_what_was_deleted() {
 fn configuration_is_administered_also_while_no_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
-    assert_eq!(Up::at(&root).end("TERM"), Some(0));
+    assert_eq!(Up::at(&root).end("-TERM"), Some(0));
     let tool = |words: &[&str]| {
         let output = Command::new(IIS_SIM)
             .arg("appcmd")
