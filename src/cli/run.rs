@@ -92,7 +92,8 @@ fn measure(arguments: &Arguments, scenario: &Scenario) -> Result<Ran, Failure> {
         let of_story = arguments.measuring.run(&story.scenario, &folder)?;
         results.push((story, of_story));
     }
-    let comparison = Comparison::of_stories(scenario, arguments.measuring.clock, results);
+    let comparison = Comparison::of_stories(scenario, arguments.measuring.clock, results)
+        .with_profile(arguments.measuring.profile()?);
     Ok(Ran {
         decided: expectations::decide(&comparison),
         comparison,
