@@ -192,7 +192,8 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         Act::Recycle,
         Act::Recycle,
         Act::KillW3wp,
-        Act::KillWas,
+        // Not Act::KillWas: the checkers do not yet know when the last of its workers has gone.
+        Act::KillW3wp,
         Act::StopSite,
         Act::StartSite,
         Act::ChangeContent,
