@@ -16,7 +16,7 @@ use tokio::net::unix::UCred;
 
 use crate::control::{Answer, Command};
 
-/// Below a root.
+/// Below a root. Assumed: IIS has no such log of its own; it lies beside HTTPERR.
 const PATH: &str = "Windows/System32/LogFiles/iis-sim/audit.jsonl";
 
 /// The open file.
