@@ -218,3 +218,32 @@ fn a_frozen_was_does_not_outlive_its_launcher() {
     Up::signal("-KILL", was);
     panic!("was is still there two seconds after its launcher");
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly_and_all_that_it_started() {
+    let root = tempfile::tempdir().unwrap();
+    let root_word = root.path().to_str().unwrap();
+    for words in [
+        vec!["appcmd", "help"],
+        vec!["up", "--port-map", "*:0", "--root", root_word],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_iis-sim"))
+            .args(&words)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(141), "{words:?}: {said}");
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+    }
+    let left = std::process::Command::new("pgrep")
+        .args(["-f", root_word])
+        .output();
+    if let Ok(left) = left {
+        assert!(left.stdout.is_empty(), "{:?} still run", left.stdout);
+    }
+}

@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 mod agree;
 mod appcmd;
 mod calibrate;
+mod closed_stdout;
 mod compare;
 mod event_query;
 mod explain_change;
@@ -124,6 +125,10 @@ struct Words {
 
 /// Does what the arguments say; the first is the name that the executable was started by.
 pub fn main(arguments: Vec<String>) -> ExitCode {
+    closed_stdout::quietly(|| run_as_named(arguments))
+}
+
+fn run_as_named(arguments: Vec<String>) -> ExitCode {
     if let Some(code) = program(&arguments) {
         return code;
     }
