@@ -153,3 +153,21 @@ fn what_is_no_record_is_refused_with_the_place() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("absent.json"), "{errors}");
 }
+
+#[test]
+fn a_virtual_trial_leaves_the_traces_that_a_live_one_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scenario, out) = (folder.path().join("stored.toml"), folder.path().join("out"));
+    std::fs::write(&scenario, SCENARIO).unwrap();
+    let (scenario, out_word) = (scenario.to_str().unwrap(), out.to_str().unwrap());
+    let output = iis_sim(&["compare", scenario, "--clock", "virtual", "--out", out_word]);
+    let trace = out.join("iisreset-1/root/trace");
+    let was = std::fs::read_to_string(trace.join("was.jsonl"));
+    let was = was.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    let orders = was
+        .lines()
+        .filter(|line| line.contains("\"stop W3SVC WAS\""));
+    assert_eq!(orders.count(), 1, "{was}");
+    assert!(trace.join("httpsys.jsonl").exists());
+    assert!(out.join("recycle-1/root/trace/was.jsonl").exists());
+}

@@ -1,5 +1,6 @@
 //! Measuring a scenario under either clock, with progress and Ctrl-C, for every command that does.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use crate::measure::TrialResult;
 use crate::report::Clock;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::trace;
 use crate::virtual_world::track::Watch;
 use crate::virtual_world::{self, trial::Size};
 
@@ -36,7 +38,8 @@ pub(super) struct Measuring {
     pub(super) clock: Clock,
     #[command(flatten)]
     profile: ProfileArgument,
-    /// Keep books, logs and traces of every trial below DIR [default: a temporary folder]
+    /// Keep books, logs and traces of every trial below DIR; under the virtual clock the traces only
+    /// [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write a record for `iis-sim replay` to FILE; virtual clock only. With --out there is one anyway,
@@ -171,9 +174,28 @@ fn run_virtual(
         bar.set_message(format!("trial {}: {operation}", done + 1));
         !stop.load(Ordering::Relaxed)
     };
-    let compared = virtual_world::compare::compare(scenario, &profile.costs, &watch, &mut watcher);
+    let mut rounds = BTreeMap::new();
+    let mut written = Ok(());
+    let compared = virtual_world::compare::compare_and(
+        scenario,
+        &profile.costs,
+        &watch,
+        &mut watcher,
+        &mut |result, observation| {
+            if let Some(out) = &arguments.out
+                && written.is_ok()
+            {
+                let round: &mut u32 = rounds.entry(result.operation).or_default();
+                *round += 1;
+                let trial = format!("{}-{round}", result.operation);
+                let folder = out.join(name).join(trial).join("root/trace");
+                written = trace::write(&folder, observation).map_err(at(&folder));
+            }
+        },
+    );
     bar.finish_and_clear();
     let compared = compared.map_err(Failure::Virtual)?;
+    written?;
     let compared = compared.ok_or(Failure::Trial(TrialError::Interrupted))?;
     tell_speed(&compared.size, clock_now() - begun);
     if !files.is_empty() {

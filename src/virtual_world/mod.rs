@@ -14,7 +14,7 @@
 //! * `chronicle` – facts, logs and the digest over them
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
 //! * [`full_model`] – all of it under a load without end, for its speed and its memory
-//! * [`track`], [`record`] – what is kept of a run, so that it can be held against another
+//! * [`track`], [`record`] – what is kept of a run, so that it can be held against another; [`trace`] – its facts
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
 pub mod checkers;
@@ -35,6 +35,7 @@ mod response;
 pub mod station;
 pub mod swarm;
 pub mod theory;
+pub mod trace;
 pub mod track;
 pub mod trial;
 mod wires;
