@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Up, is_alive};
+use support::{Up, is_alive, processes_that_name};
 
 #[test]
 fn the_welcome_page_is_served_by_a_worker_that_was_started_on_demand() {
@@ -29,6 +29,8 @@ fn ps_shows_the_programs_under_their_names() {
         .map(|pid| name(*pid).trim().to_owned())
         .collect();
     assert_eq!(names, ["httpsys", "was", "w3wp"]);
+    let of_this_root = processes_that_name(up.root.to_str().unwrap());
+    assert!(of_this_root.len() >= 3, "{of_this_root:?}");
     let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pids[3])).unwrap();
     assert!(line.starts_with("w3wp\0-ap\0DefaultAppPool\0"), "{line:?}");
 }
@@ -240,10 +242,13 @@ fn a_reader_that_goes_away_ends_the_program_quietly_and_all_that_it_started() {
         assert_eq!(output.status.code(), Some(141), "{words:?}: {said}");
         assert!(!said.contains("panicked"), "{words:?}: {said}");
     }
-    let left = std::process::Command::new("pgrep")
-        .args(["-f", root_word])
-        .output();
-    if let Ok(left) = left {
-        assert!(left.stdout.is_empty(), "{:?} still run", left.stdout);
+    let step = std::time::Duration::from_millis(20);
+    for _ in 0..100 {
+        if processes_that_name(root_word).is_empty() {
+            break;
+        }
+        std::thread::park_timeout(step);
     }
+    let left = processes_that_name(root_word);
+    assert!(left.is_empty(), "{left:?} still run");
 }

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-/// As shells show a program that SIGPIPE has ended: 128 + 13.
+/// Source: POSIX shells: a program that a signal has ended shows 128 and the signal's number, here 13.
 const ENDED_BY_SIGPIPE: u8 = 141;
 
 /// Runs `main`; a closed stdout ends it quietly.

@@ -8,19 +8,17 @@ use serde::Serialize;
 
 use crate::measure::Observation;
 
-/// Writes `httpsys.jsonl`, `was.jsonl` and a `w3wp-PID.jsonl` for each worker into a folder, which is made.
+/// Writes `httpsys.jsonl`, `was.jsonl` and a `w3wp-PID.jsonl` for each worker into a folder; what an
+/// earlier trial has left there goes.
 pub fn write(folder: &Path, observation: &Observation) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
     fs::create_dir_all(folder)?;
-    let none = Vec::new();
-    lines(
-        &folder.join("httpsys.jsonl"),
-        observation.httpsys.as_ref().unwrap_or(&none),
-    )?;
-    let none = Vec::new();
-    lines(
-        &folder.join("was.jsonl"),
-        observation.was.as_ref().unwrap_or(&none),
-    )?;
+    let httpsys = observation.httpsys.as_deref().unwrap_or_default();
+    lines(&folder.join("httpsys.jsonl"), httpsys)?;
+    let was = observation.was.as_deref().unwrap_or_default();
+    lines(&folder.join("was.jsonl"), was)?;
     for (process, facts) in observation.workers.iter().flatten() {
         lines(&folder.join(format!("w3wp-{}.jsonl", process.0)), facts)?;
     }
