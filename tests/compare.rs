@@ -52,13 +52,12 @@ fn compare_tells_a_recycle_from_an_iisreset_and_explains_every_attempt() {
     }
     assert!(reset["outcomes"]["refused"].as_u64().unwrap() > 0);
     let open = reset["connections"]["open_before"].as_u64().unwrap();
-    let lost = ["lost_rst", "lost_fin"].map(|how| reset["connections"][how].as_u64().unwrap());
+    // A client that makes a connection for each request may be done with one at just that moment.
+    let gone = ["lost_rst", "lost_fin", "closed_by_client"]
+        .map(|how| reset["connections"][how].as_u64().unwrap());
     assert!(open >= 64);
-    assert_eq!(
-        lost.iter().sum::<u64>(),
-        open,
-        "every open connection is lost"
-    );
+    assert_eq!(gone.iter().sum::<u64>(), open, "every open connection ends");
+    assert!(gone[0] + gone[1] >= 60, "each that is kept open is lost");
     for layer in ["file", "output", "application", "compiled"] {
         let lost = |metrics: &Value| metrics["cache"][layer]["entries_lost"].as_u64().unwrap();
         assert_eq!(lost(&none), 0, "none: {layer}");

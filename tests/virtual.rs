@@ -129,7 +129,7 @@ fn an_iisreset_severs_every_connection() {
     let connections = &metrics.connections;
     assert!(connections.open_before >= 16);
     assert_eq!(
-        connections.lost_rst + connections.lost_fin,
+        connections.lost_rst + connections.lost_fin + connections.closed_by_client,
         connections.open_before
     );
 }
@@ -247,7 +247,7 @@ fn was_that_is_killed_is_started_again_and_every_drop_has_a_name() {
     let metrics = metrics(&run);
     let connections = &metrics.connections;
     assert_eq!(
-        connections.lost_rst + connections.lost_fin,
+        connections.lost_rst + connections.lost_fin + connections.closed_by_client,
         connections.open_before,
         "the driver closes what its controller had set up"
     );

@@ -15,6 +15,10 @@ pub struct Connections {
     pub lost_rst: u64,
     /// Of these, those that the server closed in order, announced or not.
     pub lost_fin: u64,
+    /// Of these, those that their client closed, since it needed them no more.
+    pub closed_by_client: u64,
+    /// Of these, those that were still open at the end. With the three above, all of `open_before`.
+    pub survived: u64,
     /// Of those lost, the ones that had a request on them.
     pub lost_in_flight: u64,
     /// Attempts of load and probes to connect that were refused since the operation began.
@@ -45,17 +49,16 @@ impl Connections {
                 continue;
             }
             counts.open_before += 1;
-            let lost = match connection.how {
-                None | Some(ConnectionEnded::Client) => None,
-                Some(ConnectionEnded::Rst) => Some(&mut counts.lost_rst),
+            let (fate, is_lost) = match connection.how {
+                None => (&mut counts.survived, false),
+                Some(ConnectionEnded::Client) => (&mut counts.closed_by_client, false),
+                Some(ConnectionEnded::Rst) => (&mut counts.lost_rst, true),
                 Some(ConnectionEnded::Fin | ConnectionEnded::Announced) => {
-                    Some(&mut counts.lost_fin)
+                    (&mut counts.lost_fin, true)
                 }
             };
-            if let Some(lost) = lost {
-                *lost += 1;
-                counts.lost_in_flight += u64::from(connection.in_flight);
-            }
+            *fate += 1;
+            counts.lost_in_flight += u64::from(is_lost && connection.in_flight);
         }
         let is_refused =
             |a: &&AttemptRecord| a.outcome == Outcome::Refused && a.finished >= operation;
@@ -119,6 +122,7 @@ mod tests {
             (counts.open_before, counts.lost_rst, counts.lost_fin),
             (4, 1, 1)
         );
+        assert_eq!((counts.closed_by_client, counts.survived), (1, 1));
     }
 
     #[test]

@@ -98,6 +98,7 @@ pub(super) const PARTS: [Part; 5] = [
             row("open before", "connections.open_before", Unit::Count),
             row("lost by RST", "connections.lost_rst", Unit::Count),
             row("lost by FIN", "connections.lost_fin", Unit::Count),
+            row("closed by their client", "connections.closed_by_client", Unit::Count),
             row("full TLS handshakes", "tls.full_handshakes", Unit::Count),
             row("resumed TLS sessions", "tls.resumed", Unit::Count),
         ],
