@@ -3,6 +3,7 @@
 //! Their arguments are written by the program that starts them, not by people, and so are their
 //! diagnostics: they go to `ROOT/run/<program>.log`.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use sim_was::model::Personality;
 
 use super::up::parse_port_map;
 use super::{fail, name_of};
+use crate::live_world::balancer::LAUNCHER;
 
 /// Runs the program that the executable was started as, if it is one of the three.
 pub fn program(arguments: &[String]) -> Option<ExitCode> {
@@ -18,6 +20,7 @@ pub fn program(arguments: &[String]) -> Option<ExitCode> {
         "httpsys" => httpsys,
         "was" => was,
         "w3wp" => w3wp,
+        LAUNCHER => haproxy,
         _ => return None,
     };
     name_thread(name_of(arguments));
@@ -151,6 +154,17 @@ fn was_options(words: &[String]) -> Result<sim_was::live::Options, String> {
         personality,
         ..options
     })
+}
+
+/// Becomes a HAProxy that ends with its launcher. The first word is where it is installed.
+fn haproxy(words: &[String]) -> ExitCode {
+    let Some((program, words)) = words.split_first() else {
+        return wrong(LAUNCHER, "the path of haproxy is missing");
+    };
+    if let Err(error) = sim_httpsys::live::die_with_launcher(None) {
+        return fail(&error);
+    }
+    fail(&std::process::Command::new(program).args(words).exec())
 }
 
 fn w3wp(words: &[String]) -> ExitCode {

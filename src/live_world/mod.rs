@@ -2,6 +2,7 @@
 //!
 //! * [`server`] – one running server: httpsys and was below a root folder
 //! * [`service_manager`] – starts `was` again when it has died
+//! * [`balancer`] – HAProxy in front of several servers
 //! * [`metrics_server`] – where Prometheus scrapes
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
@@ -15,8 +16,10 @@
     reason = "this is where processes, clocks and waiting live"
 )]
 
+pub mod balancer;
 pub mod calibrate;
 pub mod compare;
+mod farm;
 pub mod generator;
 pub mod metrics_server;
 mod operate;

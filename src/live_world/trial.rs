@@ -5,9 +5,12 @@ use std::time::Duration;
 use std::{fs, io};
 
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::live::clock::{clock_now, utc_clock};
 use sim_was::config::physical_path;
 
+use super::balancer::BalancerError;
+use super::farm::{Farm, Left};
 use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
 use super::processes::{children, resident_bytes};
@@ -44,6 +47,12 @@ pub enum TrialError {
     /// The scenario.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// The balancer of a farm.
+    #[error(transparent)]
+    Balancer(#[from] BalancerError),
+    /// A farm whose servers have no http binding.
+    #[error("a [farm] needs an http binding, and its configuration has none that is open")]
+    NothingToBalance,
     /// A file of the trial.
     #[error("{}: {source}", path.display())]
     File {
@@ -92,20 +101,36 @@ impl Trial<'_> {
         tell(watcher, Stage::Starting)?;
         let root = self.folder.join("root");
         let on = self.lay_out(&root)?;
-        let mut options = ServerOptions::on_any_port(&root);
-        options.trace = true;
-        options.record = self.record;
-        options.parameters = self.scenario.server.httpsys.clone();
-        options.personality = self.scenario.server.personality;
-        let mut server = Server::start(&options)?;
+        let mut server = Server::start(&self.options(&root))?;
+        let mut options = |root: &Path| self.lay_out(root).map(|_| self.options(root));
+        let farm = self.scenario.farm.as_ref();
+        let mut farm = farm
+            .map(|farm| Farm::start(farm, &server, self.folder, &mut options))
+            .transpose()?;
         let book = self.folder.join("book.jsonl");
-        let mut generator = self.start_generator(&server, &book)?;
-        let (times, memory) = self.drive(&mut server, &on, &mut generator, watcher)?;
+        let (targets, host) = match &farm {
+            Some(farm) => (vec![Target::any(farm.address())], "localhost".to_owned()),
+            None => targets(&server.endpoints()),
+        };
+        let mut generator = self.start_generator(targets, host, &book)?;
+        let (times, memory) =
+            self.drive(&mut server, farm.as_mut(), &on, &mut generator, watcher)?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
+        let left = farm.map(Farm::stop).transpose()?;
         let root = server.root.clone();
         server.stop();
-        self.reconcile(&root, &book, times, memory)
+        self.reconcile(&root, &book, left, times, memory)
+    }
+
+    fn options(&self, root: &Path) -> ServerOptions {
+        ServerOptions {
+            trace: true,
+            record: self.record,
+            parameters: self.scenario.server.httpsys.clone(),
+            personality: self.scenario.server.personality,
+            ..ServerOptions::on_any_port(root)
+        }
     }
 
     /// Writes the configuration, the content and the applications below the root; gives what is served.
@@ -119,10 +144,14 @@ impl Trial<'_> {
         Ok(server)
     }
 
-    fn start_generator(&self, server: &Server, book: &Path) -> Result<Generator, TrialError> {
+    fn start_generator(
+        &self,
+        targets: Vec<Target>,
+        host: String,
+        book: &Path,
+    ) -> Result<Generator, TrialError> {
         let timing = &self.scenario.timing;
         let duration = timing.plan();
-        let (targets, host) = targets(&server.endpoints());
         let plan = PlanFile {
             profile: self.scenario.load.clone(),
             seed: self.seed,
@@ -142,6 +171,7 @@ impl Trial<'_> {
     fn drive(
         &self,
         server: &mut Server,
+        farm: Option<&mut Farm>,
         on: &Served,
         generator: &mut Generator,
         watcher: Watcher<'_>,
@@ -151,6 +181,7 @@ impl Trial<'_> {
         generator.go(load_started)?;
         let mut watch = Watch {
             server,
+            farm,
             generator,
             memory_peak: 0,
             looks: Looks::default(),
@@ -178,20 +209,43 @@ impl Trial<'_> {
         &self,
         root: &Path,
         book: &Path,
+        farm: Option<Left>,
         times: Times,
         memory: u64,
     ) -> Result<(TrialResult, Observation), TrialError> {
-        let observation = observe(root, book)?;
+        let mut observation = observe(root, book)?;
         let measured = Measured {
             operation: times.operation,
             baseline_from: times.warm,
             workers_peak_bytes: Some(memory),
             clock: Some(utc_clock()),
         };
-        let metrics = Metrics::of(&observation, &measured);
+        let metrics = match farm {
+            None => Metrics::of(&observation, &measured),
+            Some(left) => {
+                let servers = facts_of_servers(&mut observation, &left.roots)?;
+                Metrics::of_farm(&observation, &measured, &left.log, &servers)
+            }
+        };
         let result = TrialResult::new(self.operation, self.seed, metrics);
         Ok((result, observation))
     }
+}
+
+/// The facts of every driver of a farm, those of the observed server first. They leave the observation,
+/// and the logs do too: its book is about all servers.
+fn facts_of_servers(
+    observation: &mut Observation,
+    others: &[PathBuf],
+) -> Result<Vec<Vec<Traced<etw::Fact>>>, TrialError> {
+    let mut servers = vec![observation.httpsys.take().unwrap_or_default()];
+    (observation.w3c, observation.httperr) = (None, None);
+    for root in others {
+        let mut other = Observation::default();
+        other.read_httpsys(&root.join("trace/httpsys.jsonl"))?;
+        servers.push(other.httpsys.unwrap_or_default());
+    }
+    Ok(servers)
 }
 
 /// Reads everything that a trial has written.
@@ -248,6 +302,7 @@ fn file_name(path: &Path) -> &str {
 /// Looks at the load and at the workers' memory.
 struct Watch<'a> {
     server: &'a mut Server,
+    farm: Option<&'a mut Farm>,
     generator: &'a mut Generator,
     memory_peak: u64,
     looks: Looks,
@@ -272,6 +327,9 @@ impl Watch<'_> {
             let progress = self.generator.progress(Duration::from_millis(50))?;
             self.looks.extend(progress);
             self.server.check()?;
+            if let Some(farm) = &mut self.farm {
+                farm.check()?;
+            }
             let workers = children(self.server.was_pid());
             self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
             tell(watcher, stage)?;

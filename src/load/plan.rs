@@ -53,6 +53,17 @@ pub struct Target {
     pub address: SocketAddr,
 }
 
+impl Target {
+    /// Every host is at this address, in clear text.
+    pub fn any(address: SocketAddr) -> Self {
+        Self {
+            host: None,
+            secure: false,
+            address,
+        }
+    }
+}
+
 /// Which stream an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -19,7 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{ActivityId, ConnectionId, ProcessId};
+use sim_httpsys::api::{ConnectionId, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{ConnectionEnd, Fact, Traced};
 use sim_httpsys::model::ReasonPhrase;
@@ -28,6 +28,10 @@ use sim_worker::facts;
 use super::read::Observation;
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
+use end::End;
+
+mod end;
+mod farm;
 
 /// How far a fact and a client's observation of the same thing may lie apart, in nanoseconds.
 /// Assumed: the fact is stated by the model, the socket follows within one turn of a busy loop.
@@ -62,36 +66,6 @@ pub struct Unexplained {
     pub outcome: Option<Outcome>,
     /// Why it does not fit.
     pub why: String,
-}
-
-/// How a request ended in the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Answered { status: u16, process: ProcessId },
-    FromCache { status: u16 },
-    Refused { status: u16, reason: ReasonPhrase },
-    Dropped { reason: ReasonPhrase },
-}
-
-impl End {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Answered { .. } => "answered",
-            Self::FromCache { .. } => "from_cache",
-            Self::Refused { .. } => "refused_by_driver",
-            Self::Dropped { .. } => "dropped",
-        }
-    }
-
-    /// The status of a response that went out in full.
-    fn status(self) -> Option<u16> {
-        match self {
-            Self::Answered { status, .. }
-            | Self::FromCache { status }
-            | Self::Refused { status, .. } => Some(status),
-            Self::Dropped { .. } => None,
-        }
-    }
 }
 
 /// A connection as the driver saw it.
@@ -151,21 +125,24 @@ impl Ledger {
                 ledger.unexplained(attempt.id, Some(attempt.outcome), "its id was used twice");
                 continue;
             }
-            match server.explain(attempt) {
-                Ok(way) => {
-                    ledger.explained += 1;
-                    *ledger
-                        .ways
-                        .entry(format!("{} / {way}", attempt.outcome))
-                        .or_default() += 1;
-                }
-                Err(why) => ledger.unexplained(attempt.id, Some(attempt.outcome), &why),
-            }
+            ledger.enter(attempt, server.explain(attempt));
         }
         for (attempt, why) in server.left_over(&known) {
             ledger.unexplained(attempt, None, &why);
         }
         Some(ledger)
+    }
+
+    /// Counts an attempt whose two ends agree, or does not fit.
+    fn enter(&mut self, attempt: &AttemptRecord, explained: Result<&str, String>) {
+        match explained {
+            Ok(way) => {
+                self.explained += 1;
+                let way = format!("{} / {way}", attempt.outcome);
+                *self.ways.entry(way).or_default() += 1;
+            }
+            Err(why) => self.unexplained(attempt.id, Some(attempt.outcome), &why),
+        }
     }
 
     fn unexplained(&mut self, attempt: u64, outcome: Option<Outcome>, why: &str) {
@@ -217,13 +194,10 @@ impl<'a> Server<'a> {
 
     fn take(&mut self, traced: &Traced<Fact>) {
         let at = traced.at;
-        let mut ended = |activity: &ActivityId, end: End| {
-            self.requests
-                .entry(activity.0)
-                .or_default()
-                .ends
-                .push((at, end));
-        };
+        if let Some((activity, end)) = End::of(&traced.fact) {
+            let request = self.requests.entry(activity.0).or_default();
+            request.ends.push((at, end));
+        }
         match &traced.fact {
             Fact::ConnConnect {
                 connection, ends, ..
@@ -255,45 +229,11 @@ impl<'a> Server<'a> {
                     .parsed
                     .push(*connection);
             }
-            Fact::SendComplete {
-                activity,
-                status,
-                process,
-                ..
-            } => {
-                ended(
-                    activity,
-                    End::Answered {
-                        status: *status,
-                        process: *process,
-                    },
-                );
-            }
-            Fact::SrvdFrmCache {
-                activity, status, ..
-            } => {
-                ended(activity, End::FromCache { status: *status });
-            }
-            Fact::FastResp {
-                activity,
-                status,
-                reason,
-                ..
-            } => {
-                ended(
-                    activity,
-                    End::Refused {
-                        status: *status,
-                        reason: *reason,
-                    },
-                );
-            }
-            Fact::Dropped {
-                activity, reason, ..
-            } => {
-                ended(activity, End::Dropped { reason: *reason });
-            }
-            Fact::SslHandshake { .. }
+            Fact::SendComplete { .. }
+            | Fact::SrvdFrmCache { .. }
+            | Fact::FastResp { .. }
+            | Fact::Dropped { .. }
+            | Fact::SslHandshake { .. }
             | Fact::CacheMiss { .. }
             | Fact::Queued { .. }
             | Fact::Deliver { .. }

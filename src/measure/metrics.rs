@@ -10,6 +10,7 @@ use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::etw;
 use sim_worker::facts::CacheLayer;
 
+use super::balancer::{Balancer, Stamped};
 use super::cache::{self, LayerLoss, Lookups, Times};
 use super::connections::{Connections, Tls};
 use super::downtime::{Bounded, Downtime, FailureWindow, StreamDowntime};
@@ -18,7 +19,7 @@ use super::ledger::Ledger;
 use super::read::Observation;
 use super::statistics::{median, quantile};
 use super::steady::time_to_steady_state_ms;
-use super::workers::{Sessions, WorkerLife, exits, sessions, worker_lives};
+use super::workers::{Sessions, WorkerLife, exits, replaced_ms, sessions, worker_lives};
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
 use crate::load::plan::Stream;
@@ -82,6 +83,9 @@ pub struct Metrics {
     pub latency_ms: Latencies,
     /// Workers that lived at or after the operation's start.
     pub workers: Option<Vec<WorkerLife>>,
+    /// Until the last worker that the operation ended was gone, and in each pool of these the first new
+    /// one, if there is one, was ready; `None` if it ended none.
+    pub workers_replaced_ms: Option<f64>,
     /// Memory.
     pub memory: Memory,
     /// How often each event was logged since the operation began, by its id.
@@ -90,6 +94,9 @@ pub struct Metrics {
     pub recycles: Option<Recycles>,
     /// The reconciliation of client and server; `None` without the server's facts.
     pub ledger: Option<Ledger>,
+    /// What the balancer of a farm saw; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Balancer>,
     /// What each stream of probes saw.
     pub probes: ProbeDetail,
     /// Every run of failed probes.
@@ -248,20 +255,25 @@ pub struct Lateness {
     pub valid: bool,
 }
 
+impl Trial {
+    fn times(&self, observation: &Observation) -> Times {
+        let book = &observation.book;
+        let summary = book.summary.as_ref();
+        Times {
+            operation: self.operation,
+            baseline_from: self.baseline_from,
+            end: summary.map_or_else(|| last_moment(&book.attempts), |s| s.end),
+        }
+    }
+}
+
 impl Metrics {
     /// Works out the figures of a trial.
     pub fn of(observation: &Observation, trial: &Trial) -> Self {
         let book = &observation.book;
         let operation = trial.operation;
-        let end = book
-            .summary
-            .as_ref()
-            .map_or_else(|| last_moment(&book.attempts), |s| s.end);
-        let times = Times {
-            operation,
-            baseline_from: trial.baseline_from,
-            end,
-        };
+        let times = trial.times(observation);
+        let end = times.end;
         let load = || book.attempts.iter().filter(|a| a.stream == Stream::Load);
         let since = || load().filter(|a| a.finished >= operation);
         let before =
@@ -274,6 +286,7 @@ impl Metrics {
         let outcomes = Outcomes::of(since());
         let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         let probes = book.attempts.iter().filter(|a| a.stream != Stream::Load);
+        let workers = worker_lives(observation, times);
         Self {
             downtime_max_gap_ms: downtime.max_gap_ms(),
             downtime_total_ms: downtime.total_ms(),
@@ -293,13 +306,15 @@ impl Metrics {
             cache: caches,
             sessions: sessions(observation, operation),
             latency_ms: latencies(before(), since(), operation, steady),
-            workers: worker_lives(observation, times),
+            workers_replaced_ms: workers.as_deref().and_then(replaced_ms),
+            workers,
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
             events: events(observation, operation),
             recycles: recycles(observation, operation, trial.clock),
             ledger: Ledger::reconcile(observation),
+            balancer: None,
             probes: ProbeDetail {
                 outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
                 new: downtime.new,
@@ -311,6 +326,27 @@ impl Metrics {
                 outcomes: Outcomes::of(before()),
             },
             lateness: lateness(observation, trial.baseline_from),
+        }
+    }
+
+    /// The figures of a trial against a farm: `observation` is the book, and the server that was
+    /// operated on without its driver; `servers` are the facts of all drivers, its own first.
+    pub fn of_farm(
+        observation: &Observation,
+        trial: &Trial,
+        log: &[Stamped],
+        servers: &[Vec<etw::Traced<etw::Fact>>],
+    ) -> Self {
+        let book = &observation.book;
+        let operation = trial.operation;
+        let mut of_server = Self::of(observation, trial);
+        if let Some(own) = servers.first() {
+            of_server.cache.kernel = cache::kernel(own, trial.times(observation)).0;
+        }
+        Self {
+            ledger: Some(Ledger::reconcile_farm(book, log, servers)),
+            balancer: Some(Balancer::of(log, &book.attempts, servers.len(), operation)),
+            ..of_server
         }
     }
 }

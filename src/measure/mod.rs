@@ -3,12 +3,14 @@
 //! * [`read`] – book, traces and logs from their files; the only part that touches any
 //! * [`metrics`] – the figures of one trial, with their definitions
 //! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
+//! * [`balancer`] – what a balancer in front of a farm saw
 //! * [`events`] – the event log
 //! * [`ledger`] – the client's story against the server's, attempt by attempt
 //! * [`statistics`], [`summary`] – figures over several trials
 //!
 //! What is not known is `None`, never a made-up number: a trace that is missing leaves holes.
 
+pub mod balancer;
 pub mod cache;
 pub mod connections;
 pub mod downtime;

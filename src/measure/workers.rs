@@ -78,6 +78,24 @@ fn pools(observation: &Observation) -> BTreeMap<ProcessId, &str> {
     spawned.collect()
 }
 
+/// See [`Metrics::workers_replaced_ms`](super::Metrics::workers_replaced_ms).
+pub(super) fn replaced_ms(lives: &[WorkerLife]) -> Option<f64> {
+    let is_old = |life: &&WorkerLife| life.spawned_ms.is_none_or(|spawned| spawned < 0.0);
+    let mut done: Option<f64> = None;
+    for old in lives.iter().filter(is_old) {
+        let Some(exited) = old.exited_ms else {
+            continue;
+        };
+        let new = lives
+            .iter()
+            .filter(|life| !is_old(life) && life.pool == old.pool);
+        let ready = new.filter_map(|life| life.ready_ms).min_by(f64::total_cmp);
+        let latest = exited.max(ready.unwrap_or(exited));
+        done = Some(done.map_or(latest, |done| done.max(latest)));
+    }
+    done
+}
+
 /// The lives of the workers that lived at or after the start of the operation.
 pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Vec<WorkerLife>> {
     let mut lives: BTreeMap<ProcessId, WorkerLife> = BTreeMap::new();

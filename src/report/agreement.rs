@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::text::{PARTS, figure};
+use super::text::{figure, parts};
 use crate::agreement::{Agreement, Judged, TIMES, Verdict};
 
 /// The name and version of the schema.
@@ -69,7 +69,7 @@ fn table(agreement: &Agreement, judged: &Judged) -> Table {
     let (Some(live), Some(virtual_)) = arms else {
         return table;
     };
-    for part in &PARTS {
+    for part in parts(&agreement.live) {
         table.add_row([Cell::new(part.title.to_uppercase())]);
         for row in part.rows.iter().filter(|row| !TIMES.contains(&row.path)) {
             let label = Cell::new(format!("  {}", row.label));

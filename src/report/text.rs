@@ -37,7 +37,7 @@ const fn row(label: &'static str, path: &'static str, unit: Unit) -> Row {
 }
 
 /// The whole table.
-pub(super) const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part {
         title: "what users meet",
         rows: &[
@@ -98,7 +98,11 @@ pub(super) const PARTS: [Part; 5] = [
             row("open before", "connections.open_before", Unit::Count),
             row("lost by RST", "connections.lost_rst", Unit::Count),
             row("lost by FIN", "connections.lost_fin", Unit::Count),
-            row("closed by their client", "connections.closed_by_client", Unit::Count),
+            row(
+                "closed by their client",
+                "connections.closed_by_client",
+                Unit::Count,
+            ),
             row("full TLS handshakes", "tls.full_handshakes", Unit::Count),
             row("resumed TLS sessions", "tls.resumed", Unit::Count),
         ],
@@ -147,13 +151,64 @@ pub(super) const PARTS: [Part; 5] = [
     },
     Part {
         title: "the price of overlap",
-        rows: &[row(
-            "workers' memory, peak, MiB",
-            "memory.workers_peak_bytes",
-            Unit::MiB,
-        )],
+        rows: &[
+            row(
+                "workers' memory, peak, MiB",
+                "memory.workers_peak_bytes",
+                Unit::MiB,
+            ),
+            row(
+                "until the workers are replaced, ms",
+                "workers_replaced_ms",
+                Unit::Millis,
+            ),
+        ],
+    },
+    Part {
+        title: BALANCER,
+        rows: &[
+            row(
+                "failed health checks",
+                "balancer.checks_failed",
+                Unit::Count,
+            ),
+            row("server taken out", "balancer.taken_out", Unit::Count),
+            row("until that, ms", "balancer.noticed_ms", Unit::Millis),
+            row("until it is back, ms", "balancer.back_ms", Unit::Millis),
+            row(
+                "failed attempts until it was out",
+                "balancer.failed_unnoticed",
+                Unit::Count,
+            ),
+            row(
+                "failed attempts while it was out",
+                "balancer.failed_while_out",
+                Unit::Count,
+            ),
+            row(
+                "sent to another server",
+                "balancer.redispatched",
+                Unit::Count,
+            ),
+            row(
+                "answered by the balancer",
+                "balancer.answered_itself",
+                Unit::Count,
+            ),
+        ],
     },
 ];
+
+/// The title of the part about the balancer, which only a farm has.
+const BALANCER: &str = "what the balancer sees of the server";
+
+/// The parts that this comparison has.
+pub(super) fn parts(comparison: &Comparison) -> impl Iterator<Item = &'static Part> {
+    let is_farm = comparison.scenario.farm.is_some();
+    PARTS
+        .iter()
+        .filter(move |part| is_farm || part.title != BALANCER)
+}
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> String {
@@ -202,7 +257,7 @@ fn table(comparison: &Comparison) -> String {
         right(&format!("{}{mark}", arm.name))
     });
     table.set_header(std::iter::once(Cell::new("")).chain(names));
-    for part in &PARTS {
+    for part in parts(comparison) {
         table.add_row([Cell::new(part.title.to_uppercase())]);
         for row in part.rows {
             let cells = comparison.arms.iter().map(|arm| right(&figure(arm, row)));

@@ -36,17 +36,18 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
 fn clause(arm: &Arm) -> String {
     let figure = |path: &str| arm.median(path).unwrap_or(f64::NAN);
     let severed = figure("connections.lost_rst") + figure("connections.lost_fin");
-    let caches: f64 = ["kernel", "file", "output", "application", "compiled"]
+    let caches: Option<f64> = ["kernel", "file", "output", "application", "compiled"]
         .iter()
-        .map(|layer| figure(&format!("cache.{layer}.entries_lost")))
+        .map(|layer| arm.median(&format!("cache.{layer}.entries_lost")))
         .sum();
+    let caches = caches.map_or("unknown".to_owned(), |caches| format!("{caches:.0}"));
     let who = if arm.name == arm.operation.name() {
         String::new()
     } else {
         format!("{}: ", arm.name)
     };
     format!(
-        "{who}{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches:.0} \
+        "{who}{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches} \
          cache entries and {:.0} of {:.0} sessions",
         article(arm.operation),
         arm.operation,

@@ -16,6 +16,7 @@ use crate::load::profile::Profile;
 
 mod content;
 pub mod expectation;
+mod farm;
 mod many;
 mod operation;
 mod served;
@@ -24,6 +25,7 @@ mod variant;
 
 pub use content::Content;
 pub use expectation::Expectation;
+pub use farm::Farm;
 pub use many::Many;
 pub use operation::{Operation, Step};
 pub use served::Served;
@@ -61,6 +63,9 @@ pub struct Scenario {
     /// The applications whose content or behaviour the scenario brings along.
     #[serde(default, rename = "application")]
     pub applications: Vec<ApplicationPart>,
+    /// Several such servers behind a balancer, which the load goes to. Live clock only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub farm: Option<Farm>,
     /// The load and the probes.
     pub load: Profile,
     /// The same with some keys changed, each an arm of its own in `iis-sim run`.
@@ -239,6 +244,9 @@ impl Scenario {
         }
         if self.operations.is_empty() {
             return Err("operations is empty: name at least one".to_owned());
+        }
+        if let Some(farm) = &self.farm {
+            farm.check()?;
         }
         let timing = &self.timing;
         for (min, max, name) in [

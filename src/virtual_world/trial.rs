@@ -72,6 +72,11 @@ pub enum TrialError {
     /// The scenario.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// It needs a program that is no model.
+    #[error(
+        "{0}: a [farm] stands behind a real HAProxy, so it runs under the live clock only; leave out --clock virtual"
+    )]
+    Farm(String),
     /// The load.
     #[error("load profile: {0}")]
     Profile(#[from] ProfileError),
@@ -113,6 +118,10 @@ impl Trial<'_> {
 
     /// Runs it, and keeps what is asked for; that is there also if the trial could not be finished.
     pub fn run_watched(&self, watch: Watch) -> (Result<Run, TrialError>, Track) {
+        if self.scenario.farm.is_some() {
+            let farm = TrialError::Farm(self.scenario.name.clone());
+            return (Err(farm), Track::default());
+        }
         let begun = self.scenario.served(self.operation);
         let begun = begun.map_err(TrialError::from).and_then(|served| {
             let world = self.world(&served, watch)?;

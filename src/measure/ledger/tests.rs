@@ -1,6 +1,6 @@
 //! Each legal pair of ends, and each that does not fit.
 
-use sim_httpsys::api::{Ends, RequestId, RequestQueueName, SiteId, Verb};
+use sim_httpsys::api::{ActivityId, Ends, RequestId, RequestQueueName, SiteId, Verb};
 
 use super::*;
 use crate::load::plan::Stream;

@@ -1,0 +1,98 @@
+//! A farm behind a real HAProxy: what a balancer sees of an iisreset and of a recycle.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+const SCENARIO: &str = "examples/scenarios/farm-behind-haproxy.toml";
+
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(support::IIS_SIM)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", SCENARIO])
+        .args(arguments)
+        .output()
+        .expect("iis-sim runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.code(), text)
+}
+
+#[test]
+fn the_balancer_sees_an_iisreset_and_cannot_see_a_recycle() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("farm.json");
+    let out = folder.path().join("out");
+    let (code, text) = run(&[
+        "--json",
+        json.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    assert_eq!(
+        support::processes_that_name(&out.to_string_lossy()),
+        Vec::<String>::new(),
+        "every server and the balancer end with the run"
+    );
+    let result: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let of = |operation: &str| {
+        let operations = &result["scenarios"][0]["comparison"]["operations"];
+        let operations = operations.as_array().unwrap();
+        let found = operations.iter().find(|o| o["operation"] == operation);
+        found.unwrap()["trials"][0]["metrics"].clone()
+    };
+    for operation in ["none", "recycle", "iisreset", "hang-w3wp"] {
+        let metrics = of(operation);
+        assert_eq!(metrics["ledger"]["unexplained"], 0, "{operation}: {text}");
+        assert!(metrics["ledger"]["attempts"].as_u64().unwrap() > 500);
+        assert_eq!(metrics["balancer"]["servers"], 3);
+    }
+    if code == Some(3) {
+        // The machine was too busy to make the load punctual: such figures prove nothing.
+        assert!(text.contains("INVALID"), "{text}");
+        return;
+    }
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("4 of 4 sentences hold"), "{text}");
+}
+
+#[test]
+fn a_farm_does_not_run_under_the_virtual_clock_and_says_why() {
+    let (code, text) = run(&["--clock", "virtual"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("real HAProxy") && text.contains("live clock"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_farm_is_refused_with_what_would_be_valid() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENARIO));
+    let text = text.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    for (from, to, said) in [
+        ("servers = 3", "servers = 1", "2 to 16"),
+        ("fall = 2", "fall = 0", "1 to 100"),
+        (
+            "check-url = \"/default.aspx\"",
+            "check-url = \"/a b\\nserver x\"",
+            "a path with / in front",
+        ),
+        ("rise = 2", "rice = 2", "unknown field `rice`"),
+    ] {
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let output = Command::new(support::IIS_SIM)
+            .arg("run")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(said), "{to}: {error}");
+    }
+}
