@@ -66,12 +66,19 @@ fn under_the_virtual_clock_every_sentence_of_every_scenario_holds() {
 
 #[test]
 fn the_claims_of_the_article_are_decided_in_one_table() {
-    let arguments = ["--clock", "virtual", "--trials", "1"];
-    let (code, text) = run(&folder().join("article"), &arguments);
+    let virtual_ones = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder().join("article")).unwrap() {
+        // The farm behind HAProxy, which decides A19, runs under the live clock: tests/farm.rs.
+        let path = entry.unwrap().path();
+        if !path.is_symlink() {
+            std::fs::copy(&path, virtual_ones.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let (code, text) = run(virtual_ones.path(), &["--trials", "1"]);
     assert_eq!(code, Some(0), "{text}");
     for claim in [
-        "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A16", "A17", "A18",
-        "A20",
+        "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A17",
+        "A18", "A20", "A21",
     ] {
         let row = |line: &str| line.trim_start().starts_with(&format!("{claim} "));
         assert!(text.lines().any(row), "no row for {claim}: {text}");

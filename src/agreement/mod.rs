@@ -18,7 +18,8 @@ use crate::load::Outcome;
 use crate::load::plan::Stream;
 use crate::measure::metrics::Outcomes;
 use crate::measure::{Observation, TrialResult};
-use crate::report::{Clock, Comparison};
+use crate::report::Comparison;
+use crate::scenario::Clock;
 use crate::scenario::{Operation, Scenario};
 
 pub mod lifecycle;

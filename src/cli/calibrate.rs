@@ -15,7 +15,8 @@ use super::fail;
 use super::measuring::{INTERRUPTED, Temporary};
 use super::up::stop_flag;
 use crate::live_world::calibrate::{CalibrateError, Calibration, calibrate};
-use crate::report::{Clock, Environment};
+use crate::report::Environment;
+use crate::scenario::Clock;
 use crate::virtual_world::costs::Measured;
 
 /// Arguments of `iis-sim calibrate`.

@@ -29,8 +29,8 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenario = arguments.selection.scenario().map_err(Failure::Scenario)?;
     let results = arguments.measuring.run(&scenario, "")?;
-    let comparison = Comparison::new(&scenario, arguments.measuring.clock, results)
-        .with_profile(arguments.measuring.profile()?);
+    let comparison = Comparison::new(&scenario, arguments.measuring.clock_of(&scenario), results)
+        .with_profile(arguments.measuring.profile(&scenario)?);
     println!("{}", report::text::render(&comparison));
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;

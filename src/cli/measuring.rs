@@ -16,8 +16,7 @@ use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
-use crate::report::Clock;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Clock, Scenario, ScenarioError};
 use crate::virtual_world::record::{Record, RecordError};
 use crate::virtual_world::trace;
 use crate::virtual_world::track::Watch;
@@ -33,9 +32,9 @@ pub(super) const INTERRUPTED: u8 = 130;
 /// How a scenario is measured.
 #[derive(Debug, clap::Args)]
 pub(super) struct Measuring {
-    /// Under which clock
-    #[arg(long, value_name = "CLOCK", default_value = "live")]
-    pub(super) clock: Clock,
+    /// Under which clock [default: the scenario's, or else live]
+    #[arg(long, value_name = "CLOCK")]
+    pub(super) clock: Option<Clock>,
     #[command(flatten)]
     profile: ProfileArgument,
     /// Keep books, logs and traces of every trial below DIR; under the virtual clock the traces only
@@ -64,6 +63,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether somebody has stopped it.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Trial(TrialError::Interrupted))
+    }
+
     /// Says why, and gives the exit code.
     pub(super) fn tell(&self) -> ExitCode {
         match self {
@@ -91,16 +95,31 @@ impl Failure {
 impl Measuring {
     /// Runs every trial of a scenario; `name` tells several scenarios of one command apart.
     pub(super) fn run(&self, scenario: &Scenario, name: &str) -> Result<Vec<TrialResult>, Failure> {
-        match self.clock {
+        if self.clock == Some(Clock::Virtual) && scenario.farm.is_some() {
+            eprintln!(
+                "iis-sim: {}: a real HAProxy has no virtual clock; this one is measured live",
+                scenario.name
+            );
+        }
+        match self.clock_of(scenario) {
             Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
             Clock::Virtual => run_virtual(self, scenario, name),
         }
     }
 
+    /// The clock that was asked for, or the scenario's, or live. A farm is always live: a real HAProxy
+    /// has no other clock.
+    pub(super) fn clock_of(&self, scenario: &Scenario) -> Clock {
+        match (&scenario.farm, self.clock.or(scenario.clock)) {
+            (Some(_), _) => Clock::Live,
+            (None, clock) => clock.unwrap_or_default(),
+        }
+    }
+
     /// What said what things cost, for the report; `None` for a live run.
-    pub(super) fn profile(&self) -> Result<Option<String>, Failure> {
-        match self.clock {
+    pub(super) fn profile(&self, scenario: &Scenario) -> Result<Option<String>, Failure> {
+        match self.clock_of(scenario) {
             Clock::Live => Ok(None),
             Clock::Virtual => {
                 let profile = self.profile.read().map_err(Failure::Profile)?;

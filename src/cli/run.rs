@@ -51,22 +51,33 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenarios = read(arguments)?;
     let mut all = Vec::new();
+    let mut decided: Vec<Decided> = Vec::new();
+    let mut failed = None;
     for scenario in &scenarios {
-        let ran = measure(arguments, scenario)?;
-        println!("{}", report::text::render(&ran.comparison));
-        if !ran.decided.is_empty() {
-            println!("\n{}", expectations::render(&ran.decided));
+        match measure(arguments, scenario) {
+            Ok(ran) => {
+                println!("{}", report::text::render(&ran.comparison));
+                if !ran.decided.is_empty() {
+                    println!("\n{}", expectations::render(&ran.decided));
+                }
+                decided.extend(ran.decided.iter().cloned());
+                all.push(ran);
+            }
+            // The others can still be measured; what this one was to decide stays open.
+            Err(failure) if scenarios.len() > 1 && !failure.is_interrupted() => {
+                failed = Some(failure.tell());
+                decided.extend(expectations::undecided(scenario));
+            }
+            Err(failure) => return Err(failure),
         }
-        all.push(ran);
     }
     if scenarios.len() > 1 {
-        let decided: Vec<Decided> = all.iter().flat_map(|ran| ran.decided.clone()).collect();
         println!("{}", expectations::table(&decided));
     }
     if let Some(path) = &arguments.json {
         std::fs::write(path, json_of(&all)).map_err(at(path))?;
     }
-    Ok(verdict(&all))
+    Ok(failed.unwrap_or_else(|| verdict(&all)))
 }
 
 fn verdict(all: &[Ran]) -> ExitCode {
@@ -92,8 +103,9 @@ fn measure(arguments: &Arguments, scenario: &Scenario) -> Result<Ran, Failure> {
         let of_story = arguments.measuring.run(&story.scenario, &folder)?;
         results.push((story, of_story));
     }
-    let comparison = Comparison::of_stories(scenario, arguments.measuring.clock, results)
-        .with_profile(arguments.measuring.profile()?);
+    let comparison =
+        Comparison::of_stories(scenario, arguments.measuring.clock_of(scenario), results)
+            .with_profile(arguments.measuring.profile(scenario)?);
     Ok(Ran {
         decided: expectations::decide(&comparison),
         comparison,

@@ -12,7 +12,7 @@ pub(super) fn perform(
     operation: Operation,
     on: &Served,
 ) -> Result<(), ServerError> {
-    for step in operation.steps(&on.pool, on.site()) {
+    for step in operation.steps(&on.pool, on.site(), &on.changes) {
         match step {
             Step::Ask(command) => done(server, &command)?,
             Step::KillWorkers(pool) => signal_workers(server, &pool, Signal::KILL)?,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Arm, Comparison, used};
 use crate::measure::statistics::median;
 use crate::scenario::expectation::{Bound, Check};
+use crate::scenario::{Clock, Scenario};
 
 /// A sentence, decided.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +23,8 @@ pub struct Decided {
     pub holds: Holds,
     /// The figures, in words, one for each check.
     pub measured: Vec<String>,
+    /// Under which clock they were measured.
+    pub clock: Clock,
 }
 
 /// Whether a sentence holds.
@@ -68,9 +71,21 @@ pub fn decide(comparison: &Comparison) -> Vec<Decided> {
                 claim: expectation.claim.clone(),
                 holds,
                 measured,
+                clock: comparison.clock,
             }
         })
         .collect()
+}
+
+/// The sentences of a scenario that could not be measured.
+pub fn undecided(scenario: &Scenario) -> impl Iterator<Item = Decided> {
+    scenario.expectations.iter().map(|expectation| Decided {
+        that: expectation.that.clone(),
+        claim: expectation.claim.clone(),
+        holds: Holds::Unknown,
+        measured: vec!["not measured, see above".to_owned()],
+        clock: Clock::default(),
+    })
 }
 
 /// The metrics of the trials of every arm, as plain values.
@@ -182,7 +197,7 @@ pub fn render(decided: &[Decided]) -> String {
 pub fn table(decided: &[Decided]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["CLAIM", "SENTENCE", "MEASURED", ""]);
+    table.set_header(["CLAIM", "SENTENCE", "MEASURED", "CLOCK", ""]);
     let mut sorted: Vec<&Decided> = decided.iter().collect();
     sorted.sort_by_key(|sentence| claim_order(sentence.claim.as_deref()));
     for sentence in sorted {
@@ -190,6 +205,7 @@ pub fn table(decided: &[Decided]) -> String {
             sentence.claim.clone().unwrap_or_default(),
             sentence.that.clone(),
             sentence.measured.join("\n"),
+            sentence.clock.to_string(),
             sentence.holds.to_string(),
         ]);
     }

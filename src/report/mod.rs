@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::measure::{Metrics, Summary, TrialResult, summarise};
-use crate::scenario::{Operation, Scenario, Story};
+use crate::scenario::{Clock, Operation, Scenario, Story};
 
 pub mod agreement;
 mod environment;
@@ -15,16 +13,6 @@ pub mod text;
 mod verdict;
 
 pub use environment::Environment;
-
-/// Under which clock something ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Clock {
-    /// Real processes, sockets and time
-    Live,
-    /// The same models on one event queue, in simulated time
-    Virtual,
-}
 
 /// All that a comparison has measured.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use sim_worker::application::Behaviour;
 
 use crate::load::profile::Profile;
 
+mod clock;
 mod content;
 pub mod expectation;
 mod farm;
@@ -23,6 +24,7 @@ mod served;
 pub(crate) mod timing;
 mod variant;
 
+pub use clock::Clock;
 pub use content::Content;
 pub use expectation::Expectation;
 pub use farm::Farm;
@@ -45,6 +47,9 @@ pub struct Scenario {
     /// One sentence: what it is meant to show.
     #[serde(default)]
     pub about: String,
+    /// Under which clock it is run if nobody asks for one; live without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
     /// What is compared. The order is that of the report; trials are run in another one.
     #[serde(default = "operations_default")]
     pub operations: Vec<Operation>,
@@ -103,6 +108,10 @@ pub struct ServerPart {
     /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<String>,
+    /// What the operation `config-change` changes while the server runs, in the same words. Without it:
+    /// recycling.periodicRestart.requests of the pool, to its greatest value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub change: Vec<String>,
     /// The pool that operations on a pool act on; the first of the file if none is named.
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.

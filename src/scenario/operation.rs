@@ -29,8 +29,8 @@ pub enum Operation {
     Recycle,
     /// Recycle the pool with disallowOverlappingRotation="true"
     RecycleNonoverlapped,
-    /// Set recycling.periodicRestart.requests of the pool to its greatest value, as appcmd does: the
-    /// pool recycles because its configuration changed
+    /// Change the configuration as appcmd does: what the scenario's server.change says, or
+    /// recycling.periodicRestart.requests of the pool, which recycles because of it
     ConfigChange,
     /// kill -9 of the pool's worker process
     KillW3wp,
@@ -108,8 +108,9 @@ pub enum Step {
 }
 
 impl Operation {
-    /// What an administrator does for it, to the pool and the site that are operated on.
-    pub fn steps(self, pool: &str, site: &str) -> Vec<Step> {
+    /// What an administrator does for it, to the pool and the site that are operated on; `changes` are
+    /// those of [`Operation::ConfigChange`].
+    pub fn steps(self, pool: &str, site: &str, changes: &[Change]) -> Vec<Step> {
         let name = pool.to_owned();
         let both = [Service::W3svc, Service::Was];
         match self {
@@ -126,8 +127,7 @@ impl Operation {
                 vec![Step::Ask(Command::RecycleApplicationPool { name })]
             }
             Self::ConfigChange => {
-                let path = "recycling.periodicRestart.requests";
-                let changes = vec![Change::pool(pool, path, "4294967295")];
+                let changes = changes.to_vec();
                 vec![Step::Ask(Command::ChangeConfiguration { changes })]
             }
             Self::KillW3wp => vec![Step::KillWorkers(name)],

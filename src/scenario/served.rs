@@ -14,6 +14,8 @@ pub struct Served {
     pub configuration: Configuration,
     /// The pool that operations act on.
     pub pool: String,
+    /// What `config-change` changes.
+    pub changes: Vec<Change>,
     name: String,
 }
 
@@ -38,24 +40,36 @@ impl Scenario {
                 .map_err(|error| invalid(&self.name, error.to_string()))?;
             configuration = self.understand(&text)?;
         }
+        let wrong = |error: EditError| invalid(&self.name, format!("server.change: {error}"));
+        let mut changes = parsed(&self.server.change).map_err(wrong)?;
+        edit::apply(&text, &changes).map_err(wrong)?;
+        if changes.is_empty() {
+            // Any change of it recycles the pool, and this one has no other effect.
+            let path = "recycling.periodicRestart.requests";
+            changes.push(Change::pool(&pool, path, "4294967295"));
+        }
         Ok(Served {
             text,
             configuration,
             pool,
+            changes,
             name: self.name.clone(),
         })
     }
 
     fn edited(&self, text: &str, changes: &[String]) -> Result<String, ScenarioError> {
         let wrong = |error: EditError| invalid(&self.name, format!("server.set: {error}"));
-        let changes: Result<Vec<Change>, EditError> = changes.iter().map(|c| c.parse()).collect();
-        edit::apply(text, &changes.map_err(wrong)?).map_err(wrong)
+        edit::apply(text, &parsed(changes).map_err(wrong)?).map_err(wrong)
     }
 
     fn understand(&self, text: &str) -> Result<Configuration, ScenarioError> {
         sim_was::config::load(text, "the scenario's applicationHost.config")
             .map_err(|error| invalid(&self.name, error.to_string()))
     }
+}
+
+fn parsed(changes: &[String]) -> Result<Vec<Change>, EditError> {
+    changes.iter().map(|change| change.parse()).collect()
 }
 
 impl Served {

@@ -215,7 +215,10 @@ impl Trial<'_> {
         let workers = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
-        for step in self.operation.steps(&served.pool, served.site()) {
+        for step in self
+            .operation
+            .steps(&served.pool, served.site(), &served.changes)
+        {
             match step {
                 Step::Ask(command) => stage.ask(command)?,
                 Step::KillWorkers(pool) | Step::HangWorkers(pool) => {

@@ -346,7 +346,7 @@ impl Run {
     fn perform(&mut self, operation: &PlannedOperation) {
         let name = operation.pool.clone();
         let site = || "Default Web Site".to_owned();
-        let scenario = |operation: Operation| operation.steps(&name, &site());
+        let scenario = |operation: Operation| operation.steps(&name, &site(), &[]);
         let ask = |command| vec![Step::Ask(command)];
         let steps = match operation.act {
             Act::Iisreset => scenario(Operation::Iisreset),
