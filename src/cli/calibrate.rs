@@ -82,8 +82,7 @@ fn origin(calibration: &Calibration) -> (Measured, usize) {
     let environment = Environment::of_this_machine(Clock::Live);
     let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
     let mut samples: BTreeMap<String, u64> = calibration
-        .samples
-        .iter()
+        .figures()
         .map(|figure| (figure.name.to_owned(), count(figure.seconds.len())))
         .collect();
     samples.insert(
@@ -128,6 +127,17 @@ fn profile(calibration: &Calibration) -> String {
             figure.sigma()
         );
     }
+    for figure in &calibration.constants {
+        let median = figure.quantile(0.5);
+        let _ = writeln!(
+            text,
+            "\n# {}: median of {} samples\n{} = \"{}\"",
+            figure.how,
+            figure.seconds.len(),
+            figure.name,
+            nanos(median)
+        );
+    }
     let (bytes, workers) = calibration.worker_memory;
     let _ = writeln!(
         text,
@@ -155,7 +165,7 @@ fn figures(calibration: &Calibration) -> serde_json::Value {
         "schema": "iis-sim/calibrate/1",
         "measured": measured,
         "cores": cores,
-        "figures": calibration.samples.iter().map(figure).collect::<Vec<_>>(),
+        "figures": calibration.figures().map(figure).collect::<Vec<_>>(),
         "worker_memory_bytes": calibration.worker_memory.0,
     })
 }
@@ -167,7 +177,7 @@ fn tell(calibration: &Calibration) {
         "{:<18} {:>8} {:>10} {:>10} {:>10} {:>6}",
         "", "samples", "p10, us", "median", "p99", "sigma"
     );
-    for figure in &calibration.samples {
+    for figure in calibration.figures() {
         println!(
             "{:<18} {:>8} {:>10.1} {:>10.1} {:>10.1} {:>6.2}  {}",
             figure.name,
@@ -210,10 +220,12 @@ mod tests {
         };
         let calibration = Calibration {
             samples: names.map(samples).into(),
+            constants: ["hop_cpu", "connection_cpu"].map(samples).into(),
             worker_memory: (7_000_000, 3),
         };
         let costs = Costs::parse(&profile(&calibration)).unwrap();
         assert_eq!(costs.worker_memory, 7_000_000);
+        assert_eq!(costs.hop_cpu.as_micros(), 2_000);
         assert_eq!(costs.spawn.at(1 << 63).as_micros(), 2_000);
         let measured = costs.measured.unwrap();
         assert_eq!(measured.samples["spawn"], 3);

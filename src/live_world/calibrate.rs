@@ -28,7 +28,7 @@ use sim_was::event_log;
 use sim_worker::facts;
 
 use super::page;
-use super::processes::resident_bytes;
+use super::processes::{computed, resident_bytes};
 use super::server::{Server, ServerError, ServerOptions, config_path};
 use crate::load::live::client_config;
 use crate::measure::statistics::quantile;
@@ -119,8 +119,17 @@ impl Samples {
 pub struct Calibration {
     /// The figures that are drawn.
     pub samples: Vec<Samples>,
+    /// The figures that are the same every time: their median is taken.
+    pub constants: Vec<Samples>,
     /// Memory of a worker that has loaded nothing yet, bytes, and how many were looked at.
     pub worker_memory: (u64, usize),
+}
+
+impl Calibration {
+    /// Every figure that was sampled.
+    pub fn figures(&self) -> impl Iterator<Item = &Samples> {
+        self.samples.iter().chain(&self.constants)
+    }
 }
 
 /// Told which of how many steps begins; `false` interrupts.
@@ -155,6 +164,7 @@ pub fn calibrate(
     begin("cache hits and requests to a worker")?;
     let round_trips = keep_alive(http, "/file.htm", requests)?;
     keep_alive(http, "/default.aspx", requests)?;
+    let constants = processor_times(&server, http, requests / 15)?;
     let client_hop = Samples::new(
         "client_hop",
         "half of a hit in the response cache over a kept-alive connection",
@@ -200,6 +210,7 @@ pub fn calibrate(
     )?);
     Ok(Calibration {
         samples,
+        constants,
         worker_memory,
     })
 }
@@ -235,14 +246,21 @@ fn timed(
 
 /// Asks for a page again and again over one connection.
 fn keep_alive(address: SocketAddr, path: &str, count: usize) -> Result<Vec<f64>, CalibrateError> {
-    let mut stream = TcpStream::connect(address)?;
+    let mut stream = connect(address)?;
+    timed(count, || Ok(get(&mut stream, path)?))
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn get(stream: &mut TcpStream, path: &str) -> io::Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    timed(count, || {
-        stream.write_all(request.as_bytes())?;
-        Ok(read_response(&mut stream)?)
-    })
+    stream.write_all(request.as_bytes())?;
+    read_response(stream)
 }
 
 /// Reads one response with a `Content-Length`.
@@ -282,9 +300,7 @@ fn handshakes(
         for _ in 0..2 {
             let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
             let mut tls = ClientConnection::new(Arc::clone(&config), name)?;
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut stream = connect(address)?;
             let begun = clock_now();
             while tls.is_handshaking() {
                 tls.complete_io(&mut stream)?;
@@ -306,6 +322,49 @@ fn handshakes(
     Ok([
         Samples::new("handshake_full", how, full)?,
         Samples::new("handshake_resumed", how, resumed)?,
+    ])
+}
+
+/// What driver, worker and client compute for a request, a fifth for each of its five hops, and for a
+/// connection.
+fn processor_times(
+    server: &Server,
+    address: SocketAddr,
+    requests: usize,
+) -> Result<Vec<Samples>, CalibrateError> {
+    const ROUNDS: usize = 10;
+    const HOPS: f64 = 5.0;
+    const APART: Duration = Duration::from_millis(5);
+    let who = [
+        std::process::id(),
+        server.httpsys_pid(),
+        worker(server, None)?,
+    ];
+    let per_round = u32::try_from(requests / ROUNDS).unwrap_or(0).max(10);
+    // As far apart as in a load that leaves time: everybody sleeps, and is woken.
+    let each = |what: &mut dyn FnMut() -> io::Result<()>| {
+        let before: u64 = who.map(computed).iter().sum();
+        for _ in 0..per_round {
+            what()?;
+            std::thread::sleep(APART);
+        }
+        let after: u64 = who.map(computed).iter().sum();
+        let took = seconds(Duration::from_nanos(after.saturating_sub(before)));
+        Ok::<f64, io::Error>(took / f64::from(per_round))
+    };
+    let mut kept = connect(address)?;
+    let (mut hops, mut connections) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let on_kept = each(&mut || get(&mut kept, "/default.aspx"))?;
+        let on_new = each(&mut || get(&mut connect(address)?, "/default.aspx"))?;
+        hops.push(on_kept / HOPS);
+        connections.push(on_new - on_kept);
+    }
+    let of_hop = "a fifth of what client, driver and worker compute for a request, 5 ms apart";
+    let of_connection = "what they compute more for one on a connection of its own";
+    Ok(vec![
+        Samples::new("hop_cpu", of_hop, hops)?,
+        Samples::new("connection_cpu", of_connection, connections)?,
     ])
 }
 

@@ -30,6 +30,17 @@ pub(super) fn resident_bytes(pids: &[u32]) -> u64 {
     pids.iter().map(pages).sum::<u64>() * page_size()
 }
 
+/// How long the threads that a process has now have computed, nanoseconds; 0 if it has gone.
+pub(super) fn computed(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let of_thread = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let threads = threads.into_iter().flatten().flatten();
+    threads.filter_map(of_thread).sum()
+}
+
 /// What the kernel says about one worker process; `None` if it has gone.
 pub(super) fn process_reading(pid: u32) -> Option<ProcessReading> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -60,6 +71,7 @@ mod tests {
     #[test]
     fn this_process_holds_memory() {
         assert!(resident_bytes(&[std::process::id()]) > 100_000);
+        assert!(computed(std::process::id()) > 0);
         let reading = process_reading(std::process::id()).unwrap();
         assert!(reading.working_set >= reading.private_bytes && reading.parent > 0);
     }

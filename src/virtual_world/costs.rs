@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sim_worker::application::Distribution;
 
 use crate::load::plan::random_stream;
+use crate::load::profile::duration_text;
 
 /// The profile in the repository.
 pub const DEFAULT_PROFILE: &str = include_str!("default-profile.toml");
@@ -42,6 +43,12 @@ pub struct Costs {
     pub file_read: Distribution,
     /// Between two commands of a tool.
     pub command_hop: Distribution,
+    /// What both ends of a hop compute for it, between client and driver and between driver and worker.
+    #[serde(with = "duration_text")]
+    pub hop_cpu: Duration,
+    /// What both ends compute for a connection that is opened and closed, besides its hops.
+    #[serde(with = "duration_text")]
+    pub connection_cpu: Duration,
     /// Memory of a worker that has loaded nothing yet, bytes.
     pub worker_memory: u64,
     /// Where the figures come from, if they were measured in one go (`iis-sim calibrate`).
@@ -110,6 +117,8 @@ impl Cost {
 pub(super) struct Dice {
     costs: [Distribution; 10],
     streams: [Pcg64Mcg; 10],
+    hop_cpu: Duration,
+    placement: Pcg64Mcg,
 }
 
 impl Dice {
@@ -129,6 +138,8 @@ impl Dice {
         Self {
             costs: Cost::ALL.map(distribution),
             streams: Cost::ALL.map(|(_, name)| random_stream(seed, name)),
+            hop_cpu: costs.hop_cpu,
+            placement: random_stream(seed, "placement"),
         }
     }
 
@@ -136,6 +147,22 @@ impl Dice {
     pub(super) fn draw(&mut self, cost: Cost) -> Duration {
         let index = cost as usize;
         self.costs[index].at(self.streams[index].next_u64())
+    }
+
+    /// Which of so many cores that are equally good gets a thread.
+    pub(super) fn place(&mut self, cores: usize) -> usize {
+        let drawn = self.placement.next_u64() % cores.max(1) as u64;
+        usize::try_from(drawn).unwrap_or(0)
+    }
+
+    /// How much of a cost that took so long was computing.
+    pub(super) fn cpu(&self, cost: Cost, took: Duration) -> Duration {
+        match cost {
+            Cost::ClientHop | Cost::DeviceHop => self.hop_cpu,
+            // A process that is made, and one whose memory the kernel takes down, is nothing else.
+            Cost::Spawn | Cost::HangUp | Cost::HandshakeFull | Cost::HandshakeResumed => took,
+            Cost::IpmHop | Cost::Reap | Cost::FileRead | Cost::CommandHop => Duration::ZERO,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The machine that everything runs on: processor cores and files.
 //!
-//! Cores serve handlers in turns of a few milliseconds, first come, first served among those that want
-//! one, whichever process they belong to. Absent on purpose: what the driver, WAS and the clients
-//! compute (their cost is part of every hop), priorities, caches that grow cold, a disk that is slow.
+//! Each core serves the handlers that were put there in turns of a few milliseconds; a new one goes to the
+//! core with the fewest, a core without any takes one from another. So who shares a core with whom is
+//! chance, as it is under Linux, and two equal handlers need not be done at the same time. What clients, driver and starting and ending processes compute
+//! goes before (handlers are nice to everybody): if no core is free, it makes a handler's turn longer.
+//! Absent on purpose: what WAS computes, caches that grow cold, a disk that is slow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -25,7 +27,6 @@ const TURN: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 pub(super) struct Cores {
     all: Vec<Core>,
-    waiting: VecDeque<Job>,
     /// What processes want to compute that do not run for now.
     frozen: BTreeMap<ProcessId, Vec<Job>>,
     /// What processes have computed.
@@ -35,6 +36,7 @@ pub(super) struct Cores {
 #[derive(Debug, Default)]
 struct Core {
     job: Option<Job>,
+    waiting: VecDeque<Job>,
     /// When the turn began.
     began: Instant,
     /// Turns that were begun; the event that ends another one is late.
@@ -52,7 +54,6 @@ impl Cores {
     pub(super) fn new(cores: u32) -> Self {
         Self {
             all: (0..cores.max(1)).map(|_| Core::default()).collect(),
-            waiting: VecDeque::new(),
             frozen: BTreeMap::new(),
             used: BTreeMap::new(),
         }
@@ -74,8 +75,25 @@ impl Cores {
         if let Some(jobs) = self.frozen.get_mut(&process) {
             return jobs.push(job);
         }
-        self.waiting.push_back(job);
+        self.put(job, timeline);
         self.share(timeline);
+    }
+
+    /// Puts a thread where the fewest are.
+    fn put(&mut self, job: Job, timeline: &mut Timeline) {
+        let load = |core: &Core| core.waiting.len() + usize::from(core.job.is_some());
+        let least = self.all.iter().map(load).min().unwrap_or(0);
+        let best = self.all.iter().filter(|core| load(core) == least).count();
+        // No number is drawn where there is no choice.
+        let nth = if best > 1 && least > 0 {
+            timeline.place(best)
+        } else {
+            0
+        };
+        let mut best = self.all.iter_mut().filter(|core| load(core) == least);
+        if let Some(core) = best.nth(nth) {
+            core.waiting.push_back(job);
+        }
     }
 
     /// A process does not run for now.
@@ -84,44 +102,47 @@ impl Cores {
         let mut jobs: Vec<Job> = Vec::new();
         for core in &mut self.all {
             if let Some(mut job) = core.job.take_if(|job| job.process == process) {
-                let ran = now.saturating_since(core.began).min(job.left);
+                let ran = now.saturating_since(core.began).min(job.left).min(TURN);
                 *self.used.entry(process).or_default() += ran;
                 // What is not quite done is done after the thaw, however little is left.
                 job.left = job.left.saturating_sub(ran).max(Duration::from_nanos(1));
                 core.turn = core.turn.wrapping_add(1);
                 jobs.push(job);
             }
+            jobs.extend(core.waiting.iter().filter(|job| job.process == process));
+            core.waiting.retain(|job| job.process != process);
         }
-        jobs.extend(self.waiting.iter().filter(|job| job.process == process));
-        self.waiting.retain(|job| job.process != process);
         self.frozen.insert(process, jobs);
         self.share(timeline);
     }
 
     /// It runs again.
     pub(super) fn thaw(&mut self, process: ProcessId, timeline: &mut Timeline) {
-        self.waiting
-            .extend(self.frozen.remove(&process).unwrap_or_default());
+        for job in self.frozen.remove(&process).unwrap_or_default() {
+            self.put(job, timeline);
+        }
         self.share(timeline);
     }
 
     /// What some processes have computed, and whether others want a core and must wait.
     pub(super) fn cpu_of(&self, processes: &[ProcessId], now: Instant) -> CpuUse {
         let running = |process: ProcessId| -> Duration {
-            let of_it = self
-                .all
-                .iter()
-                .filter(|core| core.job.is_some_and(|job| job.process == process));
-            of_it.map(|core| now.saturating_since(core.began)).sum()
+            let of_it = self.all.iter().filter_map(|core| {
+                Some((core.began, core.job.filter(|job| job.process == process)?))
+            });
+            of_it
+                .map(|(began, job)| now.saturating_since(began).min(job.left).min(TURN))
+                .sum()
         };
         let used = |&process: &ProcessId| {
             let done = self.used.get(&process).copied().unwrap_or_default();
             (process, done + running(process))
         };
-        let jobs = self.all.iter().filter_map(|core| core.job.as_ref());
-        let mut others = jobs
-            .chain(&self.waiting)
-            .filter(|job| !processes.contains(&job.process));
+        let jobs = self
+            .all
+            .iter()
+            .flat_map(|core| core.job.iter().chain(&core.waiting));
+        let mut others = jobs.filter(|job| !processes.contains(&job.process));
         CpuUse {
             used: processes.iter().map(used).collect(),
             is_contended: self.all.iter().all(|core| core.job.is_some()) && others.next().is_some(),
@@ -144,7 +165,7 @@ impl Cores {
         job.left = job.left.saturating_sub(TURN);
         let done = job.left.is_zero();
         if !done {
-            self.waiting.push_back(job);
+            at.waiting.push_back(job);
         }
         self.share(timeline);
         done.then_some((job.process, job.work))
@@ -152,10 +173,10 @@ impl Cores {
 
     /// A process is gone, and all that it computes.
     pub(super) fn end(&mut self, process: ProcessId, timeline: &mut Timeline) {
-        self.waiting.retain(|job| job.process != process);
         self.frozen.remove(&process);
         self.used.remove(&process);
         for core in &mut self.all {
+            core.waiting.retain(|job| job.process != process);
             if core.job.is_some_and(|job| job.process == process) {
                 core.job = None;
                 core.turn = core.turn.wrapping_add(1);
@@ -165,19 +186,39 @@ impl Cores {
     }
 
     fn share(&mut self, timeline: &mut Timeline) {
-        for (index, core) in self.all.iter_mut().enumerate() {
-            if core.job.is_some() {
+        self.fill(timeline);
+        timeline.is_contended = self.all.iter().all(|core| core.job.is_some());
+        if !timeline.is_contended {
+            timeline.stolen = Duration::ZERO;
+        }
+    }
+
+    /// The next thread of a core: of its own, or else of the core where most wait.
+    fn next_of(&mut self, index: usize) -> Option<Job> {
+        if let Some(own) = self.all[index].waiting.pop_front() {
+            return Some(own);
+        }
+        let most = self.all.iter_mut().max_by_key(|core| core.waiting.len())?;
+        most.waiting.pop_front()
+    }
+
+    fn fill(&mut self, timeline: &mut Timeline) {
+        for index in 0..self.all.len() {
+            if self.all[index].job.is_some() {
                 continue;
             }
-            let Some(job) = self.waiting.pop_front() else {
-                return;
+            let Some(job) = self.next_of(index) else {
+                continue;
             };
+            let core = &mut self.all[index];
             core.job = Some(job);
             core.began = timeline.now;
             core.turn = core.turn.wrapping_add(1);
             let turn = core.turn;
             let core = u32::try_from(index).unwrap_or(0);
-            timeline.after(job.left.min(TURN), Event::TurnOver { core, turn });
+            let stolen = std::mem::take(&mut timeline.stolen);
+            let ends = job.left.min(TURN) + stolen;
+            timeline.after(ends, Event::TurnOver { core, turn });
         }
     }
 }

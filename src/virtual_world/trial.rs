@@ -314,6 +314,8 @@ impl Stage {
     /// Asks the services something and waits until they have done it.
     fn ask(&mut self, command: Command) -> Result<(), TrialError> {
         let words = format!("{command:?}");
+        self.world.remind_of_command();
+        while !matches!(self.next()?, Some(Told::Reached)) {}
         let client = self.world.command(command);
         loop {
             match self.next()? {

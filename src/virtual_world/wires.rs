@@ -98,6 +98,10 @@ pub(super) struct Timeline {
     pub(super) events: u64,
     queue: EventQueue<Event>,
     dice: Dice,
+    /// Whether handlers keep every core busy. Set by the cores.
+    pub(super) is_contended: bool,
+    /// What others have computed meanwhile: the next turn of a handler lasts so much longer.
+    pub(super) stolen: Duration,
 }
 
 impl Timeline {
@@ -107,6 +111,8 @@ impl Timeline {
             events: 0,
             queue: EventQueue::new(),
             dice: Dice::new(costs, seed),
+            is_contended: false,
+            stolen: Duration::ZERO,
         }
     }
 
@@ -129,8 +135,22 @@ impl Timeline {
         self.at(self.now + wait, event);
     }
 
+    /// Somebody else computes for so long.
+    pub(super) fn steal(&mut self, cpu: Duration) {
+        if self.is_contended {
+            self.stolen += cpu;
+        }
+    }
+
+    /// Which of so many cores that are equally good gets a thread.
+    pub(super) fn place(&mut self, cores: usize) -> usize {
+        self.dice.place(cores)
+    }
+
     pub(super) fn draw(&mut self, cost: Cost) -> Duration {
-        self.dice.draw(cost)
+        let took = self.dice.draw(cost);
+        self.steal(self.dice.cpu(cost, took));
+        took
     }
 }
 

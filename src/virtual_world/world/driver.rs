@@ -1,5 +1,7 @@
 //! The driver's part of the world: what reaches `HttpSys`, and what becomes of its outputs.
 
+use std::time::Duration;
+
 use sim_httpsys::api::{CallResult, Completion, ConnectionId, ProcessId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
@@ -24,6 +26,8 @@ impl World {
             checkers.pass(now);
         }
         let mut listened = Vec::new();
+        // One thread: what it says after it has closed many connections leaves so much later.
+        let mut closing = Duration::ZERO;
         loop {
             while let Some(output) = self.httpsys.poll_output() {
                 match output {
@@ -39,12 +43,17 @@ impl World {
                     }
                     // Requests here are small: what is under way is always taken.
                     FromHttpSys::Reading { .. } => {}
-                    FromHttpSys::Close { connection, how } => self.hang_up(connection, how),
-                    FromHttpSys::Complete { to, completion } => self.complete(to, completion),
+                    FromHttpSys::Close { connection, how } => {
+                        closing += self.hop_cpu;
+                        self.hang_up(connection, how);
+                    }
+                    FromHttpSys::Complete { to, completion } => {
+                        self.complete(to, completion, closing);
+                    }
                     FromHttpSys::QueryCounters { by, call } => {
                         let snapshot = Box::new(self.chronicle.counters(now));
                         let result = Ok(CallResult::Counters(snapshot));
-                        self.complete(by, Completion::Called { id: call, result });
+                        self.complete(by, Completion::Called { id: call, result }, closing);
                     }
                     FromHttpSys::Log(entry) => self.chronicle.log(&entry),
                     FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
@@ -93,8 +102,8 @@ impl World {
         self.network.forget_if_over(id);
     }
 
-    pub(super) fn complete(&mut self, to: ProcessId, completion: Completion) {
-        let mut delay = self.timeline.draw(Cost::DeviceHop);
+    fn complete(&mut self, to: ProcessId, completion: Completion, busy: Duration) {
+        let mut delay = self.timeline.draw(Cost::DeviceHop) + busy;
         let announcement = Event::FromDriver(to);
         if to == self.controller.id {
             let wire = &mut self.controller.completions;
@@ -122,6 +131,7 @@ impl World {
         let now = self.timeline.now;
         match (connection.server, message) {
             (ServerSide::Unknown, Up::Syn) => {
+                self.timeline.steal(self.connection_cpu);
                 let (endpoint, ends) = (connection.endpoint, connection.ends);
                 if !self.endpoints.contains(&endpoint) {
                     connection.server = ServerSide::Closed;

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sim_httpsys::api::{ConnectionId, Endpoint, ProcessId};
 use sim_httpsys::clockwork::{Instant, StateMachine, UtcClock, UtcTime};
@@ -32,7 +33,7 @@ use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 use super::checkers::Broken;
 use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
-use super::costs::Costs;
+use super::costs::{Cost, Costs};
 use super::faults::{Fate, Faults};
 use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
@@ -51,7 +52,7 @@ use controller::Controller;
 pub(super) const SWITCHED_ON: UtcTime = UtcTime(1_767_225_600_000_000_000);
 
 /// From one look at the run to the next, as the live generator tells its progress.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What happens at a moment. Messages wait in their wires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,12 +164,14 @@ pub(super) struct World {
     controller: Controller,
     processes: Processes,
     cores: Cores,
+    hop_cpu: Duration,
+    connection_cpu: Duration,
     files: Files,
     configuration: Configuration,
     configuration_text: String,
     worker_memory: u64,
     memory_peak: u64,
-    look_every: std::time::Duration,
+    look_every: Duration,
     clock: UtcClock,
     chronicle: Chronicle,
     fate: Fate,
@@ -195,6 +198,8 @@ impl World {
             controller: Controller::default(),
             processes: Processes::default(),
             cores: Cores::new(setting.costs.cores),
+            hop_cpu: setting.costs.hop_cpu,
+            connection_cpu: setting.costs.connection_cpu,
             files: setting.files,
             chronicle: Chronicle::new(
                 clock,
@@ -300,8 +305,14 @@ impl World {
         self.timeline.at(at, Event::Reached);
     }
 
+    /// Notices [`Notice::Reached`] when an administrator's tool could give its next command.
+    pub(super) fn remind_of_command(&mut self) {
+        let hop = self.timeline.draw(Cost::CommandHop);
+        self.timeline.after(hop, Event::Reached);
+    }
+
     /// From one look to the next: seldom, where nobody waits for a steady state.
-    pub(super) fn look_every(&mut self, interval: std::time::Duration) {
+    pub(super) fn look_every(&mut self, interval: Duration) {
         self.look_every = interval;
     }
 
