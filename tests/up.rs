@@ -101,7 +101,7 @@ fn a_second_server_on_the_same_root_is_refused() {
 fn a_broken_configuration_is_refused_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.config");
-    let pool = "<add name=\"P\" queueLenght=\"10\" />";
+    let pool = "<applicationPoolDefaults queueLenght=\"10\" />";
     std::fs::write(
         &path,
         format!(
@@ -122,6 +122,60 @@ fn a_broken_configuration_is_refused_with_file_and_line() {
     for part in ["broken.config", "line 4", "queueLenght"] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
+}
+
+#[test]
+fn a_pool_that_breaks_the_schema_gives_503_and_all_others_serve() {
+    let config = support::config("></add><add name=\"Broken\" queueLenght=\"10\">").replace(
+        "<bindings>",
+        "<application path=\"/broken\" applicationPool=\"Broken\"><virtualDirectory path=\"/\" \
+         physicalPath=\"C:\\inetpub\\wwwroot\" /></application>\n<bindings>",
+    );
+    assert!(config.contains("/broken"), "{config}");
+    let up = Up::with_config(Some(&config));
+    assert_eq!(up.get("/broken/default.aspx").status, 503);
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let events = up.events();
+    let event = events.lines().find(|line| line.contains("5172"));
+    let event = event.unwrap_or_else(|| panic!("no event 5172: {events}"));
+    assert!(
+        event.contains("queueLenght") && event.contains("line "),
+        "{event}"
+    );
+    let said = up.tool(&["appcmd", "start", "apppool", "Broken"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("queueLenght"), "{said}");
+    let edit = ["appcmd", "set", "apppool", "Broken", "/queueLength:77"];
+    assert!(
+        up.tool(&edit).status.success(),
+        "what is broken can be edited"
+    );
+}
+
+#[test]
+fn the_last_good_copy_takes_the_place_of_a_broken_file_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let up = Up::at(&root);
+    up.until("a copy in the history", || {
+        root.join("inetpub/history/CFGHISTORY_0000000001/applicationHost.config")
+            .exists()
+    });
+    up.end("-TERM");
+    let config = root.join("Windows/System32/inetsrv/config/applicationHost.config");
+    let good = std::fs::read(&config).unwrap();
+    std::fs::write(&config, &good[..good.len() / 2]).unwrap();
+    let refused = std::process::Command::new(support::IIS_SIM)
+        .args(["up", "--port-map", "*:0", "--root"])
+        .arg(&root)
+        .output()
+        .unwrap();
+    assert!(!refused.status.success(), "never unasked");
+    let up = Up::with_words(&root, &["--last-good".to_owned()]);
+    assert_eq!(up.get("/").status, 200);
+    assert_eq!(std::fs::read(&config).unwrap(), good);
+    let kept = config.with_extension("config.broken-1");
+    assert_eq!(std::fs::read(kept).unwrap(), good[..good.len() / 2]);
 }
 
 /// What `up` says to a configuration that it refuses.

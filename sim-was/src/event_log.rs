@@ -408,7 +408,10 @@ impl Event {
 
     /// A warning about the configuration, e.g. 5041 or 5152.
     pub fn configuration_warning(id: u16, text: &str) -> Self {
-        Self::new(id, Level::Warning, WAS, text.to_owned())
+        match id {
+            5172 => Self::configuration_unreadable(text),
+            _ => Self::new(id, Level::Warning, WAS, text.to_owned()),
+        }
     }
 
     /// 5054: the automatic shutdown program of a pool was not run.

@@ -19,10 +19,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Arguments of `iis-sim up`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     /// The applicationHost.config to run [default: the root's own, made with a welcome page if missing]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// If the configuration cannot be read, put the newest good copy of inetpub\history in its place
+    #[arg(long)]
+    last_good: bool,
     /// The folder that is the simulated C:\ (sites, logs, configuration)
     #[arg(long, value_name = "DIR", default_value = ROOT_DEFAULT)]
     root: PathBuf,
@@ -70,6 +74,7 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     let options = ServerOptions {
         root: arguments.root,
         config: arguments.config,
+        last_good: arguments.last_good,
         listen: arguments.listen,
         port_map: arguments.port_map,
         trace: arguments.trace,
@@ -81,6 +86,14 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(&error),
     };
+    if let Some(good) = server.last_good() {
+        eprintln!(
+            "iis-sim: warning: {}; it is kept as {}, and {} is in its place",
+            good.error,
+            good.kept_as.display(),
+            good.copy.display()
+        );
+    }
     for warning in &server.configuration().warnings {
         eprintln!("iis-sim: warning: {}", warning.text);
     }

@@ -1,6 +1,7 @@
 //! Starts the real programs and runs scenarios against them.
 //!
 //! * [`server`] – one running server: httpsys and was below a root folder
+//! * [`last_good`] – a readable copy in the place of a configuration that is none
 //! * [`service_manager`] – starts `was` again when it has died
 //! * [`balancer`] – HAProxy in front of several servers
 //! * [`metrics_server`] – where Prometheus scrapes
@@ -21,6 +22,7 @@ pub mod calibrate;
 pub mod compare;
 mod farm;
 pub mod generator;
+pub mod last_good;
 pub mod metrics_server;
 mod operate;
 pub mod page;

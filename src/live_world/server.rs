@@ -22,6 +22,7 @@ use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 use sim_was::model::Personality;
 
+use super::last_good::{LastGood, put_in_place};
 use super::service_manager::{KILLED_FILE, ServiceManager};
 
 /// How long the programs may take until every service runs.
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub root: PathBuf,
     /// The applicationHost.config; `None` takes the one below the root, made if it does not exist.
     pub config: Option<PathBuf>,
+    /// Whether the newest good copy takes the place of a configuration that cannot be read.
+    pub last_good: bool,
     /// On which address a binding for all addresses really listens.
     pub listen: IpAddr,
     /// Which ports are really used: (binding's, or `None` for every other; real, 0 for any).
@@ -54,6 +57,7 @@ impl ServerOptions {
         Self {
             root: root.to_owned(),
             config: None,
+            last_good: false,
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port_map: vec![(None, 0)],
             trace: false,
@@ -135,6 +139,7 @@ pub struct Server {
     httpsys: Child,
     services: ServiceManager,
     configuration: Configuration,
+    last_good: Option<LastGood>,
     /// Held as long as the server runs.
     _lock: File,
 }
@@ -146,6 +151,12 @@ impl Server {
         let lock = lock_root(&root)?;
         let config = prepare_config(options, &root)?;
         link_config(&config, &root)?;
+        let mut last_good = None;
+        if options.last_good {
+            let path = config.clone();
+            let at = |source| ServerError::File { path, source };
+            last_good = put_in_place(&config, &root).map_err(at)?;
+        }
         let configuration = read_config(&config)?;
         let httpsys = spawn("httpsys", &root, &httpsys_arguments(options, &root))?;
         let arguments = was_arguments(options, &root, &config);
@@ -163,6 +174,7 @@ impl Server {
             httpsys,
             services,
             configuration,
+            last_good,
             _lock: lock,
         };
         server.wait_until_running(options)?;
@@ -182,6 +194,11 @@ impl Server {
     /// The configuration that it was started with.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// What it was started with instead of a configuration that cannot be read.
+    pub fn last_good(&self) -> Option<&LastGood> {
+        self.last_good.as_ref()
     }
 
     /// Asks its services something.

@@ -60,6 +60,19 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// What breaks the schema inside of a pool or a site, with whose it is.
+    pub fn faults(&self) -> impl Iterator<Item = (settings::Scope, &str)> {
+        let pools = self.application_pools.iter().filter_map(|pool| {
+            let scope = settings::Scope::Pool(pool.name.clone());
+            Some((scope, pool.fault.as_deref()?))
+        });
+        let sites = self
+            .sites
+            .iter()
+            .filter_map(|site| Some((settings::Scope::Site(site.id), site.fault.as_deref()?)));
+        pools.chain(sites)
+    }
+
     /// The folders (Windows paths) in which a web.config would count: those of all applications.
     pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
         let applications = self.sites.iter().flat_map(|site| &site.applications);
@@ -94,6 +107,8 @@ pub struct ConfigWarning {
 pub struct ApplicationPool {
     /// Its name.
     pub name: String,
+    /// What in it breaks the schema, with file and line: then it cannot be started.
+    pub fault: Option<String>,
     /// `queueLength`.
     pub queue_length: u32,
     /// `autoStart`.
@@ -246,6 +261,8 @@ pub struct Site {
     pub name: String,
     /// Its number.
     pub id: u32,
+    /// What in it breaks the schema, with file and line: then it cannot be started.
+    pub fault: Option<String>,
     /// `serverAutoStart`.
     pub server_auto_start: bool,
     /// Its bindings, all protocols.

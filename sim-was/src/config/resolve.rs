@@ -1,11 +1,12 @@
 //! From the checked file to a [`Configuration`] with every default filled in.
 //!
 //! What stops WAS stops us (events 5172 and 5036): XML that is not well-formed, and anything in
-//! `system.applicationHost` that breaks the schema. What WAS only complains about becomes a
-//! [`ConfigWarning`]. A mistake in `system.webServer` or `system.web` is a warning too: IIS starts, and
+//! `system.applicationHost` that breaks the schema, unless it lies inside of one pool or one site: then only
+//! that one cannot be started. What WAS only complains about becomes a [`ConfigWarning`]. A mistake in `system.webServer` or `system.web` is a warning too: IIS starts, and
 //! answers 500.19 to the requests that need the section.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use roxmltree::Node;
 use sim_worker::configuration::PeriodicRestart;
@@ -27,6 +28,8 @@ use super::{
 const POOLS: &str = "system.applicationHost/applicationPools";
 /// WAS found a value of a pool outside its range.
 const POOL_RANGE: u16 = 5041;
+/// WAS could not read a part of the configuration.
+pub(super) const UNREADABLE: u16 = 5172;
 /// WAS ignores a pool whose name is too long.
 const POOL_NAME_LONG: u16 = 5050;
 /// WAS ignores a pool without a name.
@@ -108,6 +111,8 @@ pub(super) struct Resolver<'a> {
     warnings: Vec<ConfigWarning>,
     said: BTreeSet<(u16, String)>,
     unsaid: usize,
+    /// What breaks the schema inside of a pool or a site, by where that begins.
+    faults: BTreeMap<usize, String>,
     /// The last byte whose line was asked for, and that line: complaints mostly come in order.
     last: (usize, usize),
 }
@@ -122,6 +127,7 @@ impl<'a> Resolver<'a> {
             said: BTreeSet::new(),
             last: (0, 1),
             unsaid: 0,
+            faults: BTreeMap::new(),
         }
     }
 
@@ -193,9 +199,10 @@ impl<'a> Resolver<'a> {
                     &format!("section {name} counts for the whole server; the one for location \"{location}\" is ignored"),
                 );
             } else if of_the_host.is_some() {
+                let owners = owners(section.node);
                 findings
                     .into_iter()
-                    .try_for_each(|f| self.judge(place, f))?;
+                    .try_for_each(|f| self.judge(place, f, &owners))?;
             } else {
                 for finding in findings {
                     self.about_requests(location, &finding);
@@ -206,7 +213,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// A finding in `system.applicationHost`.
-    fn judge(&mut self, section: &str, finding: Finding) -> Result<(), ConfigError> {
+    ///
+    /// Source: the fault matrix of IIS administrators: "config made invalid in one pool: only that pool
+    /// fails". Assumed: the same for a site; and that what the others inherit, or what cannot be told from
+    /// another entry, concerns all.
+    fn judge(
+        &mut self,
+        section: &str,
+        finding: Finding,
+        owners: &[Range<usize>],
+    ) -> Result<(), ConfigError> {
         match (finding.kind, section) {
             (FindingKind::OutOfRange(value), "applicationPools") => {
                 self.warn(POOL_RANGE, range_text("application pool", &value));
@@ -221,9 +237,24 @@ impl<'a> Resolver<'a> {
                 Ok(())
             }
             (FindingKind::Violation | FindingKind::OutOfRange(_), _) => {
-                Err(self.error_at(finding.at, &finding.text))
+                let error = self.error_at(finding.at, &finding.text);
+                let before = owners.partition_point(|owner| owner.start < finding.at);
+                let owner = before.checked_sub(1).and_then(|index| owners.get(index));
+                let Some(owner) = owner.filter(|owner| finding.at < owner.end) else {
+                    return Err(error);
+                };
+                self.warn(UNREADABLE, error.to_string());
+                self.faults
+                    .entry(owner.start)
+                    .or_insert_with(|| error.to_string());
+                Ok(())
             }
         }
+    }
+
+    /// What breaks the schema inside of an entry.
+    pub(super) fn fault_of(&self, entry: Node<'_, '_>) -> Option<String> {
+        self.faults.get(&entry.range().start).cloned()
     }
 
     /// A finding in a section that only requests need.
@@ -259,7 +290,8 @@ impl<'a> Resolver<'a> {
                     let mut nodes = vec![entry.own()];
                     nodes.extend(&defaults);
                     let layers = Layers::new(all.entry_schema("add"), nodes);
-                    let pool = application_pool(&layers);
+                    let mut pool = application_pool(&layers);
+                    pool.fault = self.fault_of(entry.own());
                     let scope = Scope::Pool(pool.name.clone());
                     self.recorder.object(&scope, POOLS, &layers, &[]);
                     self.compare_idle_and_restart(&pool);
@@ -284,6 +316,19 @@ impl<'a> Resolver<'a> {
             );
         }
     }
+}
+
+/// The pools or sites of a section that can be told apart, in the order of the file.
+fn owners(section: Node<'_, '_>) -> Vec<Range<usize>> {
+    let entries = section.children().filter(|child| {
+        let key = match child.tag_name().name() {
+            "add" => "name",
+            "site" => "id",
+            _ => return false,
+        };
+        child.has_attribute(key)
+    });
+    entries.map(|entry| entry.range()).collect()
 }
 
 /// The `<location>` that a section stands in, or `<configuration>`.
@@ -357,6 +402,7 @@ fn application_pool(pool: &Layers<'_>) -> ApplicationPool {
     let variables = pool.child("environmentVariables").entries("add", false).0;
     ApplicationPool {
         name: pool.text("name"),
+        fault: None,
         queue_length: pool.number("queueLength"),
         auto_start: pool.flag("autoStart"),
         always_running: pool.number("startMode") == 1,

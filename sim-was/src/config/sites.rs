@@ -109,6 +109,7 @@ impl<'a> Builder<'_, 'a> {
         }
         Some(Site {
             id,
+            fault: self.resolver.fault_of(entry.own()),
             server_auto_start: site.flag("serverAutoStart"),
             bindings,
             limits: limits(&site.child("limits")),

@@ -252,6 +252,11 @@ impl Refusal {
         Self::failed(0x8007_0426, "The service has not been started.")
     }
 
+    /// `ERROR_INVALID_DATA`, with what is invalid.
+    pub fn invalid_data(text: &str) -> Self {
+        Self::failed(0x8007_000d, text)
+    }
+
     /// Any Windows error.
     pub fn failed(hresult: u32, message: &str) -> Self {
         Self::Failed {

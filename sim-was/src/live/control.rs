@@ -114,7 +114,7 @@ async fn converse(
 
 /// `ERROR_INVALID_DATA`.
 fn malformed(message: &str) -> Answer {
-    Answer::Refused(Refusal::failed(0x8007_000d, message))
+    Answer::Refused(Refusal::invalid_data(message))
 }
 
 async fn read(stream: &mut UnixStream) -> Result<Command, MessageError> {

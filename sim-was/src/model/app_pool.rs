@@ -100,7 +100,9 @@ impl AppPool {
         configuration: WorkerConfiguration,
         parameters: &Parameters,
     ) -> Self {
-        let state = if settings.auto_start {
+        let state = if settings.fault.is_some() {
+            AppPoolState::Stopped(DisabledReason::AppOffline)
+        } else if settings.auto_start {
             AppPoolState::Started
         } else {
             AppPoolState::Stopped(DisabledReason::Disabled)
@@ -188,6 +190,9 @@ impl AppPool {
 
     /// An administrator starts the pool. Source: cc787273: starting a pool resets its failures.
     pub(super) fn start(&mut self, fx: &mut Effects) -> Result<(), Refusal> {
+        if let Some(fault) = &self.settings.fault {
+            return Err(Refusal::invalid_data(fault));
+        }
         match self.state {
             AppPoolState::Started => Err(Refusal::already_running()),
             AppPoolState::Stopping => Err(Refusal::cannot_accept_control()),
@@ -467,8 +472,14 @@ impl AppPool {
     /// Starts a worker in a free place, if there may be one; true if it did.
     ///
     /// Source: events 5196 and 5057: beyond `demandStartThreshold` no worker is started; with an identity
-    /// that cannot be logged on the pool is disabled at the first start.
+    /// that cannot be logged on the pool is disabled at the first start. Assumed: so is one whose part of
+    /// the configuration has become unreadable; until then it goes on with what was read before.
     fn start_worker(&mut self, slot: usize, fx: &mut Effects, now: Instant) -> bool {
+        if let Some(fault) = &self.settings.fault {
+            fx.event(Event::configuration_unreadable(fault));
+            self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);
+            return false;
+        }
         if !self.settings.process_model.identity.is_valid() {
             fx.event(Event::identity_disables(&self.settings.name));
             self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);

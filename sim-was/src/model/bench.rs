@@ -25,6 +25,7 @@ pub(super) const POOL: &str = "DefaultAppPool";
 
 pub(super) fn pool(name: &str) -> ApplicationPool {
     ApplicationPool {
+        fault: None,
         name: name.to_owned(),
         queue_length: 1000,
         auto_start: true,
@@ -72,6 +73,7 @@ pub(super) fn pool(name: &str) -> ApplicationPool {
 
 pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
     Site {
+        fault: None,
         name: name.to_owned(),
         id,
         server_auto_start: true,

@@ -132,6 +132,10 @@ impl Was {
 
     fn start_site(&mut self, client: ClientId, name: &str, now: Instant) {
         let site = match self.site(name) {
+            Ok((site, _)) if self.fault_of(site).is_some() => {
+                let fault = self.fault_of(site).unwrap_or_default();
+                Err(Refusal::invalid_data(&fault))
+            }
             Ok((_, SiteState::Started)) => Err(Refusal::already_running()),
             Ok((site, SiteState::Stopped | SiteState::Failed(_))) => Ok(site),
             Err(refusal) => Err(refusal),
@@ -143,6 +147,11 @@ impl Was {
             }
             Err(refusal) => self.fx.refuse(client, refusal),
         }
+    }
+
+    fn fault_of(&self, site: SiteId) -> Option<String> {
+        let mut sites = self.configuration.iter().flat_map(|c| &c.sites);
+        sites.find(|known| known.id == site.0)?.fault.clone()
     }
 
     fn stop_site(&mut self, client: ClientId, name: &str, now: Instant) {

@@ -53,8 +53,7 @@ impl Was {
                 self.take_configuration(new, now);
                 self.fx.answer(client, Answer::Done);
             }
-            // `ERROR_INVALID_DATA`.
-            Err(error) => self.fx.refuse(client, Refusal::failed(0x8007_000d, &error)),
+            Err(error) => self.fx.refuse(client, Refusal::invalid_data(&error)),
         }
     }
 
@@ -68,7 +67,7 @@ impl Was {
 
     /// Goes from the old configuration to the new one. While WAS does not run there is nothing to do:
     /// it reads the file when it starts.
-    fn take_configuration(&mut self, new: Configuration, now: Instant) {
+    fn take_configuration(&mut self, mut new: Configuration, now: Instant) {
         let runs = match self.services.phase {
             Phase::Stopped | Phase::ReadingConfiguration => false,
             Phase::WasRunning
@@ -83,6 +82,7 @@ impl Was {
             return;
         };
         let effects = effects_of(&old, &new, self.parameters.personality);
+        keep_what_breaks(&old, &mut new);
         for warning in new
             .warnings
             .iter()
@@ -154,15 +154,18 @@ impl Was {
         self.sites
             .retain(|known, _| new.sites.iter().any(|site| id(site) == *known));
         for site in &new.sites {
-            let begin = if site.server_auto_start {
+            let begin = if site.server_auto_start && site.fault.is_none() {
                 SiteState::Started
             } else {
                 SiteState::Stopped
             };
-            let rebound = before
-                .get(&id(site))
-                .is_some_and(|old| old.bindings != site.bindings);
+            let was = before.get(&id(site));
+            let rebound = was.is_some_and(|old| old.bindings != site.bindings);
+            let repaired = was.is_some_and(|old| old.fault.is_some() && site.fault.is_none());
             let state = self.sites.entry(id(site)).or_insert(begin);
+            if repaired && *state == SiteState::Stopped {
+                *state = begin;
+            }
             if rebound && matches!(state, SiteState::Failed(_)) {
                 *state = SiteState::Started;
             }
@@ -181,6 +184,28 @@ impl Was {
         self.pools.retain(|pool| !pool.has_left());
         if self.pools.len() != before && self.services.phase == Phase::Running {
             self.configure_driver(Then::Nothing, now);
+        }
+    }
+}
+
+/// A pool or a site that cannot be read any more stays as it was: it cannot be started, and what runs
+/// goes on with the old data.
+fn keep_what_breaks(old: &Configuration, new: &mut Configuration) {
+    for pool in &mut new.application_pools {
+        if let Some(fault) = pool.fault.take() {
+            let mut known = old.application_pools.iter();
+            if let Some(known) = known.find(|known| same_name(&known.name, &pool.name)) {
+                *pool = known.clone();
+            }
+            pool.fault = Some(fault);
+        }
+    }
+    for site in &mut new.sites {
+        if let Some(fault) = site.fault.take() {
+            if let Some(known) = old.sites.iter().find(|known| known.id == site.id) {
+                *site = known.clone();
+            }
+            site.fault = Some(fault);
         }
     }
 }

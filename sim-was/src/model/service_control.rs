@@ -63,7 +63,7 @@ impl Was {
                 self.fx.event(Event::configuration_unreadable(&error));
                 self.fx.event(Event::was_stopping_on_error());
                 self.services.phase = Phase::Stopped;
-                self.start_refused(Refusal::failed(0x8007_000d, &error));
+                self.start_refused(Refusal::invalid_data(&error));
             }
         }
     }
@@ -105,7 +105,7 @@ impl Was {
         let sites = self.configuration.iter().flat_map(|c| &c.sites);
         self.sites = sites
             .map(|site| {
-                let state = if site.server_auto_start {
+                let state = if site.server_auto_start && site.fault.is_none() {
                     SiteState::Started
                 } else {
                     SiteState::Stopped

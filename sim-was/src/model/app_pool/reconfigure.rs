@@ -32,6 +32,11 @@ impl AppPool {
         if self.settings.cpu != settings.cpu {
             self.set_cpu_limit(settings.cpu.clone(), fx);
         }
+        let is_repaired = self.settings.fault.is_some() && settings.fault.is_none();
+        if is_repaired && self.state == AppPoolState::Stopped(DisabledReason::AppOffline) {
+            self.settings = settings.clone();
+            let _ = self.start(fx);
+        }
         self.settings = settings;
         self.configuration = configuration;
         self.settling = true;
@@ -73,7 +78,7 @@ impl AppPool {
     /// Source: WAS event 5080: "being recycled due to 1 or more configuration changes in the
     /// application pool properties which necessitate a restart of the processes"; one event for all.
     pub(in crate::model) fn recycle_for_change(&mut self, fx: &mut Effects, now: Instant) {
-        if !self.may_run() {
+        if !self.may_run() || self.settings.fault.is_some() {
             return;
         }
         let wanted = self.slots_wanted();

@@ -220,6 +220,77 @@ fn a_change_that_cannot_be_made_is_refused_and_makes_no_difference() {
     assert_eq!(bench.pids(), [1, 2, 3]);
 }
 
+fn broken(pool: &str) -> String {
+    let (from, to) = match pool {
+        "A" => ("<add name=\"A\" />", "<add name=\"A\" queueLenght=\"5\" />"),
+        _ => (
+            "<site name=\"Two\" id=\"2\">",
+            "<site name=\"Two\" id=\"2\" serverAutoStart=\"maybe\">",
+        ),
+    };
+    assert!(TEXT.contains(from));
+    TEXT.replace(from, to)
+}
+
+fn read(text: &str) -> Input {
+    Input::ConfigChanged(load(text, "f").map_err(|error| error.to_string()))
+}
+
+fn state_of(bench: &mut Bench, pool: &str) -> ObjectState {
+    let Some(Answer::ApplicationPools(pools)) = bench.ask(Command::ListApplicationPools) else {
+        panic!("pools");
+    };
+    pools.iter().find(|known| known.name == pool).unwrap().state
+}
+
+#[test]
+fn a_server_starts_without_the_pool_that_breaks_the_schema() {
+    let mut bench = server_of(&broken("A")).up();
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Stopped);
+    assert_eq!(state_of(&mut bench, "B"), ObjectState::Started);
+    bench.request("B");
+    assert_eq!(bench.pids(), [1]);
+    let name = "A".to_owned();
+    let refused = bench.ask(Command::StartApplicationPool { name });
+    assert!(
+        matches!(&refused, Some(Answer::Refused(why)) if format!("{why:?}").contains("line 4")),
+        "{refused:?}"
+    );
+    bench.input(read(TEXT));
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Started);
+    bench.request("A");
+    assert_eq!(bench.pids(), [1, 2]);
+}
+
+#[test]
+fn a_pool_that_breaks_while_it_runs_goes_on_until_it_needs_a_worker() {
+    let mut bench = up();
+    bench.input(read(&broken("A")));
+    assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Started);
+    bench.exit(1, WorkerExit::Code(0));
+    bench.request("A");
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Stopped);
+    assert_eq!(state_of(&mut bench, "B"), ObjectState::Started);
+    assert_eq!(bench.pids(), [2, 3]);
+    bench.input(read(TEXT));
+    bench.request("A");
+    assert_eq!(bench.pids(), [2, 3, 4]);
+}
+
+#[test]
+fn a_site_that_breaks_stays_as_it_was_and_cannot_be_started() {
+    let mut bench = up();
+    bench.lines.clear();
+    bench.input(read(&broken("Two")));
+    assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
+    assert!(!bench.has("close group of site 2"));
+    let name = "Two".to_owned();
+    bench.ask(Command::StopSite { name: name.clone() });
+    let refused = bench.ask(Command::StartSite { name });
+    assert!(matches!(refused, Some(Answer::Refused(_))), "{refused:?}");
+}
+
 #[test]
 fn a_value_out_of_range_hits_one_pool_only_with_its_default_and_event_5041() {
     let mut bench = up();
