@@ -15,7 +15,7 @@ use sim_worker::ipm::RecycleReason;
 use super::check::{self, Finding, FindingKind, OutOfRange};
 use super::layers::Layers;
 use super::raw::{self, ConfigError};
-use super::schema;
+use super::schema::{self, Element};
 use super::sections::Sections;
 use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
@@ -199,7 +199,7 @@ impl<'a> Resolver<'a> {
                     &format!("section {name} counts for the whole server; the one for location \"{location}\" is ignored"),
                 );
             } else if of_the_host.is_some() {
-                let owners = owners(section.node);
+                let owners = owners(section.node, section.schema);
                 findings
                     .into_iter()
                     .try_for_each(|f| self.judge(place, f, &owners))?;
@@ -319,14 +319,23 @@ impl<'a> Resolver<'a> {
 }
 
 /// The pools or sites of a section that can be told apart, in the order of the file.
-fn owners(section: Node<'_, '_>) -> Vec<Range<usize>> {
+fn owners(section: Node<'_, '_>, schema: &Element) -> Vec<Range<usize>> {
     let entries = section.children().filter(|child| {
-        let key = match child.tag_name().name() {
-            "add" => "name",
-            "site" => "id",
+        let element = child.tag_name().name();
+        let keys: &[&str] = match element {
+            "add" => &["name"],
+            "site" => &["name", "id"],
             _ => return false,
         };
-        child.has_attribute(key)
+        let entry = schema.entries.get(element);
+        let is_good = |key: &&str| {
+            let attribute = entry.and_then(|entry| entry.attributes.get(*key));
+            let value = child.attribute(*key);
+            attribute
+                .zip(value)
+                .is_some_and(|(attribute, value)| attribute.check(value).is_ok())
+        };
+        keys.iter().all(is_good)
     });
     entries.map(|entry| entry.range()).collect()
 }
