@@ -1,5 +1,6 @@
 //! The lab: what uses the three programs of iis-sim.
 //!
+//! * `administration` – what appcmd and the REST API do to a running server
 //! * [`build`] – which build this is
 //! * [`cli`] – `iis-sim` and the administrator's tools
 //! * [`scenario`] – scenario file → typed plan
@@ -13,6 +14,8 @@
 //! * [`sweep`] – many parameters and seeds, on many machines, and all of it put together
 //! * [`virtual_world`] – the same models on one event queue, seeded, days in seconds
 
+#[cfg(feature = "live")]
+pub mod administration;
 pub mod agreement;
 pub mod build;
 #[cfg(feature = "live")]

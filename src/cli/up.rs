@@ -11,6 +11,7 @@ use serde_json::json;
 use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
+use crate::administration::{self, Administration};
 use crate::live_world::metrics_server::serve_metrics;
 use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
 
@@ -48,6 +49,10 @@ pub(super) struct Arguments {
     /// Serve /metrics for Prometheus at this loopback address; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    /// Serve the IIS Administration REST API at this loopback address, over TLS with a certificate of our own;
+    /// its token is in DIR/run/administration.token. Port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    administration: Option<SocketAddr>,
     /// Say when it is ready as one line of JSON
     #[arg(long)]
     json: bool,
@@ -102,10 +107,20 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         Ok(metrics) => metrics.map(|address| format!("http://{address}/metrics")),
         Err(error) => return fail(&error),
     };
+    let administration = arguments
+        .administration
+        .map(|at| administration::serve(&server.root, at));
+    let besides = match administration.transpose() {
+        Ok(administration) => Besides {
+            metrics,
+            administration,
+        },
+        Err(error) => return fail(&error),
+    };
     if arguments.json {
-        println!("{}", ready_line(&server, metrics.as_deref()));
+        println!("{}", ready_line(&server, &besides));
     } else {
-        print_ready(&server, metrics.as_deref());
+        print_ready(&server, &besides);
     }
     let mut terminations = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -135,7 +150,16 @@ pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-fn ready_line(server: &Server, metrics: Option<&str>) -> serde_json::Value {
+/// What is served besides the sites.
+struct Besides {
+    metrics: Option<String>,
+    administration: Option<Administration>,
+}
+
+fn ready_line(server: &Server, besides: &Besides) -> serde_json::Value {
+    let administration = besides.administration.as_ref().map(
+        |served| json!({"url": format!("https://{}/api", served.address), "token": served.token}),
+    );
     let endpoints: Vec<_> = server
         .endpoints()
         .iter()
@@ -152,17 +176,25 @@ fn ready_line(server: &Server, metrics: Option<&str>) -> serde_json::Value {
         "endpoints": endpoints,
         "control": server.root.join("run/control.sock"),
         "root": server.root,
-        "metrics": metrics,
+        "metrics": besides.metrics,
+        "administration": administration,
         "pids": { "httpsys": server.httpsys_pid(), "was": server.was_pid() },
     })
 }
 
-fn print_ready(server: &Server, metrics: Option<&str>) {
+fn print_ready(server: &Server, besides: &Besides) {
     println!("iis-sim is up; its C:\\ is {}", server.root.display());
     println!("  httpsys  pid {}", server.httpsys_pid());
     println!("  was      pid {}", server.was_pid());
-    if let Some(url) = metrics {
+    if let Some(url) = &besides.metrics {
         println!("  metrics  {url}");
+    }
+    if let Some(served) = &besides.administration {
+        println!(
+            "  REST API https://{}/api, token in {}",
+            served.address,
+            served.token.display()
+        );
     }
     for endpoint in server.endpoints() {
         println!("  {}", endpoint_line(&endpoint));

@@ -26,7 +26,7 @@ pub mod last_good;
 pub mod metrics_server;
 mod operate;
 pub mod page;
-mod processes;
+pub(crate) mod processes;
 pub mod recordings;
 pub mod server;
 pub mod service_manager;

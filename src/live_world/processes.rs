@@ -42,7 +42,7 @@ pub(super) fn computed(pid: u32) -> u64 {
 }
 
 /// What the kernel says about one worker process; `None` if it has gone.
-pub(super) fn process_reading(pid: u32) -> Option<ProcessReading> {
+pub(crate) fn process_reading(pid: u32) -> Option<ProcessReading> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold blanks; it ends with the last parenthesis.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

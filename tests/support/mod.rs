@@ -53,6 +53,11 @@ impl Up {
         Self::begin("root", None, &["--record"])
     }
 
+    /// With the REST API.
+    pub fn administered() -> Self {
+        Self::begin("root", None, &["--administration", "127.0.0.1:0"])
+    }
+
     /// With this configuration, in a root of this name.
     pub fn below(root: &str, config: Option<&str>) -> Self {
         Self::begin(root, config, &[])

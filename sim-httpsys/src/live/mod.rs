@@ -28,7 +28,7 @@ mod trace;
 pub use device::open_device;
 pub use lifetime::die_with_launcher;
 pub use socket_path::SocketPath;
-pub use tls::TlsError;
+pub use tls::{TlsError, configuration as tls_configuration};
 
 use event_loop::EventLoop;
 

@@ -45,7 +45,7 @@ pub enum TlsError {
 }
 
 /// What all connections share. The certificate is made once and kept in `folder`.
-pub(super) fn configuration(folder: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn configuration(folder: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let (certificate, key) = (
         folder.join("certificate.pem"),
         folder.join("certificate.key"),

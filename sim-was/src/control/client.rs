@@ -8,9 +8,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Serialize;
 use sim_httpsys::live::SocketPath;
 
-use super::wire::{self, MessageError};
+use super::wire::{self, MessageError, Order};
 use super::{Answer, Command};
 
 /// Why there is no answer.
@@ -53,6 +54,20 @@ pub fn ask(root: &Path, command: &Command) -> Result<Answer, AskError> {
     }
 }
 
+/// The same on behalf of somebody, whom the server's audit log names.
+pub fn ask_for(root: &Path, command: &Command, who: &str) -> Result<Answer, AskError> {
+    let order = Order::For {
+        on_behalf_of: who.to_owned(),
+        command: command.clone(),
+    };
+    let mut question = Question::put_order(root, &order)?;
+    loop {
+        if let Some(answer) = question.answer(None)? {
+            return Ok(answer);
+        }
+    }
+}
+
 /// A question that was put, and whose answer may take a while.
 #[derive(Debug)]
 pub struct Question {
@@ -63,12 +78,16 @@ pub struct Question {
 impl Question {
     /// Asks the server at `root`.
     pub fn put(root: &Path, command: &Command) -> Result<Self, AskError> {
+        Self::put_order(root, command)
+    }
+
+    fn put_order(root: &Path, order: &impl Serialize) -> Result<Self, AskError> {
         let stream = connect(root)?;
         let mut question = Self {
             root: root.to_owned(),
             stream,
         };
-        let message = wire::encode(command).map_err(|error| question.broken(error))?;
+        let message = wire::encode(order).map_err(|error| question.broken(error))?;
         let written = question.stream.write_all(&message);
         written.map_err(|error| question.broken(error.into()))?;
         Ok(question)

@@ -51,6 +51,11 @@ pub enum Command {
         /// What to change, in this order.
         changes: Vec<Change>,
     },
+    /// Kills a worker process, as `taskkill /f` does; answered when that has been ordered.
+    KillWorkerProcess {
+        /// Its pid.
+        pid: u32,
+    },
     /// Starts a site.
     StartSite {
         /// Its name.
@@ -99,6 +104,7 @@ impl Command {
             | Self::StopApplicationPool { .. }
             | Self::RecycleApplicationPool { .. }
             | Self::ChangeConfiguration { .. }
+            | Self::KillWorkerProcess { .. }
             | Self::StartSite { .. }
             | Self::StopSite { .. }
             | Self::StopServices { .. }

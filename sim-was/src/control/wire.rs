@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Command;
 
 /// The largest message, bytes.
 pub const MESSAGE_MAX: usize = 1 << 20;
@@ -21,6 +23,21 @@ pub enum MessageError {
     /// The other side went away.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What a tool sends: a command, or one that it gives for somebody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Order {
+    /// For somebody whom the tool knows, and the audit log names.
+    For {
+        /// Who.
+        on_behalf_of: String,
+        /// What.
+        command: Command,
+    },
+    /// For whoever runs the tool.
+    Own(Command),
 }
 
 /// Where the server of `root` listens.
@@ -58,7 +75,6 @@ pub fn decode<M: DeserializeOwned>(json: &[u8]) -> Result<M, MessageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Command;
 
     #[test]
     fn a_message_comes_out_as_it_went_in() {

@@ -19,6 +19,14 @@ use crate::control::{Answer, Command};
 /// Below a root. Assumed: IIS has no such log of its own; it lies beside HTTPERR.
 const PATH: &str = "Windows/System32/LogFiles/iis-sim/audit.jsonl";
 
+/// Who asks.
+pub(super) struct Asker {
+    /// The process at the other end, as the kernel knows it.
+    pub(super) who: Option<UCred>,
+    /// For whom it says that it asks.
+    pub(super) on_behalf_of: Option<String>,
+}
+
 /// The open file.
 #[derive(Debug)]
 pub(super) struct AuditLog(Mutex<File>);
@@ -35,22 +43,18 @@ impl AuditLog {
     }
 
     /// Writes down what was asked and answered. A full disk loses lines, not the server.
-    pub(super) fn write(
-        &self,
-        who: Option<UCred>,
-        command: &Command,
-        answer: &Answer,
-        took: Duration,
-    ) {
+    pub(super) fn write(&self, asker: Asker, command: &Command, answer: &Answer, took: Duration) {
         if command.is_question() {
             return;
         }
+        let Asker { who, on_behalf_of } = asker;
         let line = json!({
             "time": jiff::Timestamp::from_nanosecond(i128::from(utc_now().0))
                 .map_or_else(|_| String::new(), |time| time.to_string()),
             "uid": who.map(|who| who.uid()),
             "pid": who.and_then(|who| who.pid()),
             "process": who.and_then(|who| who.pid()).and_then(command_line),
+            "on_behalf_of": on_behalf_of,
             "command": command,
             "effect": effect(answer),
             "took_ms": took.as_secs_f64() * 1e3,

@@ -18,8 +18,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::audit_log::AuditLog;
-use crate::control::wire::{self, MessageError};
+use super::audit_log::{Asker, AuditLog};
+use crate::control::wire::{self, MessageError, Order};
 use crate::control::{Answer, Command, Refusal};
 
 /// Most connections at once.
@@ -94,7 +94,14 @@ async fn converse(
 ) -> Result<(), MessageError> {
     let who = stream.peer_cred().ok();
     let answer = match timeout(COMMAND_MAX, read(&mut stream)).await {
-        Ok(Ok(command)) => {
+        Ok(Ok(order)) => {
+            let (command, on_behalf_of) = match order {
+                Order::Own(command) => (command, None),
+                Order::For {
+                    on_behalf_of,
+                    command,
+                } => (command, Some(on_behalf_of)),
+            };
             let begun = clock_now();
             let (answer, answered) = oneshot::channel();
             let quit_already = commands.send((command.clone(), answer)).await.is_err();
@@ -102,7 +109,8 @@ async fn converse(
                 Ok(answer) if !quit_already => answer,
                 Ok(_) | Err(_) => Answer::Refused(Refusal::cannot_accept_control()),
             };
-            audit.write(who, &command, &answer, clock_now() - begun);
+            let asker = Asker { who, on_behalf_of };
+            audit.write(asker, &command, &answer, clock_now() - begun);
             answer
         }
         Ok(Err(error)) => malformed(&error.to_string()),
@@ -117,7 +125,7 @@ fn malformed(message: &str) -> Answer {
     Answer::Refused(Refusal::invalid_data(message))
 }
 
-async fn read(stream: &mut UnixStream) -> Result<Command, MessageError> {
+async fn read(stream: &mut UnixStream) -> Result<Order, MessageError> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
     let mut json = vec![0; wire::length(head)?];

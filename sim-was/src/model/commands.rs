@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::SiteId;
+use sim_httpsys::api::{ProcessId, SiteId};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_pool::AppPool;
 use super::services::{Phase, QUIT_MAX, StopOrder};
 use super::was::{SiteState, Then};
 use super::worker_configuration::same_name;
-use super::{ClientId, Was, lists};
+use super::{ClientId, Output, Was, lists};
 use crate::control::{Answer, Command, Refusal, Service};
 use crate::event_log::Fact;
 
@@ -47,6 +47,7 @@ impl Was {
                 });
             }
             Command::ChangeConfiguration { changes } => self.change_configuration(client, changes),
+            Command::KillWorkerProcess { pid } => self.kill_worker_process(client, pid),
             Command::StartSite { name } => self.start_site(client, &name, now),
             Command::StopSite { name } => self.stop_site(client, &name, now),
             Command::StopServices {
@@ -69,6 +70,20 @@ impl Was {
                 };
                 self.stop_services(order, now + QUIT_MAX, now);
             }
+        }
+    }
+
+    /// Source: IIS Administration API: DELETE of a worker process kills it. What WAS sees is a process that
+    /// ends without having been told to.
+    fn kill_worker_process(&mut self, client: ClientId, pid: u32) {
+        let pid = ProcessId(pid);
+        let mut workers = self.pools.iter().flat_map(AppPool::workers);
+        if workers.any(|worker| worker.pid == Some(pid)) {
+            self.fx.push(Output::Terminate { pid });
+            self.fx.answer(client, Answer::Done);
+        } else {
+            let refusal = Refusal::not_found("WP", &pid.0.to_string());
+            self.fx.refuse(client, refusal);
         }
     }
 
@@ -199,6 +214,7 @@ impl Was {
                 let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 format!("set config {}", words.join(" "))
             }
+            Command::KillWorkerProcess { pid } => format!("kill w3wp {pid}"),
             Command::StartSite { name } => format!("start site {name}"),
             Command::StopSite { name } => format!("stop site {name}"),
             Command::StopServices { services, .. } => format!("stop {}", names(services)),

@@ -9,8 +9,8 @@ use sim_was::control::client::AskError;
 use sim_was::control::{Command, Service};
 
 use super::grammar::{Object, Sentence};
-use super::store::{Store, at};
 use super::{Failure, StoreError};
+use crate::administration::store::{Store, at};
 
 const FILE: &str = "applicationHost.config";
 /// Source: appcmd stops the server while it restores; the limit is iisreset's.

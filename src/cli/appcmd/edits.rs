@@ -8,8 +8,8 @@ use sim_was::config::edit::{Act, Change, Step};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
-use super::store::Store;
 use super::{Failure, name_of};
+use crate::administration::store::Store;
 
 const POOLS: &str = "system.applicationHost/applicationPools";
 const SITES: &str = "system.applicationHost/sites";

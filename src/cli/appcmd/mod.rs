@@ -14,11 +14,11 @@
 use std::process::ExitCode;
 
 use sim_was::config::edit::EditError;
-use sim_was::control::{Answer, Command, Refusal};
+use sim_was::control::{Command, Refusal};
 
 use super::take_root;
+use crate::administration::store::{Store, StoreError};
 use grammar::{Object, Sentence};
-use store::{Store, StoreError};
 
 mod backups;
 mod edits;
@@ -27,7 +27,6 @@ mod piped;
 mod print;
 mod rows;
 mod sections;
-mod store;
 
 const HELP: &str = "General purpose IIS command line administration tool.
 
@@ -227,12 +226,4 @@ fn fail(failure: Failure) -> ExitCode {
 fn not_found(object: &str, identifier: &str) -> ExitCode {
     println!("ERROR ( message:Cannot find {object} object with identifier \"{identifier}\". )");
     ExitCode::from(NOT_FOUND.to_le_bytes()[0])
-}
-
-/// Whether the server has done what it was asked.
-fn is_done(answer: Answer) -> Result<Answer, StoreError> {
-    if let Answer::Refused(refusal) = answer {
-        return Err(StoreError::Refused(refusal));
-    }
-    Ok(answer)
 }

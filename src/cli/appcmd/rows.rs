@@ -5,7 +5,7 @@ use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessI
 
 use super::Failure;
 use super::grammar::Object;
-use super::store::Store;
+use crate::administration::store::Store;
 
 /// One object: its line and its properties, for filters and other outputs.
 pub(super) struct Row {

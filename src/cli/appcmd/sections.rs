@@ -14,7 +14,7 @@ use sim_was::config::{load, physical_path, view};
 use super::Failure;
 use super::grammar::Sentence;
 use super::print::element;
-use super::store::{Store, change_file};
+use crate::administration::store::{Store, change_file};
 
 /// Where a change is committed.
 enum Commit {

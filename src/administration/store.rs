@@ -1,25 +1,26 @@
-//! Where appcmd reads and writes: the configuration file of a root, and the server that runs there.
+//! Where tools read and write: the configuration file of a root, and the server that runs there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{ConfigError, decode};
-use sim_was::control::client::{AskError, ask};
+use sim_was::control::client::{AskError, ask, ask_for};
 use sim_was::control::{Answer, Command, Refusal};
 
-use super::is_done;
 use crate::live_world::server::running_config_path;
 
 /// A root.
-pub(super) struct Store {
+pub(crate) struct Store {
     root: PathBuf,
     config: PathBuf,
+    /// For whom the server is asked, if not for whoever runs this process.
+    on_behalf_of: Option<String>,
 }
 
 /// Why something was not read or written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoreError {
+pub(crate) enum StoreError {
     #[error("{}: {source}", path.display())]
     File {
         path: PathBuf,
@@ -36,43 +37,65 @@ pub(super) enum StoreError {
 }
 
 impl Store {
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         let config = running_config_path(&root);
         Self {
             // A link stays a link: what it points to is replaced.
             config: config.canonicalize().unwrap_or(config),
             root,
+            on_behalf_of: None,
         }
     }
 
-    pub(super) fn root(&self) -> &Path {
+    /// The same, for somebody that the audit log is to name.
+    #[must_use]
+    pub(crate) fn on_behalf_of(self, who: &str) -> Self {
+        Self {
+            on_behalf_of: Some(who.to_owned()),
+            ..self
+        }
+    }
+
+    fn put(&self, command: &Command) -> Result<Answer, AskError> {
+        match &self.on_behalf_of {
+            None => ask(&self.root, command),
+            Some(who) => ask_for(&self.root, command, who),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The configuration file.
-    pub(super) fn config(&self) -> &Path {
+    pub(crate) fn config(&self) -> &Path {
         &self.config
     }
 
     /// What messages call the configuration file.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.config.display().to_string()
     }
 
     /// The text of the configuration file.
-    pub(super) fn text(&self) -> Result<String, StoreError> {
+    pub(crate) fn text(&self) -> Result<String, StoreError> {
         let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
         Ok(decode(&bytes, &self.name())?.into_owned())
     }
 
+    /// The text of the configuration file if it were changed.
+    pub(crate) fn with(&self, changes: &[Change]) -> Result<String, StoreError> {
+        Ok(edit::apply(&self.text()?, changes)?)
+    }
+
     /// Asks the running server.
-    pub(super) fn ask(&self, command: &Command) -> Result<Answer, StoreError> {
-        is_done(ask(&self.root, command)?)
+    pub(crate) fn ask(&self, command: &Command) -> Result<Answer, StoreError> {
+        is_done(self.put(command)?)
     }
 
     /// Asks the server, if one runs.
-    pub(super) fn ask_if_running(&self, command: &Command) -> Result<Option<Answer>, StoreError> {
-        match ask(&self.root, command) {
+    pub(crate) fn ask_if_running(&self, command: &Command) -> Result<Option<Answer>, StoreError> {
+        match self.put(command) {
             Ok(answer) => is_done(answer).map(Some),
             Err(AskError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -81,7 +104,7 @@ impl Store {
 
     /// Changes applicationHost.config: through the server if one runs, so that it is carried out and
     /// recorded; else in the file.
-    pub(super) fn change(&self, changes: &[Change]) -> Result<(), StoreError> {
+    pub(crate) fn change(&self, changes: &[Change]) -> Result<(), StoreError> {
         let text = self.text()?;
         // What the server would only say in words is found out here.
         edit::apply(&text, changes)?;
@@ -96,7 +119,7 @@ impl Store {
 }
 
 /// Something that is wrong with a file.
-pub(super) fn at(path: &Path, source: std::io::Error) -> StoreError {
+pub(crate) fn at(path: &Path, source: std::io::Error) -> StoreError {
     StoreError::File {
         path: path.to_owned(),
         source,
@@ -104,7 +127,7 @@ pub(super) fn at(path: &Path, source: std::io::Error) -> StoreError {
 }
 
 /// Changes a configuration file on the disk; one that is not there begins as an empty web.config.
-pub(super) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreError> {
+pub(crate) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreError> {
     const EMPTY: &[u8] =
         b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<configuration>\r\n</configuration>\r\n";
     let bytes = match fs::read(path) {
@@ -118,4 +141,12 @@ pub(super) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreEr
     let partial = PathBuf::from(partial);
     fs::write(&partial, edited).map_err(|source| at(&partial, source))?;
     fs::rename(&partial, path).map_err(|source| at(path, source))
+}
+
+/// An answer, unless it is a refusal.
+fn is_done(answer: Answer) -> Result<Answer, StoreError> {
+    if let Answer::Refused(refusal) = answer {
+        return Err(StoreError::Refused(refusal));
+    }
+    Ok(answer)
 }

@@ -1,0 +1,65 @@
+//! The REST API: from a request to a reply. Pure but for what it asks of the store.
+
+use super::resource::{ApiError, Asked, Reply};
+use super::store::Store;
+use super::{application_pools, processes, webapps, websites};
+
+/// Answers a request of somebody who may ask.
+pub(super) fn answer(asked: &Asked, store: &Store) -> Reply {
+    route(asked, store).unwrap_or_else(|error| error.reply())
+}
+
+fn route(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
+    let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
+    let rest = |from: usize| asked.path.get(from..).unwrap_or_default();
+    match path.as_slice() {
+        [] | ["webserver"] => index(asked),
+        ["webserver", "info"] => processes::info(asked, store),
+        ["webserver", "service-controller"] => processes::service(asked, store),
+        ["webserver", "monitoring"] => processes::monitoring(asked, &[], store),
+        [
+            "webserver",
+            kind @ ("websites" | "application-pools"),
+            "monitoring",
+            of,
+        ] => processes::monitoring(asked, &[kind, of], store),
+        ["webserver", "application-pools", ..] => application_pools::answer(asked, rest(2), store),
+        ["webserver", "websites", ..] => websites::answer(asked, rest(2), store),
+        ["webserver", "webapps", ..] => webapps::answer(asked, rest(2), store),
+        ["webserver", "virtual-directories", ..] => {
+            webapps::virtual_directories(asked, rest(2), store)
+        }
+        ["webserver", "worker-processes", ..] => processes::workers(asked, rest(2), store),
+        ["webserver", "http-request-monitor", "requests", ..] => {
+            processes::requests(asked, rest(3), store)
+        }
+        _ => Err(ApiError::not_found(&path.join("/"))),
+    }
+}
+
+fn index(asked: &Asked) -> Result<Reply, ApiError> {
+    const KNOWN: [&str; 9] = [
+        "application-pools",
+        "http-request-monitor/requests",
+        "info",
+        "monitoring",
+        "service-controller",
+        "virtual-directories",
+        "webapps",
+        "websites",
+        "worker-processes",
+    ];
+    if asked.method != "GET" {
+        return Err(ApiError::method("GET"));
+    }
+    let links = KNOWN.map(|name| {
+        let href = format!("/api/webserver/{name}");
+        (name.to_owned(), serde_json::json!({"href": href}))
+    });
+    let links: serde_json::Map<_, _> = links.into_iter().collect();
+    Ok(Reply {
+        status: 200,
+        headers: Vec::new(),
+        body: Some(serde_json::json!({"_links": links})),
+    })
+}

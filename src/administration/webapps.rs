@@ -1,0 +1,261 @@
+//! `/api/webserver/webapps` and `/api/webserver/virtual-directories`.
+
+use serde_json::{Map, Value, json};
+use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::view::View;
+
+use super::application_pools;
+use super::resource::{ApiError, Asked, Reply, fields_of, id, name_in};
+use super::store::Store;
+use super::websites::{self, SECTION, own, physical_path};
+
+/// An application and whose it is.
+struct App {
+    site: View,
+    view: View,
+}
+
+impl App {
+    fn path(&self) -> &str {
+        own(&self.view, "path")
+    }
+
+    fn id(&self) -> String {
+        id('a', &format!("{}{}", own(&self.site, "id"), self.path()))
+    }
+
+    fn href(&self) -> String {
+        format!("/api/webserver/webapps/{}", self.id())
+    }
+
+    fn reference(&self) -> Value {
+        json!({"path": self.path(), "id": self.id()})
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let entry = |key: &str, value: &str| Step::Entry(vec![(key.to_owned(), value.to_owned())]);
+        vec![
+            entry("name", own(&self.site, "name")),
+            entry("path", self.path()),
+        ]
+    }
+
+    fn object(&self, store: &Store) -> Result<Map<String, Value>, ApiError> {
+        let pool = application_pools::reference(own(&self.view, "applicationPool"), store)?;
+        let object = json!({
+            "location": format!("{}{}", own(&self.site, "name"), self.path()),
+            "path": self.path(),
+            "id": self.id(),
+            "physical_path": physical_path(&self.view),
+            "enabled_protocols": own(&self.view, "enabledProtocols"),
+            "preload_enabled": own(&self.view, "preloadEnabled") == "true",
+            "website": websites::reference(&self.site, store)?,
+            "application_pool": pool,
+        });
+        Ok(fields_of(object))
+    }
+}
+
+/// The applications of the site that is asked for, or of all.
+fn apps(asked: &Asked, store: &Store) -> Result<Vec<App>, ApiError> {
+    let sites = match asked.query.get("website.id") {
+        Some(of) => vec![websites::find(of, store)?],
+        None => websites::views(store)?,
+    };
+    let pool = asked.query.get("application_pool.id");
+    let pool = pool.map(|of| application_pools::name_of(of)).transpose()?;
+    let of_site = |site: &View| {
+        let apps = site.entries("application").map(|view| App {
+            site: site.clone(),
+            view: view.clone(),
+        });
+        apps.collect::<Vec<_>>()
+    };
+    let is_of_pool = |app: &App| {
+        let own = app.view.attribute("applicationPool");
+        pool.is_none() || own == pool.as_deref()
+    };
+    let apps = sites.iter().flat_map(of_site);
+    Ok(apps.filter(is_of_pool).collect())
+}
+
+fn find(of: &str, store: &Store) -> Result<App, ApiError> {
+    let known = name_in('a', of).is_some();
+    let mut apps = apps(&Asked::default(), store)?.into_iter();
+    apps.find(|app| known && app.id() == of)
+        .ok_or_else(|| ApiError::not_found("webapp"))
+}
+
+pub(super) fn answer(asked: &Asked, rest: &[String], store: &Store) -> Result<Reply, ApiError> {
+    match (asked.method.as_str(), rest) {
+        ("GET", []) => {
+            let mut objects = Vec::new();
+            for app in apps(asked, store)? {
+                objects.push((app.object(store)?, app.href()));
+            }
+            Ok(asked.list("webapps", objects))
+        }
+        ("POST", []) => create(asked, store),
+        (_, []) => Err(ApiError::method("GET, POST")),
+        ("GET", [of]) => show(asked, 200, of, store),
+        ("PATCH", [of]) => change(asked, &find(of, store)?, store),
+        ("DELETE", [of]) => {
+            let app = find(of, store)?;
+            let keys = vec![("path".to_owned(), app.path().to_owned())];
+            let site = app.steps().into_iter().take(1).collect();
+            store.change(&[Change::new(SECTION, site, Act::Remove { keys })])?;
+            Ok(Reply::empty(204))
+        }
+        (_, [_]) => Err(ApiError::method("GET, PATCH, DELETE")),
+        (_, _) => Err(ApiError::not_found("webapps")),
+    }
+}
+
+fn show(asked: &Asked, code: u16, of: &str, store: &Store) -> Result<Reply, ApiError> {
+    let app = find(of, store)?;
+    Ok(asked.object(code, app.object(store)?, &app.href()))
+}
+
+fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
+    let (path, folder) = (asked.required("path")?, asked.required("physical_path")?);
+    let website = asked
+        .relation("website")
+        .ok_or_else(|| ApiError::field("website", "is required, with its id"))?;
+    let site = websites::find(website, store)?;
+    let path = format!("/{}", path.trim_matches('/'));
+    let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let steps = vec![Step::Entry(vec![entry("name", own(&site, "name"))])];
+    let add = |attributes| Act::Add {
+        attributes,
+        first: false,
+    };
+    let mut inner = steps.clone();
+    inner.push(Step::Entry(vec![entry("path", &path)]));
+    let root = vec![entry("path", "/"), entry("physicalPath", folder)];
+    let mut changes = vec![
+        Change::new(SECTION, steps, add(vec![entry("path", &path)])),
+        Change::new(SECTION, inner, add(root)),
+    ];
+    if let Some(pool) = asked.relation("application_pool") {
+        let pool = application_pools::name_of(pool)?;
+        changes.push(Change::application(
+            own(&site, "name"),
+            &path,
+            "applicationPool",
+            &pool,
+        ));
+    }
+    store.change(&changes)?;
+    show(
+        asked,
+        201,
+        &id('a', &format!("{}{path}", own(&site, "id"))),
+        store,
+    )
+}
+
+fn change(asked: &Asked, app: &App, store: &Store) -> Result<Reply, ApiError> {
+    let (site, path) = (own(&app.site, "name"), app.path());
+    let mut changes = Vec::new();
+    let known = [
+        "path",
+        "id",
+        "location",
+        "physical_path",
+        "enabled_protocols",
+        "preload_enabled",
+        "website",
+        "application_pool",
+    ];
+    if let Some(unknown) = asked
+        .body
+        .keys()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        let detail = format!("unknown field; known: {}", known.join(", "));
+        return Err(ApiError::field(unknown, &detail));
+    }
+    if let Some(folder) = asked.text("physical_path")? {
+        changes.push(Change::virtual_directory(
+            site,
+            path,
+            "/",
+            "physicalPath",
+            folder,
+        ));
+    }
+    if let Some(protocols) = asked.text("enabled_protocols")? {
+        changes.push(Change::application(
+            site,
+            path,
+            "enabledProtocols",
+            protocols,
+        ));
+    }
+    if let Some(preload) = asked.body.get("preload_enabled") {
+        let preload = preload
+            .as_str()
+            .map_or_else(|| preload.to_string(), str::to_owned);
+        changes.push(Change::application(site, path, "preloadEnabled", &preload));
+    }
+    if asked.body.contains_key("application_pool")
+        && let Some(pool) = asked.relation("application_pool")
+    {
+        let pool = application_pools::name_of(pool)?;
+        changes.push(Change::application(site, path, "applicationPool", &pool));
+    }
+    if !changes.is_empty() {
+        store.change(&changes)?;
+    }
+    show(asked, 200, &app.id(), store)
+}
+
+/// `/api/webserver/virtual-directories`, to read.
+pub(super) fn virtual_directories(
+    asked: &Asked,
+    rest: &[String],
+    store: &Store,
+) -> Result<Reply, ApiError> {
+    if asked.method != "GET" {
+        return Err(ApiError::method("GET"));
+    }
+    let mut all = Vec::new();
+    let webapp = asked.query.get("webapp.id");
+    for app in apps(asked, store)? {
+        if webapp.is_some_and(|of| *of != app.id()) {
+            continue;
+        }
+        for directory in app.view.entries("virtualDirectory") {
+            let path = own(directory, "path");
+            let of = id(
+                'v',
+                &format!("{}{}|{path}", own(&app.site, "id"), app.path()),
+            );
+            let object = json!({
+                "path": path,
+                "id": of,
+                "physical_path": own(directory, "physicalPath"),
+                "webapp": app.reference(),
+                "website": websites::reference(&app.site, store)?,
+            });
+            all.push((
+                of.clone(),
+                fields_of(object),
+                format!("/api/webserver/virtual-directories/{of}"),
+            ));
+        }
+    }
+    match rest {
+        [] => {
+            let objects = all.into_iter().map(|(_, object, href)| (object, href));
+            Ok(asked.list("virtual_directories", objects.collect()))
+        }
+        [wanted] => {
+            let found = all.into_iter().find(|(of, ..)| of == wanted);
+            let (_, object, href) =
+                found.ok_or_else(|| ApiError::not_found("virtual_directory"))?;
+            Ok(asked.object(200, object, &href))
+        }
+        _ => Err(ApiError::not_found("virtual-directories")),
+    }
+}

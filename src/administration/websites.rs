@@ -1,0 +1,308 @@
+//! `/api/webserver/websites`.
+
+use serde_json::{Map, Value, json};
+use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::view::{View, Views};
+use sim_was::control::{Answer, Command, ObjectState, SiteInfo};
+
+use super::application_pools;
+use super::fields::{SITE, read, write};
+use super::resource::{ApiError, Asked, Reply, id, name_in, status};
+use super::store::Store;
+
+pub(super) const SECTION: &str = "system.applicationHost/sites";
+const PATH: &str = "/api/webserver/websites";
+const OTHERS: [&str; 7] = [
+    "name",
+    "id",
+    "status",
+    "key",
+    "physical_path",
+    "bindings",
+    "application_pool",
+];
+
+pub(super) fn answer(asked: &Asked, rest: &[String], store: &Store) -> Result<Reply, ApiError> {
+    match (asked.method.as_str(), rest) {
+        ("GET", []) => {
+            let states = states(store)?;
+            let pool = asked.query.get("application_pool.id");
+            let pool = pool.map(|of| application_pools::name_of(of)).transpose()?;
+            let serves = |view: &&View| {
+                let mut pools = view.entries("application");
+                pool.as_deref().is_none_or(|pool| {
+                    pools.any(|app| app.attribute("applicationPool") == Some(pool))
+                })
+            };
+            let mut objects = Vec::new();
+            for view in views(store)?.iter().filter(serves) {
+                objects.push((object(view, &states, store)?, href(view)));
+            }
+            Ok(asked.list("websites", objects))
+        }
+        ("POST", []) => create(asked, store),
+        (_, []) => Err(ApiError::method("GET, POST")),
+        ("GET", [of]) => show(asked, 200, &find(of, store)?, store),
+        ("PATCH", [of]) => change(asked, &find(of, store)?, store),
+        ("DELETE", [of]) => {
+            let keys = vec![("name".to_owned(), own(&find(of, store)?, "name").to_owned())];
+            store.change(&[Change::new(SECTION, Vec::new(), Act::Remove { keys })])?;
+            Ok(Reply::empty(204))
+        }
+        (_, [_]) => Err(ApiError::method("GET, PATCH, DELETE")),
+        (_, _) => Err(ApiError::not_found("websites")),
+    }
+}
+
+pub(super) fn own<'v>(view: &'v View, name: &str) -> &'v str {
+    view.attribute(name).unwrap_or_default()
+}
+
+fn href(view: &View) -> String {
+    format!("{PATH}/{}", id('s', own(view, "id")))
+}
+
+pub(super) fn views(store: &Store) -> Result<Vec<View>, ApiError> {
+    let (text, file) = (store.text()?, store.name());
+    Ok(Views::new(&text, &file).sites()?)
+}
+
+/// A site by the id of the API.
+pub(super) fn find(of: &str, store: &Store) -> Result<View, ApiError> {
+    let missing = || ApiError::not_found("website");
+    let number = name_in('s', of).ok_or_else(missing)?;
+    let mut views = views(store)?.into_iter();
+    views
+        .find(|view| own(view, "id") == number)
+        .ok_or_else(missing)
+}
+
+fn states(store: &Store) -> Result<Vec<SiteInfo>, ApiError> {
+    let Answer::Sites(sites) = store.ask(&Command::ListSites)? else {
+        return Ok(Vec::new());
+    };
+    Ok(sites)
+}
+
+fn state_of(view: &View, states: &[SiteInfo]) -> ObjectState {
+    let state = states.iter().find(|site| site.name == own(view, "name"));
+    state.map_or(ObjectState::Unknown, |site| site.state)
+}
+
+/// A site in a few words, as other objects name it.
+pub(super) fn reference(view: &View, store: &Store) -> Result<Value, ApiError> {
+    let state = state_of(view, &states(store)?);
+    let of = id('s', own(view, "id"));
+    Ok(json!({"name": own(view, "name"), "id": of, "status": status(state)}))
+}
+
+/// The root directory of an application.
+pub(super) fn physical_path(application: &View) -> Option<&str> {
+    application.attribute("[path='/'].physicalPath")
+}
+
+fn root(view: &View) -> Option<&View> {
+    let mut applications = view.entries("application");
+    applications.find(|application| application.attribute("path") == Some("/"))
+}
+
+fn object(view: &View, states: &[SiteInfo], store: &Store) -> Result<Map<String, Value>, ApiError> {
+    let mut object = Map::new();
+    object.insert("name".to_owned(), json!(own(view, "name")));
+    object.insert("id".to_owned(), json!(id('s', own(view, "id"))));
+    object.insert("status".to_owned(), json!(status(state_of(view, states))));
+    object.insert("key".to_owned(), json!(own(view, "id").parse::<u64>().ok()));
+    object.extend(read(SITE, view));
+    let bindings = view.child("bindings");
+    let bindings = bindings.into_iter().flat_map(|b| b.entries("binding"));
+    object.insert("bindings".to_owned(), bindings.map(binding).collect());
+    if let Some(root) = root(view) {
+        object.insert("physical_path".to_owned(), json!(physical_path(root)));
+        let pool = application_pools::reference(own(root, "applicationPool"), store)?;
+        object.insert("application_pool".to_owned(), pool);
+    }
+    Ok(object)
+}
+
+/// Source: microsoft/IIS.Administration, `SiteHelper`: address, port and host apart for http and https.
+fn binding(view: &View) -> Value {
+    let (protocol, information) = (own(view, "protocol"), own(view, "bindingInformation"));
+    let mut object = json!({"protocol": protocol, "binding_information": information});
+    let mut parts = information.rsplitn(3, ':');
+    if let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next())
+        && protocol.starts_with("http")
+    {
+        object["hostname"] = json!(host);
+        object["port"] = json!(port.parse::<u16>().ok());
+        object["ip_address"] = json!(address);
+    }
+    object
+}
+
+fn show(asked: &Asked, code: u16, view: &View, store: &Store) -> Result<Reply, ApiError> {
+    let object = object(view, &states(store)?, store)?;
+    Ok(asked.object(code, object, &href(view)))
+}
+
+/// `protocol` and `bindingInformation` of each binding of a body; `None` if it has none.
+fn bindings(asked: &Asked) -> Result<Option<Vec<(String, String)>>, ApiError> {
+    let Some(bindings) = asked.body.get("bindings") else {
+        return Ok(None);
+    };
+    let wrong = |detail: &str| ApiError::field("bindings", detail);
+    let bindings = bindings
+        .as_array()
+        .ok_or_else(|| wrong("give an array of bindings"))?;
+    let one = |binding: &Value| {
+        let text = |name: &str| binding.get(name).and_then(Value::as_str);
+        let protocol = text("protocol").unwrap_or("http").to_owned();
+        let information = match (text("binding_information"), binding.get("port")) {
+            (Some(information), _) => information.to_owned(),
+            (None, Some(port)) => {
+                let port = port
+                    .as_str()
+                    .map_or_else(|| port.to_string(), str::to_owned);
+                let address = text("ip_address").unwrap_or("*");
+                format!("{address}:{port}:{}", text("hostname").unwrap_or_default())
+            }
+            (None, None) => return Err(wrong("a binding needs binding_information, or port")),
+        };
+        Ok((protocol, information))
+    };
+    bindings.iter().map(one).collect::<Result<_, _>>().map(Some)
+}
+
+fn bindings_of(site: &str, bindings: &[(String, String)]) -> Vec<Change> {
+    let element = vec![
+        Step::Entry(vec![("name".to_owned(), site.to_owned())]),
+        Step::Child("bindings".to_owned()),
+    ];
+    let add = |(protocol, information): &(String, String)| {
+        let attributes = vec![
+            ("protocol".to_owned(), protocol.clone()),
+            ("bindingInformation".to_owned(), information.clone()),
+        ];
+        let first = false;
+        Change::new(SECTION, element.clone(), Act::Add { attributes, first })
+    };
+    bindings.iter().map(add).collect()
+}
+
+fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
+    let (name, folder) = (asked.required("name")?, asked.required("physical_path")?);
+    let sites = views(store)?;
+    if sites
+        .iter()
+        .any(|site| own(site, "name").eq_ignore_ascii_case(name))
+    {
+        return Err(ApiError::new(
+            409,
+            "Conflict",
+            "name",
+            "there is such a site",
+        ));
+    }
+    // Source: appcmd: the next number above all.
+    let number = |site: &View| own(site, "id").parse::<u64>().unwrap_or(0);
+    let number = sites.iter().map(number).max().unwrap_or(0) + 1;
+    let bindings = bindings(asked)?.unwrap_or_default();
+    if bindings.is_empty() {
+        return Err(ApiError::field("bindings", "is required"));
+    }
+    let entry = |keys: &[(&str, &str)]| Act::Add {
+        attributes: keys
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+        first: false,
+    };
+    let site = || Step::Entry(vec![("name".to_owned(), name.to_owned())]);
+    let root = || Step::Entry(vec![("path".to_owned(), "/".to_owned())]);
+    let mut changes = vec![
+        Change::new(
+            SECTION,
+            Vec::new(),
+            entry(&[("name", name), ("id", &number.to_string())]),
+        ),
+        Change::new(SECTION, vec![site()], entry(&[("path", "/")])),
+        Change::new(
+            SECTION,
+            vec![site(), root()],
+            entry(&[("path", "/"), ("physicalPath", folder)]),
+        ),
+    ];
+    changes.extend(bindings_of(name, &bindings));
+    if let Some(pool) = asked.relation("application_pool") {
+        let pool = application_pools::name_of(pool)?;
+        changes.push(Change::application(name, "/", "applicationPool", &pool));
+    }
+    let bare = store.with(&changes)?;
+    let file = store.name();
+    let mut views = Views::new(&bare, &file).sites()?.into_iter();
+    if let Some(bare) = views.find(|view| own(view, "name") == name) {
+        for (attribute, text) in write(SITE, &asked.body, &OTHERS, &bare)? {
+            changes.push(Change::site(name, attribute, &text));
+        }
+    }
+    store.change(&changes)?;
+    show(
+        asked,
+        201,
+        &find(&id('s', &number.to_string()), store)?,
+        store,
+    )
+}
+
+fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> {
+    let name = own(view, "name").to_owned();
+    let mut changes: Vec<Change> = write(SITE, &asked.body, &OTHERS, view)?
+        .iter()
+        .map(|(attribute, text)| Change::site(&name, attribute, text))
+        .collect();
+    if let Some(folder) = asked.text("physical_path")? {
+        changes.push(Change::virtual_directory(
+            &name,
+            "/",
+            "/",
+            "physicalPath",
+            folder,
+        ));
+    }
+    if asked.body.contains_key("application_pool")
+        && let Some(pool) = asked.relation("application_pool")
+    {
+        let pool = application_pools::name_of(pool)?;
+        changes.push(Change::application(&name, "/", "applicationPool", &pool));
+    }
+    if let Some(bindings) = bindings(asked)? {
+        let element = vec![
+            Step::Entry(vec![("name".to_owned(), name.clone())]),
+            Step::Child("bindings".to_owned()),
+        ];
+        changes.push(Change::new(SECTION, element, Act::Clear));
+        changes.extend(bindings_of(&name, &bindings));
+    }
+    let new_name = asked.text("name")?.filter(|new| *new != name);
+    if let Some(new) = new_name {
+        changes.push(Change::site(&name, "name", new));
+    }
+    if !changes.is_empty() {
+        store.change(&changes)?;
+    }
+    let name = new_name.map_or(name, str::to_owned);
+    let started = state_of(view, &states(store)?) == ObjectState::Started;
+    match asked
+        .text("status")?
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
+        Some("started") if !started => drop(store.ask(&Command::StartSite { name })?),
+        Some("stopped") if started => drop(store.ask(&Command::StopSite { name })?),
+        None | Some("started" | "stopped") => {}
+        Some(other) => {
+            let detail = format!("\"{other}\" is not valid; give started or stopped");
+            return Err(ApiError::field("status", &detail));
+        }
+    }
+    show(asked, 200, &find(&id('s', own(view, "id")), store)?, store)
+}

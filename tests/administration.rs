@@ -1,0 +1,325 @@
+//! The IIS Administration REST API, as a foreign client (curl) uses it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::{Up, is_alive};
+
+struct Api {
+    url: String,
+    token: String,
+}
+
+/// Status, headers and body.
+struct Said {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Api {
+    fn of(up: &Up) -> Self {
+        let served = &up.ready["administration"];
+        let file = served["token"].as_str().unwrap();
+        Self {
+            url: served["url"].as_str().unwrap().to_owned(),
+            token: std::fs::read_to_string(file).unwrap(),
+        }
+    }
+
+    fn curl(&self, words: &[&str], path: &str, token: Option<&str>) -> Said {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--include"])
+            .args(words);
+        if let Some(token) = token {
+            curl.args(["-H", &format!("Access-Token: Bearer {token}")]);
+        }
+        let output = curl.arg(format!("{}{path}", self.url)).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = text.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+        Said {
+            status: status.unwrap_or_else(|| panic!("{words:?} {path}: {text:?}")),
+            head: head.to_ascii_lowercase(),
+            body: serde_json::from_str(body).unwrap_or(Value::Null),
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let said = self.curl(&[], path, Some(&self.token));
+        assert_eq!(said.status, 200, "{path}: {}", said.body);
+        said.body
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> Said {
+        let body = body.to_string();
+        let words = [
+            "-X",
+            method,
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            &body,
+        ];
+        self.curl(&words, path, Some(&self.token))
+    }
+
+    fn pool(&self, name: &str) -> String {
+        let list = self.get("/webserver/application-pools");
+        let pools = list["app_pools"].as_array().unwrap();
+        let pool = pools.iter().find(|pool| pool["name"] == name);
+        let id = pool.unwrap_or_else(|| panic!("no {name} in {list}"))["id"].as_str();
+        format!("/webserver/application-pools/{}", id.unwrap())
+    }
+}
+
+#[test]
+fn only_whoever_has_the_token_may_ask() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let pools = "/webserver/application-pools";
+    assert_eq!(api.curl(&[], pools, None).status, 401);
+    let wrong = api.curl(&[], pools, Some("0000"));
+    assert_eq!(
+        (wrong.status, wrong.body["status"].as_u64()),
+        (403, Some(403))
+    );
+    assert!(
+        wrong.head.contains("application/problem+json"),
+        "{}",
+        wrong.head
+    );
+    let right = api.curl(&[], pools, Some(&api.token));
+    assert_eq!(right.status, 200);
+    assert!(right.head.contains("x-total-count: 1"), "{}", right.head);
+    let token = Path::new(up.ready["administration"]["token"].as_str().unwrap());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&token.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_pool_is_shown_changed_renamed_and_deleted() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let body = json!({"name": "Shop", "queue_length": "2000", "auto_start": true,
+                      "process_model": {"idle_timeout": 5}});
+    let made = api.send("POST", "/webserver/application-pools", &body);
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert!(
+        made.head
+            .contains("location: /api/webserver/application-pools/")
+    );
+    assert_eq!(made.body["queue_length"], 2000);
+    assert_eq!(made.body["process_model"]["idle_timeout"], 5);
+    assert_eq!(made.body["status"], "started");
+    let again = api.send("POST", "/webserver/application-pools", &body);
+    assert_eq!(again.status, 409, "{}", again.body);
+
+    let shop = api.pool("Shop");
+    let body = json!({"pipeline_mode": "classic", "recycling": {
+        "log_events": {"time": false},
+        "periodic_restart": {"time_interval": 60, "schedule": ["03:00", "04:30"]}}});
+    let changed = api.send("PATCH", &shop, &body).body;
+    assert_eq!(changed["pipeline_mode"], "Classic");
+    assert_eq!(changed["recycling"]["log_events"]["time"], false);
+    assert_eq!(changed["recycling"]["log_events"]["memory"], true);
+    assert_eq!(
+        changed["recycling"]["periodic_restart"]["time_interval"],
+        60
+    );
+    let schedule = &changed["recycling"]["periodic_restart"]["schedule"];
+    assert_eq!(*schedule, json!(["03:00", "04:30"]));
+    let listed = up.said(&["appcmd", "list", "apppool", "Shop", "/text:queueLength"]);
+    assert!(listed.contains("2000"), "{listed}");
+
+    let config = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let before = std::fs::read(&config).unwrap();
+    let whole = api.get(&shop);
+    let same = api.send("PATCH", &shop, &whole);
+    assert_eq!(same.status, 200, "{}", same.body);
+    assert_eq!(
+        std::fs::read(&config).unwrap(),
+        before,
+        "nothing was changed"
+    );
+
+    let renamed = api.send("PATCH", &shop, &json!({"name": "Store"}));
+    assert_eq!(renamed.status, 200, "{}", renamed.body);
+    assert_ne!(renamed.body["id"], whole["id"]);
+    assert!(renamed.head.contains("location: "), "{}", renamed.head);
+    assert_eq!(api.curl(&[], &shop, Some(&api.token)).status, 404);
+    let store = api.pool("Store");
+    assert_eq!(
+        api.curl(&["-X", "DELETE"], &store, Some(&api.token)).status,
+        204
+    );
+    assert_eq!(api.curl(&[], &store, Some(&api.token)).status, 404);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let pool = api.pool("DefaultAppPool");
+    for (body, field) in [
+        (json!({"queue_lenght": 5}), "queue_lenght"),
+        (json!({"queue_length": "many"}), "queue_length"),
+        (json!({"queue_length": -1}), "queue_length"),
+        (json!({"start_mode": "Sometimes"}), "start_mode"),
+        (
+            json!({"process_model": {"idle_timeout": 1.5}}),
+            "process_model.idle_timeout",
+        ),
+        (json!({"status": "dancing"}), "status"),
+        (json!([1]), "model"),
+    ] {
+        let said = api.send("PATCH", &pool, &body);
+        assert_eq!(said.status, 400, "{body}: {}", said.body);
+        assert_eq!(said.body["name"], field, "{body}: {}", said.body);
+    }
+    let out_of_range = api.send("PATCH", &pool, &json!({"queue_length": 5}));
+    assert_eq!(out_of_range.status, 400, "{}", out_of_range.body);
+    assert!(
+        out_of_range.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("10 to 65535")
+    );
+    let garbage = api.curl(&["-X", "PATCH", "-d", "{"], &pool, Some(&api.token));
+    assert_eq!(garbage.status, 400);
+    let huge = up.root.join("huge");
+    std::fs::write(&huge, vec![b'1'; 3 << 20]).unwrap();
+    let huge = format!("@{}", huge.display());
+    let huge = api.curl(
+        &["-X", "PATCH", "--data-binary", &huge],
+        &pool,
+        Some(&api.token),
+    );
+    assert_eq!(huge.status, 413);
+    for path in [
+        "/webserver/nonsense",
+        "/webserver/application-pools/zz",
+        "/webserver/websites/7a",
+    ] {
+        assert_eq!(api.curl(&[], path, Some(&api.token)).status, 404, "{path}");
+    }
+    assert_eq!(
+        api.curl(&["-X", "PUT", "-d", "{}"], &pool, Some(&api.token))
+            .status,
+        405
+    );
+    assert_eq!(api.get(&pool)["queue_length"], 1000);
+}
+
+#[test]
+fn a_recycle_replaces_the_worker_and_a_delete_kills_it() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let first = up.get("/default.aspx").worker();
+    let pool = api.pool("DefaultAppPool");
+    let recycled = api.send("PATCH", &pool, &json!({"status": "recycling"}));
+    assert_eq!(recycled.status, 200, "{}", recycled.body);
+    up.until("another worker", || {
+        up.get("/default.aspx").worker() != first
+    });
+    let second = up.get("/default.aspx").worker();
+    up.until("one worker", || up.workers() == [second]);
+    let list = api.get("/webserver/worker-processes");
+    let [worker] = list["worker_processes"].as_array().unwrap().as_slice() else {
+        panic!("{list}");
+    };
+    assert_eq!(worker["process_id"], second);
+    let path = format!(
+        "/webserver/worker-processes/{}",
+        worker["id"].as_str().unwrap()
+    );
+    assert_eq!(
+        api.curl(&["-X", "DELETE"], &path, Some(&api.token)).status,
+        204
+    );
+    up.until("its end", || !is_alive(second));
+    up.until("event 5009", || up.events().contains("5009"));
+    let audit = up
+        .root
+        .join("Windows/System32/LogFiles/iis-sim/audit.jsonl");
+    let audit = std::fs::read_to_string(audit).unwrap();
+    assert!(
+        audit.contains("\"on_behalf_of\":\"IIS Administration API"),
+        "{audit}"
+    );
+    assert!(audit.contains("RecycleApplicationPool") && audit.contains("KillWorkerProcess"));
+}
+
+#[test]
+fn sites_applications_requests_services_and_counters() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let sites = api.get("/webserver/websites?fields=*");
+    let site = &sites["websites"][0];
+    assert_eq!(
+        (&site["name"], &site["status"]),
+        (&json!("Default Web Site"), &json!("started"))
+    );
+    assert_eq!(site["bindings"][0]["port"], 80);
+    let of_site = site["id"].as_str().unwrap();
+    let body =
+        json!({"path": "api", "physical_path": "C:\\inetpub\\wwwroot", "website": {"id": of_site}});
+    let made = api.send("POST", "/webserver/webapps", &body);
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert_eq!(up.get("/api/default.aspx").status, 200);
+    let apps = api.get(&format!("/webserver/webapps?website.id={of_site}"));
+    assert_eq!(apps["webapps"].as_array().unwrap().len(), 2, "{apps}");
+    let directories = api.get("/webserver/virtual-directories");
+    assert_eq!(
+        directories["virtual_directories"].as_array().unwrap().len(),
+        2
+    );
+
+    let address = up.address("http");
+    let waiting = std::thread::spawn(move || {
+        let mut client = support::Browser::connect(address);
+        client.get("/wait.aspx?time=1500").map(|page| page.status)
+    });
+    up.until("an executing request", || {
+        let requests = api.get("/webserver/http-request-monitor/requests?fields=*");
+        requests["requests"][0]["url"] == "/wait.aspx?time=1500"
+    });
+    assert_eq!(waiting.join().unwrap().unwrap(), 200);
+    let counters = api.get("/webserver/monitoring");
+    assert!(
+        counters["requests"]["total"].as_u64().unwrap() >= 1,
+        "{counters}"
+    );
+    let of_site = api.get(&format!("/webserver/websites/monitoring/{of_site}"));
+    assert!(
+        of_site["network"]["total_bytes_sent"].as_u64().unwrap() > 0,
+        "{of_site}"
+    );
+
+    let controller = "/webserver/service-controller";
+    let stopped = api.send("PATCH", controller, &json!({"status": "stopped"}));
+    assert_eq!(stopped.body["status"], "stopped", "{}", stopped.body);
+    let refused = Command::new("curl")
+        .arg(format!("http://{address}/"))
+        .status();
+    assert_eq!(refused.unwrap().code(), Some(7), "nobody listens");
+    let started = api.send("PATCH", controller, &json!({"status": "started"}));
+    assert_eq!(started.body["status"], "started", "{}", started.body);
+    let links = api.curl(
+        &["-H", "Accept: application/hal+json"],
+        "/webserver/websites",
+        Some(&api.token),
+    );
+    assert!(
+        links.body["websites"][0]["_links"]["self"]["href"].is_string(),
+        "{}",
+        links.body
+    );
+}
