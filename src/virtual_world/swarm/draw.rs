@@ -192,8 +192,7 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         Act::Recycle,
         Act::Recycle,
         Act::KillW3wp,
-        // Not Act::KillWas: the checkers do not yet know when the last of its workers has gone.
-        Act::KillW3wp,
+        Act::KillWas,
         Act::StopSite,
         Act::StartSite,
         Act::ChangeContent,
