@@ -31,6 +31,9 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
         0 => {
             load.rate = 300.0;
             load.deadline = 100_000;
+            // Once a worker is there it serves what waits, in the time that there is to come to rest.
+            load.wait = load.wait.min(300);
+            load.cpu = 1;
             faults.slow_start = 8_000.0;
             faults.crash_at_start = 0.5;
             pools.truncate(1);
