@@ -53,7 +53,7 @@ fn site(n: usize) -> String {
          \t\t\t\t</bindings>\n\
          \t\t\t</site>\n",
         n + 1,
-        n % 2 == 0
+        n.is_multiple_of(2)
     )
 }
 
