@@ -25,7 +25,7 @@ use crate::virtual_world::trial::Size;
 const SEEDS_THAT_SEE_ALL: u64 = 2_000;
 
 /// One seed of so many is also run as a pair (X2).
-const SEEDS_A_PAIR: u64 = 50;
+const SEEDS_A_PAIR: u64 = 20;
 
 /// Exit code when an invariant is broken.
 const BROKEN: u8 = 1;
@@ -167,19 +167,23 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     })
 }
 
-/// X2: some seeds once more, as a pair of a recycle and an iisreset; those in which the iisreset cost
-/// less are told.
+/// X2: some seeds once more, as a pair of a recycle and an iisreset. Where the iisreset cost less is told, and
+/// fails nothing: on a slow server the requests that it refuses do not wait.
 fn compare_pairs(seeds: std::ops::Range<u64>, millis: u64) -> Result<(), SwarmError> {
-    let (mut pairs, mut odd) = (0, 0);
+    let (mut pairs, mut busy, mut broken) = (0, 0, 0);
     for seed in seeds.filter(|seed| seed.is_multiple_of(SEEDS_A_PAIR)) {
         let pair = paired(&swarm::draw(seed, millis))?;
         pairs += 1;
-        if !pair.holds() {
-            odd += 1;
+        busy += u32::from(!pair.is_fair());
+        if pair.is_fair() && !pair.holds() {
+            broken += 1;
             println!("X2: seed {seed}: {pair:?}");
         }
     }
-    println!("\nX2: {pairs} pair(s) of a recycle and an iisreset; the iisreset cost less in {odd}");
+    println!(
+        "\nX2: {pairs} pair(s) of a recycle and an iisreset, {busy} of them on a server that fails \
+         requests when nobody touches it; of the others the iisreset cost less in {broken}"
+    );
     Ok(())
 }
 

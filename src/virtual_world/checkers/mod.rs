@@ -383,6 +383,7 @@ impl Checkers {
     pub(super) fn was_died(&mut self, now: Instant) {
         let verdict = self.rest.input(&mut self.book, now);
         self.note(verdict);
+        self.sometimes.note(Seen::WasDied);
         let hung_up = std::mem::take(&mut self.hung_up);
         for (process, worker) in &mut self.book.workers {
             worker.struck = true;

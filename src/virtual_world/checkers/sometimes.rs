@@ -32,10 +32,11 @@ pub(super) enum Seen {
     WorkerLies,
     BackpressureOnOne,
     NoWorkerInRotation,
+    WasDied,
 }
 
 /// All of them, in the order of `Seen`.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 27] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -62,6 +63,7 @@ pub const ALL: [&str; 26] = [
     "a worker lied about a request",
     "one worker did not take what it was sent, others did",
     "a rotation without overlap left no worker",
+    "WAS died and was started again",
 ];
 
 /// How often each was seen.

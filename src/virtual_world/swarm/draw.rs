@@ -31,6 +31,9 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
         0 => {
             load.rate = 300.0;
             load.deadline = 100_000;
+            // Once a worker is there it serves what waits, in the time that there is to come to rest.
+            load.wait = load.wait.min(300);
+            load.cpu = 1;
             faults.slow_start = 8_000.0;
             faults.crash_at_start = 0.5;
             pools.truncate(1);
@@ -192,8 +195,7 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         Act::Recycle,
         Act::Recycle,
         Act::KillW3wp,
-        // Not Act::KillWas: the checkers do not yet know when the last of its workers has gone.
-        Act::KillW3wp,
+        Act::KillWas,
         Act::StopSite,
         Act::StartSite,
         Act::ChangeContent,

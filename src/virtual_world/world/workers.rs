@@ -120,6 +120,10 @@ impl World {
             return;
         };
         process.die();
+        if process.busy_until > self.timeline.now {
+            // It was about to say something, and has not: nobody hears it.
+            process.to_driver = std::mem::take(&mut process.to_driver).emptied();
+        }
         if exit != WorkerExit::Code(0)
             && let Some(checkers) = &mut self.chronicle.checkers
         {
