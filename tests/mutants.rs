@@ -32,3 +32,12 @@ fn a_mutant_of_one_thread_is_none_of_another() {
     let same = swarm::run(3, 2_000).map(|outcome| outcome.digest);
     assert_eq!(other.expect("it holds"), same.expect("it holds"));
 }
+
+#[test]
+fn a_worker_that_calls_itself_idle_and_has_a_request_is_found_by_its_own_word() {
+    let verdicts = check(&[Mutant::IdleWithRequest], &(110..120), MILLIS, 1, &|_| {
+        true
+    });
+    let caught = verdicts[0].caught.as_ref().expect("it is found");
+    assert_eq!(caught.by, "W8");
+}

@@ -3,7 +3,7 @@
 //! The book is kept beside the models and never looks into them. [`Book::follow`] moves a request from
 //! place to place and finds out on the way whether it may be moved so (C1, Q5, T1, W3).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sim_httpsys::api::{ConnectionId, DisabledReason, ProcessId, RequestId, RequestQueueName};
@@ -139,6 +139,10 @@ pub(super) struct Worker {
     pub(super) stopped_receiving: bool,
     pub(super) began: u64,
     pub(super) last_began: Instant,
+    /// Requests that it has begun and neither answered nor dropped.
+    pub(super) busy_with: BTreeSet<RequestId>,
+    /// It has asked to be shut down, because it is idle.
+    pub(super) said_idle: bool,
 }
 
 impl Worker {

@@ -344,6 +344,19 @@ impl Checkers {
         self.caches.own(process, fact)
     }
 
+    /// A worker says something to WAS, which hears it later.
+    pub(super) fn said(&mut self, process: ProcessId, now: Instant, message: &FromWorker) {
+        let FromWorker::Idle = message else {
+            return;
+        };
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+        if let Some(begun) = self.begun.get(&process) {
+            let verdict = Workers::said_idle(&mut self.book, process, *begun);
+            self.note(verdict);
+        }
+    }
+
     // --- the world ----------------------------------------------------------------------------------
 
     /// A fault has struck a worker: it need not keep its promises any more.

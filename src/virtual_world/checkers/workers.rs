@@ -1,6 +1,6 @@
 //! W1–W8: how many workers there are, how they come and go, and that nobody outlives a limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sim_httpsys::api::{ProcessId, RequestId};
@@ -10,7 +10,7 @@ use sim_was::event_log::{Event, Fact};
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker};
 
-use super::book::{Book, Move, Place, PoolIndex, Worker};
+use super::book::{Book, Move, PoolIndex, Worker};
 use super::sometimes::{Seen, Sometimes};
 use super::{Verdict, broken, pid_of};
 
@@ -33,10 +33,6 @@ pub(super) struct Workers {
 /// How long a worker that has nothing left may take to exit.
 /// Assumed: more than stopping its applications takes; those of the swarm have no `Application_End`.
 const EXIT_MAX: Duration = Duration::from_secs(1);
-
-/// A worker that has had a request for so long had it when it said that it was idle.
-/// Assumed: more than its word was under way, also when the pipe stood still.
-const BUSY_MIN: Duration = Duration::from_secs(10);
 
 impl Workers {
     /// WAS has died, and so many workers with it.
@@ -123,6 +119,8 @@ impl Workers {
             stopped_receiving: false,
             began: 0,
             last_began: now,
+            busy_with: BTreeSet::new(),
+            said_idle: false,
         };
         book.workers.insert(process, worker);
         let entry = book.pool(pool);
@@ -235,17 +233,8 @@ impl Workers {
                     .then(|| ("W6", format!("cut {since:?} after its order to stop")))
             }
             5186 => {
-                let idle = book
-                    .now
-                    .saturating_since(worker.last_began.max(worker.spawned));
-                let is_short = pool.idle_timeout.is_zero() || idle < pool.idle_timeout;
-                // A request may have begun while the worker's word was on its way.
-                let busy = book.requests.iter().find(|(_, request)| {
-                    request.place == Place::Delivered(process)
-                        && book.now.saturating_since(request.since) > BUSY_MIN
-                });
-                let told = format!("stopped after {idle:?}, and has {busy:?}");
-                ((is_short && idle > EXIT_MAX) || busy.is_some()).then_some(("W8", told))
+                // Whether it was right to say so is checked when it does: what WAS hears is older.
+                (!worker.said_idle).then(|| ("W8", "it never said that it is idle".to_owned()))
             }
             _other => None,
         };
@@ -277,8 +266,35 @@ impl Workers {
                 }
                 worker.began += 1;
                 worker.last_began = now;
+                worker.busy_with.insert(*request);
+            }
+            facts::Fact::RequestEnded { request, .. }
+            | facts::Fact::RequestAborted { request, .. } => {
+                worker.busy_with.remove(request);
             }
             _other => {}
+        }
+        Ok(())
+    }
+
+    /// W8: a worker that says that it is idle has no request, and has begun none for its idle timeout
+    /// since it began itself.
+    pub(super) fn said_idle(book: &mut Book, process: ProcessId, begun: Instant) -> Verdict {
+        let now = book.now;
+        let Some(worker) = book.workers.get_mut(&process) else {
+            return Ok(());
+        };
+        worker.said_idle = true;
+        let idle = now.saturating_since(worker.last_began.max(begun));
+        let busy_with = worker.busy_with.first().copied();
+        let timeout = book.pools[worker.pool.0].idle_timeout;
+        if let Some(request) = busy_with {
+            let what = format!("{process:?} says that it is idle, and has {request:?}");
+            return broken("W8", what);
+        }
+        if timeout.is_zero() || idle < timeout {
+            let what = format!("{process:?} says that it is idle after {idle:?}, not {timeout:?}");
+            return broken("W8", what);
         }
         Ok(())
     }

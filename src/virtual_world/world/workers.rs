@@ -303,6 +303,9 @@ impl World {
         let Some(process) = self.processes.find(id) else {
             return;
         };
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.said(id, now, &message);
+        }
         let mut delay = self.timeline.draw(Cost::IpmHop) + self.fate.delay_of_word();
         if let FromWorker::PingReply { .. } = message
             && let Some(due) = process.pong_due.take()
