@@ -1,6 +1,6 @@
 //! The lab: what uses the three programs of iis-sim.
 //!
-//! * `administration` – what appcmd and the REST API do to a running server
+//! * [`administration`] – what appcmd and the REST API do to a running server
 //! * [`build`] – which build this is
 //! * [`cli`] – `iis-sim` and the administrator's tools
 //! * [`scenario`] – scenario file → typed plan

@@ -219,6 +219,93 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
 }
 
 #[test]
+fn what_is_sent_back_as_it_came_changes_nothing_and_a_wrong_part_changes_nothing_else() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let config = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let add = "/+bindings.[protocol='https',bindingInformation='*:443:a.example',sslFlags='1']";
+    up.said(&["appcmd", "set", "site", "Default Web Site", add]);
+    let before = std::fs::read(&config).unwrap();
+    let list = api.get("/webserver/websites");
+    let of_site = list["websites"][0]["id"].as_str().unwrap();
+    let site = format!("/webserver/websites/{of_site}");
+    let app = api.get("/webserver/webapps")["webapps"][0]["id"].clone();
+    let app = format!("/webserver/webapps/{}", app.as_str().unwrap());
+    for path in [&site, &app] {
+        let same = api.send("PATCH", path, &api.get(path));
+        assert_eq!(same.status, 200, "{path}: {}", same.body);
+    }
+    for (method, path, body, field) in [
+        (
+            "PATCH",
+            &site[..],
+            json!({"limits": {"max_connections": 7}, "status": "x"}),
+            "status",
+        ),
+        (
+            "PATCH",
+            &site,
+            json!({"application_pool": {"name": "Shop"}}),
+            "application_pool",
+        ),
+        (
+            "PATCH",
+            &app,
+            json!({"physical_path": "C:\\x", "preload": true}),
+            "preload",
+        ),
+        (
+            "POST",
+            "/webserver/webapps",
+            json!({"path": "/x", "physical_path": "C:\\x", "website": {"id": of_site}, "pool": 1}),
+            "pool",
+        ),
+    ] {
+        let said = api.send(method, path, &body);
+        assert_eq!(
+            (said.status, &said.body["name"]),
+            (400, &json!(field)),
+            "{body}"
+        );
+    }
+    assert_eq!(std::fs::read(&config).unwrap(), before);
+
+    let bindings = json!({"bindings": [
+        {"protocol": "https", "binding_information": "*:443:a.example"},
+        {"protocol": "http", "port": 8080, "hostname": "b.example"},
+    ]});
+    let rebound = api.send("PATCH", &site, &bindings);
+    assert_eq!(rebound.status, 200, "{}", rebound.body);
+    assert_eq!(rebound.body["bindings"][1]["hostname"], "b.example");
+    let after = std::fs::read_to_string(&config).unwrap();
+    assert!(
+        after.contains("sslFlags=\"1\""),
+        "a binding that stays keeps its flags: {after}"
+    );
+    assert!(!after.contains("*:80:"), "{after}");
+
+    let body = json!({"path": "/x", "physical_path": "C:\\x", "website": {"id": of_site},
+                      "preload_enabled": true});
+    let made = api.send("POST", "/webserver/webapps", &body);
+    assert_eq!(
+        (made.status, &made.body["preload_enabled"]),
+        (201, &json!(true)),
+        "{}",
+        made.body
+    );
+    let body = json!({"name": "Renamed", "status": "started"});
+    let renamed = api.send("PATCH", &site, &body);
+    assert_eq!(
+        (renamed.status, &renamed.body["status"]),
+        (200, &json!("started")),
+        "{}",
+        renamed.body
+    );
+}
+
+#[test]
 fn a_recycle_replaces_the_worker_and_a_delete_kills_it() {
     let up = Up::administered();
     let api = Api::of(&up);

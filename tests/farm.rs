@@ -65,23 +65,6 @@ fn the_balancer_sees_an_iisreset_and_cannot_see_a_recycle() {
 }
 
 #[test]
-fn a_farm_without_haproxy_says_what_to_install() {
-    if Path::new("/usr/sbin/haproxy").is_file() {
-        eprintln!("skipped: haproxy is where it is always found");
-        return;
-    }
-    let output = Command::new(support::IIS_SIM)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("PATH", "/nowhere")
-        .args(["run", SCENARIO])
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("apt-get install haproxy"), "{error}");
-}
-
-#[test]
 fn a_wrong_farm_is_refused_with_what_would_be_valid() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENARIO));
     let text = text.unwrap();

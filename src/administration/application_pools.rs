@@ -33,6 +33,11 @@ pub(super) fn name_of(of: &str) -> Result<String, ApiError> {
     name_in('p', of).ok_or_else(|| ApiError::not_found("application_pool"))
 }
 
+/// The name of the pool that a body names, if it does.
+pub(super) fn wanted(asked: &Asked) -> Result<Option<String>, ApiError> {
+    asked.relation("application_pool")?.map(name_of).transpose()
+}
+
 pub(super) fn answer(asked: &Asked, rest: &[String], store: &Store) -> Result<Reply, ApiError> {
     match (asked.method.as_str(), rest) {
         ("GET", []) => {
@@ -147,14 +152,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 fn change(asked: &Asked, name: &str, store: &Store) -> Result<Reply, ApiError> {
     let view = find(name, store)?;
     let mut name = own_name(&view).to_owned();
-    let wanted = asked.text("status")?.map(str::to_ascii_lowercase);
-    if let Some(unknown) = wanted
-        .as_deref()
-        .filter(|wanted| !["started", "stopped", "recycling"].contains(wanted))
-    {
-        let detail = format!("\"{unknown}\" is not valid; give started, stopped or recycling");
-        return Err(ApiError::field("status", &detail));
-    }
+    let wanted = asked.status(&["started", "stopped", "recycling"])?;
     let mut changes = settings(asked, &name, &view)?;
     let new_name = asked.text("name")?.filter(|new| *new != name);
     if let Some(new) = new_name {
@@ -170,7 +168,7 @@ fn change(asked: &Asked, name: &str, store: &Store) -> Result<Reply, ApiError> {
         .into_iter()
         .find(|pool| pool.name == name)
         .map(|pool| pool.state);
-    let order = match wanted.as_deref() {
+    let order = match wanted {
         Some("started") if state != Some(ObjectState::Started) => {
             Some(Command::StartApplicationPool { name: name.clone() })
         }

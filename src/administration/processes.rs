@@ -117,24 +117,18 @@ pub(super) fn requests(asked: &Asked, rest: &[String], store: &Store) -> Result<
 pub(super) fn service(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     if asked.method == "PATCH" {
         let services = vec![Service::W3svc];
-        let wanted = asked.required("status")?.to_ascii_lowercase();
+        let wanted = asked
+            .status(&["started", "stopped"])?
+            .ok_or_else(|| ApiError::field("status", "is required"))?;
         let is_running = w3svc(store)? == ServiceStatus::Running;
-        match wanted.as_str() {
-            "started" if !is_running => drop(store.ask(&Command::StartServices { services })?),
-            "stopped" if is_running => {
-                let (timeout_ms, force) = (STOP_TIMEOUT_MS, false);
-                let stop = Command::StopServices {
-                    services,
-                    timeout_ms,
-                    force,
-                };
-                store.ask(&stop)?;
-            }
-            "started" | "stopped" => {}
-            other => {
-                let detail = format!("\"{other}\" is not valid; give started or stopped");
-                return Err(ApiError::field("status", &detail));
-            }
+        if wanted == "started" && !is_running {
+            store.ask(&Command::StartServices { services })?;
+        } else if wanted == "stopped" && is_running {
+            store.ask(&Command::StopServices {
+                services,
+                timeout_ms: STOP_TIMEOUT_MS,
+                force: false,
+            })?;
         }
     } else if asked.method != "GET" {
         return Err(ApiError::method("GET, PATCH"));
@@ -174,7 +168,6 @@ pub(super) fn info(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     let object = json!({
         "name": "Microsoft Internet Information Services (simulated by iis-sim)",
         "id": id('i', "webserver"),
-        "version": "10.0",
         "status": status(w3svc(store)?),
     });
     Ok(asked.object(200, fields_of(object), "/api/webserver/info"))

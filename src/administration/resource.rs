@@ -240,13 +240,25 @@ impl Asked {
             .ok_or_else(|| ApiError::field(name, "is required"))
     }
 
-    /// The id that a relation in the body or in the query names, e.g. `application_pool.id`.
-    pub(super) fn relation(&self, name: &str) -> Option<&str> {
-        let in_body = self
-            .body
-            .get(name)
-            .and_then(|of| of.get("id"))
-            .and_then(Value::as_str);
-        in_body.or_else(|| self.query.get(&format!("{name}.id")).map(String::as_str))
+    /// The id of the object that a field of the body names, e.g. `application_pool`.
+    pub(super) fn relation(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let Some(of) = self.body.get(name) else {
+            return Ok(None);
+        };
+        let id = of.get("id").and_then(Value::as_str);
+        id.map(Some)
+            .ok_or_else(|| ApiError::field(name, "give an object with the id of one that exists"))
+    }
+
+    /// The status that is asked for, one of `known`.
+    pub(super) fn status(&self, known: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
+        let Some(wanted) = self.text("status")? else {
+            return Ok(None);
+        };
+        let found = known.iter().find(|word| word.eq_ignore_ascii_case(wanted));
+        found.copied().map(Some).ok_or_else(|| {
+            let detail = format!("\"{wanted}\" is not valid; give {}", known.join(", "));
+            ApiError::field("status", &detail)
+        })
     }
 }

@@ -33,9 +33,10 @@ use super::store::Store;
 const TOKEN_FILE: &str = "run/administration.token";
 /// The largest body, bytes. Assumed: no object of the configuration needs more.
 const BODY_MAX: usize = 1 << 20;
-/// So much of one that is larger is read before it is given up.
+/// So much of one that is larger is read before it is given up. Assumed: more is not sent by mistake.
 const DISCARDED_MAX: usize = 64 << 20;
-/// How long a client may take for a handshake, and for the head of a request.
+/// How long a client may take for a handshake, for the head and for the body of a request. Assumed: a client on
+/// loopback that takes longer has forgotten.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where it is served.

@@ -119,7 +119,7 @@ fn show(asked: &Asked, code: u16, of: &str, store: &Store) -> Result<Reply, ApiE
 fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     let (path, folder) = (asked.required("path")?, asked.required("physical_path")?);
     let website = asked
-        .relation("website")
+        .relation("website")?
         .ok_or_else(|| ApiError::field("website", "is required, with its id"))?;
     let site = websites::find(website, store)?;
     let path = format!("/{}", path.trim_matches('/'));
@@ -136,15 +136,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
         Change::new(SECTION, steps, add(vec![entry("path", &path)])),
         Change::new(SECTION, inner, add(root)),
     ];
-    if let Some(pool) = asked.relation("application_pool") {
-        let pool = application_pools::name_of(pool)?;
-        changes.push(Change::application(
-            own(&site, "name"),
-            &path,
-            "applicationPool",
-            &pool,
-        ));
-    }
+    changes.extend(settings(asked, own(&site, "name"), &path, None)?);
     store.change(&changes)?;
     show(
         asked,
@@ -155,9 +147,21 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 }
 
 fn change(asked: &Asked, app: &App, store: &Store) -> Result<Reply, ApiError> {
-    let (site, path) = (own(&app.site, "name"), app.path());
-    let mut changes = Vec::new();
-    let known = [
+    let changes = settings(asked, own(&app.site, "name"), app.path(), Some(&app.view))?;
+    if !changes.is_empty() {
+        store.change(&changes)?;
+    }
+    show(asked, 200, &app.id(), store)
+}
+
+/// What a body says of an application, besides whose it is; `now` is how it is.
+fn settings(
+    asked: &Asked,
+    site: &str,
+    path: &str,
+    now: Option<&View>,
+) -> Result<Vec<Change>, ApiError> {
+    const KNOWN: [&str; 8] = [
         "path",
         "id",
         "location",
@@ -167,47 +171,38 @@ fn change(asked: &Asked, app: &App, store: &Store) -> Result<Reply, ApiError> {
         "website",
         "application_pool",
     ];
-    if let Some(unknown) = asked
-        .body
-        .keys()
-        .find(|name| !known.contains(&name.as_str()))
-    {
-        let detail = format!("unknown field; known: {}", known.join(", "));
+    let mut names = asked.body.keys();
+    if let Some(unknown) = names.find(|name| !KNOWN.contains(&name.as_str())) {
+        let detail = format!("unknown field; known: {}", KNOWN.join(", "));
         return Err(ApiError::field(unknown, &detail));
     }
-    if let Some(folder) = asked.text("physical_path")? {
-        changes.push(Change::virtual_directory(
-            site,
-            path,
-            "/",
-            "physicalPath",
-            folder,
-        ));
-    }
-    if let Some(protocols) = asked.text("enabled_protocols")? {
-        changes.push(Change::application(
-            site,
-            path,
-            "enabledProtocols",
-            protocols,
-        ));
-    }
-    if let Some(preload) = asked.body.get("preload_enabled") {
-        let preload = preload
-            .as_str()
-            .map_or_else(|| preload.to_string(), str::to_owned);
-        changes.push(Change::application(site, path, "preloadEnabled", &preload));
-    }
-    if asked.body.contains_key("application_pool")
-        && let Some(pool) = asked.relation("application_pool")
+    let mut changes = Vec::new();
+    if let Some(folder) = asked.text("physical_path")?
+        && now.is_some_and(|now| physical_path(now) != Some(folder))
     {
-        let pool = application_pools::name_of(pool)?;
-        changes.push(Change::application(site, path, "applicationPool", &pool));
+        let attribute = "physicalPath";
+        let directory = Change::virtual_directory(site, path, "/", attribute, folder);
+        changes.push(directory);
     }
-    if !changes.is_empty() {
-        store.change(&changes)?;
+    let preload = asked.body.get("preload_enabled");
+    let preload = preload.map(|said| {
+        said.as_str()
+            .map_or_else(|| said.to_string(), str::to_owned)
+    });
+    for (attribute, wanted) in [
+        (
+            "enabledProtocols",
+            asked.text("enabled_protocols")?.map(str::to_owned),
+        ),
+        ("preloadEnabled", preload),
+        ("applicationPool", application_pools::wanted(asked)?),
+    ] {
+        let is_new = |wanted: &String| now.is_none_or(|now| own(now, attribute) != wanted);
+        if let Some(wanted) = wanted.filter(is_new) {
+            changes.push(Change::application(site, path, attribute, &wanted));
+        }
     }
-    show(asked, 200, &app.id(), store)
+    Ok(changes)
 }
 
 /// `/api/webserver/virtual-directories`, to read.

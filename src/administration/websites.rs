@@ -144,8 +144,11 @@ fn show(asked: &Asked, code: u16, view: &View, store: &Store) -> Result<Reply, A
     Ok(asked.object(code, object, &href(view)))
 }
 
+/// What a binding is known by: `protocol` and `bindingInformation`.
+type Known = (String, String);
+
 /// `protocol` and `bindingInformation` of each binding of a body; `None` if it has none.
-fn bindings(asked: &Asked) -> Result<Option<Vec<(String, String)>>, ApiError> {
+fn bindings(asked: &Asked) -> Result<Option<Vec<Known>>, ApiError> {
     let Some(bindings) = asked.body.get("bindings") else {
         return Ok(None);
     };
@@ -172,20 +175,39 @@ fn bindings(asked: &Asked) -> Result<Option<Vec<(String, String)>>, ApiError> {
     bindings.iter().map(one).collect::<Result<_, _>>().map(Some)
 }
 
-fn bindings_of(site: &str, bindings: &[(String, String)]) -> Vec<Change> {
+/// `protocol` and `bindingInformation` of each binding that a site has.
+fn bindings_of(view: &View) -> Vec<Known> {
+    let bindings = view.child("bindings");
+    let bindings = bindings.into_iter().flat_map(|b| b.entries("binding"));
+    let text = |view: &View, name: &str| own(view, name).to_owned();
+    bindings
+        .map(|view| (text(view, "protocol"), text(view, "bindingInformation")))
+        .collect()
+}
+
+/// The changes after which a site has these bindings; one that it had keeps what else is said of it.
+fn rebind(site: &str, old: &[Known], new: &[Known]) -> Vec<Change> {
     let element = vec![
         Step::Entry(vec![("name".to_owned(), site.to_owned())]),
         Step::Child("bindings".to_owned()),
     ];
-    let add = |(protocol, information): &(String, String)| {
-        let attributes = vec![
+    let keys = |(protocol, information): &Known| {
+        vec![
             ("protocol".to_owned(), protocol.clone()),
             ("bindingInformation".to_owned(), information.clone()),
-        ];
-        let first = false;
-        Change::new(SECTION, element.clone(), Act::Add { attributes, first })
+        ]
     };
-    bindings.iter().map(add).collect()
+    let gone = old.iter().filter(|binding| !new.contains(binding));
+    let gone = gone.map(|binding| Act::Remove {
+        keys: keys(binding),
+    });
+    let come = new.iter().filter(|binding| !old.contains(binding));
+    let come = come.map(|binding| Act::Add {
+        attributes: keys(binding),
+        first: false,
+    });
+    let change = |act| Change::new(SECTION, element.clone(), act);
+    gone.chain(come).map(change).collect()
 }
 
 fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
@@ -231,9 +253,8 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
             entry(&[("path", "/"), ("physicalPath", folder)]),
         ),
     ];
-    changes.extend(bindings_of(name, &bindings));
-    if let Some(pool) = asked.relation("application_pool") {
-        let pool = application_pools::name_of(pool)?;
+    changes.extend(rebind(name, &[], &bindings));
+    if let Some(pool) = application_pools::wanted(asked)? {
         changes.push(Change::application(name, "/", "applicationPool", &pool));
     }
     let bare = store.with(&changes)?;
@@ -255,32 +276,25 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 
 fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> {
     let name = own(view, "name").to_owned();
+    let wanted = asked.status(&["started", "stopped"])?;
     let mut changes: Vec<Change> = write(SITE, &asked.body, &OTHERS, view)?
         .iter()
         .map(|(attribute, text)| Change::site(&name, attribute, text))
         .collect();
-    if let Some(folder) = asked.text("physical_path")? {
-        changes.push(Change::virtual_directory(
-            &name,
-            "/",
-            "/",
-            "physicalPath",
-            folder,
-        ));
-    }
-    if asked.body.contains_key("application_pool")
-        && let Some(pool) = asked.relation("application_pool")
+    let root = root(view);
+    if let Some(folder) = asked.text("physical_path")?
+        && root.and_then(physical_path) != Some(folder)
     {
-        let pool = application_pools::name_of(pool)?;
+        let path = "physicalPath";
+        changes.push(Change::virtual_directory(&name, "/", "/", path, folder));
+    }
+    if let Some(pool) = application_pools::wanted(asked)?
+        && root.is_none_or(|root| own(root, "applicationPool") != pool)
+    {
         changes.push(Change::application(&name, "/", "applicationPool", &pool));
     }
     if let Some(bindings) = bindings(asked)? {
-        let element = vec![
-            Step::Entry(vec![("name".to_owned(), name.clone())]),
-            Step::Child("bindings".to_owned()),
-        ];
-        changes.push(Change::new(SECTION, element, Act::Clear));
-        changes.extend(bindings_of(&name, &bindings));
+        changes.extend(rebind(&name, &bindings_of(view), &bindings));
     }
     let new_name = asked.text("name")?.filter(|new| *new != name);
     if let Some(new) = new_name {
@@ -289,20 +303,14 @@ fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> 
     if !changes.is_empty() {
         store.change(&changes)?;
     }
-    let name = new_name.map_or(name, str::to_owned);
-    let started = state_of(view, &states(store)?) == ObjectState::Started;
-    match asked
-        .text("status")?
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
+    let of = id('s', own(view, "id"));
+    let view = find(&of, store)?;
+    let name = own(&view, "name").to_owned();
+    let started = state_of(&view, &states(store)?) == ObjectState::Started;
+    match wanted {
         Some("started") if !started => drop(store.ask(&Command::StartSite { name })?),
         Some("stopped") if started => drop(store.ask(&Command::StopSite { name })?),
-        None | Some("started" | "stopped") => {}
-        Some(other) => {
-            let detail = format!("\"{other}\" is not valid; give started or stopped");
-            return Err(ApiError::field("status", &detail));
-        }
+        _ => {}
     }
-    show(asked, 200, &find(&id('s', own(view, "id")), store)?, store)
+    show(asked, 200, &view, store)
 }

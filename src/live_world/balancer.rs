@@ -1,5 +1,6 @@
 //! A real HAProxy in front of several servers, and what it logs.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -21,7 +22,7 @@ use crate::scenario::Farm;
 /// The name under which this executable becomes HAProxy: it dies with whoever started it.
 pub(crate) const LAUNCHER: &str = "haproxy";
 
-/// How long it may take until it relays, and until it ends.
+/// How long it may take until it relays, and until it ends. Assumed: it takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no balancer.
@@ -70,7 +71,8 @@ impl Balancer {
         servers: &[SocketAddr],
         folder: &Path,
     ) -> Result<Self, BalancerError> {
-        let program = find().ok_or(BalancerError::NotInstalled)?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let program = find(&path).ok_or(BalancerError::NotInstalled)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let config = folder.join("haproxy.cfg");
@@ -174,12 +176,11 @@ fn read(lines: impl BufRead) -> Vec<Stamped> {
         .collect()
 }
 
-/// Where HAProxy is installed. Debian keeps it out of the PATH of ordinary users.
-fn find() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+/// Where HAProxy is installed: in a folder of PATH, or where Debian has it, out of the PATH of ordinary users.
+fn find(path: &OsStr) -> Option<PathBuf> {
+    let folders = env::split_paths(path).chain([PathBuf::from("/usr/sbin")]);
     folders
-        .map(|folder| folder.join("haproxy"))
+        .map(|folder| folder.join(LAUNCHER))
         .find(|file| file.is_file())
 }
 
@@ -232,5 +233,49 @@ backend farm
             writeln!(f, "    server {SERVER}{} {address} check", number + 1)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn haproxy_is_taken_from_the_path_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = folder.path().join("haproxy");
+        let found = || find(folder.path().as_os_str());
+        assert_ne!(found(), Some(mine.clone()));
+        fs::write(&mine, "").unwrap();
+        assert_eq!(found(), Some(mine));
+        let said = BalancerError::NotInstalled.to_string();
+        assert!(said.contains("apt-get install haproxy"), "{said}");
+    }
+
+    #[test]
+    fn what_haproxy_reads_names_every_server_and_how_it_is_checked() {
+        let servers = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let farm = Farm {
+            check_url: "/health".to_owned(),
+            fall: 7,
+            ..Farm::default()
+        };
+        let config = Config {
+            farm: &farm,
+            servers: &servers,
+        };
+        let text = config.to_string();
+        for line in [
+            "server server-1 127.0.0.1:1 check",
+            "server server-2 127.0.0.1:2 check",
+            "http-check send meth GET uri /health ver HTTP/1.1 hdr Host localhost",
+            "default-server inter 100ms fall 7 rise 2",
+            "bind fd@0",
+        ] {
+            assert!(
+                text.lines().any(|known| known.trim() == line),
+                "{line}: {text}"
+            );
+        }
     }
 }

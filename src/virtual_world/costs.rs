@@ -126,6 +126,7 @@ impl Dice {
         let distribution = |(cost, _)| match cost {
             Cost::ClientHop => costs.client_hop,
             Cost::DeviceHop => costs.device_hop,
+            // Assumed: too seldom, or too little, to be missed by a handler.
             Cost::IpmHop => costs.ipm_hop,
             Cost::Spawn => costs.spawn,
             Cost::HangUp => costs.hang_up,
@@ -159,7 +160,7 @@ impl Dice {
     pub(super) fn cpu(&self, cost: Cost, took: Duration) -> Duration {
         match cost {
             Cost::ClientHop | Cost::DeviceHop => self.hop_cpu,
-            // A process that is made, and one whose memory the kernel takes down, is nothing else.
+            // Assumed: making a process, taking its memory down and shaking hands is computing all along.
             Cost::Spawn | Cost::HangUp | Cost::HandshakeFull | Cost::HandshakeResumed => took,
             Cost::IpmHop | Cost::Reap | Cost::FileRead | Cost::CommandHop => Duration::ZERO,
         }

@@ -4,6 +4,7 @@
 //! core with the fewest, a core without any takes one from another. So who shares a core with whom is
 //! chance, as it is under Linux, and two equal handlers need not be done at the same time. What clients, driver and starting and ending processes compute
 //! goes before (handlers are nice to everybody): if no core is free, it makes a handler's turn longer.
+//! Assumed: they take it from whichever turn begins next, also if another core is idle a moment later.
 //! Absent on purpose: what WAS computes, caches that grow cold, a disk that is slow.
 
 use std::collections::{BTreeMap, VecDeque};

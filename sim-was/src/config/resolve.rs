@@ -2,8 +2,9 @@
 //!
 //! What stops WAS stops us (events 5172 and 5036): XML that is not well-formed, and anything in
 //! `system.applicationHost` that breaks the schema, unless it lies inside of one pool or one site: then only
-//! that one cannot be started. What WAS only complains about becomes a [`ConfigWarning`]. A mistake in `system.webServer` or `system.web` is a warning too: IIS starts, and
-//! answers 500.19 to the requests that need the section.
+//! that one cannot be started. What WAS only complains about becomes a [`ConfigWarning`]. A mistake in
+//! `system.webServer` or `system.web` is a warning too: IIS starts, and answers 500.19 to the requests that need
+//! the section.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -214,9 +215,9 @@ impl<'a> Resolver<'a> {
 
     /// A finding in `system.applicationHost`.
     ///
-    /// Source: the fault matrix of IIS administrators: "config made invalid in one pool: only that pool
-    /// fails". Assumed: the same for a site; and that what the others inherit, or what cannot be told from
-    /// another entry, concerns all.
+    /// Assumed: what breaks one pool or one site stops that one. Microsoft documents event 5172 for a file that
+    /// cannot be read, and not how much of it is lost; administrators see the other pools go on. What all
+    /// inherit, or what cannot be told from another entry, concerns all.
     fn judge(
         &mut self,
         section: &str,

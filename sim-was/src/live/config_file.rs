@@ -48,13 +48,14 @@ impl ConfigFile {
         let edited =
             apply_to_bytes(&bytes, &self.name(), changes).map_err(|error| error.to_string())?;
         let configuration = self.understand(&edited)?;
-        let known = |fault: &(_, &str)| {
-            let before = self.understand(&bytes);
-            // What was there before may have moved to another line.
-            before.is_ok_and(|before| before.faults().any(|(scope, _)| scope == fault.0))
-        };
-        if let Some((_, fault)) = configuration.faults().find(|fault| !known(fault)) {
-            return Err(fault.to_owned());
+        if configuration.faults().next().is_some() {
+            // What broke a pool before may have moved to another line.
+            let before = self.understand(&bytes)?;
+            let mut new = configuration.faults();
+            let is_new = |(scope, _): &(_, &str)| !before.faults().any(|(old, _)| old == *scope);
+            if let Some((_, fault)) = new.find(is_new) {
+                return Err(fault.to_owned());
+            }
         }
         if edited != bytes {
             replace(&self.path, &edited).map_err(|error| format!("{}: {error}", self.name()))?;

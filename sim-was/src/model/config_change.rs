@@ -232,11 +232,24 @@ impl Consequences {
                 .collect(),
             applications: applications.cloned().collect(),
         };
-        // What does not exist any more does not restart.
+        // What does not exist any more does not restart, and what cannot be read any more stays as it was.
         consequences.applications.retain(|(id, path)| {
             let site = new.sites.iter().find(|site| site.id == *id);
-            site.is_some_and(|site| site.applications.iter().any(|a| a.path == *path))
+            site.is_some_and(|site| {
+                site.fault.is_none() && site.applications.iter().any(|a| a.path == *path)
+            })
         });
+        for site in new.sites.iter().filter(|site| site.fault.is_some()) {
+            for application in &site.applications {
+                let context = url_context(site.id, &application.path);
+                consequences.restarted.remove(&context);
+            }
+        }
+        for pool in &new.application_pools {
+            if pool.fault.is_some() {
+                consequences.recycled.remove(&pool.name.to_lowercase());
+            }
+        }
         consequences
     }
 

@@ -4,7 +4,8 @@ use super::plan::{Act, Plan, PlannedOperation};
 use super::{SwarmError, run_plan};
 use crate::virtual_world::faults::Faults;
 
-/// So many nanoseconds of a gap say nothing: answers are under way for different times.
+/// So many nanoseconds of a gap say nothing. Assumed: a few hops, since answers are under way for different
+/// times.
 const HOPS: u64 = 1_000_000;
 
 /// What one operation has cost.

@@ -26,7 +26,8 @@ impl World {
             checkers.pass(now);
         }
         let mut listened = Vec::new();
-        // One thread: what it says after it has closed many connections leaves so much later.
+        // One thread: what it says after it has closed many connections leaves so much later. Assumed: closing
+        // one computes as much as a hop; live, 70 of them take 3 ms.
         let mut closing = Duration::ZERO;
         loop {
             while let Some(output) = self.httpsys.poll_output() {

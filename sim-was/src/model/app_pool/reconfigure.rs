@@ -78,7 +78,7 @@ impl AppPool {
     /// Source: WAS event 5080: "being recycled due to 1 or more configuration changes in the
     /// application pool properties which necessitate a restart of the processes"; one event for all.
     pub(in crate::model) fn recycle_for_change(&mut self, fx: &mut Effects, now: Instant) {
-        if !self.may_run() || self.settings.fault.is_some() {
+        if !self.may_run() {
             return;
         }
         let wanted = self.slots_wanted();

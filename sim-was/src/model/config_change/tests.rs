@@ -279,6 +279,19 @@ fn a_pool_that_breaks_while_it_runs_goes_on_until_it_needs_a_worker() {
 }
 
 #[test]
+fn a_value_that_cannot_be_read_recycles_nothing_and_nobody_says_so() {
+    let mut bench = up();
+    let broken = "<add name=\"A\"><processModel idleTimeout=\"soon\" /></add>";
+    bench.input(read(&TEXT.replace("<add name=\"A\" />", broken)));
+    assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
+    let stated = bench.lines.iter().find(|line| line.starts_with("changed"));
+    assert_eq!(
+        stated.map(String::as_str),
+        Some("changed, recycles [], restarts []")
+    );
+}
+
+#[test]
 fn a_site_that_breaks_stays_as_it_was_and_cannot_be_started() {
     let mut bench = up();
     bench.lines.clear();
