@@ -9,18 +9,6 @@ use serde_json::Value;
 
 const SCENARIO: &str = "examples/scenarios/farm-behind-haproxy.toml";
 
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(support::IIS_SIM)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", SCENARIO])
-        .args(arguments)
-        .output()
-        .expect("iis-sim runs");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    (output.status.code(), text)
-}
-
 #[test]
 fn the_balancer_sees_an_iisreset_and_cannot_see_a_recycle() {
     let runs = |program: &&str| Command::new(program).arg("-v").output().is_ok();
@@ -31,12 +19,15 @@ fn the_balancer_sees_an_iisreset_and_cannot_see_a_recycle() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("farm.json");
     let out = folder.path().join("out");
-    let (code, text) = run(&[
-        "--json",
-        json.to_str().unwrap(),
-        "--out",
-        out.to_str().unwrap(),
-    ]);
+    let (code, text) = support::run_scenario(
+        Path::new(SCENARIO),
+        &[
+            "--json",
+            json.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ],
+    );
     assert_eq!(
         support::processes_that_name(&out.to_string_lossy()),
         Vec::<String>::new(),
@@ -81,13 +72,8 @@ fn a_wrong_farm_is_refused_with_what_would_be_valid() {
         ("rise = 2", "rice = 2", "unknown field `rice`"),
     ] {
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
-        let output = Command::new(support::IIS_SIM)
-            .arg("run")
-            .arg(&path)
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{error}");
+        let (code, error) = support::run_scenario(&path, &[]);
+        assert_eq!(code, Some(1), "{error}");
         assert!(error.contains(said), "{to}: {error}");
     }
 }

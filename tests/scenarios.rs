@@ -1,7 +1,10 @@
 //! Every scenario in the repository shows what it says it shows.
 
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use support::run_scenario as run;
 
 /// Scenarios without sentences, which `compare` measures; and the farm, which needs a real HAProxy.
 const NOT_VIRTUAL: [&str; 4] = [
@@ -34,19 +37,6 @@ fn name(path: &Path) -> &str {
     path.file_stem()
         .and_then(|stem| stem.to_str())
         .expect("a name in ASCII")
-}
-
-/// Runs a scenario; gives the exit code and what it printed.
-fn run(scenario: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_iis-sim"))
-        .arg("run")
-        .arg(scenario)
-        .args(arguments)
-        .output()
-        .expect("iis-sim runs");
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    (output.status.code(), text)
 }
 
 #[test]

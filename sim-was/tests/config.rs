@@ -26,50 +26,6 @@ fn refusal(text: &str) -> String {
     }
 }
 
-#[test]
-fn what_breaks_the_schema_in_one_pool_or_site_concerns_no_other() {
-    let pools = "<add name='A' queueLength='1500'/><add name='B' queueLength='many'/>\n\
-                 <add name='C'><recycling><periodicRestart tiem='1'/></recycling></add><add name='D'/>";
-    let sites = format!(
-        "{}<site name='T' id='2'><limits nonsense='1'/></site>",
-        site("")
-    );
-    let configuration = good(&host(pools, &sites));
-    let pools = &configuration.application_pools;
-    let broken: Vec<&str> = pools
-        .iter()
-        .filter(|pool| pool.fault.is_some())
-        .map(|pool| pool.name.as_str())
-        .collect();
-    assert_eq!(broken, ["B", "C"]);
-    assert_eq!(pools[0].queue_length, 1500);
-    let fault = pools[2].fault.clone().unwrap();
-    assert!(
-        fault.contains("line 2") && fault.contains("tiem"),
-        "{fault}"
-    );
-    let sites: Vec<bool> = configuration
-        .sites
-        .iter()
-        .map(|s| s.fault.is_some())
-        .collect();
-    assert_eq!(sites, [false, true]);
-    let events = configuration.warnings.iter().map(|warning| warning.event);
-    assert_eq!(events.filter(|event| *event == 5172).count(), 3);
-}
-
-#[test]
-fn what_all_pools_share_and_what_cannot_be_told_apart_is_refused_as_a_whole() {
-    for pools in [
-        "<applicationPoolDefaults queueLength='many'/><add name='A'/>",
-        "<add name='A'/><add name='a'/>",
-        "<add queueLength='20'/>",
-        "<nonsense/><add name='A'/>",
-    ] {
-        assert!(load(&host(pools, ""), NAME).is_err(), "{pools}");
-    }
-}
-
 /// The texts for 0 to `count`.
 fn many(count: usize, text: impl Fn(usize) -> String) -> String {
     (0..count).map(text).collect::<Vec<_>>().concat()

@@ -5,7 +5,6 @@
 //! with another.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -17,17 +16,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value};
 use sim_httpsys::live::{TlsError, tls_configuration};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::api;
 use super::resource::{ApiError, Asked, Reply, hex};
 use super::store::Store;
+use crate::live_world::loopback::{self, LoopbackError};
 
 /// Below a root.
 const TOKEN_FILE: &str = "run/administration.token";
@@ -51,17 +48,9 @@ pub struct Administration {
 /// Why it is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministrationError {
-    /// Others could reach it.
-    #[error("{0}: the administration is served on a loopback address only, e.g. 127.0.0.1:55539")]
-    NotLoopback(SocketAddr),
-    /// The address cannot be listened on.
-    #[error("{address}: {source}")]
-    Bind {
-        /// Which.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The address.
+    #[error(transparent)]
+    Listen(#[from] LoopbackError),
     /// The token could not be made.
     #[error("{}: {source}", path.display())]
     Token {
@@ -83,34 +72,29 @@ struct Shared {
 
 /// Serves the API of the server at `root` until this process ends.
 pub fn serve(root: &Path, address: SocketAddr) -> Result<Administration, AdministrationError> {
-    if !address.ip().is_loopback() {
-        return Err(AdministrationError::NotLoopback(address));
-    }
     let path = root.join(TOKEN_FILE);
     let token = make_token(&path).map_err(|source| AdministrationError::Token {
         path: path.clone(),
         source,
     })?;
     let tls = TlsAcceptor::from(tls_configuration(&root.join("run"))?);
-    let failed = |source| AdministrationError::Bind { address, source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    let listener = runtime
-        .block_on(TcpListener::bind(address))
-        .map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
     let shared = Arc::new(Shared {
         root: root.to_owned(),
         token,
     });
-    std::thread::Builder::new()
-        .name("administration".to_owned())
-        .spawn(move || runtime.block_on(accept(listener, tls, shared)))
-        .map_err(failed)?;
+    let what = "the administration";
+    let address = loopback::listen(address, what, "administration", move |stream| {
+        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        async move {
+            let handshake = tokio::time::timeout(PATIENCE, tls.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                let answer = |request| answer(request, Arc::clone(&shared));
+                loopback::converse(stream, PATIENCE, answer).await;
+            }
+        }
+    })?;
     Ok(Administration {
-        address: bound,
+        address,
         token: path,
     })
 }
@@ -131,33 +115,10 @@ fn make_token(path: &Path) -> io::Result<String> {
     Ok(token)
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, mostly: wait until some are free again.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
-        tokio::spawn(async move {
-            let handshake = tokio::time::timeout(PATIENCE, tls.accept(stream));
-            let Ok(Ok(stream)) = handshake.await else {
-                return;
-            };
-            let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(hyper_util::rt::TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .serve_connection(TokioIo::new(stream), service);
-            connection.await.ok();
-        });
-    }
-}
-
 async fn answer(
     request: Request<hyper::body::Incoming>,
     shared: Arc<Shared>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Response<Full<Bytes>> {
     let reply = match admit(&request, &shared.token) {
         Err(error) => error.reply(),
         Ok(()) => match understand(request).await {
@@ -174,7 +135,7 @@ async fn answer(
             }
         },
     };
-    Ok(respond(reply))
+    respond(reply)
 }
 
 fn admit(request: &Request<hyper::body::Incoming>, token: &str) -> Result<(), ApiError> {

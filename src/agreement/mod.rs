@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::load::Outcome;
 use crate::load::plan::Stream;
-use crate::measure::metrics::Outcomes;
+use crate::measure::outcomes::Outcomes;
 use crate::measure::{Observation, TrialResult};
 use crate::report::Comparison;
 use crate::scenario::Clock;

@@ -4,6 +4,7 @@
 //! * [`last_good`] – a readable copy in the place of a configuration that is none
 //! * [`service_manager`] – starts `was` again when it has died
 //! * [`balancer`] – HAProxy in front of several servers
+//! * [`loopback`] – small HTTP servers for administrators
 //! * [`metrics_server`] – where Prometheus scrapes
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
@@ -23,12 +24,14 @@ pub mod compare;
 mod farm;
 pub mod generator;
 pub mod last_good;
+pub mod loopback;
 pub mod metrics_server;
 mod operate;
 pub mod page;
 pub(crate) mod processes;
 pub mod recordings;
 pub mod server;
+mod server_options;
 pub mod service_manager;
 pub mod story;
 pub mod trial;

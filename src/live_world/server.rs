@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,57 +16,16 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::Deserialize;
 use sim_httpsys::api::Endpoint;
-use sim_httpsys::model::Parameters;
 use sim_was::config::{Configuration, HttpBinding, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
-use sim_was::model::Personality;
 
 use super::last_good::{LastGood, put_in_place};
+pub use super::server_options::ServerOptions;
 use super::service_manager::{KILLED_FILE, ServiceManager};
 
 /// How long the programs may take until every service runs.
 const START_MAX: Duration = Duration::from_secs(15);
-
-/// How a server is started.
-#[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// The simulated `C:\`. Made if it does not exist.
-    pub root: PathBuf,
-    /// The applicationHost.config; `None` takes the one below the root, made if it does not exist.
-    pub config: Option<PathBuf>,
-    /// Whether the newest good copy takes the place of a configuration that cannot be read.
-    pub last_good: bool,
-    /// On which address a binding for all addresses really listens.
-    pub listen: IpAddr,
-    /// Which ports are really used: (binding's, or `None` for every other; real, 0 for any).
-    pub port_map: Vec<(Option<u16>, u16)>,
-    /// Whether facts are written to files below `ROOT/trace`.
-    pub trace: bool,
-    /// Whether every input of every program is recorded in `ROOT/record`, for `iis-sim replay`.
-    pub record: bool,
-    /// What the driver reads when it is loaded.
-    pub parameters: Parameters,
-    /// Which version of IIS the services are.
-    pub personality: Personality,
-}
-
-impl ServerOptions {
-    /// On loopback, at ports that the kernel chooses.
-    pub fn on_any_port(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            config: None,
-            last_good: false,
-            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port_map: vec![(None, 0)],
-            trace: false,
-            record: false,
-            parameters: Parameters::default(),
-            personality: Personality::default(),
-        }
-    }
-}
 
 /// Why a server could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -158,8 +117,8 @@ impl Server {
             last_good = put_in_place(&config, &root).map_err(at)?;
         }
         let configuration = read_config(&config)?;
-        let httpsys = spawn("httpsys", &root, &httpsys_arguments(options, &root))?;
-        let arguments = was_arguments(options, &root, &config);
+        let httpsys = spawn("httpsys", &root, &options.httpsys_arguments(&root))?;
+        let arguments = options.was_arguments(&root, &config);
         let services = match ServiceManager::start(&root, arguments) {
             Ok(services) => services,
             Err(error) => {
@@ -518,51 +477,6 @@ fn read_config(path: &Path) -> Result<Configuration, ServerError> {
     })?;
     let name = path.display().to_string();
     load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
-}
-
-fn httpsys_arguments(options: &ServerOptions, root: &Path) -> Vec<String> {
-    let mut arguments = vec![
-        "--root".to_owned(),
-        root.display().to_string(),
-        "--listen".to_owned(),
-        options.listen.to_string(),
-    ];
-    for (from, to) in &options.port_map {
-        let from = from.map_or_else(|| "*".to_owned(), |from| from.to_string());
-        arguments.extend(["--port-map".to_owned(), format!("{from}:{to}")]);
-    }
-    if options.trace {
-        arguments.push("--trace".to_owned());
-    }
-    if options.record {
-        arguments.push("--record".to_owned());
-    }
-    if options.parameters != Parameters::default() {
-        let parameters = serde_json::to_string(&options.parameters)
-            .expect("parameters are plain data and can be written");
-        arguments.extend(["--parameters".to_owned(), parameters]);
-    }
-    arguments
-}
-
-fn was_arguments(options: &ServerOptions, root: &Path, config: &Path) -> Vec<String> {
-    let mut arguments = vec![
-        "--root".to_owned(),
-        root.display().to_string(),
-        "--config".to_owned(),
-        config.display().to_string(),
-    ];
-    if options.trace {
-        arguments.push("--trace".to_owned());
-    }
-    if options.record {
-        arguments.push("--record".to_owned());
-    }
-    if options.personality != Personality::default() {
-        let name = options.personality.name().to_owned();
-        arguments.extend(["--personality".to_owned(), name]);
-    }
-    arguments
 }
 
 pub(super) fn log_of(root: &Path, program: &str) -> PathBuf {

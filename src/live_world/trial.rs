@@ -15,7 +15,7 @@ use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
 use super::processes::{children, resident_bytes};
 use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
-use crate::load::plan::{PlanFile, Target};
+use crate::load::plan_file::{PlanFile, Target};
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
 use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, Served, timing};

@@ -2,6 +2,7 @@
 //!
 //! * [`profile`] – what a scenario file says about the load
 //! * [`plan`] – the attempts that are drawn from it, each with its planned time
+//! * [`plan_file`] – what the load process is told
 //! * [`outcome`] – how an attempt can end: exactly one way each
 //! * [`book`] – what was observed, attempt by attempt and connection by connection
 //! * [`live`] – the process that makes the attempts over real sockets (feature `live`)
@@ -12,6 +13,7 @@
 pub mod book;
 pub mod outcome;
 pub mod plan;
+pub mod plan_file;
 pub mod profile;
 pub mod progress;
 
@@ -25,6 +27,7 @@ pub use book::{
     ConnectionRecord, SessionSeen, TlsKind,
 };
 pub use outcome::Outcome;
-pub use plan::{Plan, PlanFile, PlannedAttempt, Stream, Target};
+pub use plan::{Plan, PlannedAttempt, Stream};
+pub use plan_file::{PlanFile, Target};
 pub use profile::{Arrivals, Long, MixEntry, Probes, Profile, ProfileError};
 pub use progress::Progress;

@@ -5,64 +5,13 @@
 //! changing one parameter does not redeal the others. Sources of randomness elsewhere: none.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::profile::{Arrivals, MixEntry, Profile, ProfileError, duration_text};
-
-/// What `iis-sim load --plan FILE` reads: all that the load process has to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanFile {
-    /// The load.
-    pub profile: Profile,
-    /// The seed of the plan.
-    pub seed: u64,
-    /// For how long attempts are made.
-    #[serde(with = "duration_text")]
-    pub duration: Duration,
-    /// Where the hosts are.
-    pub targets: Vec<Target>,
-    /// The host name of entries that name none.
-    pub host: String,
-    /// The id of the first attempt; later ones count up.
-    #[serde(default = "one")]
-    pub first_id: u64,
-    /// Where the book is written.
-    pub book: PathBuf,
-}
-
-fn one() -> u64 {
-    1
-}
-
-/// Where a host really is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// The host name, `None` for every name that has no target of its own.
-    pub host: Option<String>,
-    /// Whether TLS is spoken there.
-    pub secure: bool,
-    /// The address.
-    pub address: SocketAddr,
-}
-
-impl Target {
-    /// Every host is at this address, in clear text.
-    pub fn any(address: SocketAddr) -> Self {
-        Self {
-            host: None,
-            secure: false,
-            address,
-        }
-    }
-}
+use super::profile::{Arrivals, MixEntry, Profile, ProfileError};
 
 /// Which stream an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -429,6 +378,7 @@ impl Urls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::plan_file::{PlanFile, Target};
     use crate::load::profile::Pause;
 
     fn profile() -> Profile {

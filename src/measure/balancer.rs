@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
 
-use super::metrics::Outcomes;
+use super::outcomes::Outcomes;
 use crate::load::book::AttemptRecord;
 
 /// A line of the balancer's log and when it was read.

@@ -23,15 +23,16 @@ use sim_httpsys::api::{ConnectionId, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{ConnectionEnd, Fact, Traced};
 use sim_httpsys::model::ReasonPhrase;
-use sim_worker::facts;
 
 use super::read::Observation;
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
 use end::End;
+use workers::Worker;
 
 mod end;
 mod farm;
+mod workers;
 
 /// How far a fact and a client's observation of the same thing may lie apart, in nanoseconds.
 /// Assumed: the fact is stated by the model, the socket follows within one turn of a busy loop.
@@ -98,15 +99,6 @@ struct Server<'a> {
     httperr: Option<HttpErrUrls>,
     workers: BTreeMap<ProcessId, Worker>,
     observation: &'a Observation,
-}
-
-/// What a worker says about its requests.
-#[derive(Default)]
-struct Worker {
-    began: BTreeSet<u64>,
-    ended: BTreeMap<u64, u16>,
-    /// It ended by its own will, so its trace is whole.
-    is_whole: bool,
 }
 
 impl Ledger {
@@ -183,7 +175,7 @@ impl<'a> Server<'a> {
                 }
                 by_port
             }),
-            workers: workers(observation),
+            workers: workers::of(observation),
             observation,
         };
         for traced in facts {
@@ -564,51 +556,9 @@ impl<'a> Server<'a> {
                 left.push((0, why));
             }
         }
-        left.extend(self.lost_in_workers());
+        left.extend(workers::lost_in(&self.workers));
         left
     }
-
-    /// Requests that a worker began and never finished, although it lived on or ended in order.
-    fn lost_in_workers(&self) -> impl Iterator<Item = (u64, String)> {
-        self.workers
-            .iter()
-            .filter(|(_, worker)| worker.is_whole)
-            .flat_map(|(process, worker)| {
-                let lost = worker
-                    .began
-                    .iter()
-                    .filter(|id| !worker.ended.contains_key(id));
-                lost.map(|id| {
-                    (
-                        *id,
-                        format!("worker {} began it and never ended it", process.0),
-                    )
-                })
-            })
-    }
-}
-
-fn workers(observation: &Observation) -> BTreeMap<ProcessId, Worker> {
-    let mut workers = BTreeMap::new();
-    for (process, facts) in observation.workers.iter().flatten() {
-        let mut worker = Worker::default();
-        for traced in facts {
-            if let facts::Fact::RequestBegan { activity, .. } = &traced.fact {
-                worker.began.insert(activity.0);
-            } else if let facts::Fact::RequestEnded {
-                activity, status, ..
-            } = &traced.fact
-            {
-                worker.ended.insert(activity.0, *status);
-            } else if let facts::Fact::RequestAborted { activity, .. } = &traced.fact {
-                worker.began.remove(&activity.0);
-            } else if let facts::Fact::Exiting { .. } = &traced.fact {
-                worker.is_whole = true;
-            }
-        }
-        workers.insert(*process, worker);
-    }
-    workers
 }
 
 /// Spans in which at least one endpoint that is ever opened was closed.

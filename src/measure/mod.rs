@@ -4,6 +4,7 @@
 //! * [`metrics`] – the figures of one trial, with their definitions
 //! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
 //! * [`balancer`] – what a balancer in front of a farm saw
+//! * [`outcomes`] – how attempts ended
 //! * [`events`] – the event log
 //! * [`ledger`] – the client's story against the server's, attempt by attempt
 //! * [`statistics`], [`summary`] – figures over several trials
@@ -18,6 +19,7 @@ pub mod events;
 pub mod ledger;
 mod looks;
 pub mod metrics;
+pub mod outcomes;
 pub mod read;
 pub mod statistics;
 pub mod steady;
@@ -30,6 +32,7 @@ pub mod workers;
 pub use ledger::Ledger;
 pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
+pub use outcomes::Outcomes;
 pub use read::{Observation, ReadError};
 pub use summary::{Estimate, Summary, figures_of, summarise};
 pub use trial_result::TrialResult;

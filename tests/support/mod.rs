@@ -236,6 +236,22 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
+/// `iis-sim run SCENARIO` in the repository; gives the exit code and what it printed.
+pub fn run_scenario(scenario: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(IIS_SIM)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("run")
+        .arg(scenario)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
 /// One site and one pool with these attributes and children.
 pub fn config(pool: &str) -> String {
     format!(

@@ -20,7 +20,8 @@ use super::clock::{PreciseTimer, now};
 use super::connection::{Destination, Opener, Pool};
 use super::{Command, LoadError, Progress};
 use crate::load::book::{AttemptRecord, Book, BookHeader, ConnectionKind};
-use crate::load::plan::{Plan, PlanFile, PlannedAttempt, Stream};
+use crate::load::plan::{Plan, PlannedAttempt, Stream};
+use crate::load::plan_file::PlanFile;
 use crate::load::profile::Profile;
 use crate::scenario::timing::GRACE;
 

@@ -18,7 +18,7 @@ use thread_priority::{
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::plan::PlanFile;
+use super::plan_file::PlanFile;
 use super::profile::ProfileError;
 pub use super::progress::Progress;
 pub(crate) use connection::client_config;

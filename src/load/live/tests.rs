@@ -12,7 +12,8 @@ use crate::load::book::{
     Book, ConnectionEnded, ConnectionKind, ConnectionRecord, SessionSeen, TlsKind,
 };
 use crate::load::outcome::Outcome;
-use crate::load::plan::{Stream, Target};
+use crate::load::plan::Stream;
+use crate::load::plan_file::Target;
 use crate::load::profile::Profile;
 
 /// What the server does with a request, by its path.

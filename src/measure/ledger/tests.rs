@@ -2,6 +2,8 @@
 
 use sim_httpsys::api::{ActivityId, Ends, RequestId, RequestQueueName, SiteId, Verb};
 
+use sim_worker::facts;
+
 use super::*;
 use crate::load::plan::Stream;
 use crate::measure::read::{HttpErrLine, W3cLine};

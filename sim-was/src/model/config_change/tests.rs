@@ -279,9 +279,9 @@ fn a_pool_that_breaks_while_it_runs_goes_on_until_it_needs_a_worker() {
 }
 
 #[test]
-fn a_value_that_cannot_be_read_recycles_nothing_and_nobody_says_so() {
+fn a_pool_that_breaks_and_changes_is_not_recycled_and_nobody_says_so() {
     let mut bench = up();
-    let broken = "<add name=\"A\"><processModel idleTimeout=\"soon\" /></add>";
+    let broken = "<add name=\"A\" nonsense=\"1\"><processModel idleTimeout=\"00:10:00\" /></add>";
     bench.input(read(&TEXT.replace("<add name=\"A\" />", broken)));
     assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
     let stated = bench.lines.iter().find(|line| line.starts_with("changed"));
