@@ -2,10 +2,7 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::JoinHandle;
-
+use support::crowd::Crowd;
 use support::{Browser, Up};
 
 const RECYCLE: [&str; 4] = [
@@ -14,66 +11,6 @@ const RECYCLE: [&str; 4] = [
     "apppool",
     "/apppool.name:DefaultAppPool",
 ];
-
-/// Kept-alive clients that ask one page after another until they are stopped.
-struct Crowd {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU32>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Crowd {
-    fn gather(up: &Up, size: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicU32::new(0));
-        let address = up.address("http/");
-        let clients = (0..size)
-            .map(|_| {
-                let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-                std::thread::spawn(move || {
-                    let mut browser = Browser::connect(address);
-                    let mut failures = Vec::new();
-                    while !stop.load(Ordering::Relaxed) {
-                        match browser.get("/default.aspx") {
-                            Ok(page) if page.status == 200 => {
-                                answered.fetch_add(1, Ordering::Relaxed);
-                            }
-                            Ok(page) => failures.push(format!("status {}", page.status)),
-                            Err(error) => {
-                                failures.push(error.to_string());
-                                browser = Browser::connect(address);
-                            }
-                        }
-                    }
-                    failures
-                })
-            })
-            .collect();
-        Self {
-            stop,
-            answered,
-            clients,
-        }
-    }
-
-    fn until_answered(&self, up: &Up, more: u32) {
-        let before = self.answered.load(Ordering::Relaxed);
-        up.until("answers", || {
-            self.answered.load(Ordering::Relaxed) >= before + more
-        });
-    }
-
-    /// How many were answered, and what went wrong.
-    fn leave(self) -> (u32, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let failures = self
-            .clients
-            .into_iter()
-            .flat_map(|client| client.join().expect("a client does not panic"))
-            .collect();
-        (self.answered.load(Ordering::Relaxed), failures)
-    }
-}
 
 #[test]
 fn twenty_recycles_under_load_lose_no_request_and_no_connection() {

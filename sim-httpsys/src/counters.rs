@@ -21,6 +21,8 @@ pub struct Counters {
     pub web_service_cache: WebServiceCache,
     /// "Web Service", an instance per site.
     pub web_service: BTreeMap<SiteId, WebService>,
+    /// Requests that processes hold: who, and since when.
+    held: BTreeMap<RequestId, (ProcessId, Instant)>,
     /// Which queue a process receives from.
     queue_of_process: BTreeMap<ProcessId, RequestQueueName>,
     /// Which queue a cache entry belongs to.
@@ -120,6 +122,9 @@ pub struct QueueReading {
     pub current_queue_size: u64,
     /// `MaxQueueItemAge`, milliseconds.
     pub max_queue_item_age_ms: u64,
+    /// How long the oldest request that a process was given has been held, milliseconds: it grows without
+    /// end when a worker answers its pings and nothing else. PerfMon has no such counter.
+    pub max_delivered_age_ms: u64,
     /// `ArrivalRate`, as a total.
     pub arrivals: u64,
     /// `RejectedRequests`.
@@ -140,8 +145,12 @@ impl Counters {
             }
             Fact::Deliver {
                 request, process, ..
-            } => self.delivered(*request, *process),
+            } => {
+                self.held.insert(*request, (*process, at));
+                self.delivered(*request, *process);
+            }
             Fact::SendComplete {
+                request,
                 site,
                 status,
                 bytes,
@@ -149,6 +158,7 @@ impl Counters {
                 received,
                 ..
             } => {
+                self.held.remove(request);
                 self.answered(*site, *status, *bytes, *verb, *received);
                 self.site(*site).total_logon_attempts += 1;
             }
@@ -183,6 +193,7 @@ impl Counters {
                 partial,
                 ..
             } => {
+                self.held.remove(request);
                 let queue = self.queue(queue);
                 let waited = queue.waiting.remove(request).is_some();
                 // Refused by reset: it was not given to anybody, and had not got in.
@@ -279,12 +290,21 @@ impl Counters {
     /// What they read now.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let queues = self.http_service_request_queues.iter();
+        let mut oldest: BTreeMap<&RequestQueueName, Duration> = BTreeMap::new();
+        for (process, since) in self.held.values() {
+            if let Some(name) = self.queue_of_process.get(process) {
+                let age = oldest.entry(name).or_default();
+                *age = now.saturating_since(*since).max(*age);
+            }
+        }
+        let milliseconds = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let reading = |(name, queue): (&RequestQueueName, &HttpServiceRequestQueues)| {
-            let age = queue.max_queue_item_age(now).as_millis();
+            let held = oldest.get(name).copied().unwrap_or_default();
             QueueReading {
                 name: name.clone(),
                 current_queue_size: queue.current_queue_size(),
-                max_queue_item_age_ms: u64::try_from(age).unwrap_or(u64::MAX),
+                max_queue_item_age_ms: milliseconds(queue.max_queue_item_age(now)),
+                max_delivered_age_ms: milliseconds(held),
                 arrivals: queue.arrivals,
                 rejected_requests: queue.rejected_requests,
                 cache_hits: queue.cache_hits,

@@ -168,6 +168,7 @@ fn ready_line(server: &Server, besides: &Besides) -> serde_json::Value {
                 "site": endpoint.site,
                 "binding": endpoint.binding,
                 "address": endpoint.address.map(|address| address.to_string()),
+                "refusal": endpoint.refusal,
             })
         })
         .collect();
@@ -205,7 +206,10 @@ fn print_ready(server: &Server, besides: &Besides) {
 fn endpoint_line(endpoint: &BoundEndpoint) -> String {
     let scheme = if endpoint.secure { "https" } else { "http" };
     let reached = endpoint.address.map_or_else(
-        || "not open: see the event log (Windows/System32/winevt/System.jsonl)".to_owned(),
+        || match &endpoint.refusal {
+            Some(refusal) => format!("not open: {refusal}"),
+            None => "not open: see the event log (Windows/System32/winevt/System.jsonl)".to_owned(),
+        },
         |address| {
             let host = if endpoint.host.is_empty() {
                 String::new()

@@ -2,10 +2,11 @@
 //!
 //! Source: `windows_exporter`, collectors iis, service, process and cs; families are sorted by name,
 //! labels too, figures are printed as Go's `%g` does. `promtool check metrics` misses `_total` in some
-//! names: they are the exporter's, and dashboards ask for them.
+//! names: they are the exporter's, and dashboards ask for them. One family is our own, and is named for it.
 
 use std::fmt::Write;
 
+use sim_httpsys::counters::QueueReading;
 use sim_was::control::{CounterReadings, Service, ServiceStatus};
 
 use crate::perfmon::{APP_POOL_WAS, Counter, VERB_COUNTERS, W3SVC_W3WP, WEB_SERVICE, counters};
@@ -89,6 +90,8 @@ pub struct Scrape {
 /// The page that a scrape gets.
 pub fn render(scrape: &Scrape) -> String {
     let mut page = Page::default();
+    let drivers = scrape.readings.iter().flat_map(|all| &all.driver);
+    page.held(drivers.flat_map(|driver| &driver.request_queues));
     page.family(
         "windows_cs_hostname",
         "The name of this machine.",
@@ -275,6 +278,20 @@ impl Page {
                 ];
                 self.sample(&labels, figure(read(process)));
             }
+        }
+    }
+
+    /// What no exporter of Windows can tell, because no counter does: that a worker takes requests and is
+    /// silent while it answers its pings.
+    fn held<'a>(&mut self, queues: impl Iterator<Item = &'a QueueReading>) {
+        self.family(
+            "iis_sim_oldest_delivered_request_age_seconds",
+            "How long the request that workers have held longest has been held.",
+            Kind::Gauge,
+        );
+        for queue in queues {
+            let age = figure(queue.max_delivered_age_ms) / 1000.0;
+            self.sample(&[("app", queue.name.0.as_ref())], age);
         }
     }
 

@@ -6,6 +6,7 @@
 //! * [`balancer`] – HAProxy in front of several servers
 //! * [`loopback`] – small HTTP servers for administrators
 //! * [`metrics_server`] – where Prometheus scrapes
+//! * `ports` – where bindings really listen, and who has a port that is taken
 //! * [`generator`] – the load generator's process
 //! * [`story`], [`page`] – what the examples are told with
 //! * [`trial`] – one operation on one warmed server, measured
@@ -28,6 +29,7 @@ pub mod loopback;
 pub mod metrics_server;
 mod operate;
 pub mod page;
+mod ports;
 pub(crate) mod processes;
 pub mod recordings;
 pub mod server;

@@ -1,6 +1,8 @@
 //! Performs an operation on a running server, the way an administrator would.
 
-use rustix::process::{Pid, Signal, kill_process};
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use sim_was::control::{Answer, Command};
 
 use super::server::{Server, ServerError};
@@ -40,28 +42,45 @@ fn signal_was(server: &Server, signal: Signal) -> Result<(), ServerError> {
     }
 }
 
+/// Nobody else gets the signal: a process is taken hold of, and is a worker of the pool after that.
 fn signal_workers(server: &Server, pool: &str, signal: Signal) -> Result<(), ServerError> {
+    let held: Vec<(u32, Option<OwnedFd>)> = workers(server, pool)?
+        .into_iter()
+        .map(|pid| {
+            let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            (
+                pid,
+                raw.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+            )
+        })
+        .collect();
+    let now = workers(server, pool)?;
+    let mut sent = 0;
+    for (pid, process) in held {
+        let Some(process) = process.filter(|_| now.contains(&pid)) else {
+            continue;
+        };
+        pidfd_send_signal(process, signal)
+            .map_err(|error| ServerError::Control(format!("{signal:?} to pid {pid}: {error}")))?;
+        sent += 1;
+    }
+    if sent == 0 {
+        return Err(ServerError::Control(format!(
+            "pool {pool} has no worker process to send {signal:?} to"
+        )));
+    }
+    Ok(())
+}
+
+/// The pids of a pool's workers.
+fn workers(server: &Server, pool: &str) -> Result<Vec<u32>, ServerError> {
     let Answer::WorkerProcesses(workers) = server.ask(&Command::ListWorkerProcesses)? else {
         return Err(ServerError::Control(
             "no list of worker processes".to_owned(),
         ));
     };
-    let of_pool = workers
-        .iter()
-        .filter(|worker| worker.application_pool == pool);
-    let pids: Vec<Pid> = of_pool
-        .filter_map(|w| i32::try_from(w.pid).ok().and_then(Pid::from_raw))
-        .collect();
-    if pids.is_empty() {
-        return Err(ServerError::Control(format!(
-            "pool {pool} has no worker process to send {signal:?} to"
-        )));
-    }
-    for pid in pids {
-        kill_process(pid, signal)
-            .map_err(|error| ServerError::Control(format!("{signal:?} to {pid:?}: {error}")))?;
-    }
-    Ok(())
+    let of_pool = workers.iter().filter(|w| w.application_pool == pool);
+    Ok(of_pool.map(|worker| worker.pid).collect())
 }
 
 fn done(server: &Server, command: &Command) -> Result<(), ServerError> {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,7 @@ use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 
 use super::last_good::{LastGood, put_in_place};
+use super::ports::Ports;
 pub use super::server_options::ServerOptions;
 use super::service_manager::{KILLED_FILE, ServiceManager};
 
@@ -88,6 +89,8 @@ pub struct BoundEndpoint {
     pub secure: bool,
     /// Where it is reached; `None` if its socket could not be opened.
     pub address: Option<SocketAddr>,
+    /// What the system says if it is tried again, where it is not reached.
+    pub refusal: Option<String>,
 }
 
 /// A running server.
@@ -99,6 +102,7 @@ pub struct Server {
     services: ServiceManager,
     configuration: Configuration,
     last_good: Option<LastGood>,
+    ports: Ports,
     /// Held as long as the server runs.
     _lock: File,
 }
@@ -134,9 +138,10 @@ impl Server {
             services,
             configuration,
             last_good,
+            ports: Ports::of(options),
             _lock: lock,
         };
-        server.wait_until_running(options)?;
+        server.wait_until_running()?;
         Ok(server)
     }
 
@@ -173,12 +178,17 @@ impl Server {
                 .iter()
                 .filter_map(|binding| {
                     let http = binding.http.as_ref()?;
+                    let address = real_address(&open, http);
                     Some(BoundEndpoint {
                         site: site.name.clone(),
                         binding: format!("{}/{}", binding.protocol, binding.information),
                         host: http.host.clone(),
                         secure: http.secure,
-                        address: real_address(&open, http),
+                        address,
+                        refusal: match address {
+                            Some(_) => None,
+                            None => self.ports.refusal(http.port),
+                        },
                     })
                 })
                 .collect::<Vec<_>>()
@@ -250,7 +260,7 @@ impl Server {
         }
     }
 
-    fn wait_until_running(&mut self, options: &ServerOptions) -> Result<(), ServerError> {
+    fn wait_until_running(&mut self) -> Result<(), ServerError> {
         let deadline = Instant::now() + START_MAX;
         loop {
             self.check_start()?;
@@ -267,9 +277,7 @@ impl Server {
         }
         let endpoints = self.endpoints();
         if !endpoints.is_empty() && endpoints.iter().all(|e| e.address.is_none()) {
-            return Err(ServerError::NoEndpoint(
-                self.why_closed(options, &endpoints),
-            ));
+            return Err(ServerError::NoEndpoint(self.why_closed(&endpoints)));
         }
         Ok(())
     }
@@ -277,12 +285,9 @@ impl Server {
 
 impl Server {
     /// Why nothing listens: what the system says to each port, and what is wrong with the file.
-    fn why_closed(&self, options: &ServerOptions, endpoints: &[BoundEndpoint]) -> String {
-        let sites = self.configuration.sites.iter();
-        let bindings = sites.flat_map(|site| site.bindings.iter().filter_map(|b| b.http.as_ref()));
-        let mut reasons: Vec<String> = bindings
-            .filter_map(|http| cannot_listen(options, http.port))
-            .collect();
+    fn why_closed(&self, endpoints: &[BoundEndpoint]) -> String {
+        let refused = endpoints.iter().filter_map(|e| e.refusal.clone());
+        let mut reasons: Vec<String> = refused.collect();
         reasons.dedup();
         if !reasons.is_empty() {
             let advice = "map ports that are taken or need privileges, e.g. --port-map 80:8080, or \
@@ -298,17 +303,6 @@ impl Server {
         }
         reasons.join("; ")
     }
-}
-
-/// What the system says if one listens where a binding's port is mapped to.
-fn cannot_listen(options: &ServerOptions, port: u16) -> Option<String> {
-    let of = |wanted: Option<u16>| options.port_map.iter().find(|(from, _)| *from == wanted);
-    let real = of(Some(port))
-        .or_else(|| of(None))
-        .map_or(port, |(_, to)| *to);
-    let address = SocketAddr::new(options.listen, real);
-    let error = TcpListener::bind(address).err()?;
-    Some(format!("{address} (for port {port}): {error}"))
 }
 
 fn died(program: &'static str, status: ExitStatus, log: PathBuf) -> ServerError {

@@ -91,14 +91,27 @@ impl Lookups {
         self.baseline?;
         let mut from = 0.0;
         while from + STEADY_FOR_MS <= end_ms + STEP_MS {
+            let window = self.between(from, from + STEADY_FOR_MS);
             // A window without look-ups says nothing about a cache that was in use before.
-            let has_lookups = self.between(from, from + STEADY_FOR_MS).len() >= LOOKUPS_MIN;
-            if has_lookups && self.is_warm(from, from + STEADY_FOR_MS) {
-                return Some(from);
+            if window.len() >= LOOKUPS_MIN {
+                if self.is_warm(from, from + STEADY_FOR_MS) {
+                    return Some(from);
+                }
+                from += STEP_MS;
+            } else {
+                from = self.next_window(from)?;
             }
-            from += STEP_MS;
         }
         None
+    }
+
+    /// The first step after `from` whose window may have look-ups enough, if there is one: a load of two
+    /// weeks has millions that have not.
+    fn next_window(&self, from: f64) -> Option<f64> {
+        let first = self.events.partition_point(|(at, _)| *at < from);
+        let (enough, _) = self.events.get(first + LOOKUPS_MIN - 1)?;
+        let step = ((enough - STEADY_FOR_MS) / STEP_MS).floor() * STEP_MS;
+        Some(step.max(from) + STEP_MS)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of a report")]

@@ -48,6 +48,8 @@ pub(super) struct Chronicle {
 struct Kept {
     clock: UtcClock,
     httpsys: Vec<Traced<etw::Fact>>,
+    /// The driver's counters, with as many of its facts as are counted.
+    counters: (Counters, usize),
     was: Vec<Traced<event_log::Fact>>,
     workers: BTreeMap<ProcessId, Vec<Traced<facts::Fact>>>,
     w3c: Vec<u8>,
@@ -87,12 +89,11 @@ impl Chronicle {
 
     /// What the driver's counters read, if facts are kept: folded when somebody asks, so that nobody else
     /// pays.
-    pub(super) fn counters(&self, now: Instant) -> Snapshot {
-        let mut counters = Counters::default();
-        for traced in self.kept.iter().flat_map(|kept| &kept.httpsys) {
-            counters.record(&traced.fact, traced.at);
+    pub(super) fn counters(&mut self, now: Instant) -> Snapshot {
+        match &mut self.kept {
+            Some(kept) => kept.counters(now),
+            None => Snapshot::default(),
         }
-        counters.snapshot(now)
     }
 
     pub(super) fn was(&mut self, at: Instant, fact: event_log::Fact) {
@@ -171,6 +172,7 @@ impl Kept {
         Self {
             clock,
             httpsys: Vec::new(),
+            counters: (Counters::default(), 0),
             was: Vec::new(),
             workers: BTreeMap::new(),
             w3c: Vec::new(),
@@ -182,6 +184,15 @@ impl Kept {
                 ..Observation::default()
             },
         }
+    }
+
+    fn counters(&mut self, now: Instant) -> Snapshot {
+        let (counters, counted) = &mut self.counters;
+        for traced in &self.httpsys[*counted..] {
+            counters.record(&traced.fact, traced.at);
+        }
+        *counted = self.httpsys.len();
+        counters.snapshot(now)
     }
 
     fn log(&mut self, entry: &LogEntry) {

@@ -11,6 +11,9 @@
     reason = "every test uses the part that it needs; an expectation would fail in the others"
 )]
 
+pub mod crowd;
+pub mod figures;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -85,7 +88,12 @@ impl Up {
 
     /// At a folder that outlives it, with more words for `iis-sim up`.
     pub fn with_words(root: &Path, words: &[String]) -> Self {
-        let mut child = Command::new(IIS_SIM)
+        Self::launched(&mut Command::new(IIS_SIM), root, words)
+    }
+
+    /// By a command that runs `iis-sim`, as somebody else for example.
+    pub fn launched(iis_sim: &mut Command, root: &Path, words: &[String]) -> Self {
+        let mut child = iis_sim
             .args(["up", "--json", "--trace", "--port-map", "*:0", "--root"])
             .arg(root)
             .args(words)
@@ -155,6 +163,14 @@ impl Up {
     /// One request on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
         Browser::connect(self.address("http/")).get(path).unwrap()
+    }
+
+    /// What a program has stated so far: nanoseconds of the machine's monotonic clock, and the fact.
+    pub fn facts(&self, program: &str) -> Vec<(u64, Value)> {
+        let trace = read(&self.root.join(format!("trace/{program}.jsonl")));
+        let whole = |line: &str| serde_json::from_str::<Value>(line).ok();
+        let moment = |mut line: Value| (line["at"].as_u64().unwrap(), line["fact"].take());
+        trace.lines().filter_map(whole).map(moment).collect()
     }
 
     /// The event log, one JSON object a line.
@@ -324,6 +340,14 @@ impl Browser {
     /// Gets a page and keeps the connection.
     pub fn get(&mut self, path: &str) -> std::io::Result<Response> {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
+    /// How long to wait for bytes, from now on.
+    pub fn patience(&mut self, patience: Duration) {
+        self.stream
+            .get_mut()
+            .set_read_timeout(Some(patience))
+            .unwrap();
     }
 
     /// Sends bytes.

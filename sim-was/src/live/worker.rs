@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Options;
-use super::control::{bind, is_same_user};
+use super::control::{bind, is_trusted};
 use super::supervisor::Inputs;
 use crate::event_log::WorkerExit;
 use crate::model::{Input, Spawn, SpawnError, WorkerArguments};
@@ -251,7 +251,7 @@ async fn accept(listener: &UnixListener, pid: ProcessId) -> io::Result<UnixStrea
     loop {
         let (stream, _) = listener.accept().await?;
         let peer = stream.peer_cred()?.pid().map(i32::cast_unsigned);
-        if is_same_user(&stream) && peer == Some(pid.0) {
+        if is_trusted(&stream) && peer == Some(pid.0) {
             return Ok(stream);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
-use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use rustix::process::{Signal, getpid, kill_process};
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::api::wire::{decode_completion, encode_call};
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock};
@@ -275,12 +275,6 @@ impl EventLoop {
     fn die(&mut self, death: Death) -> ! {
         self.send();
         self.model.flush();
-        // A simulated crash is no reason to fill the disk with core files.
-        let none = Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        };
-        setrlimit(Resource::Core, none).ok();
         match death {
             Death::Exit(code) => std::process::exit(code),
             Death::Abort => std::process::abort(),

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use sim_httpsys::api::ProcessId;
 
 use crate::configuration::WorkerConfiguration;
@@ -158,6 +159,12 @@ pub enum RunError {
 /// It dies with the thread that started it, and ends when the device or the pipe to WAS is closed.
 pub fn run(args: Args) -> Result<i32, RunError> {
     sim_httpsys::live::die_with_launcher(None).map_err(RunError::Orphaned)?;
+    // A simulated crash is no reason to fill the disk with core files.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).ok();
     let configuration = read_configuration(&args)?;
     let process = ProcessId(std::process::id());
     event_loop::run(args, configuration, process)

@@ -145,7 +145,7 @@ impl WorkerProcess {
 fn win32_status(status: u16, substatus: u16) -> u32 {
     match (status, substatus) {
         (404, 0) => 2,
-        (403, _) => 5,
+        (401 | 403, _) => 5,
         _other => 0,
     }
 }

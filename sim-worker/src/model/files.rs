@@ -168,7 +168,8 @@ impl WorkerProcess {
                 let reply = redirect(&context);
                 return self.finish(context, reply, now);
             }
-            FileOutcome::Denied => Refusal::new(403, 0),
+            // Source: IIS status 401.3: "Denied due to an ACL set on the requested resource".
+            FileOutcome::Denied => Refusal::new(401, 3),
             FileOutcome::TooLarge => {
                 Refusal::because(500, 0, "the file is larger than this worker reads")
             }

@@ -38,6 +38,10 @@ impl Refusal {
 fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
     match (refusal.status, refusal.substatus) {
         (400, _) => ("Bad Request", "The request is badly formed."),
+        (401, _) => (
+            "Unauthorized: Access is denied due to invalid credentials.",
+            "You do not have permission to view this directory or page using the credentials that you supplied.",
+        ),
         (403, _) => (
             "Forbidden: Access is denied.",
             "You do not have permission to view this directory or page using the credentials that you supplied.",
