@@ -48,6 +48,44 @@ fn config(up: &Up) -> String {
 }
 
 #[test]
+fn a_section_that_is_locked_cannot_be_used_by_a_site_until_it_is_unlocked() {
+    let up = Up::start();
+    let words = ["list", "config", "/section:defaultDocument"];
+    assert!(appcmd(&up, &words).contains("<defaultDocument"));
+    let folder = up.root.join("inetpub/wwwroot");
+    std::fs::write(
+        folder.join("web.config"),
+        "<configuration><system.webServer><defaultDocument enabled=\"true\" />\
+         </system.webServer></configuration>",
+    )
+    .unwrap();
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let at = "system.webServer/defaultDocument\" at configuration path \"MACHINE/WEBROOT/APPHOST";
+    assert_eq!(
+        appcmd(&up, &["lock", "config", "/section:defaultDocument"]),
+        format!("Locked section \"{at}\".\n")
+    );
+    up.until("500.19", || up.get("/default.aspx").status == 500);
+    let page = up.get("/default.aspx").text();
+    assert!(
+        page.contains("section is locked at a parent level"),
+        "{page}"
+    );
+    assert_eq!(
+        appcmd(&up, &["unlock", "config", "-section:defaultDocument"]),
+        format!("Unlocked section \"{at}\".\n")
+    );
+    up.until("service", || up.get("/default.aspx").status == 200);
+    let words = ["lock", "config", "Default Web Site", "/section:caching"];
+    assert_eq!(
+        appcmd(&up, &words),
+        "Locked section \"system.webServer/caching\" at configuration path \
+         \"MACHINE/WEBROOT/APPHOST/Default Web Site\".\n"
+    );
+    assert!(config(&up).contains("<location path=\"Default Web Site\" overrideMode=\"Deny\">"));
+}
+
+#[test]
 fn a_pool_and_a_site_are_added_changed_and_deleted() {
     let up = Up::start();
     let before = config(&up);

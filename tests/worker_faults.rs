@@ -23,10 +23,9 @@ const MS: Duration = Duration::from_millis(1);
 
 /// The first fact about a worker of which this is true: when, and which worker.
 fn fact_of(up: &Up, kind: &str, wanted: impl Fn(u64, &Value) -> bool) -> Option<(u64, u32)> {
-    up.facts("was").into_iter().find_map(|(at, fact)| {
-        let fact = fact.get(kind)?;
+    up.facts("was", kind).into_iter().find_map(|(at, fact)| {
         let pid = u32::try_from(fact["process"].as_u64()?).unwrap();
-        wanted(at, fact).then_some((at, pid))
+        wanted(at, &fact).then_some((at, pid))
     })
 }
 
@@ -38,8 +37,8 @@ fn exit_of(up: &Up, worker: u32) -> Option<u64> {
 
 /// The moments of an event of the log, from the trace.
 fn events(up: &Up, id: u16) -> Vec<u64> {
-    let facts = up.facts("was").into_iter();
-    let of_id = facts.filter(|(_, fact)| fact["Event"]["id"] == id);
+    let events = up.facts("was", "Event").into_iter();
+    let of_id = events.filter(|(_, event)| event["id"] == id);
     of_id.map(|(at, _)| at).collect()
 }
 
@@ -55,14 +54,13 @@ fn seen<T>(up: &Up, what: &str, look: impl Fn() -> Option<T>) -> T {
 
 /// Requests that died with these workers, as the driver tells it.
 fn abandoned(up: &Up, workers: &[u32]) -> u64 {
-    let facts = up.facts("httpsys");
-    let of = |(_, fact): &(u64, Value)| {
-        let gone = &fact["ProcessDetach"];
+    let ends = up.facts("httpsys", "ProcessDetach");
+    let of = |(_, gone): &(u64, Value)| {
         let pid = gone["process"].as_u64()?;
         let is_it = workers.iter().any(|worker| u64::from(*worker) == pid);
         is_it.then(|| gone["abandoned"].as_u64().unwrap())
     };
-    facts.iter().filter_map(of).sum()
+    ends.iter().filter_map(of).sum()
 }
 
 /// One request from a thread of its own: what came of it, and when.
@@ -202,7 +200,7 @@ fn row_3_a_stopped_worker_is_found_by_its_ping() {
     let runs = Runs::or(1);
     let pool = format!(r#"{PINGS}<failure rapidFailProtection="false" />"#);
     let up = Up::with_config(Some(&two_pools(&pool)));
-    let others = Crowd::at(up.address("http/*:81:"), "/default.aspx", (1, 1));
+    let others = Crowd::at(up.address("http/*:81:"), "/wait.aspx?time=5", (1, 1));
     let mut late = Vec::new();
     for _ in 0..runs.count {
         let worker = up.get("/default.aspx").worker();
@@ -364,12 +362,8 @@ fn row_7_a_worker_that_is_never_ready_is_killed_at_its_limit_and_five_take_the_p
         panic!("one event 5002")
     };
     assert_eq!(events(&up, 5012).len(), 5);
-    let of = |kind: &str| -> Vec<u64> {
-        let facts = up.facts("was").into_iter();
-        let of_kind = facts.filter(|(_, fact)| fact.get(kind).is_some());
-        of_kind.map(|(at, _)| at).collect()
-    };
-    let lives = of("WorkerSpawned").into_iter().zip(of("WorkerKilled"));
+    let of = |kind| up.facts("was", kind).into_iter().map(|(at, _)| at);
+    let lives = of("WorkerSpawned").zip(of("WorkerKilled"));
     let lives: Vec<u64> = lives.map(|(spawned, killed)| killed - spawned).collect();
     assert_eq!(lives.len(), 5);
     assert!(lives.iter().all(|life| *life >= ms(950)), "{lives:?}");
@@ -392,26 +386,15 @@ fn row_8_a_worker_that_exits_at_once_is_started_five_times() {
         let up = peculiar(">", &[("START", "exit:1")]);
         let (answer, at) = ask(&up, "/default.aspx").join().unwrap();
         assert_eq!(answer.unwrap().status, 503);
-        let facts = up.facts("was");
-        let moments = |kind: &str| -> Vec<u64> {
-            let of_kind = facts.iter().filter(|(_, fact)| fact.get(kind).is_some());
-            of_kind.map(|(at, _)| *at).collect()
-        };
-        assert_eq!(moments("WorkerSpawned").len(), 5, "no storm");
+        let started = || up.facts("was", "WorkerSpawned").len();
+        assert_eq!(started(), 5, "no storm");
         let [off] = events(&up, 5002)[..] else {
             panic!("one event 5002")
         };
-        disabled.push(off - moments("WorkerExited")[4]);
+        disabled.push(off - up.facts("was", "WorkerExited")[4].0);
         refused.push(at.saturating_sub(off));
         assert_eq!(up.get("/default.aspx").status, 503);
-        assert_eq!(
-            up.facts("was")
-                .iter()
-                .filter(|(_, f)| f.get("WorkerSpawned").is_some())
-                .count(),
-            5,
-            "a pool that is off starts nothing"
-        );
+        assert_eq!(started(), 5, "a pool that is off starts nothing");
     }
     runs.close("row 8, off after the fifth", disabled, (20 * MS, 20 * MS));
     runs.close("row 8, 503 after that", refused, (20 * MS, 20 * MS));

@@ -165,12 +165,19 @@ impl Up {
         Browser::connect(self.address("http/")).get(path).unwrap()
     }
 
-    /// What a program has stated so far: nanoseconds of the machine's monotonic clock, and the fact.
-    pub fn facts(&self, program: &str) -> Vec<(u64, Value)> {
+    /// What a program has stated so far of one kind: nanoseconds of the machine's monotonic clock, and the
+    /// fact.
+    pub fn facts(&self, program: &str, kind: &str) -> Vec<(u64, Value)> {
         let trace = read(&self.root.join(format!("trace/{program}.jsonl")));
-        let whole = |line: &str| serde_json::from_str::<Value>(line).ok();
-        let moment = |mut line: Value| (line["at"].as_u64().unwrap(), line["fact"].take());
-        trace.lines().filter_map(whole).map(moment).collect()
+        let wanted = format!("\"{kind}\"");
+        let of_kind = trace.lines().filter(|line| line.contains(&wanted));
+        of_kind
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|mut line| {
+                let fact = line["fact"].get_mut(kind)?.take();
+                Some((line["at"].as_u64()?, fact))
+            })
+            .collect()
     }
 
     /// The event log, one JSON object a line.

@@ -74,14 +74,9 @@ pub(crate) enum Compiled {
 
 impl AppDomain {
     pub(crate) fn new(application: Application) -> Self {
-        // Source: IIS status 500.19: "configuration data is invalid".
-        let state = match &application.configuration_error {
-            Some(message) => AppDomainState::Failed(message.clone()),
-            None => AppDomainState::Unloaded,
-        };
         Self {
             application: Rc::new(application),
-            state,
+            state: AppDomainState::Unloaded,
             behaviour: Behaviour::default(),
             pages: Vec::new(),
             exact: BTreeMap::new(),

@@ -61,6 +61,11 @@ impl WorkerProcess {
         let Some(domain) = self.domains.get_mut(&application) else {
             return self.await_application(context, now);
         };
+        // Source: IIS status 500.19: "configuration data is invalid", which is looked at before anything is run.
+        if let Some(message) = &domain.application.configuration_error {
+            let refusal = Refusal::because(500, 19, message.clone());
+            return self.refuse(context, &refusal, now);
+        }
         match &mut domain.state {
             AppDomainState::Started => self.map(context, now),
             AppDomainState::Failed(message) => {

@@ -3,7 +3,7 @@
 //! As the real tool it reads applicationHost.config itself, so it works also while no server runs; what only a
 //! running server knows (states, worker processes, requests) it asks for. A change goes through the
 //! server if one runs, and into the file if none does. Output lines and errors are those of the real
-//! tool. Absent on purpose: MODULE and TRACE objects, `lock`, `unlock`, `migrate`, `/debug`.
+//! tool. Absent on purpose: MODULE and TRACE objects, `migrate`, `/debug`.
 //!
 //! * `grammar` – the command line
 //! * `store` – the file, and the server behind it
@@ -38,7 +38,7 @@ Supported object types and commands:
   APP       list, set, add, delete                         applications
   VDIR      list, set, add, delete                         virtual directories
   APPPOOL   list, set, add, delete, start, stop, recycle   application pools
-  CONFIG    list, set, clear, reset, search                general configuration sections
+  CONFIG    list, set, lock, unlock, clear, reset, search  general configuration sections
   WP        list                                           worker processes
   REQUEST   list                                           executing HTTP requests
   BACKUP    list, add, delete, restore                     backups of the configuration

@@ -34,6 +34,8 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
             let cleared = Change::new(&section, Vec::new(), Act::DeleteElement);
             change(sentence, store, &[cleared], "cleared")
         }
+        "lock" => lock(sentence, store, true),
+        "unlock" => lock(sentence, store, false),
         "search" => search(sentence, store),
         verb => Err(Failure::Message(format!(
             "Command '{verb}' is not supported on CONFIG.  Run 'appcmd.exe /?' to display supported \
@@ -96,6 +98,24 @@ fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
             println!("{}</{group}>", "  ".repeat(depth));
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Forbids or allows inner levels to have a section.
+///
+/// Source: published outputs of appcmd: `Unlocked section "…" at configuration path "MACHINE/WEBROOT/APPHOST".`
+/// Assumed: a lock is always committed to applicationHost.config, as Microsoft's examples do.
+fn lock(sentence: &Sentence, store: &Store, locked: bool) -> Result<ExitCode, Failure> {
+    let section = full_name(required(sentence)?)?;
+    let at = location(sentence);
+    let act = Act::Lock { locked };
+    store.change(&[Change::new(&section, Vec::new(), act).at(&at)])?;
+    let done = if locked { "Locked" } else { "Unlocked" };
+    let path = format!("MACHINE/WEBROOT/APPHOST/{at}");
+    println!(
+        "{done} section \"{section}\" at configuration path \"{}\".",
+        path.trim_end_matches('/')
+    );
     Ok(ExitCode::SUCCESS)
 }
 

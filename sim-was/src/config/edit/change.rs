@@ -69,6 +69,11 @@ pub enum Act {
     Clear,
     /// Take the element away, with everything in it.
     DeleteElement,
+    /// Say whether inner levels may have the section.
+    Lock {
+        /// Whether they may not.
+        locked: bool,
+    },
 }
 
 impl Change {
@@ -153,6 +158,8 @@ impl fmt::Display for Change {
             Act::Remove { .. } | Act::DeleteAttribute { .. } => write!(f, "-")?,
             Act::DeleteElement => write!(f, "delete ")?,
             Act::Clear => write!(f, "clear ")?,
+            Act::Lock { locked: true } => write!(f, "lock ")?,
+            Act::Lock { locked: false } => write!(f, "unlock ")?,
             Act::Set { .. } => {}
         }
         write!(f, "{}", self.section)?;
@@ -167,7 +174,7 @@ impl fmt::Display for Change {
             Act::DeleteAttribute { attribute } => write!(f, ".{attribute}"),
             Act::Add { attributes, .. } => write!(f, ".[{}]", keys(attributes)),
             Act::Remove { keys: of } => write!(f, ".[{}]", keys(of)),
-            Act::DeleteElement | Act::Clear => Ok(()),
+            Act::DeleteElement | Act::Clear | Act::Lock { .. } => Ok(()),
         }
     }
 }

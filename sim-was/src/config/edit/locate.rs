@@ -14,7 +14,7 @@ pub(super) struct Tag {
 }
 
 impl Tag {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             attributes: String::new(),

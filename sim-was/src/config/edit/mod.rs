@@ -24,6 +24,7 @@
 
 mod change;
 mod locate;
+mod lock;
 mod splice;
 
 use roxmltree::{Document, Node};
@@ -147,6 +148,12 @@ impl<'t> Editor<'t> {
         let change = self.change;
         let known = schema::section(&change.section);
         let sections = locate::sections(self.root, &change.location, &change.section);
+        if let Act::Lock { locked } = change.act
+            && (known.is_some() || lock::is_declared(self.root, &change.section))
+        {
+            let place = (change.location.as_str(), change.section.as_str());
+            return Ok(lock::splices(self.text, self.root, place, locked));
+        }
         if known.is_none() && sections.is_empty() {
             return Err(EditError::NoSection(change.section.clone()));
         }
@@ -171,6 +178,8 @@ impl<'t> Editor<'t> {
             Act::Add { attributes, first } => self.add(&place, attributes, *first),
             Act::Remove { keys } => self.remove(&place, keys),
             Act::Clear => Ok(self.clear(&place)),
+            // Only a section that somebody declares can be locked.
+            Act::Lock { .. } => Err(EditError::NoSection(change.section.clone())),
             Act::DeleteElement => Ok(place
                 .nodes
                 .iter()

@@ -424,6 +424,71 @@ fn parsed_values(text: &str, pool: usize) -> Vec<(String, String)> {
     values
 }
 
+fn lock(section: &str, location: &str, locked: bool) -> Change {
+    Change::new(section, Vec::new(), Act::Lock { locked }).at(location)
+}
+
+#[test]
+fn a_declared_section_is_locked_where_it_is_declared() {
+    let text = r#"<configuration>
+  <configSections>
+    <sectionGroup name="system.webServer">
+      <section name="asp" overrideModeDefault="Deny" />
+      <section name='caching' />
+    </sectionGroup>
+  </configSections>
+</configuration>"#;
+    let unlocked = apply(text, &[lock("system.webServer/asp", "", false)]).unwrap();
+    assert_eq!(
+        unlocked,
+        text.replace(
+            "overrideModeDefault=\"Deny\"",
+            "overrideModeDefault=\"Allow\""
+        )
+    );
+    let locked = apply(text, &[lock("system.webServer/caching", "", true)]).unwrap();
+    let wanted = "<section name='caching' overrideModeDefault='Deny' />";
+    assert_eq!(locked, text.replace("<section name='caching' />", wanted));
+}
+
+#[test]
+fn a_section_of_a_path_is_locked_in_a_location_of_its_own() {
+    let text = r#"<configuration>
+  <location path="Shop">
+    <system.webServer>
+      <defaultDocument enabled="true" />
+      <caching enabled="false" />
+    </system.webServer>
+  </location>
+</configuration>"#;
+    let changes = [lock("system.webServer/defaultDocument", "Shop", true)];
+    let locked = apply(text, &changes).unwrap();
+    assert_eq!(
+        locked,
+        r#"<configuration>
+  <location path="Shop">
+    <system.webServer>
+      <caching enabled="false" />
+    </system.webServer>
+  </location>
+  <location path="Shop" overrideMode="Deny">
+    <system.webServer>
+      <defaultDocument enabled="true" />
+    </system.webServer>
+  </location>
+</configuration>"#
+    );
+    let changes = [lock("system.webServer/defaultDocument", "Shop", false)];
+    assert_eq!(
+        apply(&locked, &changes).unwrap(),
+        locked.replace("\"Deny\"", "\"Allow\"")
+    );
+    let changes = [lock("system.webServer/defaultDocument", "Other/app", true)];
+    let other = apply("<configuration />", &changes).unwrap();
+    assert!(other.contains(r#"<location path="Other/app" overrideMode="Deny">"#));
+    assert!(other.contains("<defaultDocument />"), "{other}");
+}
+
 proptest! {
     #[test]
     fn an_edit_changes_that_attribute_and_nothing_else(

@@ -171,6 +171,13 @@ fn a_configuration_that_cannot_be_used_is_a_500_19_until_it_is_repaired() {
     assert_eq!(worker.get("/session.aspx").status(), (500, 19));
     restart(&mut worker);
     assert_eq!(worker.get("/session.aspx").status(), (200, 0));
+    // A section that is locked for it, and unlocked, restarts nothing.
+    let mut locked = application("/srv/www");
+    locked.configuration_error = Some("web.config: line 3: locked".to_owned());
+    change(&mut worker, locked, false);
+    assert_eq!(worker.get("/session.aspx").status(), (500, 19));
+    change(&mut worker, application("/srv/www"), false);
+    assert_eq!(worker.get("/session.aspx").status(), (200, 0));
 }
 
 #[test]
