@@ -16,7 +16,7 @@ use super::destinations::Destinations;
 use super::faults::Faults;
 use super::track::Watch;
 use super::trial::{ROOT, TrialError, files};
-use super::world::{Notice, Setting, World};
+use super::world::{Notice, Reader, Setting, World};
 use crate::load::plan::{Attempts, PlannedAttempt, Stream};
 use crate::load::profile::Profile;
 use crate::scenario::{Operation, Scenario, timing};
@@ -52,6 +52,7 @@ impl FullModel {
             clients: Clients::new(profile.clone(), seed, load, to),
             configuration: served.configuration,
             configuration_text: served.text,
+            reader: Reader::default(),
             faults: Faults::default(),
             keeping: Keeping::Nothing { checked },
             watch: Watch::Digest,

@@ -16,7 +16,7 @@ use super::destinations::{Destinations, NoTarget};
 use super::faults::Faults;
 use super::machine::Files;
 use super::track::{Track, Watch};
-use super::world::{Notice, SWITCHED_ON, Setting, World};
+use super::world::{Notice, Reader, SWITCHED_ON, Setting, World};
 use crate::load::plan::Plan;
 use crate::load::profile::ProfileError;
 use crate::measure::metrics::Trial as Measured;
@@ -192,6 +192,7 @@ impl Trial<'_> {
             httpsys: self.scenario.server.httpsys.clone(),
             configuration: served.configuration.clone(),
             configuration_text: served.text.clone(),
+            reader: Reader::default(),
             root: ROOT.into(),
             files: files(self.scenario, served)?,
             clients: Clients::new(profile.clone(), self.seed, Load::Plan(plan), to),

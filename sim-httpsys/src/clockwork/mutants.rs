@@ -79,6 +79,8 @@ mutants! {
     RecycleTwice = "recycle-twice": "A recycle during a recycle starts one more replacement.";
     FailedReplacementStopsOld = "failed-replacement-stops-old": "The old worker stops if its successor fails.";
     PoolStoppedEarly = "pool-stopped-early": "A pool is stopped while its workers still run.";
+    OrphanWhileStarting = "orphan-while-starting": "A worker that is not ready in time is orphaned, and gets ready.";
+    ResumeForgotten = "resume-forgotten": "A suspended worker is not resumed for a request.";
     IisresetLeavesWorker = "iisreset-leaves-worker": "A service stop leaves a worker running.";
     // the worker
     IdleWithRequest = "idle-with-request": "A worker that has a request calls itself idle.";

@@ -75,6 +75,21 @@ fn a_worker_that_is_not_ready_in_time_is_killed() {
 }
 
 #[test]
+fn a_worker_that_fails_is_orphaned_where_that_is_asked_for_but_not_before_it_has_come_to_be() {
+    let orphaning = || server().with_pool(|p| p.failure.orphan_worker_process = true);
+    let mut slow = orphaning().up();
+    slow.starts = false;
+    slow.request(POOL);
+    slow.pass(seconds(90));
+    assert!(slow.has("kill 1"), "it would take requests when it has");
+    assert!(!slow.has("orphan 1"));
+    let mut deaf = orphaning().up();
+    deaf.request(POOL);
+    deaf.pass(seconds(121));
+    assert!(deaf.has("orphan 1") && !deaf.has("kill 1"));
+}
+
+#[test]
 fn a_process_that_cannot_be_created_disables_the_pool() {
     let mut server = server().up();
     server.spawns = false;

@@ -134,6 +134,10 @@ pub(super) struct Worker {
     pub(super) credits: u32,
     /// Something was done to it from outside: it may break any promise but its own limits.
     pub(super) struck: bool,
+    /// It has stood still for a while: what it does of itself may come late.
+    pub(super) slowed: bool,
+    /// WAS has suspended it, and not resumed it.
+    pub(super) suspended: bool,
     /// Its own word.
     pub(super) said_ready: bool,
     pub(super) stopped_receiving: bool,
@@ -210,6 +214,12 @@ pub(super) struct Book {
     pub(super) serving: bool,
     /// Workers that were replaced, or stopped to be.
     pub(super) recycles: u64,
+    /// Workers that WAS has orphaned, and whether the driver knows.
+    pub(super) let_go: BTreeMap<ProcessId, bool>,
+    /// WAS stands still.
+    pub(super) frozen: bool,
+    /// When it last went on after that.
+    pub(super) thawed: Option<Instant>,
 }
 
 impl Book {
@@ -244,6 +254,9 @@ impl Book {
             }),
             serving: false,
             recycles: 0,
+            let_go: BTreeMap::new(),
+            frozen: false,
+            thawed: None,
         }
     }
 
@@ -257,6 +270,11 @@ impl Book {
 
     pub(super) fn pool_of(&self, queue: &RequestQueueName) -> Option<PoolIndex> {
         self.pool_named(&queue.0)
+    }
+
+    /// Whether WAS is not to blame for what it does late.
+    pub(super) fn excused(&self) -> bool {
+        self.frozen || self.thawed == Some(self.now)
     }
 
     pub(super) fn pool(&self, index: PoolIndex) -> &Pool {
@@ -387,6 +405,8 @@ impl Book {
         entry.place = Place::Delivered(process);
         entry.pool = entry.pool.or(pool);
         entry.since = now;
+        // One that was orphaned has no pool any more; its request has.
+        let pool = entry.pool;
         self.leave(request, &before);
         self.tally.delivered += 1;
         if let Some(pool) = pool {

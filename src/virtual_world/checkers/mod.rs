@@ -156,7 +156,8 @@ impl Checkers {
                 self.trust.called(&mut self.book, *by, call);
                 self.answers.called(call);
                 self.caches.called(&self.book, call);
-                self.queues.called(&mut self.book, *by, call);
+                let seen = &mut self.sometimes;
+                self.queues.called(&mut self.book, *by, call, seen);
                 let verdict = Services::called(*by, call, &self.book);
                 self.note(verdict);
             }
@@ -291,6 +292,11 @@ impl Checkers {
     fn follow_was(&mut self, now: Instant, fact: &event_log::Fact) -> Verdict {
         debug_assert!(now == self.book.now, "the time is told before its facts");
         let (book, seen) = (&mut self.book, &mut self.sometimes);
+        if let event_log::Fact::ConfigurationChanged { recycled, .. } = fact
+            && !recycled.is_empty()
+        {
+            seen.note(Seen::RecycledForChange);
+        }
         self.services.was(book, fact)?;
         self.rapid_fail.was(book, fact, seen)?;
         self.recycling.was(book, fact, seen)?;
@@ -366,6 +372,28 @@ impl Checkers {
         }
     }
 
+    /// A worker stands still for a while.
+    pub(super) fn worker_frozen(&mut self, process: ProcessId) {
+        if let Some(worker) = self.book.workers.get_mut(&process) {
+            worker.slowed = true;
+        }
+    }
+
+    /// WAS stands still from now on.
+    pub(super) fn was_frozen(&mut self) {
+        self.book.frozen = true;
+    }
+
+    /// WAS goes on.
+    pub(super) fn was_thawed(&mut self, now: Instant) {
+        let verdict = self.rest.input(&mut self.book, now);
+        self.note(verdict);
+        self.sometimes.note(Seen::WasStoodStill);
+        self.book.frozen = false;
+        self.book.thawed = Some(now);
+        self.workers.thawed(now);
+    }
+
     /// A worker does not take what the driver sends, for a while.
     pub(super) fn stalled(&mut self, process: ProcessId) {
         let mut others = self.book.workers.iter();
@@ -389,6 +417,7 @@ impl Checkers {
             worker.struck = true;
             self.orphans.insert(*process, hung_up.contains(process));
         }
+        self.book.frozen = false;
         self.workers.was_died(self.orphans.len());
         self.bury_orphans();
         self.recycling = Recycling::default();
@@ -424,7 +453,7 @@ impl Checkers {
 
     /// WAS has ended, and so many processes are left.
     pub(super) fn after_the_end(&mut self, alive: usize, facts: &[Traced<etw::Fact>]) {
-        let verdict = self.workers.after_the_end(alive);
+        let verdict = self.workers.after_the_end(&self.book, alive);
         self.note(verdict);
         let verdict = Rest::counters(&self.book, facts);
         self.note(verdict);

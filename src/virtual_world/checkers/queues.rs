@@ -45,7 +45,13 @@ impl Queues {
     }
 
     /// A call has reached the driver.
-    pub(super) fn called(&mut self, book: &mut Book, by: ProcessId, call: &Call) {
+    pub(super) fn called(
+        &mut self,
+        book: &mut Book,
+        by: ProcessId,
+        call: &Call,
+        seen: &mut Sometimes,
+    ) {
         match call {
             Call::ReceiveRequest { credits } => {
                 if let Some(worker) = book.workers.get_mut(&by)
@@ -55,7 +61,7 @@ impl Queues {
                     worker.credits = worker.credits.saturating_add(*credits);
                 }
             }
-            Call::Control { call, .. } => self.controlled(book, call),
+            Call::Control { call, .. } => self.controlled(book, by, call, seen),
             Call::SendResponse { .. }
             | Call::SendEntityBody { .. }
             | Call::ReceiveEntityBody { .. }
@@ -73,14 +79,34 @@ impl Queues {
         }
     }
 
-    fn controlled(&mut self, book: &mut Book, call: &ControlCall) {
+    fn controlled(
+        &mut self,
+        book: &mut Book,
+        by: ProcessId,
+        call: &ControlCall,
+        seen: &mut Sometimes,
+    ) {
         match call {
+            ControlCall::CancelReceives => {
+                if let Some(worker) = book.workers.get_mut(&by) {
+                    worker.credits = 0;
+                }
+            }
+            ControlCall::DisownProcess { process } => {
+                if let Some(is_known) = book.let_go.get_mut(process) {
+                    *is_known = true;
+                }
+            }
             ControlCall::CreateRequestQueue { name, properties }
             | ControlCall::SetRequestQueueProperties {
                 queue: name,
                 properties,
             } => {
                 if let Some(pool) = book.pool_of(name) {
+                    let waiting = book.pool(pool).waiting_count;
+                    if properties.length > 0 && waiting > properties.length as usize {
+                        seen.note(Seen::QueueShortened);
+                    }
                     self.set(book, pool, properties);
                 }
             }
@@ -106,8 +132,6 @@ impl Queues {
             | ControlCall::QueryServiceState
             | ControlCall::OpenRequestQueue { .. }
             | ControlCall::QueryCounters
-            | ControlCall::CancelReceives
-            | ControlCall::DisownProcess { .. }
             | ControlCall::ShutdownRequestQueue => {}
         }
     }
@@ -188,6 +212,9 @@ impl Queues {
         from: Place,
         seen: &mut Sometimes,
     ) -> Verdict {
+        if book.let_go.contains_key(&process) {
+            return Ok(());
+        }
         let Some(pool) = book.workers.get(&process).map(|worker| worker.pool) else {
             return broken(
                 "W2",
@@ -304,13 +331,15 @@ impl Queues {
                 && pool.may_run()
                 && book.serving
                 && pool.queue == Some(Ok(()))
-                && book.workers_of(PoolIndex(index)).next().is_none();
+                && book
+                    .workers_of(PoolIndex(index))
+                    .all(|(_, worker)| worker.suspended);
             let unserved = &mut self.queues[index].unserved;
-            if !is_unserved {
+            if !is_unserved || book.excused() {
                 *unserved = None;
             } else if book.now.saturating_since(*unserved.get_or_insert(book.now)) > UNSERVED_MAX {
                 let what = format!(
-                    "{} wait in {}, and no worker is started",
+                    "{} wait in {}, and no worker is started or resumed",
                     pool.waiting_count, pool.name
                 );
                 return broken("Q4", what);

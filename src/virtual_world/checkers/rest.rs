@@ -7,7 +7,7 @@ use sim_httpsys::counters::Counters;
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::service_state::ServiceState;
 
-use super::book::{Book, PoolIndex};
+use super::book::{Book, Place, PoolIndex, Request};
 use super::{Verdict, broken};
 
 /// Inputs that machines may be given in one instant.
@@ -70,7 +70,13 @@ impl Rest {
 
     /// L1: load and faults are over, and every limit has passed.
     pub(super) fn at_rest(book: &Book) -> Verdict {
-        if let Some((id, request)) = book.requests.iter().next() {
+        // Whoever is orphaned keeps what it has, until somebody looks at it.
+        let is_kept = |request: &Request| match request.place {
+            Place::Delivered(process) => book.let_go.contains_key(&process),
+            Place::Parsed | Place::Queued(_) => false,
+        };
+        let mut left = book.requests.iter();
+        if let Some((id, request)) = left.find(|(_, request)| !is_kept(request)) {
             let count = book.requests.len();
             let what = format!("{count} request(s) have not ended, {id} is {request:?}");
             return broken("L1", what);

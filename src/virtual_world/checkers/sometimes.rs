@@ -33,10 +33,15 @@ pub(super) enum Seen {
     BackpressureOnOne,
     NoWorkerInRotation,
     WasDied,
+    WasStoodStill,
+    Orphaned,
+    Suspended,
+    QueueShortened,
+    RecycledForChange,
 }
 
 /// All of them, in the order of `Seen`.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 32] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -64,6 +69,11 @@ pub const ALL: [&str; 27] = [
     "one worker did not take what it was sent, others did",
     "a rotation without overlap left no worker",
     "WAS died and was started again",
+    "WAS stood still and went on",
+    "a worker was orphaned",
+    "a worker was suspended",
+    "a queue was made shorter than what waits in it",
+    "a pool was recycled for a change of its configuration",
 ];
 
 /// How often each was seen.

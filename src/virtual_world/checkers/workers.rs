@@ -20,6 +20,8 @@ struct Pings {
     /// When the next one is due.
     next: Instant,
     sent: Option<Instant>,
+    /// WAS stood still meanwhile: the limit of the answer may have begun anew, the next round too.
+    late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -74,10 +76,26 @@ impl Workers {
                 self.exited += 1;
                 self.pings.remove(process);
                 book.workers.remove(process);
+                book.let_go.insert(*process, false);
+                seen.note(Seen::Orphaned);
+                Ok(())
+            }
+            Fact::WorkerSuspended { process } => {
+                seen.note(Seen::Suspended);
+                if let Some(pings) = self.pings.get_mut(process) {
+                    pings.next = Instant(u64::MAX);
+                }
+                if let Some(worker) = book.workers.get_mut(process) {
+                    worker.suspended = true;
+                }
                 Ok(())
             }
             Fact::WorkerResumed { process } => {
-                let pool = book.workers.get(process).map(|worker| worker.pool);
+                let worker = book.workers.get_mut(process);
+                let pool = worker.map(|worker| {
+                    worker.suspended = false;
+                    worker.pool
+                });
                 let ping = pool.and_then(|pool| book.pool(pool).ping);
                 if let (Some((interval, _)), Some(pings)) = (ping, self.pings.get_mut(process)) {
                     pings.next = book.now + interval;
@@ -115,6 +133,8 @@ impl Workers {
             held: 0,
             credits: 0,
             struck: false,
+            slowed: false,
+            suspended: false,
             said_ready: false,
             stopped_receiving: false,
             began: 0,
@@ -146,7 +166,12 @@ impl Workers {
         };
         if let Some((interval, _)) = book.pool(pool).ping {
             let next = now + interval;
-            self.pings.insert(process, Pings { next, sent: None });
+            let pings = Pings {
+                next,
+                sent: None,
+                late: false,
+            };
+            self.pings.insert(process, pings);
         }
         Ok(())
     }
@@ -171,7 +196,13 @@ impl Workers {
         }
         // A round is left out while an answer is owed.
         let late = book.now.saturating_since(pings.next).as_nanos();
-        if pings.next > book.now || !late.is_multiple_of(interval.as_nanos()) {
+        let slowed = book
+            .workers
+            .get(&process)
+            .is_some_and(|worker| worker.slowed);
+        let excused = std::mem::take(&mut pings.late) || slowed;
+        let is_due = pings.next <= book.now && late.is_multiple_of(interval.as_nanos());
+        if !is_due && !excused {
             let what = format!(
                 "{process:?} is pinged, and its ping was due at {}",
                 pings.next
@@ -221,16 +252,21 @@ impl Workers {
                 let sent = self.pings.get(&process).and_then(|pings| pings.sent);
                 // The answer that comes at the limit is in time: it is missed a nanosecond later.
                 let missed = sent.map(|sent| sent + limit + Duration::from_nanos(1));
-                (missed != Some(book.now)).then(|| ("W5", format!("pinged at {sent:?}")))
+                // While it stood still it could not answer: its limit has begun anew.
+                let late = worker.slowed || self.pings.get(&process).is_some_and(|p| p.late);
+                (missed != Some(book.now) && !late).then(|| ("W5", format!("pinged at {sent:?}")))
             }
             5012 => {
                 let age = book.now - worker.spawned;
-                (age != pool.startup_limit).then(|| ("W4", format!("cut at the age of {age:?}")))
+                let is_due =
+                    age == pool.startup_limit || (book.excused() && age > pool.startup_limit);
+                (!is_due).then(|| ("W4", format!("cut at the age of {age:?}")))
             }
             5013 => {
                 let since = worker.ordered.map(|(at, _)| book.now - at);
-                (since != Some(pool.shutdown_limit))
-                    .then(|| ("W6", format!("cut {since:?} after its order to stop")))
+                let is_due = since == Some(pool.shutdown_limit)
+                    || (book.excused() && since > Some(pool.shutdown_limit));
+                (!is_due).then(|| ("W6", format!("cut {since:?} after its order to stop")))
             }
             5186 => {
                 // Whether it was right to say so is checked when it does: what WAS hears is older.
@@ -343,6 +379,9 @@ impl Workers {
 
     /// W4, W5, W6: nobody is beyond a limit.
     pub(super) fn look(&self, book: &Book) -> Verdict {
+        if book.excused() {
+            return Ok(());
+        }
         for (process, worker) in &book.workers {
             if worker.killed.is_some() {
                 continue;
@@ -360,7 +399,8 @@ impl Workers {
                 if since > pool.shutdown_limit {
                     return broken("W6", format!("{process:?} stops since {since:?}"));
                 }
-                let is_done = worker.stopped_receiving && worker.held == 0 && !worker.struck;
+                let excused = worker.struck || worker.slowed;
+                let is_done = worker.stopped_receiving && worker.held == 0 && !excused;
                 let quiet = book.now.saturating_since(worker.last_began.max(at));
                 if is_done && quiet > pool.shutdown_limit.max(EXIT_MAX) {
                     return broken("W6", format!("{process:?} has nothing left, and stays"));
@@ -368,21 +408,17 @@ impl Workers {
             }
         }
         for (process, pings) in &self.pings {
-            let interval = book
-                .workers
-                .get(process)
-                .and_then(|w| book.pool(w.pool).ping);
-            let overdue = pings.next + interval.map(|(interval, _)| interval).unwrap_or_default();
-            let limit = book
-                .workers
-                .get(process)
-                .and_then(|w| book.pool(w.pool).ping);
-            if let (Some(sent), Some((_, response))) = (pings.sent, limit)
+            let steady = book.workers.get(process).filter(|worker| !worker.slowed);
+            let limits = steady.and_then(|worker| book.pool(worker.pool).ping);
+            let Some((interval, response)) = limits else {
+                continue;
+            };
+            if let Some(sent) = pings.sent
                 && book.now.saturating_since(sent) > response + EXIT_MAX
             {
                 return broken("W5", format!("{process:?} owes an answer since {sent}"));
             }
-            if pings.sent.is_none() && overdue < book.now {
+            if pings.sent.is_none() && pings.next + interval < book.now {
                 let what = format!("{process:?} was to be pinged at {}", pings.next);
                 return broken("W5", what);
             }
@@ -407,9 +443,18 @@ impl Workers {
         Ok(())
     }
 
-    /// W7: everybody who was started has ended.
-    pub(super) fn after_the_end(&self, alive: usize) -> Verdict {
-        if alive > 0 {
+    /// WAS goes on after it stood still.
+    pub(super) fn thawed(&mut self, now: Instant) {
+        for pings in self.pings.values_mut() {
+            pings.late = true;
+            pings.next = pings.next.max(now);
+            pings.sent = pings.sent.map(|_| now);
+        }
+    }
+
+    /// W7: everybody who was started has ended, but for those who were orphaned.
+    pub(super) fn after_the_end(&self, book: &Book, alive: usize) -> Verdict {
+        if alive > book.let_go.len() {
             return broken("W7", format!("{alive} worker(s) have outlived WAS"));
         }
         if self.spawned != self.exited {
@@ -425,6 +470,9 @@ impl Workers {
 
 /// W2: a worker takes requests from when it says that it is ready until the driver has stopped it.
 fn may_take(book: &Book, request: RequestId, process: ProcessId) -> Verdict {
+    if book.let_go.get(&process) == Some(&false) {
+        return Ok(());
+    }
     let Some(worker) = book.workers.get(&process) else {
         return broken(
             "W2",

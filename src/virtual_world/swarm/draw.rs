@@ -1,6 +1,8 @@
 //! From a seed to its plan. Each part has a stream of its own, so that a new choice in one part does not
 //! deal the others anew.
 
+use sim_was::config::CpuAction;
+
 use super::plan::{Act, LoadPlan, Plan, PlannedOperation, PoolPlan, SitePlan};
 use crate::virtual_world::faults::{Faults, Moment};
 use crate::virtual_world::random::Random;
@@ -13,10 +15,16 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
         millis,
         site: site(&mut Dice::of(seed, "swarm: site")),
         load: load(&mut Dice::of(seed, "swarm: load")),
-        operations: operations(&mut Dice::of(seed, "swarm: operations"), &pools, millis),
+        operations: operations(
+            &mut Dice::of(seed, "swarm: operations"),
+            &ACTS,
+            &pools,
+            millis,
+        ),
         faults: faults(&mut Dice::of(seed, "swarm: faults")),
         pools,
     };
+    features(&mut Dice::of(seed, "swarm: features"), &mut plan);
     press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
     plan
 }
@@ -78,11 +86,54 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
             pools[0].restart_time = 15_000;
             pools[0].restart_requests = number;
         }
+        // Workers that are suspended between two requests.
+        3 => {
+            load.rate = 2.0;
+            load.wait = load.wait.min(300);
+            load.probe_interval = 2_000;
+            plan.millis = plan.millis.max(130_000);
+            for pool in pools {
+                pool.idle_timeout = 100;
+                pool.suspend = true;
+                pool.restart_time = 0;
+            }
+        }
         _none => {}
     }
     let names: Vec<String> = plan.pools.iter().map(|pool| pool.name.clone()).collect();
     plan.operations
         .retain(|operation| names.contains(&operation.pool));
+}
+
+/// What fewer administrators use, and what they do less often: in half of the runs.
+fn features(dice: &mut Dice, plan: &mut Plan) {
+    if dice.coin() {
+        return;
+    }
+    for pool in &mut plan.pools {
+        pool.orphan = dice.0.chance(0.25);
+        pool.suspend = dice.0.chance(0.5);
+        pool.cpu_limit = dice.one_of(&[0, 0, 0, 1_000, 50_000]);
+        pool.cpu_action = dice.one_of(&[
+            CpuAction::NoAction,
+            CpuAction::KillW3wp,
+            CpuAction::Throttle,
+            CpuAction::ThrottleUnderLoad,
+        ]);
+    }
+    let acts = [
+        Act::FreezeWas,
+        Act::ShortenQueue,
+        Act::LengthenQueue,
+        Act::To32Bit,
+        Act::To64Bit,
+        Act::KeepOnChange,
+        Act::ClockForward,
+        Act::ClockBack,
+    ];
+    let more = operations(dice, &acts, &plan.pools, plan.millis);
+    plan.operations.extend(more);
+    plan.operations.sort_by_key(|operation| operation.at);
 }
 
 /// Random choices.
@@ -151,7 +202,7 @@ fn pool(dice: &mut Dice) -> PoolPlan {
         crashes_max: dice.one_of(&[1, 2, 5, 5]),
         crash_interval: dice.one_of(&[300_000, 30_000, 3_000]),
         tcp_level: dice.one_of(&[false, false, true]),
-        orphan: false,
+        ..PoolPlan::default()
     }
 }
 
@@ -181,25 +232,32 @@ fn load(dice: &mut Dice) -> LoadPlan {
     }
 }
 
-fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOperation> {
+/// What administrators do most.
+const ACTS: [Act; 15] = [
+    Act::Iisreset,
+    Act::IisresetNoforce,
+    Act::RestartWas,
+    Act::RestartW3svc,
+    Act::StopStart,
+    Act::StopPool,
+    Act::StartPool,
+    Act::Recycle,
+    Act::Recycle,
+    Act::Recycle,
+    Act::KillW3wp,
+    Act::KillWas,
+    Act::StopSite,
+    Act::StartSite,
+    Act::ChangeContent,
+];
+
+fn operations(
+    dice: &mut Dice,
+    acts: &[Act],
+    pools: &[PoolPlan],
+    millis: u64,
+) -> Vec<PlannedOperation> {
     let count = dice.one_of(&[0, 1, 2, 4, 8]);
-    let acts = [
-        Act::Iisreset,
-        Act::IisresetNoforce,
-        Act::RestartWas,
-        Act::RestartW3svc,
-        Act::StopStart,
-        Act::StopPool,
-        Act::StartPool,
-        Act::Recycle,
-        Act::Recycle,
-        Act::Recycle,
-        Act::KillW3wp,
-        Act::KillWas,
-        Act::StopSite,
-        Act::StartSite,
-        Act::ChangeContent,
-    ];
     // Close together, so that they meet; or anywhere.
     let spread = dice.one_of(&[5_u64, 1_000, 200_000]) * 1_000_000;
     let start = 2_000_000_000 + dice.0.below(millis.saturating_sub(4_000).max(1) * 500_000);
@@ -210,7 +268,7 @@ fn operations(dice: &mut Dice, pools: &[PoolPlan], millis: u64) -> Vec<PlannedOp
         let pool = usize::try_from(dice.0.below(pools.len() as u64)).unwrap_or(0);
         operations.push(PlannedOperation {
             at: at.min(millis * 1_000_000),
-            act: dice.one_of(&acts),
+            act: dice.one_of(acts),
             pool: pools[pool].name.clone(),
         });
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::{CacheOnWorkerExit, Parameters};
+use sim_was::config::edit::Change;
 use sim_was::config::{ApplicationPool, Configuration, physical_path};
 use sim_was::control::{Command, Service};
 use sim_was::model::ClientId;
@@ -27,10 +28,14 @@ use crate::virtual_world::destinations::Destinations;
 use crate::virtual_world::machine::Files;
 use crate::virtual_world::track::{Track, Watch};
 use crate::virtual_world::trial::Size;
-use crate::virtual_world::world::{Notice, SWITCHED_ON, Setting, World};
+use crate::virtual_world::world::{Notice, Reader, SWITCHED_ON, Setting, World};
 
 /// The simulated `C:\`. Nothing is there but the pages below.
 const ROOT: &str = "/virtual";
+
+/// By how many seconds the clock of the machine is set.
+const CLOCK_FORWARD: i64 = 29 * 3_600;
+const CLOCK_BACK: i64 = -3_600;
 
 /// For how long at most the load goes on without faults.
 const QUIET_LOAD: Duration = Duration::from_secs(10);
@@ -183,6 +188,7 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
     let attempts = LoadAttempts::draw(&profile, plan.seed, plan.load_span())?;
     let to = Destinations::of(&attempts.urls, &attempts.attempts, &profile, &configuration)?;
     let costs = Costs::default();
+    let exact = plan.clone();
     Ok(World::new(Setting {
         costs: &costs,
         seed: plan.seed,
@@ -197,6 +203,7 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
         },
         configuration,
         configuration_text: plan.configuration_text(),
+        reader: Reader::new(move |text| exact.read(text)),
         root: ROOT.into(),
         files: files(plan),
         clients: Clients::new(profile, plan.seed, Load::Plan(attempts), to),
@@ -361,6 +368,10 @@ impl Run {
         let site = || "Default Web Site".to_owned();
         let scenario = |operation: Operation| operation.steps(&name, &site(), &[]);
         let ask = |command| vec![Step::Ask(command)];
+        let set = |path: &str, value: &str| {
+            let changes = vec![Change::pool(&operation.pool, path, value)];
+            ask(Command::ChangeConfiguration { changes })
+        };
         let steps = match operation.act {
             Act::Iisreset => scenario(Operation::Iisreset),
             Act::IisresetNoforce => scenario(Operation::IisresetNoforce),
@@ -376,6 +387,13 @@ impl Run {
             Act::StopSite => ask(Command::StopSite { name: site() }),
             Act::StartSite => ask(Command::StartSite { name: site() }),
             Act::ChangeContent => return self.world.change_content(),
+            Act::ClockForward => return self.world.set_clock(CLOCK_FORWARD),
+            Act::ClockBack => return self.world.set_clock(CLOCK_BACK),
+            Act::ShortenQueue => set("queueLength", "10"),
+            Act::LengthenQueue => set("queueLength", "65535"),
+            Act::To32Bit => set("enable32BitAppOnWin64", "true"),
+            Act::To64Bit => set("enable32BitAppOnWin64", "false"),
+            Act::KeepOnChange => set("recycling.disallowRotationOnConfigChange", "true"),
         };
         self.begin(steps);
     }

@@ -7,11 +7,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sim_was::config::{self, ApplicationPool, ConfigError, Configuration};
+use sim_was::config::{self, ApplicationPool, ConfigError, Configuration, CpuAction};
 use sim_worker::configuration::{CachingProfile, ProfilePolicy};
 
 use crate::load::profile::{MixEntry, Probes, Profile};
 use crate::virtual_world::faults::Faults;
+
+/// `cpu/@resetInterval`: as short as the schema allows.
+const CPU_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +82,12 @@ pub struct PoolPlan {
     pub tcp_level: bool,
     /// `orphanWorkerProcess`
     pub orphan: bool,
+    /// `idleTimeoutAction="Suspend"`
+    pub suspend: bool,
+    /// `cpu/@limit`, thousandths of a percent of the machine; `cpu/@resetInterval` is a minute.
+    pub cpu_limit: u32,
+    /// `cpu/@action`
+    pub cpu_action: CpuAction,
 }
 
 impl Default for PoolPlan {
@@ -104,6 +113,9 @@ impl Default for PoolPlan {
             crash_interval: 300_000,
             tcp_level: false,
             orphan: false,
+            suspend: false,
+            cpu_limit: 0,
+            cpu_action: CpuAction::NoAction,
         }
     }
 }
@@ -209,6 +221,20 @@ pub enum Act {
     StartSite,
     /// Write to every static file of the site
     ChangeContent,
+    /// Let the pool's queue hold ten requests
+    ShortenQueue,
+    /// Let it hold 65535
+    LengthenQueue,
+    /// Let the pool's workers be processes of 32 bits, for which it is recycled
+    To32Bit,
+    /// Let them be processes of 64 bits again
+    To64Bit,
+    /// Forbid that the pool is recycled for a change of its configuration
+    KeepOnChange,
+    /// Set the clock of the machine forward by 29 hours
+    ClockForward,
+    /// Set it back by an hour
+    ClockBack,
 }
 
 impl Plan {
@@ -261,8 +287,13 @@ impl Plan {
 
     /// Its configuration. Times are exact to the millisecond, which no file can say.
     pub fn configuration(&self) -> Result<Configuration, ConfigError> {
+        self.read(&self.configuration_text())
+    }
+
+    /// What a text says that began as its configuration.
+    pub(super) fn read(&self, text: &str) -> Result<Configuration, ConfigError> {
         let name = format!("the configuration of seed {}", self.seed);
-        let mut configuration = config::load(&self.configuration_text(), &name)?;
+        let mut configuration = config::load(text, &name)?;
         for (pool, planned) in configuration.application_pools.iter_mut().zip(&self.pools) {
             planned.set_times(pool);
         }
@@ -350,10 +381,14 @@ impl PoolPlan {
         model.ping_interval = span(self.ping_interval);
         model.ping_response_time = span(self.ping_response);
         model.idle_timeout = span(self.idle_timeout);
+        model.idle_suspend = self.suspend;
         let restart = &mut pool.recycling.periodic_restart;
         restart.time = span(self.restart_time);
         restart.schedule = self.restart_schedule.iter().copied().map(span).collect();
         pool.failure.rapid_fail_protection_interval = span(self.crash_interval);
+        pool.cpu.limit = self.cpu_limit;
+        pool.cpu.action = self.cpu_action;
+        pool.cpu.reset_interval = CPU_INTERVAL;
     }
 }
 

@@ -207,6 +207,9 @@ impl World {
             return false;
         }
         self.controller.life = Life::Frozen(Vec::new());
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.was_frozen();
+        }
         self.timeline
             .after(span, Event::ThawWas(self.controller.id));
         true
@@ -221,6 +224,9 @@ impl World {
         let Life::Frozen(kept) = std::mem::replace(&mut self.controller.life, Life::Alive) else {
             return;
         };
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.was_thawed(self.timeline.now);
+        }
         let words = kept.iter().filter(|event| **event != Event::WakeWas);
         for &event in words {
             self.handle(event);

@@ -18,13 +18,14 @@
 //! * `workers` – the same of each `WorkerProcess`, and how processes come and go
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sim_httpsys::api::{ConnectionId, Endpoint, ProcessId};
 use sim_httpsys::clockwork::{Instant, StateMachine, UtcClock, UtcTime};
 use sim_httpsys::model::{HttpSys, Input as ToHttpSys};
-use sim_was::config::Configuration;
+use sim_was::config::{ConfigError, Configuration, load};
 use sim_was::control::Answer;
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was};
@@ -131,6 +132,34 @@ pub(super) enum Notice {
     Broken(Broken),
 }
 
+/// How an applicationHost.config is read.
+pub(super) struct Reader(ReadText);
+
+type ReadText = Box<dyn Fn(&str) -> Result<Configuration, ConfigError>>;
+
+impl Reader {
+    /// As `read` says.
+    pub(super) fn new(read: impl Fn(&str) -> Result<Configuration, ConfigError> + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    fn read(&self, text: &str) -> Result<Configuration, ConfigError> {
+        (self.0)(text)
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new(|text| load(text, "applicationHost.config"))
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
 /// What a world is made of.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
@@ -140,6 +169,8 @@ pub(super) struct Setting<'a> {
     pub(super) configuration: Configuration,
     /// The file that says so, for those who edit it.
     pub(super) configuration_text: String,
+    /// How that file is read when it was edited.
+    pub(super) reader: Reader,
     pub(super) root: PathBuf,
     pub(super) files: Files,
     pub(super) clients: Clients,
@@ -169,6 +200,7 @@ pub(super) struct World {
     files: Files,
     configuration: Configuration,
     configuration_text: String,
+    reader: Reader,
     worker_memory: u64,
     memory_peak: u64,
     look_every: Duration,
@@ -211,6 +243,7 @@ impl World {
             httpsys: HttpSys::new(setting.httpsys, clock),
             configuration: setting.configuration,
             configuration_text: setting.configuration_text,
+            reader: setting.reader,
             worker_memory: setting.costs.worker_memory,
             memory_peak: 0,
             look_every: LOOK_EVERY,
@@ -366,6 +399,24 @@ impl World {
         self.files.write_all(self.clock.utc(self.timeline.now).0);
         if let Some(checkers) = &mut self.chronicle.checkers {
             checkers.content_changed(self.timeline.now);
+        }
+    }
+
+    /// The clock of the machine is set by so many seconds. Only workers ask for the time of day; logs keep
+    /// the time that they began with.
+    pub(super) fn set_clock(&mut self, seconds: i64) {
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        let now = self.clock.utc(self.timeline.now).0;
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let utc = if seconds < 0 {
+            now.saturating_sub(nanos)
+        } else {
+            now.saturating_add(nanos)
+        };
+        self.clock = UtcClock::reading(UtcTime(utc), self.timeline.now);
+        let alive: Vec<ProcessId> = self.processes.alive().map(|process| process.id).collect();
+        for process in alive {
+            self.tell_worker(process, ToWorkerModel::ClockSet(self.clock));
         }
     }
 

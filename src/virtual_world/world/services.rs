@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::StateMachine;
+use sim_was::config::Configuration;
 use sim_was::config::edit::{Change, apply};
-use sim_was::config::{Configuration, load};
 use sim_was::event_log::WorkerExit;
 use sim_was::model::{Input as ToWasModel, MachineMemory, Output as FromWas};
 use sim_worker::ipm::ToWorker;
@@ -116,8 +116,8 @@ impl World {
     /// The file is edited as appcmd would, and read again.
     fn edit_configuration(&mut self, changes: &[Change]) -> Result<Configuration, String> {
         let edited = apply(&self.configuration_text, changes).map_err(|error| error.to_string())?;
-        let configuration =
-            load(&edited, "applicationHost.config").map_err(|error| error.to_string())?;
+        let read = self.reader.read(&edited);
+        let configuration = read.map_err(|error| error.to_string())?;
         self.configuration_text = edited;
         self.configuration = configuration.clone();
         Ok(configuration)

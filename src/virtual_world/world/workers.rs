@@ -85,6 +85,9 @@ impl World {
         if let Some(process) = self.processes.find(id).filter(|p| p.is_alive()) {
             process.frozen = true;
             self.cores.freeze(id, &mut self.timeline);
+            if let Some(checkers) = &mut self.chronicle.checkers {
+                checkers.worker_frozen(id);
+            }
         }
     }
 

@@ -73,10 +73,13 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
-        let suspect = self
-            .workers
-            .get(&id)
-            .is_some_and(|worker| worker.pid.is_some() && worker.state() != WorkerState::Killed);
+        // Source: WAS features: one that fails its ping, its stop or its talk with WAS is orphaned; one that has
+        // not come to be is not, and would take requests once it has.
+        let suspect = self.workers.get(&id).is_some_and(|worker| {
+            let is_new = matches!(worker.state(), WorkerState::Spawned | WorkerState::Starting);
+            let is_new = is_new && !mutated(Mutant::OrphanWhileStarting);
+            worker.pid.is_some() && !is_new && worker.state() != WorkerState::Killed
+        });
         self.fail(id, failure, fx, now);
         if mutated(Mutant::FailedReplacementStopsOld) {
             self.stop_replaced(id, fx, now);

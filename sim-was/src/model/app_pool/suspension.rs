@@ -5,6 +5,7 @@
 //! Assumed: what `periodicRestart` asks for while a worker is frozen, it asks for when it is awake again.
 
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{ShutdownReason, ToWorker};
 
 use super::AppPool;
@@ -67,6 +68,9 @@ impl AppPool {
 
     /// A worker that is frozen and could serve.
     pub(super) fn suspended_worker(&self) -> Option<SpawnId> {
+        if mutated(Mutant::ResumeForgotten) {
+            return None;
+        }
         let current = self.slots.iter().filter_map(|slot| slot.current);
         current
             .into_iter()
