@@ -37,6 +37,21 @@ fn a_plan_is_plain_data_and_means_the_same_after_it_was_stored() {
 }
 
 #[test]
+fn what_was_lost_is_asked_for_once_more_by_clients_that_do_so() {
+    let attempts = |resend: f64| {
+        let mut plan = swarm::draw(0, 10_000);
+        plan.load.rate = 100.0;
+        (plan.faults.crash, plan.faults.crash_when) = (0.01, None);
+        plan.faults.resend = resend;
+        let outcome = swarm::run_plan(&plan).expect("every invariant holds");
+        (outcome.size.attempts, outcome.failed)
+    };
+    let ((once, lost), (again, _)) = (attempts(0.0), attempts(1.0));
+    assert!(lost > 0, "nothing was lost of {once}");
+    assert!(again > once, "{again} attempts, {once} without");
+}
+
+#[test]
 fn the_digest_of_a_seed_depends_on_no_other_seed_and_on_no_number_of_jobs() {
     let digests = |seeds: &str, jobs: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));

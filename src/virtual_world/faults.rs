@@ -63,6 +63,8 @@ pub struct Faults {
     pub trickle: f64,
     /// A client takes its response late.
     pub slow_read: f64,
+    /// A client asks once more when the server has broken off, as browsers do.
+    pub resend: f64,
 }
 
 /// A step of a worker's life.

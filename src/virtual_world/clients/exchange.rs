@@ -274,7 +274,11 @@ impl Clients {
         };
         connection.attempt = None;
         self.close(id, how, is_established, network, timeline);
+        let planned = self.attempts[index].planned;
         self.finish(index, outcome, Some(detail), timeline.now);
+        if !self.stopped && self.wants_to_resend() {
+            self.resend(&planned, network, timeline);
+        }
     }
 
     /// This end of a connection is closed; `how` says who began it.

@@ -28,9 +28,14 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// An attempt begins.
+    /// An attempt of the plan begins.
     pub(super) fn begin(&mut self, planned: PlannedAttempt, record: AttemptRecord) -> Slot {
         self.begun += 1;
+        self.begin_again(planned, record)
+    }
+
+    /// An attempt begins that is in no plan.
+    pub(super) fn begin_again(&mut self, planned: PlannedAttempt, record: AttemptRecord) -> Slot {
         let attempt = Some(Attempt {
             planned,
             record,
@@ -58,7 +63,7 @@ impl InFlight {
         attempt.filter(|attempt| attempt.planned.number == number)
     }
 
-    /// Attempts that have begun, whether they have ended or not.
+    /// Attempts of the plan that have begun, whether they have ended or not.
     pub(super) fn begun(&self) -> usize {
         self.begun
     }

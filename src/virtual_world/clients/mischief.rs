@@ -36,15 +36,18 @@ pub(super) enum Whim {
 pub(super) struct Mischief {
     faults: Faults,
     random: Random,
+    resends: Random,
     is_quiet: bool,
 }
 
 impl Mischief {
     pub(super) fn new(faults: &Faults, seed: u64) -> Self {
-        let chances = faults.client_abort + faults.half_close + faults.trickle + faults.slow_read;
+        let within = faults.client_abort + faults.half_close + faults.trickle + faults.slow_read;
+        let chances = within + faults.resend;
         Self {
             faults: faults.clone(),
             random: Random::stream(seed, "faults of clients"),
+            resends: Random::stream(seed, "clients that ask once more"),
             is_quiet: chances == 0.0,
         }
     }
@@ -83,6 +86,12 @@ impl Mischief {
 }
 
 impl Clients {
+    /// The server has broken off: whether the client asks once more.
+    pub(super) fn wants_to_resend(&mut self) -> bool {
+        let mischief = self.mischief.as_mut().filter(|mischief| !mischief.is_quiet);
+        mischief.is_some_and(|mischief| mischief.resends.chance(mischief.faults.resend))
+    }
+
     /// From now on clients make this mischief.
     pub(in crate::virtual_world) fn misbehave(&mut self, faults: &Faults, seed: u64) {
         self.mischief = Some(Mischief::new(faults, seed));

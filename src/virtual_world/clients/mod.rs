@@ -37,6 +37,9 @@ const TICKETS: (u32, u32) = (2, 8);
 /// Ports of clients. Assumed: all but the reserved ones, so that one is used again late.
 const PORTS: std::ops::RangeInclusive<u16> = 10_000..=65_535;
 
+/// Attempts that are made once more have numbers from here on.
+const RESENT: u32 = 1 << 31;
+
 /// All clients of a run.
 #[derive(Debug)]
 pub(super) struct Clients {
@@ -155,6 +158,28 @@ impl Clients {
         };
         let slot = self.attempts.begin(planned, begun(&planned, timeline.now));
         self.schedule_launch(timeline);
+        self.carry(planned, slot, network, timeline);
+    }
+
+    /// A client asks once more for what it did not get. Nobody does so twice.
+    fn resend(&mut self, lost: &PlannedAttempt, network: &mut Network, timeline: &mut Timeline) {
+        let Some(number) = lost.number.checked_add(RESENT) else {
+            return;
+        };
+        let planned = PlannedAttempt { number, ..*lost };
+        let record = begun(&planned, timeline.now);
+        let slot = self.attempts.begin_again(planned, record);
+        self.carry(planned, slot, network, timeline);
+    }
+
+    /// Finds a connection for an attempt, or opens one.
+    fn carry(
+        &mut self,
+        planned: PlannedAttempt,
+        slot: Slot,
+        network: &mut Network,
+        timeline: &mut Timeline,
+    ) {
         self.watch_patience(&planned, slot, timeline);
         let pool = self.to.pool_of(&planned);
         let idle = (!planned.one_shot)

@@ -121,6 +121,7 @@ fn features(dice: &mut Dice, plan: &mut Plan) {
             CpuAction::ThrottleUnderLoad,
         ]);
     }
+    plan.faults.resend = dice.one_of(&[0.0, 0.1, 1.0]);
     let acts = [
         Act::FreezeWas,
         Act::ShortenQueue,
@@ -323,5 +324,6 @@ fn any_faults(dice: &mut Dice) -> Faults {
         half_close: dice.maybe(|dice| dice.log_uniform(1e-3, 0.3)),
         trickle: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
         slow_read: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
+        resend: 0.0,
     }
 }
