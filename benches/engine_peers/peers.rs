@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use iis_sim::scenario::{Operation, Scenario};
+use iis_sim::scenario::Scenario;
 use iis_sim::virtual_world::costs::Costs;
+use iis_sim::virtual_world::full_model::FullModel;
 use iis_sim::virtual_world::station::{Customers, Line, ServiceTimes, Station};
-use iis_sim::virtual_world::trial::Trial;
+use iis_sim::virtual_world::trial::TrialError;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Outcome;
@@ -203,33 +204,21 @@ fn our_station(counted: u64, seed: u64) -> Sample {
     }
 }
 
-/// A whole trial: drawn, run, checked and measured, as a user runs one.
+/// The server and its clients, as the peer has them: nothing is written down to be measured. As long again
+/// passes before the processor time is taken: a real server is started and warmed.
 #[expect(clippy::cast_precision_loss, reason = "rates are wanted")]
 fn our_server(scenario: &Scenario, scale: f64, seed: u64) -> Outcome<Sample> {
-    let mut scenario = scenario.clone();
     let span = Duration::from_secs_f64(4.0 * scale.clamp(0.02, 100.0));
-    scenario.timing.warm_up_min = span;
-    scenario.timing.warm_up_max = span;
-    scenario.timing.watch_min = span;
-    scenario.timing.watch_max = span;
-    let scenario = &scenario;
-    let start = processor_time();
-    let trial = Trial {
-        scenario,
-        operation: Operation::None,
-        seed,
-        costs: &Costs::default(),
-    };
-    let run = trial.run().map_err(|error| error.to_string())?;
-    let metrics = &run.result.metrics;
-    if run.result.unexplained_count() > 0 {
-        return Err("attempts are unexplained".to_owned());
-    }
+    let wrong = |error: TrialError| error.to_string();
+    let mut model = FullModel::new(scenario, seed, &Costs::default(), false).map_err(wrong)?;
+    model.run_for(span).map_err(wrong)?;
+    let (served, events, start) = (model.requests(), model.events(), processor_time());
+    model.run_for(span).map_err(wrong)?;
     Ok(Sample {
-        served: run.size.attempts as f64,
-        refused: metrics.failed as f64,
+        served: (model.requests() - served) as f64,
+        refused: 0.0,
         waited: 0.0,
-        events: run.size.events as f64,
+        events: (model.events() - events) as f64,
         seconds: processor_time() - start,
     })
 }
