@@ -54,6 +54,26 @@ fn under_the_virtual_clock_every_sentence_of_every_scenario_holds() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// `cargo test --release --test scenarios -- --ignored`
+#[test]
+#[ignore = "a quarter of an hour on a machine that does nothing else"]
+fn the_sentences_of_the_first_five_hold_live() {
+    let mut failed = Vec::new();
+    for scenario in [
+        "every-way-to-restart",
+        "long-requests",
+        "crash-loop-rapid-fail",
+        "hang-and-ping",
+        "memory-leak",
+    ] {
+        let (code, text) = run(&scenarios_file(scenario), &["--clock", "live"]);
+        if code != Some(0) {
+            failed.push(format!("{scenario}: {code:?}\n{text}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn the_claims_of_the_article_are_decided_in_one_table() {
     let virtual_ones = tempfile::tempdir().unwrap();
