@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{Browser, IIS_SIM, Up, config};
+use support::{Browser, IIS_SIM, Up, config, config_of_two};
 
 /// Where the configuration lies that a server was given.
 fn file_of(up: &Up) -> PathBuf {
@@ -29,21 +29,7 @@ fn write(up: &Up, text: &str) {
 
 /// Two sites, each with a pool of its own.
 fn two_sites() -> String {
-    config(" queueLength=\"1000\">")
-        .replace(
-            "</applicationPools>",
-            "<add name=\"Other\" /></applicationPools>",
-        )
-        .replace(
-            "</sites>",
-            r#"<site name="Second" id="2">
-        <application path="/" applicationPool="Other">
-          <virtualDirectory path="/" physicalPath="%SystemDrive%\inetpub\wwwroot" />
-        </application>
-        <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
-      </site>
-    </sites>"#,
-        )
+    config_of_two(" queueLength=\"1000\">")
 }
 
 /// The address of a site's binding, by the port that the file says.

@@ -24,24 +24,15 @@ use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control};
 use support::crowd::Crowd;
 use support::figures::{Runs, ms, now, signal};
-use support::{Browser, IIS_SIM, Up, config, is_alive};
+use support::{Browser, IIS_SIM, Up, config_of_two, is_alive};
 
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn row_19_a_site_whose_port_is_taken_is_stopped_and_the_others_run() {
     let folder = tempfile::tempdir().unwrap();
-    let second = config(">").replace(
-        "</sites>",
-        r#"<site name="Second" id="2">
-             <application path="/" applicationPool="DefaultAppPool">
-               <virtualDirectory path="/" physicalPath="%SystemDrive%\inetpub\wwwroot" />
-             </application>
-             <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
-           </site></sites>"#,
-    );
     let path = folder.path().join("applicationHost.config");
-    std::fs::write(&path, second).unwrap();
+    std::fs::write(&path, config_of_two(">")).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let map = format!("81:{port}");

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::crowd::Crowd;
 use support::figures::{Runs, ms, now, signal};
-use support::{Browser, Response, Up, is_alive};
+use support::{Browser, Response, Up, config_of_two, is_alive};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -82,24 +82,6 @@ fn peculiar(attributes: &str, variables: &[(&str, &str)]) -> Up {
     Up::with_pool(&format!(
         "{attributes}<environmentVariables>{variables}</environmentVariables>"
     ))
-}
-
-/// Two pools, each with a site, the first with these attributes and children.
-fn two_pools(first: &str) -> String {
-    support::config(first)
-        .replace(
-            "</applicationPools>",
-            r#"<add name="Other" /></applicationPools>"#,
-        )
-        .replace(
-            "</sites>",
-            r#"<site name="Other" id="2">
-                 <application path="/" applicationPool="Other">
-                   <virtualDirectory path="/" physicalPath="%SystemDrive%\inetpub\wwwroot" />
-                 </application>
-                 <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
-               </site></sites>"#,
-        )
 }
 
 const NO_RAPID_FAIL: &str = r#"><failure rapidFailProtection="false" />"#;
@@ -199,7 +181,7 @@ fn fill(up: &Up) -> Vec<Browser> {
 fn row_3_a_stopped_worker_is_found_by_its_ping() {
     let runs = Runs::or(1);
     let pool = format!(r#"{PINGS}<failure rapidFailProtection="false" />"#);
-    let up = Up::with_config(Some(&two_pools(&pool)));
+    let up = Up::with_config(Some(&config_of_two(&pool)));
     let others = Crowd::at(up.address("http/*:81:"), "/wait.aspx?time=5", (1, 1));
     let mut late = Vec::new();
     for _ in 0..runs.count {

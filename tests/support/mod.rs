@@ -294,6 +294,23 @@ pub fn config(pool: &str) -> String {
     )
 }
 
+/// As [`config`], with a second site at port 81 in a pool of its own, which is `Other`.
+pub fn config_of_two(pool: &str) -> String {
+    let second = r#"<site name="Second" id="2">
+        <application path="/" applicationPool="Other">
+          <virtualDirectory path="/" physicalPath="%SystemDrive%\inetpub\wwwroot" />
+        </application>
+        <bindings><binding protocol="http" bindingInformation="*:81:" /></bindings>
+      </site>
+    </sites>"#;
+    config(pool)
+        .replace(
+            "</applicationPools>",
+            r#"<add name="Other" /></applicationPools>"#,
+        )
+        .replace("</sites>", second)
+}
+
 /// A response.
 #[derive(Debug)]
 pub struct Response {

@@ -14,6 +14,7 @@ use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
 use crate::logging::LogEntry;
 
+mod cache_entry;
 mod connection;
 mod control;
 mod entity;

@@ -163,6 +163,15 @@ pub(super) struct Bench {
     clients: u64,
 }
 
+pub(super) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// What the driver was told of the queue of [`POOL`].
+pub(super) fn queue_state(bench: &Bench) -> QueueState {
+    bench.queues[&RequestQueueName(POOL.to_owned())]
+}
+
 /// A server with one site and [`POOL`].
 pub(super) fn server() -> Bench {
     let configuration = Configuration {

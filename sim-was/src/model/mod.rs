@@ -28,6 +28,8 @@ mod config_change;
 mod counter_query;
 mod dynamic_idle;
 mod effects;
+#[cfg(test)]
+mod failure_tests;
 mod idle;
 mod job_object;
 pub mod listener_adapter;
