@@ -2,15 +2,7 @@
 
 use sim_was::config::load;
 
-const NAME: &str = "applicationHost.config";
-
-/// A file with these pools and sites.
-fn host(pools: &str, sites: &str) -> String {
-    format!(
-        "<configuration><system.applicationHost><applicationPools>{pools}</applicationPools>\
-         <sites>{sites}</sites></system.applicationHost></configuration>"
-    )
-}
+use crate::{NAME, host};
 
 #[test]
 fn what_breaks_the_schema_in_one_pool_or_site_concerns_no_other() {

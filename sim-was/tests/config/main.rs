@@ -1,8 +1,10 @@
 //! applicationHost.config as machines in the wild have it: it loads, or it is refused with a reason.
 
+mod faults_in_parts;
+mod hostile;
+
 use std::time::Duration;
 
-use proptest::prelude::*;
 use sim_httpsys::api::{LogFields, LogPeriod};
 use sim_was::config::default_config::DEFAULT_CONFIG;
 use sim_was::config::{Configuration, CpuAction, Site, WebLimits, load, load_bytes};
@@ -67,7 +69,7 @@ fn named<'c>(configuration: &'c Configuration, site: &str) -> &'c Site {
 
 #[test]
 fn a_2022_server_loads_without_a_warning() {
-    let configuration = good(include_str!("config/server2022.config"));
+    let configuration = good(include_str!("server2022.config"));
     assert_eq!(configuration.warnings, []);
     let pool = &configuration.application_pools[2];
     assert_eq!(pool.name, "Shop");
@@ -144,7 +146,7 @@ fn a_2022_server_loads_without_a_warning() {
 
 #[test]
 fn a_2012_r2_server_with_exchange_sharepoint_and_ftp_loads_without_a_warning() {
-    let configuration = good(include_str!("config/server2012r2-ftp.config"));
+    let configuration = good(include_str!("server2012r2-ftp.config"));
     assert_eq!(configuration.warnings, []);
     assert_eq!(
         (
@@ -163,7 +165,7 @@ fn a_2012_r2_server_with_exchange_sharepoint_and_ftp_loads_without_a_warning() {
 
 #[test]
 fn the_configuration_of_iis_express_loads_without_a_warning() {
-    let configuration = good(include_str!("config/iisexpress.config"));
+    let configuration = good(include_str!("iisexpress.config"));
     assert_eq!(configuration.warnings, []);
     let hosts: Vec<_> = configuration.sites[0]
         .bindings
@@ -177,7 +179,7 @@ fn the_configuration_of_iis_express_loads_without_a_warning() {
 fn a_byte_order_mark_crlf_and_utf_16_make_no_difference() {
     let plain = good(DEFAULT_CONFIG);
     assert_eq!(
-        load_bytes(include_bytes!("config/bom-crlf.config"), NAME),
+        load_bytes(include_bytes!("bom-crlf.config"), NAME),
         Ok(plain.clone())
     );
     assert_eq!(good(&format!("\u{feff}{DEFAULT_CONFIG}")), plain);
@@ -196,7 +198,7 @@ fn a_byte_order_mark_crlf_and_utf_16_make_no_difference() {
 
 #[test]
 fn locations_hold_for_the_applications_below_them() {
-    let configuration = good(include_str!("config/locations.config"));
+    let configuration = good(include_str!("locations.config"));
     let [root, app, deep] = configuration.sites[0].applications.as_slice() else {
         panic!()
     };
@@ -530,13 +532,13 @@ fn removed_and_cleared_entries_are_gone() {
 
 #[test]
 fn mistakes_are_shown_with_their_line() {
-    let malformed = refusal(include_str!("config/malformed.config"));
+    let malformed = refusal(include_str!("malformed.config"));
     assert!(
         malformed.starts_with("applicationHost.config: line 6: is not well-formed XML: "),
         "{malformed}"
     );
     assert_eq!(
-        refusal(include_str!("config/misspelt.config")),
+        refusal(include_str!("misspelt.config")),
         "applicationHost.config: line 6: unknown attribute \"tiem\" in \
          applicationPools/add/recycling/periodicRestart; known: memory, privateMemory, requests, time"
     );
@@ -583,86 +585,4 @@ fn a_site_without_a_root_application_is_reported() {
             .contains("no root application")
     );
     assert!(configuration.warnings[1].text.contains("id 0"));
-}
-
-/// Work that grows with the square of the size would not end here.
-#[test]
-fn a_file_of_eight_megabytes_loads() {
-    let map = many(100_000, |n| {
-        format!("<mimeMap fileExtension=\".e{n}\" mimeType=\"application/x-{n}\"/>\n")
-    });
-    let pools = many(20_000, |n| {
-        format!("<add name=\"p{n}\"><cpu limit=\"5\"/></add>\n")
-    });
-    let text = host(&pools, &site("")).replace(
-        "</configuration>",
-        &format!("<system.webServer><staticContent>{map}</staticContent></system.webServer></configuration>"),
-    );
-    let configuration = good(&text);
-    assert_eq!(configuration.application_pools.len(), 20_000);
-    assert_eq!(
-        configuration.sites[0].applications[0].mime_map.len(),
-        100_000
-    );
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = load_bytes(&bytes, NAME);
-    }
-
-    #[test]
-    fn any_damage_to_a_good_file_is_read_or_refused(
-        from in any::<prop::sample::Index>(),
-        length in 0_usize..40,
-        patch in "[<>/=\"'a-z &;!\\[\\]-]{0,12}",
-    ) {
-        let text = include_str!("config/server2022.config");
-        let boundary = |mut at: usize| {
-            while !text.is_char_boundary(at) { at -= 1; }
-            at
-        };
-        let start = boundary(from.index(text.len()));
-        let end = boundary((start + length).min(text.len()));
-        let _ = load(&format!("{}{patch}{}", &text[..start], &text[end..]), NAME);
-    }
-
-    #[test]
-    fn any_value_of_any_attribute_is_read_or_refused(
-        which in any::<prop::sample::Index>(),
-        value in "\\PC{0,20}|-?[0-9]{1,30}|[0-9.:]{1,12}",
-    ) {
-        let text = include_str!("config/server2022.config");
-        let quotes: Vec<_> = text.match_indices("=\"").map(|(at, _)| at + 2).collect();
-        let start = quotes[which.index(quotes.len())];
-        let end = start + text[start..].find('"').unwrap();
-        let value = value.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
-        let _ = load(&format!("{}{value}{}", &text[..start], &text[end..]), NAME);
-    }
-
-    #[test]
-    fn a_binding_survives_the_way_through_the_file(port in 1_u16.., host in "[a-z]{1,9}(\\.[a-z]{1,9}){0,3}", octets: [u8; 4]) {
-        prop_assume!(octets != [0; 4]);
-        let address = std::net::Ipv4Addr::from(octets);
-        let binding = format!(r#"<bindings><binding protocol="http" bindingInformation="{address}:{port}:{host}"/></bindings>"#);
-        let configuration = good(&crate::host("", &site(&binding)));
-        let http = configuration.sites[0].bindings[0].http.clone().unwrap();
-        prop_assert_eq!((http.address, http.port, http.host), (Some(address.into()), port, host));
-    }
-}
-
-#[test]
-fn a_section_many_times_and_many_sites_are_no_burden() {
-    let sites = many(20_000, |n| format!(r#"<site name="s{n}" id="{}"/>"#, n + 1));
-    let sections = many(100_000, |n| format!("<caching a{n}='1'/>\n"));
-    let text = host("", &sites).replace(
-        "</configuration>",
-        &format!("<system.webServer>{sections}</system.webServer></configuration>"),
-    );
-    let configuration = good(&text);
-    assert_eq!(
-        (configuration.sites.len(), configuration.warnings.len()),
-        (20_000, 201)
-    );
 }
