@@ -24,10 +24,8 @@ pub struct WorkerConfiguration {
     pub periodic_restart: PeriodicRestart,
     /// After how long without a request it asks to be shut down; zero for never.
     pub idle_timeout: Duration,
-    /// Receives that it keeps posted, as long as it works on fewer requests than `requests_max`.
+    /// Receives that it keeps posted.
     pub receives: u32,
-    /// Most requests that it works on at once; what comes above that waits in the queue.
-    pub requests_max: u32,
     /// Threads that run handlers. Source: machine.config autoConfig, 100 per CPU.
     pub threads_max: u32,
     /// The server's time zone, for `periodicRestart/schedule`.
@@ -57,6 +55,11 @@ pub struct Application {
     pub virtual_directories: Vec<VirtualDirectory>,
     /// Whether it is started before the worker says that it is ready.
     pub preload: bool,
+    /// `applicationInitialization`.
+    #[serde(default)]
+    pub initialization: Initialization,
+    /// `serverRuntime/@appConcurrentRequestLimit`: one more at the same time is answered 503.2.
+    pub concurrent_requests_max: u32,
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent`: extension (lower case, with its dot) to MIME type.
@@ -65,6 +68,17 @@ pub struct Application {
     pub caching: Caching,
     /// Why the configuration of this application cannot be used, if it cannot: its requests get 500.19.
     pub configuration_error: Option<String>,
+}
+
+/// `applicationInitialization`: what is asked for in an application before its first visitor is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initialization {
+    /// `add/@initializationPage`, in order.
+    pub pages: Vec<String>,
+    /// `remapManagedRequestsTo`: the file that visitors get for pages meanwhile; empty for none, they wait.
+    pub remap_managed_requests_to: String,
+    /// `doAppInitAfterRestart`: also when the application restarts inside of its worker.
+    pub after_restart: bool,
 }
 
 /// One virtual directory.

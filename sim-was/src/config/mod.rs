@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sim_worker::configuration::{Caching, PeriodicRestart};
+use sim_worker::configuration::{Caching, Initialization, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
 
 pub use raw::{ConfigError, decode};
@@ -340,6 +340,10 @@ pub struct Application {
     pub enabled_protocols: String,
     /// `preloadEnabled`.
     pub preload_enabled: bool,
+    /// `applicationInitialization`.
+    pub initialization: Initialization,
+    /// `serverRuntime/@appConcurrentRequestLimit`.
+    pub concurrent_requests_max: u32,
     /// Its virtual directories.
     pub virtual_directories: Vec<VirtualDirectory>,
     /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.

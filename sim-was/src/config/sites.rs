@@ -211,6 +211,8 @@ impl<'a> Builder<'_, 'a> {
             virtual_directories,
             web_configs: Vec::new(),
             configuration_error,
+            initialization: web_server.initialization.clone(),
+            concurrent_requests_max: web_server.concurrent_requests_max,
             default_documents: web_server.default_documents.clone(),
             mime_map: web_server.mime_map.clone(),
             caching: web_server.caching.clone(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sim_worker::configuration::{Caching, CachingProfile, ProfilePolicy};
+use sim_worker::configuration::{Caching, CachingProfile, Initialization, ProfilePolicy};
 
 use super::layers::Layers;
 use super::schema;
@@ -17,6 +17,8 @@ pub(super) struct WebServer {
     pub(super) default_documents: Vec<String>,
     pub(super) mime_map: BTreeMap<String, String>,
     pub(super) caching: Caching,
+    pub(super) initialization: Initialization,
+    pub(super) concurrent_requests_max: u32,
     /// Entries that an outer level has too: the byte in applicationHost.config, and what to say.
     pub(super) complaints: Vec<(Option<usize>, String)>,
 }
@@ -34,6 +36,10 @@ impl WebServer {
             default_documents: reader.default_documents(),
             mime_map: reader.mime_map(),
             caching: reader.caching(),
+            initialization: reader.initialization(),
+            concurrent_requests_max: reader
+                .section("serverRuntime")
+                .number("appConcurrentRequestLimit"),
             complaints: reader.complaints,
         }
     }
@@ -117,6 +123,20 @@ impl<'a> Reader<'_, 'a> {
             )
         };
         entries.iter().map(pair).collect()
+    }
+
+    /// Assumed: `skipManagedModules` needs nothing, because no module of ours is managed.
+    fn initialization(&mut self) -> Initialization {
+        let section = self.section("applicationInitialization");
+        let pages = self.entries(&section, "add", false);
+        Initialization {
+            pages: pages
+                .iter()
+                .map(|page| page.text("initializationPage"))
+                .collect(),
+            remap_managed_requests_to: section.text("remapManagedRequestsTo"),
+            after_restart: section.flag("doAppInitAfterRestart"),
+        }
     }
 
     fn caching(&mut self) -> Caching {

@@ -106,6 +106,8 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
             application_pool: pool.to_owned(),
             enabled_protocols: "http".to_owned(),
             preload_enabled: false,
+            initialization: sim_worker::configuration::Initialization::default(),
+            concurrent_requests_max: 5000,
             virtual_directories: vec![VirtualDirectory {
                 path: "/".to_owned(),
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),

@@ -84,8 +84,6 @@ pub struct Parameters {
     pub root: PathBuf,
     /// Receives that each worker keeps posted.
     pub receives: u32,
-    /// Most requests that a worker works on at once.
-    pub requests_max: u32,
     /// Threads that run handlers in each worker.
     pub threads_max: u32,
     /// Its time zone.
@@ -101,15 +99,13 @@ pub struct Parameters {
 impl Parameters {
     /// The defaults for a machine with so many processors.
     ///
-    /// Source: machine.config `autoConfig`: 100 worker threads per CPU; `system.webServer`
-    /// `serverRuntime/appConcurrentRequestLimit`: 5000 requests in a worker.
+    /// Source: machine.config `autoConfig`: 100 worker threads per CPU.
     /// Assumed: 100 receives, because Microsoft documents no number: enough that a batch of the
     /// driver finds one for each request, and few enough that a frozen worker hoards little.
     pub fn new(root: PathBuf, processors: u32) -> Self {
         Self {
             root,
             receives: 100,
-            requests_max: 5000,
             threads_max: processors.max(1).saturating_mul(100),
             time_zone: TimeZone::default(),
             personality: Personality::default(),

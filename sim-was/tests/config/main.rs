@@ -222,6 +222,12 @@ fn locations_hold_for_the_applications_below_them() {
     assert!(!app.caching.enabled);
     assert_eq!(app.caching.max_response_size, 1000, "from the site");
     assert_eq!(app.caching.frequent_hit_threshold, 5, "from the server");
+    assert_eq!(app.concurrent_requests_max, 7);
+    assert_eq!(app.initialization.pages, ["/a.aspx", "/b.aspx"]);
+    assert_eq!(app.initialization.remap_managed_requests_to, "splash.htm");
+    assert!(app.initialization.after_restart && !root.initialization.after_restart);
+    assert_eq!(root.concurrent_requests_max, 7);
+    assert_eq!(root.initialization.pages, [""; 0]);
     assert_eq!(deep.default_documents, [""; 0]);
     assert_eq!(deep.mime_map.keys().collect::<Vec<_>>(), [".wasm"]);
     assert_eq!(configuration.warnings, []);

@@ -29,6 +29,10 @@ pub(crate) struct AppDomain {
     patterns: Vec<(String, usize)>,
     /// What `Application_Start` allocated.
     pub(crate) memory: Vec<u8>,
+    /// Whether its start asks for its initialization pages.
+    pub(crate) initializes: bool,
+    /// Requests of its initialization that have not been answered.
+    pub(crate) initialization_requests: usize,
 }
 
 /// How far an application is.
@@ -82,6 +86,8 @@ impl AppDomain {
             exact: BTreeMap::new(),
             patterns: Vec::new(),
             memory: Vec::new(),
+            initializes: true,
+            initialization_requests: 0,
         }
     }
 
@@ -90,6 +96,13 @@ impl AppDomain {
             self.state,
             AppDomainState::Reading { .. } | AppDomainState::Starting { .. }
         )
+    }
+
+    /// These wait until it has started.
+    pub(crate) fn wait_for_start(&mut self, requests: Vec<RequestId>) {
+        if let AppDomainState::Starting { waiting, .. } = &mut self.state {
+            waiting.extend(requests);
+        }
     }
 
     /// Its "code" has been read.

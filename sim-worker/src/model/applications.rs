@@ -93,7 +93,15 @@ impl WorkerProcess {
             }
             Ok(behaviour) => {
                 domain.load(behaviour);
-                domain.state = AppDomainState::Starting { began, waiting };
+                domain.state = AppDomainState::Starting {
+                    began,
+                    waiting: Vec::new(),
+                };
+                if domain.shows_splash() {
+                    self.runnable.extend(waiting);
+                } else {
+                    domain.wait_for_start(waiting);
+                }
                 let cpu = domain
                     .behaviour
                     .start
@@ -145,29 +153,11 @@ impl WorkerProcess {
             application,
             took: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
         });
-        if let Lifecycle::Preloading { .. } = self.lifecycle {
-            self.warm(context, now);
-        }
-    }
-
-    /// The rest of a preload: the page at the application's root is compiled.
-    ///
-    /// Source: application initialization: "a simulated request to the application root runs before
-    /// the worker is treated as ready". Ours compiles the page and does not execute it.
-    fn warm(&mut self, context: UrlContext, now: Instant) {
-        let domain = &self.domains[&context];
-        let documents = domain.application.default_documents.iter();
-        let page = documents
-            .map(|name| format!("/{}", name.to_lowercase()))
-            .find_map(|path| domain.page_at(&path));
-        match page {
-            Some(page) => self.begin_compiling(context, page, draws(context, "preload"), now),
-            None => self.preloaded(now),
-        }
+        self.initialize_application(context, now);
     }
 
     /// One more preloaded application is warm (or will never be).
-    fn preloaded(&mut self, now: Instant) {
+    pub(super) fn preloaded(&mut self, now: Instant) {
         if let Lifecycle::Preloading { left } = self.lifecycle {
             self.lifecycle = Lifecycle::Preloading { left: left - 1 };
             if left == 1 {
@@ -177,13 +167,7 @@ impl WorkerProcess {
     }
 
     /// Compiles (or loads) a page and runs the JIT on it, for the first request that wants it.
-    pub(super) fn begin_compiling(
-        &mut self,
-        context: UrlContext,
-        page: usize,
-        draws: Draws,
-        now: Instant,
-    ) {
+    pub(super) fn begin_compiling(&mut self, context: UrlContext, page: usize, draws: Draws) {
         let Some(domain) = self.domains.get_mut(&context) else {
             return;
         };
@@ -198,20 +182,14 @@ impl WorkerProcess {
         let cpu = page_cost.at(draw) + loaded.page.jit.at(draw);
         let allocate = loaded.page.code;
         if cpu.is_zero() && allocate == 0 {
-            self.compiled(context, page, Vec::new(), now);
+            self.compiled(context, page, Vec::new());
         } else {
             self.start_work(Work::Run { cpu, allocate }, Doer::Compile(context, page));
         }
     }
 
     /// A page is compiled: those who waited for it go on.
-    pub(super) fn compiled(
-        &mut self,
-        context: UrlContext,
-        page: usize,
-        code: Vec<u8>,
-        now: Instant,
-    ) {
+    pub(super) fn compiled(&mut self, context: UrlContext, page: usize, code: Vec<u8>) {
         let Some(domain) = self.domains.get_mut(&context) else {
             return;
         };
@@ -227,7 +205,6 @@ impl WorkerProcess {
             key,
             bytes,
         });
-        self.preloaded(now);
     }
 
     /// Stops the applications that were started; then the process exits.

@@ -27,6 +27,10 @@ impl WorkerProcess {
     /// Sends a response and ends the request.
     pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
         context.enters(Notification::EndRequest, "");
+        if context.simulated {
+            self.end(&mut context, now);
+            return self.page_initialized(context.request.url_context, now);
+        }
         let (request, activity) = (context.request.id, context.request.activity);
         let text = &context.request.text;
         let head = text.bytes(text.verb) == b"HEAD";
@@ -90,17 +94,19 @@ impl WorkerProcess {
         if context.has_thread {
             self.runnable.extend(self.threads.give_back());
         }
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.post_receives();
+        if !context.simulated {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            if let Some(requests) = self.concurrent.get_mut(&context.application) {
+                *requests = requests.saturating_sub(1);
+            }
+            self.post_receives();
+        }
     }
 
     /// Posts receives again for those that have completed, a quarter of them at a time: a call for
     /// each would cost more than the request.
     pub(super) fn post_receives(&mut self) {
-        let in_flight = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        let wanted = self
-            .receives
-            .min(self.requests_max.saturating_sub(in_flight));
+        let wanted = self.receives;
         let credits = wanted.saturating_sub(self.posted);
         if self.lifecycle == Lifecycle::Running
             && !mutated(Mutant::ReceiveLeak)

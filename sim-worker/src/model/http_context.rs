@@ -85,6 +85,8 @@ pub(crate) struct HeldSession {
 #[derive(Debug)]
 pub(crate) struct HttpContext {
     pub(crate) request: Box<Request>,
+    /// The application that it came for, also when that has been set apart.
+    pub(crate) application: UrlContext,
     pub(crate) began: Instant,
     pub(crate) notification: Notification,
     pub(crate) module: &'static str,
@@ -97,6 +99,8 @@ pub(crate) struct HttpContext {
     pub(crate) has_thread: bool,
     /// The client is gone: nobody will read the response.
     pub(crate) gone: bool,
+    /// It comes from application initialization, not from a client.
+    pub(crate) simulated: bool,
     pub(crate) plan: Plan,
     /// What the request allocated.
     pub(crate) memory: Vec<u8>,
@@ -114,6 +118,7 @@ pub(crate) struct FileRequest {
 impl HttpContext {
     pub(crate) fn new(request: Box<Request>, now: Instant) -> Self {
         Self {
+            application: request.url_context,
             request,
             began: now,
             notification: Notification::BeginRequest,
@@ -124,6 +129,7 @@ impl HttpContext {
             session: None,
             has_thread: false,
             gone: false,
+            simulated: false,
             plan: Plan::default(),
             memory: Vec::new(),
         }

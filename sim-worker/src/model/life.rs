@@ -127,8 +127,8 @@ impl WorkerProcess {
                 self.tell(FromWorker::Counters { token, counters });
             }
             ToWorker::ListRequests { token } => {
-                let mut requests: Vec<_> =
-                    self.contexts.values().map(|c| c.describe(now)).collect();
+                let real = self.contexts.values().filter(|c| !c.simulated);
+                let mut requests: Vec<_> = real.map(|c| c.describe(now)).collect();
                 requests.sort_by_key(|request| std::cmp::Reverse(request.elapsed_ms));
                 self.tell(FromWorker::Requests { token, requests });
             }
@@ -192,10 +192,13 @@ impl WorkerProcess {
         let contexts = std::mem::take(&mut self.contexts);
         for context in contexts.values() {
             let (request, activity) = (context.request.id, context.request.activity);
-            self.state(Fact::RequestAborted { request, activity });
+            if !context.simulated {
+                self.state(Fact::RequestAborted { request, activity });
+            }
             self.deadlines.clear(Timer::Request(request));
         }
         self.in_flight = 0;
+        self.concurrent.clear();
         self.runnable.clear();
     }
 

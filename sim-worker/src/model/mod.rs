@@ -32,6 +32,7 @@ mod ending;
 mod files;
 mod health;
 mod http_context;
+mod initialization;
 mod life;
 mod modules;
 mod pipeline;
@@ -297,9 +298,12 @@ pub struct WorkerProcess {
     /// Requests that may go on, in order.
     runnable: VecDeque<RequestId>,
     in_flight: usize,
+    /// Requests in flight by application.
+    concurrent: BTreeMap<UrlContext, u32>,
+    /// Requests that application initialization has made.
+    initializations: u64,
     /// Receives that the driver has, and those that it is still to get.
     posted: u32,
-    requests_max: u32,
     works: BTreeMap<WorkId, Doer>,
     works_begun: u64,
     calls_made: u32,
@@ -346,8 +350,9 @@ impl WorkerProcess {
             strangers: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
+            concurrent: BTreeMap::new(),
+            initializations: 0,
             posted: 0,
-            requests_max: configuration.requests_max.max(1),
             works: BTreeMap::new(),
             works_begun: 0,
             calls_made: 1,
@@ -439,7 +444,7 @@ impl WorkerProcess {
                 self.application_wound_up(context, now);
             }
             (Doer::Compile(context, page), Outcome::Done { memory }) => {
-                self.compiled(context, page, memory, now);
+                self.compiled(context, page, memory);
             }
             (Doer::Watch(key), Outcome::File(file)) => self.watched(&key, &file, now),
             (doer, outcome) => debug_assert!(false, "{doer:?} cannot have {outcome:?}"),

@@ -14,7 +14,7 @@ use sim_httpsys::api::{CachePolicy, Request, RequestId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
-use super::app_domain::{AppDomainState, Compiled};
+use super::app_domain::{AppDomain, AppDomainState, Compiled};
 use super::caches::hold;
 use super::files::{below, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
@@ -48,11 +48,27 @@ impl WorkerProcess {
         if mutated(Mutant::LoseRequest) && id.0.is_multiple_of(100) {
             return;
         }
-        self.enter_application(HttpContext::new(request, now), now);
+        let context = HttpContext::new(request, now);
+        if self.is_one_too_many(&context) {
+            return self.refuse(context, &Refusal::new(503, 2), now);
+        }
+        self.enter_application(context, now);
+    }
+
+    /// Counts a request of an application; true if it has as many as it may.
+    ///
+    /// Source: `serverRuntime/@appConcurrentRequestLimit`, and its status 503.2.
+    fn is_one_too_many(&mut self, context: &HttpContext) -> bool {
+        let application = context.application;
+        let requests = self.concurrent.entry(application).or_default();
+        *requests += 1;
+        let limit = |domain: &AppDomain| domain.application.concurrent_requests_max;
+        let domain = self.domains.get(&application);
+        domain.is_some_and(|domain| *requests > limit(domain))
     }
 
     /// Waits for the application to be started, if it is not.
-    fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
         if !self.symptoms.answers_requests {
             context.waits = Waits::Hang;
             return self.park(context);
@@ -66,12 +82,14 @@ impl WorkerProcess {
             let refusal = Refusal::because(500, 19, message.clone());
             return self.refuse(context, &refusal, now);
         }
+        let splash = domain.shows_splash();
         match &mut domain.state {
             AppDomainState::Started => self.map(context, now),
             AppDomainState::Failed(message) => {
                 let refusal = Refusal::because(500, 19, message.clone());
                 self.refuse(context, &refusal, now);
             }
+            AppDomainState::Starting { .. } if splash => self.map(context, now),
             AppDomainState::Reading { waiting, .. } | AppDomainState::Starting { waiting, .. } => {
                 context.waits = Waits::Start;
                 waiting.push(context.request.id);
@@ -140,6 +158,10 @@ impl WorkerProcess {
 
     /// A page with a managed handler: perhaps the output cache has its response.
     pub(super) fn managed(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        let is_visitor = !context.simulated;
+        if is_visitor && self.domains[&context.request.url_context].shows_splash() {
+            return self.show_splash(context, now);
+        }
         context.page = Some(page);
         context.enters(Notification::ResolveRequestCache, "HttpCacheModule");
         let text = &context.request.text;
@@ -204,7 +226,7 @@ impl WorkerProcess {
                     } else {
                         loaded.page.compile.is_zero()
                     };
-                self.begin_compiling(url_context, page, draws, now);
+                self.begin_compiling(url_context, page, draws);
                 if free {
                     self.state(Fact::CacheLookup {
                         layer: CacheLayer::Compiled,

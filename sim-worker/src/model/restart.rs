@@ -58,6 +58,8 @@ impl WorkerProcess {
                 self.domains.insert(context, AppDomain::new(application));
                 if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
                     self.start_application(context, now);
+                } else {
+                    self.initialize_again(context, now);
                 }
             }
             None => {

@@ -34,6 +34,8 @@ pub(crate) fn application(root: &str) -> Application {
             physical_path: root.into(),
         }],
         preload: false,
+        initialization: crate::configuration::Initialization::default(),
+        concurrent_requests_max: 5000,
         default_documents: ["Default.htm", "index.html", "default.aspx"]
             .map(str::to_owned)
             .to_vec(),
@@ -50,7 +52,6 @@ pub(super) fn configuration() -> WorkerConfiguration {
         periodic_restart: PeriodicRestart::default(),
         idle_timeout: Duration::from_mins(20),
         receives: 100,
-        requests_max: 5000,
         threads_max: 100,
         time_zone: crate::local_time::TimeZone::default(),
         schedule_ran: None,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod caching;
+mod initialization;
 mod life;
 mod requests;
 mod restart;
