@@ -186,7 +186,125 @@ fn a_section_is_committed_to_the_host_or_to_a_web_config() {
     );
     assert!(config(&up).contains("<location path=\"Default Web Site\">"));
     let listed = said(&["list", "config", "Default Web Site", "/section:httpErrors"]);
+    assert!(
+        listed.contains("errorMode=\"Detailed\""),
+        "a web.config lies over a location: {listed}"
+    );
+    said(&["clear", "config", "Default Web Site", "/section:httpErrors"]);
+    let listed = said(&["list", "config", "Default Web Site", "/section:httpErrors"]);
     assert!(listed.contains("errorMode=\"Custom\""), "{listed}");
+}
+
+#[test]
+fn a_web_config_is_seen_where_it_holds() {
+    let up = Up::start();
+    let site = "Default Web Site/";
+    let section = "/section:defaultDocument";
+    for entry in [
+        "@start,value='first.html'",
+        "value='last.html'",
+        "@start,value='zeroth.html'",
+    ] {
+        appcmd(
+            &up,
+            &[
+                "set",
+                "config",
+                site,
+                section,
+                &format!("/+files.[{entry}]"),
+            ],
+        );
+    }
+    appcmd(&up, &["set", "config", site, section, "/enabled:false"]);
+    let listed = appcmd(&up, &["list", "config", site, section]);
+    assert!(listed.contains("<defaultDocument enabled=\"false\">"));
+    let at = |file: &str| listed.find(file).unwrap();
+    assert!(at("zeroth.html") < at("first.html") && at("first.html") < at("last.html"));
+    assert!(at("last.html") < at("Default.htm"), "its own come first");
+    assert!(!appcmd(&up, &["list", "config", section]).contains("first.html"));
+    let found = |value: &str| up.tool(&["appcmd", "search", "config", site, section, value]);
+    let place = "CONFIGSEARCH \"MACHINE/WEBROOT/APPHOST/Default Web Site\"\n";
+    assert_eq!(text(&found("/enabled:false")), place);
+    assert_eq!(found("/enabled:true").status.code(), Some(1));
+}
+
+#[test]
+fn a_section_without_a_schema_is_edited_if_it_is_declared() {
+    let up = Up::start();
+    let section = "/section:system.webServer/security/authentication/windowsAuthentication";
+    appcmd(
+        &up,
+        &[
+            "set",
+            "config",
+            "Default Web Site",
+            section,
+            "/enabled:true",
+            "/commit:apphost",
+        ],
+    );
+    let listed = appcmd(
+        &up,
+        &[
+            "list",
+            "config",
+            "Default Web Site",
+            "/section:windowsAuthentication",
+        ],
+    );
+    assert!(
+        listed.contains("      <windowsAuthentication enabled=\"true\" />"),
+        "{listed}"
+    );
+    assert!(
+        appcmd(&up, &["list", "config", "/section:?"])
+            .lines()
+            .any(|l| section.ends_with(l))
+    );
+    let (code, said) = refused(
+        &up,
+        &["set", "config", "/section:windowsAuthentification", "/a:b"],
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        said,
+        "ERROR ( message:Unknown config section \"windowsAuthentification\".  Replace with -? for help. )\n"
+    );
+}
+
+#[test]
+fn a_change_for_an_application_can_be_committed_to_its_site() {
+    let up = Up::start();
+    std::fs::create_dir_all(up.root.join("shop")).unwrap();
+    let shop = [
+        "/site.name:Default Web Site",
+        "/path:/shop",
+        "/physicalPath:C:\\shop",
+    ];
+    appcmd(&up, &[&["add", "app"][..], &shop].concat());
+    let set = [
+        "set",
+        "config",
+        "Default Web Site/shop",
+        "/section:caching",
+        "/enabled:false",
+    ];
+    appcmd(&up, &[&set[..], &["/commit:site"]].concat());
+    let web_config = std::fs::read_to_string(up.root.join("inetpub/wwwroot/web.config")).unwrap();
+    assert!(web_config.contains("<location path=\"shop\">"));
+    let enabled = |path: &str| {
+        let listed = appcmd(&up, &["list", "config", path, "/section:caching"]);
+        !listed.contains("enabled=\"false\"")
+    };
+    assert!(enabled("Default Web Site") && !enabled("Default Web Site/shop"));
+    let (code, said) = refused(&up, &[&set[..], &["/commit:elsewhere"]].concat());
+    assert!(code == Some(1) && said.contains("Invalid commit path \"elsewhere\""));
+    let by_url = appcmd(&up, &["list", "app", "http://localhost/shop/cart"]);
+    assert_eq!(
+        by_url,
+        "APP \"Default Web Site/shop\" (applicationPool:DefaultAppPool)\n"
+    );
 }
 
 #[test]

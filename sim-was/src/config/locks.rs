@@ -50,6 +50,25 @@ impl Declared {
         }
     }
 
+    /// The sections that are declared.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether a section is declared.
+    pub(super) fn has(&self, section: &str) -> bool {
+        self.0.contains_key(section)
+    }
+
+    /// Whether there are declared sections in a group.
+    pub(super) fn has_group(&self, group: &str) -> bool {
+        let is_in = |name: &str| {
+            name.strip_prefix(group)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.names().any(is_in)
+    }
+
     /// Whether a section is locked where nothing else is said.
     ///
     /// Source: IIS schema: the sections of `system.applicationHost` are for applicationHost.config only.

@@ -30,6 +30,7 @@ mod value;
 pub mod view;
 mod web_config;
 mod web_server;
+mod written;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,7 +41,7 @@ use sim_worker::ipm::RecycleReason;
 
 pub use raw::{ConfigError, decode};
 pub use resolve::{load, load_bytes};
-pub use web_config::{FoundFile, load_tree};
+pub use web_config::{Around, FoundFile, load_tree};
 
 /// Everything that the server acts on.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]

@@ -3,12 +3,17 @@
 //! Unlike [`Configuration`](super::Configuration), which is what WAS acts by, this keeps the names and the texts of the
 //! file: `idleTimeout` is `00:20:00`, also where the schema says so and nobody wrote it.
 
+use std::collections::BTreeSet;
+
 use roxmltree::Node;
 
 use super::layers::Layers;
+use super::locks::Declared;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
 use super::sections::Sections;
+use super::web_config::Around;
+use super::written;
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub struct ViewAttribute {
 pub struct Views<'a> {
     file: &'a str,
     text: &'a str,
+    around: Around,
 }
 
 /// The section of the pools.
@@ -50,7 +56,14 @@ impl<'a> Views<'a> {
     /// Of the text of a file; `file` is what messages call it.
     pub fn new(text: &'a str, file: &'a str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { file, text }
+        let around = Around::default();
+        Self { file, text, around }
+    }
+
+    /// The same, with the files around it: what a web.config says holds at its location.
+    #[must_use]
+    pub fn with(self, around: Around) -> Self {
+        Self { around, ..self }
     }
 
     /// The application pools, each an `add`, with the defaults of `applicationPoolDefaults`.
@@ -66,53 +79,99 @@ impl<'a> Views<'a> {
     }
 
     /// A section as it takes effect at a location: what is written there, then what is written at the
-    /// locations above it and for the server. `None` if there is no schema for it.
+    /// locations above it and for the server. `None` if there is neither a schema for it nor a place
+    /// where it is written. A file around that cannot be read says nothing.
     pub fn section(&self, path: &str, location: &str) -> Result<Option<View>, ConfigError> {
-        let Some(schema) = schema::section(path) else {
-            return Ok(None);
-        };
         let document = raw::parse(self.text, self.file)?;
-        let sections = Sections::of_all(document.root_element(), &[]);
+        let root = document.root_element();
+        let texts = self.around.texts();
+        let documents = self.around.documents(&texts);
+        let around = self.around.web_configs(&documents);
         let location = location.trim_matches('/').to_lowercase();
+        let places = places_from(&location);
+        let Some(schema) = schema::section(path) else {
+            let found = places.into_iter().flat_map(|at| {
+                let files = around
+                    .iter()
+                    .rev()
+                    .filter(move |file| file.places.iter().any(|place| place == at));
+                let roots = files.filter_map(|file| file.document.as_ref().ok());
+                let own = roots.map(|document| (document.root_element(), ""));
+                own.chain([(root, at)])
+            });
+            return Ok(written::section(found, path));
+        };
+        let sections = Sections::of_all(root, &around);
         let mut nodes = Vec::new();
-        let mut at = location.as_str();
-        loop {
+        for at in places {
             let here = sections.at(at, path).iter().rev();
             nodes.extend(here.map(|section| section.node));
-            if at.is_empty() {
-                break;
-            }
-            at = at.rsplit_once('/').map_or("", |(above, _)| above);
         }
         let name = path.rsplit('/').next().unwrap_or(path);
         let layers = Layers::new(schema, nodes);
         Ok(Some(view(name, schema, &layers, &[])))
     }
 
-    /// The names of the sections that are written in the file, with their locations.
+    /// The names of the sections that are written, with their locations.
     pub fn written(&self) -> Result<Vec<(String, String)>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
-        let sections = Sections::of_all(document.root_element(), &[]);
-        let names = sections.iter();
-        let mut names: Vec<_> = names
-            .map(|(name, location, _)| (name.clone(), (*location).to_owned()))
-            .collect();
-        names.dedup();
+        let root = document.root_element();
+        let declared = Declared::read(root);
+        let mut names = written::sections(root, &declared);
+        let texts = self.around.texts();
+        let documents = self.around.documents(&texts);
+        for file in self.around.web_configs(&documents) {
+            let Ok(document) = file.document else {
+                continue;
+            };
+            for (name, location) in written::sections(document.root_element(), &declared) {
+                for place in file.places {
+                    let whole = format!("{place}/{location}");
+                    names.push((name.clone(), whole.trim_matches('/').to_owned()));
+                }
+            }
+        }
+        let mut seen = BTreeSet::new();
+        names.retain(|(name, location)| seen.insert((name.clone(), location.to_lowercase())));
         Ok(names)
+    }
+
+    /// The full names of all sections that there can be: of the schema, declared, or written.
+    pub fn section_names(&self) -> Result<Vec<String>, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        let declared = Declared::read(document.root_element());
+        let known = schema::section_names().map(str::to_owned);
+        let declared = declared.names().map(str::to_owned);
+        let written = self.written()?.into_iter().map(|(name, _)| name);
+        let names: BTreeSet<String> = known.chain(declared).chain(written).collect();
+        Ok(names.into_iter().collect())
+    }
+
+    /// The full name of a section: itself, or the one that ends in it.
+    pub fn section_name(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let last = |full: &str| full.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let (wanted, mut names) = (name.to_lowercase(), self.section_names()?);
+        names.retain(|full| full.to_lowercase() == wanted || last(full) == wanted);
+        // system.webServer comes before system.web, as for appcmd.
+        names.sort_by_key(|full| {
+            (
+                full.to_lowercase() != wanted,
+                !full.starts_with("system.webServer/"),
+            )
+        });
+        Ok(names.into_iter().next())
     }
 }
 
-/// The full name of a section of the schema: itself, or the only one that ends in it.
-pub fn section_name(name: &str) -> Option<String> {
-    let same = |full: &&str| {
-        let last = full.rsplit('/').next();
-        full.eq_ignore_ascii_case(name) || last.is_some_and(|last| last.eq_ignore_ascii_case(name))
-    };
-    let mut found = schema::section_names().filter(same);
-    let first = found.next()?;
-    // system.webServer comes before system.web, as for appcmd.
-    let better = found.find(|full| full.starts_with("system.webServer/"));
-    Some(better.unwrap_or(first).to_owned())
+/// A place and those above it, up to the server (empty).
+fn places_from(location: &str) -> Vec<&str> {
+    let mut places = vec![location];
+    let mut at = location;
+    while !at.is_empty() {
+        at = at.rsplit_once('/').map_or("", |(above, _)| above);
+        places.push(at);
+    }
+    places
 }
 
 fn entries_of(section: Option<View>, name: &str) -> Vec<View> {
@@ -130,6 +189,9 @@ struct Defaults<'n, 'a> {
     entry: &'static str,
     nodes: &'n [Node<'a, 'a>],
 }
+
+/// Collections in which what an inner level adds comes before what it inherits: `defaultDocument/files`.
+const INNER_FIRST: [&str; 1] = ["files"];
 
 /// Entries, and the elements that hold their defaults.
 /// Source: IIS configuration reference: `applicationPoolDefaults`, `siteDefaults`, `applicationDefaults`,
@@ -166,7 +228,7 @@ fn view<'a>(
     }
     for (entry, of_entry) in &schema.entries {
         // The merged entries borrow the name of their element from the schema, which is static.
-        let (entries, _) = layers.entries(entry, false);
+        let (entries, _) = layers.entries(entry, INNER_FIRST.contains(&name));
         for one in entries {
             let mut nodes = vec![one.own()];
             for default in defaults.iter().filter(|default| default.entry == entry) {
@@ -237,6 +299,18 @@ impl View {
             }
             None => self.own(path),
         }
+    }
+
+    /// The value of an attribute that is written in the element itself, by its path.
+    pub fn written(&self, path: &str) -> Option<&str> {
+        let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let steps = above.split('.').filter(|step| !step.is_empty());
+        let element = steps
+            .into_iter()
+            .try_fold(self, |view, step| view.child(step))?;
+        let mut attributes = element.attributes.iter();
+        let found = attributes.find(|a| a.is_written && a.name.eq_ignore_ascii_case(name));
+        found.map(|attribute| attribute.value.as_str())
     }
 
     /// A single element in it.

@@ -34,6 +34,66 @@ pub struct FoundFile {
     pub modified: u64,
 }
 
+/// The files around an applicationHost.config, the outermost first.
+#[derive(Clone, Debug, Default)]
+pub struct Around(Vec<Found>);
+
+/// One of them: its folder, the locations that it is for in lower case, and itself.
+type Found = (String, Vec<String>, FoundFile);
+
+impl Around {
+    /// Those of some sites; `read` gets a Windows path.
+    pub fn find(sites: &[Site], read: &mut dyn FnMut(&str) -> Option<FoundFile>) -> Self {
+        let mut files = Vec::new();
+        for (folder, places) in folders(sites) {
+            let names: &[&str] = if folder == FRAMEWORK.to_lowercase() {
+                &["machine.config", "web.config"]
+            } else {
+                &["web.config"]
+            };
+            for name in names {
+                if let Some(file) = read(&format!("{folder}\\{name}")) {
+                    files.push((folder.clone(), places.clone(), file));
+                }
+            }
+        }
+        // The framework's, then sites, then what is below them.
+        let depth = |place: &String| place.matches('/').count();
+        files.sort_by_key(|(_, places, _)| places.iter().map(depth).min());
+        let framework = |places: &[String]| places.iter().any(String::is_empty);
+        files.sort_by_key(|(_, places, _)| !framework(places));
+        Self(files)
+    }
+
+    pub(super) fn texts(&self) -> Vec<Result<String, String>> {
+        self.0.iter().map(|(_, _, file)| text_of(file)).collect()
+    }
+
+    pub(super) fn documents<'a>(
+        &self,
+        texts: &'a [Result<String, String>],
+    ) -> Vec<Result<Document<'a>, String>> {
+        let pairs = texts.iter().zip(&self.0);
+        pairs
+            .map(|(text, (_, _, file))| parse(text, file))
+            .collect()
+    }
+
+    pub(super) fn web_configs<'a>(
+        &'a self,
+        documents: &'a [Result<Document<'a>, String>],
+    ) -> Vec<WebConfig<'a>> {
+        let pairs = self.0.iter().zip(documents);
+        let web_config = |((folder, places, file), document): (&'a Found, _)| WebConfig {
+            folder,
+            places,
+            file,
+            document,
+        };
+        pairs.map(web_config).collect()
+    }
+}
+
 /// Reads applicationHost.config from its bytes, and through `read` the files around it; `read` gets a
 /// Windows path.
 pub fn load_tree(
@@ -43,42 +103,13 @@ pub fn load_tree(
 ) -> Result<Configuration, ConfigError> {
     let text = raw::decode(bytes, file_name)?;
     let alone = resolve::load(&text, file_name)?;
-    let mut files = Vec::new();
-    for (folder, places) in folders(&alone.sites) {
-        let names: &[&str] = if folder == FRAMEWORK.to_lowercase() {
-            &["machine.config", "web.config"]
-        } else {
-            &["web.config"]
-        };
-        for name in names {
-            if let Some(file) = read(&format!("{folder}\\{name}")) {
-                files.push((folder.clone(), places.clone(), file));
-            }
-        }
-    }
-    if files.is_empty() {
+    let around = Around::find(&alone.sites, read);
+    if around.0.is_empty() {
         return Ok(alone);
     }
-    // Outer levels first: the framework's, then sites, then what is below them.
-    files.sort_by_key(|(_, places, _)| places.iter().map(|place| place.matches('/').count()).min());
-    let framework = |places: &[String]| places.iter().any(String::is_empty);
-    files.sort_by_key(|(_, places, _)| !framework(places));
-    let texts: Vec<_> = files.iter().map(|(_, _, file)| text_of(file)).collect();
-    let documents: Vec<_> = texts
-        .iter()
-        .zip(&files)
-        .map(|(text, (_, _, file))| parse(text, file))
-        .collect();
-    let around: Vec<_> = files
-        .iter()
-        .zip(&documents)
-        .map(|((folder, places, file), document)| WebConfig {
-            folder,
-            places,
-            file,
-            document,
-        })
-        .collect();
+    let texts = around.texts();
+    let documents = around.documents(&texts);
+    let around = around.web_configs(&documents);
     resolve::resolve(&text, file_name, &around)
 }
 

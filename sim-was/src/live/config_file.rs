@@ -38,7 +38,7 @@ impl ConfigFile {
     }
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
-        let mut find = |path: &str| find(path, &self.root);
+        let mut find = |path: &str| find_file(path, &self.root);
         config::load_tree(bytes, &self.name(), &mut find).map_err(|error| error.to_string())
     }
 
@@ -98,7 +98,7 @@ impl ConfigFile {
 }
 
 /// Looks for a file by its Windows path, whatever the case of its own name.
-fn find(path: &str, root: &Path) -> Option<FoundFile> {
+pub fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
     let wanted = config::physical_path::to_unix(path, root);
     let name = wanted.file_name()?.to_str()?;
     let names = fs::read_dir(wanted.parent()?).ok()?.filter_map(Result::ok);

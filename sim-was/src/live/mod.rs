@@ -29,6 +29,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use config_file::find_file;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
 
 /// How the program `was` is started.

@@ -18,8 +18,7 @@ const SITES: &str = "system.applicationHost/sites";
 pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
     let (text, file) = (store.text()?, store.name());
     let views = Views::new(&text, &file);
-    let wrong = |error: sim_was::config::ConfigError| Failure::Message(error.to_string());
-    let (pools, sites) = (views.pools().map_err(wrong)?, views.sites().map_err(wrong)?);
+    let (pools, sites) = (views.pools()?, views.sites()?);
     let edits = Edits {
         sentence,
         object,

@@ -35,7 +35,7 @@ pub(super) enum Object {
 
 impl Object {
     /// Source: appcmd's object list; plurals are accepted.
-    fn parse(word: &str) -> Option<Self> {
+    pub(super) fn parse(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "site" | "sites" => Some(Self::Site),
             "app" | "apps" => Some(Self::App),

@@ -7,13 +7,16 @@
 //!
 //! * `grammar` – the command line
 //! * `store` – the file, and the server behind it
+//! * `url` – URLs as identifiers
 //! * `rows`, `print` – what `list` finds, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
+//! * `help` – `/?`
 //! * `sections` – the CONFIG object; `backups` – the BACKUP object; `piped` – `/in`
 
 use std::process::ExitCode;
 
 use sim_was::config::edit::EditError;
+use sim_was::config::{ConfigError, load};
 use sim_was::control::{Command, Refusal};
 
 use super::take_root;
@@ -23,41 +26,12 @@ use grammar::{Object, Sentence};
 mod backups;
 mod edits;
 mod grammar;
+mod help;
 mod piped;
 mod print;
 mod rows;
 mod sections;
-
-const HELP: &str = "General purpose IIS command line administration tool.
-
-APPCMD (command) (object-type) <identifier> </parameter1:value1 ...> [--root DIR]
-
-Supported object types and commands:
-
-  SITE      list, set, add, delete, start, stop            virtual sites
-  APP       list, set, add, delete                         applications
-  VDIR      list, set, add, delete                         virtual directories
-  APPPOOL   list, set, add, delete, start, stop, recycle   application pools
-  CONFIG    list, set, lock, unlock, clear, reset, search  general configuration sections
-  WP        list                                           worker processes
-  REQUEST   list                                           executing HTTP requests
-  BACKUP    list, add, delete, restore                     backups of the configuration
-
-Filters of list: any property, e.g. /state:Stopped /apppool.name:X /processModel.maxProcesses:3
-  /elapsed:MS (requests that have run for so long)
-Output: one line per object; /text:* all properties, /text:<property> one; /config the section as XML,
-  /config:* with what is inherited; /xml XML that another appcmd reads with /in.
-Properties: /queueLength:5000 /processModel.idleTimeout:00:05:00 /[path='/'].applicationPool:X
-  /+bindings.[protocol='http',bindingInformation='*:81:'] adds to a collection, /-… removes from it.
-
-Examples:
-  appcmd list wp
-  appcmd list apppool /state:Stopped
-  appcmd recycle apppool /apppool.name:DefaultAppPool
-  appcmd set apppool DefaultAppPool /recycling.periodicRestart.time:08:00:00
-  appcmd add site /name:Shop /bindings:http/*:8081: /physicalPath:C:\\inetpub\\shop
-  appcmd list config \"Default Web Site\" /section:defaultDocument
-  appcmd list apppool /state:Started /xml | appcmd recycle apppool /in";
+mod url;
 
 /// Source: a published test of appcmd: exit code 1168 (`ERROR_NOT_FOUND`) where an object is not
 /// found. An exit code on Linux has eight bits, so its low byte is what a shell sees.
@@ -83,6 +57,12 @@ impl From<StoreError> for Failure {
                 Self::Message(error.to_string())
             }
         }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Message(error.to_string())
     }
 }
 
@@ -118,9 +98,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(root) => root,
         Err(message) => return fail(Failure::Message(message)),
     };
-    let sentence = Sentence::parse(&words);
+    let mut sentence = Sentence::parse(&words);
     if sentence.verb.is_empty() || sentence.verb == "help" || sentence.has("?") {
-        println!("{HELP}");
+        println!("{}", help::of(&sentence));
         return ExitCode::SUCCESS;
     }
     let Some(object) = sentence.object else {
@@ -130,6 +110,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         )));
     };
     let store = Store::new(root);
+    if let Err(failure) = resolve_url(&mut sentence, object, &store) {
+        return fail(failure);
+    }
     if !sentence.has("in") {
         return run(&sentence, object, &store).unwrap_or_else(fail);
     }
@@ -142,6 +125,18 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         code = run(&one, object, &store).unwrap_or_else(fail);
     }
     code
+}
+
+/// A URL as identifier stands for the object that serves it.
+fn resolve_url(sentence: &mut Sentence, object: Object, store: &Store) -> Result<(), Failure> {
+    let Some(word) = sentence.identifier.as_deref().filter(|w| w.contains("://")) else {
+        return Ok(());
+    };
+    let configuration = load(&store.text()?, &store.name())?;
+    if let Some(name) = url::name_of(word, object, &configuration) {
+        sentence.identifier = Some(name);
+    }
+    Ok(())
 }
 
 fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {

@@ -74,8 +74,7 @@ fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
 
 fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
     let (text, name) = (store.text()?, store.name());
-    let views = Views::new(&text, &name).sites();
-    views.map_err(|error| Failure::Message(error.to_string()))
+    Ok(Views::new(&text, &name).sites()?)
 }
 
 fn text_of(view: &View, attribute: &str) -> String {
@@ -95,8 +94,7 @@ fn state(state: Option<ObjectState>) -> &'static str {
 
 fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
     let (text, name) = (store.text()?, store.name());
-    let views = Views::new(&text, &name).pools();
-    let views = views.map_err(|error| Failure::Message(error.to_string()))?;
+    let views = Views::new(&text, &name).pools()?;
     let answer = store.ask_if_running(&Command::ListApplicationPools)?;
     let running = if let Some(Answer::ApplicationPools(pools)) = answer {
         pools

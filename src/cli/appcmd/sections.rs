@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use sim_was::config::edit::{Act, Change};
 use sim_was::config::view::Views;
-use sim_was::config::{load, physical_path, view};
+use sim_was::config::{Around, load, physical_path};
+use sim_was::live::find_file;
 
 use super::Failure;
 use super::grammar::Sentence;
@@ -20,23 +21,41 @@ use crate::administration::store::{Store, change_file};
 enum Commit {
     /// applicationHost.config, at this location of it.
     Host(String),
-    /// The web.config of a folder.
-    Folder(PathBuf),
+    /// The web.config of a folder, which stands for a path, at this location of it.
+    Folder {
+        folder: PathBuf,
+        path: String,
+        location: String,
+    },
 }
+
+/// The path of the server in output lines.
+const HOST: &str = "MACHINE/WEBROOT/APPHOST";
 
 /// Does what is asked of the CONFIG object.
 pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
-    match sentence.verb.as_str() {
-        "list" => list(sentence, store),
-        "set" => change(sentence, store, &set(sentence)?, "changed"),
-        "clear" | "reset" => {
-            let section = full_name(required(sentence)?)?;
-            let cleared = Change::new(&section, Vec::new(), Act::DeleteElement);
-            change(sentence, store, &[cleared], "cleared")
+    let files = Files::of(store)?;
+    if sentence.parameter("section") == Some("?") {
+        for name in files.views().section_names()? {
+            println!("{name}");
         }
-        "lock" => lock(sentence, store, true),
-        "unlock" => lock(sentence, store, false),
-        "search" => search(sentence, store),
+        return Ok(ExitCode::SUCCESS);
+    }
+    match sentence.verb.as_str() {
+        "list" => list(sentence, &files),
+        "set" => {
+            let section = files.required(sentence)?;
+            let changes = set(sentence, &section)?;
+            change(sentence, store, (&section, &changes), "changed")
+        }
+        "clear" | "reset" => {
+            let section = files.required(sentence)?;
+            let cleared = Change::new(&section, Vec::new(), Act::DeleteElement);
+            change(sentence, store, (&section, &[cleared]), "cleared")
+        }
+        "lock" => lock(sentence, store, &files.required(sentence)?, true),
+        "unlock" => lock(sentence, store, &files.required(sentence)?, false),
+        "search" => search(sentence, &files),
         verb => Err(Failure::Message(format!(
             "Command '{verb}' is not supported on CONFIG.  Run 'appcmd.exe /?' to display supported \
              commands."
@@ -44,37 +63,87 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
     }
 }
 
-fn required(sentence: &Sentence) -> Result<&str, Failure> {
-    sentence.parameter("section").ok_or_else(|| {
-        Failure::Message("Must specify the section with /section:<name>.".to_owned())
-    })
+/// applicationHost.config and the files around it.
+struct Files {
+    text: String,
+    name: String,
+    around: Around,
+    /// The applications as paths, as the file spells them.
+    paths: Vec<String>,
 }
 
-/// `applicationPools` is short for `system.applicationHost/applicationPools`.
-fn full_name(name: &str) -> Result<String, Failure> {
-    view::section_name(name).ok_or_else(|| {
-        Failure::Message(format!(
-            "Unknown config section \"{name}\".  Replace with -? for help."
-        ))
-    })
+impl Files {
+    fn of(store: &Store) -> Result<Self, Failure> {
+        let (text, name) = (store.text()?, store.name());
+        let sites = load(&text, &name)?.sites;
+        let mut read = |path: &str| find_file(path, store.root());
+        let around = Around::find(&sites, &mut read);
+        let paths_of = |site: &sim_was::config::Site| {
+            let of_site = |app: &str| format!("{}{}", site.name, app.trim_end_matches('/'));
+            let paths = site.applications.iter().map(|app| of_site(&app.path));
+            paths.collect::<Vec<String>>()
+        };
+        let paths = sites.iter().flat_map(paths_of).collect();
+        Ok(Self {
+            text,
+            name,
+            around,
+            paths,
+        })
+    }
+
+    fn views(&self) -> Views<'_> {
+        Views::new(&self.text, &self.name).with(self.around.clone())
+    }
+
+    /// The full name of the section that a command needs: `applicationPools` is short for
+    /// `system.applicationHost/applicationPools`.
+    fn required(&self, sentence: &Sentence) -> Result<String, Failure> {
+        let name = self.section(sentence)?;
+        name.ok_or_else(|| {
+            let text =
+                "Must specify the section with /section:<name>; /section:? lists all there are.";
+            Failure::Message(text.to_owned())
+        })
+    }
+
+    fn section(&self, sentence: &Sentence) -> Result<Option<String>, Failure> {
+        let Some(name) = sentence.parameter("section") else {
+            return Ok(None);
+        };
+        let full = self.views().section_name(name)?;
+        full.map(Some).ok_or_else(|| {
+            Failure::Message(format!(
+                "Unknown config section \"{name}\".  Replace with -? for help."
+            ))
+        })
+    }
 }
 
 /// The path that is meant, without slashes at its ends.
 fn location(sentence: &Sentence) -> String {
     let path = sentence.identifier.as_deref().unwrap_or_default();
-    path.trim_matches('/').to_owned()
+    let path = path.trim_matches('/');
+    let host = path
+        .get(..HOST.len())
+        .filter(|head| head.eq_ignore_ascii_case(HOST));
+    host.map_or(path, |_| path[HOST.len()..].trim_matches('/'))
+        .to_owned()
 }
 
-fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
-    let (text, name) = (store.text()?, store.name());
-    let wrong = |error: sim_was::config::ConfigError| Failure::Message(error.to_string());
-    let views = Views::new(&text, &name);
+/// A path as output lines give it.
+fn machine_path(at: &str) -> String {
+    format!("{HOST}/{at}").trim_end_matches('/').to_owned()
+}
+
+fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
+    let views = files.views();
     let at = location(sentence);
     let mut names: Vec<String> = Vec::new();
-    if let Some(section) = sentence.parameter("section") {
-        names.push(full_name(section)?);
+    if let Some(section) = files.section(sentence)? {
+        names.push(section);
     } else {
-        for (name, location) in views.written().map_err(wrong)? {
+        for (name, location) in views.written()? {
             if location.eq_ignore_ascii_case(&at) && !names.contains(&name) {
                 names.push(name);
             }
@@ -82,15 +151,13 @@ fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     }
     let all = sentence.parameter("config") == Some("*") || sentence.parameter("text") == Some("*");
     for section in &names {
-        let Some(section_view) = views.section(section, &at).map_err(wrong)? else {
-            continue;
-        };
         let groups: Vec<&str> = section.split('/').collect();
-        let groups = &groups[..groups.len() - 1];
+        let (name, groups) = groups.split_last().unwrap_or((&"", &[]));
+        let found = views.section(section, &at)?;
         for (depth, group) in groups.iter().enumerate() {
             println!("{}<{group}>", "  ".repeat(depth));
         }
-        let text = element(&section_view, 0, all);
+        let text = found.map_or_else(|| format!("<{name} />"), |view| element(&view, 0, all));
         for line in text.lines() {
             println!("{}{line}", "  ".repeat(groups.len()));
         }
@@ -105,34 +172,48 @@ fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
 ///
 /// Source: published outputs of appcmd: `Unlocked section "…" at configuration path "MACHINE/WEBROOT/APPHOST".`
 /// Assumed: a lock is always committed to applicationHost.config, as Microsoft's examples do.
-fn lock(sentence: &Sentence, store: &Store, locked: bool) -> Result<ExitCode, Failure> {
-    let section = full_name(required(sentence)?)?;
+fn lock(
+    sentence: &Sentence,
+    store: &Store,
+    section: &str,
+    locked: bool,
+) -> Result<ExitCode, Failure> {
     let at = location(sentence);
     let act = Act::Lock { locked };
-    store.change(&[Change::new(&section, Vec::new(), act).at(&at)])?;
+    store.change(&[Change::new(section, Vec::new(), act).at(&at)])?;
     let done = if locked { "Locked" } else { "Unlocked" };
-    let path = format!("MACHINE/WEBROOT/APPHOST/{at}");
     println!(
         "{done} section \"{section}\" at configuration path \"{}\".",
-        path.trim_end_matches('/')
+        machine_path(&at)
     );
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where sections are written, as paths.
-fn search(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
-    let (text, name) = (store.text()?, store.name());
-    let written = Views::new(&text, &name).written();
-    let written = written.map_err(|error| Failure::Message(error.to_string()))?;
-    let wanted = sentence.parameter("section").map(full_name).transpose()?;
+/// Where sections are written, as paths: at a path and below it, with the properties that are asked for.
+fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
+    let views = files.views();
+    let wanted = files.section(sentence)?;
+    let at = location(sentence).to_lowercase();
     let mut places: Vec<String> = Vec::new();
-    for (section, location) in written {
-        if wanted.as_ref().is_none_or(|wanted| *wanted == section) {
-            let place = format!("MACHINE/WEBROOT/APPHOST/{location}");
-            let place = place.trim_end_matches('/').to_owned();
-            if !places.contains(&place) {
-                places.push(place);
-            }
+    for (section, location) in views.written()? {
+        let below = location.to_lowercase();
+        let below = below.strip_prefix(&at).unwrap_or("-");
+        let is_here = at.is_empty() || below.is_empty() || below.starts_with('/');
+        if !is_here || wanted.as_ref().is_some_and(|wanted| *wanted != section) {
+            continue;
+        }
+        let view = views.section(&section, &location)?;
+        let writes = |(path, value): (&str, Option<&str>)| {
+            let written = view.as_ref().and_then(|view| view.written(path));
+            written.is_some_and(|own| value.is_none_or(|value| own.eq_ignore_ascii_case(value)))
+        };
+        let spelled = files
+            .paths
+            .iter()
+            .find(|path| path.eq_ignore_ascii_case(&location));
+        let place = machine_path(spelled.unwrap_or(&location));
+        if sentence.properties().all(writes) && !places.contains(&place) {
+            places.push(place);
         }
     }
     for place in &places {
@@ -145,8 +226,7 @@ fn search(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     })
 }
 
-fn set(sentence: &Sentence) -> Result<Vec<Change>, Failure> {
-    let section = full_name(required(sentence)?)?;
+fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     for (name, value) in sentence.properties() {
         let sign = name.chars().next().filter(|c| ['+', '-'].contains(c));
@@ -173,34 +253,35 @@ fn set(sentence: &Sentence) -> Result<Vec<Change>, Failure> {
 fn change(
     sentence: &Sentence,
     store: &Store,
-    changes: &[Change],
+    (section, changes): (&str, &[Change]),
     done: &str,
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
-    let section = full_name(required(sentence)?)?;
     let committed = match commit(sentence, store, &at)? {
         Commit::Host(location) => {
             let changes = changes.iter().map(|change| change.clone().at(&location));
             store.change(&changes.collect::<Vec<Change>>())?;
-            "MACHINE/WEBROOT/APPHOST".to_owned()
+            HOST.to_owned()
         }
-        Commit::Folder(folder) => {
+        Commit::Folder {
+            folder,
+            path,
+            location,
+        } => {
             let inherit = |change: &Change| Change {
                 inherits: true,
-                ..change.clone()
+                ..change.clone().at(&location)
             };
             let changes: Vec<Change> = changes.iter().map(inherit).collect();
-            let file = folder.join("web.config");
-            change_file(&file, &changes)?;
-            format!("MACHINE/WEBROOT/APPHOST/{at}")
+            change_file(&folder.join("web.config"), &changes)?;
+            machine_path(&path)
         }
     };
     if done == "changed" {
-        let path = format!("MACHINE/WEBROOT/APPHOST/{at}");
         println!(
             "Applied configuration changes to section \"{section}\" for \"{}\" at configuration commit \
              path \"{committed}\"",
-            path.trim_end_matches('/')
+            machine_path(&at)
         );
     } else {
         println!("CONFIG object \"{section}\" {done}");
@@ -208,31 +289,68 @@ fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Source: appcmd `/commit`: `apphost`, `site`, `app`, `url` (the default) or a path.
+/// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path.
 fn commit(sentence: &Sentence, store: &Store, at: &str) -> Result<Commit, Failure> {
-    let to = sentence
-        .parameter("commit")
-        .unwrap_or("url")
-        .to_ascii_lowercase();
-    let host = || Ok(Commit::Host(at.to_owned()));
-    match to.as_str() {
-        _ if at.is_empty() => host(),
-        "apphost" | "machine/webroot/apphost" => host(),
-        "url" | "app" => Ok(Commit::Folder(folder(store, at)?)),
-        "site" => {
-            let site = at.split('/').next().unwrap_or(at);
-            Ok(Commit::Folder(folder(store, site)?))
-        }
-        other => Err(Failure::Message(format!(
-            "Invalid commit path \"{other}\": apphost, site, app or url are valid here."
-        ))),
+    let to = sentence.parameter("commit").unwrap_or("url");
+    let to = to.trim_matches('/').to_ascii_lowercase();
+    if at.is_empty() {
+        return Ok(Commit::Host(String::new()));
     }
+    let length = match to.as_str() {
+        "apphost" => 0,
+        "url" => at.len(),
+        "site" => at.find('/').unwrap_or(at.len()),
+        "parent" => at.rfind('/').unwrap_or(0),
+        "app" => application(store, at)?,
+        path => {
+            let path = path.strip_prefix(&HOST.to_ascii_lowercase()).unwrap_or("-");
+            let path = path.trim_matches('/');
+            let head = at.get(..path.len());
+            let rest = at.get(path.len()..).unwrap_or_default();
+            let ends = path.is_empty() || rest.is_empty() || rest.starts_with('/');
+            if !ends || !head.is_some_and(|head| head.eq_ignore_ascii_case(path)) {
+                return Err(Failure::Message(format!(
+                    "Invalid commit path \"{to}\": apphost, site, app, parent, url, or {HOST} and a path \
+                     above \"{at}\" are valid here."
+                )));
+            }
+            path.len()
+        }
+    };
+    let (path, location) = at.split_at(length);
+    if path.is_empty() {
+        return Ok(Commit::Host(at.to_owned()));
+    }
+    Ok(Commit::Folder {
+        folder: folder(store, path)?,
+        path: path.to_owned(),
+        location: location.trim_matches('/').to_owned(),
+    })
+}
+
+/// How much of a path is that of its application.
+fn application(store: &Store, at: &str) -> Result<usize, Failure> {
+    let (text, name) = (store.text()?, store.name());
+    let configuration = load(&text, &name)?;
+    let site_name = at.split('/').next().unwrap_or(at);
+    let mut sites = configuration.sites.iter();
+    let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
+    let path = &at[site_name.len()..];
+    let lengths = site.into_iter().flat_map(|site| &site.applications);
+    let lengths = lengths.filter_map(|app| {
+        let app = app.path.trim_end_matches('/');
+        let head = path.get(..app.len())?;
+        let rest = &path[app.len()..];
+        let is_in = rest.is_empty() || rest.starts_with('/');
+        (is_in && head.eq_ignore_ascii_case(app)).then_some(app.len())
+    });
+    Ok(site_name.len() + lengths.max().unwrap_or(0))
 }
 
 /// The folder of a path such as `Default Web Site/shop/images`.
 fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
     let (text, name) = (store.text()?, store.name());
-    let configuration = load(&text, &name).map_err(|error| Failure::Message(error.to_string()))?;
+    let configuration = load(&text, &name)?;
     let (site_name, rest) = at
         .split_once('/')
         .map_or((at, ""), |(site, rest)| (site, rest));

@@ -172,7 +172,11 @@ impl fmt::Display for Change {
         match &self.act {
             Act::Set { attribute, value } => write!(f, ".{attribute}:{value}"),
             Act::DeleteAttribute { attribute } => write!(f, ".{attribute}"),
-            Act::Add { attributes, .. } => write!(f, ".[{}]", keys(attributes)),
+            Act::Add {
+                attributes,
+                first: false,
+            } => write!(f, ".[{}]", keys(attributes)),
+            Act::Add { attributes, .. } => write!(f, ".[{AT_START},{}]", keys(attributes)),
             Act::Remove { keys: of } => write!(f, ".[{}]", keys(of)),
             Act::DeleteElement | Act::Clear | Act::Lock { .. } => Ok(()),
         }
@@ -217,10 +221,10 @@ impl FromStr for Change {
             },
             (Some('-'), Some(Step::Child(attribute)), None) => Act::DeleteAttribute { attribute },
             (Some('-'), Some(Step::Entry(keys)), None) => Act::Remove { keys },
-            (Some('+'), Some(Step::Entry(attributes)), None) => Act::Add {
-                attributes,
-                first: false,
-            },
+            (Some('+'), Some(Step::Entry(attributes)), None) => {
+                let (attributes, first) = position(attributes);
+                Act::Add { attributes, first }
+            }
             _ => {
                 return Err(wrong(
                     "write SECTION[name='X'].child.attribute:VALUE, or +SECTION.[key='X'], or -SECTION.[key='X']",
@@ -275,10 +279,32 @@ fn steps(path: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// `name='X',id='1']`, and what follows. A quote in a value is written twice.
+/// How appcmd says that an entry goes before the others.
+const AT_START: &str = "@start";
+
+/// Takes the position out of the attributes of a new entry: whether it goes first.
+fn position(attributes: Attributes) -> (Attributes, bool) {
+    let is_first = attributes.iter().any(|(name, _)| name == AT_START);
+    let is_real = |(name, _): &(String, String)| !name.starts_with('@');
+    (attributes.into_iter().filter(is_real).collect(), is_first)
+}
+
+/// `name='X',id='1']`, and what follows; `@start` and `@end` may stand among them. A quote in a value is
+/// written twice.
 fn keys(text: &str) -> Result<(Attributes, &str), String> {
     let mut keys = Vec::new();
     let mut rest = text;
+    while rest.trim_start().starts_with('@') {
+        let end = rest.find([',', ']']).ok_or("a [ has no ]")?;
+        let word = rest[..end].trim().to_lowercase();
+        if ![AT_START, "@end"].contains(&word.as_str()) {
+            return Err(format!("a new entry goes @start or @end, not {word}"));
+        }
+        keys.push((word, String::new()));
+        rest = rest[end..]
+            .strip_prefix(',')
+            .ok_or("after a position come attributes")?;
+    }
     loop {
         let (name, after) = rest
             .split_once("='")

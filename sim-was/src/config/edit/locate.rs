@@ -65,7 +65,7 @@ fn blocks<'a>(root: Node<'a, 'a>, location: &str) -> Vec<Node<'a, 'a>> {
 }
 
 /// The appearances of a section, in the order of the file.
-pub(super) fn sections<'a>(root: Node<'a, 'a>, location: &str, section: &str) -> Vec<Node<'a, 'a>> {
+pub(crate) fn sections<'a>(root: Node<'a, 'a>, location: &str, section: &str) -> Vec<Node<'a, 'a>> {
     let mut found = blocks(root, location);
     for name in section.split('/') {
         found = found

@@ -30,6 +30,7 @@ mod splice;
 use roxmltree::{Document, Node};
 
 pub use change::{Act, Change, Step};
+pub(super) use locate::sections as sections_at;
 
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
@@ -154,7 +155,9 @@ impl<'t> Editor<'t> {
             let place = (change.location.as_str(), change.section.as_str());
             return Ok(lock::splices(self.text, self.root, place, locked));
         }
-        if known.is_none() && sections.is_empty() {
+        // A web.config declares nothing: whoever changes one knows what applicationHost.config declares.
+        let is_declared = change.inherits || lock::is_declared(self.root, &change.section);
+        if known.is_none() && sections.is_empty() && !is_declared {
             return Err(EditError::NoSection(change.section.clone()));
         }
         if matches!(change.act, Act::DeleteElement) && change.element.is_empty() {
