@@ -29,5 +29,5 @@ pub use book::{
 pub use outcome::Outcome;
 pub use plan::{Plan, PlannedAttempt, Stream};
 pub use plan_file::{PlanFile, Target};
-pub use profile::{Arrivals, Long, MixEntry, Probes, Profile, ProfileError};
+pub use profile::{Arrivals, Long, MixEntry, NoTarget, Probes, Profile, ProfileError};
 pub use progress::Progress;

@@ -191,6 +191,21 @@ impl Default for Probes {
     }
 }
 
+/// Nothing serves a host that the load asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no {scheme} binding of the server takes the host {host}: add one, or set load.tls_share (the share of \
+     attempts over https) to {other}",
+    scheme = if *.secure { "https" } else { "http" },
+    other = u8::from(!*.secure)
+)]
+pub struct NoTarget {
+    /// The host.
+    pub host: String,
+    /// Whether TLS was wanted.
+    pub secure: bool,
+}
+
 /// Why a profile cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProfileError {

@@ -6,7 +6,7 @@ use sim_httpsys::api::{ConnectionId, Endpoint};
 use sim_was::config::Configuration;
 
 use crate::load::plan::{PlannedAttempt, PlannedUrl, Stream};
-use crate::load::profile::Profile;
+use crate::load::profile::{NoTarget, Profile};
 
 /// Where a URL is asked for.
 #[derive(Debug)]
@@ -37,16 +37,6 @@ pub(super) struct Pool {
 pub(super) struct Destinations {
     pub(super) routes: Vec<Route>,
     pub(super) pools: Vec<Pool>,
-}
-
-/// Nothing serves a host that the load asks for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no {} binding for host {host}", if *.secure { "https" } else { "http" })]
-pub struct NoTarget {
-    /// The host.
-    pub host: String,
-    /// Whether TLS was wanted.
-    pub secure: bool,
 }
 
 impl Destinations {

@@ -40,5 +40,3 @@ pub mod track;
 pub mod trial;
 mod wires;
 mod world;
-
-pub use destinations::NoTarget;

@@ -22,7 +22,7 @@ use super::{Command, LoadError, Progress};
 use crate::load::book::{AttemptRecord, Book, BookHeader, ConnectionKind};
 use crate::load::plan::{Plan, PlannedAttempt, Stream};
 use crate::load::plan_file::PlanFile;
-use crate::load::profile::Profile;
+use crate::load::profile::{NoTarget, Profile};
 use crate::scenario::timing::GRACE;
 
 /// How often progress is told.
@@ -412,7 +412,7 @@ fn destination(file: &PlanFile, host: &str, secure: bool) -> Result<Destination,
     let named = of_kind().find(|target| target.host.as_deref() == Some(host));
     let target = named
         .or_else(|| of_kind().find(|target| target.host.is_none()))
-        .ok_or_else(|| LoadError::NoTarget {
+        .ok_or_else(|| NoTarget {
             host: host.to_owned(),
             secure,
         })?;

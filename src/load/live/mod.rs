@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::plan_file::PlanFile;
-use super::profile::ProfileError;
+use super::profile::{NoTarget, ProfileError};
 pub use super::progress::Progress;
 pub(crate) use connection::client_config;
 
@@ -44,13 +44,8 @@ pub enum LoadError {
     #[error("{0:?} is no host name")]
     Host(String),
     /// Nobody said where a host is.
-    #[error("no {} target for host {host}", if *.secure { "https" } else { "http" })]
-    NoTarget {
-        /// The host.
-        host: String,
-        /// Whether TLS was wanted.
-        secure: bool,
-    },
+    #[error(transparent)]
+    NoTarget(#[from] NoTarget),
     /// TLS could not be set up.
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),

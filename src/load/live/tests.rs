@@ -507,7 +507,8 @@ fn a_host_without_target_is_named() {
     });
     assert_eq!(
         result.unwrap_err().to_string(),
-        "no http target for host localhost"
+        "no http binding of the server takes the host localhost: add one, or set load.tls_share (the share \
+         of attempts over https) to 1"
     );
 }
 

@@ -18,9 +18,8 @@ use sim_httpsys::clockwork::Instant;
 use sim_was::config::ConfigError;
 
 use super::checkers::Broken;
-use super::destinations::NoTarget;
 use super::trial::Size;
-use crate::load::profile::ProfileError;
+use crate::load::profile::{NoTarget, ProfileError};
 
 mod draw;
 mod drive;

@@ -1,0 +1,76 @@
+//! The reference of scenario files names every key that there is, and its example is one.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it should be"
+)]
+
+use std::path::Path;
+
+use iis_sim::scenario::Scenario;
+
+const REFERENCE: &str = include_str!("../examples/scenarios/README.md");
+
+/// Tables of a scenario: what stands in front of a key in them.
+const TABLES: [&str; 15] = [
+    "",
+    "[timing]",
+    "[server]",
+    "[server.many]",
+    "[server.httpsys]",
+    "[[application]]",
+    "[[application]]\nsite = 'x'\n[[application.content]]",
+    "[[application]]\nsite = 'x'\n[application.behaviour]",
+    "[[application]]\nsite = 'x'\n[[application.behaviour.page]]",
+    "[[application]]\nsite = 'x'\n[[application.behaviour.page]]\n[application.behaviour.page.application_cache]",
+    "[load]",
+    "[[load.mix]]",
+    "[load.probes]",
+    "[farm]",
+    "[[expect]]\nthat = ''\n[[expect.checks]]",
+];
+
+fn refusal(text: &str) -> String {
+    let parsed = Scenario::parse(text, "x.toml", Path::new("."));
+    parsed.unwrap_err().to_string()
+}
+
+/// The keys of a table, as the refusal of an unknown one names them.
+fn keys(table: &str) -> Vec<String> {
+    let said = if table.is_empty() {
+        refusal("nonsense = 1\nname = 'x'")
+    } else {
+        refusal(&format!("name = 'x'\n{table}\nnonsense = 1"))
+    };
+    let (_, known) = said
+        .split_once("expected ")
+        .unwrap_or_else(|| panic!("{table}: {said}"));
+    let quoted = known.split('`').skip(1).step_by(2);
+    quoted.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_every_table_is_in_the_reference() {
+    for table in TABLES {
+        let keys = keys(table);
+        assert!(!keys.is_empty(), "{table}");
+        for key in keys {
+            // `[[expect]]`, `[timing]` and the like are headings.
+            let named = REFERENCE.contains(&format!("`{key}`"))
+                || REFERENCE.contains(&format!("[{key}"))
+                || REFERENCE.contains(&format!(".{key}]"))
+                || REFERENCE.contains(&format!("{key} = "));
+            assert!(
+                named,
+                "{table} has the key {key}, the reference does not say what it is"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_reference_can_be_run() {
+    let (_, rest) = REFERENCE.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let scenario = Scenario::parse(example, "example", Path::new(".")).unwrap();
+    assert_eq!(scenario.expectations.len(), 1);
+}
