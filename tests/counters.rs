@@ -155,6 +155,9 @@ fn after_a_load_the_counters_agree_with_each_other_and_with_the_clients_book() {
     );
     assert!(is(by_workers + hits, sent + 1.0), "{by_workers} + {hits}");
     assert!(hits > 0.0, "a hot file is kept by the driver");
+    let files = read("windows_iis_files_sent_total", &[site]);
+    assert!(is(files + hits, 10.0), "ten times a file: {files} + {hits}");
+    assert!(is(read("windows_iis_files_received_total", &[site]), 0.0));
     assert!(is(
         read("windows_iis_logon_attempts_total", &[site]),
         by_workers
@@ -412,7 +415,7 @@ fn a_real_prometheus_scrapes_what_dashboards_ask_for() {
         ("windows_service_state{name=\"was\",state=\"running\"}", 1.0),
         (
             "count(count by (__name__)({__name__=~\"windows_iis_.+\"}))",
-            102.0,
+            104.0,
         ),
     ];
     for (query, expected) in asked {

@@ -90,6 +90,8 @@ pub struct WebService {
     pub total_bytes_sent: u64,
     /// `Total Bytes Received`: of requests that were answered.
     pub total_bytes_received: u64,
+    /// `Total Files Sent`: by workers; the response cache sends entries, not files.
+    pub total_files_sent: u64,
     /// `Total Not Found Errors`: answers of status 404.
     pub total_not_found_errors: u64,
     /// Requests that a worker answered, who logs everybody on (anonymously): `Total Logon Attempts`.
@@ -156,11 +158,14 @@ impl Counters {
                 bytes,
                 verb,
                 received,
+                is_file,
                 ..
             } => {
                 self.held.remove(request);
                 self.answered(*site, *status, *bytes, *verb, *received);
-                self.site(*site).total_logon_attempts += 1;
+                let site = self.site(*site);
+                site.total_logon_attempts += 1;
+                site.total_files_sent += u64::from(*is_file);
             }
             Fact::SrvdFrmCache {
                 site,

@@ -113,6 +113,8 @@ pub enum Fact {
         verb: Verb,
         /// Bytes of the request, head and body.
         received: u64,
+        /// Whether its body was that of a file.
+        is_file: bool,
         /// Nanoseconds from its first byte to the end of the response.
         took: u64,
     },

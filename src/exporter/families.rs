@@ -1,8 +1,7 @@
 //! The families of the `windows_exporter`'s IIS collector: their exact names and types, and the
 //! `PerfMon` counters that each is the sum of.
 //!
-//! Source: `windows_exporter`, `internal/collector/iis/*.go`. The help texts are our own. Left out:
-//! `windows_iis_files_received_total` and `windows_iis_files_sent_total`, which nobody counts here.
+//! Source: `windows_exporter`, `internal/collector/iis/*.go`. The help texts are our own.
 
 use super::Shape::{Busy, Modes, Plain, StartTime, State, Statuses, Verbs};
 use super::{Family, Kind::Counter, Kind::Gauge};
@@ -10,7 +9,7 @@ use crate::perfmon::{APP_POOL_WAS, REQUEST_QUEUES, W3SVC_W3WP, WEB_SERVICE, WEB_
 
 /// All of them, sorted by name.
 #[rustfmt::skip]
-pub(super) const FAMILIES: [Family; 102] = [
+pub(super) const FAMILIES: [Family; 104] = [
     Family { name: "windows_iis_anonymous_users_total", object: WEB_SERVICE, kind: Counter, shape: Plain, counters: &["Total Anonymous Users"] },
     Family { name: "windows_iis_blocked_async_io_requests_total", object: WEB_SERVICE, kind: Counter, shape: Plain, counters: &["Total Blocked Async I/O Requests"] },
     Family { name: "windows_iis_cgi_requests_total", object: WEB_SERVICE, kind: Counter, shape: Plain, counters: &["Total CGI Requests"] },
@@ -24,6 +23,8 @@ pub(super) const FAMILIES: [Family; 102] = [
     Family { name: "windows_iis_current_isapi_extension_requests", object: WEB_SERVICE, kind: Gauge, shape: Plain, counters: &["Current ISAPI Extension Requests"] },
     Family { name: "windows_iis_current_non_anonymous_users", object: WEB_SERVICE, kind: Gauge, shape: Plain, counters: &["Current NonAnonymous Users"] },
     Family { name: "windows_iis_current_worker_processes", object: APP_POOL_WAS, kind: Gauge, shape: Plain, counters: &["Current Worker Processes"] },
+    Family { name: "windows_iis_files_received_total", object: WEB_SERVICE, kind: Counter, shape: Plain, counters: &["Total Files Received"] },
+    Family { name: "windows_iis_files_sent_total", object: WEB_SERVICE, kind: Counter, shape: Plain, counters: &["Total Files Sent"] },
     Family { name: "windows_iis_http_request_total_rejected_request", object: REQUEST_QUEUES, kind: Gauge, shape: Plain, counters: &["RejectedRequests"] },
     Family { name: "windows_iis_http_requests_arrival_rate", object: REQUEST_QUEUES, kind: Gauge, shape: Plain, counters: &["ArrivalRate"] },
     Family { name: "windows_iis_http_requests_current_queue_size", object: REQUEST_QUEUES, kind: Gauge, shape: Plain, counters: &["CurrentQueueSize"] },

@@ -502,6 +502,8 @@ pub struct LogData {
     pub substatus: u16,
     /// `sc-win32-status`.
     pub win32_status: u32,
+    /// Whether the body is that of a file, for `Total Files Sent`; in no log.
+    pub is_file: bool,
 }
 
 /// Whether and for how long the driver may keep a response (`HTTP_CACHE_POLICY`).

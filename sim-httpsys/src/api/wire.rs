@@ -94,6 +94,7 @@ mod flag {
     pub(super) const MORE: u8 = 1;
     pub(super) const DISCONNECT: u8 = 2;
     pub(super) const LOG: u8 = 4;
+    pub(super) const FILE: u8 = 8;
     pub(super) const SECURE: u8 = 1;
     pub(super) const HTTP11: u8 = 2;
 }
@@ -342,7 +343,8 @@ fn put_response(out: &mut Vec<u8>, request: RequestId, response: &Response, more
     out.push(
         bit(more, flag::MORE)
             | bit(response.disconnect, flag::DISCONNECT)
-            | bit(response.log.is_some(), flag::LOG),
+            | bit(response.log.is_some(), flag::LOG)
+            | bit(response.log.is_some_and(|log| log.is_file), flag::FILE),
     );
     put_u16(out, response.status);
     let log = response.log.unwrap_or_default();
@@ -480,12 +482,17 @@ impl Reader {
         let request = RequestId(self.u64()?);
         let flags = self.u8()?;
         let status = self.u16()?;
-        if flags > (flag::MORE | flag::DISCONNECT | flag::LOG) || !(100..=999).contains(&status) {
+        let known = flag::MORE | flag::DISCONNECT | flag::LOG | flag::FILE;
+        if flags > known
+            || flags & (flag::FILE | flag::LOG) == flag::FILE
+            || !(100..=999).contains(&status)
+        {
             return Err(WireError::Malformed);
         }
         let log = LogData {
             substatus: self.u16()?,
             win32_status: self.u32()?,
+            is_file: flags & flag::FILE != 0,
         };
         let cache_policy = match (self.u8()?, self.u32()?) {
             (0, 0) => CachePolicy::Nocache,

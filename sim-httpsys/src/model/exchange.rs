@@ -264,6 +264,7 @@ impl HttpSys {
                     bytes,
                     verb,
                     received,
+                    is_file: answer.log.is_some_and(|log| log.is_file),
                     took,
                 }
             }

@@ -9,6 +9,7 @@ use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use super::http_context::{HttpContext, Notification, Waits};
 use super::modules::Reply;
 use super::modules::custom_error::{self, Refusal};
+use super::modules::static_file::STATIC_FILE;
 use super::{Lifecycle, Output, Timer, WorkerProcess, session_state};
 use crate::facts::Fact;
 
@@ -26,6 +27,8 @@ impl WorkerProcess {
 
     /// Sends a response and ends the request.
     pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
+        // Source: PerfMon, `Total Files Sent`: files that the service has sent; a 304 and a HEAD send none.
+        let is_file = context.module == STATIC_FILE && matches!(reply.status, 200 | 206);
         context.enters(Notification::EndRequest, "");
         if context.simulated {
             self.end(&mut context, now);
@@ -50,6 +53,7 @@ impl WorkerProcess {
             log: Some(LogData {
                 substatus: reply.substatus,
                 win32_status: win32_status(reply.status, reply.substatus),
+                is_file: is_file && !head,
             }),
             disconnect: false,
         };

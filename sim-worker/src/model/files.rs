@@ -26,7 +26,10 @@ impl WorkerProcess {
         (documents, page): (usize, Option<usize>),
         now: Instant,
     ) {
-        context.enters(Notification::ExecuteRequestHandler, "StaticFileModule");
+        context.enters(
+            Notification::ExecuteRequestHandler,
+            static_file::STATIC_FILE,
+        );
         let text = &context.request.text;
         match text.bytes(text.verb) {
             b"GET" | b"HEAD" => {}

@@ -93,6 +93,7 @@ impl Story {
                 bytes: 10,
                 verb: Verb::Get,
                 received: 10,
+                is_file: false,
                 took: 1,
             },
         )

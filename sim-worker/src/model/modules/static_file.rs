@@ -12,6 +12,9 @@ use super::custom_error::{self, Refusal};
 use super::{Reply, SERVER};
 use crate::configuration::Application;
 
+/// The module's name.
+pub(crate) const STATIC_FILE: &str = "StaticFileModule";
+
 /// Source: IIS applicationHost.config as shipped, `staticContent`; the common ones. Used if the
 /// configuration brings no map.
 const MIME: [(&str, &str); 46] = [
