@@ -345,6 +345,53 @@ fn a_recycle_replaces_the_worker_and_a_delete_kills_it() {
 }
 
 #[test]
+fn a_virtual_directory_is_made_moved_and_deleted() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let app = api.get("/webserver/webapps")["webapps"][0]["id"].clone();
+    for (folder, text) in [("pictures", "first"), ("other", "second")] {
+        std::fs::create_dir_all(up.root.join(folder)).unwrap();
+        std::fs::write(up.root.join(folder).join("a.txt"), text).unwrap();
+    }
+    let all = "/webserver/virtual-directories";
+    let body = json!({"path": "img", "physical_path": "C:\\pictures", "webapp": {"id": app}});
+    let made = api.send("POST", all, &body);
+    assert_eq!(
+        (made.status, &made.body["path"]),
+        (201, &json!("/img")),
+        "{}",
+        made.body
+    );
+    assert_eq!(made.body["location"], "Default Web Site/img");
+    assert_eq!(up.get("/img/a.txt").body, b"first");
+    let own = format!("{all}/{}", made.body["id"].as_str().unwrap());
+    let moved = api.send("PATCH", &own, &json!({"physical_path": "C:\\other"}));
+    assert_eq!(moved.body["physical_path"], "C:\\other", "{}", moved.body);
+    up.until("the other folder", || {
+        up.get("/img/a.txt").body == b"second"
+    });
+    assert_eq!(
+        api.send("POST", all, &body).status,
+        409,
+        "there is one of that path"
+    );
+    let unknown = api.send("PATCH", &own, &json!({"colour": "red"}));
+    assert_eq!(
+        (unknown.status, &unknown.body["name"]),
+        (400, &json!("colour"))
+    );
+    assert_eq!(api.send("DELETE", &own, &json!({})).status, 204);
+    up.until("nothing there", || up.get("/img/a.txt").status == 404);
+    let root = api.get(all)["virtual_directories"][0]["id"].clone();
+    let root = format!("{all}/{}", root.as_str().unwrap());
+    assert_eq!(
+        api.send("DELETE", &root, &json!({})).status,
+        400,
+        "it goes with its application"
+    );
+}
+
+#[test]
 fn sites_applications_requests_services_and_counters() {
     let up = Up::administered();
     let api = Api::of(&up);

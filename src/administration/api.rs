@@ -2,7 +2,7 @@
 
 use super::resource::{ApiError, Asked, Reply};
 use super::store::Store;
-use super::{application_pools, processes, webapps, websites};
+use super::{application_pools, processes, virtual_directories, webapps, websites};
 
 /// Answers a request of somebody who may ask.
 pub(super) fn answer(asked: &Asked, store: &Store) -> Reply {
@@ -27,7 +27,7 @@ fn route(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
         ["webserver", "websites", ..] => websites::answer(asked, rest(2), store),
         ["webserver", "webapps", ..] => webapps::answer(asked, rest(2), store),
         ["webserver", "virtual-directories", ..] => {
-            webapps::virtual_directories(asked, rest(2), store)
+            virtual_directories::answer(asked, rest(2), store)
         }
         ["webserver", "worker-processes", ..] => processes::workers(asked, rest(2), store),
         ["webserver", "http-request-monitor", "requests", ..] => {

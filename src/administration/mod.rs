@@ -4,7 +4,7 @@
 //! * `api` – the REST API: from a request to a reply
 //! * `resource` – what it says of an object, and what of that is chosen
 //! * `fields` – which field of JSON is which attribute of the configuration
-//! * `application_pools`, `websites`, `webapps`, `processes` – its resources
+//! * `application_pools`, `websites`, `webapps`, `virtual_directories`, `processes` – its resources
 //! * `server` – where it is served, over TLS, to whoever has the token
 //!
 //! Source: microsoft/IIS.Administration, MIT: the subset that its clients use. Absent on purpose: files,
@@ -17,6 +17,7 @@ mod processes;
 mod resource;
 mod server;
 pub(crate) mod store;
+mod virtual_directories;
 mod webapps;
 mod websites;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
+use sim_was::config::edit::EditError;
 use sim_was::control::{ObjectState, Refusal};
 
 use super::store::StoreError;
@@ -105,6 +106,9 @@ impl From<StoreError> for ApiError {
                 Self::new(409, "Conflict", "", message)
             }
             StoreError::Refused(_) => Self::new(409, "Conflict", "", &error.to_string()),
+            StoreError::Edit(wrong @ EditError::Duplicate { .. }) => {
+                Self::new(409, "Conflict", "path", &wrong.to_string())
+            }
             StoreError::Edit(wrong) => Self::new(400, "Invalid parameter", "", &wrong.to_string()),
             StoreError::Config(wrong) => {
                 Self::new(500, "Configuration error", "", &wrong.to_string())

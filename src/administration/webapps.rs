@@ -1,4 +1,4 @@
-//! `/api/webserver/webapps` and `/api/webserver/virtual-directories`.
+//! `/api/webserver/webapps`.
 
 use serde_json::{Map, Value, json};
 use sim_was::config::edit::{Act, Change, Step};
@@ -10,17 +10,17 @@ use super::store::Store;
 use super::websites::{self, SECTION, own, physical_path};
 
 /// An application and whose it is.
-struct App {
-    site: View,
-    view: View,
+pub(super) struct App {
+    pub(super) site: View,
+    pub(super) view: View,
 }
 
 impl App {
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         own(&self.view, "path")
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         id('a', &format!("{}{}", own(&self.site, "id"), self.path()))
     }
 
@@ -28,11 +28,11 @@ impl App {
         format!("/api/webserver/webapps/{}", self.id())
     }
 
-    fn reference(&self) -> Value {
+    pub(super) fn reference(&self) -> Value {
         json!({"path": self.path(), "id": self.id()})
     }
 
-    fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<Step> {
         let entry = |key: &str, value: &str| Step::Entry(vec![(key.to_owned(), value.to_owned())]);
         vec![
             entry("name", own(&self.site, "name")),
@@ -57,7 +57,7 @@ impl App {
 }
 
 /// The applications of the site that is asked for, or of all.
-fn apps(asked: &Asked, store: &Store) -> Result<Vec<App>, ApiError> {
+pub(super) fn apps(asked: &Asked, store: &Store) -> Result<Vec<App>, ApiError> {
     let sites = match asked.query.get("website.id") {
         Some(of) => vec![websites::find(of, store)?],
         None => websites::views(store)?,
@@ -79,7 +79,7 @@ fn apps(asked: &Asked, store: &Store) -> Result<Vec<App>, ApiError> {
     Ok(apps.filter(is_of_pool).collect())
 }
 
-fn find(of: &str, store: &Store) -> Result<App, ApiError> {
+pub(super) fn find(of: &str, store: &Store) -> Result<App, ApiError> {
     let known = name_in('a', of).is_some();
     let mut apps = apps(&Asked::default(), store)?.into_iter();
     apps.find(|app| known && app.id() == of)
@@ -203,54 +203,4 @@ fn settings(
         }
     }
     Ok(changes)
-}
-
-/// `/api/webserver/virtual-directories`, to read.
-pub(super) fn virtual_directories(
-    asked: &Asked,
-    rest: &[String],
-    store: &Store,
-) -> Result<Reply, ApiError> {
-    if asked.method != "GET" {
-        return Err(ApiError::method("GET"));
-    }
-    let mut all = Vec::new();
-    let webapp = asked.query.get("webapp.id");
-    for app in apps(asked, store)? {
-        if webapp.is_some_and(|of| *of != app.id()) {
-            continue;
-        }
-        for directory in app.view.entries("virtualDirectory") {
-            let path = own(directory, "path");
-            let of = id(
-                'v',
-                &format!("{}{}|{path}", own(&app.site, "id"), app.path()),
-            );
-            let object = json!({
-                "path": path,
-                "id": of,
-                "physical_path": own(directory, "physicalPath"),
-                "webapp": app.reference(),
-                "website": websites::reference(&app.site, store)?,
-            });
-            all.push((
-                of.clone(),
-                fields_of(object),
-                format!("/api/webserver/virtual-directories/{of}"),
-            ));
-        }
-    }
-    match rest {
-        [] => {
-            let objects = all.into_iter().map(|(_, object, href)| (object, href));
-            Ok(asked.list("virtual_directories", objects.collect()))
-        }
-        [wanted] => {
-            let found = all.into_iter().find(|(of, ..)| of == wanted);
-            let (_, object, href) =
-                found.ok_or_else(|| ApiError::not_found("virtual_directory"))?;
-            Ok(asked.object(200, object, &href))
-        }
-        _ => Err(ApiError::not_found("virtual-directories")),
-    }
 }
