@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Failure starts when the request was *made*, so planned times count and not finished ones. A probe
-//! that was answered late is a success: its wait is latency, not downtime.
+//! that was answered late is a success: its wait is latency, not downtime. A probe that was in flight when
+//! the operation began belongs to it: what cuts it is the operation.
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
@@ -31,7 +32,8 @@ pub struct Bounded {
 pub struct FailureWindow {
     /// Which stream.
     pub stream: Stream,
-    /// The planned time of the first failed probe, in milliseconds since the operation began.
+    /// The planned time of the first failed probe, in milliseconds since the operation began; negative if it
+    /// was in flight then.
     pub from_ms: f64,
     /// The planned time of the last failed probe.
     pub to_ms: f64,
@@ -42,7 +44,7 @@ pub struct FailureWindow {
 /// What one stream of probes saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamDowntime {
-    /// Probes that were planned since the operation began.
+    /// Probes that were planned since the operation began, or were in flight then.
     pub probes: u64,
     /// Those that failed.
     pub failed: u64,
@@ -85,8 +87,8 @@ impl Downtime {
         windows.sort_by(|a, b| a.from_ms.total_cmp(&b.from_ms));
         let mut seconds: Vec<u64> = attempts
             .iter()
-            .filter(|a| a.stream != Stream::Load && is_failed(a) && a.planned >= operation)
-            .map(|a| (a.planned.0 - operation.0) / 1_000_000_000)
+            .filter(|a| a.stream != Stream::Load && is_failed(a) && is_of(a, operation))
+            .map(|a| a.planned.0.saturating_sub(operation.0) / 1_000_000_000)
             .collect();
         seconds.sort_unstable();
         seconds.dedup();
@@ -122,6 +124,11 @@ impl Downtime {
     }
 }
 
+/// Whether an operation could do something to a probe: it was planned since, or was in flight.
+fn is_of(probe: &AttemptRecord, operation: Instant) -> bool {
+    probe.planned >= operation || probe.finished >= operation
+}
+
 fn is_failed(probe: &AttemptRecord) -> bool {
     probe.outcome.is_verdict() && !probe.outcome.is_success()
 }
@@ -136,8 +143,11 @@ fn stream_downtime(
     interval: u64,
     windows: &mut Vec<FailureWindow>,
 ) -> Option<StreamDowntime> {
-    let since: Vec<&&AttemptRecord> = probes.iter().filter(|p| p.planned >= operation).collect();
+    let since: Vec<&&AttemptRecord> = probes.iter().filter(|p| is_of(p, operation)).collect();
     let first = since.first()?;
+    // Others that were planned later may have been answered before.
+    let from = probes.partition_point(|p| p.planned < first.planned);
+    let (before, on) = probes.split_at(from);
     let delta = interval as f64 / 1e6;
     let failed = since.iter().filter(|p| is_failed(p)).count() as u64;
     let first_failure = since.iter().position(|p| is_failed(p));
@@ -152,22 +162,15 @@ fn stream_downtime(
     Some(StreamDowntime {
         probes: since.len() as u64,
         failed,
-        max_gap_ms: longest_gap(probes, &since, first.planned, delta),
+        max_gap_ms: longest_gap(before, on, delta),
         total_ms: failed as f64 * delta,
         time_to_first_success_ms,
     })
 }
 
 /// The longest run of failures that reaches past the operation's start, as a gap.
-fn longest_gap(
-    probes: &[&AttemptRecord],
-    since: &[&&AttemptRecord],
-    first: Instant,
-    delta: f64,
-) -> Bounded {
-    let before = probes
-        .iter()
-        .rfind(|p| p.planned < first && p.outcome.is_success());
+fn longest_gap(before: &[&AttemptRecord], on: &[&AttemptRecord], delta: f64) -> Bounded {
+    let before = before.iter().rfind(|p| p.outcome.is_success());
     let mut last_success = before.map(|p| p.planned);
     let mut last_failure: Option<Instant> = None;
     let mut first_failure: Option<Instant> = None;
@@ -181,7 +184,7 @@ fn longest_gap(
             longest = gap;
         }
     };
-    for probe in since {
+    for probe in on {
         if is_failed(probe) {
             first_failure.get_or_insert(probe.planned);
             last_failure = Some(probe.planned);
@@ -302,6 +305,30 @@ mod tests {
         let downtime = measured(60_000, Outcome::Refused);
         assert_eq!(downtime.max_gap_ms().unwrap().upper, None);
         assert_eq!(downtime.time_to_first_success_ms(), None);
+    }
+
+    #[test]
+    fn what_was_in_flight_and_is_cut_belongs_to_the_operation() {
+        let mut attempts = book_with_outage(0, Outcome::Refused).attempts;
+        // Whoever has come in the last second waits, and is reset half a second after the operation began.
+        let began = Instant(OPERATION.0 - 1_000_000_000);
+        for attempt in &mut attempts {
+            if attempt.planned >= began && attempt.planned < OPERATION {
+                attempt.finished = OPERATION + std::time::Duration::from_millis(500);
+                attempt.outcome = Outcome::ResetInflight;
+            }
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        for stream in downtime.streams() {
+            assert!(
+                (stream.max_gap_ms.value - 1_000.0).abs() <= 10.0,
+                "{stream:?}"
+            );
+            assert!((99..=101).contains(&stream.failed), "{stream:?}");
+            assert!(stream.time_to_first_success_ms.is_some_and(|ms| ms > 0.0));
+        }
+        assert_eq!(downtime.disruption_seconds, 1);
+        assert!(downtime.windows[0].from_ms <= -990.0);
     }
 
     #[test]

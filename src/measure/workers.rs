@@ -17,7 +17,8 @@ use crate::load::plan::Stream;
 /// Sessions in the workers' memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    /// Sessions that were alive when the operation began.
+    /// Sessions that were alive when the operation began, of clients who were seen to come back to them. A
+    /// visitor who never does has no session to lose; nor has a probe, which begins a new one each time.
     pub live: Option<u64>,
     /// Of these, the ones whose next request found no state: users who were signed out.
     pub lost: Option<u64>,
@@ -174,6 +175,7 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
     let pools = pools(observation);
     let mut live: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     let mut missing: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
+    let mut asked: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     for (process, facts) in workers {
         let pool = pools.get(process).copied();
         let mut here: BTreeSet<&str> = BTreeSet::new();
@@ -187,16 +189,20 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
                 && is_before
             {
                 here.remove(session.as_str());
-            } else if let facts::Fact::SessionMissing { session } = &traced.fact
-                && !is_before
-            {
-                missing.insert((pool, session.as_str()));
+            } else if let facts::Fact::SessionFound { session } = &traced.fact {
+                asked.insert((pool, session.as_str()));
+            } else if let facts::Fact::SessionMissing { session } = &traced.fact {
+                asked.insert((pool, session.as_str()));
+                if !is_before {
+                    missing.insert((pool, session.as_str()));
+                }
             }
         }
         if exits.get(process).is_none_or(|exit| *exit >= operation) {
             live.extend(here.into_iter().map(|session| (pool, session)));
         }
     }
+    live.retain(|session| asked.contains(session));
     // One cookie serves all applications of a host, and each keeps a state of its own: what is missing in
     // one pool does not prove that another has lost it.
     let lost = live.intersection(&missing).count() as u64;
@@ -244,6 +250,18 @@ mod tests {
                 },
             },
             Traced {
+                at: at(-6.5),
+                fact: facts::Fact::SessionFound {
+                    session: session("b"),
+                },
+            },
+            Traced {
+                at: at(-6.2),
+                fact: facts::Fact::SessionStart {
+                    session: session("probe"),
+                },
+            },
+            Traced {
                 at: at(-6.0),
                 fact: facts::Fact::SessionEnd {
                     session: session("c"),
@@ -282,7 +300,10 @@ mod tests {
     fn a_session_that_another_pool_has_is_not_lost_where_it_never_was() {
         let session = || "a".to_owned();
         let fact = |ms, fact| Traced { at: at(ms), fact };
-        let shop = vec![fact(-9.0, facts::Fact::SessionStart { session: session() })];
+        let shop = vec![
+            fact(-9.0, facts::Fact::SessionStart { session: session() }),
+            fact(-8.0, facts::Fact::SessionFound { session: session() }),
+        ];
         let api = vec![fact(
             9.0,
             facts::Fact::SessionMissing { session: session() },

@@ -53,6 +53,7 @@ mutants! {
     NoLineForAnswer = "no-line-for-answer": "A response from the cache is not logged.";
     // HTTP.sys: the response cache
     ServeExpired = "serve-expired": "An entry whose time is over is still served.";
+    CacheBodyDamaged = "cache-body-damaged": "A kept body has a wrong last byte.";
     CacheKeyWithoutUrl = "cache-key-without-url": "The key of an entry leaves the URL out.";
     NoFlushAtPoolStop = "no-flush-at-pool-stop": "A pool that goes off keeps its entries.";
     NoFlushAtQueueClose = "no-flush-at-queue-close": "An iisreset does not empty the cache.";

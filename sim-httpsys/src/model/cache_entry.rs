@@ -71,6 +71,12 @@ impl CacheEntry {
         self.head_len = out.len();
         if self.large_body.is_none() {
             out.put_slice(&body);
+            if mutated(Mutant::CacheBodyDamaged)
+                && !body.is_empty()
+                && let Some(last) = out.last_mut()
+            {
+                *last ^= 1;
+            }
         }
         self.ready = out.freeze();
         self.second = second;

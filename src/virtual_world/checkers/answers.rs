@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sim_httpsys::api::{CachePolicy, Call, ProcessId, RequestId};
+use bytes::Bytes;
+use sim_httpsys::api::{CachePolicy, Call, ConnectionId, ProcessId, RequestId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::logging::LogEntry;
@@ -25,14 +26,18 @@ struct Entry {
     expires: Option<Instant>,
     /// The URL that was asked for by the request that it was made for.
     url: Option<String>,
+    /// The body that its worker gave.
+    body: Bytes,
 }
 
 /// What answers come from.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     entries: BTreeMap<u64, Entry>,
-    /// The request that this input answers, and how long the answer may be kept.
-    answering: Option<(RequestId, CachePolicy)>,
+    /// The request that this input answers, how long the answer may be kept, and its body.
+    answering: Option<(RequestId, CachePolicy, Bytes)>,
+    /// What was sent on each connection since its last request ended.
+    sent: BTreeMap<ConnectionId, Vec<u8>>,
     /// Entries whose request has no line in the log so far.
     made_for: BTreeMap<RequestId, u64>,
     /// Requests that were answered from an entry of that URL, and have no line so far.
@@ -47,9 +52,15 @@ impl Answers {
         self.answering = match call {
             Call::SendResponse {
                 request, response, ..
-            } => Some((*request, response.cache_policy)),
+            } => Some((*request, response.cache_policy, response.body.clone())),
             _other => None,
         };
+    }
+
+    /// The driver sends something.
+    pub(super) fn sends(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let sent = self.sent.entry(connection).or_default();
+        sent.extend_from_slice(bytes);
     }
 
     /// Every file was written to.
@@ -61,7 +72,7 @@ impl Answers {
     pub(super) fn httpsys(&mut self, book: &Book, fact: &Fact, step: &Move) -> Verdict {
         match fact {
             Fact::CacheInsert { entry, process, .. } => {
-                let Some((request, policy)) = self.answering else {
+                let Some((request, policy, body)) = self.answering.clone() else {
                     return Ok(());
                 };
                 let expires = match policy {
@@ -76,13 +87,24 @@ impl Answers {
                     inserted: book.now,
                     expires,
                     url: None,
+                    body,
                 };
                 self.entries.insert(*entry, fresh);
             }
             Fact::CacheRemove { entry, .. } => {
                 self.entries.remove(entry);
             }
-            Fact::SrvdFrmCache { request, entry, .. } => {
+            Fact::SrvdFrmCache {
+                request,
+                entry,
+                status,
+                ..
+            } => {
+                let sent = match step {
+                    Move::Ended(_, before, _) => self.sent.remove(&before.connection),
+                    _other => None,
+                };
+                // It may have left before the last byte went.
                 let Some(known) = self.entries.get(entry) else {
                     return Ok(());
                 };
@@ -96,8 +118,22 @@ impl Answers {
                 if let Some(url) = &known.url {
                     self.hits.insert(*request, url.clone());
                 }
+                if *status == 200 {
+                    same_body(
+                        *request,
+                        *entry,
+                        sent.as_deref().unwrap_or_default(),
+                        &known.body,
+                    )?;
+                }
+            }
+            Fact::ConnCleanup { connection, .. } => {
+                self.sent.remove(connection);
             }
             _other => {}
+        }
+        if let Move::Ended(_, before, _) = step {
+            self.sent.remove(&before.connection);
         }
         idle_timer(step)
     }
@@ -145,6 +181,24 @@ impl Answers {
             None => Ok(()),
         }
     }
+}
+
+/// K1: what comes from an entry has the bytes that its worker gave.
+fn same_body(request: RequestId, entry: u64, sent: &[u8], made: &[u8]) -> Verdict {
+    const END: &[u8] = b"\r\n\r\n";
+    let head = sent.windows(END.len()).position(|bytes| bytes == END);
+    let body = head.and_then(|at| sent.get(at + END.len()..));
+    if body == Some(made) {
+        return Ok(());
+    }
+    let (got, wanted) = (body.map_or(0, <[u8]>::len), made.len());
+    broken(
+        "K1",
+        format!(
+            "{request:?} came from entry {entry} with a body of {got} bytes, which is not the one of \
+             {wanted} that its worker gave"
+        ),
+    )
 }
 
 /// N4: the timers of idle connections and of heads do nothing to a request.

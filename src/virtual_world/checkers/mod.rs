@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::{ConnectionId, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::LogEntry;
@@ -183,6 +183,11 @@ impl Checkers {
             | ToHttpSys::Reset { .. }
             | ToHttpSys::Attached { .. } => {}
         }
+    }
+
+    /// The driver sends something to a client.
+    pub(super) fn sends(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        self.answers.sends(connection, bytes);
     }
 
     /// The driver states a fact.

@@ -40,6 +40,9 @@ impl World {
                         self.endpoints.remove(&endpoint);
                     }
                     FromHttpSys::Send { connection, bytes } => {
+                        if let Some(checkers) = &mut self.chronicle.checkers {
+                            checkers.sends(connection, &bytes);
+                        }
                         self.send_to_client(connection, Down::Bytes(bytes));
                     }
                     // Requests here are small: what is under way is always taken.
