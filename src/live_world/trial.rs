@@ -187,7 +187,8 @@ impl Trial<'_> {
             looks: Looks::default(),
         };
         tell(watcher, Stage::WarmingUp)?;
-        watch.until_steady(timing.warm_up_min, timing.warm_up_max, None, watcher)?;
+        let warm_up = (timing.warm_up_min, timing.warm_up_max);
+        watch.until_steady(warm_up, None, clock_now(), watcher)?;
         let baseline = watch.looks.p95();
         let workers = children(watch.server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
@@ -199,7 +200,8 @@ impl Trial<'_> {
             p95_us: baseline,
             workers,
         };
-        watch.until_steady(timing.watch_min, timing.watch_max, Some(steady), watcher)?;
+        let watching = (timing.watch_min, timing.watch_max);
+        watch.until_steady(watching, Some(steady), operation, watcher)?;
         let memory = watch.memory_peak;
         let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((Times { warm, operation }, memory))
@@ -309,15 +311,16 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Looks until all has been steady for a second, at least `min` and at most `max`.
+    /// Looks until all has been steady for a second: at least until `min` after `begun`, at most for `max`.
+    /// If they are equal it is to that moment, and the next look.
     fn until_steady(
         &mut self,
-        min: Duration,
-        max: Duration,
+        (min, max): (Duration, Duration),
         steady: Option<Steady>,
+        begun: Instant,
         watcher: Watcher<'_>,
     ) -> Result<(), TrialError> {
-        let started = clock_now();
+        let started = if min == max { begun } else { clock_now() };
         let stage = if steady.is_some() {
             Stage::Watching
         } else {
@@ -333,8 +336,9 @@ impl Watch<'_> {
             let workers = children(self.server.was_pid());
             self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
             tell(watcher, stage)?;
-            let elapsed = clock_now() - started;
-            if elapsed >= max || (elapsed >= min && self.looks.are_steady(steady, workers.len())) {
+            let now = clock_now();
+            let is_steady = now - begun >= min && self.looks.are_steady(steady, workers.len());
+            if is_steady || now - started >= max {
                 return Ok(());
             }
         }

@@ -30,7 +30,8 @@ pub struct Timing {
     /// The least time to watch after the operation began.
     #[serde(with = "duration_text")]
     pub watch_min: Duration,
-    /// The longest time to wait for a steady state after the operation.
+    /// The longest time to wait for a steady state after the operation was carried out. If it equals
+    /// `watch-min`, that is how long is watched, from the operation's begin.
     #[serde(with = "duration_text")]
     pub watch_max: Duration,
     /// How many invalid trials (their generator was late) are run again, over the whole comparison;

@@ -211,7 +211,8 @@ impl Trial<'_> {
         let load_started = stage.world.now() + timing::LEAD;
         stage.world.go(load_started);
         let timing = &self.scenario.timing;
-        stage.until_steady(timing.warm_up_min, timing.warm_up_max, None)?;
+        let begun = stage.world.now();
+        stage.until_steady((timing.warm_up_min, timing.warm_up_max), None, begun)?;
         let baseline = stage.looks.p95();
         let workers = stage.world.workers();
         stage.looks.clear();
@@ -250,7 +251,8 @@ impl Trial<'_> {
                 .world
                 .look_every((timing.watch_max / 100).max(LOOK_LEAST));
         }
-        stage.until_steady(timing.watch_min, timing.watch_max, Some(steady))?;
+        let watch = (timing.watch_min, timing.watch_max);
+        stage.until_steady(watch, Some(steady), operation)?;
         let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
         Ok((warm, operation))
     }
@@ -332,21 +334,23 @@ impl Stage {
         }
     }
 
-    /// Looks until all has been steady for a second, at least `min` and at most `max`.
+    /// Looks until all has been steady for a second: at least until `min` after `begun`, at most for `max`.
+    /// If they are equal it is to that moment.
     fn until_steady(
         &mut self,
-        min: Duration,
-        max: Duration,
+        (min, max): (Duration, Duration),
         steady: Option<Steady>,
+        begun: Instant,
     ) -> Result<(), TrialError> {
-        let started = self.world.now();
+        let started = if min == max { begun } else { self.world.now() };
+        self.world.remind((started + max).max(self.world.now()));
         loop {
             self.next()?;
-            let elapsed = self.world.now() - started;
-            if elapsed >= max {
+            let now = self.world.now();
+            if now - started >= max {
                 return Ok(());
             }
-            if elapsed >= min {
+            if now - begun >= min {
                 let workers = self.world.workers();
                 if self.looks.are_steady(steady, workers) {
                     return Ok(());
