@@ -71,6 +71,7 @@ impl Plan {
     pub fn draw(profile: &Profile, seed: u64, duration: Duration) -> Result<Self, ProfileError> {
         let end = nanos(duration);
         let mut drawing = Attempts::new(profile, seed)?;
+        drawing.end = end;
         let attempts = drawing.by_ref().take_while(|attempt| attempt.at < end);
         Ok(Self {
             attempts: attempts.collect(),
@@ -98,6 +99,8 @@ pub struct Attempts {
     /// nothing.
     held: (PlannedAttempt, u32),
     number: u32,
+    /// From here on nobody asks what would be attempted; nanoseconds.
+    end: u64,
 }
 
 impl Attempts {
@@ -137,6 +140,7 @@ impl Attempts {
             clock: 0.0,
             probes,
             number: 0,
+            end: u64::MAX,
             profile: profile.clone(),
         };
         attempts.load = attempts.draw();
@@ -216,12 +220,8 @@ impl Iterator for Attempts {
     fn next(&mut self) -> Option<PlannedAttempt> {
         // Drawn and left out, so that a pause does not redeal what comes after it.
         let mut next = self.merged();
-        while self
-            .profile
-            .pauses
-            .iter()
-            .any(|pause| pause.covers(next.at))
-        {
+        let pauses = |of: &Self, at| of.profile.pauses.iter().any(|pause| pause.covers(at));
+        while next.at < self.end && pauses(self, next.at) {
             next = self.merged();
         }
         next.number = self.number;

@@ -206,48 +206,70 @@ pub struct NoTarget {
     pub secure: bool,
 }
 
-/// Why a profile cannot be used.
+/// Why a profile cannot be used. Names are those of the keys below `load`.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProfileError {
     /// A share outside of 0 to 1.
-    #[error("{name} is a share and must lie between 0 and 1, not {value}")]
+    #[error("load.{name} is a share and must lie between 0 and 1, not {value}")]
     Share {
         /// Its name.
         name: &'static str,
         /// What was given.
         value: f64,
     },
-    /// A rate or weight that is not a positive number.
-    #[error("{name} must be more than 0, not {value}")]
-    NotPositive {
+    /// A number that is too small or too large.
+    #[error("load.{name} must lie between {least} and {most}, not {}", short(*value))]
+    Range {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// What was given.
         value: f64,
+        /// The least that can be used.
+        least: f64,
+        /// The most.
+        most: f64,
     },
     /// A pause that ends before it begins.
-    #[error("a pause must end after it begins, not from {from:?} to {to:?}")]
+    #[error("load.pauses: a pause must end after it begins, not from {from:?} to {to:?}")]
     Pause {
         /// When it begins.
         from: Duration,
         /// When it ends.
         to: Duration,
     },
-    /// A rate that no plan can hold.
-    #[error("rate must be at most 100000 attempts a second, not {0}")]
-    RateTooHigh(f64),
     /// No URL to ask for.
-    #[error("the mix has no entry")]
+    #[error("load.mix has no entry; one is [{{ url = \"/\" }}]")]
     NoMix,
     /// A URL that is not a path.
-    #[error("url must begin with / and have no blanks or control characters, not {0:?}")]
-    Url(String),
+    #[error("load.{name} must begin with / and have no blanks or control characters, not {url:?}")]
+    Url {
+        /// Its name.
+        name: String,
+        /// What was given.
+        url: String,
+    },
+    /// A host that no client can ask for.
+    #[error(
+        "load.{name} must be a host name of letters, digits, dots, dashes and underscores, not {host:?}"
+    )]
+    Host {
+        /// Its name.
+        name: String,
+        /// What was given.
+        host: String,
+    },
     /// What is held could not be told from the rest.
-    #[error("held.url {0:?} is asked for by the mix, long or the probes too; add a query to it")]
+    #[error(
+        "load.held.url {0:?} is asked for by the mix, long or the probes too; add a query to it"
+    )]
     HeldUrl(String),
     /// More than one page, but nowhere to put its number.
-    #[error("catalogue is {catalogue}, but neither the url {url:?} nor the host has a {{n}}")]
+    #[error(
+        "load.{name}.catalogue is {catalogue}, but neither the url {url:?} nor the host has a {{n}}"
+    )]
     NoPlace {
+        /// The entry.
+        name: String,
         /// The URL.
         url: String,
         /// The number of pages.
@@ -255,31 +277,45 @@ pub enum ProfileError {
     },
 }
 
+/// The shortest and the longest time that a profile can name, in seconds.
+const TIMES: (f64, f64) = (1e-6, 31_557_600.0);
+/// Assumed: whoever wants more of something means less; each takes memory.
+const CONNECTIONS_MAX: f64 = 100_000.0;
+const USERS_MAX: f64 = 10_000_000.0;
+const PAGES_MAX: f64 = 1_000_000.0;
+/// The least number that is more than nothing.
+const LEAST: f64 = 1e-9;
+
 impl Profile {
     /// Says what is impossible in it.
     pub fn check(&self) -> Result<(), ProfileError> {
-        positive("rate", self.rate)?;
-        if self.rate > 100_000.0 {
-            return Err(ProfileError::RateTooHigh(self.rate));
-        }
+        range("rate", self.rate, (LEAST, 100_000.0))?;
         share("one_shot_share", self.one_shot_share)?;
         share("tls_share", self.tls_share)?;
-        positive("users", f64::from(self.users))?;
-        positive("probes.interval", self.probes.interval.as_secs_f64())?;
-        positive("deadline", self.deadline.as_secs_f64())?;
-        positive("probes.deadline", self.probes.deadline.as_secs_f64())?;
+        range("users", f64::from(self.users), (1.0, USERS_MAX))?;
+        let connections = f64::from(self.keep_alive_connections);
+        range(
+            "keep_alive_connections",
+            connections,
+            (0.0, CONNECTIONS_MAX),
+        )?;
+        // More often than that no generator keeps its times.
+        let interval = self.probes.interval.as_secs_f64();
+        range("probes.interval", interval, (1e-4, TIMES.1))?;
+        range("deadline", self.deadline.as_secs_f64(), TIMES)?;
+        range("probes.deadline", self.probes.deadline.as_secs_f64(), TIMES)?;
         if let Some(Pause { from, to }) = self.pauses.iter().find(|pause| pause.from >= pause.to) {
             let (from, to) = (*from, *to);
             return Err(ProfileError::Pause { from, to });
         }
-        url(&self.probes.url)?;
+        asked("probes", &self.probes.url, self.probes.host.as_ref())?;
         if let Some(long) = &self.long {
             share("long.share", long.share)?;
-            url(&long.url)?;
+            asked("long", &long.url, long.host.as_ref())?;
         }
         if let Some(held) = &self.held {
-            positive("held.count", f64::from(held.count))?;
-            url(&held.url)?;
+            range("held.count", f64::from(held.count), (1.0, CONNECTIONS_MAX))?;
+            asked("held", &held.url, held.host.as_ref())?;
             let long = self.long.iter().map(|long| &long.url);
             let mut others = self.mix.iter().map(|entry| &entry.url).chain(long);
             if self.probes.url == held.url || others.any(|url| *url == held.url) {
@@ -289,7 +325,13 @@ impl Profile {
         if self.mix.is_empty() {
             return Err(ProfileError::NoMix);
         }
-        self.mix.iter().try_for_each(MixEntry::check)
+        let mut entries = self.mix.iter().enumerate();
+        entries.try_for_each(|(number, entry)| entry.check(&format!("mix[{number}]")))
+    }
+
+    /// Attempts of all streams in so much time, if nobody pauses.
+    pub(crate) fn attempts_in(&self, span: Duration) -> f64 {
+        (self.rate + 2.0 / self.probes.interval.as_secs_f64()) * span.as_secs_f64()
     }
 
     /// How many kept-alive connections a destination of this kind (for probes, over TLS) should have,
@@ -322,18 +364,15 @@ impl MixEntry {
         self.url.contains("{n}") || self.host.as_ref().is_some_and(|host| host.contains("{n}"))
     }
 
-    fn check(&self) -> Result<(), ProfileError> {
-        positive("weight", self.weight)?;
-        positive("catalogue", f64::from(self.catalogue))?;
-        if !self.zipf.is_finite() || self.zipf < 0.0 {
-            return Err(ProfileError::NotPositive {
-                name: "zipf",
-                value: self.zipf,
-            });
-        }
-        url(&self.url)?;
+    fn check(&self, name: &str) -> Result<(), ProfileError> {
+        range(&format!("{name}.weight"), self.weight, (LEAST, 1e9))?;
+        let pages = f64::from(self.catalogue);
+        range(&format!("{name}.catalogue"), pages, (1.0, PAGES_MAX))?;
+        range(&format!("{name}.zipf"), self.zipf, (0.0, 100.0))?;
+        asked(name, &self.url, self.host.as_ref())?;
         if self.catalogue > 1 && !self.is_numbered() {
             return Err(ProfileError::NoPlace {
+                name: name.to_owned(),
                 url: self.url.clone(),
                 catalogue: self.catalogue,
             });
@@ -342,11 +381,25 @@ impl MixEntry {
     }
 }
 
-fn positive(name: &'static str, value: f64) -> Result<(), ProfileError> {
-    if value.is_finite() && value > 0.0 {
-        Ok(())
+fn range(name: &str, value: f64, (least, most): (f64, f64)) -> Result<(), ProfileError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let name = name.to_owned();
+    Err(ProfileError::Range {
+        name,
+        value,
+        least,
+        most,
+    })
+}
+
+/// A number as people write it, also a very large one.
+fn short(value: f64) -> String {
+    if value.abs() < 1e15 {
+        value.to_string()
     } else {
-        Err(ProfileError::NotPositive { name, value })
+        format!("{value:e}")
     }
 }
 
@@ -358,12 +411,24 @@ fn share(name: &'static str, value: f64) -> Result<(), ProfileError> {
     }
 }
 
-fn url(text: &str) -> Result<(), ProfileError> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.starts_with('/') && plain {
-        Ok(())
-    } else {
-        Err(ProfileError::Url(text.to_owned()))
+/// What is asked for: a path, and a host if there is one.
+fn asked(name: &str, url: &str, host: Option<&String>) -> Result<(), ProfileError> {
+    let plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if !url.starts_with('/') || !plain || url.len() > 8_000 {
+        let (name, url) = (format!("{name}.url"), url.to_owned());
+        return Err(ProfileError::Url { name, url });
+    }
+    let is_name = |host: &str| {
+        let host = host.replace("{n}", "0");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        (1..=253).contains(&host.len()) && host.bytes().all(plain)
+    };
+    match host.filter(|host| !is_name(host)) {
+        Some(host) => Err(ProfileError::Host {
+            name: format!("{name}.host"),
+            host: host.clone(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -400,9 +465,19 @@ pub mod duration_text {
             "s" => 1.0,
             "m" | "min" => 60.0,
             "h" => 3600.0,
-            _ => return None,
+            _ => return clock(text),
         };
         Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds_per_unit).ok()
+    }
+
+    /// `hh:mm:ss`
+    fn clock(text: &str) -> Option<Duration> {
+        let mut parts = text.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+        let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+        let whole = hours
+            .checked_mul(3600)?
+            .checked_add(minutes * 60 + seconds)?;
+        (minutes < 60 && seconds < 60).then(|| Duration::from_secs(whole))
     }
 
     fn text(span: Duration) -> String {
@@ -470,21 +545,43 @@ mod tests {
             }
         );
         assert_eq!(refused("mix = []"), ProfileError::NoMix);
-        assert_eq!(
-            refused("rate = 0"),
-            ProfileError::NotPositive {
-                name: "rate",
-                value: 0.0
-            }
-        );
-        assert_eq!(
-            refused("[[mix]]\nurl = 'x y'"),
-            ProfileError::Url("x y".to_owned())
-        );
+        let said = |text: &str| refused(text).to_string();
+        let names = [
+            (
+                "rate = 0",
+                "load.rate must lie between 0.000000001 and 100000, not 0",
+            ),
+            ("rate = 1e300", "not 1e300"),
+            (
+                "users = 4000000000",
+                "load.users must lie between 1 and 10000000, not 4000000000",
+            ),
+            (
+                "[probes]\ninterval = '1ns'",
+                "load.probes.interval must lie between 0.0001 and",
+            ),
+            (
+                "[[mix]]\n[[mix]]\nweight = -1",
+                "load.mix[1].weight must lie",
+            ),
+            ("[[mix]]\nurl = 'x y'", "load.mix[0].url must begin with /"),
+            (
+                "[[mix]]\nhost = 'a b'",
+                "load.mix[0].host must be a host name",
+            ),
+            (
+                "[held]\nurl = '/h'\ncount = 4000000000",
+                "load.held.count must lie between 1 and",
+            ),
+        ];
+        for (text, wanted) in names {
+            assert!(said(text).contains(wanted), "{text}: {}", said(text));
+        }
         let pages = refused("[[mix]]\nurl = '/a'\ncatalogue = 3");
         assert_eq!(
             pages,
             ProfileError::NoPlace {
+                name: "mix[0]".to_owned(),
                 url: "/a".to_owned(),
                 catalogue: 3
             }

@@ -81,6 +81,9 @@ pub struct Scenario {
     pub expectations: Vec<Expectation>,
 }
 
+/// Most attempts of a trial, those of pauses included. Assumed: each takes some 200 bytes of memory.
+const ATTEMPTS_MAX: f64 = 50_000_000.0;
+
 fn operations_default() -> Vec<Operation> {
     vec![Operation::None, Operation::Iisreset, Operation::Recycle]
 }
@@ -257,6 +260,7 @@ impl Scenario {
         if let Some(farm) = &self.farm {
             farm.check()?;
         }
+        self.load.check().map_err(|error| error.to_string())?;
         let timing = &self.timing;
         for (min, max, name) in [
             (timing.warm_up_min, timing.warm_up_max, "warm-up"),
@@ -267,6 +271,13 @@ impl Scenario {
                     "timing.{name}-min is longer than timing.{name}-max"
                 ));
             }
+        }
+        let attempts = self.load.attempts_in(timing.plan());
+        if attempts > ATTEMPTS_MAX {
+            return Err(format!(
+                "load.rate, load.probes.interval and timing come to {attempts:.0} attempts, and at most \
+                 {ATTEMPTS_MAX} can be planned"
+            ));
         }
         if let Some(held) = &self.load.held
             && held.at >= timing.warm_up_min

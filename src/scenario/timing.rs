@@ -55,6 +55,7 @@ impl Default for Timing {
 impl Timing {
     /// For how long a plan is drawn.
     pub(crate) fn plan(&self) -> Duration {
-        self.warm_up_max + self.watch_max + SLACK
+        let phases = self.warm_up_max.saturating_add(self.watch_max);
+        phases.saturating_add(SLACK)
     }
 }
