@@ -34,5 +34,5 @@ pub use looks::{Looks, Steady};
 pub use metrics::Metrics;
 pub use outcomes::Outcomes;
 pub use read::{Observation, ReadError};
-pub use summary::{Estimate, Summary, figures_of, summarise};
+pub use summary::{Estimate, Summary, figures_of, summarise, unknown_figure};
 pub use trial_result::TrialResult;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sim_httpsys::clockwork::Instant;
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Trial};
+use super::read::Observation;
 use super::statistics::{median, median_interval, upper_bound_of_none};
 
 /// All trials of one operation.
@@ -100,6 +102,45 @@ impl Estimate {
     }
 }
 
+/// What is wrong with the path of a figure, or with one in a sum of some: there can never be such a figure.
+pub fn unknown_figure(figure: &str) -> Option<String> {
+    let trial = Trial {
+        operation: Instant::SWITCHED_ON,
+        baseline_from: Instant::SWITCHED_ON,
+        workers_peak_bytes: None,
+        clock: None,
+    };
+    let none = Metrics::of(&Observation::default(), &trial);
+    let metrics = serde_json::to_value(none).unwrap_or_default();
+    figure.split(" + ").find_map(|path| {
+        let mut value = &metrics;
+        // Only a farm has one.
+        if path.trim().starts_with("balancer.") {
+            return None;
+        }
+        for step in path.trim().split('.') {
+            match value {
+                // Nobody knows before what it will hold.
+                Value::Null => return None,
+                Value::Object(known) if known.contains_key(step) => value = &known[step],
+                Value::Object(known) => {
+                    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                    let known = known.join(", ");
+                    return Some(format!(
+                        "there is no figure {path:?}: {step:?} is none of {known}"
+                    ));
+                }
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    return Some(format!(
+                        "there is no figure {path:?}: it ends before {step:?}"
+                    ));
+                }
+            }
+        }
+        None
+    })
+}
+
 fn flatten(
     path: &str,
     value: &Value,
@@ -164,8 +205,6 @@ impl std::fmt::Display for Count {
 mod tests {
     use super::*;
     use crate::load::outcome::Outcome;
-    use crate::measure::metrics::Trial;
-    use crate::measure::read::Observation;
     use crate::measure::synthetic::{OPERATION, at, book_with_outage};
 
     fn trial(outage_ms: u64) -> Metrics {
@@ -181,6 +220,30 @@ mod tests {
             clock: None,
         };
         Metrics::of(&observation, &trial)
+    }
+
+    #[test]
+    fn a_figure_that_cannot_be_is_told_with_those_that_can() {
+        for good in [
+            "failed",
+            "events.5074",
+            "downtime_max_gap_ms.value",
+            "balancer.taken_out",
+        ] {
+            assert_eq!(unknown_figure(good), None, "{good}");
+        }
+        assert_eq!(
+            unknown_figure("outcomes.refused + probes.outcomes.refused"),
+            None
+        );
+        let said = unknown_figure("failed + faild").expect("it is misspelt");
+        assert!(
+            said.contains("\"faild\"") && said.contains("failed, "),
+            "{said}"
+        );
+        assert!(
+            unknown_figure("failed.value").is_some() && unknown_figure("outcomes.ko").is_some()
+        );
     }
 
     #[test]

@@ -14,6 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::unknown_figure;
+
 /// A sentence, and what must be true for it to hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -136,6 +138,15 @@ impl Check {
         .filter_map(|(relation, bound)| Some((relation, bound.as_ref()?)))
     }
 
+    /// The figures that it speaks of.
+    fn figures(&self) -> impl Iterator<Item = &str> {
+        let others = self.bounds().filter_map(|(_, bound)| match bound {
+            Bound::Number(_) => None,
+            Bound::Figure(other) => other.figure.as_deref(),
+        });
+        std::iter::once(self.figure.as_str()).chain(others)
+    }
+
     /// The arms that it speaks of.
     fn arms(&self) -> impl Iterator<Item = &str> {
         let others = self.bounds().filter_map(|(_, bound)| match bound {
@@ -159,6 +170,19 @@ impl Expectation {
                     "{} of {} is compared with nothing: give equals, at-least, at-most, more-than or \
                      less-than",
                     check.figure, check.arm
+                ));
+            }
+            if let Some(unknown) = check.figures().find_map(unknown_figure) {
+                return wrong(format!("{unknown}; iis-sim compare --json shows them all"));
+            }
+            let is_finite = |bound: &Bound| match bound {
+                Bound::Number(number) => number.is_finite(),
+                Bound::Figure(other) => other.times.is_finite() && other.plus.is_finite(),
+            };
+            if !check.bounds().all(|(_, bound)| is_finite(bound)) {
+                return wrong(format!(
+                    "{} is compared with no finite number",
+                    check.figure
                 ));
             }
             if let Some(unknown) = check.arms().find(|arm| !arms.iter().any(|a| a == arm)) {

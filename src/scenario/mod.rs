@@ -42,6 +42,9 @@ pub const RESET_VS_RECYCLE: &str = include_str!("../../examples/scenarios/reset-
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
+    /// The file that it was read from, for messages; empty if from none.
+    #[serde(skip)]
+    pub file: String,
     /// Its name, for reports.
     pub name: String,
     /// One sentence: what it is meant to show.
@@ -206,6 +209,7 @@ impl Scenario {
             name: name.to_owned(),
             message: error.to_string().trim_end().to_owned(),
         })?;
+        name.clone_into(&mut scenario.file);
         if let Some(config) = scenario.server.config.take() {
             let path = folder.join(config);
             let text = std::fs::read_to_string(&path)
@@ -223,6 +227,7 @@ impl Scenario {
             message,
         };
         scenario.check().map_err(invalid)?;
+        scenario.served(Operation::None)?;
         let arms = scenario.arms()?;
         let mut expectations = scenario.expectations.iter();
         expectations
@@ -257,6 +262,19 @@ impl Scenario {
         if self.operations.is_empty() {
             return Err("operations is empty: name at least one".to_owned());
         }
+        for (index, operation) in self.operations.iter().enumerate() {
+            if self.operations[..index].contains(operation) {
+                return Err(format!("operations names {operation} twice"));
+            }
+        }
+        for (index, variant) in self.variants.iter().enumerate() {
+            if self.variants[..index]
+                .iter()
+                .any(|other| other.name == variant.name)
+            {
+                return Err(format!("two variants are called {:?}", variant.name));
+            }
+        }
         if let Some(farm) = &self.farm {
             farm.check()?;
         }
@@ -288,6 +306,15 @@ impl Scenario {
             );
         }
         Ok(())
+    }
+
+    /// What messages call it: its file, or its name.
+    pub(crate) fn label(&self) -> &str {
+        if self.file.is_empty() {
+            &self.name
+        } else {
+            &self.file
+        }
     }
 
     /// The seed of a round of trials: the same for every operation in it, so that they are paired.

@@ -26,7 +26,9 @@ impl Scenario {
         let text = self.server.config_text.as_deref().unwrap_or(own_text);
         let mut text = text.trim_start().to_owned();
         if let Some(many) = &self.server.many {
-            text = many.add_to(&text).map_err(|why| invalid(&self.name, why))?;
+            text = many
+                .add_to(&text)
+                .map_err(|why| invalid(self.label(), why))?;
         }
         text = self.edited(&text, &self.server.set)?;
         let mut configuration = self.understand(&text)?;
@@ -35,12 +37,23 @@ impl Scenario {
             first.map(|pool| pool.name.clone()).unwrap_or_default()
         };
         let pool = self.server.pool.clone().unwrap_or_else(first);
+        let mut pools = configuration
+            .application_pools
+            .iter()
+            .map(|pool| &pool.name);
+        if self.server.pool.is_some() && !pools.clone().any(|name| *name == pool) {
+            let known: Vec<&str> = pools.by_ref().map(String::as_str).collect();
+            let known = known.join(", ");
+            let message =
+                format!("server.pool = {pool:?}: there is no such pool; there are {known}");
+            return Err(invalid(self.label(), message));
+        }
         if operation == Operation::RecycleNonoverlapped {
             text = edit::disallow_overlapping_rotation(&text, &pool)
-                .map_err(|error| invalid(&self.name, error.to_string()))?;
+                .map_err(|error| invalid(self.label(), error.to_string()))?;
             configuration = self.understand(&text)?;
         }
-        let wrong = |error: EditError| invalid(&self.name, format!("server.change: {error}"));
+        let wrong = |error: EditError| invalid(self.label(), format!("server.change: {error}"));
         let mut changes = parsed(&self.server.change).map_err(wrong)?;
         edit::apply(&text, &changes).map_err(wrong)?;
         if changes.is_empty() {
@@ -53,18 +66,18 @@ impl Scenario {
             configuration,
             pool,
             changes,
-            name: self.name.clone(),
+            name: self.label().to_owned(),
         })
     }
 
     fn edited(&self, text: &str, changes: &[String]) -> Result<String, ScenarioError> {
-        let wrong = |error: EditError| invalid(&self.name, format!("server.set: {error}"));
+        let wrong = |error: EditError| invalid(self.label(), format!("server.set: {error}"));
         edit::apply(text, &parsed(changes).map_err(wrong)?).map_err(wrong)
     }
 
     fn understand(&self, text: &str) -> Result<Configuration, ScenarioError> {
         sim_was::config::load(text, "the scenario's applicationHost.config")
-            .map_err(|error| invalid(&self.name, error.to_string()))
+            .map_err(|error| invalid(self.label(), error.to_string()))
     }
 }
 

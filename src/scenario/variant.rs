@@ -55,7 +55,7 @@ impl Scenario {
             let scenario = self
                 .with(variant)
                 .map_err(|message| ScenarioError::Invalid {
-                    name: self.name.clone(),
+                    name: self.label().to_owned(),
                     message: format!("variant {:?}: {message}", variant.name),
                 })?;
             let variant = variant.name.clone();
@@ -83,7 +83,9 @@ impl Scenario {
         let mut table = toml::Table::try_from(base).map_err(|error| error.to_string())?;
         lay_over(&mut table, &variant.changes);
         let text = toml::to_string(&table).map_err(|error| error.to_string())?;
-        let scenario: Self = toml::from_str(&text).map_err(|error| error.message().to_owned())?;
+        let mut scenario: Self =
+            toml::from_str(&text).map_err(|error| error.message().to_owned())?;
+        scenario.file.clone_from(&self.file);
         scenario.check()?;
         Ok(scenario)
     }
