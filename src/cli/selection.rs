@@ -32,6 +32,12 @@ impl Selection {
             Some(path) => Scenario::read(path)?,
             None => Scenario::reset_vs_recycle()?,
         };
+        if !scenario.variants.is_empty() {
+            let (count, name) = (scenario.variants.len(), scenario.label());
+            eprintln!(
+                "note: the {count} variants of {name} are left out here; iis-sim run measures them"
+            );
+        }
         if self.quick {
             scenario.quick();
         }

@@ -223,7 +223,17 @@ impl HttpSys {
             return self.refuse_request(id, ReasonPhrase::NotAvailable, now);
         };
         match queue.offer(id, request) {
-            Offered::To(process) => self.deliver(id, process, Duration::ZERO),
+            Offered::To(process) => {
+                // Source: HttpWaitForDemandStart: it ends when a request arrives that a new process could
+                // serve, whether or not another one takes it: so a web garden grows.
+                let wanted = queue.demand_start.take().map(|by| (by, queue.name.clone()));
+                self.deliver(id, process, Duration::ZERO);
+                if let Some((controller, name)) = wanted
+                    && !mutated(Mutant::LoseDemandStart)
+                {
+                    self.start_on_demand(controller, name);
+                }
+            }
             Offered::Waits => {
                 exchange.stage = Stage::Queued { since: now };
                 let (name, controller) = (queue.name.clone(), queue.demand_start.take());

@@ -221,7 +221,7 @@ impl AppPool {
         }
     }
 
-    /// A request waits, and no worker has a receive for it.
+    /// A request has come that a new worker could serve.
     pub(super) fn demand_start(&mut self, fx: &mut Effects, now: Instant) {
         self.demand = DemandStart::Unarmed;
         if !self.may_run() || self.is_starting() {

@@ -106,6 +106,16 @@ fn a_broken_pipe_is_a_crash_and_the_exit_after_it_is_not_a_second_one() {
 }
 
 #[test]
+fn a_worker_that_leaves_without_an_error_is_written_down_and_does_not_count() {
+    let mut server = server().up_with_worker();
+    server.exit(1, WorkerExit::Code(0));
+    assert_eq!(server.events(), [5009]);
+    assert_eq!(server.was.pools[0].recent_failures(), 0);
+    server.request(POOL);
+    assert_eq!(server.pids(), [2], "the next request brings another one");
+}
+
+#[test]
 fn a_worker_that_sends_nonsense_is_no_longer_trusted() {
     let mut server = server().up_with_worker();
     server.ready(1);

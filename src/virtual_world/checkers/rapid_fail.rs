@@ -26,6 +26,8 @@ pub(super) struct RapidFail {
     crashed: Vec<(ProcessId, WorkerExit)>,
     /// The worker that ended last, if it ended as it was told to.
     ended_well: Option<ProcessId>,
+    /// It has left by itself, without an error.
+    left: Option<ProcessId>,
 }
 
 impl RapidFail {
@@ -34,6 +36,7 @@ impl RapidFail {
             pools: (0..pools).map(|_| Failures::default()).collect(),
             crashed: Vec::new(),
             ended_well: None,
+            left: None,
         }
     }
 
@@ -58,6 +61,9 @@ impl RapidFail {
                 let worker = book.workers.get(process);
                 let in_order = worker.is_some_and(|worker| worker.ordered.is_some());
                 self.ended_well = (in_order && exit.is_clean()).then_some(*process);
+                let had_come = worker.is_some_and(|worker| worker.ready.is_some());
+                let left = !in_order && had_come && exit.is_clean();
+                self.left = left.then_some(*process);
                 if worker.is_some_and(|worker| !worker.is_leaving() && !worker.failed) {
                     self.crashed.push((*process, *exit));
                 }
@@ -101,6 +107,10 @@ impl RapidFail {
                         return broken("F1", what);
                     }
                     worker.failed = true;
+                }
+                // cc787273: only an exit with an error counts.
+                if process.is_some() && process == self.left {
+                    return Ok(());
                 }
                 self.failure(book, index, event.id, seen);
                 Ok(())

@@ -26,8 +26,8 @@ impl AppPool {
 
     /// A worker process has ended.
     ///
-    /// Assumed: one that was told to stop and ends with an error has failed too (cc787273: "exit
-    /// with an error"), and one that ends without having been told to has failed whatever its code.
+    /// Source: cc787273: what counts is an exit with an error; a clean exit does not, even of one that was not
+    /// told to stop. Assumed: one that has not come to be has failed whatever its code.
     pub(in crate::model) fn exited(
         &mut self,
         id: SpawnId,
@@ -41,18 +41,25 @@ impl AppPool {
         if let Some(process) = worker.pid {
             fx.fact(Fact::WorkerExited { process, exit });
         }
-        let failed = match worker.state() {
+        let failure = WorkerFailure::Terminated(exit);
+        match worker.state() {
+            WorkerState::Running
+            | WorkerState::Suspending
+            | WorkerState::Suspended
+            | WorkerState::Resuming
+                if exit.is_clean() && !mutated(Mutant::CleanExitCounts) =>
+            {
+                self.report(id, failure, fx);
+            }
+            WorkerState::Stopping if exit.is_clean() && !mutated(Mutant::CleanExitCounts) => {}
             WorkerState::Spawned
             | WorkerState::Starting
             | WorkerState::Running
             | WorkerState::Suspending
             | WorkerState::Suspended
-            | WorkerState::Resuming => true,
-            WorkerState::Stopping => !exit.is_clean() || mutated(Mutant::CleanExitCounts),
-            WorkerState::Killed => false,
-        };
-        if failed {
-            self.fail(id, WorkerFailure::Terminated(exit), fx, now);
+            | WorkerState::Resuming
+            | WorkerState::Stopping => self.fail(id, failure, fx, now),
+            WorkerState::Killed => {}
         }
         self.forget(id, fx);
     }
@@ -136,18 +143,25 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
+        if self.report(id, failure, fx) {
+            let pid = self.workers.get(&id).and_then(|worker| worker.pid);
+            self.count_failure(pid, fx, now);
+        }
+    }
+
+    /// Writes down how a worker has ended or failed, once; true if this was the first time.
+    fn report(&mut self, id: SpawnId, failure: WorkerFailure, fx: &mut Effects) -> bool {
         let Some(worker) = self.workers.get_mut(&id) else {
-            return;
+            return false;
         };
         if worker.failed || worker.state() == WorkerState::Killed {
-            return;
+            return false;
         }
         worker.failed = true;
-        let pid = worker.pid;
-        if let Some(pid) = pid {
+        if let Some(pid) = worker.pid {
             fx.event(Event::worker_failed(&self.settings.name, pid, failure));
         }
-        self.count_failure(pid, fx, now);
+        true
     }
 
     fn count_failure(&mut self, pid: Option<ProcessId>, fx: &mut Effects, now: Instant) {
