@@ -330,6 +330,16 @@ pub struct SiteLog {
     pub truncate_size: u64,
 }
 
+impl Site {
+    /// Why it cannot be started, if it cannot: it breaks the schema, or has no root application.
+    pub fn obstacle(&self) -> Option<String> {
+        let has_root = self.applications.iter().any(|app| app.path == "/");
+        let rootless = || format!("site '{}' has no root application", self.name);
+        let fault = self.fault.clone();
+        fault.or_else(|| (!has_root).then(rootless))
+    }
+}
+
 /// `site/application`.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct Application {

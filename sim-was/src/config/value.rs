@@ -1,5 +1,6 @@
 //! Types and validators of the configuration schema: text in, a typed value or a fault out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -213,6 +214,24 @@ impl Attribute {
             None => None,
         };
         complaint.map_or_else(|| Ok(Value::Text(text.to_owned())), malformed)
+    }
+
+    /// A value as IIS writes it: `29:00:00` is `1.05:00:00`, and ten minutes are `10` where minutes are counted.
+    pub(super) fn canonical<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let time = (self.kind == Kind::TimeSpan)
+            .then(|| parse_time(text))
+            .flatten();
+        let Some(time) = time.filter(|time| time.subsec_nanos() == 0) else {
+            return Cow::Borrowed(text);
+        };
+        Cow::Owned(match self.format {
+            TimeFormat::Text => print_time(time.as_secs()),
+            TimeFormat::Seconds => time.as_secs().to_string(),
+            TimeFormat::Minutes if time.as_secs().is_multiple_of(60) => {
+                (time.as_secs() / 60).to_string()
+            }
+            TimeFormat::Minutes => return Cow::Borrowed(text),
+        })
     }
 
     fn time(&self, text: &str) -> Result<Value, Fault> {

@@ -262,7 +262,7 @@ fn attributes_of(
         .flat_map(Node::attributes)
         .map(|attribute| ViewAttribute {
             name: attribute.name().to_owned(),
-            value: attribute.value().to_owned(),
+            value: shown(schema, attribute.name(), attribute.value()),
             is_written: true,
         })
         .collect();
@@ -272,6 +272,7 @@ fn attributes_of(
         }
         let inherited = layers.written(name).map(|(value, _)| value.to_owned());
         let value = inherited.or_else(|| attribute.default.clone());
+        let value = value.map(|value| attribute.canonical(&value).into_owned());
         attributes.extend(value.map(|value| ViewAttribute {
             name: name.clone(),
             value,
@@ -279,6 +280,15 @@ fn attributes_of(
         }));
     }
     attributes
+}
+
+/// A value as tools show it.
+fn shown(schema: &Element, name: &str, value: &str) -> String {
+    let known = schema.attributes.get(name);
+    known.map_or_else(
+        || value.to_owned(),
+        |attribute| attribute.canonical(value).into_owned(),
+    )
 }
 
 impl View {

@@ -147,9 +147,9 @@ impl Was {
 
     fn start_site(&mut self, client: ClientId, name: &str, now: Instant) {
         let site = match self.site(name) {
-            Ok((site, _)) if self.fault_of(site).is_some() => {
-                let fault = self.fault_of(site).unwrap_or_default();
-                Err(Refusal::invalid_data(&fault))
+            Ok((site, _)) if self.obstacle_of(site).is_some() => {
+                let obstacle = self.obstacle_of(site).unwrap_or_default();
+                Err(Refusal::invalid_data(&obstacle))
             }
             Ok((_, SiteState::Started)) => Err(Refusal::already_running()),
             Ok((site, SiteState::Stopped | SiteState::Failed(_))) => Ok(site),
@@ -164,9 +164,9 @@ impl Was {
         }
     }
 
-    fn fault_of(&self, site: SiteId) -> Option<String> {
+    fn obstacle_of(&self, site: SiteId) -> Option<String> {
         let mut sites = self.configuration.iter().flat_map(|c| &c.sites);
-        sites.find(|known| known.id == site.0)?.fault.clone()
+        sites.find(|known| known.id == site.0)?.obstacle()
     }
 
     fn stop_site(&mut self, client: ClientId, name: &str, now: Instant) {

@@ -105,7 +105,7 @@ impl Was {
         let sites = self.configuration.iter().flat_map(|c| &c.sites);
         self.sites = sites
             .map(|site| {
-                let state = if site.server_auto_start && site.fault.is_none() {
+                let state = if site.server_auto_start && site.obstacle().is_none() {
                     SiteState::Started
                 } else {
                     SiteState::Stopped

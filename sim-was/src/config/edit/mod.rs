@@ -27,6 +27,8 @@ mod locate;
 mod lock;
 mod splice;
 
+use std::borrow::Cow;
+
 use roxmltree::{Document, Node};
 
 pub use change::{Act, Change, Step};
@@ -34,9 +36,12 @@ pub(super) use locate::sections as sections_at;
 
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
-use super::value::Fault;
+use super::value::{Fault, Validator};
 use locate::Place;
 use splice::{Splice, escape};
+
+/// The longest name of a pool, characters.
+const NAME_MAX: usize = 64;
 
 /// Why an edit was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,11 +176,14 @@ impl<'t> Editor<'t> {
         match &change.act {
             Act::Set { attribute, value } => {
                 let kind = place.attribute(attribute)?;
+                let written = kind.map_or(Cow::Borrowed(value.as_str()), |(_, kind)| {
+                    kind.canonical(value)
+                });
                 let name = kind.map_or(attribute.as_str(), |(name, _)| name);
                 if let Some((name, kind)) = kind {
                     check(kind, name, value, &place.name)?;
                 }
-                Ok(vec![self.set(&place, name, value)])
+                Ok(vec![self.set(&place, name, &written)])
             }
             Act::DeleteAttribute { attribute } => Ok(self.delete(&place, attribute)),
             Act::Add { attributes, first } => self.add(&place, attributes, *first),
@@ -230,8 +238,11 @@ impl<'t> Editor<'t> {
             if let Some((name, known)) = known {
                 check(known, name, value, &place.name)?;
             }
+            let text = known.map_or(Cow::Borrowed(value.as_str()), |(_, kind)| {
+                kind.canonical(value)
+            });
             let name = known.map_or(name.as_str(), |(name, _)| name);
-            written.push((name.to_owned(), value.clone()));
+            written.push((name.to_owned(), text.into_owned()));
         }
         let keys = locate::keys_of(kind, &written);
         if place.missing.is_empty() && !keys.is_empty() && place.find(&keys).is_some() {
@@ -330,7 +341,12 @@ impl<'t> Editor<'t> {
 }
 
 fn check(kind: &Attribute, name: &str, value: &str, place: &str) -> Result<(), EditError> {
+    let is_pool = kind.validate == Some(Validator::ApplicationPoolName);
     let why = match kind.check(value) {
+        // Source: events 5050 and 5051: WAS ignores a pool with such a name.
+        Ok(_) if is_pool && !(1..=NAME_MAX).contains(&value.chars().count()) => {
+            format!("not 1 to {NAME_MAX} characters long")
+        }
         Ok(_) => return Ok(()),
         Err(Fault::Malformed(why)) => why,
         Err(Fault::OutOfRange {
