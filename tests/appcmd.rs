@@ -308,6 +308,98 @@ fn a_change_for_an_application_can_be_committed_to_its_site() {
 }
 
 #[test]
+fn a_site_is_copied_by_what_another_appcmd_lists() {
+    let up = Up::start();
+    let bindings = "/bindings:http/*:8181:,http/*:8182:a.example";
+    let add = [
+        "add",
+        "site",
+        "/name:First",
+        "/id:71",
+        bindings,
+        "/physicalPath:C:\\first",
+    ];
+    appcmd(&up, &add);
+    appcmd(
+        &up,
+        &["set", "site", "First", "/limits.connectionTimeout:00:01:00"],
+    );
+    let listed = appcmd(&up, &["list", "site", "First", "/config", "/xml"]);
+    let words = ["add", "site", "/in", "/name:Second", "/id:72"];
+    let said = text(&piped(&up, &words, &listed));
+    assert_eq!(
+        said,
+        "SITE object \"Second\" added\nAPP object \"Second/\" added\nVDIR object \"Second/\" added\n"
+    );
+    let site = appcmd(&up, &["list", "site", "Second"]);
+    assert!(
+        site.contains("(id:72,bindings:http/*:8181:,http/*:8182:a.example,"),
+        "{site}"
+    );
+    let limit = ["list", "site", "Second", "/text:limits.connectionTimeout"];
+    assert_eq!(appcmd(&up, &limit), "00:01:00\n");
+    let folder = ["list", "vdir", "Second/", "/text:physicalPath"];
+    assert_eq!(appcmd(&up, &folder), "C:\\first\n");
+
+    appcmd(
+        &up,
+        &[
+            "add",
+            "apppool",
+            "/name:P",
+            "/recycling.periodicRestart.time:29:00:00",
+        ],
+    );
+    appcmd(
+        &up,
+        &[
+            "set",
+            "apppool",
+            "P",
+            "/+recycling.periodicRestart.schedule.[value='07:30:00']",
+        ],
+    );
+    let listed = appcmd(&up, &["list", "apppool", "P", "/config", "/xml"]);
+    assert!(listed.contains("1.05:00:00"), "{listed}");
+    assert_eq!(
+        text(&piped(&up, &["add", "apppool", "-", "/name:Q"], &listed)),
+        "APPPOOL object \"Q\" added\n"
+    );
+    assert!(
+        appcmd(&up, &["list", "apppool", "Q", "/config"]).contains("<add value=\"07:30:00\" />")
+    );
+}
+
+#[test]
+fn a_site_that_cannot_start_is_not_called_started_and_a_name_that_cannot_be_is_refused() {
+    let up = Up::start();
+    appcmd(
+        &up,
+        &["add", "site", "/name:Bare", "/bindings:http/*:8183:"],
+    );
+    assert!(appcmd(&up, &["list", "site", "Bare"]).contains("state:Stopped"));
+    let (code, said) = refused(&up, &["start", "site", "Bare"]);
+    assert!(
+        code != Some(0) && said.contains("has no root application"),
+        "{said}"
+    );
+    for name in ["", &"x".repeat(65)] {
+        let (code, said) = refused(&up, &["add", "apppool", &format!("/name:{name}")]);
+        assert!(
+            code == Some(1) && said.contains("1 to 64 characters"),
+            "{said}"
+        );
+    }
+    let enabled = [
+        "list",
+        "config",
+        "/section:defaultDocument",
+        "/text:enabled",
+    ];
+    assert_eq!(appcmd(&up, &enabled), "true\n");
+}
+
+#[test]
 fn what_one_appcmd_lists_another_one_recycles() {
     let up = Up::start();
     let listed = appcmd(&up, &["list", "apppool", "/state:Started", "/xml"]);

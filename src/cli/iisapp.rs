@@ -112,7 +112,12 @@ fn by_pid(root: &Path, workers: &[WorkerProcessInfo], pid: &str, recycled: bool)
         return ExitCode::FAILURE;
     };
     let Some(worker) = workers.iter().find(|worker| worker.pid == number) else {
-        println!("Process ID {number} not found.");
+        // Source: iisapp.vbs tells a process that is no worker from none at all.
+        if Path::new("/proc").join(pid).exists() {
+            println!("ERROR: ProcessId specified is NOT an instance of W3WP.exe - EXITING");
+        } else {
+            println!("Process ID {number} not found.");
+        }
         return ExitCode::FAILURE;
     };
     if recycled {

@@ -3,6 +3,7 @@
 //! Source: typeperf.exe: `(PDH-CSV 4.0)`, times as `MM/DD/YYYY HH:MM:SS.mmm`, values with six decimals.
 //! Times are UTC. Left out: files of counters (`-cf`), binary and SQL output, other machines.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,16 @@ struct CounterPath {
     object: String,
     instance: Option<String>,
     name: String,
+}
+
+impl fmt::Display for CounterPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\\{}", self.object)?;
+        if let Some(instance) = &self.instance {
+            write!(f, "({instance})")?;
+        }
+        write!(f, "\\{}", self.name)
+    }
 }
 
 /// Runs `typeperf` with the words after its name.
@@ -278,7 +289,7 @@ fn sample(root: &Path, wish: &Wish) -> Result<(), String> {
         columns.extend(first.counters.iter().filter(|c| path.means(c)).cloned());
         if columns.len() == before {
             return Err(format!(
-                "No valid counters. ({path:?} is none of what `typeperf -qx` lists)"
+                "No valid counters. ({path} is none of what `typeperf -qx` lists)"
             ));
         }
     }

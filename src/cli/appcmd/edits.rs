@@ -8,6 +8,7 @@ use sim_was::config::edit::{Act, Change, Step};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
+use super::import::Template;
 use super::{Failure, name_of};
 use crate::administration::store::Store;
 
@@ -121,6 +122,9 @@ impl Edits<'_> {
     // --- add ----------------------------------------------------------------------------------------
 
     fn add(&self) -> Done {
+        if let Some(template) = &self.sentence.template {
+            return self.add_from(template.clone());
+        }
         match self.object {
             Object::AppPool => self.add_pool(),
             Object::Site => self.add_site(),
@@ -129,6 +133,49 @@ impl Edits<'_> {
                 self.add_vdir()
             }
         }
+    }
+
+    /// What another appcmd has listed; a name or an id that is given takes the place of its own.
+    fn add_from(&self, mut template: Template) -> Done {
+        for attribute in ["name", "id", "path"] {
+            if let Some(value) = self.property(attribute) {
+                template.set(attribute, value);
+            }
+        }
+        let wanted = template.attribute("name").or(template.attribute("path"));
+        let wanted = wanted.unwrap_or_default().to_owned();
+        let (section, above, name) = match self.object {
+            Object::AppPool => (POOLS, Vec::new(), wanted),
+            Object::App => {
+                let site = self.find_site(self.required("site.name")?)?;
+                (SITES, site.element, format!("{}{wanted}", site.name))
+            }
+            Object::Vdir => {
+                let app = self.find_app(self.required("app.name")?)?;
+                let name = format!("{}{wanted}", app.name.trim_end_matches('/'));
+                (SITES, app.element, name)
+            }
+            Object::Site | Object::Config | Object::Wp | Object::Request | Object::Backup => {
+                (SITES, Vec::new(), wanted)
+            }
+        };
+        let mut lines = vec![self.says(&name, "added")];
+        let app_lines = |app: &str, directories: &Template| {
+            let app = app.trim_end_matches('/');
+            let path = |directory: &Template| directory.attribute("path").unwrap_or("/").to_owned();
+            let directories = directories.entries("virtualDirectory").map(path);
+            let lines = directories.map(|path| format!("VDIR object \"{app}{path}\" added"));
+            lines.collect::<Vec<String>>()
+        };
+        if self.object == Object::App {
+            lines.extend(app_lines(&name, &template));
+        }
+        for app in template.entries("application") {
+            let app_name = format!("{name}{}", app.attribute("path").unwrap_or("/"));
+            lines.push(format!("APP object \"{app_name}\" added"));
+            lines.extend(app_lines(&app_name, app));
+        }
+        Ok((template.changes(section, &above), lines))
     }
 
     fn add_pool(&self) -> Done {

@@ -1,5 +1,7 @@
 //! The grammar of appcmd: `APPCMD <command> <object> [<identifier>] [/parameter:value]*`.
 
+use super::import::Template;
+
 /// An appcmd command line, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sentence {
@@ -13,6 +15,8 @@ pub(super) struct Sentence {
     pub(super) identifier: Option<String>,
     /// `/name:value` or `-name:value`, as written; a switch without a value has none.
     pub(super) parameters: Vec<(String, Option<String>)>,
+    /// The element that standard input gives for the object that is to be added.
+    pub(super) template: Option<Template>,
 }
 
 /// Parameters that say how, and not what.
@@ -71,11 +75,11 @@ impl Sentence {
         let mut plain = Vec::new();
         for word in words {
             match word.strip_prefix(['/', '-']) {
-                Some(parameter) if !word.starts_with("--") && !plain.is_empty() || word == "/?" => {
-                    sentence.parameters.push(parameter_of(parameter));
-                }
                 Some("") if word == "-" && plain.len() > 1 => {
                     sentence.parameters.push(("in".to_owned(), None));
+                }
+                Some(parameter) if !word.starts_with("--") && !plain.is_empty() || word == "/?" => {
+                    sentence.parameters.push(parameter_of(parameter));
                 }
                 Some(_) | None => plain.push(word.clone()),
             }
@@ -156,6 +160,12 @@ mod tests {
         assert_eq!(by_parameter.identifier(), Some("DefaultAppPool"));
         assert_eq!(plain.identifier(), Some("DefaultAppPool"));
         assert_eq!(by_parameter.object, plain.object);
+    }
+
+    #[test]
+    fn a_dash_alone_is_standard_input() {
+        let piped = sentence("start apppool -");
+        assert!(piped.has("in") && piped.identifier().is_none());
     }
 
     #[test]

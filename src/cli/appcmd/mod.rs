@@ -11,7 +11,7 @@
 //! * `rows`, `print` – what `list` finds, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
-//! * `sections` – the CONFIG object; `backups` – the BACKUP object; `piped` – `/in`
+//! * `sections` – the CONFIG object; `backups` – the BACKUP object; `piped`, `import` – `/in`
 
 use std::process::ExitCode;
 
@@ -27,6 +27,7 @@ mod backups;
 mod edits;
 mod grammar;
 mod help;
+mod import;
 mod piped;
 mod print;
 mod rows;

@@ -7,6 +7,7 @@ use sim_was::control::Refusal;
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
+use super::import::Template;
 
 /// The most that is read. Assumed: enough for a hundred thousand objects.
 const SIZE_MAX: u64 = 64 << 20;
@@ -33,7 +34,16 @@ fn understand(sentence: &Sentence, object: Object, text: &str) -> Result<Vec<Sen
         one.parameters
             .retain(|(name, _)| !name.eq_ignore_ascii_case("in"));
         let name = |name: &str| node.attribute(name).map(str::to_owned);
-        if let Some(identifier) = name(&own_name) {
+        let element = node.children().find(roxmltree::Node::is_element);
+        if let Some(element) = element.filter(|_| sentence.verb == "add") {
+            one.template = Some(Template::of(element));
+            if let Some(site) = name("SITE.NAME") {
+                one.parameters.push(("site.name".to_owned(), Some(site)));
+            }
+            if let Some(app) = name("APP.NAME").filter(|_| object == Object::Vdir) {
+                one.parameters.push(("app.name".to_owned(), Some(app)));
+            }
+        } else if let Some(identifier) = name(&own_name) {
             one.identifier = Some(identifier);
         } else {
             let of = format!("{}.NAME", node.tag_name().name());

@@ -100,6 +100,13 @@ fn all_of(object: Object, row: &Row) -> String {
     text
 }
 
+/// An element with everything in it, as `/text:*` shows it.
+pub(super) fn properties(view: &View) -> String {
+    let mut text = String::new();
+    indent(view, 1, &mut text);
+    text
+}
+
 fn indent(view: &View, depth: usize, text: &mut String) {
     let space = "  ".repeat(depth);
     let _ = writeln!(text, "{space}[{}]", view.name);

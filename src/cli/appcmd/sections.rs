@@ -14,7 +14,7 @@ use sim_was::live::find_file;
 
 use super::Failure;
 use super::grammar::Sentence;
-use super::print::element;
+use super::print::{element, properties};
 use crate::administration::store::{Store, change_file};
 
 /// Where a change is committed.
@@ -149,7 +149,20 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
             }
         }
     }
-    let all = sentence.parameter("config") == Some("*") || sentence.parameter("text") == Some("*");
+    let all = sentence.parameter("config") == Some("*");
+    if let Some(wanted) = sentence.parameter("text") {
+        for section in &names {
+            let Some(view) = views.section(section, &at)? else {
+                continue;
+            };
+            if wanted == "*" {
+                print!("CONFIG\n{}", properties(&view));
+            } else {
+                println!("{}", view.attribute(wanted).unwrap_or_default());
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     for section in &names {
         let groups: Vec<&str> = section.split('/').collect();
         let (name, groups) = groups.split_last().unwrap_or((&"", &[]));

@@ -1,0 +1,113 @@
+//! `add … /in`: an object is made of the element that another appcmd has written with `/config /xml`.
+//!
+//! Source: Microsoft's pages on moving sites: `appcmd list site "X" /config /xml > x.xml`, then
+//! `appcmd add site /in < x.xml`.
+
+use roxmltree::Node;
+use sim_was::config::edit::{Act, Change, Step};
+
+/// An element, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    name: String,
+    attributes: Vec<(String, String)>,
+    children: Vec<Self>,
+}
+
+/// Elements that are entries of the collection that they stand in, each known by these attributes.
+/// Source: IIS schema, `system.applicationHost`.
+const ENTRIES: [(&str, &[&str]); 5] = [
+    ("site", &["name"]),
+    ("application", &["path"]),
+    ("virtualDirectory", &["path"]),
+    ("binding", &["protocol", "bindingInformation"]),
+    ("add", &["name", "value", "logFieldName"]),
+];
+
+impl Template {
+    pub(super) fn of(node: Node<'_, '_>) -> Self {
+        let attributes = node.attributes();
+        Self {
+            name: node.tag_name().name().to_owned(),
+            attributes: attributes
+                .map(|attribute| (attribute.name().to_owned(), attribute.value().to_owned()))
+                .collect(),
+            children: node
+                .children()
+                .filter(Node::is_element)
+                .map(Self::of)
+                .collect(),
+        }
+    }
+
+    /// The value of an attribute.
+    pub(super) fn attribute(&self, name: &str) -> Option<&str> {
+        let found = self.attributes.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Gives an attribute another value.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.attributes.retain(|(known, _)| known != name);
+        self.attributes.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Entries of that name in it.
+    pub(super) fn entries<'t>(&'t self, name: &'t str) -> impl Iterator<Item = &'t Self> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    /// What makes it, below an element of a section.
+    pub(super) fn changes(&self, section: &str, above: &[Step]) -> Vec<Change> {
+        let mut here = above.to_vec();
+        let mut changes = Vec::new();
+        if let Some((_, keys)) = ENTRIES.iter().find(|(name, _)| *name == self.name) {
+            let add = Act::Add {
+                attributes: self.attributes.clone(),
+                first: false,
+            };
+            changes.push(Change::new(section, above.to_vec(), add));
+            let is_key = |(name, _): &&(String, String)| keys.contains(&name.as_str());
+            let known_by = self.attributes.iter().filter(is_key).cloned().collect();
+            here.push(Step::Entry(known_by));
+        } else {
+            here.push(Step::Child(self.name.clone()));
+            for (attribute, value) in &self.attributes {
+                let (attribute, value) = (attribute.clone(), value.clone());
+                changes.push(Change::new(
+                    section,
+                    here.clone(),
+                    Act::Set { attribute, value },
+                ));
+            }
+        }
+        for child in &self.children {
+            changes.extend(child.changes(section, &here));
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_becomes_the_changes_that_make_it() {
+        let text = "<site name='S' id='7'><application path='/'><virtualDirectory path='/' physicalPath='C:\\x' />\
+                    </application><limits maxConnections='5' /></site>";
+        let document = roxmltree::Document::parse(text).expect("it is XML");
+        let template = Template::of(document.root_element());
+        let changes = template.changes("a/sites", &[]);
+        let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                "+a/sites.[name='S',id='7']",
+                "+a/sites.[name='S'].[path='/']",
+                "+a/sites.[name='S'].[path='/'].[path='/',physicalPath='C:\\x']",
+                "a/sites.[name='S'].limits.maxConnections:5",
+            ]
+        );
+    }
+}
