@@ -164,6 +164,15 @@ pub struct ProbeDetail {
     pub reused: Option<StreamDowntime>,
     /// How the probes of both streams ended.
     pub outcomes: Outcomes,
+    /// How those ended that ended before the operation.
+    pub before: Outcomes,
+}
+
+impl ProbeDetail {
+    /// Whether probes were tried before the operation and none succeeded: then they say nothing of it.
+    pub fn never_succeeded(&self) -> bool {
+        self.before.total() > 0 && self.before.ok + self.before.slow == 0
+    }
 }
 
 /// How the load went in the baseline.
@@ -249,6 +258,7 @@ impl Metrics {
             ledger: Ledger::reconcile(observation),
             balancer: None,
             probes: ProbeDetail {
+                before: Outcomes::of(probes.clone().filter(|a| a.finished < operation)),
                 outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
                 new: downtime.new,
                 reused: downtime.reused,

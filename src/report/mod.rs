@@ -118,6 +118,12 @@ impl Comparison {
 }
 
 impl Arm {
+    /// Whether the probes of a trial failed all before the operation too: then they tell no downtime.
+    pub fn is_blind(&self) -> bool {
+        let mut trials = self.trials.iter();
+        trials.any(|trial| trial.metrics.probes.never_succeeded())
+    }
+
     /// The median of a figure over the valid trials, by its path in the metrics.
     pub fn median(&self, path: &str) -> Option<f64> {
         self.summary

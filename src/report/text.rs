@@ -355,6 +355,19 @@ fn footer(comparison: &Comparison) -> String {
             ));
         }
     }
+    let probes = &comparison.scenario.load.probes;
+    for arm in comparison.arms.iter().filter(|arm| arm.is_blind()) {
+        let marker = probes
+            .marker
+            .as_ref()
+            .map(|marker| format!(" with {marker:?} in it"));
+        lines.push(format!(
+            "no probe of {} succeeded before the operation, so they tell no downtime: load.probes asks for {}{}",
+            arm.name,
+            probes.url,
+            marker.unwrap_or_default(),
+        ));
+    }
     let bound = comparison.scenario.load.late_bound.as_secs_f64() * 1e3;
     lines.push(format!(
         "a trial is invalid if its generator was more than {bound} ms late at p99.9; times count \

@@ -46,12 +46,19 @@ fn clause(arm: &Arm) -> String {
     } else {
         format!("{}: ", arm.name)
     };
+    let gap = if arm.is_blind() {
+        "a gap that no probe could tell".to_owned()
+    } else {
+        format!(
+            "a longest gap of {:.0} ms",
+            figure("downtime_max_gap_ms.value")
+        )
+    };
     format!(
-        "{who}{} {} cost a longest gap of {:.0} ms, {}, {severed:.0} of {:.0} open connections, {caches} \
+        "{who}{} {} cost {gap}, {}, {severed:.0} of {:.0} open connections, {caches} \
          cache entries and {:.0} of {:.0} sessions",
         article(arm.operation),
         arm.operation,
-        figure("downtime_max_gap_ms.value"),
         failures(arm),
         figure("connections.open_before"),
         figure("sessions.lost"),
