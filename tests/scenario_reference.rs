@@ -74,3 +74,28 @@ fn the_example_of_the_reference_can_be_run() {
     let scenario = Scenario::parse(example, "example", Path::new(".")).unwrap();
     assert_eq!(scenario.expectations.len(), 1);
 }
+
+#[test]
+fn what_the_driver_would_not_take_is_refused_by_its_key() {
+    let said = refusal("name = 'x'\n[server.httpsys]\nmax_field_length = 0\n[load]\ntls_share = 0");
+    assert!(
+        said.contains("x.toml: server.httpsys.max_field_length must lie between 64"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_mistake_in_a_behaviour_names_its_page_and_its_key() {
+    let page = "name = 'x'\n[[application]]\nsite = 'x'\n[[application.behaviour.page]]\npath = '/p.aspx'\n";
+    let said = refusal(&format!(
+        "{page}cpu = {{ lognormal_median = '2ms', sigma = 9 }}"
+    ));
+    for part in ["sigma lies between 0 and 5", "page.cpu", "/p.aspx"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let said = refusal(&format!("{page}fault = 'boom'"));
+    assert!(
+        said.contains("fault = \"boom\"") && said.contains("/p.aspx"),
+        "{said}"
+    );
+}

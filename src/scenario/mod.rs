@@ -147,8 +147,29 @@ pub struct ApplicationPart {
 fn behaviour<'de, D: Deserializer<'de>>(from: D) -> Result<Option<toml::Table>, D::Error> {
     let table = toml::Table::deserialize(from)?;
     let text = table.to_string();
-    Behaviour::parse("behaviour", &text).map_err(|wrong| D::Error::custom(wrong.reason))?;
+    Behaviour::parse("behaviour", &text).map_err(|wrong| {
+        let place = place_of(&text, wrong.line);
+        D::Error::custom(format!("behaviour: {}{place}", wrong.reason))
+    })?;
     Ok(Some(table))
+}
+
+/// What stands in a line of a behaviour, and in which page: the line itself is not one of the scenario.
+fn place_of(text: &str, line: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let (before, _) = lines.split_at(line.min(lines.len()));
+    let heading = before.iter().rfind(|line| line.starts_with('['));
+    let page = before.iter().rposition(|line| line.starts_with("[[page]]"));
+    let path = page.and_then(|page| {
+        let mut block = lines[page + 1..]
+            .iter()
+            .take_while(|line| !line.starts_with("[["));
+        block.find(|line| line.starts_with("path = "))
+    });
+    let parts = [heading, path, before.last()];
+    let mut parts: Vec<&str> = parts.into_iter().flatten().copied().collect();
+    parts.dedup();
+    format!(" ({})", parts.join(", "))
 }
 
 fn root_path() -> String {
@@ -279,6 +300,8 @@ impl Scenario {
             farm.check()?;
         }
         self.load.check().map_err(|error| error.to_string())?;
+        let httpsys = self.server.httpsys.check();
+        httpsys.map_err(|error| format!("server.httpsys.{error}"))?;
         let timing = &self.timing;
         for (min, max, name) in [
             (timing.warm_up_min, timing.warm_up_max, "warm-up"),

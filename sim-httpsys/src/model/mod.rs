@@ -249,6 +249,51 @@ pub struct Parameters {
     pub response_cache_bytes_max: u64,
 }
 
+impl Parameters {
+    /// Says which of them HTTP.sys would not take.
+    ///
+    /// Source: KB820129: `MaxFieldLength` 64 to 65534, `MaxRequestBytes` 256 to 16777216,
+    /// `UrlSegmentMaxCount` up to 16383, `UrlSegmentMaxLength` up to 32766, `UriMaxUriBytes` 4096 to 16777216,
+    /// `UriScavengerPeriod` at least 10 s.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value, least, most) in [
+            ("max_field_length", self.max_field_length, 64, 65_534),
+            ("max_request_bytes", self.max_request_bytes, 256, 16_777_216),
+            (
+                "url_segment_max_count",
+                self.url_segment_max_count,
+                0,
+                16_383,
+            ),
+            (
+                "url_segment_max_length",
+                self.url_segment_max_length,
+                0,
+                32_766,
+            ),
+            (
+                "uri_max_uri_bytes",
+                self.uri_max_uri_bytes,
+                4_096,
+                16_777_216,
+            ),
+            (
+                "uri_scavenger_period",
+                self.uri_scavenger_period,
+                10,
+                u32::MAX,
+            ),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(format!(
+                    "{name} must lie between {least} and {most}, not {value}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for Parameters {
     fn default() -> Self {
         Self {

@@ -108,11 +108,14 @@ impl WorkerProcess {
     }
 
     /// Posts receives again for those that have completed, a quarter of them at a time: a call for
-    /// each would cost more than the request.
+    /// each would cost more than the request. A process that answers none takes what it has asked for, and
+    /// asks for no more: its queue fills.
     pub(super) fn post_receives(&mut self) {
         let wanted = self.receives;
+        let takes_more = self.symptoms.answers_requests || self.in_flight == 0;
         let credits = wanted.saturating_sub(self.posted);
         if self.lifecycle == Lifecycle::Running
+            && takes_more
             && !mutated(Mutant::ReceiveLeak)
             && credits > 0
             && credits.saturating_mul(4) >= wanted
