@@ -400,6 +400,47 @@ fn a_site_that_cannot_start_is_not_called_started_and_a_name_that_cannot_be_is_r
 }
 
 #[test]
+fn modules_are_listed_enabled_installed_and_taken_away() {
+    let up = Up::start();
+    let listed = appcmd(&up, &["list", "modules"]);
+    assert!(
+        listed.contains("MODULE \"HttpCacheModule\" ( native, preCondition: )\n"),
+        "{listed}"
+    );
+    let session = "MODULE \"Session\" ( type:System.Web.SessionState.SessionStateModule, preCondition:managedHandler )\n";
+    assert_eq!(appcmd(&up, &["list", "module", "session"]), session);
+    let install = ["install", "module", "/name:Filter", "/image:C:\\filter.dll"];
+    let installed = "GLOBAL MODULE object \"Filter\" added\nMODULE object \"Filter\" added\n";
+    assert_eq!(appcmd(&up, &install), installed);
+    assert!(config(&up).contains("<add name=\"Filter\" image=\"C:\\filter.dll\" />"));
+    let condition = ["set", "module", "Filter", "/preCondition:bitness64"];
+    assert_eq!(
+        appcmd(&up, &condition),
+        "MODULE object \"Filter\" changed\n"
+    );
+    let changed = "MODULE \"Filter\" ( native, preCondition:bitness64 )\n";
+    assert_eq!(appcmd(&up, &["list", "module", "Filter"]), changed);
+    appcmd(&up, &["uninstall", "module", "Filter"]);
+    let (code, said) = refused(&up, &["list", "module", "Filter"]);
+    let wanted = "ERROR ( message:Cannot find MODULE object with identifier \"Filter\". )\n";
+    assert_eq!((code, said.as_str()), (Some(144), wanted));
+    let own = [
+        "add",
+        "module",
+        "/name:Audit",
+        "/type:A.B",
+        "/app.name:Default Web Site/",
+    ];
+    appcmd(&up, &own);
+    let of_app = appcmd(&up, &["list", "module", "/app.name:Default Web Site/"]);
+    assert!(
+        of_app.contains("MODULE \"Audit\" ( type:A.B, preCondition: )"),
+        "{of_app}"
+    );
+    assert!(!appcmd(&up, &["list", "modules"]).contains("Audit"));
+}
+
+#[test]
 fn what_one_appcmd_lists_another_one_recycles() {
     let up = Up::start();
     let listed = appcmd(&up, &["list", "apppool", "/state:Started", "/xml"]);

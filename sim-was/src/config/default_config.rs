@@ -5,6 +5,7 @@
 ///
 /// Source: applicationHost.config of a fresh IIS 10: DefaultAppPool with .NET 4, Default Web Site on
 /// `*:80:`, the shipped default documents; the mimeMap has the types that sites use, not all 380.
+/// Assumed: the modules are those that the simulated pipeline has, and the caches that workers have.
 /// Handlers and modules are declared as what the `<location path="">` of that file makes of them.
 pub const DEFAULT_CONFIG: &str = include_str!("default.config");
 

@@ -129,9 +129,12 @@ impl Edits<'_> {
             Object::AppPool => self.add_pool(),
             Object::Site => self.add_site(),
             Object::App => self.add_app(),
-            Object::Vdir | Object::Config | Object::Wp | Object::Request | Object::Backup => {
-                self.add_vdir()
-            }
+            Object::Vdir
+            | Object::Config
+            | Object::Wp
+            | Object::Request
+            | Object::Module
+            | Object::Backup => self.add_vdir(),
         }
     }
 
@@ -155,9 +158,12 @@ impl Edits<'_> {
                 let name = format!("{}{wanted}", app.name.trim_end_matches('/'));
                 (SITES, app.element, name)
             }
-            Object::Site | Object::Config | Object::Wp | Object::Request | Object::Backup => {
-                (SITES, Vec::new(), wanted)
-            }
+            Object::Site
+            | Object::Config
+            | Object::Wp
+            | Object::Request
+            | Object::Module
+            | Object::Backup => (SITES, Vec::new(), wanted),
         };
         let mut lines = vec![self.says(&name, "added")];
         let app_lines = |app: &str, directories: &Template| {
@@ -294,9 +300,12 @@ impl Edits<'_> {
             Object::AppPool => self.find_pool(identifier),
             Object::Site => self.find_site(identifier),
             Object::App => self.find_app(identifier),
-            Object::Vdir | Object::Config | Object::Wp | Object::Request | Object::Backup => {
-                self.find_vdir(identifier)
-            }
+            Object::Vdir
+            | Object::Config
+            | Object::Wp
+            | Object::Request
+            | Object::Module
+            | Object::Backup => self.find_vdir(identifier),
         }
     }
 

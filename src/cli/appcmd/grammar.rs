@@ -34,6 +34,7 @@ pub(super) enum Object {
     Config,
     Wp,
     Request,
+    Module,
     Backup,
 }
 
@@ -46,6 +47,7 @@ impl Object {
             "vdir" | "vdirs" => Some(Self::Vdir),
             "apppool" | "apppools" => Some(Self::AppPool),
             "config" | "configs" => Some(Self::Config),
+            "module" | "modules" => Some(Self::Module),
             "backup" | "backups" => Some(Self::Backup),
             "wp" | "wps" => Some(Self::Wp),
             "request" | "requests" => Some(Self::Request),
@@ -61,6 +63,7 @@ impl Object {
             Self::Vdir => "VDIR",
             Self::AppPool => "APPPOOL",
             Self::Config => "CONFIG",
+            Self::Module => "MODULE",
             Self::Backup => "BACKUP",
             Self::Wp => "WP",
             Self::Request => "REQUEST",

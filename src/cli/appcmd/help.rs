@@ -15,6 +15,7 @@ Supported object types and commands:
   CONFIG    list, set, lock, unlock, clear, reset, search  general configuration sections
   WP        list                                           worker processes
   REQUEST   list                                           executing HTTP requests
+  MODULE    list, set, add, delete, install, uninstall     modules of the server or of an application
   BACKUP    list, add, delete, restore                     backups of the configuration
 
 (To list the commands of an object use 'appcmd SITE /?', to see what one takes 'appcmd list site /?'.)
@@ -374,6 +375,67 @@ const COMMANDS: &[Help] = &[
             OUTPUT,
         ],
         examples: &["appcmd list requests /elapsed:1000"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "list",
+        does: "List the modules that are enabled",
+        parameters: &[
+            ("identifier, /module.name", "Its name"),
+            ("/app.name", "Of an application: \"Default Web Site/\""),
+        ],
+        examples: &["appcmd list modules"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "add",
+        does: "Enable a module",
+        parameters: &[
+            ("/name", "Its name"),
+            ("/type", "The type of a managed module"),
+            ("/preCondition", "When it is loaded"),
+            ("/app.name", "Of an application: \"Default Web Site/\""),
+        ],
+        examples: &["appcmd add module /name:Audit /type:Shop.AuditModule"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "delete",
+        does: "Disable a module",
+        parameters: &[
+            ("identifier, /module.name", "Its name"),
+            ("/app.name", "Of an application: \"Default Web Site/\""),
+        ],
+        examples: &["appcmd delete module Audit"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "set",
+        does: "Edit a module",
+        parameters: &[
+            ("identifier, /module.name", "Its name"),
+            ("/type, /preCondition", "What it is to be"),
+            ("/app.name", "Of an application: \"Default Web Site/\""),
+        ],
+        examples: &["appcmd set module Audit /preCondition:managedHandler"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "install",
+        does: "Install a native module and enable it",
+        parameters: &[
+            ("/name", "Its name"),
+            ("/image", "Its file"),
+            ("/preCondition", "When it is loaded"),
+        ],
+        examples: &["appcmd install module /name:Filter /image:C:\\filter.dll"],
+    },
+    Help {
+        object: Object::Module,
+        verb: "uninstall",
+        does: "Disable and uninstall a native module",
+        parameters: &[("identifier, /module.name", "Its name")],
+        examples: &["appcmd uninstall module Filter"],
     },
     Help {
         object: Object::Backup,

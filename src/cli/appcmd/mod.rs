@@ -3,7 +3,7 @@
 //! As the real tool it reads applicationHost.config itself, so it works also while no server runs; what only a
 //! running server knows (states, worker processes, requests) it asks for. A change goes through the
 //! server if one runs, and into the file if none does. Output lines and errors are those of the real
-//! tool. Absent on purpose: MODULE and TRACE objects, `migrate`, `/debug`.
+//! tool. Absent on purpose: the TRACE object, `migrate`, `/debug`.
 //!
 //! * `grammar` – the command line
 //! * `store` – the file, and the server behind it
@@ -11,7 +11,7 @@
 //! * `rows`, `print` – what `list` finds, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
-//! * `sections` – the CONFIG object; `backups` – the BACKUP object; `piped`, `import` – `/in`
+//! * `sections` – the CONFIG object; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import` – `/in`
 
 use std::process::ExitCode;
 
@@ -28,6 +28,7 @@ mod edits;
 mod grammar;
 mod help;
 mod import;
+mod modules;
 mod piped;
 mod print;
 mod rows;
@@ -143,6 +144,7 @@ fn resolve_url(sentence: &mut Sentence, object: Object, store: &Store) -> Result
 fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
     match (sentence.verb.as_str(), object) {
         (_, Object::Config) => sections::run(sentence, store),
+        (_, Object::Module) => modules::run(sentence, store),
         (_, Object::Backup) => backups::run(sentence, store),
         ("list", _) => {
             let rows = rows::of(object, store)?;

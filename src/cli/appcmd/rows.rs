@@ -38,7 +38,7 @@ pub(super) fn of(object: Object, store: &Store) -> Result<Vec<Row>, Failure> {
         Object::Vdir => vdirs(store)?,
         Object::Wp => workers(store)?,
         Object::Request => requests(store)?,
-        Object::Config | Object::Backup => Vec::new(),
+        Object::Config | Object::Module | Object::Backup => Vec::new(),
     })
 }
 

@@ -44,7 +44,9 @@ pub(super) fn name_of(word: &str, object: Object, configuration: &Configuration)
                 format!("{}{app}{directory}", site.name)
             }
         }
-        Object::AppPool | Object::Wp | Object::Request | Object::Backup => return None,
+        Object::AppPool | Object::Wp | Object::Request | Object::Module | Object::Backup => {
+            return None;
+        }
     })
 }
 

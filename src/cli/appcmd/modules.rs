@@ -1,0 +1,157 @@
+//! The MODULE object: which modules an application has. They are listed and edited as IIS does; what a
+//! worker really runs is the same for all.
+//!
+//! Source: Microsoft's pages on modules: `add`, `delete` and `set` enable, disable and edit a module in
+//! `modules`, of the server or of `/app.name`; `install` and `uninstall` also put it into `globalModules`
+//! and take it away.
+
+use std::process::ExitCode;
+
+use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::view::{View, Views};
+
+use super::grammar::{Object, Sentence};
+use super::{Failure, name_of};
+use crate::administration::store::Store;
+
+const MODULES: &str = "system.webServer/modules";
+const GLOBAL: &str = "system.webServer/globalModules";
+
+/// Does what is asked of the MODULE object.
+pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
+    let location = sentence.parameter("app.name").unwrap_or_default();
+    let location = location.trim_matches('/');
+    if sentence.verb == "list" {
+        return list(sentence, store, location);
+    }
+    let given = sentence.identifier.clone();
+    let name = match given.or_else(|| sentence.parameter("name").map(str::to_owned)) {
+        Some(name) => name,
+        None => name_of(sentence, Object::Module)?,
+    };
+    let listed = |section: &str, what: &[&str]| added(section, sentence, &name, what);
+    let module = |change: Change| change.at(location);
+    let says = |what: &str, done: &str| format!("{what} object \"{name}\" {done}");
+    let (changes, lines) = match sentence.verb.as_str() {
+        "add" => {
+            let add = module(listed(MODULES, &["type", "preCondition"]));
+            (vec![add], vec![says("MODULE", "added")])
+        }
+        "install" => {
+            if sentence.parameter("image").is_none() {
+                return Err(Failure::Message(
+                    "Must specify the image of the module with /image:<path>.".to_owned(),
+                ));
+            }
+            let global = listed(GLOBAL, &["image", "preCondition"]);
+            let enabled = listed(MODULES, &["preCondition"]);
+            let lines = vec![says("GLOBAL MODULE", "added"), says("MODULE", "added")];
+            (vec![global, enabled], lines)
+        }
+        "delete" => {
+            find(store, MODULES, location, &name)?;
+            (
+                vec![module(removed(MODULES, &name))],
+                vec![says("MODULE", "deleted")],
+            )
+        }
+        "uninstall" => {
+            find(store, GLOBAL, "", &name)?;
+            let mut changes = vec![removed(GLOBAL, &name)];
+            let enabled = find(store, MODULES, "", &name).is_ok();
+            changes.extend(enabled.then(|| removed(MODULES, &name)));
+            (changes, vec![says("GLOBAL MODULE", "deleted")])
+        }
+        "set" => {
+            find(store, MODULES, location, &name)?;
+            let changes = sentence.properties().filter_map(|(attribute, value)| {
+                let is_own = ["type", "preCondition"]
+                    .iter()
+                    .any(|a| a.eq_ignore_ascii_case(attribute));
+                let act = Act::Set {
+                    attribute: attribute.to_owned(),
+                    value: value.unwrap_or_default().to_owned(),
+                };
+                let entry = vec![Step::Entry(vec![("name".to_owned(), name.clone())])];
+                is_own.then(|| module(Change::new(MODULES, entry, act)))
+            });
+            (changes.collect(), vec![says("MODULE", "changed")])
+        }
+        verb => {
+            return Err(Failure::Message(format!(
+                "Command '{verb}' is not supported on MODULE.  Run 'appcmd.exe /?' to display supported \
+                 commands."
+            )));
+        }
+    };
+    store.change(&changes)?;
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn added(section: &str, sentence: &Sentence, name: &str, what: &[&str]) -> Change {
+    let mut attributes = vec![("name".to_owned(), name.to_owned())];
+    for attribute in what {
+        let value = sentence.parameter(attribute).map(str::to_owned);
+        attributes.extend(value.map(|value| ((*attribute).to_owned(), value)));
+    }
+    let first = false;
+    Change::new(section, Vec::new(), Act::Add { attributes, first })
+}
+
+fn removed(section: &str, name: &str) -> Change {
+    let keys = vec![("name".to_owned(), name.to_owned())];
+    Change::new(section, Vec::new(), Act::Remove { keys })
+}
+
+/// The entries of a section at a location.
+fn entries(store: &Store, section: &str, location: &str) -> Result<Vec<View>, Failure> {
+    let (text, file) = (store.text()?, store.name());
+    let view = Views::new(&text, &file).section(section, location)?;
+    let entries = view.map(|view| view.entries("add").cloned().collect());
+    Ok(entries.unwrap_or_default())
+}
+
+fn find(store: &Store, section: &str, location: &str, name: &str) -> Result<View, Failure> {
+    let mut entries = entries(store, section, location)?.into_iter();
+    let is_it = |view: &View| {
+        view.attribute("name")
+            .is_some_and(|n| n.eq_ignore_ascii_case(name))
+    };
+    entries.find(is_it).ok_or_else(|| Failure::NotFound {
+        object: Object::Module,
+        identifier: name.to_owned(),
+    })
+}
+
+/// Source: appcmd: `MODULE "HttpCacheModule" ( native, preCondition: )`; a managed module has its type there.
+fn list(sentence: &Sentence, store: &Store, location: &str) -> Result<ExitCode, Failure> {
+    if let Some(name) = sentence.identifier() {
+        println!("{}", line(&find(store, MODULES, location, name)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let modules = entries(store, MODULES, location)?;
+    for module in &modules {
+        println!("{}", line(module));
+    }
+    Ok(if modules.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn line(module: &View) -> String {
+    let text = |attribute| module.attribute(attribute).unwrap_or_default();
+    let kind = match text("type") {
+        "" => "native".to_owned(),
+        managed => format!("type:{managed}"),
+    };
+    let condition = text("preCondition");
+    format!(
+        "MODULE \"{}\" ( {kind}, preCondition:{condition} )",
+        text("name")
+    )
+}
