@@ -225,7 +225,7 @@ impl HttpSys {
         match queue.offer(id, request) {
             Offered::To(process) => {
                 // Source: HttpWaitForDemandStart: it ends when a request arrives that a new process could
-                // serve, whether or not another one takes it: so a web garden grows.
+                // serve. Assumed: also if another one takes it, because a web garden grows on demand.
                 let wanted = queue.demand_start.take().map(|by| (by, queue.name.clone()));
                 self.deliver(id, process, Duration::ZERO);
                 if let Some((controller, name)) = wanted

@@ -39,7 +39,7 @@ use std::time::Duration;
 use sim_worker::configuration::{Caching, Initialization, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
 
-pub use raw::{ConfigError, decode};
+pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};
 pub use web_config::{Around, FoundFile, load_tree};
 
@@ -328,16 +328,6 @@ pub struct SiteLog {
     pub period: sim_httpsys::api::LogPeriod,
     /// `truncateSize`.
     pub truncate_size: u64,
-}
-
-impl Site {
-    /// Why it cannot be started, if it cannot: it breaks the schema, or has no root application.
-    pub fn obstacle(&self) -> Option<String> {
-        let has_root = self.applications.iter().any(|app| app.path == "/");
-        let rootless = || format!("site '{}' has no root application", self.name);
-        let fault = self.fault.clone();
-        fault.or_else(|| (!has_root).then(rootless))
-    }
 }
 
 /// `site/application`.

@@ -289,3 +289,14 @@ fn log_file(log: &Layers<'_>) -> SiteLog {
         truncate_size: log.long("truncateSize"),
     }
 }
+
+impl Site {
+    /// Why it cannot be started, if it cannot: it breaks the schema, or has no root application.
+    /// Assumed: so it is stopped also if it loses its root application while it runs.
+    pub fn obstacle(&self) -> Option<String> {
+        let has_root = self.applications.iter().any(|app| app.path == "/");
+        let rootless = || format!("site '{}' has no root application", self.name);
+        let fault = self.fault.clone();
+        fault.or_else(|| (!has_root).then(rootless))
+    }
+}

@@ -190,7 +190,8 @@ struct Defaults<'n, 'a> {
     nodes: &'n [Node<'a, 'a>],
 }
 
-/// Collections in which what an inner level adds comes before what it inherits: `defaultDocument/files`.
+/// Collections in which what an inner level adds comes before what it inherits.
+/// Assumed: `defaultDocument/files` alone; see `web_server`.
 const INNER_FIRST: [&str; 1] = ["files"];
 
 /// Entries, and the elements that hold their defaults.

@@ -108,8 +108,10 @@ impl WorkerProcess {
     }
 
     /// Posts receives again for those that have completed, a quarter of them at a time: a call for
-    /// each would cost more than the request. A process that answers none takes what it has asked for, and
-    /// asks for no more: its queue fills.
+    /// each would cost more than the request.
+    ///
+    /// Assumed: a process that answers none takes what it has asked for and asks for no more, so that its
+    /// queue fills; what really keeps it from asking depends on how it hangs.
     pub(super) fn post_receives(&mut self) {
         let wanted = self.receives;
         let takes_more = self.symptoms.answers_requests || self.in_flight == 0;

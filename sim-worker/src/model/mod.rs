@@ -36,6 +36,7 @@ mod initialization;
 mod life;
 mod modules;
 mod pipeline;
+mod response_policy;
 mod restart;
 mod session_state;
 mod thread_pool;

@@ -10,7 +10,7 @@
 //! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
 //! runs through in one go, which is the path that matters for speed.
 
-use sim_httpsys::api::{CachePolicy, Request, RequestId};
+use sim_httpsys::api::{Request, RequestId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
@@ -19,7 +19,8 @@ use super::caches::hold;
 use super::files::{below, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
-use super::modules::{Reply, http_cache, managed_handler, request_filtering, session};
+use super::modules::{Reply, managed_handler, request_filtering, session};
+use super::response_policy::output_key;
 use super::session_state::{self, Lookup};
 use super::{Death, Doer, Lifecycle, Outcome, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
@@ -496,32 +497,6 @@ impl WorkerProcess {
         );
     }
 
-    /// How long the response of a request is kept here.
-    fn keeps_output(&self, context: &HttpContext) -> Option<std::time::Duration> {
-        let domain = self.domains.get(&context.request.url_context)?;
-        let page = &domain.pages[context.page?].page;
-        if page.output_cache.is_none() && domain.application.caching.profiles.is_empty() {
-            return None;
-        }
-        http_cache::output(page, &domain.application.caching, &page.path.to_lowercase())
-    }
-
-    fn driver_policy(&self, context: &HttpContext) -> CachePolicy {
-        let Some((domain, page)) = self
-            .domains
-            .get(&context.request.url_context)
-            .zip(context.page)
-        else {
-            return CachePolicy::Nocache;
-        };
-        let page = &domain.pages[page].page;
-        if page.kernel_cache.is_none() && domain.application.caching.profiles.is_empty() {
-            return CachePolicy::Nocache;
-        }
-        let path = page.path.to_lowercase();
-        http_cache::kernel(page, &domain.application.caching, &path, &context.request)
-    }
-
     /// What a request waited for is there.
     pub(super) fn resume(&mut self, request: RequestId, now: Instant) {
         let Some(mut context) = self.contexts.remove(&request) else {
@@ -590,13 +565,4 @@ impl WorkerProcess {
             self.state(Fact::CacheRemove { layer, key, bytes });
         }
     }
-}
-
-/// Path (any case) and query.
-fn output_key(request: &Request) -> (sim_httpsys::api::UrlContext, Box<str>) {
-    let text = &request.text;
-    let mut key = text.str(text.path).to_lowercase();
-    key.push('?');
-    key.push_str(text.str(text.query));
-    (request.url_context, key.into())
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use roxmltree::Document;
+use sim_was::config::parse_xml;
 use sim_was::control::Refusal;
 
 use super::Failure;
@@ -10,7 +10,7 @@ use super::grammar::{Object, Sentence};
 use super::import::Template;
 
 /// The most that is read. Assumed: enough for a hundred thousand objects.
-const SIZE_MAX: u64 = 64 << 20;
+const SIZE_MAX: u64 = 16 << 20;
 
 /// `sentence` once for each object that standard input names: the object itself if it is of this kind,
 /// else the objects that belong to it.
@@ -22,7 +22,7 @@ pub(super) fn sentences(sentence: &Sentence, object: Object) -> Result<Vec<Sente
 }
 
 fn understand(sentence: &Sentence, object: Object, text: &str) -> Result<Vec<Sentence>, Failure> {
-    let document = Document::parse(text.trim_start()).map_err(|_| bad_data())?;
+    let document = parse_xml(text.trim_start(), "standard input").map_err(|_| bad_data())?;
     let root = document.root_element();
     if !root.has_tag_name("appcmd") {
         return Err(bad_data());
@@ -92,7 +92,12 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_invalid_data() {
-        for input in ["", "hello", "<x/>", "<appcmd><SITE/></appcmd>"] {
+        let deep = format!(
+            "<appcmd>{}{}</appcmd>",
+            "<a>".repeat(100_000),
+            "</a>".repeat(100_000)
+        );
+        for input in ["", "hello", "<x/>", "<appcmd><SITE/></appcmd>", &deep] {
             let refused = sentences("recycle apppool /in", input);
             let expected = matches!(
                 refused,

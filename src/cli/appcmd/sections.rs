@@ -15,6 +15,7 @@ use sim_was::live::find_file;
 use super::Failure;
 use super::grammar::Sentence;
 use super::print::{element, properties};
+use super::url::is_below;
 use crate::administration::store::{Store, change_file};
 
 /// Where a change is committed.
@@ -350,13 +351,8 @@ fn application(store: &Store, at: &str) -> Result<usize, Failure> {
     let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
     let path = &at[site_name.len()..];
     let lengths = site.into_iter().flat_map(|site| &site.applications);
-    let lengths = lengths.filter_map(|app| {
-        let app = app.path.trim_end_matches('/');
-        let head = path.get(..app.len())?;
-        let rest = &path[app.len()..];
-        let is_in = rest.is_empty() || rest.starts_with('/');
-        (is_in && head.eq_ignore_ascii_case(app)).then_some(app.len())
-    });
+    let lengths = lengths.map(|app| app.path.trim_end_matches('/'));
+    let lengths = lengths.filter(|app| is_below(path, app)).map(str::len);
     Ok(site_name.len() + lengths.max().unwrap_or(0))
 }
 
@@ -370,23 +366,18 @@ fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
     let mut sites = configuration.sites.iter();
     let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
     let path = format!("/{rest}");
-    let mut best: Option<(usize, &str, &str)> = None;
+    let mut best: Option<(usize, &str)> = None;
     for app in site.iter().flat_map(|site| &site.applications) {
         for directory in &app.virtual_directories {
             let whole = format!("{}{}", app.path.trim_end_matches('/'), directory.path);
             let prefix = whole.trim_end_matches('/');
-            let below = path.get(prefix.len()..).filter(|below| {
-                let head = &path[..prefix.len()];
-                head.eq_ignore_ascii_case(prefix) && (below.is_empty() || below.starts_with('/'))
-            });
-            if let Some(below) = below
-                && best.is_none_or(|(length, _, _)| prefix.len() >= length)
-            {
-                best = Some((prefix.len(), &directory.physical_path, below));
+            let is_deeper = best.is_none_or(|(length, _)| prefix.len() >= length);
+            if is_deeper && is_below(&path, prefix) {
+                best = Some((prefix.len(), &directory.physical_path));
             }
         }
     }
-    let Some((length, physical, _)) = best else {
+    let Some((length, physical)) = best else {
         return Err(Failure::Message(format!(
             "Cannot find SITE object with identifier \"{site_name}\"."
         )));

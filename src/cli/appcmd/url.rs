@@ -77,7 +77,8 @@ fn site<'a>(
         .or_else(|| by_port.find(|site| fits(site, false)))
 }
 
-fn is_below(path: &str, above: &str) -> bool {
+/// Whether a path is another one or lies below it, whatever its case.
+pub(super) fn is_below(path: &str, above: &str) -> bool {
     let (head, rest) = (path.get(..above.len()), path.get(above.len()..));
     let ends = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     ends && head.is_some_and(|head| head.eq_ignore_ascii_case(above))
