@@ -6,6 +6,7 @@
 //! * [`api`] – what user mode may ask of the driver, and how that travels
 //! * [`model`] – the driver itself, pure
 //! * [`etw`], [`counters`], [`service_state`], [`logging`] – facts, and what is folded from them
+//! * [`pieces`] – memory for bytes that soon go
 //! * [`recording`] – every input of a machine with its time, and its replay
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
 
@@ -17,5 +18,6 @@ pub mod etw;
 pub mod live;
 pub mod logging;
 pub mod model;
+pub mod pieces;
 pub mod recording;
 pub mod service_state;

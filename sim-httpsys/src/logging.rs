@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api::{
-    Ends, LogFields, LogPeriod, LogSettings, Request, RequestQueueName, SiteId, Version,
+    Ends, LogFields, LogPeriod, LogSettings, RequestQueueName, SharedRequest, SiteId, Version,
 };
 use crate::clockwork::civil::{Civil, two_digits};
 use crate::clockwork::{Instant, UtcTime};
@@ -36,7 +36,7 @@ pub struct W3cRecord {
     /// Where and how the site logs.
     pub settings: Rc<LogSettings>,
     /// The request.
-    pub request: Box<Request>,
+    pub request: SharedRequest,
     /// `sc-status`.
     pub status: u16,
     /// `sc-substatus`.

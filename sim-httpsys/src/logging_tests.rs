@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::{
-    ActivityId, ConnectionId, EntityLength, RequestId, RequestText, Span, UrlContext,
+    ActivityId, ConnectionId, EntityLength, Request, RequestId, RequestText, SharedRequest, Span,
+    UrlContext,
 };
 
 /// 2026-11-22 17:28:47.
@@ -67,7 +68,7 @@ fn w3c_line(fields: LogFields, request: Request) -> String {
     let record = W3cRecord {
         at: Instant(0),
         settings: Rc::new(settings),
-        request: Box::new(request),
+        request: SharedRequest::new(request),
         status: 200,
         substatus: 0,
         win32_status: 64,

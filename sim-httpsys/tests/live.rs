@@ -23,8 +23,8 @@ use sim_httpsys::api::wire::{Frames, decode_completion, encode_call};
 use sim_httpsys::api::{
     CachePolicy, Call, CallId, CallResult, Completion, ControlCall, DisabledReason, LogData,
     LogFields, LogPeriod, LogSettings, QueueState, Request, RequestQueueName,
-    RequestQueueProperties, Response, ResponseVerbosity, SiteId, Timeouts, UrlContext, UrlGroupId,
-    UrlGroupProperties,
+    RequestQueueProperties, Response, ResponseVerbosity, SharedRequest, SiteId, Timeouts,
+    UrlContext, UrlGroupId, UrlGroupProperties,
 };
 use sim_httpsys::live::{ENDPOINTS_FILE, Options, open_device, run};
 use sim_httpsys::model::Parameters;
@@ -216,7 +216,7 @@ impl Handle {
         }
     }
 
-    fn request(&mut self) -> Box<Request> {
+    fn request(&mut self) -> SharedRequest {
         match self.next() {
             Completion::Request(request) => request,
             other => panic!("{other:?}"),

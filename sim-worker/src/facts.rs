@@ -1,9 +1,14 @@
 //! The facts that a worker process states, from which its cache bill and counters are folded.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{ActivityId, ProcessId, RequestId};
 
 use crate::ipm::{RecycleReason, ShutdownReason};
+
+/// The id of a session, shared between its state and the facts about it.
+pub type SessionId = Arc<str>;
 
 /// What has happened in a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,22 +85,24 @@ pub enum Fact {
     /// A session began.
     SessionStart {
         /// Its id.
-        session: String,
+        session: SessionId,
     },
     /// A request found its session's state.
     SessionFound {
         /// Its id.
-        session: String,
+        session: SessionId,
     },
     /// A request brought a session id for which there is no state here.
     SessionMissing {
         /// Its id.
-        session: String,
+        session: SessionId,
     },
     /// A session ended by time-out or by order.
     SessionEnd {
         /// Its id.
-        session: String,
+        session: SessionId,
+        /// Whether it timed out: nobody had asked for it for so long.
+        expired: bool,
     },
     /// The worker asked to be recycled.
     RecycleRequested {

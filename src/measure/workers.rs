@@ -175,6 +175,7 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
     let pools = pools(observation);
     let mut live: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     let mut missing: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
+    let mut timed_out: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     let mut asked: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
     for (process, facts) in workers {
         let pool = pools.get(process).copied();
@@ -184,17 +185,19 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
             if let facts::Fact::SessionStart { session } = &traced.fact
                 && is_before
             {
-                here.insert(session);
-            } else if let facts::Fact::SessionEnd { session } = &traced.fact
-                && is_before
-            {
-                here.remove(session.as_str());
+                here.insert(session.as_ref());
+            } else if let facts::Fact::SessionEnd { session, expired } = &traced.fact {
+                if is_before {
+                    here.remove(session.as_ref());
+                } else if *expired {
+                    timed_out.insert((pool, session.as_ref()));
+                }
             } else if let facts::Fact::SessionFound { session } = &traced.fact {
-                asked.insert((pool, session.as_str()));
+                asked.insert((pool, session.as_ref()));
             } else if let facts::Fact::SessionMissing { session } = &traced.fact {
-                asked.insert((pool, session.as_str()));
+                asked.insert((pool, session.as_ref()));
                 if !is_before {
-                    missing.insert((pool, session.as_str()));
+                    missing.insert((pool, session.as_ref()));
                 }
             }
         }
@@ -205,7 +208,11 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
     live.retain(|session| asked.contains(session));
     // One cookie serves all applications of a host, and each keeps a state of its own: what is missing in
     // one pool does not prove that another has lost it.
-    let lost = live.intersection(&missing).count() as u64;
+    // What nobody has asked for in time no operation has taken.
+    let missed = live.intersection(&missing);
+    let lost = missed
+        .filter(|session| !timed_out.contains(*session))
+        .count() as u64;
     Sessions {
         live: Some(live.len() as u64),
         lost: Some(lost),
@@ -229,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_session_is_lost_when_its_next_request_finds_nothing() {
-        let session = |name: &str| name.to_owned();
+        let session = |name: &str| name.into();
         let old = vec![
             Traced {
                 at: at(-9.0),
@@ -265,6 +272,7 @@ mod tests {
                 at: at(-6.0),
                 fact: facts::Fact::SessionEnd {
                     session: session("c"),
+                    expired: true,
                 },
             },
         ];
@@ -297,8 +305,35 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_nobody_asked_for_in_time_is_not_lost_but_over() {
+        let fact = |ms, fact| Traced { at: at(ms), fact };
+        let session = || "a".into();
+        let facts = vec![
+            fact(-9.0, facts::Fact::SessionStart { session: session() }),
+            fact(-8.0, facts::Fact::SessionFound { session: session() }),
+            fact(
+                1_200_000.0,
+                facts::Fact::SessionEnd {
+                    session: session(),
+                    expired: true,
+                },
+            ),
+            fact(
+                2_000_000.0,
+                facts::Fact::SessionMissing { session: session() },
+            ),
+        ];
+        let observation = Observation {
+            workers: Some(BTreeMap::from([(ProcessId(1), facts)])),
+            ..Observation::default()
+        };
+        let sessions = sessions(&observation, OPERATION);
+        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
+    }
+
+    #[test]
     fn a_session_that_another_pool_has_is_not_lost_where_it_never_was() {
-        let session = || "a".to_owned();
+        let session = || "a".into();
         let fact = |ms, fact| Traced { at: at(ms), fact };
         let shop = vec![
             fact(-9.0, facts::Fact::SessionStart { session: session() }),

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::{
     CachePolicy, Call, CallId, Completion, ConnectionId, ControlCall, Endpoint, Ends, LogData,
-    LogFields, LogPeriod, LogSettings, ProcessId, QueueState, Request, RequestId, RequestQueueName,
-    RequestQueueProperties, Response, ResponseVerbosity, SiteId, Timeouts, UrlContext, UrlGroupId,
-    UrlGroupProperties,
+    LogFields, LogPeriod, LogSettings, ProcessId, QueueState, RequestId, RequestQueueName,
+    RequestQueueProperties, Response, ResponseVerbosity, SharedRequest, SiteId, Timeouts,
+    UrlContext, UrlGroupId, UrlGroupProperties,
 };
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 use sim_httpsys::logging::LogEntry;
@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// A GET through parser, routing and queue to the worker.
-    pub(crate) fn receive(&mut self) -> Box<Request> {
+    pub(crate) fn receive(&mut self) -> SharedRequest {
         self.input(Input::Received {
             connection: CLIENT,
             bytes: REQUEST,

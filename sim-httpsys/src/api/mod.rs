@@ -17,7 +17,7 @@ use crate::service_state::ServiceState;
 mod request;
 pub mod wire;
 
-pub use request::{EntityLength, Request, RequestText, Span, Verb, Version};
+pub use request::{EntityLength, Request, RequestText, SharedRequest, Span, Verb, Version};
 
 /// One TCP connection, unique since the driver was loaded.
 #[derive(
@@ -295,7 +295,7 @@ pub enum Completion {
         result: Result<CallResult, Win32Error>,
     },
     /// A pending receive has completed: the request is now this process's to answer.
-    Request(Box<Request>),
+    Request(SharedRequest),
     /// The answer to [`Call::ReceiveEntityBody`].
     EntityBody {
         /// Whose body.

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{ActivityId, ConnectionId, Ends, RequestId, SiteId, UrlContext};
@@ -125,6 +127,9 @@ pub struct Request {
     /// Its text.
     pub text: RequestText,
 }
+
+/// A request as the driver, its worker and its log line share it: it is read and not changed.
+pub type SharedRequest = Arc<Request>;
 
 /// The verb of a request, as the counters of "Web Service" tell verbs apart.
 #[derive(

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     ActivityId, CachePolicy, Call, CallId, CallResult, Completion, ConnectionId, Ends,
     EntityLength, LogData, ProcessId, Request, RequestId, RequestQueueName, RequestText, Response,
-    SiteId, Span, UrlContext, Version, Win32Error,
+    SharedRequest, SiteId, Span, UrlContext, Version, Win32Error,
 };
 use crate::clockwork::Instant;
 
@@ -259,7 +259,7 @@ pub fn decode_completion(frame: Bytes) -> Result<Completion, WireError> {
             let result: Result<CallResult, Win32Error> = reader.postcard()?;
             Completion::Called { id, result }
         }
-        kind::REQUEST => Completion::Request(Box::new(reader.request()?)),
+        kind::REQUEST => Completion::Request(SharedRequest::new(reader.request()?)),
         kind::ENTITY_BODY => {
             let request = RequestId(reader.u64()?);
             let last = reader.bool()?;

@@ -207,7 +207,7 @@ impl HttpSys {
             return;
         };
         let buffer = std::mem::take(&mut connection.buffer);
-        match parse_head(&buffer, &self.parameters) {
+        match parse_head(&buffer, &self.parameters, &mut self.head_memory) {
             Head::Incomplete => {
                 connection.buffer = buffer;
                 self.await_head(id, now);
@@ -216,7 +216,7 @@ impl HttpSys {
                 connection.buffer = buffer;
                 connection.buffer.advance(head.consumed);
                 connection.release_buffer();
-                self.begin_request(id, *head, now);
+                self.begin_request(id, head, now);
             }
             Head::Refused(refused) => self.refuse_head(id, refused, now),
         }
@@ -225,7 +225,7 @@ impl HttpSys {
     /// As [`Self::read_buffered_head`], for the usual case that the whole head has just arrived: it is
     /// never copied into the buffer.
     fn read_head(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
-        let head = parse_head(bytes, &self.parameters);
+        let head = parse_head(bytes, &self.parameters, &mut self.head_memory);
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -239,7 +239,7 @@ impl HttpSys {
                 if !rest.is_empty() {
                     connection.buffer.extend_from_slice(rest);
                 }
-                self.begin_request(id, *head, now);
+                self.begin_request(id, head, now);
             }
             Head::Refused(refused) => self.refuse_head(id, refused, now),
         }

@@ -23,12 +23,16 @@ use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, SiteId, Verb, Version,
+    Request, RequestId, SharedRequest, SiteId, Verb, Version,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
 use crate::logging::{LogEntry, W3cRecord};
+
+/// Ended requests whose memory is kept: as many as begin before the first of them was logged and let go.
+/// Assumed: 64, which costs no more than some kilobytes.
+const ENDED_MAX: usize = 64;
 
 /// A request that was routed, and what is known about its response.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ use crate::logging::{LogEntry, W3cRecord};
     reason = "independent facts, not a state"
 )]
 pub(super) struct Exchange {
-    pub(super) request: Box<Request>,
+    pub(super) request: SharedRequest,
     pub(super) stage: Stage,
     pub(super) queue: QueueIndex,
     pub(super) log: Option<Rc<LogSettings>>,
@@ -119,7 +123,7 @@ impl HttpSys {
             path: head.text.str(head.text.path),
         });
         let (ends, received) = (connection.ends, connection.first_byte);
-        let mut request = Box::new(Request {
+        let mut request = Request {
             id: request_id,
             connection: id,
             activity: head.activity,
@@ -131,7 +135,7 @@ impl HttpSys {
             received,
             entity: head.entity,
             text: head.text,
-        });
+        };
         let registration = match route {
             Route::To(registration) => registration,
             Route::NoHost => {
@@ -150,18 +154,23 @@ impl HttpSys {
         request.site = group.properties.site;
         request.url_context = registration.context;
         let is_get = request.text.bytes(request.text.verb) == b"GET";
+        let is_head = request.text.bytes(request.text.verb) == b"HEAD";
+        let cache = if is_get {
+            CacheUse::of(&request)
+        } else {
+            CacheUse::NONE
+        };
+        let (queue, log) = (group.queue, group.log.clone());
+        let (timeouts, limit) = (group.properties.timeouts, group.properties.connections_max);
+        let (request, place) = self.place_for(request);
         let exchange = Exchange {
             stage: Stage::Arrived,
-            queue: group.queue,
-            log: group.log.clone(),
+            queue,
+            log,
             keep_alive: head.keep_alive && head.version == Version::Http11,
             continue_wanted: head.expect_continue,
-            is_head: request.text.bytes(request.text.verb) == b"HEAD",
-            cache: if is_get {
-                CacheUse::of(&request)
-            } else {
-                CacheUse::NONE
-            },
+            is_head,
+            cache,
             bytes_received: head.consumed as u64,
             entity: match head.entity {
                 EntityLength::None => None,
@@ -173,16 +182,43 @@ impl HttpSys {
             answer: None,
             request,
         };
-        let (timeouts, limit) = (group.properties.timeouts, group.properties.connections_max);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.timeouts = timeouts;
-            connection.state = ConnectionState::Busy(Box::new(exchange));
+            connection.state = ConnectionState::Busy(match place {
+                None => Box::new(exchange),
+                Some(mut place) => {
+                    *place = exchange;
+                    place
+                }
+            });
             self.tally.live += 1;
         }
         if self.is_over_connection_limit(id, limit) {
             self.refuse_request(id, ReasonPhrase::ConnLimit, now);
         } else if !self.serve_from_cache(id, now) {
             self.offer(id, now);
+        }
+    }
+
+    /// The request where it is kept, and memory for its exchange: those of an earlier request, if nobody
+    /// looks at that any more.
+    fn place_for(&mut self, request: Request) -> (SharedRequest, Option<Box<Exchange>>) {
+        let Some(mut ended) = self.ended.pop_front() else {
+            return (SharedRequest::new(request), None);
+        };
+        let Some(old) = SharedRequest::get_mut(&mut ended.request) else {
+            self.ended.push_back(ended);
+            return (SharedRequest::new(request), None);
+        };
+        let old = std::mem::replace(old, request);
+        self.head_memory.headers = old.text.headers;
+        (SharedRequest::clone(&ended.request), Some(ended))
+    }
+
+    /// Keeps the memory of a request that has ended for another one.
+    pub(super) fn keep_memory(&mut self, exchange: Box<Exchange>) {
+        if self.ended.len() < ENDED_MAX {
+            self.ended.push_back(exchange);
         }
     }
 
@@ -283,8 +319,9 @@ impl HttpSys {
         let entity = exchange.entity.take();
         let is_cached = matches!(answerer, Answerer::Cache(_));
         if !(is_cached && mutated(Mutant::NoLineForAnswer)) {
-            self.log_answer(*exchange, answer.status, answer.log, now);
+            self.log_answer(&exchange, answer.status, answer.log, now);
         }
+        self.keep_memory(exchange);
         if answer.close {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
@@ -298,34 +335,28 @@ impl HttpSys {
         }
     }
 
-    /// Writes the site's log line; the request moves into it. Without log data there is no line.
+    /// Writes the site's log line. Without log data there is no line.
     pub(super) fn log_answer(
         &mut self,
-        exchange: Exchange,
+        exchange: &Exchange,
         status: u16,
         log: Option<LogData>,
         now: Instant,
     ) {
-        let Exchange {
-            request,
-            log: settings,
-            bytes_received,
-            answer,
-            ..
-        } = exchange;
-        let (Some(settings), Some(log)) = (settings, log) else {
+        let (Some(settings), Some(log)) = (&exchange.log, log) else {
             return;
         };
+        let request = &exchange.request;
         self.outputs.push_back(Output::Log(LogEntry::W3c(W3cRecord {
             at: now,
-            settings,
+            settings: Rc::clone(settings),
             took: now.saturating_since(request.received),
-            request,
+            request: SharedRequest::clone(request),
             status,
             substatus: log.substatus,
             win32_status: log.win32_status,
-            bytes_sent: answer.map_or(0, |answer| answer.bytes),
-            bytes_received,
+            bytes_sent: exchange.answer.map_or(0, |answer| answer.bytes),
+            bytes_received: exchange.bytes_received,
         })));
     }
 

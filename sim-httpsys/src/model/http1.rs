@@ -8,13 +8,12 @@
 //!
 //! Left out: the registry switches that loosen the rules (`AllowWeakHeaderNameSyntax` and its kind).
 
-use bytes::Bytes;
-
 pub use super::entity::{EntityPiece, EntityReader};
 use super::framing::{Framing, framing};
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
 use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, Span, Version};
+use crate::pieces::Pieces;
 
 /// What came of looking at the bytes that a connection has sent.
 #[derive(Debug)]
@@ -22,9 +21,18 @@ pub enum Head {
     /// More bytes are needed.
     Incomplete,
     /// A request's head.
-    Complete(Box<ParsedHead>),
+    Complete(ParsedHead),
     /// Not a request: refuse it and close.
     Refused(RefusedHead),
+}
+
+/// Memory that heads take, and that earlier ones have left behind.
+#[derive(Debug, Default)]
+pub struct HeadMemory {
+    /// Where their texts lie.
+    pub pieces: Pieces,
+    /// A list of headers that is used no more.
+    pub headers: Vec<(Span, Span)>,
 }
 
 /// A request's head, understood.
@@ -67,15 +75,15 @@ pub struct RefusedHead {
 ///
 /// Pure and restartable: called again with more bytes it starts over. A head that cannot end within
 /// `max_request_bytes` is refused before it ends, so that a caller needs no larger buffer.
-pub fn parse_head(buffer: &[u8], parameters: &Parameters) -> Head {
+pub fn parse_head(buffer: &[u8], parameters: &Parameters, memory: &mut HeadMemory) -> Head {
     let mut pass = Pass::over(buffer, parameters);
-    match pass.run() {
-        Ok(parsed) => Head::Complete(Box::new(parsed)),
+    match pass.run(memory) {
+        Ok(parsed) => Head::Complete(parsed),
         Err(Stop::Incomplete) => Head::Incomplete,
         Err(Stop::Refused(reason)) => Head::Refused(pass.refused(reason)),
         // Rare: a header that goes on in the next line. It is laid out as one line of the same
         // length and read again. Assumed: accepted and unfolded, which RFC 9112, 5.2 allows.
-        Err(Stop::Folded) => parse_head(&unfold(buffer), parameters),
+        Err(Stop::Folded) => parse_head(&unfold(buffer), parameters, memory),
     }
 }
 
@@ -121,18 +129,21 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<ParsedHead, Stop> {
+    fn run(&mut self, memory: &mut HeadMemory) -> Result<ParsedHead, Stop> {
         self.skip_blank_lines()?;
         self.start = self.at;
         let verb = self.read_verb()?;
         let (raw_url, version) = self.read_rest_of_request_line()?;
         let target = self.check_target(verb, raw_url)?;
-        let mut headers = Vec::with_capacity(16);
+        let mut headers = std::mem::take(&mut memory.headers);
+        headers.clear();
+        headers.reserve(16);
         while let Some(header) = self.read_header(&headers)? {
             headers.push(header);
         }
         let framing = framing(self.bytes, self.of(verb), version, &headers, &target)?;
-        Ok(self.parsed(verb, raw_url, version, headers, target, framing))
+        let line = (verb, raw_url, version);
+        Ok(self.parsed(line, headers, target, framing, &mut memory.pieces))
     }
 
     /// Source: win32 parser enhancements: blank lines, also of white space, before the request line
@@ -288,20 +299,21 @@ impl<'a> Pass<'a> {
 
     fn parsed(
         &self,
-        verb: Span,
-        raw_url: Span,
-        version: Version,
+        (verb, raw_url, version): (Span, Span, Version),
         headers: Vec<(Span, Span)>,
         target: Target,
         framing: Framing,
+        pieces: &mut Pieces,
     ) -> ParsedHead {
         let head = &self.bytes[..self.at];
         let (text, path) = match target.decoded_path {
-            None => (Bytes::copy_from_slice(head), target.path),
+            None => (pieces.copy(head), target.path),
             Some(decoded) => {
-                let text = [head, decoded.as_bytes()].concat();
+                let mut text = pieces.piece(head.len() + decoded.len());
+                text.extend_from_slice(head);
+                text.extend_from_slice(decoded.as_bytes());
                 (
-                    Bytes::from(text),
+                    text.freeze(),
                     Span::new(head.len(), head.len() + decoded.len()),
                 )
             }

@@ -5,12 +5,16 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(raw: &[u8]) -> Head {
-    parse_head(raw, &Parameters::default())
+    parse_within(raw, &Parameters::default())
+}
+
+fn parse_within(raw: &[u8], parameters: &Parameters) -> Head {
+    parse_head(raw, parameters, &mut HeadMemory::default())
 }
 
 fn accepted(raw: &str) -> ParsedHead {
     match parse(raw.as_bytes()) {
-        Head::Complete(parsed) => *parsed,
+        Head::Complete(parsed) => parsed,
         other @ (Head::Incomplete | Head::Refused(_)) => panic!("{raw:?}: {other:?}"),
     }
 }
@@ -36,7 +40,7 @@ fn text(parsed: &ParsedHead, span: Span) -> &str {
 /// Runs a published vector as far as a head and its body go.
 fn outcome(raw: &[u8]) -> Result<(ParsedHead, Vec<u8>), ReasonPhrase> {
     let parsed = match parse(raw) {
-        Head::Complete(parsed) => *parsed,
+        Head::Complete(parsed) => parsed,
         Head::Refused(refused) => return Err(refused.reason),
         Head::Incomplete => panic!("incomplete: {:?}", String::from_utf8_lossy(raw)),
     };
@@ -357,7 +361,7 @@ fn what_is_too_long_is_refused_before_it_ends() {
         max_field_length: 100,
         ..Parameters::default()
     };
-    let Head::Refused(field) = parse_head(&long.as_bytes()[..200], &narrow) else {
+    let Head::Refused(field) = parse_within(&long.as_bytes()[..200], &narrow) else {
         panic!()
     };
     assert_eq!(field.reason, ReasonPhrase::FieldLength);
@@ -418,9 +422,9 @@ proptest! {
     #[test]
     fn a_prefix_is_incomplete_or_means_the_same(raw in nearly_a_request(), max in 20..400_u32) {
         let parameters = Parameters { max_request_bytes: max, max_field_length: 30, ..Parameters::default() };
-        let whole = parse_head(&raw, &parameters);
+        let whole = parse_within(&raw, &parameters);
         for length in 0..raw.len() {
-            let prefix = parse_head(&raw[..length], &parameters);
+            let prefix = parse_within(&raw[..length], &parameters);
             if let Some(found) = essence(&prefix) {
                 prop_assert_eq!(Some(found), essence(&whole), "prefix of {}", length);
             }

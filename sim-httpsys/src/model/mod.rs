@@ -13,6 +13,7 @@ use crate::api::{
 use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
 use crate::logging::LogEntry;
+use crate::pieces::Pieces;
 
 mod cache_entry;
 mod connection;
@@ -44,6 +45,8 @@ pub mod url_prefix;
 mod zombie;
 
 use connection::Connection;
+use exchange::Exchange;
+use http1::HeadMemory;
 use id_map::IdMap;
 use processes::Process;
 use request_queue::RequestQueues;
@@ -340,6 +343,10 @@ pub struct HttpSys {
     cache: ResponseCache,
     site_connections: BTreeMap<SiteId, u32>,
     tally: Tally,
+    head_memory: HeadMemory,
+    answer_memory: Pieces,
+    /// Requests that have ended, of which the memory is used again.
+    ended: VecDeque<Box<Exchange>>,
 }
 
 /// The book that [`HttpSys::check_invariants`] balances: every parsed request ends exactly once.
@@ -371,6 +378,9 @@ impl HttpSys {
             cache: ResponseCache::default(),
             site_connections: BTreeMap::new(),
             tally: Tally::default(),
+            head_memory: HeadMemory::default(),
+            answer_memory: Pieces::default(),
+            ended: VecDeque::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::timeouts::TimerKind;
 use super::{HttpSys, ReasonPhrase};
 use crate::api::{
     CallId, CallResult, Completion, ConnectionId, DisabledReason, ProcessId, QueueState, RequestId,
-    RequestQueueName, RequestQueueProperties, Win32Error,
+    RequestQueueName, RequestQueueProperties, SharedRequest, Win32Error,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -273,8 +273,8 @@ impl HttpSys {
         };
         exchange.stage = Stage::Delivered { process };
         let (request, activity) = (exchange.request.id, exchange.request.activity);
-        // The log line needs the request after the worker is done with its own.
-        let copy = exchange.request.clone();
+        // The log line needs the request after the worker is done with it.
+        let shared = SharedRequest::clone(&exchange.request);
         if let Some(queue) = self.queues.get_mut(exchange.queue) {
             queue.active += 1;
         }
@@ -288,7 +288,7 @@ impl HttpSys {
             process,
             waited,
         });
-        self.complete(process, Completion::Request(copy));
+        self.complete(process, Completion::Request(shared));
     }
 
     pub(super) fn receive_request(&mut self, by: ProcessId, credits: u32, now: Instant) {

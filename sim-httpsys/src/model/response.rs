@@ -1,6 +1,6 @@
 //! What a worker sends: the head of a response, more of its body, or that it gives up.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::exchange::Answer;
 use super::response_head::{ResponseHead, append_length, append_status_line};
@@ -55,7 +55,8 @@ impl HttpSys {
         let (_, date) = self.date.line(now);
         let inline = has_body && response.body.len() <= INLINE_BODY_MAX;
         let body_room = if inline { response.body.len() } else { 0 };
-        let mut out = BytesMut::with_capacity(response.headers.len() + 192 + body_room);
+        let room = response.headers.len() + 192 + body_room;
+        let mut out = self.answer_memory.piece(room);
         append_status_line(response.status, &mut out);
         head.append_lines(&response.headers, &mut out);
         out.put_slice(date);

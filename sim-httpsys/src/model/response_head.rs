@@ -28,10 +28,8 @@ pub(super) struct ResponseHead {
     pub(super) close: bool,
     pub(super) etag: Option<Range<usize>>,
     pub(super) last_modified: Option<Range<usize>>,
-    /// Lines that the driver writes itself.
-    dates: Vec<Range<usize>>,
-    /// The lines of the length, which a cached response states anew.
-    lengths: Vec<Range<usize>>,
+    /// A line that the driver writes itself.
+    has_date: bool,
 }
 
 /// Header lines that are not HTTP.
@@ -84,7 +82,7 @@ impl ResponseHead {
         let leading = raw.len() - raw.trim_ascii_start().len();
         let span = colon + 1 + leading..colon + 1 + leading + value.len();
         match name.len() {
-            4 if is(b"date") => self.dates.push(line),
+            4 if is(b"date") => self.has_date = true,
             4 if is(b"etag") => self.etag = Some(span),
             6 if is(b"server") => self.has_server = true,
             10 if is(b"connection") => {
@@ -101,7 +99,6 @@ impl ResponseHead {
                     return Err(MalformedHead);
                 }
                 self.content_length = Some(number);
-                self.lengths.push(line);
             }
             17 if is(b"transfer-encoding") => self.chunked = true,
             _ => {}
@@ -111,7 +108,11 @@ impl ResponseHead {
 
     /// Appends the worker's lines without its `Date`.
     pub(super) fn append_lines(&self, lines: &[u8], out: &mut BytesMut) {
-        append_without(lines, &self.dates, out);
+        if self.has_date {
+            append_without(&[b"date"], lines, out);
+        } else {
+            out.put_slice(lines);
+        }
         if !self.has_server {
             out.put_slice(SERVER_LINE);
         }
@@ -119,22 +120,21 @@ impl ResponseHead {
 
     /// Appends the worker's lines without those that differ from hit to hit.
     pub(super) fn append_cacheable_lines(&self, lines: &[u8], out: &mut BytesMut) {
-        let mut skip = [self.dates.as_slice(), self.lengths.as_slice()].concat();
-        skip.sort_unstable_by_key(|range| range.start);
-        append_without(lines, &skip, out);
+        append_without(&[b"date", b"content-length"], lines, out);
         if !self.has_server {
             out.put_slice(SERVER_LINE);
         }
     }
 }
 
-fn append_without(lines: &[u8], skip: &[Range<usize>], out: &mut BytesMut) {
-    let mut from = 0;
-    for range in skip {
-        out.put_slice(&lines[from..range.start]);
-        from = range.end;
+/// Appends lines that have been read, but none with these names.
+fn append_without(names: &[&[u8]], lines: &[u8], out: &mut BytesMut) {
+    for line in lines.split_inclusive(|&b| b == b'\n') {
+        let name = line.split(|&b| b == b':').next().unwrap_or(line);
+        if !names.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            out.put_slice(line);
+        }
     }
-    out.put_slice(&lines[from..]);
 }
 
 /// Source: RFC 9110, `token`.

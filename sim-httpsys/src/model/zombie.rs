@@ -50,7 +50,7 @@ impl HttpSys {
             }
             Stage::Arrived | Stage::Queued { .. } | Stage::Sending(_) => {
                 let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(exchange, ends, status, log, now);
+                self.log_lost(&exchange, ends, status, log, now);
             }
         }
     }
@@ -58,7 +58,7 @@ impl HttpSys {
     /// The line of a request whose client has gone: the site's log if the worker gave log data.
     fn log_lost(
         &mut self,
-        exchange: Box<Exchange>,
+        exchange: &Exchange,
         ends: Ends,
         status: u16,
         log: Option<LogData>,
@@ -70,9 +70,9 @@ impl HttpSys {
                     win32_status: NETNAME_DELETED,
                     ..log
                 };
-                self.log_answer(*exchange, status, Some(log), now);
+                self.log_answer(exchange, status, Some(log), now);
             }
-            None => self.log_error(&exchange, ends, ReasonPhrase::ConnectionDropped, now),
+            None => self.log_error(exchange, ends, ReasonPhrase::ConnectionDropped, now),
         }
     }
 
@@ -103,7 +103,7 @@ impl HttpSys {
             self.deadlines.clear(Timer::Zombie(request));
             if let Some(Zombie { exchange, ends, .. }) = self.zombies.remove(&request) {
                 let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(exchange, ends, status, log, now);
+                self.log_lost(&exchange, ends, status, log, now);
             }
         }
         true

@@ -213,7 +213,8 @@ impl WorkerProcess {
     /// in-process sessions, then `Application_End` runs.
     pub(super) fn stop_applications(&mut self, now: Instant) {
         for session in self.sessions.end_all() {
-            self.state(Fact::SessionEnd { session });
+            let expired = false;
+            self.state(Fact::SessionEnd { session, expired });
         }
         let started = self
             .domains

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::{Request, UrlContext};
+use sim_httpsys::api::{SharedRequest, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::session_state::{Lookup, SessionNumber};
@@ -84,7 +84,7 @@ pub(crate) struct HeldSession {
 /// A request in a worker.
 #[derive(Debug)]
 pub(crate) struct HttpContext {
-    pub(crate) request: Box<Request>,
+    pub(crate) request: SharedRequest,
     /// The application that it came for, also when that has been set apart.
     pub(crate) application: UrlContext,
     pub(crate) began: Instant,
@@ -116,7 +116,7 @@ pub(crate) struct FileRequest {
 }
 
 impl HttpContext {
-    pub(crate) fn new(request: Box<Request>, now: Instant) -> Self {
+    pub(crate) fn new(request: SharedRequest, now: Instant) -> Self {
         Self {
             application: request.url_context,
             request,

@@ -19,8 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use sim_httpsys::api::{
-    ActivityId, ConnectionId, Ends, EntityLength, Request, RequestId, RequestText, SiteId, Span,
-    UrlContext, Version,
+    ActivityId, ConnectionId, Ends, EntityLength, Request, RequestId, RequestText, SharedRequest,
+    SiteId, Span, UrlContext, Version,
 };
 use sim_httpsys::clockwork::Instant;
 
@@ -63,7 +63,7 @@ impl WorkerProcess {
             // Numbers that the driver does not reach.
             let id = RequestId(u64::MAX - self.initializations);
             let url = below(&application.path, &url);
-            let request = Box::new(request((id, application.site, context), &url, now));
+            let request = SharedRequest::new(request((id, application.site, context), &url, now));
             let mut context = HttpContext::new(request, now);
             context.simulated = true;
             self.enter_application(context, now);
@@ -103,7 +103,7 @@ impl WorkerProcess {
         let file = &application.initialization.remap_managed_requests_to;
         let below_application = below("/", file);
         let url = below(&application.path, file);
-        let text = &mut context.request.text;
+        let text = &mut SharedRequest::make_mut(&mut context.request).text;
         let start = text.text.len();
         text.text = [text.text.as_ref(), url.as_bytes()].concat().into();
         text.path = Span::new(start, text.text.len());

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
+use sim_httpsys::pieces::Pieces;
 
 use crate::configuration::WorkerConfiguration;
 use crate::counters::WorkerCounters;
@@ -294,6 +295,8 @@ pub struct WorkerProcess {
     /// How many domains were set apart so far.
     retired: u64,
     contexts: BTreeMap<RequestId, HttpContext>,
+    /// Memory for responses that are not kept.
+    pieces: Pieces,
     /// Requests for applications that WAS has not told of yet.
     strangers: BTreeMap<UrlContext, Vec<RequestId>>,
     /// Requests that may go on, in order.
@@ -348,6 +351,7 @@ impl WorkerProcess {
             unloading: BTreeSet::new(),
             retired: 0,
             contexts: BTreeMap::new(),
+            pieces: Pieces::default(),
             strangers: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
@@ -418,7 +422,10 @@ impl WorkerProcess {
 
     fn session_timed_out(&mut self, number: SessionNumber, now: Instant) {
         match self.sessions.expire(number) {
-            Some(session) => self.state(Fact::SessionEnd { session }),
+            Some(session) => {
+                let expired = true;
+                self.state(Fact::SessionEnd { session, expired });
+            }
             // A request has it: its end will arm the timer again; if not, look once more.
             None if self.sessions.get_mut(number).is_some() => self
                 .deadlines

@@ -10,7 +10,10 @@
 //! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
 //! runs through in one go, which is the path that matters for speed.
 
-use sim_httpsys::api::{Request, RequestId};
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use sim_httpsys::api::{CachePolicy, RequestId, SharedRequest};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
@@ -24,12 +27,12 @@ use super::response_policy::output_key;
 use super::session_state::{self, Lookup};
 use super::{Death, Doer, Lifecycle, Outcome, Timer, Work, WorkerProcess};
 use crate::application::{Access, Draws, Fault, Purpose};
-use crate::facts::{CacheLayer, Fact};
+use crate::facts::{CacheLayer, Fact, SessionId};
 use crate::ipm::RecycleReason;
 
 impl WorkerProcess {
     /// A pending receive has completed.
-    pub(super) fn begin_request(&mut self, request: Box<Request>, now: Instant) {
+    pub(super) fn begin_request(&mut self, request: SharedRequest, now: Instant) {
         self.posted = self.posted.saturating_sub(1);
         let (id, activity) = (request.id, request.activity);
         self.state(Fact::RequestBegan {
@@ -110,7 +113,8 @@ impl WorkerProcess {
     /// Finds out who answers: a page with a handler, or a file.
     fn map(&mut self, mut context: HttpContext, now: Instant) {
         let domain = &self.domains[&context.request.url_context];
-        let text = &context.request.text;
+        let request = SharedRequest::clone(&context.request);
+        let text = &request.text;
         context.notification = Notification::MapRequestHandler;
         if text.path.is_empty() {
             // `OPTIONS *`.
@@ -120,14 +124,7 @@ impl WorkerProcess {
         let Some(path) = path.and_then(|path| below(&domain.application.path, path)) else {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
-        let mut path = if path.is_ascii() {
-            path.to_ascii_lowercase()
-        } else {
-            path.to_lowercase()
-        };
-        if path.contains('\\') {
-            path = path.replace('\\', "/");
-        }
+        let path = lower_case_with_slashes(path);
         if let Err(refusal) = request_filtering::check(&context.request, &path) {
             return self.refuse(context, &refusal, now);
         }
@@ -154,7 +151,7 @@ impl WorkerProcess {
         if let (0, Some(page)) = documents {
             return self.managed(context, page, now);
         }
-        self.static_file(context, path, documents, now);
+        self.static_file(context, path.into_owned(), documents, now);
     }
 
     /// A page with a managed handler: perhaps the output cache has its response.
@@ -264,41 +261,31 @@ impl WorkerProcess {
         let held = if let Some(held) = context.session {
             held
         } else {
-            let brought = session::id_of(&context.request);
-            let known = brought.and_then(|id| Some((self.sessions.find(scope, id)?, id)));
-            let held = match (known, brought) {
-                (Some((number, session)), _) => {
-                    let session = session.to_owned();
+            let request = SharedRequest::clone(&context.request);
+            let brought = session::id_of(&request);
+            let held = match (
+                brought,
+                brought.and_then(|id| self.sessions.find(scope, id)),
+            ) {
+                (_, Some((number, session))) => {
                     self.state(Fact::SessionFound { session });
-                    HeldSession {
-                        number,
-                        found: Lookup::Here,
-                    }
+                    let found = Lookup::Here;
+                    HeldSession { number, found }
                 }
-                (None, Some(lost)) => {
-                    let session = lost.to_owned();
-                    let number = self.sessions.begin(scope, Some(&session), id, now);
+                (Some(lost), None) => {
+                    let (number, session) = self.sessions.begin(scope, Some(lost), id, now);
                     self.state(Fact::SessionMissing {
-                        session: session.clone(),
+                        session: SessionId::clone(&session),
                     });
                     self.state(Fact::SessionStart { session });
-                    HeldSession {
-                        number,
-                        found: Lookup::Lost,
-                    }
+                    let found = Lookup::Lost;
+                    HeldSession { number, found }
                 }
                 (None, None) => {
-                    let number = self.sessions.begin(scope, None, id, now);
-                    let session = self
-                        .sessions
-                        .get_mut(number)
-                        .map(|s| s.id.clone())
-                        .unwrap_or_default();
+                    let (number, session) = self.sessions.begin(scope, None, id, now);
                     self.state(Fact::SessionStart { session });
-                    HeldSession {
-                        number,
-                        found: Lookup::New,
-                    }
+                    let found = Lookup::New;
+                    HeldSession { number, found }
                 }
             };
             context.session = Some(held);
@@ -431,6 +418,7 @@ impl WorkerProcess {
     fn respond(&mut self, context: HttpContext, page: usize, now: Instant) {
         let url_context = context.request.url_context;
         let process = self.process;
+        let (policy, kept) = (self.driver_policy(&context), self.keeps_output(&context));
         let Some(domain) = self.domains.get_mut(&url_context) else {
             return;
         };
@@ -438,7 +426,7 @@ impl WorkerProcess {
         let (headers, body) = if let Some(response) = &loaded.response {
             response.clone()
         } else if managed_handler::is_constant(loaded) {
-            let response = managed_handler::response(loaded, process, None, "");
+            let response = managed_handler::response(loaded, process, None, "", exactly);
             loaded.response.insert(response).clone()
         } else {
             let note = if loaded.page.application_cache.is_some() {
@@ -465,10 +453,20 @@ impl WorkerProcess {
                     visits: session.visits,
                 }
             });
-            managed_handler::response(loaded, process, seen, note)
+            let (pieces, is_kept) = (
+                &mut self.pieces,
+                kept.is_some() || policy != CachePolicy::Nocache,
+            );
+            let room = |bytes| {
+                if is_kept {
+                    exactly(bytes)
+                } else {
+                    pieces.piece(bytes)
+                }
+            };
+            managed_handler::response(loaded, process, seen, note, room)
         };
-        let policy = self.driver_policy(&context);
-        if let Some(kept) = self.keeps_output(&context)
+        if let Some(kept) = kept
             && context.request.text.bytes(context.request.text.verb) == b"GET"
         {
             let key = output_key(&context.request);
@@ -565,4 +563,18 @@ impl WorkerProcess {
             self.state(Fact::CacheRemove { layer, key, bytes });
         }
     }
+}
+
+/// Memory for a response that is kept.
+fn exactly(bytes: usize) -> BytesMut {
+    BytesMut::with_capacity(bytes)
+}
+
+/// A path as pages and files are looked up: lower case, and with slashes.
+fn lower_case_with_slashes(path: &str) -> Cow<'_, str> {
+    let is_so = |b: u8| b.is_ascii() && !b.is_ascii_uppercase() && b != b'\\';
+    if path.bytes().all(is_so) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(path.to_lowercase().replace('\\', "/"))
 }

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::UrlContext;
+use sim_httpsys::api::{SharedRequest, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomain, AppDomainState, Compiled};
@@ -121,7 +121,7 @@ impl WorkerProcess {
                 for request in self.contexts.values_mut() {
                     let here = request.request.url_context == context;
                     if here && (request.waits != Waits::Start) {
-                        request.request.url_context = apart;
+                        SharedRequest::make_mut(&mut request.request).url_context = apart;
                     }
                 }
                 for doer in self.works.values_mut() {
@@ -178,7 +178,8 @@ impl WorkerProcess {
     /// Sessions and values end, then `Application_End` runs.
     fn unload(&mut self, apart: UrlContext, now: Instant) {
         for session in self.sessions.end_all_of(apart) {
-            self.state(Fact::SessionEnd { session });
+            let expired = false;
+            self.state(Fact::SessionEnd { session, expired });
         }
         let gone = self.values.forget_application(apart);
         self.removed(CacheLayer::Application, gone);

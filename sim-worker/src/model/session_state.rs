@@ -7,6 +7,7 @@
 //!
 //! Left out: `StateServer` and `SQLServer` modes, cookieless ids.
 
+use crate::facts::SessionId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) type SessionNumber = u64;
 /// One client's state.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) id: String,
+    pub(crate) id: SessionId,
     pub(crate) visits: u64,
     /// What the application keeps in it.
     pub(crate) data: Vec<u8>,
@@ -66,7 +67,7 @@ impl Lookup {
 pub(crate) struct SessionState {
     process: ProcessId,
     begun: u64,
-    by_id: BTreeMap<UrlContext, BTreeMap<String, SessionNumber>>,
+    by_id: BTreeMap<UrlContext, BTreeMap<SessionId, SessionNumber>>,
     sessions: BTreeMap<SessionNumber, Session>,
 }
 
@@ -80,28 +81,33 @@ impl SessionState {
         }
     }
 
-    /// The state of a session.
-    pub(crate) fn find(&self, application: UrlContext, id: &str) -> Option<SessionNumber> {
-        self.by_id.get(&application)?.get(id).copied()
+    /// The number and the id of a session that there is.
+    pub(crate) fn find(
+        &self,
+        application: UrlContext,
+        id: &str,
+    ) -> Option<(SessionNumber, SessionId)> {
+        let (id, number) = self.by_id.get(&application)?.get_key_value(id)?;
+        Some((*number, SessionId::clone(id)))
     }
 
-    /// Begins a session, under an id of the client's or a new one.
+    /// Begins a session, under an id of the client's or a new one: its number and its id.
     pub(crate) fn begin(
         &mut self,
         application: UrlContext,
         id: Option<&str>,
         request: RequestId,
         now: Instant,
-    ) -> SessionNumber {
+    ) -> (SessionNumber, SessionId) {
         self.begun += 1;
         let number = self.begun;
-        let id = id.map_or_else(|| self.new_id(request, now), str::to_owned);
+        let id: SessionId = id.map_or_else(|| self.new_id(request, now).into(), SessionId::from);
         self.by_id
             .entry(application)
             .or_default()
-            .insert(id.clone(), number);
+            .insert(SessionId::clone(&id), number);
         let session = Session {
-            id,
+            id: SessionId::clone(&id),
             visits: 0,
             data: Vec::new(),
             application,
@@ -109,7 +115,7 @@ impl SessionState {
             waiters: 0,
         };
         self.sessions.insert(number, session);
-        number
+        (number, id)
     }
 
     /// Tries to lock a session for a request (`exclusive`), or to look at it.
@@ -163,7 +169,7 @@ impl SessionState {
     }
 
     /// Ends a session that timed out, unless a request has it: its id, if it ended.
-    pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<String> {
+    pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<SessionId> {
         let session = self.sessions.get(&number)?;
         if session.lock.is_some() || session.waiters > 0 {
             return None;
@@ -189,7 +195,7 @@ impl SessionState {
     }
 
     /// Ends all sessions of an application: their ids.
-    pub(crate) fn end_all_of(&mut self, application: UrlContext) -> Vec<String> {
+    pub(crate) fn end_all_of(&mut self, application: UrlContext) -> Vec<SessionId> {
         let numbers = self
             .by_id
             .remove(&application)
@@ -200,7 +206,7 @@ impl SessionState {
     }
 
     /// Ends all sessions: their ids.
-    pub(crate) fn end_all(&mut self) -> Vec<String> {
+    pub(crate) fn end_all(&mut self) -> Vec<SessionId> {
         self.by_id.clear();
         std::mem::take(&mut self.sessions)
             .into_values()

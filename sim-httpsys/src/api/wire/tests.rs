@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::{
-    ControlCall, DisabledReason, QueueState, RequestQueueProperties, ResponseVerbosity, UrlGroupId,
+    ControlCall, DisabledReason, QueueState, RequestQueueProperties, ResponseVerbosity,
+    SharedRequest, UrlGroupId,
 };
 
 fn one_frame(bytes: &[u8]) -> Bytes {
@@ -190,7 +191,7 @@ proptest! {
         for completion in [
             Completion::Called { id: CallId(id), result: Ok(CallResult::ServiceState(Box::default())) },
             Completion::Called { id: CallId(id), result: Err(Win32Error::AlreadyExists) },
-            Completion::Request(Box::new(request)),
+            Completion::Request(SharedRequest::new(request)),
             Completion::EntityBody { request: whose, bytes, last },
             Completion::Disconnected { request: whose },
             Completion::DemandStart { queue: RequestQueueName(name) },
@@ -214,7 +215,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let mut out = Vec::new();
-        encode_completion(&Completion::Request(Box::new(request)), &mut out);
+        encode_completion(&Completion::Request(SharedRequest::new(request)), &mut out);
         let mut frame = out.split_off(4);
         let at = at.index(frame.len());
         frame[at] = byte;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::super::*;
 use crate::api::{
     CachePolicy, CallId, CallResult, ControlCall, LogData, LogFields, LogPeriod, LogSettings,
-    QueueState, Request, RequestQueueName, RequestQueueProperties, Response, ResponseVerbosity,
-    Timeouts, UrlContext, UrlGroupProperties,
+    QueueState, RequestQueueName, RequestQueueProperties, Response, ResponseVerbosity,
+    SharedRequest, Timeouts, UrlContext, UrlGroupProperties,
 };
 use crate::clockwork::UtcTime;
 
@@ -315,7 +315,7 @@ impl Bench {
     }
 
     /// The next request that was delivered to the process.
-    pub(super) fn receive(&mut self, process: ProcessId) -> Option<Box<Request>> {
+    pub(super) fn receive(&mut self, process: ProcessId) -> Option<SharedRequest> {
         let inbox = self.completions.get_mut(&process)?;
         let at = inbox
             .iter()
@@ -342,7 +342,7 @@ impl Bench {
     }
 
     /// The worker answers its next request with that page.
-    pub(super) fn answer(&mut self, by: ProcessId, response: Response) -> Box<Request> {
+    pub(super) fn answer(&mut self, by: ProcessId, response: Response) -> SharedRequest {
         let request = self.receive(by).expect("a request was delivered");
         self.respond(by, request.id, response);
         request

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use sim_httpsys::api::{ProcessId, Request};
 
 use super::super::app_domain::LoadedPage;
@@ -12,6 +12,9 @@ use super::super::session_state::Lookup;
 use super::custom_error::Refusal;
 use super::{SERVER, session};
 use crate::application::{BYTES_MAX, BuiltIn, Draws, Fault, Purpose, TIME_MAX, unit};
+
+/// Bytes that the header lines of a page seldom exceed.
+const HEADERS_ROOM: usize = 320;
 
 /// What the execution of a page takes for one request.
 pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Result<Plan, Refusal> {
@@ -83,16 +86,17 @@ pub(crate) struct Seen<'a> {
     pub(crate) visits: u64,
 }
 
-/// Header lines and body of a page.
+/// Header lines and body of a page, in memory of the given kind.
 pub(crate) fn response(
     loaded: &LoadedPage,
     process: ProcessId,
     seen: Option<Seen<'_>>,
     note: &str,
+    mut room: impl FnMut(usize) -> BytesMut,
 ) -> (Bytes, Bytes) {
     let page = &loaded.page;
     let size = usize::try_from(page.bytes).expect("bodies are bounded");
-    let mut body = String::with_capacity(size.max(128));
+    let mut body = room(size.max(128));
     let written = write!(
         body,
         "<!-- iis-sim w3wp {process} -->\n{path}\n",
@@ -110,8 +114,7 @@ pub(crate) fn response(
         );
         written.expect("text can be written to a string");
     }
-    body.push_str(note);
-    let mut body = body.into_bytes();
+    body.put_slice(note.as_bytes());
     body.resize(
         size.max(if page.built_in.is_some() || seen.is_some() {
             body.len()
@@ -120,20 +123,23 @@ pub(crate) fn response(
         }),
         b'.',
     );
-    let mut headers = format!(
+    let mut headers = room(HEADERS_ROOM);
+    let written = write!(
+        headers,
         "Cache-Control: private\r\nContent-Type: text/html; charset=utf-8\r\n{SERVER}X-Sim-Worker: {}\r\n",
         process.0,
     );
+    written.expect("text can be written to a string");
     if let Some(seen) = seen {
         let written = write!(headers, "X-Sim-Session: {}\r\n", seen.found.name());
         written.expect("text can be written to a string");
         if seen.found == Lookup::New {
-            headers.push_str(&session::set_cookie(seen.id));
+            headers.put_slice(session::set_cookie(seen.id).as_bytes());
         }
     }
     let written = write!(headers, "Content-Length: {}\r\n", body.len());
     written.expect("text can be written to a string");
-    (Bytes::from(headers), Bytes::from(body))
+    (headers.freeze(), body.freeze())
 }
 
 /// Whether a page always answers the same, so that its response can be made once.

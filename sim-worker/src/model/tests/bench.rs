@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::{
     ActivityId, Call, CallId, CallResult, Completion, ConnectionId, ControlCall, Ends,
-    EntityLength, ProcessId, Request, RequestId, RequestText, Response, SiteId, Span, UrlContext,
-    Version,
+    EntityLength, ProcessId, Request, RequestId, RequestText, Response, SharedRequest, SiteId,
+    Span, UrlContext, Version,
 };
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 
@@ -224,9 +224,9 @@ impl Bench {
             .credits
             .checked_sub(1)
             .expect("the driver has a receive");
-        self.input(Input::Completed(Completion::Request(Box::new(request(
-            id, head,
-        )))));
+        self.input(Input::Completed(Completion::Request(SharedRequest::new(
+            request(id, head),
+        ))));
         id
     }
 

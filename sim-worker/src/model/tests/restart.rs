@@ -31,7 +31,8 @@ fn a_restarted_application_has_lost_its_sessions_and_its_process_goes_on() {
     let id = worker.get("/session.aspx").session();
     restart(&mut worker);
     assert!(worker.facts.contains(&Fact::SessionEnd {
-        session: id.clone()
+        session: id.as_str().into(),
+        expired: false,
     }));
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),

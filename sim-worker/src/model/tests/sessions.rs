@@ -30,7 +30,7 @@ fn a_session_is_lost_with_its_worker() {
     let answer = successor.request(&visit(&id));
     assert_eq!(answer.header("X-Sim-Session"), Some("lost"));
     assert!(successor.facts.contains(&Fact::SessionMissing {
-        session: id.clone()
+        session: id.as_str().into()
     }));
     assert_eq!(
         successor.request(&visit(&id)).header("X-Sim-Session"),
@@ -54,7 +54,8 @@ fn a_session_ends_after_twenty_idle_minutes() {
     );
     worker.pass(Duration::from_mins(20));
     assert!(worker.facts.contains(&Fact::SessionEnd {
-        session: id.clone()
+        session: id.as_str().into(),
+        expired: true,
     }));
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),
