@@ -5,7 +5,8 @@
 //!   (Virtual time is cheap: seeds beyond those of the trials tell what may happen and what must.)
 //! * The same events of each worker in the same order, trial by trial ([`lifecycle`]).
 //! * Exactly equal counts where the work in flight is fixed (`load.held`), trial by trial.
-//! * Medians of downtime within 10 % or 20 ms, whichever is larger.
+//! * Medians of downtime within 10 % or 20 ms, whichever is larger; of the time to the first success where a
+//!   probe failed in each trial.
 //!
 //! Source of the bounds: the goals of this project; no peer publishes any. A live trial whose generator
 //! was late proves nothing and is left out; an operation without a valid live trial is not judged.
@@ -407,14 +408,16 @@ fn unexplained(pairs: &[(&Seen, &Seen)]) -> Row {
     }
 }
 
-/// A median of downtime; `None` if a trial has no probes.
+/// A median of downtime; `None` if a trial does not tell it.
 fn time(what: What, path: &str, pairs: &[(&Seen, &Seen)]) -> Option<Row> {
     let figure = |seen: &Seen| -> Option<f64> {
         let metrics = &seen.result.metrics;
         match what {
             What::LongestGap => metrics.downtime_max_gap_ms.map(|gap| gap.value),
             What::AllFailedProbes => metrics.downtime_total_ms,
-            What::FirstSuccess => metrics.time_to_first_success_ms,
+            // Whether a single probe meets a gap that is shorter than their interval is chance, and this is
+            // nothing or a worker's whole start accordingly: held together where all trials met one.
+            What::FirstSuccess => metrics.time_to_first_success_ms.filter(|ms| *ms > 0.0),
             What::OutcomeClasses | What::Lifecycle | What::HeldRequests | What::Unexplained => None,
         }
     };

@@ -151,7 +151,7 @@ impl Trial<'_> {
         book: &Path,
     ) -> Result<Generator, TrialError> {
         let timing = &self.scenario.timing;
-        let duration = timing.plan();
+        let duration = timing.plan(self.scenario.load.probes.interval);
         let plan = PlanFile {
             profile: self.scenario.load.clone(),
             seed: self.seed,
@@ -189,6 +189,8 @@ impl Trial<'_> {
         tell(watcher, Stage::WarmingUp)?;
         let warm_up = (timing.warm_up_min, timing.warm_up_max);
         watch.until_steady(warm_up, None, clock_now(), watcher)?;
+        let phase = timing::phase(self.seed, self.scenario.load.probes.interval);
+        watch.until_steady((phase, phase), None, clock_now(), watcher)?;
         let baseline = watch.looks.p95();
         let workers = children(watch.server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
@@ -203,7 +205,7 @@ impl Trial<'_> {
         let watching = (timing.watch_min, timing.watch_max);
         watch.until_steady(watching, Some(steady), operation, watcher)?;
         let memory = watch.memory_peak;
-        let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
+        let warm = timing::baseline_from(load_started, operation);
         Ok((Times { warm, operation }, memory))
     }
 
@@ -312,7 +314,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Looks until all has been steady for a second: at least until `min` after `begun`, at most for `max`.
-    /// If they are equal it is to that moment, and the next look.
+    /// If they are equal it is to that moment.
     fn until_steady(
         &mut self,
         (min, max): (Duration, Duration),
@@ -327,7 +329,10 @@ impl Watch<'_> {
             Stage::WarmingUp
         };
         loop {
-            let progress = self.generator.progress(Duration::from_millis(50))?;
+            let left = max.saturating_sub(clock_now() - started);
+            let progress = self
+                .generator
+                .progress(left.min(Duration::from_millis(50)))?;
             self.looks.extend(progress);
             self.server.check()?;
             if let Some(farm) = &mut self.farm {

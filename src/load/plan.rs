@@ -272,7 +272,7 @@ pub fn random_stream(seed: u64, name: &str) -> Pcg64Mcg {
 
 /// A number from 0 up to but without 1.
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-fn unit(dice: &mut Pcg64Mcg) -> f64 {
+pub fn unit(dice: &mut Pcg64Mcg) -> f64 {
     (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -27,7 +27,7 @@ pub struct LayerLoss {
     /// The lowest hit ratio afterwards, over stretches of at least 100 ms and 10 look-ups.
     pub hit_ratio_min: Option<f64>,
     /// From the operation to the first moment after which the hit ratio was at least 0.95 of the
-    /// baseline for two seconds.
+    /// baseline for two seconds, and for ten look-ups at least.
     pub refill_ms: Option<f64>,
     /// Misses until then (or to the end) beyond those of the baseline: the work redone.
     pub excess_misses: Option<f64>,
@@ -88,30 +88,22 @@ impl Lookups {
     }
 
     fn refill_ms(&self, end_ms: f64) -> Option<f64> {
-        self.baseline?;
+        let baseline = self.baseline?;
         let mut from = 0.0;
         while from + STEADY_FOR_MS <= end_ms + STEP_MS {
-            let window = self.between(from, from + STEADY_FOR_MS);
-            // A window without look-ups says nothing about a cache that was in use before.
-            if window.len() >= LOOKUPS_MIN {
-                if self.is_warm(from, from + STEADY_FOR_MS) {
-                    return Some(from);
-                }
-                from += STEP_MS;
-            } else {
-                from = self.next_window(from)?;
+            // A cache that is asked seldom is judged by its next look-ups, however long they take.
+            let first = self.events.partition_point(|(at, _)| *at < from);
+            let rest = &self.events[first..];
+            let by_time = rest.partition_point(|(at, _)| *at < from + STEADY_FOR_MS);
+            let window = rest.get(..by_time.max(LOOKUPS_MIN))?;
+            if ratio(window)? >= WARM * baseline {
+                return Some(from);
             }
+            // No window differs from this one before a look-up has left it.
+            let leaves = (rest.first()?.0 / STEP_MS).ceil() * STEP_MS;
+            from = leaves.max(from + STEP_MS);
         }
         None
-    }
-
-    /// The first step after `from` whose window may have look-ups enough, if there is one: a load of two
-    /// weeks has millions that have not.
-    fn next_window(&self, from: f64) -> Option<f64> {
-        let first = self.events.partition_point(|(at, _)| *at < from);
-        let (enough, _) = self.events.get(first + LOOKUPS_MIN - 1)?;
-        let step = ((enough - STEADY_FOR_MS) / STEP_MS).floor() * STEP_MS;
-        Some(step.max(from) + STEP_MS)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of a report")]
@@ -330,6 +322,24 @@ mod tests {
         let refill = loss.refill_ms.unwrap();
         assert!((900.0..=1_000.0).contains(&refill), "{refill}");
         assert!(!lookups.is_warm(0.0, 2_000.0));
+    }
+
+    #[test]
+    fn a_cache_that_is_asked_once_a_minute_is_judged_by_its_next_look_ups() {
+        let hits_from = |first: i32| {
+            let lookup = |minute: i32| {
+                (
+                    f64::from(minute) * 60_000.0 + 1.0,
+                    minute < 0 || minute >= first,
+                )
+            };
+            let lookups = Lookups::new((-60..60).map(lookup).collect(), -3_600_000.0);
+            lookups.refill_ms(3_600_000.0)
+        };
+        assert_eq!(hits_from(0), Some(0.0), "it has lost nothing");
+        let cold = hits_from(7).unwrap();
+        assert!((360_000.0..=360_100.0).contains(&cold), "{cold}");
+        assert_eq!(hits_from(55), None, "five look-ups prove nothing");
     }
 
     #[test]

@@ -1,8 +1,15 @@
 //! Connections that the operation cost.
 
-use serde::{Deserialize, Serialize};
-use sim_httpsys::clockwork::Instant;
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use sim_httpsys::api::ConnectionId;
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::{self, Traced};
+use sim_httpsys::model::ReasonPhrase;
+
+use super::read::Observation;
 use crate::load::book::{AttemptRecord, ConnectionEnded, ConnectionRecord, TlsKind};
 use crate::load::outcome::Outcome;
 
@@ -11,13 +18,16 @@ use crate::load::outcome::Outcome;
 pub struct Connections {
     /// Connections that were open when the operation began, of load and probes.
     pub open_before: u64,
-    /// Of these, those that the server reset.
+    /// Of these, those that HTTP.sys reset because nothing had come on them for the `connectionTimeout` of
+    /// their site; `None` if nobody kept its facts.
+    pub timed_out: Option<u64>,
+    /// Of these, those that the server reset for another reason.
     pub lost_rst: u64,
     /// Of these, those that the server closed in order, announced or not.
     pub lost_fin: u64,
     /// Of these, those that their client closed, since it needed them no more.
     pub closed_by_client: u64,
-    /// Of these, those that were still open at the end. With the three above, all of `open_before`.
+    /// Of these, those that were still open at the end. With the four above, all of `open_before`.
     pub survived: u64,
     /// Of those lost, the ones that had a request on them.
     pub lost_in_flight: u64,
@@ -35,14 +45,15 @@ pub struct Tls {
 }
 
 impl Connections {
-    /// Counts them in a book.
-    pub fn of(
-        connections: &[ConnectionRecord],
-        attempts: &[AttemptRecord],
-        operation: Instant,
-    ) -> Self {
-        let mut counts = Self::default();
-        for connection in connections {
+    /// Counts them in a book; the driver's facts tell which of them an idle timer cut.
+    pub fn of(observation: &Observation, operation: Instant) -> Self {
+        let book = &observation.book;
+        let timers = observation.httpsys.as_deref().map(IdleTimers::of);
+        let mut counts = Self {
+            timed_out: timers.as_ref().map(|_| 0),
+            ..Self::default()
+        };
+        for connection in &book.connections {
             let was_open = connection.opened < operation
                 && connection.closed.is_none_or(|closed| closed >= operation);
             if !was_open {
@@ -52,7 +63,12 @@ impl Connections {
             let (fate, is_lost) = match connection.how {
                 None => (&mut counts.survived, false),
                 Some(ConnectionEnded::Client) => (&mut counts.closed_by_client, false),
-                Some(ConnectionEnded::Rst) => (&mut counts.lost_rst, true),
+                Some(ConnectionEnded::Rst) => match &mut counts.timed_out {
+                    Some(timed_out) if timers.as_ref().is_some_and(|t| t.cut(connection)) => {
+                        (timed_out, false)
+                    }
+                    Some(_) | None => (&mut counts.lost_rst, true),
+                },
                 Some(ConnectionEnded::Fin | ConnectionEnded::Announced) => {
                     (&mut counts.lost_fin, true)
                 }
@@ -62,8 +78,46 @@ impl Connections {
         }
         let is_refused =
             |a: &&AttemptRecord| a.outcome == Outcome::Refused && a.finished >= operation;
-        counts.refused = attempts.iter().filter(is_refused).count() as u64;
+        counts.refused = book.attempts.iter().filter(is_refused).count() as u64;
         counts
+    }
+}
+
+/// When idle timers cut connections, by the client's port.
+struct IdleTimers(BTreeMap<u16, Vec<Instant>>);
+
+impl IdleTimers {
+    fn of(facts: &[Traced<etw::Fact>]) -> Self {
+        let mut ports: BTreeMap<ConnectionId, u16> = BTreeMap::new();
+        let mut cuts: BTreeMap<u16, Vec<Instant>> = BTreeMap::new();
+        for Traced { at, fact } in facts {
+            if let etw::Fact::ConnConnect {
+                connection, ends, ..
+            } = fact
+            {
+                ports.insert(*connection, ends.client.port());
+            } else if let etw::Fact::ConnError {
+                connection,
+                reason: ReasonPhrase::TimerConnectionIdle,
+            } = fact
+                && let Some(port) = ports.get(connection)
+            {
+                cuts.entry(*port).or_default().push(*at);
+            } else if let etw::Fact::ConnCleanup { connection, .. } = fact {
+                ports.remove(connection);
+            }
+        }
+        Self(cuts)
+    }
+
+    /// Whether one cut this connection: nobody else had its port while it was open.
+    fn cut(&self, connection: &ConnectionRecord) -> bool {
+        let closed = connection.closed.unwrap_or(Instant(u64::MAX));
+        let cuts = self.0.get(&connection.local_port);
+        cuts.is_some_and(|cuts| {
+            let later = cuts.partition_point(|at| *at < connection.opened);
+            cuts.get(later).is_some_and(|at| *at <= closed)
+        })
     }
 }
 
@@ -84,6 +138,10 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use sim_httpsys::api::Ends;
+
     use super::*;
     use crate::load::book::ConnectionKind;
     use crate::measure::synthetic::{OPERATION, at};
@@ -117,12 +175,54 @@ mod tests {
             connection(-100.0, Some(-50.0), Some(ConnectionEnded::Rst)),
             connection(10.0, Some(50.0), Some(ConnectionEnded::Rst)),
         ];
-        let counts = Connections::of(&all, &[], OPERATION);
+        let counts = Connections::of(&observation(all.to_vec()), OPERATION);
         assert_eq!(
             (counts.open_before, counts.lost_rst, counts.lost_fin),
             (4, 1, 1)
         );
         assert_eq!((counts.closed_by_client, counts.survived), (1, 1));
+        assert_eq!(counts.timed_out, None, "nobody kept the driver's facts");
+    }
+
+    fn observation(connections: Vec<ConnectionRecord>) -> Observation {
+        let mut observation = Observation::default();
+        observation.book.connections = connections;
+        observation
+    }
+
+    #[test]
+    fn what_an_idle_timer_cut_the_operation_did_not_cost() {
+        let on_port = |local_port, opened, closed| ConnectionRecord {
+            local_port,
+            ..connection(opened, Some(closed), Some(ConnectionEnded::Rst))
+        };
+        let idle = on_port(7, -100.0, 60.0);
+        // The same port, before and after; and another port at the same time.
+        let others = [on_port(7, -900.0, 10.0), on_port(8, -100.0, 60.0)];
+        let mut seen = observation([vec![idle], others.to_vec()].concat());
+        let client = SocketAddr::from(([127, 0, 0, 1], 7));
+        let connect = |number, at_ms| Traced {
+            at: at(at_ms),
+            fact: etw::Fact::ConnConnect {
+                connection: ConnectionId(number),
+                ends: Ends {
+                    client,
+                    local: client,
+                },
+                secure: false,
+            },
+        };
+        let cut = etw::Fact::ConnError {
+            connection: ConnectionId(2),
+            reason: ReasonPhrase::TimerConnectionIdle,
+        };
+        let cut = Traced {
+            at: at(59.0),
+            fact: cut,
+        };
+        seen.httpsys = Some(vec![connect(1, -900.0), connect(2, -100.0), cut]);
+        let counts = Connections::of(&seen, OPERATION);
+        assert_eq!((counts.timed_out, counts.lost_rst), (Some(1), 2));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! What the event log says since the operation began: how often each event, and when recycles happened.
+//! What the event log says from the operation's begin to the end of the load: how often each event, and when recycles happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::{Instant, UtcClock};
@@ -8,7 +9,7 @@ use sim_was::event_log::{Event, Fact};
 
 use super::read::Observation;
 
-/// Recycles since the operation began, by the clock on the wall (UTC).
+/// Recycles of a span of time, by the clock on the wall (UTC).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recycles {
     /// Events that say that a worker process recycles.
@@ -28,25 +29,25 @@ const RECYCLES: [u16; 9] = [5074, 5075, 5076, 5077, 5078, 5079, 5080, 5081, 5117
 
 const HOUR: u64 = 3_600_000_000_000;
 
-/// How often each event was logged since the operation began, by its id.
+/// How often each event was logged in a span of time, by its id.
 pub(super) fn events(
     observation: &Observation,
-    operation: Instant,
+    span: Range<Instant>,
 ) -> Option<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
-    for (_, event) in logged(observation, operation)? {
+    for (_, event) in logged(observation, span)? {
         *counts.entry(event.id.to_string()).or_default() += 1;
     }
     Some(counts)
 }
 
-/// The recycles since the operation began; `clock` tells the time of day.
+/// The recycles of a span of time; `clock` tells the time of day.
 pub(super) fn recycles(
     observation: &Observation,
-    operation: Instant,
+    span: Range<Instant>,
     clock: Option<UtcClock>,
 ) -> Option<Recycles> {
-    let recycles = logged(observation, operation)?.filter(|(_, e)| RECYCLES.contains(&e.id));
+    let recycles = logged(observation, span)?.filter(|(_, e)| RECYCLES.contains(&e.id));
     let moments: Vec<Instant> = recycles.map(|(at, _)| at).collect();
     let hours = clock.map(|clock| {
         let hour = |at: &Instant| clock.utc(*at).0 / HOUR % 24;
@@ -64,11 +65,11 @@ pub(super) fn recycles(
 
 fn logged(
     observation: &Observation,
-    operation: Instant,
+    span: Range<Instant>,
 ) -> Option<impl Iterator<Item = (Instant, &Event)>> {
     let facts = observation.was.as_ref()?.iter();
-    let since = facts.filter(move |traced| traced.at >= operation);
-    Some(since.filter_map(|traced| {
+    let within = facts.filter(move |traced| span.contains(&traced.at));
+    Some(within.filter_map(|traced| {
         let Fact::Event(event) = &traced.fact else {
             return None;
         };
@@ -98,10 +99,14 @@ mod tests {
         let clock = UtcClock {
             switched_on: UtcTime(0),
         };
-        let seen = recycles(&observation, Instant(2 * HOUR), Some(clock)).unwrap();
+        let span = Instant(2 * HOUR)..Instant(84 * HOUR);
+        let seen = recycles(&observation, span, Some(clock)).unwrap();
         assert_eq!(seen.logged, 3, "the first was before the operation");
         assert_eq!(seen.hours_of_day, Some(2), "06:00 and twice 11:00");
         assert_eq!(seen.in_office_hours, Some(2));
-        assert_eq!(events(&observation, Instant(0)).unwrap()["5074"], 4);
+        let all = events(&observation, Instant(0)..Instant(84 * HOUR));
+        assert_eq!(all.unwrap()["5074"], 4);
+        let until_the_end = events(&observation, Instant(0)..Instant(60 * HOUR));
+        assert_eq!(until_the_end.unwrap()["5074"], 3);
     }
 }

@@ -42,7 +42,7 @@ pub struct Trial {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// The longest gap between two successes of a probe stream, less the interval of the probes;
-    /// of the two streams the worse one.
+    /// of the two streams the worse one; `None` if all probes failed before the operation too.
     pub downtime_max_gap_ms: Option<Bounded>,
     /// Failed probes times their interval, of the stream that fared worse.
     pub downtime_total_ms: Option<f64>,
@@ -67,8 +67,9 @@ pub struct Metrics {
     pub rejected: u64,
     /// Successes that waited more than 100 ms in the request queue.
     pub deferred: Option<u64>,
-    /// Σ max(0, latency − the baseline's median for the same URL) of all successes, in seconds.
-    pub excess_delay_s: f64,
+    /// Σ max(0, latency − the baseline's median for the same URL) of all successes, in seconds; `None`
+    /// if nothing was answered in the baseline.
+    pub excess_delay_s: Option<f64>,
     /// The share of users' time with service since the operation: between two events of a user
     /// (30 s at most) counts the earlier one. Source: Hauer et al., NSDI 2020.
     pub user_uptime: Option<f64>,
@@ -89,9 +90,9 @@ pub struct Metrics {
     pub workers_replaced_ms: Option<f64>,
     /// Memory.
     pub memory: Memory,
-    /// How often each event was logged since the operation began, by its id.
+    /// How often each event was logged from the operation's begin to the end of the load, by its id.
     pub events: Option<BTreeMap<String, u64>>,
-    /// Recycles since the operation began.
+    /// Recycles from the operation's begin to the end of the load.
     pub recycles: Option<Recycles>,
     /// The reconciliation of client and server; `None` without the server's facts.
     pub ledger: Option<Ledger>,
@@ -223,17 +224,30 @@ impl Metrics {
         let (caches, lookups) = caches(observation, times);
         let lookups: Vec<&Lookups> = lookups.iter().collect();
         let downtime = Downtime::of(&book.attempts, operation, book.header.probe_interval);
-        let steady =
-            time_to_steady_state_ms(&book.attempts, &lookups, operation, trial.baseline_from);
+        let first_success = downtime.time_to_first_success_ms();
+        let steady = time_to_steady_state_ms(
+            &book.attempts,
+            &lookups,
+            operation,
+            trial.baseline_from,
+            first_success.unwrap_or_default(),
+        );
         let outcomes = Outcomes::of(since());
-        let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         let probes = book.attempts.iter().filter(|a| a.stream != Stream::Load);
         let workers = worker_lives(observation, times);
+        let probes = ProbeDetail {
+            before: Outcomes::of(probes.clone().filter(|a| a.finished < operation)),
+            outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
+            new: downtime.new.clone(),
+            reused: downtime.reused.clone(),
+        };
+        let tells = !probes.never_succeeded();
+        let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         Self {
-            downtime_max_gap_ms: downtime.max_gap_ms(),
-            downtime_total_ms: downtime.total_ms(),
-            disruption_seconds: has_probes.then_some(downtime.disruption_seconds),
-            time_to_first_success_ms: downtime.time_to_first_success_ms(),
+            downtime_max_gap_ms: downtime.max_gap_ms().filter(|_| tells),
+            downtime_total_ms: downtime.total_ms().filter(|_| tells),
+            disruption_seconds: (has_probes && tells).then_some(downtime.disruption_seconds),
+            time_to_first_success_ms: first_success.filter(|_| tells),
             time_to_steady_state_ms: steady,
             attempts: outcomes.total(),
             outcomes,
@@ -243,7 +257,7 @@ impl Metrics {
             deferred: deferred(observation, operation),
             excess_delay_s: excess_delay_s(before(), since()),
             user_uptime: user_uptime(since(), end),
-            connections: Connections::of(&book.connections, &book.attempts, operation),
+            connections: Connections::of(observation, operation),
             tls: Tls::of(&book.connections, operation),
             cache: caches,
             sessions: sessions(observation, operation),
@@ -253,16 +267,11 @@ impl Metrics {
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
-            events: events(observation, operation),
-            recycles: recycles(observation, operation, trial.clock),
+            events: events(observation, operation..times.end),
+            recycles: recycles(observation, operation..times.end, trial.clock),
             ledger: Ledger::reconcile(observation),
             balancer: None,
-            probes: ProbeDetail {
-                before: Outcomes::of(probes.clone().filter(|a| a.finished < operation)),
-                outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
-                new: downtime.new,
-                reused: downtime.reused,
-            },
+            probes,
             downtime_windows: downtime.windows,
             before: Before {
                 attempts: before().count() as u64,
@@ -378,7 +387,7 @@ fn deferred(observation: &Observation, operation: Instant) -> Option<u64> {
 fn excess_delay_s<'a>(
     before: impl Iterator<Item = &'a AttemptRecord>,
     since: impl Iterator<Item = &'a AttemptRecord>,
-) -> f64 {
+) -> Option<f64> {
     let mut by_url: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut all = Vec::new();
     for attempt in before.filter(|a| a.outcome.is_success()) {
@@ -388,9 +397,7 @@ fn excess_delay_s<'a>(
             .push(attempt.latency_ms());
         all.push(attempt.latency_ms());
     }
-    let Some(overall) = median(&all) else {
-        return 0.0;
-    };
+    let overall = median(&all)?;
     let usual: BTreeMap<&str, f64> = by_url
         .into_iter()
         .filter_map(|(url, all)| Some((url, median(&all)?)))
@@ -399,7 +406,7 @@ fn excess_delay_s<'a>(
         let usual = usual.get(attempt.url.as_str()).copied().unwrap_or(overall);
         (attempt.latency_ms() - usual).max(0.0)
     });
-    excess.sum::<f64>() / 1e3
+    Some(excess.sum::<f64>() / 1e3)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of nanoseconds")]
@@ -551,7 +558,7 @@ mod tests {
     #[test]
     fn nothing_happened_costs_nothing() {
         let metrics = metrics(0, Outcome::Ok);
-        assert_eq!((metrics.failed, metrics.excess_delay_s), (0, 0.0));
+        assert_eq!((metrics.failed, metrics.excess_delay_s), (0, Some(0.0)));
         assert_eq!(
             (metrics.time_to_first_success_ms, metrics.user_uptime),
             (Some(0.0), Some(1.0))

@@ -26,18 +26,21 @@ pub const WARM: f64 = 0.95;
 /// Milliseconds from the operation to the first moment after which, for two seconds, no attempt of
 /// the load failed, the 95th percentile of its latency was at most 1.25 times the baseline's, and
 /// the hit ratio of every cache layer was at least 0.95 of the baseline's. `None` if the run ended
-/// before.
+/// before, or if nothing was answered in the baseline. `first_success_ms` is the earliest that it can be.
 pub fn time_to_steady_state_ms(
     attempts: &[AttemptRecord],
     layers: &[&Lookups],
     operation: Instant,
     baseline_from: Instant,
+    first_success_ms: f64,
 ) -> Option<f64> {
-    let mut load: Vec<(f64, f64, bool)> = attempts
-        .iter()
-        .filter(|a| {
-            a.stream == Stream::Load && a.planned >= baseline_from && a.outcome.is_verdict()
-        })
+    let verdicts = attempts.iter().filter(|a| {
+        a.stream == Stream::Load && a.planned >= baseline_from && a.outcome.is_verdict()
+    });
+    // What was in flight when the operation began belongs to neither side.
+    let is_told = |a: &&AttemptRecord| a.planned >= operation || a.finished < operation;
+    let mut load: Vec<(f64, f64, bool)> = verdicts
+        .filter(is_told)
         .map(|a| {
             (
                 a.planned.millis_since(operation),
@@ -51,7 +54,7 @@ pub fn time_to_steady_state_ms(
     let split = load.partition_point(|(at, ..)| *at < 0.0);
     let baseline = p95(&load[..split])?;
     let bound = (baseline * SLOWER).max(baseline + SLOWER_MS);
-    let mut from = 0.0;
+    let mut from = (first_success_ms / STEP_MS).ceil() * STEP_MS;
     while from + STEADY_FOR_MS <= end + STEP_MS {
         let to = from + STEADY_FOR_MS;
         let first = load.partition_point(|(at, ..)| *at < from);
@@ -82,7 +85,7 @@ mod tests {
     use crate::measure::synthetic::{OPERATION, at, book_with_outage};
 
     fn steady(attempts: &[AttemptRecord]) -> Option<f64> {
-        time_to_steady_state_ms(attempts, &[], OPERATION, at(-5_000.0))
+        time_to_steady_state_ms(attempts, &[], OPERATION, at(-5_000.0), 0.0)
     }
 
     #[test]
@@ -109,6 +112,18 @@ mod tests {
         }
         let time = steady(&book.attempts).unwrap();
         assert!((2_900.0..=3_000.0).contains(&time), "{time}");
+    }
+
+    #[test]
+    fn without_an_answer_in_the_baseline_nothing_is_claimed() {
+        let mut book = book_with_outage(0, Outcome::Ok);
+        for attempt in &mut book.attempts {
+            if attempt.planned < OPERATION {
+                // The application starts: everybody waits until after the operation.
+                attempt.finished = at(10.0);
+            }
+        }
+        assert_eq!(steady(&book.attempts), None);
     }
 
     #[test]

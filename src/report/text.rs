@@ -99,6 +99,11 @@ const PARTS: [Part; 6] = [
             row("lost by RST", "connections.lost_rst", Unit::Count),
             row("lost by FIN", "connections.lost_fin", Unit::Count),
             row(
+                "closed by the idle timer",
+                "connections.timed_out",
+                Unit::Count,
+            ),
+            row(
                 "closed by their client",
                 "connections.closed_by_client",
                 Unit::Count,

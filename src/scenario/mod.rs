@@ -313,7 +313,9 @@ impl Scenario {
                 ));
             }
         }
-        let attempts = self.load.attempts_in(timing.plan());
+        let attempts = self
+            .load
+            .attempts_in(timing.plan(self.load.probes.interval));
         if attempts > ATTEMPTS_MAX {
             return Err(format!(
                 "load.rate, load.probes.interval and timing come to {attempts:.0} attempts, and at most \

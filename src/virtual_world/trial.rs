@@ -184,7 +184,11 @@ impl Trial<'_> {
 
     fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
-        let plan = Plan::draw(profile, self.seed, self.scenario.timing.plan())?;
+        let plan = Plan::draw(
+            profile,
+            self.seed,
+            self.scenario.timing.plan(profile.probes.interval),
+        )?;
         let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)?;
         Ok(World::new(Setting {
             costs: self.costs,
@@ -213,6 +217,8 @@ impl Trial<'_> {
         let timing = &self.scenario.timing;
         let begun = stage.world.now();
         stage.until_steady((timing.warm_up_min, timing.warm_up_max), None, begun)?;
+        let phase = timing::phase(self.seed, self.scenario.load.probes.interval);
+        stage.until_steady((phase, phase), None, stage.world.now())?;
         let baseline = stage.looks.p95();
         let workers = stage.world.workers();
         stage.looks.clear();
@@ -253,8 +259,7 @@ impl Trial<'_> {
         }
         let watch = (timing.watch_min, timing.watch_max);
         stage.until_steady(watch, Some(steady), operation)?;
-        let warm = Instant(operation.0.saturating_sub(timing::BASELINE)).max(load_started);
-        Ok((warm, operation))
+        Ok((timing::baseline_from(load_started, operation), operation))
     }
 }
 
