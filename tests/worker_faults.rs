@@ -21,6 +21,10 @@ use support::{Browser, Response, Up, config_of_two, is_alive};
 
 const MS: Duration = Duration::from_millis(1);
 
+fn ns(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap()
+}
+
 /// The first fact about a worker of which this is true: when, and which worker.
 fn fact_of(up: &Up, kind: &str, wanted: impl Fn(u64, &Value) -> bool) -> Option<(u64, u32)> {
     up.facts("was", kind).into_iter().find_map(|(at, fact)| {
@@ -177,17 +181,34 @@ fn fill(up: &Up) -> Vec<Browser> {
     panic!("the queue is never full");
 }
 
+/// The 99th percentile of what a page of the second site takes, in nanoseconds.
+fn p99_of_the_other_pool(up: &Up) -> u64 {
+    let mut browser = Browser::connect(up.address("http/*:81:"));
+    let mut took: Vec<u64> = (0..100)
+        .map(|_| {
+            let before = now();
+            let page = browser.get("/wait.aspx?time=5").unwrap();
+            assert_eq!(page.status, 200);
+            now() - before
+        })
+        .collect();
+    took.sort_unstable();
+    took[98]
+}
+
 #[test]
 fn row_3_a_stopped_worker_is_found_by_its_ping() {
     let runs = Runs::or(1);
     let pool = format!(r#"{PINGS}<failure rapidFailProtection="false" />"#);
     let up = Up::with_config(Some(&config_of_two(&pool)));
     let others = Crowd::at(up.address("http/*:81:"), "/wait.aspx?time=5", (1, 1));
-    let mut late = Vec::new();
+    let (mut late, mut slower) = (Vec::new(), Vec::new());
     for _ in 0..runs.count {
         let worker = up.get("/default.aspx").worker();
+        let usual = p99_of_the_other_pool(&up);
         let stopped = signal(worker, Signal::STOP);
         let waiting = fill(&up);
+        slower.push(p99_of_the_other_pool(&up).saturating_sub(usual + usual / 5));
         let (killed, _) = seen(&up, "the kill", || {
             fact_of(&up, "WorkerKilled", |_, fact| fact["process"] == worker)
         });
@@ -214,6 +235,8 @@ fn row_3_a_stopped_worker_is_found_by_its_ping() {
     assert!(up.httperr().contains("503 1 QueueFull DefaultAppPool"));
     assert_eq!(events(&up, 5010).len(), runs.count);
     runs.close("row 3, later than both limits", late, (50 * MS, 50 * MS));
+    let what = "row 3, other pool's p99 beyond 1.2 times the usual";
+    runs.close(what, slower, (Duration::ZERO, MS));
 }
 
 #[test]
@@ -381,4 +404,59 @@ fn row_8_a_worker_that_exits_at_once_is_started_five_times() {
     }
     runs.close("row 8, off after the fifth", disabled, (20 * MS, 20 * MS));
     runs.close("row 8, 503 after that", refused, (20 * MS, 20 * MS));
+}
+
+/// Five crashes take a pool away if the last comes within the interval of the first, and not if it comes later:
+/// the shortest interval that the schema allows, two crashes, and a second (50 ms where figures are judged) to
+/// either side.
+#[test]
+fn row_9_crashes_that_are_further_apart_than_the_interval_do_not_take_the_pool_away() {
+    let failure =
+        r#"<failure rapidFailProtectionMaxCrashes="2" rapidFailProtectionInterval="00:01:00" />"#;
+    let config = config_of_two(&format!(">{failure}"));
+    let other = format!(r#"<add name="Other">{failure}</add>"#);
+    let config = config.replace(r#"<add name="Other" />"#, &other);
+    let up = Up::with_config(Some(&config));
+    let sites = ["http/*:80:", "http/*:81:"].map(|site| up.address(site));
+    let worker_of = |site: usize| {
+        let page = Browser::connect(sites[site]).get("/default.aspx");
+        page.ok()
+            .filter(|page| page.status == 200)
+            .map(|page| page.worker())
+    };
+    // The death counts from when WAS sees it.
+    let die = |site: usize| {
+        let worker = seen(&up, "a worker", || worker_of(site));
+        signal(worker, Signal::KILL);
+        seen(&up, "the death to be noticed", || exit_of(&up, worker))
+    };
+    let interval = Duration::from_mins(1);
+    let first = [die(0), die(1)];
+    for site in [0, 1] {
+        seen(&up, "a replacement", || worker_of(site));
+    }
+    let margin = if Runs::or(1).judged {
+        50 * MS
+    } else {
+        1000 * MS
+    };
+    let (sooner, later) = (interval - margin, interval + margin);
+    for (site, after) in [(1, sooner), (0, later)] {
+        let due = first[site] + ns(after);
+        std::thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+        die(site);
+    }
+    up.until("a verdict on both", || {
+        worker_of(0).is_some() && worker_of(1).is_none()
+    });
+    let pools: Vec<String> = up
+        .facts("was", "Event")
+        .into_iter()
+        .filter(|(_, event)| event["id"] == 5002)
+        .map(|(_, event)| event.to_string())
+        .collect();
+    assert!(
+        matches!(&pools[..], [only] if only.contains("Other")),
+        "{pools:?}"
+    );
 }

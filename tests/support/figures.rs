@@ -14,7 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Runs {
     /// How often.
     pub count: usize,
-    judged: bool,
+    /// Whether figures are held against their goals.
+    pub judged: bool,
 }
 
 impl Runs {
