@@ -21,6 +21,14 @@ use support::{Browser, Response, Up, config_of_two, is_alive};
 
 const MS: Duration = Duration::from_millis(1);
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is tested is that time has passed"
+)]
+fn sleep_until(due: u64) {
+    std::thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+}
+
 fn ns(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap()
 }
@@ -440,10 +448,11 @@ fn row_9_crashes_that_are_further_apart_than_the_interval_do_not_take_the_pool_a
     } else {
         1000 * MS
     };
-    let (sooner, later) = (interval - margin, interval + margin);
-    for (site, after) in [(1, sooner), (0, later)] {
-        let due = first[site] + ns(after);
-        std::thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+    for (site, due) in [
+        (1, first[1] + ns(interval) - ns(margin)),
+        (0, first[0] + ns(interval) + ns(margin)),
+    ] {
+        sleep_until(due);
         die(site);
     }
     up.until("a verdict on both", || {
