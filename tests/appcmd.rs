@@ -8,6 +8,7 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -164,6 +165,25 @@ fn what_is_wrong_is_said_as_appcmd_says_it_and_changes_nothing() {
         "{said}"
     );
     assert_eq!(config(&up), before);
+}
+
+#[test]
+fn a_web_config_that_is_a_link_stays_one_and_keeps_who_may_read_it() {
+    let up = Up::start();
+    let (file, link) = (
+        up.root.join("shared.config"),
+        up.root.join("inetpub/wwwroot/web.config"),
+    );
+    std::fs::write(&file, "<configuration>\n</configuration>\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let set = ["set", "config", "Default Web Site", "/section:httpErrors"];
+    appcmd(&up, &[&set[..], &["/errorMode:Detailed"]].concat());
+    assert!(link.is_symlink());
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("errorMode=\"Detailed\""), "{text}");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

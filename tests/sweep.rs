@@ -341,6 +341,29 @@ fn a_row_is_what_compare_measures_with_its_seed() {
 }
 
 #[test]
+fn a_merge_writes_through_links_and_into_devices() {
+    let bench = Bench::new();
+    bench.sweep("out", &[]);
+    std::os::unix::fs::symlink("file", bench.path("link")).unwrap();
+    for _ in 0..2 {
+        let merged = bench.run(&["merge", "out", "--out", "link"]);
+        assert!(merged.status.success(), "{}", errors(&merged));
+        assert!(bench.path("link").is_symlink(), "the link was replaced");
+        assert!(bench.path("file").is_file());
+    }
+    // By a link, so that a mistake costs the link and no device.
+    std::os::unix::fs::symlink("/dev/full", bench.path("full")).unwrap();
+    let merged = bench.run(&["merge", "out", "--out", "full"]);
+    assert_eq!(merged.status.code(), Some(1));
+    assert!(
+        errors(&merged).contains("No space left"),
+        "{}",
+        errors(&merged)
+    );
+    assert!(bench.path("full").is_symlink(), "the link was replaced");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_to_is_named() {
     let bench = Bench::new();
     fs::write(bench.path("file"), "").unwrap();

@@ -164,7 +164,11 @@ fn the_last_good_copy_takes_the_place_of_a_broken_file_if_that_is_asked_for() {
     up.end("-TERM");
     let config = root.join("Windows/System32/inetsrv/config/applicationHost.config");
     let good = std::fs::read(&config).unwrap();
-    std::fs::write(&config, &good[..good.len() / 2]).unwrap();
+    // Whoever keeps the file elsewhere finds it there afterwards.
+    let elsewhere = folder.path().join("mine.config");
+    std::fs::write(&elsewhere, &good[..good.len() / 2]).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &config).unwrap();
     let refused = std::process::Command::new(support::IIS_SIM)
         .args(["up", "--port-map", "*:0", "--root"])
         .arg(&root)
@@ -174,7 +178,8 @@ fn the_last_good_copy_takes_the_place_of_a_broken_file_if_that_is_asked_for() {
     let up = Up::with_words(&root, &["--last-good".to_owned()]);
     assert_eq!(up.get("/").status, 200);
     assert_eq!(std::fs::read(&config).unwrap(), good);
-    let kept = config.with_extension("config.broken-1");
+    assert!(config.is_symlink());
+    let kept = elsewhere.with_extension("config.broken-1");
     assert_eq!(std::fs::read(kept).unwrap(), good[..good.len() / 2]);
 }
 

@@ -136,11 +136,17 @@ pub(crate) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreEr
         Err(source) => return Err(at(path, source)),
     };
     let edited = edit::apply_to_bytes(&bytes, &path.display().to_string(), changes)?;
-    let mut partial = path.to_owned().into_os_string();
+    // A link stays a link: what it points to is replaced, and who may read that stays as it is.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut partial = target.clone().into_os_string();
     partial.push(".new");
     let partial = PathBuf::from(partial);
     fs::write(&partial, edited).map_err(|source| at(&partial, source))?;
-    fs::rename(&partial, path).map_err(|source| at(path, source))
+    if let Ok(replaced) = fs::metadata(&target) {
+        let permissions = replaced.permissions();
+        fs::set_permissions(&partial, permissions).map_err(|source| at(&partial, source))?;
+    }
+    fs::rename(&partial, &target).map_err(|source| at(path, source))
 }
 
 /// An answer, unless it is a refusal.

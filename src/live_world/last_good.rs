@@ -41,9 +41,11 @@ pub(super) fn put_in_place(config: &Path, root: &Path) -> io::Result<Option<Last
     let Some(copy) = copies.into_iter().rev().find(good) else {
         return Ok(None);
     };
-    let kept_as = unused_name(config);
-    fs::rename(config, &kept_as)?;
-    fs::copy(&copy, config)?;
+    // A link stays a link: what it points to is kept and replaced.
+    let config = fs::canonicalize(config)?;
+    let kept_as = unused_name(&config);
+    fs::rename(&config, &kept_as)?;
+    fs::copy(&copy, &config)?;
     Ok(Some(LastGood {
         copy,
         kept_as,

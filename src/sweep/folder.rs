@@ -13,9 +13,10 @@ use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 
 use super::FNV_START;
+use super::output::{Output, host};
 use super::plan::{Plan, ROWS_MAX};
 use super::row::{BUILD, PLAN};
-use super::table::{Kind, Reader, Table, Writer, mix};
+use super::table::{Kind, Reader, Table, mix};
 
 /// The schema of [`Header`].
 const SCHEMA: &str = "iis-sim/sweep-rows/1";
@@ -98,12 +99,12 @@ pub enum FolderError {
     },
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     let path = path.to_owned();
     move |source| FolderError::Io { path, source }
 }
 
-fn with(path: &Path) -> impl Fn(ParquetError) -> FolderError {
+pub(super) fn with(path: &Path) -> impl Fn(ParquetError) -> FolderError {
     let path = path.to_owned();
     move |source| {
         let path = path.clone();
@@ -286,74 +287,6 @@ pub fn put(
     };
     output.finish(&header)?;
     Ok(path)
-}
-
-/// A file that is being written; nobody sees it before it is whole.
-#[derive(Debug)]
-pub struct Output {
-    path: PathBuf,
-    temporary: Temporary,
-    writer: Writer<File>,
-}
-
-impl Output {
-    /// Begins a file with these columns.
-    pub fn begin(path: &Path, columns: Vec<(String, Kind)>) -> Result<Self, FolderError> {
-        let temporary = Temporary::beside(path);
-        let file = File::create(&temporary.0).map_err(at(&temporary.0))?;
-        Ok(Self {
-            path: path.to_owned(),
-            temporary,
-            writer: Writer::new(file, columns).map_err(with(path))?,
-        })
-    }
-
-    /// Adds rows.
-    pub fn add(&mut self, table: &Table) -> Result<(), FolderError> {
-        self.writer.add(table).map_err(with(&self.path))
-    }
-
-    /// Writes the end, and gives the file its name.
-    pub fn finish(self, header: &Header) -> Result<(), FolderError> {
-        let Self {
-            path,
-            temporary,
-            writer,
-        } = self;
-        let header = serde_json::to_string(header).map_err(|error| FolderError::Parquet {
-            path: path.clone(),
-            source: ParquetError::External(Box::new(error)),
-        })?;
-        let file = writer.close(header).map_err(with(&path))?;
-        file.sync_all().map_err(at(&path))?;
-        fs::rename(&temporary.0, &path).map_err(at(&path))
-    }
-}
-
-/// A file under its temporary name; gone when this is dropped, unless it was renamed.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> Self {
-        // Containers have the same few pids on every machine, so the host is in the name too.
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".tmp.{}.{}", std::process::id(), host()));
-        Self(path.with_file_name(name))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// The name of this machine, as far as a file name can hold it.
-fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let fits = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
-    name.chars().filter(fits).take(63).collect()
 }
 
 /// Removes what is damaged and bears our name, and what dead processes of this machine were writing.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::folder::{self, FolderError, Found, Header, Output, Scan};
+use super::folder::{self, FolderError, Found, Header, Scan};
+use super::output::Output;
 use super::row::{BUILD, INVALID, OPERATION, PLAN, UNEXPLAINED, UNIT};
 use super::shard::Shard;
 use super::table::{Column, Kind, Table};

@@ -12,12 +12,14 @@
 //! * [`path`] – dotted keys into a scenario, and what was probably meant by a wrong one
 //! * [`shard`] – which part is ours: from the command line, Slurm, Kubernetes …
 //! * [`row`], [`table`] – a result, and files of them
-//! * [`folder`] – what a folder of results holds, and how a file comes into it whole
+//! * [`folder`] – what a folder of results holds
+//! * [`output`] – how a file comes to be, whole or not at all
 //! * [`run`] – all cores on what is missing
 //! * [`merge`] – every row exactly once, or why not; the figures of all
 
 pub mod folder;
 pub mod merge;
+pub mod output;
 pub mod path;
 pub mod plan;
 pub mod row;
