@@ -1,6 +1,7 @@
 //! The load generator's process, seen from the comparison that started it.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -47,6 +48,8 @@ impl Generator {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["load", "--plan"])
             .arg(plan)
+            // Ctrl-C in a terminal is for whoever measures; it ends the generator.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log)?)
