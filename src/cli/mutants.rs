@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use super::swarm::Arguments;
+#[cfg(feature = "mutants")]
+use super::swarm::INTERRUPTED;
 
 #[cfg(feature = "mutants")]
 use {
@@ -76,6 +78,9 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     });
     let _ = std::panic::take_hook();
     report(&verdicts, clock_now() - begun);
+    if stop.load(Ordering::Relaxed) {
+        return ExitCode::from(INTERRUPTED);
+    }
     let caught = verdicts.iter().filter(|v| v.caught.is_some()).count();
     if verdicts.len() == mutants.len() && caught * 100 >= mutants.len() * CAUGHT_MIN {
         ExitCode::SUCCESS

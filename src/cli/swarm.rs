@@ -30,7 +30,7 @@ const SEEDS_A_PAIR: u64 = 20;
 /// Exit code when an invariant is broken.
 const BROKEN: u8 = 1;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Arguments of `iis-sim swarm`.
 #[derive(Debug, clap::Args)]
@@ -134,6 +134,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 }
                 sum.add(outcome);
             }
+            Err(SwarmError::Interrupted) => return false,
             Err(error) => {
                 bar.suspend(|| tell(seed, arguments.seconds, &error));
                 failures.push((seed, error));
@@ -146,7 +147,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if stop.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    compare_pairs(first..end, millis)?;
+    match compare_pairs(first..end, millis) {
+        Err(SwarmError::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
+        compared => compared?,
+    }
     let missing = ALL.iter().filter(|what| !sum.sometimes.contains_key(*what));
     let missing = missing.count();
     let requires_all = arguments.require_sometimes || end - first >= SEEDS_THAT_SEE_ALL;

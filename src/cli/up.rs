@@ -14,6 +14,7 @@ use super::{ROOT_DEFAULT, fail};
 use crate::administration::{self, Administration};
 use crate::live_world::metrics_server::serve_metrics;
 use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
+use crate::virtual_world::interruption;
 
 /// How often a running server is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -137,9 +138,9 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A flag that SIGINT, SIGTERM and SIGHUP raise.
+/// The flag that SIGINT, SIGTERM and SIGHUP raise; worlds in virtual time look at it too.
 pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
+    let flag = interruption::flag();
     for signal in [
         signal_hook::consts::SIGINT,
         signal_hook::consts::SIGTERM,

@@ -242,13 +242,19 @@ impl Work<'_> {
                 seed: setting.scenario.seed_of_round(0),
                 costs: &setting.costs,
             };
-            let run = trial.run().map_err(|source| SweepError::Trial {
-                operation,
-                seed,
-                point,
-                values: self.values_at(point),
-                source: Box::new(source),
-            })?;
+            let run = match trial.run() {
+                Ok(run) => run,
+                Err(TrialError::Interrupted) => return Ok(None),
+                Err(source) => {
+                    return Err(SweepError::Trial {
+                        operation,
+                        seed,
+                        point,
+                        values: self.values_at(point),
+                        source: Box::new(source),
+                    });
+                }
+            };
             done.size.events += run.size.events;
             done.size.attempts += run.size.attempts;
             done.size.nanos += run.size.nanos;

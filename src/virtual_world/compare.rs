@@ -19,6 +19,7 @@ pub struct Compared {
 
 /// Runs every trial of a scenario. The trials of one round share their seed, so that the arms meet the
 /// same load and the same dice (paired). `watcher` is told how many trials are done and which is next.
+/// `None` if it wants an end, or if all worlds are to end.
 pub fn compare(
     scenario: &Scenario,
     costs: &Costs,
@@ -56,7 +57,11 @@ pub fn compare_and(
                 size,
                 observation,
                 ..
-            } = run?;
+            } = match run {
+                Ok(run) => run,
+                Err(TrialError::Interrupted) => return Ok(None),
+                Err(error) => return Err(error),
+            };
             visit(&result, &observation);
             compared.size.events += size.events;
             compared.size.attempts += size.attempts;

@@ -84,6 +84,7 @@ impl FullModel {
                     self.world.clients.progress(now);
                 }
                 Notice::Answered(..) | Notice::Reached | Notice::Stopped => {}
+                Notice::Interrupted => return Err(TrialError::Interrupted),
                 Notice::Silence => return Err(TrialError::Silence(self.world.now())),
                 Notice::Broken(broken) => {
                     let event = self.events();

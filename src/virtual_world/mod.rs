@@ -15,6 +15,7 @@
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
 //! * [`full_model`] – all of it under a load without end, for its speed and its memory
 //! * [`track`], [`record`] – what is kept of a run, so that it can be held against another; [`trace`] – its facts
+//! * [`interruption`] – Ctrl-C
 //! * [`trial`], [`compare`] – one operation measured; all operations of a scenario
 
 pub mod checkers;
@@ -26,6 +27,7 @@ mod destinations;
 pub mod event_queue;
 pub mod faults;
 pub mod full_model;
+pub mod interruption;
 mod machine;
 mod network;
 mod processes;

@@ -105,6 +105,9 @@ pub enum TrialError {
         /// Events until then.
         event: u64,
     },
+    /// Somebody wants an end.
+    #[error("interrupted")]
+    Interrupted,
     /// The world came to rest before the trial was over.
     #[error("nothing will ever happen again at {0}")]
     Silence(Instant),
@@ -315,6 +318,7 @@ impl Stage {
             Notice::Reached => Ok(Some(Told::Reached)),
             Notice::Stopped => Ok(Some(Told::Stopped)),
             Notice::Broken(broken) => Err(self.broken(broken)),
+            Notice::Interrupted => Err(TrialError::Interrupted),
             Notice::Silence => Err(TrialError::Silence(self.world.now())),
         }
     }

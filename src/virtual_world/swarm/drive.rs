@@ -335,6 +335,7 @@ impl Run {
                 let event = self.world.timeline.events;
                 return Err(SwarmError::Broken { broken, event });
             }
+            Notice::Interrupted => return Err(SwarmError::Interrupted),
             Notice::Silence => return Err(SwarmError::Silence(self.world.now())),
         }
         Ok(false)

@@ -70,6 +70,9 @@ pub enum SwarmError {
         /// Events until then.
         event: u64,
     },
+    /// Somebody wants an end.
+    #[error("interrupted")]
+    Interrupted,
     /// The world came to rest before the run was over.
     #[error("nothing will ever happen again at {0}")]
     Silence(Instant),
@@ -84,6 +87,7 @@ impl SwarmError {
         match self {
             Self::Configuration(_) | Self::Load(_) | Self::Target(_) => "plan",
             Self::Broken { broken, .. } => broken.invariant,
+            Self::Interrupted => "interrupted",
             Self::Silence(_) => "silence",
             Self::Panic(_) => "panic",
         }

@@ -91,8 +91,10 @@ fn try_one(
             return None;
         }
         let plan = draw(seed, millis);
-        let Some(error) = error_of(Some(mutant), &plan) else {
-            continue;
+        let error = match error_of(Some(mutant), &plan) {
+            None => continue,
+            Some(SwarmError::Interrupted) => return None,
+            Some(error) => error,
         };
         let by = error.name();
         if error_of(None, &plan).is_none_or(|other| other.name() != by) {

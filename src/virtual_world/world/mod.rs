@@ -36,6 +36,7 @@ use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
 use super::costs::{Cost, Costs};
 use super::faults::{Fate, Faults};
+use super::interruption::is_seen_at;
 use super::machine::{Cores, Files};
 use super::network::{Connection, Network};
 use super::processes::{Processes, ToWas};
@@ -130,6 +131,8 @@ pub(super) enum Notice {
     Silence,
     /// An invariant does not hold.
     Broken(Broken),
+    /// Somebody wants an end of all worlds.
+    Interrupted,
 }
 
 /// How an applicationHost.config is read.
@@ -268,6 +271,9 @@ impl World {
             let Some(event) = self.timeline.next() else {
                 return Notice::Silence;
             };
+            if is_seen_at(self.timeline.events) {
+                return Notice::Interrupted;
+            }
             self.handle(event);
             if let Some(broken) = self.chronicle.broken() {
                 return Notice::Broken(broken.clone());
