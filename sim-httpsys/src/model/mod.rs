@@ -56,6 +56,7 @@ use url_group::{EndpointState, UrlGroup};
 use zombie::Zombie;
 
 pub use reason::ReasonPhrase;
+pub use zombie::ZOMBIE_MAX;
 
 /// What can happen to the driver.
 #[derive(serde::Serialize, serde::Deserialize, Debug)]

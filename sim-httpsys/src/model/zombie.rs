@@ -14,7 +14,7 @@ const NETNAME_DELETED: u32 = 64;
 /// How long a worker may take to hand in the log data of a request whose client has gone.
 /// Source: HTTPERR documentation of Windows Server 2003, `Connection_Dropped`: log data not returned
 /// within one minute.
-const ZOMBIE_MAX: Duration = Duration::from_mins(1);
+pub const ZOMBIE_MAX: Duration = Duration::from_mins(1);
 
 /// A request whose client has gone while its worker was busy with it.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
-use sim_httpsys::model::{CacheOnWorkerExit, Parameters};
+use sim_httpsys::model::{CacheOnWorkerExit, Parameters, ZOMBIE_MAX};
 use sim_was::config::edit::Change;
 use sim_was::config::{ApplicationPool, Configuration, physical_path};
 use sim_was::control::{Command, Service};
@@ -180,7 +180,13 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
     };
     let limits = configuration.application_pools.iter().map(limit).max();
     let work = Duration::from_millis(2 * plan.load.wait) + Duration::from_secs(2);
-    limits.unwrap_or_default() + work
+    let rest = limits.unwrap_or_default() + work;
+    if plan.pools.iter().any(|pool| pool.orphan) {
+        // Nobody ends a worker that is orphaned: what it has of a client that went is given up by the driver.
+        rest.max(ZOMBIE_MAX + Duration::from_secs(1))
+    } else {
+        rest
+    }
 }
 
 fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<World, SwarmError> {
