@@ -281,6 +281,31 @@ fn a_frozen_was_does_not_outlive_its_launcher() {
 }
 
 #[test]
+fn what_cannot_be_printed_is_told_in_one_line_and_fails() {
+    let root = tempfile::tempdir().unwrap();
+    let root_word = root.path().to_str().unwrap();
+    for words in [
+        vec!["appcmd", "help"],
+        vec!["--help"],
+        vec!["swarm", "--seeds", "0..1", "--seconds", "1"],
+        vec!["up", "--port-map", "*:0", "--root", root_word],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_iis-sim"))
+            .args(&words)
+            .stdout(full.unwrap())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
+        assert!(said.contains("No space left"), "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_program_quietly_and_all_that_it_started() {
     let root = tempfile::tempdir().unwrap();
     let root_word = root.path().to_str().unwrap();

@@ -96,10 +96,11 @@ fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let live = run_live(arguments, &scenario, &stop)?;
     let mut agreement = Agreement::judge(&scenario, live, virtual_);
     agreement.virtual_.profile = Some(profile.name);
-    println!("{}", report::agreement::render(&agreement));
+    // First: whoever reads only the beginning of what is printed closes the pipe.
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::agreement::json(&agreement)).map_err(at(path))?;
     }
+    println!("{}", report::agreement::render(&agreement));
     Ok(agreement.verdict())
 }
 

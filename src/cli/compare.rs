@@ -31,10 +31,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let results = arguments.measuring.run(&scenario, "")?;
     let comparison = Comparison::new(&scenario, arguments.measuring.clock_of(&scenario), results)
         .with_profile(arguments.measuring.profile(&scenario)?);
-    println!("{}", report::text::render(&comparison));
+    // First: whoever reads only the beginning of what is printed closes the pipe.
     if let Some(path) = &arguments.json {
         std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
     }
+    println!("{}", report::text::render(&comparison));
     let trusted = comparison.is_trusted();
     Ok(if trusted {
         ExitCode::SUCCESS

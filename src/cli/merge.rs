@@ -1,7 +1,6 @@
 //! `iis-sim merge`: all results of a sweep together, or what is missing.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -72,8 +71,6 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
-    // Whoever reads only the beginning has closed the pipe; that is no failure.
-    let _ = writeln!(std::io::stdout(), "{}", render(&merged));
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&merged).map_err(std::io::Error::from);
         let written = text.and_then(|text| std::fs::write(path, format!("{text}\n")));
@@ -82,6 +79,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    println!("{}", render(&merged));
     if merged.invalid + merged.unexplained > 0 {
         return ExitCode::from(NOT_TRUSTED);
     }

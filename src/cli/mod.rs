@@ -48,6 +48,8 @@ use crate::build;
 
 /// The folder that is the simulated `C:\` when none is named.
 const ROOT_DEFAULT: &str = "iis-sim-root";
+/// Exit code of wrong arguments. Source: clap's own.
+const WRONG_ARGUMENTS: u8 = 2;
 /// The environment variable that names the root for the administrator's tools.
 const ROOT_VARIABLE: &str = "IIS_SIM_ROOT";
 
@@ -143,7 +145,16 @@ fn run_as_named(arguments: Vec<String>) -> ExitCode {
         "wevtutil" | "wevtutil.exe" => return wevtutil::main(rest),
         _ => {}
     }
-    match Cli::parse_from(arguments).command {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        // Help and the version are such an error too, and go to stdout.
+        Err(error) => {
+            let told = error.print();
+            told.unwrap_or_else(|error| closed_stdout::give_up(&error));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_ARGUMENTS));
+        }
+    };
+    match cli.command {
         Command::Compare(arguments) => compare::main(&arguments),
         Command::Calibrate(arguments) => calibrate::main(&arguments),
         Command::Agree(arguments) => agree::main(&arguments),

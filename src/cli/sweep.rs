@@ -1,6 +1,6 @@
 //! `iis-sim sweep`: run a shard of a plan on all cores, and leave whole files of rows behind.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -100,7 +100,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     let part = shard.part_of(plan.units());
     let title = format!("{plan}\nshard {shard}: units {}..{}", part.start, part.end);
     let Some(folder) = arguments.out.as_ref().filter(|_| !arguments.check) else {
-        let _ = writeln!(std::io::stdout(), "{title}");
+        println!("{title}");
         return ExitCode::SUCCESS;
     };
     eprintln!("{title}");
