@@ -65,6 +65,7 @@ impl Bench {
         for name in [
             "SLURM_ARRAY_TASK_ID",
             "JOB_COMPLETION_INDEX",
+            "AWS_BATCH_JOB_ARRAY_INDEX",
             "PARALLEL_SEQ",
         ] {
             command.env_remove(name);
@@ -397,4 +398,8 @@ fn whoever_starts_a_shard_says_which_it_is() {
     let output = indexed.env("JOB_COMPLETION_INDEX", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(errors(&output).contains("add --of N"));
+    let nobody = bench.run(&["sweep", "plan.toml", "--check", "--of", "2"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    let said = errors(&nobody);
+    assert!(said.contains("--of 2, but nothing says which"), "{said}");
 }

@@ -47,10 +47,12 @@ Which shard is ours is looked for in this order:
   --shard I/N                                 counted from 1
   SLURM_ARRAY_TASK_ID, _MIN, _STEP, _COUNT    Slurm: sbatch --array
   JOB_COMPLETION_INDEX                        Kubernetes Indexed Job; add --of N
+  AWS_BATCH_JOB_ARRAY_INDEX                   AWS Batch array job; add --of N
   PARALLEL_SEQ                                GNU parallel; add --of N
   OMPI_COMM_WORLD_RANK, _SIZE                 mpirun
-and if there is none, it is all of it. With --of N an index counts as it is (from 0, of
-PARALLEL_SEQ from 1), so that one lost task can be started again: sbatch --array=3 with --of 8.
+and if there is none, it is all of it; --of N without an index is refused. With --of N an index
+counts as it is (from 0, of PARALLEL_SEQ from 1), so that one lost task can be started again:
+sbatch --array=3 with --of 8.
 
 Started again with the same folder, a sweep does only what is missing. It may be killed at any
 time; Ctrl-C keeps what is done. Then: iis-sim merge DIR

@@ -40,6 +40,35 @@ pub enum ShardError {
         /// What it is.
         value: u64,
     },
+    /// A number of shards, but nothing says which is ours.
+    #[error(
+        "--of {of}, but nothing says which of them: give --shard I/{of}, or set one of {}",
+        names()
+    )]
+    Which {
+        /// The given number.
+        of: u64,
+    },
+    /// An index that is there and empty.
+    #[error("{0} is empty: whoever sets it means a shard, so say which")]
+    Empty(&'static str),
+    /// The indexes of an array are not as far from each other as it says.
+    #[error(
+        "{name} = {value} is no task of an array of {of} from {least} in steps of {step}: give one with gaps \
+         its number of shards by --of N"
+    )]
+    Sparse {
+        /// The variable with the index.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// How many tasks there are.
+        of: u64,
+        /// The least index.
+        least: u64,
+        /// Their distance.
+        step: u64,
+    },
     /// An index that is too large for the number that was given.
     #[error("{name} = {value}, but --of {of} allows {first} to {last}")]
     TooLarge {
@@ -70,8 +99,9 @@ struct Source {
 }
 
 /// In this order. Sources: Slurm's sbatch(1), OUTPUT ENVIRONMENT VARIABLES; Kubernetes, "Indexed Job";
-/// parallel(1), `PARALLEL_SEQ`; Open MPI's mpirun(1), ENVIRONMENT VARIABLES.
-const SOURCES: [Source; 4] = [
+/// AWS Batch, "Array job environment variables": each child has a unique index, from 0; parallel(1),
+/// `PARALLEL_SEQ`; Open MPI's mpirun(1), ENVIRONMENT VARIABLES.
+const SOURCES: [Source; 5] = [
     Source {
         index: "SLURM_ARRAY_TASK_ID",
         least: Some("SLURM_ARRAY_TASK_MIN"),
@@ -81,6 +111,13 @@ const SOURCES: [Source; 4] = [
     },
     Source {
         index: "JOB_COMPLETION_INDEX",
+        least: None,
+        step: None,
+        count: None,
+        first: 0,
+    },
+    Source {
+        index: "AWS_BATCH_JOB_ARRAY_INDEX",
         least: None,
         step: None,
         count: None,
@@ -101,6 +138,11 @@ const SOURCES: [Source; 4] = [
         first: 0,
     },
 ];
+
+/// The variables that say which shard is ours.
+fn names() -> String {
+    SOURCES.map(|source| source.index).join(", ")
+}
 
 impl Shard {
     /// All of it.
@@ -125,6 +167,9 @@ impl Shard {
 
     /// The part that whoever started us means; all of it if nobody says. With `of` the index counts as
     /// it is (from 0; for `PARALLEL_SEQ` from 1), so that a single lost part can be started again.
+    ///
+    /// Assumed: an index that is set and empty is a mistake in what sets it, and running everything would
+    /// hide it. Those that come with a count of their own are emptied by whoever wants them out of the way.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
         of: Option<u64>,
@@ -141,6 +186,9 @@ impl Shard {
         let optional = |name: Option<&'static str>| name.map_or(Ok(None), number);
         for source in &SOURCES {
             let Some(value) = number(source.index)? else {
+                if source.count.is_none() && variable(source.index).is_some() {
+                    return Err(ShardError::Empty(source.index));
+                }
                 continue;
             };
             let (name, first) = (source.index, source.first);
@@ -160,9 +208,21 @@ impl Shard {
             let of = optional(source.count)?.ok_or(ShardError::OfHowMany { name, value })?;
             let least = optional(source.least)?.unwrap_or(first);
             let step = optional(source.step)?.unwrap_or(1).max(1);
-            return Self::new(value.saturating_sub(least) / step + 1, of);
+            let after = value.checked_sub(least);
+            let index = after.filter(|after| after.is_multiple_of(step) && after / step < of);
+            let index = index.ok_or(ShardError::Sparse {
+                name,
+                value,
+                of,
+                least,
+                step,
+            })?;
+            return Self::new(index / step + 1, of);
         }
-        Ok(Self::WHOLE)
+        match of {
+            None | Some(1) => Ok(Self::WHOLE),
+            Some(of) => Err(ShardError::Which { of }),
+        }
     }
 
     /// Its part of so many things: contiguous, and none is longer by more than one than another.
@@ -243,6 +303,42 @@ mod tests {
             from(&array("3"), Some(8)),
             Shard::new(4, 8),
             "one task again"
+        );
+    }
+
+    #[test]
+    fn a_slurm_array_with_gaps_is_told_by_its_variable() {
+        let array = |id, of| {
+            let variables = [
+                ("SLURM_ARRAY_TASK_ID", id),
+                ("SLURM_ARRAY_TASK_MIN", "1"),
+                ("SLURM_ARRAY_TASK_COUNT", "3"),
+            ];
+            from(&variables, of).map_err(|error| error.to_string())
+        };
+        for outside in ["7", "0"] {
+            let said = array(outside, None).unwrap_err();
+            assert!(
+                said.contains(&format!("SLURM_ARRAY_TASK_ID = {outside}")),
+                "{said}"
+            );
+            assert!(said.contains("--of N"), "{said}");
+        }
+        assert_eq!(array("7", Some(8)), Ok(Shard::new(8, 8).unwrap()));
+    }
+
+    #[test]
+    fn a_number_of_shards_needs_somebody_who_says_which_is_ours() {
+        let said = from(&[], Some(2)).unwrap_err().to_string();
+        assert!(said.contains("--of 2, but nothing says which"), "{said}");
+        assert!(said.contains("AWS_BATCH_JOB_ARRAY_INDEX"), "{said}");
+        assert_eq!(from(&[], Some(1)), Ok(Shard::WHOLE));
+        let batch = [("AWS_BATCH_JOB_ARRAY_INDEX", "1")];
+        assert_eq!(from(&batch, Some(2)), Shard::new(2, 2));
+        let empty = [("JOB_COMPLETION_INDEX", "")];
+        assert_eq!(
+            from(&empty, Some(2)),
+            Err(ShardError::Empty("JOB_COMPLETION_INDEX"))
         );
     }
 
