@@ -69,6 +69,21 @@ fn the_models_decide_the_same_when_they_are_told_what_a_live_run_was_told() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("5 recordings, 0 of them"), "{text}");
+    assert!(text.contains("0 end without their end"), "{text}");
+    // A file that is cut, also between two entries, does not pass for a whole one.
+    let of_httpsys = paths
+        .iter()
+        .find(|path| path.to_string_lossy().contains("httpsys-"));
+    let whole = std::fs::read(of_httpsys.unwrap()).unwrap();
+    let end = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let first = usize::try_from(u32::from_le_bytes(*whole[end..].first_chunk().unwrap())).unwrap();
+    for length in [end, end + 4 + first, whole.len() - 1] {
+        std::fs::write(of_httpsys.unwrap(), &whole[..length]).unwrap();
+        let output = replay(folder.path());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("1 end without their end"), "{text}");
+    }
 }
 
 #[test]

@@ -132,6 +132,28 @@ fn another_build_is_a_warning_and_decides_nothing() {
 }
 
 #[test]
+fn a_record_that_cannot_be_run_is_no_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "changed.json");
+    let recorded = Record::read(&path).unwrap();
+    let mut empty = recorded.clone();
+    empty.runs.clear();
+    empty.write(&path).unwrap();
+    let (code, _, errors) = replay(&path);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("holds no run"), "{errors}");
+    let mut impossible = recorded;
+    let Subject::Compare { scenario, .. } = &mut impossible.subject else {
+        panic!("a comparison was recorded");
+    };
+    scenario.load.rate = -5.0;
+    impossible.write(&path).unwrap();
+    let (code, told, errors) = replay(&path);
+    assert_eq!(code, Some(2), "{told}{errors}");
+    assert!(errors.contains("cannot be run: load profile"), "{errors}");
+}
+
+#[test]
 fn what_is_no_record_is_refused_with_the_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.json");
@@ -167,4 +189,7 @@ fn a_virtual_trial_leaves_the_traces_that_a_live_one_leaves() {
     assert_eq!(orders.count(), 1, "{was}");
     assert!(trace.join("httpsys.jsonl").exists());
     assert!(out.join("recycle-1/root/trace/was.jsonl").exists());
+    let (code, told, errors) = replay(&out);
+    assert_eq!(code, Some(0), "{told}{errors}");
+    assert_eq!(told.matches("the same, digest").count(), 2, "{told}");
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   {"program":"httpsys",…}\n          what the machine was made with, as one line of JSON
 //!   [length u32][entry] …              inputs, wake-ups and outputs, in the order in which they happened
+//!   [length u32][End]                  if its process ended by itself: then this is all that there was
 //! ```
 //!
 //! [`Recorded`] is a machine that behaves as the one inside it and writes down what it sees. Live programs
@@ -54,6 +55,8 @@ enum Entry<I> {
     Output { hash: u64, text: String },
     /// `poll_output` gave nothing more.
     Drained,
+    /// The machine is done with; nothing follows.
+    End,
 }
 
 /// Where a recording is written.
@@ -112,6 +115,16 @@ impl Tape {
     }
 }
 
+impl Drop for Tape {
+    /// Whoever is killed comes past here no more, and whoever panics has not come to its end.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.put(&Entry::<()>::End);
+            self.flush();
+        }
+    }
+}
+
 /// A machine, and the tape that sees what happens to it, if there is one.
 #[derive(Debug)]
 pub struct Recorded<M> {
@@ -125,11 +138,9 @@ impl<M> Recorded<M> {
         Self { machine, tape }
     }
 
-    /// Brings what was recorded to the kernel, before a process dies without ado.
-    pub fn flush(&mut self) {
-        if let Some(tape) = &mut self.tape {
-            tape.flush();
-        }
+    /// Ends the recording, before a process dies without ado.
+    pub fn end_recording(&mut self) {
+        self.tape = None;
     }
 }
 
@@ -261,8 +272,9 @@ pub struct Replayed {
     pub inputs: u64,
     /// Outputs that were the recorded ones.
     pub outputs: u64,
-    /// The file ends within an entry, because its writer was killed; everything before it counts.
-    pub is_cut: bool,
+    /// The file has its end. Without it the writer was killed or the file was cut: everything before
+    /// counts, and what came after is not known.
+    pub is_whole: bool,
     /// The first thing that was not as recorded.
     pub difference: Option<Difference>,
 }
@@ -325,7 +337,6 @@ impl Recording {
         let (mut rest, mut number, mut now) = (self.entries.as_slice(), 0, Instant::SWITCHED_ON);
         while !rest.is_empty() {
             let Some((frame, after)) = split_frame(rest) else {
-                replayed.is_cut = true;
                 break;
             };
             let entry = postcard::from_bytes::<Entry<M::Input<'_>>>(frame);
@@ -351,6 +362,17 @@ impl Recording {
                     compare(Some((hash, text)), machine.poll_output().as_ref())
                 }
                 Entry::Drained => compare(None, machine.poll_output().as_ref()),
+                Entry::End if after.is_empty() => {
+                    replayed.is_whole = true;
+                    None
+                }
+                Entry::End => {
+                    return Err(RecordingError::Entry {
+                        path: self.path.clone(),
+                        entry: number,
+                        reason: format!("an end, and {} bytes after it", after.len()),
+                    });
+                }
             };
             if let Some((recorded, actual)) = difference {
                 replayed.difference = Some(Difference {
@@ -461,7 +483,7 @@ mod tests {
         let replayed = recording.replay(&mut Adder::default()).unwrap();
         assert_eq!(replayed.difference, None);
         assert_eq!((replayed.inputs, replayed.outputs), (2, 2));
-        assert!(!replayed.is_cut);
+        assert!(replayed.is_whole);
     }
 
     #[test]
@@ -483,10 +505,22 @@ mod tests {
     #[test]
     fn a_recording_whose_writer_was_killed_counts_up_to_its_last_whole_entry() {
         let folder = tempfile::tempdir().unwrap();
+        let whole = recorded(folder.path()).entries;
+        for left in 0..whole.len() {
+            let mut recording = recorded(folder.path());
+            recording.entries.truncate(left);
+            let replayed = recording.replay(&mut Adder::default()).unwrap();
+            assert!(!replayed.is_whole, "{left} of {}", whole.len());
+            assert_eq!(replayed.difference, None);
+        }
+    }
+
+    #[test]
+    fn nothing_may_follow_the_end() {
+        let folder = tempfile::tempdir().unwrap();
         let mut recording = recorded(folder.path());
-        recording.entries.pop();
-        let replayed = recording.replay(&mut Adder::default()).unwrap();
-        assert!(replayed.is_cut);
-        assert_eq!(replayed.difference, None);
+        recording.entries.push(0);
+        let error = recording.replay(&mut Adder::default()).unwrap_err();
+        assert!(error.to_string().contains("1 bytes after it"), "{error}");
     }
 }

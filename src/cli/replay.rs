@@ -1,24 +1,29 @@
 //! `iis-sim replay`: run a stored run again, and say where it does something else.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::live_world::recordings;
 use crate::virtual_world::record::{Difference, Record, RecordError, Replayed, Subject};
 
 /// Exit code when a run has done something else than was recorded.
 const DIFFERS: u8 = 1;
 /// Exit code when the file is no record, or cannot be run.
 const UNUSABLE: u8 = 2;
+/// Exit code when nothing differs, and not all of what was recorded is there.
+const WITHOUT_END: u8 = 3;
 
 /// Arguments of `iis-sim replay`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every run did what was recorded; 1 one did something else: \
-    the first fact that differs is named, or an invariant is broken that must hold; 2 the file cannot be used"
+    the first fact that differs is named, or an invariant is broken that must hold; 2 the file cannot be used; 3 nothing differs as far as recordings go, and one of a live program ends \
+    without its end: its process was killed (by the operation, or at its limit), or the file was cut"
 )]
 pub(super) struct Arguments {
-    /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`; or a folder with
-    /// recordings of live programs, from `iis-sim compare --out DIR --record-inputs` or `iis-sim up --record`:
+    /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`, or the folder of
+    /// `--out DIR` that it is in; or a folder with recordings of live programs, from `iis-sim compare --out DIR --record-inputs` or `iis-sim up --record`:
     /// their inputs are handed to the same models, which must decide the same
     #[arg(value_name = "FILE or DIR")]
     record: PathBuf,
@@ -26,24 +31,53 @@ pub(super) struct Arguments {
 
 /// Runs it again and tells.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
-    let differing = if arguments.record.is_dir() {
-        super::replay_live::run(&arguments.record).map_err(|error| error.to_string())
-    } else {
-        run(arguments).map_err(|error| error.to_string())
-    };
+    run(&arguments.record).unwrap_or_else(|error| {
+        eprintln!("iis-sim: {error}");
+        ExitCode::from(UNUSABLE)
+    })
+}
+
+fn run(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    if !path.is_dir() {
+        return Ok(verdict(replay(path)?));
+    }
+    let records = records_in(path)?;
+    if records.is_empty() || !recordings::find(path)?.is_empty() {
+        let replays = super::replay_live::run(path)?;
+        return Ok(match replays.differing {
+            0 if replays.without_end > 0 => ExitCode::from(WITHOUT_END),
+            differing => verdict(differing),
+        });
+    }
+    let mut differing = 0;
+    for record in &records {
+        println!("{}:", record.display());
+        differing += replay(record)?;
+    }
+    Ok(verdict(differing))
+}
+
+fn verdict(differing: usize) -> ExitCode {
     match differing {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(DIFFERS),
-        Err(error) => {
-            eprintln!("iis-sim: {error}");
-            ExitCode::from(UNUSABLE)
-        }
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(DIFFERS),
     }
 }
 
-/// Gives how many runs differ.
-fn run(arguments: &Arguments) -> Result<usize, RecordError> {
-    let record = Record::read(&arguments.record)?;
+/// The records that `compare --out` and `run --out` have written into a folder.
+fn records_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut folders = vec![folder.to_owned()];
+    for entry in std::fs::read_dir(folder)? {
+        folders.push(entry?.path());
+    }
+    folders.sort();
+    let records = folders.into_iter().map(|folder| folder.join("record.json"));
+    Ok(records.filter(|record| record.is_file()).collect())
+}
+
+/// Gives how many runs of a record differ.
+fn replay(path: &Path) -> Result<usize, RecordError> {
+    let record = Record::read(path)?;
     let is_for_all = matches!(record.subject, Subject::Regression { .. });
     if !record.is_of_this_build() && !is_for_all {
         eprintln!(

@@ -21,24 +21,41 @@ pub(super) enum ReplayLiveError {
     Recording(#[from] ReplayError),
 }
 
-/// Replays everything below a folder; gives how many programs differ.
-pub(super) fn run(folder: &Path) -> Result<usize, ReplayLiveError> {
+/// What came of a folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Replays {
+    /// How many programs decided otherwise.
+    pub(super) differing: usize,
+    /// How many of the others were recorded up to some place only.
+    pub(super) without_end: usize,
+}
+
+/// Replays everything below a folder.
+pub(super) fn run(folder: &Path) -> Result<Replays, ReplayLiveError> {
     let name = || folder.display().to_string();
     let paths = find(folder).map_err(|error| ReplayLiveError::Folder(name(), error))?;
     if paths.is_empty() {
         return Err(ReplayLiveError::Nothing(name()));
     }
-    let mut differing = 0;
+    let mut replays = Replays::default();
     for path in &paths {
         let program = replay(path)?;
-        differing += usize::from(program.replayed.difference.is_some());
+        replays.differing += usize::from(program.replayed.difference.is_some());
+        replays.without_end += usize::from(is_without_end(&program));
         tell(path.strip_prefix(folder).unwrap_or(path), &program);
     }
     println!(
-        "{} recordings, {differing} of them decided otherwise this time",
-        paths.len()
+        "{} recordings, {} of them decided otherwise this time, {} end without their end",
+        paths.len(),
+        replays.differing,
+        replays.without_end
     );
-    Ok(differing)
+    Ok(replays)
+}
+
+/// Whether nothing differs up to a place where more should follow.
+fn is_without_end(program: &ReplayedProgram) -> bool {
+    program.replayed.difference.is_none() && !program.replayed.is_whole
 }
 
 fn tell(path: &Path, program: &ReplayedProgram) {
@@ -54,9 +71,9 @@ fn tell(path: &Path, program: &ReplayedProgram) {
         replayed.inputs,
         replayed.outputs
     );
-    if replayed.is_cut {
+    if is_without_end(program) {
         println!(
-            "  its writer was killed: the last entry is cut and what was not yet written is missing"
+            "  it ends without its end: the process was killed or the file was cut; what came after is not known"
         );
     }
     if let Some(difference) = &replayed.difference {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::compare::Compared;
 use super::costs::Costs;
-use super::swarm::{self, Plan};
+use super::swarm::{self, Plan, SwarmError};
 use super::track::{Line, Track, Trail, Watch};
-use super::trial::Trial;
+use super::trial::{Trial, TrialError};
 use crate::build;
 use crate::measure::TrialResult;
 use crate::scenario::{Operation, Scenario};
@@ -149,9 +149,21 @@ pub enum RecordError {
         /// What it says.
         found: String,
     },
+    /// It was made of something, and nothing came of that.
+    #[error("{}: holds no run", path.display())]
+    NoRun {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its profile of costs.
     #[error("costs: {0}")]
     Costs(#[from] toml::de::Error),
+    /// Its scenario cannot be run at all, so it is not what was recorded.
+    #[error("its scenario cannot be run: {0}")]
+    Trial(#[source] TrialError),
+    /// Its plan cannot be run at all, so it is not what was recorded.
+    #[error("its plan cannot be run: {0}")]
+    Plan(#[source] SwarmError),
 }
 
 impl Record {
@@ -223,6 +235,11 @@ impl Record {
                 found: record.schema,
             });
         }
+        let has_runs = !matches!(record.subject, Subject::Regression { .. });
+        if has_runs && record.runs.is_empty() {
+            let path = path.to_owned();
+            return Err(RecordError::NoRun { path });
+        }
         Ok(record)
     }
 
@@ -260,9 +277,15 @@ impl Record {
                     let words = format!("{}, seed {}", trial.operation, trial.seed);
                     let replayed = recorded.replay(words, &|watch| {
                         let (ran, track) = trial.run_watched(watch);
-                        let failure = ran.err().map(|error| ("trial", error.to_string()));
-                        Rerun { failure, track }
-                    });
+                        let failure = match ran {
+                            Ok(_) => None,
+                            Err(error) if is_of_what_is_run(&error) => {
+                                return Err(RecordError::Trial(error));
+                            }
+                            Err(error) => Some(("trial", error.to_string())),
+                        };
+                        Ok(Rerun { failure, track })
+                    })?;
                     if !watcher(&replayed) {
                         break;
                     }
@@ -271,14 +294,14 @@ impl Record {
             Subject::Swarm { plan } => {
                 for recorded in &self.runs {
                     let words = format!("swarm, seed {}", plan.seed);
-                    let replayed = recorded.replay(words, &|watch| Rerun::of(plan, watch));
+                    let replayed = recorded.replay(words, &|watch| Rerun::of(plan, watch))?;
                     if !watcher(&replayed) {
                         break;
                     }
                 }
             }
             Subject::Regression { plan, broke, .. } => {
-                let Rerun { failure, track } = Rerun::of(plan, Watch::Digest);
+                let Rerun { failure, track } = Rerun::of(plan, Watch::Digest)?;
                 watcher(&Replayed {
                     words: format!("plan that once broke {broke}"),
                     digest: track.digest,
@@ -293,6 +316,9 @@ impl Record {
     }
 }
 
+/// How something is run again.
+type Again<'a> = dyn Fn(Watch) -> Result<Rerun, RecordError> + 'a;
+
 /// What came of running something again: what is broken and how, and what was kept.
 struct Rerun {
     failure: Option<(&'static str, String)>,
@@ -300,10 +326,33 @@ struct Rerun {
 }
 
 impl Rerun {
-    fn of(plan: &Plan, watch: Watch) -> Self {
+    fn of(plan: &Plan, watch: Watch) -> Result<Self, RecordError> {
         let (ran, track) = swarm::run_watched(plan, watch);
-        let failure = ran.err().map(|error| (error.name(), error.to_string()));
-        Self { failure, track }
+        let failure = match ran {
+            Ok(_) => None,
+            Err(
+                error
+                @ (SwarmError::Configuration(_) | SwarmError::Load(_) | SwarmError::Target(_)),
+            ) => return Err(RecordError::Plan(error)),
+            Err(error) => Some((error.name(), error.to_string())),
+        };
+        Ok(Self { failure, track })
+    }
+}
+
+/// Whether a trial could not even begin.
+fn is_of_what_is_run(error: &TrialError) -> bool {
+    match error {
+        TrialError::Scenario(_)
+        | TrialError::Farm(_)
+        | TrialError::Profile(_)
+        | TrialError::Target(_)
+        | TrialError::Content(_) => true,
+        TrialError::Refused { .. }
+        | TrialError::NoWorker(_)
+        | TrialError::Broken { .. }
+        | TrialError::Interrupted
+        | TrialError::Silence(_) => false,
     }
 }
 
@@ -320,22 +369,23 @@ impl Recorded {
         }
     }
 
-    fn replay(&self, words: String, run: &dyn Fn(Watch) -> Rerun) -> Replayed {
-        let Rerun { failure, track } = run(Watch::Trail);
+    fn replay(&self, words: String, run: &Again<'_>) -> Result<Replayed, RecordError> {
+        let Rerun { failure, track } = run(Watch::Trail)?;
         let broke = failure.as_ref().map(|(name, _)| *name);
         let is_same = track.digest == self.digest && track.facts == self.facts;
-        Replayed {
+        let difference = (!is_same).then(|| self.difference(run, &track));
+        Ok(Replayed {
             words,
             digest: track.digest,
             facts: track.facts,
             is_right: is_same && broke == self.broke.as_deref(),
             failure: failure.map(|(_, text)| text),
-            difference: (!is_same).then(|| self.difference(run, &track)),
-        }
+            difference: difference.transpose()?,
+        })
     }
 
     /// Looks for where a run has done something else, and runs it once more to see what that was.
-    fn difference(&self, run: &dyn Fn(Watch) -> Rerun, track: &Track) -> Difference {
+    fn difference(&self, run: &Again<'_>, track: &Track) -> Result<Difference, RecordError> {
         let first = self.trail.parting(&track.trail).unwrap_or_else(|| {
             // All hashes that both have are equal: one run has more facts than the other.
             let fewer = self.facts.min(track.facts);
@@ -344,13 +394,13 @@ impl Recorded {
         });
         let from = first.start.saturating_sub(FACTS_BEFORE);
         let shown = from..first.end.min(from + FACTS_SHOWN);
-        let again = run(Watch::Facts(shown)).track;
-        Difference {
+        let again = run(Watch::Facts(shown))?.track;
+        Ok(Difference {
             recorded: self.digest,
             recorded_facts: self.facts,
             first,
             lines: again.lines,
-        }
+        })
     }
 }
 

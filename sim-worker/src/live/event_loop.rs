@@ -274,7 +274,7 @@ impl EventLoop {
     /// are on their way already or leave now.
     fn die(&mut self, death: Death) -> ! {
         self.send();
-        self.model.flush();
+        self.model.end_recording();
         match death {
             Death::Exit(code) => std::process::exit(code),
             Death::Abort => std::process::abort(),
