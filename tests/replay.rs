@@ -132,6 +132,22 @@ fn another_build_is_a_warning_and_decides_nothing() {
 }
 
 #[test]
+fn inputs_are_recorded_of_live_programs_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scenario, out) = (folder.path().join("stored.toml"), folder.path().join("out"));
+    std::fs::write(&scenario, SCENARIO).unwrap();
+    let (scenario, out) = (scenario.to_str().unwrap(), out.to_str().unwrap());
+    let words = ["compare", scenario, "--clock", "virtual", "--out", out];
+    let output = iis_sim(&[&words[..], &["--record-inputs"]].concat());
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains("--record-inputs needs --clock live"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_record_that_cannot_be_run_is_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let path = record_in(folder.path(), "changed.json");

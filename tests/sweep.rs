@@ -295,6 +295,9 @@ fn a_merged_file_is_a_result_and_its_rows_are_in_the_order_of_the_plan() {
         bench.sweep("out", &["--shard", shard]);
     }
     let digest = bench.digest(&["out", "--out", "all.parquet", "--json", "all.json"]);
+    assert_eq!(bench.digest(&["all.parquet"]), digest);
+    assert_eq!(bench.digest(&["all.parquet", "out"]), digest);
+    assert!(bench.refused(&["merge", "plan.toml"]).contains("plan.toml"));
     fs::create_dir(bench.path("all")).unwrap();
     fs::rename(bench.path("all.parquet"), bench.path("all/all.parquet")).unwrap();
     assert_eq!(bench.digest(&["all"]), digest);

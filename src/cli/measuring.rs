@@ -59,6 +59,7 @@ pub(super) enum Failure {
     Profile(ProfileError),
     Record(RecordError),
     RecordLive,
+    RecordInputsVirtual,
     File(PathBuf, std::io::Error),
 }
 
@@ -83,6 +84,12 @@ impl Failure {
                 eprintln!("iis-sim: --record needs --clock virtual: a live run does not repeat");
                 ExitCode::from(WRONG_ARGUMENTS)
             }
+            Self::RecordInputsVirtual => {
+                eprintln!(
+                    "iis-sim: --record-inputs needs --clock live: on the virtual clock --record is enough"
+                );
+                ExitCode::from(WRONG_ARGUMENTS)
+            }
             Self::Profile(error) => fail(error),
             Self::File(path, source) => {
                 eprintln!("iis-sim: {}: {source}", path.display());
@@ -104,6 +111,7 @@ impl Measuring {
         match self.clock_of(scenario) {
             Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
+            Clock::Virtual if self.record_inputs => Err(Failure::RecordInputsVirtual),
             Clock::Virtual => run_virtual(self, scenario, name),
         }
     }

@@ -41,8 +41,8 @@ interrupted or repeated. A merged file is itself a result that can be merged.
 Exit codes: 0 complete; 1 refused (something is missing, damaged, of another plan or build, or twice
 and not alike) or failed; 2 wrong arguments; 3 a row's numbers cannot be trusted; 130 interrupted")]
 pub(super) struct Arguments {
-    /// Folders that sweeps wrote into
-    #[arg(value_name = "DIR", required = true)]
+    /// Folders that sweeps wrote into, or single files of them
+    #[arg(value_name = "DIR or FILE", required = true)]
     folders: Vec<PathBuf>,
     /// Write all rows, in the order of the plan, to FILE (Parquet)
     #[arg(long, value_name = "FILE")]

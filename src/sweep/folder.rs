@@ -193,9 +193,15 @@ impl Header {
 }
 
 impl Scan {
-    /// Looks into a folder. One that does not exist is empty.
+    /// Looks into a folder, or at a single file. What does not exist is empty.
     pub fn of(folder: &Path) -> Result<Self, FolderError> {
         let mut scan = Self::default();
+        if folder.is_file() {
+            if !scan.look_at(folder.to_owned())? {
+                return Err(no_sweep(folder));
+            }
+            return Ok(scan);
+        }
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(scan),
             entries => entries.map_err(at(folder))?,
@@ -206,25 +212,39 @@ impl Scan {
             if name.contains(TEMPORARY) {
                 scan.temporary.push(path);
             } else if name.ends_with(SUFFIX) {
-                match open(&path) {
-                    Ok((reader, Some(header))) => {
-                        scan.columns.extend(reader.columns().map_err(with(&path))?);
-                        scan.files.push(Found { path, header });
-                    }
-                    Ok((_, None)) => {} // somebody else's
-                    Err(FolderError::Io { source, .. })
-                        if source.kind() == io::ErrorKind::NotFound => {}
-                    Err(error @ FolderError::Io { .. }) => return Err(error),
-                    Err(error @ FolderError::Parquet { .. }) => {
-                        scan.damaged.push((path, error.to_string()));
-                    }
-                }
+                // What is somebody else's stays out of it.
+                scan.look_at(path)?;
             }
         }
         scan.files.sort_by(|a, b| a.path.cmp(&b.path));
         scan.damaged.sort();
         scan.temporary.sort();
         Ok(scan)
+    }
+
+    /// Opens a file that should be results; `false` if it is whole and not a sweep's.
+    fn look_at(&mut self, path: PathBuf) -> Result<bool, FolderError> {
+        match open(&path) {
+            Ok((reader, Some(header))) => {
+                let columns = reader.columns().map_err(with(&path))?;
+                self.columns.extend(columns);
+                self.files.push(Found { path, header });
+            }
+            Ok((_, None)) => return Ok(false),
+            Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error @ FolderError::Io { .. }) => return Err(error),
+            Err(error @ FolderError::Parquet { .. }) => {
+                self.damaged.push((path, error.to_string()));
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn no_sweep(path: &Path) -> FolderError {
+    FolderError::Parquet {
+        path: path.to_owned(),
+        source: ParquetError::General("it is no file of a sweep".to_owned()),
     }
 }
 
@@ -249,7 +269,7 @@ pub fn read(path: &Path) -> Result<(Header, Table, Vec<u64>), FolderError> {
         path: path.to_owned(),
         source: ParquetError::General(message),
     };
-    let header = header.ok_or_else(|| wrong("it is no file of a sweep".to_owned()))?;
+    let header = header.ok_or_else(|| no_sweep(path))?;
     let table = reader.read(&[BUILD, PLAN]).map_err(with(path))?;
     let digests = table.digests();
     let (is, was) = (digest_of(&digests), &header.rows);

@@ -183,7 +183,7 @@ impl Merge<'_> {
     pub fn run(&self, watcher: &mut dyn FnMut(usize, usize) -> bool) -> Result<Merged, MergeError> {
         let scan = self.scan()?;
         let header = one_sweep(&scan.files)?;
-        incomplete::check(&header, &scan.files, &self.folders[0])?;
+        incomplete::check(&header, &scan.files, self.folder())?;
         let figures = self.figures_of(&scan.columns)?;
         let mut output = self
             .out
@@ -237,6 +237,20 @@ impl Merge<'_> {
         })
     }
 
+    /// The folder in which more results would be found: the first that was named, or that of the first file.
+    fn folder(&self) -> &Path {
+        let first = self
+            .folders
+            .first()
+            .map_or(Path::new("."), PathBuf::as_path);
+        let parent = first.parent().filter(|_| first.is_file());
+        match parent {
+            Some(parent) if parent == Path::new("") => Path::new("."),
+            Some(parent) => parent,
+            None => first,
+        }
+    }
+
     fn scan(&self) -> Result<Scan, MergeError> {
         let mut all = Scan::default();
         for folder in self.folders {
@@ -252,11 +266,7 @@ impl Merge<'_> {
             });
         }
         if all.files.is_empty() {
-            let folder = self
-                .folders
-                .first()
-                .map_or(Path::new("."), PathBuf::as_path);
-            return Err(MergeError::Nothing(folder.display().to_string()));
+            return Err(MergeError::Nothing(self.folder().display().to_string()));
         }
         all.files.sort_by(|a, b| {
             let key = |found: &Found| (found.header.holds, found.path.clone());
