@@ -76,6 +76,35 @@ fn the_example_of_the_reference_can_be_run() {
 }
 
 #[test]
+fn a_list_where_a_table_belongs_is_told_so() {
+    for list in [
+        "[load]\nheld = [{ url = '/wait.aspx', count = 3 }]",
+        "[[load.probes]]\nurl = '/'",
+        "[load]\nlong = ['/', 0.5]",
+        "timing = ['1s']\n[load]",
+        "[[load]]\nrate = 5",
+        "[[server]]\npool = 'x'\n[load]",
+        "[[application]]\nsite = 'x'\nbehaviour = [{ page = [] }]\n[load]",
+        "[[farm]]\nservers = 2\n[load]",
+    ] {
+        let said = refusal(&format!("name = 'x'\n{list}"));
+        assert!(said.contains("write a table"), "{list}: {said}");
+        assert!(said.contains("x.toml: TOML parse error at line"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_is_told_by_its_line_and_its_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("latin.toml");
+    std::fs::write(&path, b"name = 'x'\n# f\xFCr\n[load]\n").unwrap();
+    let said = Scenario::read(&path).unwrap_err().to_string();
+    for part in ["latin.toml: line 2: byte 14 of the file", "0xFC", "UTF-8"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+}
+
+#[test]
 fn what_the_driver_would_not_take_is_refused_by_its_key() {
     let said = refusal("name = 'x'\n[server.httpsys]\nmax_field_length = 0\n[load]\ntls_share = 0");
     assert!(

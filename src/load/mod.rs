@@ -16,6 +16,7 @@ pub mod plan;
 pub mod plan_file;
 pub mod profile;
 pub mod progress;
+pub(crate) mod table;
 
 #[cfg(feature = "live")]
 pub mod live;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::table;
+
 /// How much load of which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,8 +27,10 @@ pub struct Profile {
     /// The URLs and how often each is asked for.
     pub mix: Vec<MixEntry>,
     /// Requests that take long, beside the mix.
+    #[serde(deserialize_with = "table::optional")]
     pub long: Option<Long>,
     /// Requests that are in flight when the operation begins, a fixed number of them.
+    #[serde(deserialize_with = "table::optional")]
     pub held: Option<Held>,
     /// An attempt that has no whole response so long after its planned time is a `timeout`.
     #[serde(with = "duration_text")]
@@ -42,6 +46,7 @@ pub struct Profile {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pauses: Vec<Pause>,
     /// The two streams of probes.
+    #[serde(deserialize_with = "table::table")]
     pub probes: Probes,
 }
 

@@ -4,6 +4,7 @@
 //! the business of the worlds.
 
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use serde::de::Error;
@@ -13,6 +14,7 @@ use sim_was::model::Personality;
 use sim_worker::application::Behaviour;
 
 use crate::load::profile::Profile;
+use crate::load::table;
 
 mod clock;
 mod content;
@@ -63,18 +65,23 @@ pub struct Scenario {
     #[serde(default = "seed_default")]
     pub seed: u64,
     /// When an operation begins and when watching it ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table::table")]
     pub timing: Timing,
     /// The server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table::table")]
     pub server: ServerPart,
     /// The applications whose content or behaviour the scenario brings along.
     #[serde(default, rename = "application")]
     pub applications: Vec<ApplicationPart>,
     /// Several such servers behind a balancer, which the load goes to. Live clock only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "table::optional"
+    )]
     pub farm: Option<Farm>,
     /// The load and the probes.
+    #[serde(deserialize_with = "table::table")]
     pub load: Profile,
     /// The same with some keys changed, each an arm of its own in `iis-sim run`.
     #[serde(default, rename = "variant", skip_serializing_if = "Vec::is_empty")]
@@ -108,7 +115,10 @@ pub struct ServerPart {
     /// The text of an applicationHost.config.
     pub config_text: Option<String>,
     /// Pools and sites that are added to it by the hundred.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "table::optional"
+    )]
     pub many: Option<Many>,
     /// Changes to it, in the words of appcmd, e.g.
     /// `system.applicationHost/applicationPools[name='DefaultAppPool'].queueLength:5000`.
@@ -121,6 +131,7 @@ pub struct ServerPart {
     /// The pool that operations on a pool act on; the first of the file if none is named.
     pub pool: Option<String>,
     /// What the driver reads when it is loaded.
+    #[serde(deserialize_with = "table::table")]
     pub httpsys: Parameters,
     /// Which version of IIS the services behave like, where versions differ: `iis10` or `iis6`.
     pub personality: Personality,
@@ -145,7 +156,7 @@ pub struct ApplicationPart {
 
 /// Keeps the table as it is written, once it is known to be a [`Behaviour`].
 fn behaviour<'de, D: Deserializer<'de>>(from: D) -> Result<Option<toml::Table>, D::Error> {
-    let table = toml::Table::deserialize(from)?;
+    let table: toml::Table = table::table(from)?;
     let text = table.to_string();
     Behaviour::parse("behaviour", &text).map_err(|wrong| {
         let place = place_of(&text, wrong.line);
@@ -205,6 +216,28 @@ pub enum ScenarioError {
     },
 }
 
+/// The text of a file; one that is not UTF-8 is told by its line and its byte.
+fn read_text(path: &Path) -> Result<String, ScenarioError> {
+    let bytes = std::fs::read(path).map_err(|source| ScenarioError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| ScenarioError::Parse {
+        name: path.display().to_string(),
+        message: not_utf8(&error),
+    })
+}
+
+/// Where a text is no UTF-8.
+pub(crate) fn not_utf8(error: &FromUtf8Error) -> String {
+    let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
+    let (before, byte) = (&bytes[..at], bytes.get(at).copied().unwrap_or_default());
+    let line = before.split(|byte| *byte == b'\n').count();
+    format!(
+        "line {line}: byte {at} of the file, 0x{byte:02X}, is not UTF-8; save it in that encoding"
+    )
+}
+
 impl Scenario {
     /// The scenario that `compare` runs by default.
     pub fn reset_vs_recycle() -> Result<Self, ScenarioError> {
@@ -214,14 +247,8 @@ impl Scenario {
 
     /// Reads a scenario file and the configuration that it names.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
-                path: path.to_owned(),
-                source,
-            })
-        };
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&read(path)?, &path.display().to_string(), folder)
+        Self::parse(&read_text(path)?, &path.display().to_string(), folder)
     }
 
     /// Understands the text of a scenario; `folder` is where the files that it names lie.
@@ -232,9 +259,7 @@ impl Scenario {
         })?;
         name.clone_into(&mut scenario.file);
         if let Some(config) = scenario.server.config.take() {
-            let path = folder.join(config);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ScenarioError::Read { path, source })?;
+            let text = read_text(&folder.join(config))?;
             if scenario.server.config_text.replace(text).is_some() {
                 return Err(ScenarioError::Invalid {
                     name: name.to_owned(),

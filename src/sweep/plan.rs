@@ -32,7 +32,7 @@ use toml::{Spanned, Table, Value};
 
 use super::path::{KeyPath, keys_of};
 use super::{FNV_START, fnv};
-use crate::scenario::{Operation, Scenario, ScenarioError};
+use crate::scenario::{Operation, Scenario, ScenarioError, not_utf8};
 use crate::virtual_world::costs::{self, Costs};
 
 mod error;
@@ -313,10 +313,13 @@ impl fmt::Display for Plan {
 }
 
 fn read(path: &Path) -> Result<String, PlanError> {
-    std::fs::read_to_string(path).map_err(|source| PlanError::Read {
+    let read = |source| PlanError::Read {
         path: path.to_owned(),
         source,
-    })
+    };
+    let bytes = std::fs::read(path).map_err(read)?;
+    let text = String::from_utf8(bytes);
+    text.map_err(|error| read(std::io::Error::other(not_utf8(&error))))
 }
 
 /// The profile as a table, if it is one.
