@@ -14,7 +14,8 @@
 //! | `timeout`, `abandoned` | any one end, or nothing parsed | as for that end |
 //! | `not_sent` | nothing | nothing |
 //!
-//! What does not fit a row, and what the server did without a client, is unexplained.
+//! What does not fit a row, and what the server did without a client, is unexplained. What the driver refused
+//! before it had read the attempt's name is joined with it by the connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,11 +28,13 @@ use sim_httpsys::model::ReasonPhrase;
 use super::read::Observation;
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
-use end::End;
+use end::{End, phrase};
+use unnamed::Unnamed;
 use workers::Worker;
 
 mod end;
 mod farm;
+mod unnamed;
 mod workers;
 
 /// How far a fact and a client's observation of the same thing may lie apart, in nanoseconds.
@@ -98,6 +101,7 @@ struct Server<'a> {
     /// HTTPERR lines by port, reason and whether they name a URL; `None` if no log was read.
     httperr: Option<HttpErrUrls>,
     workers: BTreeMap<ProcessId, Worker>,
+    unnamed: Unnamed,
     observation: &'a Observation,
 }
 
@@ -176,6 +180,7 @@ impl<'a> Server<'a> {
                 by_port
             }),
             workers: workers::of(observation),
+            unnamed: Unnamed::of(facts),
             observation,
         };
         for traced in facts {
@@ -185,6 +190,9 @@ impl<'a> Server<'a> {
     }
 
     fn take(&mut self, traced: &Traced<Fact>) {
+        if self.unnamed.has(traced) {
+            return;
+        }
         let at = traced.at;
         if let Some((activity, end)) = End::of(&traced.fact) {
             let request = self.requests.entry(activity.0).or_default();
@@ -249,7 +257,7 @@ impl<'a> Server<'a> {
 
     /// The way in which the two sides agree, or why they do not.
     fn explain(&mut self, attempt: &AttemptRecord) -> Result<&'static str, String> {
-        let request = self.requests.remove(&attempt.id).unwrap_or_default();
+        let request = self.request_of(attempt);
         let lines = self
             .w3c
             .as_mut()
@@ -383,7 +391,8 @@ impl<'a> Server<'a> {
                 }
                 let port = self.connections.get(&connection).map(|c| c.port);
                 let port = port.ok_or("its connection was never opened")?;
-                if self.consume_httperr(port, reason, Some(&attempt.url)) {
+                let url = self.unnamed.url_read(connection, attempt);
+                if self.consume_httperr(port, reason, url) {
                     Ok(())
                 } else {
                     Err(format!(
@@ -520,6 +529,7 @@ impl<'a> Server<'a> {
                 ..
             } = &traced.fact
                 && !known.contains(&activity.0)
+                && !self.unnamed.is_joined(*connection)
             {
                 strangers.push((*connection, *reason));
             } else if let Fact::ConnError { connection, reason } = &traced.fact {
@@ -557,6 +567,7 @@ impl<'a> Server<'a> {
             }
         }
         left.extend(workers::lost_in(&self.workers));
+        left.extend(self.unnamed.left_over());
         left
     }
 }
@@ -579,14 +590,6 @@ fn closed_spans(facts: &[Traced<Fact>]) -> Vec<(Instant, Instant)> {
             .map(|since| (since, Instant(u64::MAX))),
     );
     spans
-}
-
-/// A reason as the error log spells it.
-fn phrase(reason: ReasonPhrase) -> String {
-    match serde_json::to_value(reason) {
-        Ok(serde_json::Value::String(text)) => text,
-        other => unreachable!("a reason is written as a text, not {other:?}"),
-    }
 }
 
 #[cfg(test)]

@@ -66,3 +66,11 @@ impl End {
         }
     }
 }
+
+/// A reason as the error log spells it.
+pub(super) fn phrase(reason: ReasonPhrase) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(text)) => text,
+        other => unreachable!("a reason is written as a text, not {other:?}"),
+    }
+}

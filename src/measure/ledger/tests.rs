@@ -390,6 +390,56 @@ fn an_answer_that_the_driver_does_not_know_is_unexplained() {
         .is_unexplained("more than once");
 }
 
+/// A head that is refused at `ms`, before the driver has read whose it is.
+fn nameless(outcome: Outcome, ms: f64) -> Story {
+    let mut story = Story::client(outcome).connected();
+    let attempt = &mut story.observation.book.attempts[0];
+    attempt.status = attempt.status.map(|_| 414);
+    let (request, activity) = (RequestId(5), ActivityId(0));
+    let parse = Fact::Parse {
+        request,
+        activity,
+        connection: CONNECTION,
+    };
+    let refusal = Fact::FastResp {
+        request,
+        activity,
+        connection: CONNECTION,
+        status: 414,
+        reason: ReasonPhrase::UrlLength,
+        queue: None,
+    };
+    story.fact(ms, parse).fact(ms, refusal)
+}
+
+#[test]
+fn a_head_that_was_refused_before_its_name_is_joined_by_its_connection() {
+    nameless(Outcome::Http4xx, 10.5)
+        .httperr("URL_Length", Some("/only-its-begin"))
+        .is_explained("http_4xx / refused_by_driver");
+    nameless(Outcome::Http4xx, 10.5).is_unexplained("no HTTPERR line");
+    nameless(Outcome::Timeout, 10.5)
+        .httperr("URL_Length", None)
+        .is_explained("timeout / refused_by_driver");
+}
+
+#[test]
+fn a_refusal_without_a_name_is_joined_with_no_attempt_that_it_does_not_fit() {
+    let both_sides = |story: Story| {
+        let ledger = story.httperr("URL_Length", None).ledger();
+        assert_eq!(ledger.unexplained, 2, "{:?}", ledger.examples);
+    };
+    // Another status, another time, another port, and a success.
+    let mut story = nameless(Outcome::Http4xx, 10.5);
+    story.observation.book.attempts[0].status = Some(400);
+    both_sides(story);
+    both_sides(nameless(Outcome::Http4xx, 900.0));
+    let mut story = nameless(Outcome::Http4xx, 10.5);
+    story.observation.book.attempts[0].local_port = Some(PORT + 1);
+    both_sides(story);
+    both_sides(nameless(Outcome::Ok, 10.5));
+}
+
 #[test]
 fn what_the_server_did_for_nobody_is_unexplained() {
     let ok = || Story::client(Outcome::Ok).answered(200).w3c(1, 200);
