@@ -128,6 +128,11 @@ pub(crate) fn at(path: &Path, source: std::io::Error) -> StoreError {
 
 /// Changes a configuration file on the disk; one that is not there begins as an empty web.config.
 pub(crate) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreError> {
+    replace_file(path, &changed_file(path, changes)?)
+}
+
+/// The bytes of a configuration file if it were changed.
+pub(crate) fn changed_file(path: &Path, changes: &[Change]) -> Result<Vec<u8>, StoreError> {
     const EMPTY: &[u8] =
         b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<configuration>\r\n</configuration>\r\n";
     let bytes = match fs::read(path) {
@@ -135,13 +140,21 @@ pub(crate) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreEr
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_vec(),
         Err(source) => return Err(at(path, source)),
     };
-    let edited = edit::apply_to_bytes(&bytes, &path.display().to_string(), changes)?;
+    Ok(edit::apply_to_bytes(
+        &bytes,
+        &path.display().to_string(),
+        changes,
+    )?)
+}
+
+/// Puts a file in the place of another at once.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     // A link stays a link: what it points to is replaced, and who may read that stays as it is.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut partial = target.clone().into_os_string();
     partial.push(".new");
     let partial = PathBuf::from(partial);
-    fs::write(&partial, edited).map_err(|source| at(&partial, source))?;
+    fs::write(&partial, bytes).map_err(|source| at(&partial, source))?;
     if let Ok(replaced) = fs::metadata(&target) {
         let permissions = replaced.permissions();
         fs::set_permissions(&partial, permissions).map_err(|source| at(&partial, source))?;

@@ -9,11 +9,22 @@ use std::collections::BTreeMap;
 use roxmltree::Node;
 
 /// What IIS says of a section that is locked.
-pub(super) const SECTION_LOCKED: &str = "This configuration section cannot be used at this path. This happens when the section is locked at a parent level. Locking is either by default (overrideModeDefault=\"Deny\"), or set explicitly by a location tag with overrideMode=\"Deny\" or the legacy allowOverride=\"false\"";
+pub const SECTION_LOCKED: &str = "This configuration section cannot be used at this path. This happens when the section is locked at a parent level. Locking is either by default (overrideModeDefault=\"Deny\"), or set explicitly by a location tag with overrideMode=\"Deny\" or the legacy allowOverride=\"false\"";
 
-/// How `configSections` declares sections: by their path, whether inner levels may not have them.
+/// How `configSections` declares sections, by their path.
 #[derive(Debug, Default)]
-pub(super) struct Declared(BTreeMap<String, bool>);
+pub(super) struct Declared(BTreeMap<String, Definition>);
+
+/// Who may have a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Definition {
+    /// Every level.
+    Everyone,
+    /// No inner level, unless a `<location>` allows it (`overrideModeDefault="Deny"`).
+    Locked,
+    /// applicationHost.config alone, whatever a `<location>` says (`allowDefinition="AppHostOnly"`).
+    HostOnly,
+}
 
 impl Declared {
     /// Reads `<configSections>`.
@@ -42,10 +53,14 @@ impl Declared {
                     node.attribute(name)
                         .is_some_and(|v| v.eq_ignore_ascii_case(value))
                 };
-                let locked = is("overrideModeDefault", "Deny")
-                    || is("allowDefinition", "AppHostOnly")
-                    || is("allowDefinition", "MachineOnly");
-                self.0.insert(path, locked);
+                let is_host_only =
+                    is("allowDefinition", "AppHostOnly") || is("allowDefinition", "MachineOnly");
+                let definition = match is("overrideModeDefault", "Deny") {
+                    _ if is_host_only => Definition::HostOnly,
+                    true => Definition::Locked,
+                    false => Definition::Everyone,
+                };
+                self.0.insert(path, definition);
             }
         }
     }
@@ -70,11 +85,16 @@ impl Declared {
     }
 
     /// Whether a section is locked where nothing else is said.
+    pub(super) fn locks(&self, section: &str) -> bool {
+        self.is_host_only(section) || self.0.get(section) == Some(&Definition::Locked)
+    }
+
+    /// Whether a section counts for the whole server only, and no `<location>` can have or unlock it.
     ///
     /// Source: IIS schema: the sections of `system.applicationHost` are for applicationHost.config only.
-    pub(super) fn locks(&self, section: &str) -> bool {
+    pub(super) fn is_host_only(&self, section: &str) -> bool {
         section.starts_with("system.applicationHost/")
-            || self.0.get(section).copied().unwrap_or(false)
+            || self.0.get(section) == Some(&Definition::HostOnly)
     }
 }
 

@@ -17,6 +17,7 @@ mod collection;
 pub mod default_config;
 pub mod edit;
 pub mod effects;
+mod faults;
 mod layers;
 mod locks;
 pub mod physical_path;
@@ -39,6 +40,8 @@ use std::time::Duration;
 use sim_worker::configuration::{Caching, Initialization, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
 
+pub use faults::Fault;
+pub use locks::SECTION_LOCKED;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};
 pub use web_config::{Around, FoundFile, load_tree};

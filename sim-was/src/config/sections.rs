@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use roxmltree::Node;
 
+use super::faults;
 use super::locks::{self, Declared};
 use super::schema::{self, Element};
-use super::web_config::{WebConfig, first_fault};
+use super::web_config::WebConfig;
 
 /// One appearance of a section.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +78,8 @@ impl<'a> Sections<'a> {
             let fault = match file.document {
                 Ok(document) => {
                     self.read(document.root_element(), place, number);
-                    first_fault(self, number, &file.file.name)
+                    let first = faults::of_file(self, number).next();
+                    first.map(|(_, fault)| fault.of(&file.file.name).to_string())
                 }
                 Err(fault) => Some(fault.clone()),
             };
@@ -192,8 +194,16 @@ impl<'a> Sections<'a> {
             .collect()
     }
 
+    /// Whether a section counts for the whole server only.
+    pub(super) fn is_host_only(&self, section: &str) -> bool {
+        self.declared.is_host_only(section)
+    }
+
     /// Whether outer files have locked a section at a location.
     pub(super) fn is_locked(&self, location: &str, section: &str, file: usize) -> bool {
+        if self.is_host_only(section) {
+            return true;
+        }
         let at = places_to(location)
             .into_iter()
             .flat_map(|place| self.at(place, section));

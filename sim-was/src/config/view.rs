@@ -12,8 +12,8 @@ use super::locks::Declared;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
 use super::sections::Sections;
-use super::web_config::Around;
-use super::written;
+use super::web_config::{Around, FoundFile};
+use super::{Fault, faults, written};
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,10 @@ impl<'a> Views<'a> {
         };
         let sections = Sections::of_all(root, &around);
         let mut nodes = Vec::new();
+        let everywhere = sections.is_host_only(path);
+        let places = places
+            .into_iter()
+            .filter(|place| place.is_empty() || !everywhere);
         for at in places {
             let here = sections.at(at, path).iter().rev();
             nodes.extend(here.map(|section| section.node));
@@ -110,6 +114,54 @@ impl<'a> Views<'a> {
         let name = path.rsplit('/').next().unwrap_or(path);
         let layers = Layers::new(schema, nodes);
         Ok(Some(view(name, schema, &layers, &[])))
+    }
+
+    /// What makes a section unusable at a location: a web.config on the way to it that may not have the
+    /// section, or has it wrong.
+    pub fn fault(&self, path: &str, location: &str) -> Result<Option<Fault>, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        let texts = self.around.texts();
+        let documents = self.around.documents(&texts);
+        let around = self.around.web_configs(&documents);
+        let sections = Sections::of_all(document.root_element(), &around);
+        let location = location.trim_matches('/').to_lowercase();
+        let places = places_from(&location);
+        let outermost = around.iter().take_while(|file| file.is_outermost()).count();
+        for (number, file) in around.iter().enumerate().skip(outermost) {
+            if !file
+                .places
+                .iter()
+                .any(|place| places.contains(&place.as_str()))
+            {
+                continue;
+            }
+            let mut faults = faults::of_file(&sections, number + 1);
+            if let Some((_, fault)) = faults.find(|(name, _)| *name == path) {
+                return Ok(Some(fault.of(&file.file.name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why the web.config of a place may not say this, if so: a section that is locked there, or what the
+    /// schema refuses.
+    pub fn refusal(&self, place: &str, file: FoundFile) -> Result<Option<Fault>, ConfigError> {
+        let place = place.trim_matches('/').to_lowercase();
+        let name = file.name.clone();
+        let files = self.around.above(&place).with(&place, file);
+        let document = raw::parse(self.text, self.file)?;
+        let texts = files.texts();
+        let documents = files.documents(&texts);
+        let around = files.web_configs(&documents);
+        let sections = Sections::of_all(document.root_element(), &around);
+        let first = faults::of_file(&sections, around.len()).next();
+        Ok(first.map(|(_, fault)| fault.of(&name)))
+    }
+
+    /// Whether a section counts for the whole server only, and not for a path of it.
+    pub fn is_host_only(&self, path: &str) -> Result<bool, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        Ok(Declared::read(document.root_element()).is_host_only(path))
     }
 
     /// The names of the sections that are written, with their locations.

@@ -13,9 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roxmltree::Document;
 
 use super::raw::{self, ConfigError};
-use super::sections::Sections;
-use super::settings::{Lines, Scope};
-use super::{Configuration, Site, check, resolve};
+use super::settings::Scope;
+use super::{Configuration, Site, resolve};
 
 /// Where the .NET Framework keeps machine.config and its web.config.
 pub(super) const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config";
@@ -63,6 +62,26 @@ impl Around {
         let framework = |places: &[String]| places.iter().any(String::is_empty);
         files.sort_by_key(|(_, places, _)| !framework(places));
         Self(files)
+    }
+
+    /// The files above a place, as a web.config there sees them.
+    #[must_use]
+    pub(super) fn above(&self, place: &str) -> Self {
+        let is_above = |found: &&Found| {
+            let mut places = found.1.iter();
+            places.any(|at| {
+                let rest = place.strip_prefix(at.as_str());
+                rest.is_some_and(|rest| at.is_empty() || rest.starts_with('/'))
+            })
+        };
+        Self(self.0.iter().filter(is_above).cloned().collect())
+    }
+
+    /// The same with one more, the innermost, which stands for a place.
+    #[must_use]
+    pub(super) fn with(mut self, place: &str, file: FoundFile) -> Self {
+        self.0.push((String::new(), vec![place.to_owned()], file));
+        self
     }
 
     pub(super) fn texts(&self) -> Vec<Result<String, String>> {
@@ -168,40 +187,6 @@ fn parse<'a>(text: &'a Result<String, String>, file: &FoundFile) -> Result<Docum
             file.name
         ))
     }
-}
-
-/// What is wrong with the sections of a file that requests need: the first of it.
-pub(super) fn first_fault(sections: &Sections<'_>, file: usize, name: &str) -> Option<String> {
-    let mut of_file = sections.of_file(file);
-    let at =
-        |at: usize, node: roxmltree::Node<'_, '_>| Lines::of(node.document().input_text()).at(at);
-    of_file.find_map(|(section, location, found)| {
-        let node = found.node;
-        if sections.is_locked(location, section, file) {
-            let line = at(node.range().start, node);
-            return Some(format!(
-                "{name}: line {line}: {section}: {}",
-                super::locks::SECTION_LOCKED
-            ));
-        }
-        let outer = sections.outer(location, section, file);
-        if let Some((byte, text)) = super::locks::violation(&outer, node) {
-            return Some(format!("{name}: line {}: {text}", at(byte, node)));
-        }
-        // The .NET Framework checks its own sections, some of which have more than our schema.
-        let ours = section.starts_with("system.webServer/");
-        let findings = if ours {
-            check::check(node, found.schema, section)
-        } else {
-            Vec::new()
-        };
-        let fault = findings.into_iter().find(|finding| !finding.is_doubt())?;
-        Some(format!(
-            "{name}: line {}: {}",
-            at(fault.at, node),
-            fault.text
-        ))
-    })
 }
 
 /// The folders that may have such files, each with the locations that they are for.

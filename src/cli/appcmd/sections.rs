@@ -9,14 +9,14 @@ use std::process::ExitCode;
 
 use sim_was::config::edit::{Act, Change};
 use sim_was::config::view::Views;
-use sim_was::config::{Around, load, physical_path};
+use sim_was::config::{Around, FoundFile, SECTION_LOCKED, load, physical_path};
 use sim_was::live::find_file;
 
 use super::Failure;
 use super::grammar::Sentence;
 use super::print::{element, properties};
 use super::url::is_below;
-use crate::administration::store::{Store, change_file};
+use crate::administration::store::{Store, changed_file, replace_file};
 
 /// Where a change is committed.
 enum Commit {
@@ -47,12 +47,12 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         "set" => {
             let section = files.required(sentence)?;
             let changes = set(sentence, &section)?;
-            change(sentence, store, (&section, &changes), "changed")
+            change(sentence, (store, &files), (&section, &changes), "changed")
         }
         "clear" | "reset" => {
             let section = files.required(sentence)?;
             let cleared = Change::new(&section, Vec::new(), Act::DeleteElement);
-            change(sentence, store, (&section, &[cleared]), "cleared")
+            change(sentence, (store, &files), (&section, &[cleared]), "cleared")
         }
         "lock" => lock(sentence, store, &files.required(sentence)?, true),
         "unlock" => lock(sentence, store, &files.required(sentence)?, false),
@@ -148,6 +148,11 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
             if location.eq_ignore_ascii_case(&at) && !names.contains(&name) {
                 names.push(name);
             }
+        }
+    }
+    for section in &names {
+        if let Some(fault) = views.fault(section, &at)? {
+            return Err(unusable(&fault.file, fault.line, &fault.text));
         }
     }
     let all = sentence.parameter("config") == Some("*");
@@ -266,13 +271,16 @@ fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
 /// Source: appcmd: `Applied configuration changes to section "…" for "…" at configuration commit path "…"`.
 fn change(
     sentence: &Sentence,
-    store: &Store,
+    (store, files): (&Store, &Files),
     (section, changes): (&str, &[Change]),
     done: &str,
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
     let committed = match commit(sentence, store, &at)? {
         Commit::Host(location) => {
+            if !location.is_empty() && done == "changed" && files.views().is_host_only(section)? {
+                return Err(unusable(&store.name(), 0, SECTION_LOCKED));
+            }
             let changes = changes.iter().map(|change| change.clone().at(&location));
             store.change(&changes.collect::<Vec<Change>>())?;
             HOST.to_owned()
@@ -287,7 +295,18 @@ fn change(
                 ..change.clone().at(&location)
             };
             let changes: Vec<Change> = changes.iter().map(inherit).collect();
-            change_file(&folder.join("web.config"), &changes)?;
+            let file = folder.join("web.config");
+            let bytes = changed_file(&file, &changes)?;
+            let written = FoundFile {
+                name: file.display().to_string(),
+                bytes: Ok(bytes.clone()),
+                modified: 0,
+            };
+            // The line is one of a file that nobody will see.
+            if let Some(fault) = files.views().refusal(&path, written)? {
+                return Err(unusable(&fault.file, 0, &fault.text));
+            }
+            replace_file(&file, &bytes)?;
             machine_path(&path)
         }
     };
@@ -301,6 +320,19 @@ fn change(
         println!("CONFIG object \"{section}\" {done}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.
+fn unusable(file: &str, line: u32, text: &str) -> Failure {
+    // A fault names the section before what IIS says.
+    let text = if text.ends_with(SECTION_LOCKED) {
+        SECTION_LOCKED
+    } else {
+        text
+    };
+    Failure::Message(format!(
+        "Configuration error\nFilename: {file}\nLine Number: {line}\nDescription: {text}\n."
+    ))
 }
 
 /// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path.

@@ -1,0 +1,83 @@
+//! What is wrong with the sections of a file that requests need: locked, against the schema, twice.
+//!
+//! IIS answers such requests with 500.19, and its tools refuse to read or to write such a section.
+
+use std::fmt;
+
+use roxmltree::Node;
+
+use super::sections::{Section, Sections};
+use super::settings::Lines;
+use super::{check, locks};
+
+/// Something that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file, as messages call it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: line {}: {}", self.file, self.line, self.text)
+    }
+}
+
+impl Fault {
+    fn at(byte: usize, node: Node<'_, '_>, text: String) -> Self {
+        Self {
+            file: String::new(),
+            line: Lines::of(node.document().input_text()).at(byte),
+            text,
+        }
+    }
+
+    /// The same, with the name of its file.
+    #[must_use]
+    pub(super) fn of(self, file: &str) -> Self {
+        let file = file.to_owned();
+        Self { file, ..self }
+    }
+}
+
+/// What is wrong with the sections of a file, each with the name of its section; the file has no name yet.
+pub(super) fn of_file<'s>(
+    sections: &'s Sections<'_>,
+    file: usize,
+) -> impl Iterator<Item = (&'s str, Fault)> {
+    let all = sections.of_file(file);
+    all.filter_map(move |(name, location, section)| {
+        let fault = of_section(sections, (name, location), section, file)?;
+        Some((name, fault))
+    })
+}
+
+fn of_section(
+    sections: &Sections<'_>,
+    (name, location): (&str, &str),
+    section: &Section<'_>,
+    file: usize,
+) -> Option<Fault> {
+    let node = section.node;
+    if sections.is_locked(location, name, file) {
+        let text = format!("{name}: {}", locks::SECTION_LOCKED);
+        return Some(Fault::at(node.range().start, node, text));
+    }
+    let outer = sections.outer(location, name, file);
+    if let Some((byte, text)) = locks::violation(&outer, node) {
+        return Some(Fault::at(byte, node, text));
+    }
+    // The .NET Framework checks its own sections, some of which have more than our schema.
+    let is_ours = name.starts_with("system.webServer/");
+    let findings = if is_ours {
+        check::check(node, section.schema, name)
+    } else {
+        Vec::new()
+    };
+    let finding = findings.into_iter().find(|finding| !finding.is_doubt())?;
+    Some(Fault::at(finding.at, node, finding.text))
+}

@@ -1,0 +1,84 @@
+//! What appcmd may write where: sections that are locked, that count for the whole server only, and that a
+//! site would be broken by.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it should be"
+)]
+
+mod support;
+
+use support::Up;
+
+const SITE: &str = "Default Web Site";
+
+/// The exit code and what is printed.
+fn appcmd(up: &Up, words: &[&str]) -> (Option<i32>, String) {
+    let output = up.tool(&[&["appcmd"], words].concat());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said)
+}
+
+fn set(up: &Up, words: &[&str]) -> (Option<i32>, String) {
+    appcmd(up, &[&["set", "config", SITE], words].concat())
+}
+
+fn host(up: &Up) -> String {
+    let path = "Windows/System32/inetsrv/config/applicationHost.config";
+    std::fs::read_to_string(up.root.join(path)).unwrap()
+}
+
+#[test]
+fn a_section_that_is_locked_at_a_path_is_not_written_there() {
+    let up = Up::start();
+    let before = host(&up);
+    let web_config = up.root.join("inetpub/wwwroot/web.config");
+    let locked = "\nDescription: This configuration section cannot be used at this path. ";
+    for words in [
+        &["/section:serverRuntime", "/appConcurrentRequestLimit:10"][..],
+        &["/section:webLimits", "/headerWaitTimeout:00:00:10"],
+        &[
+            "/section:sites",
+            "/[name='Default Web Site'].id:5",
+            "/commit:apphost",
+        ],
+    ] {
+        let (code, said) = set(&up, words);
+        assert_eq!(code, Some(1), "{words:?}: {said}");
+        assert!(
+            said.starts_with("ERROR ( message:Configuration error\nFilename: ")
+                && said.contains(locked),
+            "{words:?}: {said}"
+        );
+    }
+    assert!(!web_config.exists());
+    assert_eq!(host(&up), before);
+    // Administrators write a locked section for a site where it is locked.
+    let words = ["/section:serverRuntime", "/appConcurrentRequestLimit:10"];
+    let (code, said) = set(&up, &[&words[..], &["/commit:apphost"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(up.get("/default.aspx").status, 200);
+}
+
+#[test]
+fn a_section_that_was_locked_later_is_refused_and_not_shown_as_if_it_counted() {
+    let up = Up::start();
+    let words = ["/section:defaultDocument", "/enabled:false"];
+    assert_eq!(set(&up, &words).0, Some(0));
+    let list = ["list", "config", SITE, "/section:defaultDocument"];
+    assert!(appcmd(&up, &list).1.contains("enabled=\"false\""));
+    appcmd(&up, &["lock", "config", "/section:defaultDocument"]);
+    let (code, said) = appcmd(&up, &list);
+    assert!(
+        code == Some(1) && said.contains("cannot be used at this path") && !said.contains("<def"),
+        "{said}"
+    );
+    let (code, said) = set(&up, &["/section:caching", "/enabled:true"]);
+    assert!(code == Some(1) && said.contains("cannot be used"), "{said}");
+    let (code, said) = appcmd(&up, &["clear", "config", SITE, "/section:defaultDocument"]);
+    assert_eq!(
+        code,
+        Some(0),
+        "what is in the way can be taken away: {said}"
+    );
+    assert_eq!(set(&up, &["/section:caching", "/enabled:true"]).0, Some(0));
+}
