@@ -41,6 +41,8 @@ fn a_section_that_is_locked_at_a_path_is_not_written_there() {
             "/[name='Default Web Site'].id:5",
             "/commit:apphost",
         ],
+        &["/section:globalModules", "/-[name='HttpCacheModule']"],
+        &["/section:anonymousAuthentication", "/enabled:false"],
     ] {
         let (code, said) = set(&up, words);
         assert_eq!(code, Some(1), "{words:?}: {said}");

@@ -160,6 +160,37 @@ fn a_locked_section_cannot_be_used_in_a_web_config() {
 }
 
 #[test]
+fn a_lock_holds_also_for_a_section_that_is_only_declared() {
+    let declared = "<sectionGroup name=\"security\"><sectionGroup name=\"authentication\">\
+                    <section name=\"anonymousAuthentication\" overrideModeDefault=\"Deny\" />\
+                    </sectionGroup></sectionGroup>\n      <section name=\"caching\"";
+    let host = HOST.replace("<section name=\"caching\"", declared);
+    let text = web_server(
+        "<security><authentication><anonymousAuthentication enabled='false' /></authentication></security>",
+    );
+    let files = [(r"C:\blog\web.config", text.as_str())];
+    let found = tree_of(&host, &files);
+    let [shop, _, blog] = errors(&found);
+    let blog = blog.unwrap_or_default();
+    assert!(
+        blog.contains(r"c:\blog\web.config: line 2: ")
+            && blog.contains("cannot be used at this path"),
+        "{blog}"
+    );
+    assert_eq!(shop, None);
+    let allowed = "<location path=\"Blog\" overrideMode=\"Allow\"><system.webServer><security><authentication>\
+                   <anonymousAuthentication enabled=\"true\" /></authentication></security></system.webServer>\
+                   </location></configuration>";
+    let unlocked = host.replace("</configuration>", allowed);
+    assert_eq!(errors(&tree_of(&unlocked, &files))[2], None);
+    let host_only = unlocked.replace(
+        "\"anonymousAuthentication\" overrideModeDefault=\"Deny\"",
+        "\"anonymousAuthentication\" allowDefinition=\"AppHostOnly\"",
+    );
+    assert!(errors(&tree_of(&host_only, &files))[2].is_some());
+}
+
+#[test]
 fn a_locked_attribute_cannot_be_set_and_its_neighbours_can() {
     let locked = web_server("<caching enableKernelCache='false' />");
     let found = tree(&[(r"C:\blog\web.config", &locked)]);

@@ -72,7 +72,7 @@ fn of_section(
         return Some(Fault::at(byte, node, text));
     }
     // The .NET Framework checks its own sections, some of which have more than our schema.
-    let is_ours = name.starts_with("system.webServer/");
+    let is_ours = name.starts_with("system.webServer/") && !section.schema.foreign;
     let findings = if is_ours {
         check::check(node, section.schema, name)
     } else {

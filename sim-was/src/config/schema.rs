@@ -76,6 +76,15 @@ pub(super) fn section(path: &str) -> Option<&'static Element> {
     SECTIONS.get(path)
 }
 
+/// What stands for the schema of a section that we have none for.
+pub(super) fn foreign() -> &'static Element {
+    static FOREIGN: LazyLock<Element> = LazyLock::new(|| Element {
+        foreign: true,
+        ..Element::default()
+    });
+    &FOREIGN
+}
+
 /// The names of all sections.
 pub(super) fn section_names() -> impl Iterator<Item = &'static str> {
     SECTIONS.keys().map(String::as_str)

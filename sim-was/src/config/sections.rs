@@ -1,7 +1,7 @@
 //! Finds the sections in the tree: at the top, in section groups, and in `<location>` blocks.
 //!
-//! Sections and groups without a schema here (`configSections`, `system.ftpServer`, `webFarms`,
-//! `rewrite` …) are passed over.
+//! Sections without a schema here (`windowsAuthentication` …) are taken if `configSections` declares them, so
+//! that their locks hold; other ones (`configSections` itself, `webFarms`, `rewrite` …) are passed over.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(super) struct Section<'a> {
     own: bool,
 }
 
-/// The sections of all files that we have a schema for.
+/// The sections of all files that we have a schema for, or that are declared.
 #[derive(Debug, Default)]
 pub(super) struct Sections<'a> {
     /// By the path of their location in lower case (empty for the server), then by their name.
@@ -131,7 +131,9 @@ impl<'a> Sections<'a> {
                 "" => name.to_owned(),
                 group => format!("{group}/{name}"),
             };
-            if let Some(schema) = schema::section(&path) {
+            let schema = schema::section(&path);
+            let schema = schema.or_else(|| self.declared.has(&path).then(schema::foreign));
+            if let Some(schema) = schema {
                 let Stand { file, mode, own } = stand;
                 let section = Section {
                     node,
@@ -148,12 +150,14 @@ impl<'a> Sections<'a> {
                 let here = self.by_location.entry(whole.clone()).or_default();
                 here.entry(path.clone()).or_default().push(section);
                 self.has_own |= own;
-                if file == self.host.0 {
+                if file == self.host.0 && schema.foreign {
+                    // Nothing is known that could be wrong with it.
+                } else if file == self.host.0 {
                     self.in_order.push((path, location, section));
                 } else {
                     self.around.push((path, whole, section));
                 }
-            } else if schema::is_group(&path) {
+            } else if schema::is_group(&path) || self.declared.has_group(&path) {
                 self.collect(node, (place, location), &path, stand);
             }
         }
