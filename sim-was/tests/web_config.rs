@@ -138,6 +138,82 @@ fn a_mistake_is_500_19_with_file_and_line_for_the_application_and_those_below_it
 }
 
 #[test]
+fn a_mistake_in_the_hosts_sections_is_500_19_for_the_requests_that_it_concerns() {
+    let good = "<system.webServer><staticContent><mimeMap fileExtension='.json' mimeType='a/b' /></staticContent>";
+    for (wrong, why) in [
+        ("<handlers foo='1' />", "unknown attribute \"foo\""),
+        (
+            "<defaultDocument><nonsense /></defaultDocument>",
+            "unknown element <nonsense>",
+        ),
+        (
+            "<staticContent><mimeMap fileExtension='.x' mimeType='a/b' /><mimeMap fileExtension='.x' mimeType='a/b' />\
+             </staticContent>",
+            "duplicate collection entry of type 'mimeMap'",
+        ),
+        (
+            "<staticContent><mimeMap fileExtension='.json' mimeType='c/d' /></staticContent>",
+            "duplicate collection entry of type 'mimeMap'",
+        ),
+    ] {
+        let location = format!(
+            "{good}</system.webServer><location path='Shop/api'><system.webServer>{wrong}</system.webServer>\
+             </location></configuration>"
+        );
+        let found = tree_of(&HOST.replace("</configuration>", &location), &[]);
+        let [shop, api, blog] = errors(&found);
+        assert!(shop.is_none() && blog.is_none(), "{shop:?} {blog:?}");
+        let api = api.expect(wrong);
+        assert!(
+            api.starts_with("applicationHost.config: line 30: ") && api.contains(why),
+            "{api}"
+        );
+        assert!(
+            found
+                .warnings
+                .iter()
+                .any(|w| w.event == 5174 && w.text.contains(why))
+        );
+    }
+    let top = "<system.webServer><httpErrors foo='1' /></system.webServer></configuration>";
+    let found = tree_of(&HOST.replace("</configuration>", top), &[]);
+    assert!(errors(&found).iter().all(Option::is_some));
+}
+
+#[test]
+fn an_entry_that_an_outer_level_has_must_be_removed_before_it_is_added() {
+    let add = "<add value='server.htm' />";
+    let wrong = web_server(&format!(
+        "<defaultDocument><files>{add}</files></defaultDocument>"
+    ));
+    let [shop, api, blog] =
+        errors(&tree(&[(r"C:\shop\web.config", &wrong)])).map(|error| error.map(str::to_owned));
+    let shop = shop.expect("it is there twice");
+    assert!(
+        shop.starts_with(
+            r"c:\shop\web.config: line 2: Cannot add duplicate collection entry of type 'add'"
+        ),
+        "{shop}"
+    );
+    assert!(api.is_some() && blog.is_none());
+    for taken in ["<remove value='server.htm' />", "<clear />"] {
+        let text = format!("<defaultDocument><files>{taken}{add}</files></defaultDocument>");
+        let found = tree(&[(r"C:\shop\web.config", &web_server(&text))]);
+        assert_eq!(errors(&found)[0], None, "{taken}");
+    }
+}
+
+#[test]
+fn a_lock_at_one_place_is_none_at_another_that_shares_the_folder() {
+    let host = HOST.replace(r"C:\blog", r"C:\shop");
+    let text =
+        web_server("<staticContent><mimeMap fileExtension='.x' mimeType='a/b' /></staticContent>");
+    let [shop, _, blog] = errors(&tree_of(&host, &[(r"C:\shop\web.config", &text)]))
+        .map(|error| error.map(str::to_owned));
+    assert!(blog.is_some() && shop.is_none(), "{shop:?} {blog:?}");
+}
+
+#[test]
 fn a_locked_section_cannot_be_used_in_a_web_config() {
     let locked = web_server("<serverRuntime frequentHitThreshold='1' />");
     let found = tree(&[(r"C:\blog\web.config", &locked)]);

@@ -6,6 +6,8 @@ use std::fmt;
 
 use roxmltree::Node;
 
+use super::collection::Duplicate;
+use super::layers::Layers;
 use super::sections::{Section, Sections};
 use super::settings::Lines;
 use super::{check, locks};
@@ -44,15 +46,18 @@ impl Fault {
     }
 }
 
-/// What is wrong with the sections of a file, each with the name of its section; the file has no name yet.
+/// A fault and where it is: the section, the location that it concerns in lower case, and what is wrong.
+pub(super) type Placed<'s> = (&'s str, &'s str, Fault);
+
+/// What is wrong with the sections of a file around applicationHost.config; the file has no name yet.
 pub(super) fn of_file<'s>(
     sections: &'s Sections<'_>,
     file: usize,
-) -> impl Iterator<Item = (&'s str, Fault)> {
+) -> impl Iterator<Item = Placed<'s>> {
     let all = sections.of_file(file);
     all.filter_map(move |(name, location, section)| {
         let fault = of_section(sections, (name, location), section, file)?;
-        Some((name, fault))
+        Some((name, location, fault))
     })
 }
 
@@ -78,6 +83,38 @@ fn of_section(
     } else {
         Vec::new()
     };
-    let finding = findings.into_iter().find(|finding| !finding.is_doubt())?;
-    Some(Fault::at(finding.at, node, finding.text))
+    let finding = findings.into_iter().find(|finding| !finding.is_doubt());
+    let finding = finding.map(|finding| Fault::at(finding.at, node, finding.text));
+    finding.or_else(|| {
+        let (at, text) = twice(sections, (name, location), section)?;
+        Some(Fault::at(at, node, text))
+    })
+}
+
+/// An entry of a section that an outer level has too, and nobody took away: its byte and what IIS says.
+pub(super) fn twice<'a>(
+    sections: &Sections<'a>,
+    (name, location): (&str, &str),
+    section: &Section<'a>,
+) -> Option<(usize, String)> {
+    let mut nodes = vec![section.node];
+    nodes.extend(sections.above(location, name, section).into_iter().rev());
+    if nodes.len() < 2 {
+        return None;
+    }
+    let duplicate = duplicate(&Layers::new(section.schema, nodes), section.node)?;
+    Some((duplicate.node.range().start, duplicate.text))
+}
+
+fn duplicate<'a>(layers: &Layers<'a>, inner: Node<'a, 'a>) -> Option<Duplicate<'a>> {
+    let schema = layers.schema();
+    let is_here = |duplicate: &Duplicate<'a>| {
+        duplicate.across_layers && duplicate.node.ancestors().any(|node| node == inner)
+    };
+    let mut entries = schema.entries.keys();
+    let own = entries.find_map(|name| layers.entries(name, false).1.into_iter().find(is_here));
+    own.or_else(|| {
+        let mut children = schema.children.keys();
+        children.find_map(|name| duplicate(&layers.child(name), inner))
+    })
 }

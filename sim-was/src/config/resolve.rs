@@ -22,7 +22,7 @@ use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
-    Identity, ProcessModel, Recycling, WebLimits, sites, web_config,
+    Identity, ProcessModel, Recycling, WebLimits, faults, sites, web_config,
 };
 
 /// The section of the pools.
@@ -114,6 +114,8 @@ pub(super) struct Resolver<'a> {
     unsaid: usize,
     /// What breaks the schema inside of a pool or a site, by where that begins.
     faults: BTreeMap<usize, String>,
+    /// The first mistake in a section that requests need, by its location in lower case.
+    request_faults: BTreeMap<String, String>,
     /// The last byte whose line was asked for, and that line: complaints mostly come in order.
     last: (usize, usize),
 }
@@ -129,6 +131,7 @@ impl<'a> Resolver<'a> {
             last: (0, 1),
             unsaid: 0,
             faults: BTreeMap::new(),
+            request_faults: BTreeMap::new(),
         }
     }
 
@@ -205,8 +208,19 @@ impl<'a> Resolver<'a> {
                     .into_iter()
                     .try_for_each(|f| self.judge(place, f, &owners))?;
             } else {
+                let location_key = location.to_lowercase();
+                let is_new =
+                    first == section.node && !self.request_faults.contains_key(&location_key);
+                let twice = is_new
+                    .then(|| faults::twice(sections, (name, &location_key), section))
+                    .flatten();
+                findings.extend(twice.map(|(at, text)| Finding {
+                    at,
+                    text,
+                    kind: FindingKind::Violation,
+                }));
                 for finding in findings {
-                    self.about_requests(location, &finding);
+                    self.about_requests((name, location), &finding);
                 }
             }
         }
@@ -259,13 +273,29 @@ impl<'a> Resolver<'a> {
     }
 
     /// A finding in a section that only requests need.
-    fn about_requests(&mut self, location: &str, finding: &Finding) {
+    fn about_requests(&mut self, (section, location): (&str, &str), finding: &Finding) {
+        if finding.is_doubt() || !section.starts_with("system.webServer/") {
+            self.warn_at(INVALID_DATA, finding.at, &finding.text);
+            return;
+        }
         let whose = match location {
-            "" => "requests that need the section".to_owned(),
+            "" => "every request".to_owned(),
             location => format!("requests below \"{location}\""),
         };
         let text = format!("{}; IIS answers {whose} with 500.19", finding.text);
         self.warn_at(INVALID_DATA, finding.at, &text);
+        let (file, line, text) = (self.file, self.line(finding.at), &finding.text);
+        self.request_faults
+            .entry(location.to_lowercase())
+            .or_insert_with(|| format!("{file}: line {line}: {text}"));
+    }
+
+    /// What in this file makes requests for the first of some locations fail: the outermost mistake.
+    pub(super) fn request_fault(&self, locations: &[String]) -> Option<&str> {
+        let mut outermost = locations.iter().rev();
+        outermost
+            .find_map(|location| self.request_faults.get(location))
+            .map(String::as_str)
     }
 
     fn application_pools(&mut self, sections: &Sections<'a>) -> Vec<ApplicationPool> {

@@ -12,6 +12,10 @@ use super::locks::{self, Declared};
 use super::schema::{self, Element};
 use super::web_config::WebConfig;
 
+/// So many appearances of a section at one place are merged to find entries that are there twice.
+/// Assumed: nobody writes more of them, unless to make the server busy.
+const LEVELS_MAX: usize = 32;
+
 /// One appearance of a section.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section<'a> {
@@ -37,11 +41,11 @@ pub(super) struct Sections<'a> {
     /// Name, location and section of the other files.
     around: Vec<(String, String, Section<'a>)>,
     declared: Declared,
-    /// Which file is applicationHost.config, and its text.
-    host: (usize, &'a str),
+    /// Which file is applicationHost.config.
+    host: usize,
     /// Whether some sections are not for child applications.
     has_own: bool,
-    /// Why nothing at a location and below it can be used.
+    /// What in the files around makes requests for a location and below it fail.
     faults: BTreeMap<String, String>,
 }
 
@@ -58,14 +62,13 @@ impl<'a> Sections<'a> {
     pub(super) fn of_all(host: Node<'a, 'a>, around: &'a [WebConfig<'a>]) -> Self {
         let mut sections = Self {
             declared: Declared::read(host),
-            host: (0, host.document().input_text()),
             ..Self::default()
         };
         let outermost = around.iter().take_while(|file| file.is_outermost()).count();
         for (number, file) in around[..outermost].iter().enumerate() {
             sections.read_around(file, number);
         }
-        sections.host.0 = outermost;
+        sections.host = outermost;
         sections.read(host, "", outermost);
         for (number, file) in around.iter().enumerate().skip(outermost) {
             sections.read_around(file, number + 1);
@@ -75,17 +78,21 @@ impl<'a> Sections<'a> {
 
     fn read_around(&mut self, file: &'a WebConfig<'a>, number: usize) {
         for place in file.places {
-            let fault = match file.document {
-                Ok(document) => {
-                    self.read(document.root_element(), place, number);
-                    let first = faults::of_file(self, number).next();
-                    first.map(|(_, fault)| fault.of(&file.file.name).to_string())
+            match file.document {
+                Ok(document) => self.read(document.root_element(), place, number),
+                Err(fault) => {
+                    self.faults.insert(place.clone(), fault.clone());
                 }
-                Err(fault) => Some(fault.clone()),
-            };
-            if let Some(fault) = fault {
-                self.faults.insert(place.clone(), fault);
             }
+        }
+        let found: Vec<(String, String)> = faults::of_file(self, number)
+            .map(|(_, location, fault)| {
+                let fault = fault.of(&file.file.name).to_string();
+                (location.to_owned(), fault)
+            })
+            .collect();
+        for (location, fault) in found {
+            self.faults.entry(location).or_insert(fault);
         }
     }
 
@@ -150,9 +157,9 @@ impl<'a> Sections<'a> {
                 let here = self.by_location.entry(whole.clone()).or_default();
                 here.entry(path.clone()).or_default().push(section);
                 self.has_own |= own;
-                if file == self.host.0 && schema.foreign {
+                if file == self.host && schema.foreign {
                     // Nothing is known that could be wrong with it.
-                } else if file == self.host.0 {
+                } else if file == self.host {
                     self.in_order.push((path, location, section));
                 } else {
                     self.around.push((path, whole, section));
@@ -161,12 +168,6 @@ impl<'a> Sections<'a> {
                 self.collect(node, (place, location), &path, stand);
             }
         }
-    }
-
-    /// Where an element stands in applicationHost.config, if it stands there.
-    pub(super) fn byte_of(&self, node: Node<'_, '_>) -> Option<usize> {
-        let here = std::ptr::eq(node.document().input_text(), self.host.1);
-        here.then(|| node.range().start)
     }
 
     /// Whether some sections are not for child applications.
@@ -196,6 +197,25 @@ impl<'a> Sections<'a> {
         at.filter(|found| found.file < file)
             .map(|found| found.node)
             .collect()
+    }
+
+    /// The appearances of a section that lie under another one at a location, the outermost first; of
+    /// very many the first ones.
+    pub(super) fn above(
+        &self,
+        location: &str,
+        section: &str,
+        inner: &Section<'a>,
+    ) -> Vec<Node<'a, 'a>> {
+        let mut nodes = Vec::new();
+        for place in places_to(location) {
+            let here = place == location;
+            let found = self.at(place, section).iter();
+            let found = found.take_while(|found| found.node != inner.node);
+            let found = found.filter(|s| here || !s.own).map(|s| s.node);
+            nodes.extend(found.take(LEVELS_MAX));
+        }
+        nodes
     }
 
     /// Whether a section counts for the whole server only.

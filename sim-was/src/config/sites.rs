@@ -198,8 +198,10 @@ impl<'a> Builder<'_, 'a> {
             self.resolver.warn_at(INVALID_DATA, at, &text);
         }
         let web_server = self.web_server(site, &path);
-        let fault = self.sections.fault(&web_server::locations(site, &path));
-        let configuration_error = fault.map(str::to_owned);
+        let locations = web_server::locations(site, &path);
+        let fault = self.sections.fault(&locations);
+        let of_host = self.resolver.request_fault(&locations);
+        let configuration_error = of_host.or(fault).map(str::to_owned);
         if let Some(fault) = fault {
             let text = format!("{fault}; IIS answers requests here with 500.19");
             self.resolver.warn(INVALID_DATA, text);
@@ -234,12 +236,6 @@ impl<'a> Builder<'_, 'a> {
             return Rc::clone(known);
         }
         let found = Rc::new(WebServer::of(self.sections, key.0.clone(), &place));
-        for (at, text) in &found.complaints {
-            match at {
-                Some(at) => self.resolver.warn_at(INVALID_DATA, *at, text),
-                None => self.resolver.warn(INVALID_DATA, text),
-            }
-        }
         self.web_servers.insert(key, Rc::clone(&found));
         found
     }

@@ -128,15 +128,9 @@ impl<'a> Views<'a> {
         let places = places_from(&location);
         let outermost = around.iter().take_while(|file| file.is_outermost()).count();
         for (number, file) in around.iter().enumerate().skip(outermost) {
-            if !file
-                .places
-                .iter()
-                .any(|place| places.contains(&place.as_str()))
-            {
-                continue;
-            }
             let mut faults = faults::of_file(&sections, number + 1);
-            if let Some((_, fault)) = faults.find(|(name, _)| *name == path) {
+            let here = |(name, at, _): &faults::Placed<'_>| *name == path && places.contains(at);
+            if let Some((_, _, fault)) = faults.find(here) {
                 return Ok(Some(fault.of(&file.file.name)));
             }
         }
@@ -155,7 +149,7 @@ impl<'a> Views<'a> {
         let around = files.web_configs(&documents);
         let sections = Sections::of_all(document.root_element(), &around);
         let first = faults::of_file(&sections, around.len()).next();
-        Ok(first.map(|(_, fault)| fault.of(&name)))
+        Ok(first.map(|(_, _, fault)| fault.of(&name)))
     }
 
     /// Whether a section counts for the whole server only, and not for a path of it.

@@ -19,18 +19,15 @@ pub(super) struct WebServer {
     pub(super) caching: Caching,
     pub(super) initialization: Initialization,
     pub(super) concurrent_requests_max: u32,
-    /// Entries that an outer level has too: the byte in applicationHost.config, and what to say.
-    pub(super) complaints: Vec<(Option<usize>, String)>,
 }
 
 impl WebServer {
     /// Reads the sections for an application.
     pub(super) fn of(sections: &Sections<'_>, locations: Locations, application: &str) -> Self {
-        let mut reader = Reader {
+        let reader = Reader {
             sections,
             locations,
             application: application.to_owned(),
-            complaints: Vec::new(),
         };
         Self {
             default_documents: reader.default_documents(),
@@ -40,7 +37,6 @@ impl WebServer {
             concurrent_requests_max: reader
                 .section("serverRuntime")
                 .number("appConcurrentRequestLimit"),
-            complaints: reader.complaints,
         }
     }
 }
@@ -64,7 +60,6 @@ struct Reader<'r, 'a> {
     sections: &'r Sections<'a>,
     locations: Locations,
     application: String,
-    complaints: Vec<(Option<usize>, String)>,
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -79,43 +74,20 @@ impl<'a> Reader<'_, 'a> {
         )
     }
 
-    fn entries(
-        &mut self,
-        of: &Layers<'a>,
-        name: &'static str,
-        inner_first: bool,
-    ) -> Vec<Layers<'a>> {
-        let (entries, duplicates) = of.entries(name, inner_first);
-        let across = duplicates
-            .into_iter()
-            .filter(|duplicate| duplicate.across_layers);
-        self.complaints.extend(across.map(|duplicate| {
-            let text = format!("{}; IIS answers requests here with 500.19", duplicate.text);
-            match self.sections.byte_of(duplicate.node) {
-                Some(byte) => (Some(byte), text),
-                None => (
-                    None,
-                    format!("a web.config below {}: {text}", self.application),
-                ),
-            }
-        }));
-        entries
-    }
-
     /// Assumed: `defaultDocument/files` has `mergeAppend="false"`, so that a site's own documents come
     /// before the server's; known from the order that IIS Manager shows.
-    fn default_documents(&mut self) -> Vec<String> {
+    fn default_documents(&self) -> Vec<String> {
         let section = self.section("defaultDocument");
         if !section.flag("enabled") {
             return Vec::new();
         }
-        let files = self.entries(&section.child("files"), "add", true);
+        let files = section.child("files").entries("add", true).0;
         files.iter().map(|file| file.text("value")).collect()
     }
 
-    fn mime_map(&mut self) -> BTreeMap<String, String> {
+    fn mime_map(&self) -> BTreeMap<String, String> {
         let section = self.section("staticContent");
-        let entries = self.entries(&section, "mimeMap", false);
+        let entries = section.entries("mimeMap", false).0;
         let pair = |map: &Layers<'_>| {
             (
                 map.text("fileExtension").to_lowercase(),
@@ -126,9 +98,9 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Assumed: `skipManagedModules` needs nothing, because no module of ours is managed.
-    fn initialization(&mut self) -> Initialization {
+    fn initialization(&self) -> Initialization {
         let section = self.section("applicationInitialization");
-        let pages = self.entries(&section, "add", false);
+        let pages = section.entries("add", false).0;
         Initialization {
             pages: pages
                 .iter()
@@ -139,9 +111,9 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    fn caching(&mut self) -> Caching {
+    fn caching(&self) -> Caching {
         let (caching, runtime) = (self.section("caching"), self.section("serverRuntime"));
-        let profiles = self.entries(&caching.child("profiles"), "add", false);
+        let profiles = caching.child("profiles").entries("add", false).0;
         Caching {
             enabled: caching.flag("enabled"),
             enable_kernel_cache: caching.flag("enableKernelCache"),
