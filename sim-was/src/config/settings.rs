@@ -160,6 +160,14 @@ impl Settings {
         }
     }
 
+    /// Puts what `old` says about some things in the place of what is said here.
+    pub(crate) fn keep(&mut self, old: &Self, is_kept: impl Fn(&Scope) -> bool) {
+        self.map.retain(|key, _| !is_kept(&key.scope));
+        let kept = old.map.iter().filter(|(key, _)| is_kept(&key.scope));
+        self.map
+            .extend(kept.map(|(key, setting)| (key.clone(), setting.clone())));
+    }
+
     pub(super) fn insert(
         &mut self,
         scope: Scope,

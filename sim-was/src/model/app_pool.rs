@@ -473,7 +473,7 @@ impl AppPool {
     ///
     /// Source: events 5196 and 5057: beyond `demandStartThreshold` no worker is started; with an identity
     /// that cannot be logged on the pool is disabled at the first start. Assumed: so is one whose part of
-    /// the configuration has become unreadable; until then it goes on with what was read before.
+    /// the configuration cannot be read and never could.
     fn start_worker(&mut self, slot: usize, fx: &mut Effects, now: Instant) -> bool {
         if let Some(fault) = &self.settings.fault {
             fx.event(Event::configuration_unreadable(fault));

@@ -8,7 +8,8 @@
 //!      └─ applications: running workers are told; ApplicationRestart ─► a fresh domain, same process
 //! ```
 //!
-//! A configuration that cannot be read is logged (5172) and changes nothing: the last good one stays.
+//! A configuration that cannot be read is logged (5172) and changes nothing: the last good one stays. So it is
+//! with a pool or a site of which a part cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use super::was::{SiteState, Then};
 use super::worker_configuration::{same_name, worker_configuration};
 use super::{ClientId, Output, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
+use crate::config::settings::Scope;
 use crate::config::{Configuration, Site};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
@@ -82,7 +84,7 @@ impl Was {
             return;
         };
         let effects = effects_of(&old, &new, self.parameters.personality);
-        keep_what_breaks(&old, &mut new);
+        let kept = Kept::of(&old, &mut new);
         for warning in new
             .warnings
             .iter()
@@ -91,7 +93,7 @@ impl Was {
             self.fx
                 .event(Event::configuration_warning(warning.event, &warning.text));
         }
-        let consequences = Consequences::of(&effects, &new);
+        let consequences = Consequences::of(&effects, &new, &kept);
         self.change_pools(&new, &consequences);
         self.change_sites(&old, &new);
         self.fx.fact(Fact::ConfigurationChanged {
@@ -192,24 +194,53 @@ impl Was {
     }
 }
 
-/// A pool or a site that cannot be read any more stays as it was: it cannot be started, and what runs
-/// goes on with the old data.
-fn keep_what_breaks(old: &Configuration, new: &mut Configuration) {
-    for pool in &mut new.application_pools {
-        if let Some(fault) = pool.fault.take() {
+/// The pools and sites that cannot be read any more, and stay as they were: also a worker process that is
+/// started later, or a site that is started again, goes by the last good configuration. One that never was
+/// good cannot be started.
+struct Kept {
+    /// Names of pools, in lower case.
+    pools: BTreeSet<String>,
+    sites: BTreeSet<u32>,
+}
+
+impl Kept {
+    /// Puts what was known in the place of what breaks.
+    fn of(old: &Configuration, new: &mut Configuration) -> Self {
+        let (mut pools, mut sites) = (BTreeSet::new(), BTreeSet::new());
+        for pool in &mut new.application_pools {
+            let Some(fault) = pool.fault.clone() else {
+                continue;
+            };
             let mut known = old.application_pools.iter();
             if let Some(known) = known.find(|known| same_name(&known.name, &pool.name)) {
+                pools.insert(pool.name.to_lowercase());
                 *pool = known.clone();
+                pool.fault = known.fault.is_some().then_some(fault);
             }
-            pool.fault = Some(fault);
         }
-    }
-    for site in &mut new.sites {
-        if let Some(fault) = site.fault.take() {
+        for site in &mut new.sites {
+            let Some(fault) = site.fault.clone() else {
+                continue;
+            };
             if let Some(known) = old.sites.iter().find(|known| known.id == site.id) {
+                sites.insert(site.id);
                 *site = known.clone();
+                site.fault = known.fault.is_some().then_some(fault);
             }
-            site.fault = Some(fault);
+        }
+        let kept = Self { pools, sites };
+        // So that the change that repairs it is compared with what is in effect.
+        new.settings.keep(&old.settings, |scope| kept.has(scope));
+        kept
+    }
+
+    fn has(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Pool(name) => self.pools.contains(&name.to_lowercase()),
+            Scope::Site(id) | Scope::Application(id, _) | Scope::VirtualDirectory(id, _, _) => {
+                self.sites.contains(id)
+            }
+            Scope::Location(_) | Scope::WebConfig(_) => false,
         }
     }
 }
@@ -224,7 +255,7 @@ struct Consequences {
 }
 
 impl Consequences {
-    fn of(effects: &[Effect], new: &Configuration) -> Self {
+    fn of(effects: &[Effect], new: &Configuration, kept: &Kept) -> Self {
         let of = |kind| effects.iter().filter(move |effect| effect.kind == kind);
         let pools = of(EffectKind::PoolRecycle).flat_map(|effect| &effect.pools);
         let applications = of(EffectKind::ApplicationRestart).flat_map(|e| &e.applications);
@@ -240,20 +271,18 @@ impl Consequences {
         consequences.applications.retain(|(id, path)| {
             let site = new.sites.iter().find(|site| site.id == *id);
             site.is_some_and(|site| {
-                site.fault.is_none() && site.applications.iter().any(|a| a.path == *path)
+                !kept.sites.contains(id) && site.applications.iter().any(|a| a.path == *path)
             })
         });
-        for site in new.sites.iter().filter(|site| site.fault.is_some()) {
+        for site in new.sites.iter().filter(|s| kept.sites.contains(&s.id)) {
             for application in &site.applications {
                 let context = url_context(site.id, &application.path);
                 consequences.restarted.remove(&context);
             }
         }
-        for pool in &new.application_pools {
-            if pool.fault.is_some() {
-                consequences.recycled.remove(&pool.name.to_lowercase());
-            }
-        }
+        consequences
+            .recycled
+            .retain(|pool| !kept.pools.contains(pool));
         consequences
     }
 

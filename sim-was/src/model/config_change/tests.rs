@@ -263,19 +263,37 @@ fn a_server_starts_without_the_pool_that_breaks_the_schema() {
 }
 
 #[test]
-fn a_pool_that_breaks_while_it_runs_goes_on_until_it_needs_a_worker() {
+fn a_pool_that_breaks_while_it_runs_goes_on_as_it_was_also_in_the_next_worker() {
     let mut bench = up();
     bench.input(read(&broken("A")));
     assert_eq!((bench.events(), bench.pids()), (vec![5172], vec![1, 2, 3]));
-    assert_eq!(state_of(&mut bench, "A"), ObjectState::Started);
     bench.exit(1, WorkerExit::Code(0));
     bench.request("A");
-    assert_eq!(state_of(&mut bench, "A"), ObjectState::Stopped);
-    assert_eq!(state_of(&mut bench, "B"), ObjectState::Started);
-    assert_eq!(bench.pids(), [2, 3]);
-    bench.input(read(TEXT));
-    bench.request("A");
     assert_eq!(bench.pids(), [2, 3, 4]);
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Started);
+    let name = "A".to_owned();
+    bench.ask(Command::StopApplicationPool { name: name.clone() });
+    let started = bench.ask(Command::StartApplicationPool { name });
+    assert_eq!(started, Some(Answer::Done));
+    bench.input(read(TEXT));
+    assert_eq!(state_of(&mut bench, "A"), ObjectState::Started);
+}
+
+#[test]
+fn a_pool_is_repaired_against_what_is_in_effect() {
+    let mut bench = up();
+    bench.set(Change::pool("A", "processModel.idleTimeout", "00:10:00"));
+    assert_eq!(bench.pids(), [2, 3, 4]);
+    let with = |minutes: &str| {
+        let pool = format!("<add name=\"A\"><processModel idleTimeout=\"{minutes}\" /></add>");
+        read(&TEXT.replace("<add name=\"A\" />", &pool))
+    };
+    bench.input(with("many"));
+    bench.input(with("00:10:00"));
+    assert_eq!(bench.pids(), [2, 3, 4], "it is what the worker knows");
+    bench.input(with("many"));
+    bench.input(read(TEXT));
+    assert_eq!(bench.pids(), [2, 3, 5], "the default is new to the worker");
 }
 
 #[test]
@@ -292,7 +310,7 @@ fn a_pool_that_breaks_and_changes_is_not_recycled_and_nobody_says_so() {
 }
 
 #[test]
-fn a_site_that_breaks_stays_as_it_was_and_cannot_be_started() {
+fn a_site_that_breaks_stays_as_it_was_also_when_it_is_started_again() {
     let mut bench = up();
     bench.lines.clear();
     bench.input(read(&broken("Two")));
@@ -300,6 +318,14 @@ fn a_site_that_breaks_stays_as_it_was_and_cannot_be_started() {
     assert!(!bench.has("close group of site 2"));
     let name = "Two".to_owned();
     bench.ask(Command::StopSite { name: name.clone() });
+    let started = bench.ask(Command::StartSite { name });
+    assert_eq!(started, Some(Answer::Done));
+}
+
+#[test]
+fn a_site_that_never_was_good_cannot_be_started() {
+    let mut bench = server_of(&broken("Two")).up();
+    let name = "Two".to_owned();
     let refused = bench.ask(Command::StartSite { name });
     assert!(matches!(refused, Some(Answer::Refused(_))), "{refused:?}");
 }
