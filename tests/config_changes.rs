@@ -287,3 +287,18 @@ fn explain_change_refuses_a_broken_file_with_its_line() {
         "{said:?}"
     );
 }
+
+#[test]
+fn explain_change_says_which_entry_is_no_good() {
+    let old = two_sites();
+    let new = old.replacen("<add name=", "<add foo=\"5\" name=", 1);
+    let output = explain(&old, &new, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("application pool 'DefaultAppPool' is no good: ")
+            && said.contains("unknown attribute \"foo\"")
+            && said.ends_with("1 no good; no iisreset is needed\n"),
+        "{said}"
+    );
+}

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use sim_was::config::effects::{Effect, EffectKind, effects_of};
-use sim_was::config::{Configuration, load_bytes};
+use sim_was::config::settings::{Key, Scope};
+use sim_was::config::{Configuration, Kept, load_bytes};
 use sim_was::model::Personality;
 
 /// Arguments of `iis-sim explain-change`.
@@ -34,7 +35,7 @@ const EXAMPLES: &str = "What comes of a difference, from the cheapest to the dea
   pool-recycle         the pool's worker processes are replaced
   service-restart      it holds when the services are started again (iisreset)
 
-Exit codes: 0 explained; 2 a file cannot be read or is no good.
+Exit codes: 0 explained; 2 a file cannot be read, or it or a part of it is no good.
 
 Examples:
   iis-sim explain-change applicationHost.config changed.config
@@ -43,13 +44,16 @@ Examples:
 
 /// Reads both files and prints what the difference causes.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
-    let (old, new) = match (read(&arguments.old), read(&arguments.new)) {
+    let (old, mut new) = match (read(&arguments.old), read(&arguments.new)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(message), _) | (_, Err(message)) => {
             eprintln!("iis-sim explain-change: {message}");
-            return ExitCode::from(2);
+            return ExitCode::from(NO_GOOD);
         }
     };
+    let faults: Vec<(String, String)> = new.faults().map(in_words).collect();
+    // A running server does not go by what is no good.
+    let _ = Kept::of(&old, &mut new);
     let effects = effects_of(&old, &new, arguments.personality);
     let warnings = new
         .warnings
@@ -66,6 +70,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
             "worst": effects.iter().map(|effect| effect.kind).max(),
             "effects": effects,
             "warnings": warnings,
+            "faults": faults.iter().map(|(what, text)| json!({ "what": what, "text": text })).collect::<Vec<_>>(),
         });
         println!("{whole:#}");
     } else {
@@ -75,9 +80,32 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         for warning in warnings {
             println!("event {}: {}", warning.event, warning.text);
         }
-        println!("{}", summary(&effects));
+        for (what, text) in &faults {
+            println!(
+                "{what} is no good: {text}; a running server goes on with what it was, and one that is started \
+                 goes without it"
+            );
+        }
+        println!("{}", summary(&effects, faults.len()));
     }
-    ExitCode::SUCCESS
+    if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NO_GOOD)
+    }
+}
+
+/// The exit code for a file, or a part of it, that is no good.
+const NO_GOOD: u8 = 2;
+
+/// Whose fault it is, and what it is.
+fn in_words((scope, fault): (Scope, &str)) -> (String, String) {
+    let whole = Key {
+        scope,
+        section: String::new(),
+        path: String::new(),
+    };
+    (whole.to_string(), fault.to_owned())
 }
 
 fn read(path: &Path) -> Result<Configuration, String> {
@@ -135,21 +163,22 @@ fn of(effect: &Effect) -> String {
     }
 }
 
-fn summary(effects: &[Effect]) -> String {
+fn summary(effects: &[Effect], faults: usize) -> String {
     let mut counts = std::collections::BTreeMap::<EffectKind, usize>::new();
     for effect in effects {
         *counts.entry(effect.kind).or_default() += 1;
     }
-    if counts.is_empty() {
+    if counts.is_empty() && faults == 0 {
         return "no difference that matters".to_owned();
     }
     let words = counts
         .iter()
         .map(|(kind, count)| format!("{count} {}", kind.name()));
+    let no_good = (faults > 0).then(|| format!("{faults} no good"));
     let verdict = if counts.contains_key(&EffectKind::ServiceRestart) {
         "; an iisreset is needed"
     } else {
         "; no iisreset is needed"
     };
-    words.collect::<Vec<_>>().join(", ") + verdict
+    words.chain(no_good).collect::<Vec<_>>().join(", ") + verdict
 }

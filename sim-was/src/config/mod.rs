@@ -18,6 +18,7 @@ pub mod default_config;
 pub mod edit;
 pub mod effects;
 mod faults;
+mod kept;
 mod layers;
 mod locks;
 pub mod physical_path;
@@ -41,6 +42,7 @@ use sim_worker::configuration::{Caching, Initialization, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
 
 pub use faults::Fault;
+pub use kept::Kept;
 pub use locks::SECTION_LOCKED;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};

@@ -11,6 +11,7 @@ use std::fmt;
 use roxmltree::Node;
 
 use super::layers::Layers;
+use super::locks;
 use super::schema::{self, Attribute, Element};
 use super::value::{Kind, TimeFormat, Value, print_time};
 
@@ -187,6 +188,10 @@ impl Settings {
 
 const POOLS: &str = "system.applicationHost/applicationPools";
 const SITES: &str = "system.applicationHost/sites";
+/// Where a file declares its sections.
+pub(super) const DECLARATIONS: &str = "configSections";
+/// The setting of a section that says whether inner levels may have it.
+pub(super) const OVERRIDE_MODE: &str = "overrideMode";
 
 /// The schema's default of a setting, in the form of [`Setting::value`].
 fn default_of(key: &Key) -> Option<String> {
@@ -269,6 +274,13 @@ impl Lines {
     }
 }
 
+/// What a `<location>` says of the sections in it, and where.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    is_locked: bool,
+    line: u32,
+}
+
 /// Writes settings down while a file is resolved.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -349,16 +361,49 @@ impl Recorder {
             if node.tag_name().name() == "location" {
                 let path = node.attribute("path").unwrap_or_default().trim_matches('/');
                 let path = if path == "." { "" } else { path };
+                let mode = locks::mode_of(node).map(|is_locked| Mode {
+                    is_locked,
+                    line: self.lines.at(node.range().start),
+                });
                 for node in elements(node) {
-                    self.section(&Scope::Location(path.to_lowercase()), "", node);
+                    self.section(&Scope::Location(path.to_lowercase()), "", node, mode);
                 }
+            } else if node.has_tag_name(DECLARATIONS) {
+                self.declarations(node, "");
             } else {
-                self.section(&Scope::Location(String::new()), "", node);
+                self.section(&Scope::Location(String::new()), "", node, None);
             }
         }
     }
 
-    fn section(&mut self, scope: &Scope, group: &str, node: Node<'_, '_>) {
+    /// Who may have which section, with the defaults of what is not said.
+    ///
+    /// Source: IIS configuration reference, `configSections`: `overrideModeDefault` is Allow and
+    /// `allowDefinition` is Everywhere where they are not written.
+    fn declarations(&mut self, group: Node<'_, '_>, above: &str) {
+        for node in elements(group) {
+            let name = node.attribute("name").unwrap_or_default();
+            let path = format!("{above}{name}");
+            if node.has_tag_name("sectionGroup") {
+                self.declarations(node, &format!("{path}/"));
+                continue;
+            }
+            for (name, default) in [
+                ("overrideModeDefault", "Allow"),
+                ("allowDefinition", "Everywhere"),
+            ] {
+                let written = node.attribute_node(name);
+                let at = written.map_or(node.range().start, |written| written.range().start);
+                let value = written.map_or(default, |written| written.value());
+                let (path, line) = (format!("[{path}].{name}"), self.lines.at(at));
+                let scope = Scope::Location(String::new());
+                self.settings
+                    .insert(scope, DECLARATIONS, &path, value.to_owned(), line);
+            }
+        }
+    }
+
+    fn section(&mut self, scope: &Scope, group: &str, node: Node<'_, '_>, mode: Option<Mode>) {
         let name = node.tag_name().name();
         let path = if group.is_empty() {
             name.to_owned()
@@ -372,9 +417,14 @@ impl Recorder {
         // An element without attributes of its own that has others in it may be a group.
         if known.is_none() && node.attributes().len() == 0 && !elements(node).any(is_entry) {
             for inner in elements(node) {
-                self.section(scope, &path, inner);
+                self.section(scope, &path, inner, mode);
             }
         } else {
+            if let Some(Mode { is_locked, line }) = mode {
+                let value = if is_locked { "Deny" } else { "Allow" }.to_owned();
+                self.settings
+                    .insert(scope.clone(), &path, OVERRIDE_MODE, value, line);
+            }
             self.written(scope, &path, "", node, known);
         }
     }

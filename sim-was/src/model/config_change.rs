@@ -25,8 +25,7 @@ use super::was::{SiteState, Then};
 use super::worker_configuration::{same_name, worker_configuration};
 use super::{ClientId, Output, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
-use crate::config::settings::Scope;
-use crate::config::{Configuration, Site};
+use crate::config::{Configuration, Kept, Site};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -190,57 +189,6 @@ impl Was {
         self.pools.retain(|pool| !pool.has_left());
         if self.pools.len() != before && self.services.phase == Phase::Running {
             self.configure_driver(Then::Nothing, now);
-        }
-    }
-}
-
-/// The pools and sites that cannot be read any more, and stay as they were: also a worker process that is
-/// started later, or a site that is started again, goes by the last good configuration. One that never was
-/// good cannot be started.
-struct Kept {
-    /// Names of pools, in lower case.
-    pools: BTreeSet<String>,
-    sites: BTreeSet<u32>,
-}
-
-impl Kept {
-    /// Puts what was known in the place of what breaks.
-    fn of(old: &Configuration, new: &mut Configuration) -> Self {
-        let (mut pools, mut sites) = (BTreeSet::new(), BTreeSet::new());
-        for pool in &mut new.application_pools {
-            let Some(fault) = pool.fault.clone() else {
-                continue;
-            };
-            let mut known = old.application_pools.iter();
-            if let Some(known) = known.find(|known| same_name(&known.name, &pool.name)) {
-                pools.insert(pool.name.to_lowercase());
-                *pool = known.clone();
-                pool.fault = known.fault.is_some().then_some(fault);
-            }
-        }
-        for site in &mut new.sites {
-            let Some(fault) = site.fault.clone() else {
-                continue;
-            };
-            if let Some(known) = old.sites.iter().find(|known| known.id == site.id) {
-                sites.insert(site.id);
-                *site = known.clone();
-                site.fault = known.fault.is_some().then_some(fault);
-            }
-        }
-        let kept = Self { pools, sites };
-        // So that the change that repairs it is compared with what is in effect.
-        new.settings.keep(&old.settings, |scope| kept.has(scope));
-        kept
-    }
-
-    fn has(&self, scope: &Scope) -> bool {
-        match scope {
-            Scope::Pool(name) => self.pools.contains(&name.to_lowercase()),
-            Scope::Site(id) | Scope::Application(id, _) | Scope::VirtualDirectory(id, _, _) => {
-                self.sites.contains(id)
-            }
-            Scope::Location(_) | Scope::WebConfig(_) => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The table: a setting, what changing it causes, and where Microsoft says so.
 
 use super::EffectKind;
-use crate::config::settings::{Difference, Scope};
+use crate::config::settings::{DECLARATIONS, Difference, OVERRIDE_MODE, Scope};
 use crate::model::Personality;
 
 /// What a change causes, and why.
@@ -26,6 +26,7 @@ const RECYCLES: &str = "owscott, \"Application Pool Recycles from IIS 7 Setting 
 const METABASE: &str =
     "TechNet cc780868: metabase changes of a pool notify W3SVC, which recycles it";
 const REFERENCE: &str = "IIS configuration reference";
+const LOCKING: &str = "IIS configuration reference, \"How to use locking in IIS configuration\"";
 const GETTING_STARTED: &str =
     "Microsoft, \"Getting started with configuration in IIS 7 and above\"";
 const ASP_NET: &str = ".NET reference source, ApplicationShutdownReason ConfigurationChange";
@@ -246,6 +247,19 @@ fn of_section(section: &str, path: &str, location: &str, personality: Personalit
         "the applications below it"
     };
     match section {
+        // Source: IIS configuration reference, "How to use locking in IIS configuration".
+        DECLARATIONS => Rule::new(
+            EffectKind::Live,
+            "It says who may have the section: an application whose web.config has one that is not allowed there answers 500.19 from now on, and serves again once it is allowed.",
+            LOCKING,
+        ),
+        _ if path == OVERRIDE_MODE => Rule::new(
+            EffectKind::Live,
+            &format!(
+                "It says whether a web.config may have the section: of {whose}, those whose web.config has it although it is locked answer 500.19 from now on."
+            ),
+            LOCKING,
+        ),
         "system.applicationHost/webLimits" | "system.applicationHost/log"
             if personality == Personality::Iis6 =>
         {
@@ -287,9 +301,9 @@ fn of_section(section: &str, path: &str, location: &str, personality: Personalit
                 "IIS native API reference, OnGlobalConfigurationChange; .NET reference source: \"IIS configuration change\"",
             )
         }
-        "configProtectedData" | "configSections" => Rule::new(
-            EffectKind::ServiceRestart,
-            "The services read how the file is to be read when they start.",
+        _ if section.starts_with("configProtectedData") => Rule::new(
+            EffectKind::None,
+            "It says how encrypted sections are to be read, and the simulated services read none.",
             ASSUMED,
         ),
         _ => Rule::new(

@@ -194,6 +194,46 @@ fn a_section_restarts_the_applications_that_it_holds_for() {
 }
 
 #[test]
+fn a_lock_is_felt_at_once_by_those_who_have_the_section() {
+    let host = |declared: &str, mode: &str| {
+        let declared = format!(
+            "<configuration><configSections><sectionGroup name='system.webServer'>{declared}</sectionGroup>\
+             </configSections>"
+        );
+        let location = format!(
+            "<location path='' {mode}><system.webServer><urlCompression /></system.webServer></location></configuration>"
+        );
+        let text = TEXT.replace("<configuration>", &declared);
+        load(&text.replace("</configuration>", &location), "f").unwrap()
+    };
+    let free = "<section name='caching' />";
+    let allowed = "<section name='caching' overrideModeDefault='Allow' />";
+    let locked = "<section name='caching' overrideModeDefault='Deny' />";
+    let of = |old: &Configuration, new: &Configuration| effects_of(old, new, Personality::Iis10);
+    assert_eq!(of(&host(free, ""), &host(allowed, "")), []);
+    let [declared] = of(&host(free, ""), &host(locked, "")).try_into().unwrap();
+    assert_eq!(
+        (declared.kind, declared.what.as_str()),
+        (
+            EffectKind::Live,
+            "configSections: [system.webServer/caching].overrideModeDefault"
+        )
+    );
+    assert_eq!(declared.old.as_deref(), Some("Allow"));
+    assert!(declared.why.contains("500.19"));
+    let deny = host(free, "overrideMode='Deny'");
+    let [mode] = of(&host(free, ""), &deny).try_into().unwrap();
+    assert_eq!(
+        (mode.kind, mode.what.as_str(), mode.new.as_deref()),
+        (
+            EffectKind::Live,
+            "system.webServer/urlCompression: overrideMode",
+            Some("Deny")
+        )
+    );
+}
+
+#[test]
 fn other_services_sections_do_nothing_here() {
     let change = "system.ftpServer/serverRuntime.hostNameSupport:false";
     assert_eq!(effect(text(change)).0, EffectKind::None);
