@@ -164,6 +164,50 @@ fn a_pool_is_shown_changed_renamed_and_deleted() {
 }
 
 #[test]
+fn a_binding_that_cannot_be_is_refused_and_server_name_indication_is_kept() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let sites = api.get("/webserver/websites");
+    let id = sites["websites"][0]["id"].as_str().unwrap();
+    let site = format!("/webserver/websites/{id}");
+    let before = api.get(&site)["bindings"].clone();
+    for (binding, field) in [
+        (json!({"protocol": "http", "port": 99999}), "port"),
+        (json!({"protocol": "http", "port": "many"}), "port"),
+        (json!({"protocol": "http", "port": 0}), "port"),
+        (json!({"port": 81, "require_sni": "yes"}), "require_sni"),
+        (json!({"port": 81, "hostnam": "a"}), "hostnam"),
+        (
+            json!({"protocol": "http", "binding_information": "bad"}),
+            "",
+        ),
+        (json!({"port": 81, "ip_address": "elsewhere"}), ""),
+    ] {
+        let said = api.send("PATCH", &site, &json!({"bindings": [&binding]}));
+        assert_eq!(said.status, 400, "{binding}: {}", said.body);
+        assert_eq!(
+            said.body["name"].as_str().unwrap_or_default(),
+            field,
+            "{binding}"
+        );
+    }
+    assert_eq!(api.get(&site)["bindings"], before);
+    let of = |sni: bool| {
+        let secure =
+            json!({"protocol": "https", "port": 8443, "hostname": "a.example", "require_sni": sni});
+        let said = api.send("PATCH", &site, &json!({"bindings": [before[0], secure]}));
+        assert_eq!(said.status, 200, "{}", said.body);
+        said.body["bindings"][1]["require_sni"].clone()
+    };
+    let flags = || {
+        up.said(&["appcmd", "list", "site", "/config"])
+            .contains("sslFlags=\"1\"")
+    };
+    assert!(of(true) == json!(true) && flags());
+    assert!(of(false) == json!(false) && !flags());
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     let up = Up::administered();
     let api = Api::of(&up);

@@ -103,7 +103,7 @@ fn a_pool_and_a_site_are_added_changed_and_deleted() {
             "add",
             "site",
             "/name:My Site",
-            "/bindings:http/*:0:my.example",
+            "/bindings:http/*:8184:my.example",
             path
         ]),
         "SITE object \"My Site\" added\nAPP object \"My Site/\" added\nVDIR object \"My Site/\" added\n"

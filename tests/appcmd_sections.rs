@@ -84,3 +84,27 @@ fn a_section_that_was_locked_later_is_refused_and_not_shown_as_if_it_counted() {
     );
     assert_eq!(set(&up, &["/section:caching", "/enabled:true"]).0, Some(0));
 }
+
+#[test]
+fn a_binding_or_a_number_that_loses_the_site_is_refused() {
+    let up = Up::start();
+    let before = host(&up);
+    for (word, why) in [
+        (
+            "/+bindings.[protocol='http',bindingInformation='bad']",
+            "address:port:host",
+        ),
+        ("/bindings:http/*:99999:", "between 1 and 65535"),
+        (
+            "/bindings.[protocol='http',bindingInformation='*:80:'].bindingInformation:*:99999:",
+            "between 1 and 65535",
+        ),
+        ("/id:0", "they begin with 1"),
+    ] {
+        let (code, said) = appcmd(&up, &["set", "site", SITE, word]);
+        assert!(code == Some(1) && said.contains(why), "{word}: {said}");
+    }
+    let words = ["add", "site", "/name:New", "/id:0"];
+    assert!(appcmd(&up, &words).1.contains("they begin with 1"));
+    assert_eq!(host(&up), before);
+}

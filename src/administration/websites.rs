@@ -136,6 +136,9 @@ fn binding(view: &View) -> Value {
         object["port"] = json!(port.parse::<u16>().ok());
         object["ip_address"] = json!(address);
     }
+    if protocol.eq_ignore_ascii_case("https") {
+        object["require_sni"] = json!(ssl_flags(view) & SNI != 0);
+    }
     object
 }
 
@@ -144,70 +147,140 @@ fn show(asked: &Asked, code: u16, view: &View, store: &Store) -> Result<Reply, A
     Ok(asked.object(code, object, &href(view)))
 }
 
-/// What a binding is known by: `protocol` and `bindingInformation`.
-type Known = (String, String);
+/// A binding of a site.
+struct Binding {
+    protocol: String,
+    information: String,
+    /// Whether it needs a server name; `None` if nothing is said.
+    require_sni: Option<bool>,
+}
 
-/// `protocol` and `bindingInformation` of each binding of a body; `None` if it has none.
-fn bindings(asked: &Asked) -> Result<Option<Vec<Known>>, ApiError> {
+impl Binding {
+    /// What it is known by.
+    fn keys(&self) -> Vec<(String, String)> {
+        let key = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        vec![
+            key("protocol", &self.protocol),
+            key("bindingInformation", &self.information),
+        ]
+    }
+}
+
+/// What a body may say of a binding.
+const BINDING: [&str; 6] = [
+    "protocol",
+    "binding_information",
+    "ip_address",
+    "port",
+    "hostname",
+    "require_sni",
+];
+
+/// The bindings of a body; `None` if it has none.
+fn bindings(asked: &Asked) -> Result<Option<Vec<Binding>>, ApiError> {
     let Some(bindings) = asked.body.get("bindings") else {
         return Ok(None);
     };
-    let wrong = |detail: &str| ApiError::field("bindings", detail);
-    let bindings = bindings
-        .as_array()
-        .ok_or_else(|| wrong("give an array of bindings"))?;
-    let one = |binding: &Value| {
-        let text = |name: &str| binding.get(name).and_then(Value::as_str);
-        let protocol = text("protocol").unwrap_or("http").to_owned();
-        let information = match (text("binding_information"), binding.get("port")) {
-            (Some(information), _) => information.to_owned(),
-            (None, Some(port)) => {
-                let port = port
-                    .as_str()
-                    .map_or_else(|| port.to_string(), str::to_owned);
-                let address = text("ip_address").unwrap_or("*");
-                format!("{address}:{port}:{}", text("hostname").unwrap_or_default())
-            }
-            (None, None) => return Err(wrong("a binding needs binding_information, or port")),
-        };
-        Ok((protocol, information))
-    };
+    let wrong = || ApiError::field("bindings", "give an array of bindings");
+    let bindings = bindings.as_array().ok_or_else(wrong)?;
     bindings.iter().map(one).collect::<Result<_, _>>().map(Some)
 }
 
-/// `protocol` and `bindingInformation` of each binding that a site has.
-fn bindings_of(view: &View) -> Vec<Known> {
-    let bindings = view.child("bindings");
-    let bindings = bindings.into_iter().flat_map(|b| b.entries("binding"));
-    let text = |view: &View, name: &str| own(view, name).to_owned();
-    bindings
-        .map(|view| (text(view, "protocol"), text(view, "bindingInformation")))
-        .collect()
+fn one(binding: &Value) -> Result<Binding, ApiError> {
+    let wrong = |detail: &str| ApiError::field("bindings", detail);
+    let fields = binding
+        .as_object()
+        .ok_or_else(|| wrong("a binding is an object"))?;
+    if let Some(unknown) = fields.keys().find(|name| !BINDING.contains(&name.as_str())) {
+        return Err(ApiError::field(unknown, "a binding has no such field"));
+    }
+    let text = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(Value::Null) | None => Ok(None),
+        Some(_) => Err(ApiError::field(name, "is a text")),
+    };
+    let number = match fields.get("port") {
+        Some(Value::String(port)) => Some(port.parse().ok()),
+        Some(port @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
+            Some(port.as_u64())
+        }
+        Some(Value::Null) | None => None,
+    };
+    let port = number.map(|number| {
+        let port = number.filter(|number| (1..=u64::from(u16::MAX)).contains(number));
+        port.ok_or_else(|| ApiError::field("port", "is a number from 1 to 65535"))
+    });
+    let port = port.transpose()?;
+    let information = match (text("binding_information")?, port) {
+        (Some(information), _) => information.to_owned(),
+        (None, Some(port)) => {
+            let address = text("ip_address")?.unwrap_or("*");
+            format!("{address}:{port}:{}", text("hostname")?.unwrap_or_default())
+        }
+        (None, None) => return Err(wrong("a binding needs binding_information, or port")),
+    };
+    let require_sni = match fields.get("require_sni") {
+        Some(Value::Bool(require)) => Some(*require),
+        Some(Value::Null) | None => None,
+        Some(_) => return Err(ApiError::field("require_sni", "is true or false")),
+    };
+    Ok(Binding {
+        protocol: text("protocol")?.unwrap_or("http").to_owned(),
+        information,
+        require_sni,
+    })
+}
+
+/// Source: IIS schema, `sslFlags`: 1 is Sni.
+const SNI: u32 = 1;
+
+fn ssl_flags(view: &View) -> u32 {
+    own(view, "sslFlags").parse().unwrap_or(0)
 }
 
 /// The changes after which a site has these bindings; one that it had keeps what else is said of it.
-fn rebind(site: &str, old: &[Known], new: &[Known]) -> Vec<Change> {
+fn rebind(site: &str, old: &[&View], new: &[Binding]) -> Vec<Change> {
     let element = vec![
         Step::Entry(vec![("name".to_owned(), site.to_owned())]),
         Step::Child("bindings".to_owned()),
     ];
-    let keys = |(protocol, information): &Known| {
-        vec![
-            ("protocol".to_owned(), protocol.clone()),
-            ("bindingInformation".to_owned(), information.clone()),
-        ]
-    };
-    let gone = old.iter().filter(|binding| !new.contains(binding));
-    let gone = gone.map(|binding| Act::Remove {
-        keys: keys(binding),
-    });
-    let come = new.iter().filter(|binding| !old.contains(binding));
-    let come = come.map(|binding| Act::Add {
-        attributes: keys(binding),
-        first: false,
-    });
     let change = |act| Change::new(SECTION, element.clone(), act);
-    gone.chain(come).map(change).collect()
+    let is = |view: &View, binding: &Binding| {
+        own(view, "protocol") == binding.protocol
+            && own(view, "bindingInformation") == binding.information
+    };
+    let gone = old.iter().filter(|view| !new.iter().any(|b| is(view, b)));
+    let mut changes: Vec<Change> = gone
+        .map(|view| {
+            let key = |name: &str| (name.to_owned(), own(view, name).to_owned());
+            let keys = vec![key("protocol"), key("bindingInformation")];
+            change(Act::Remove { keys })
+        })
+        .collect();
+    for binding in new {
+        let known = old.iter().find(|view| is(view, binding));
+        if known.is_none() {
+            changes.push(change(Act::Add {
+                attributes: binding.keys(),
+                first: false,
+            }));
+        }
+        let before = known.map_or(0, |view| ssl_flags(view));
+        let Some(require) = binding.require_sni else {
+            continue;
+        };
+        let flags = if require { before | SNI } else { before & !SNI };
+        if flags != before {
+            let mut element = element.clone();
+            element.push(Step::Entry(binding.keys()));
+            let act = Act::Set {
+                attribute: "sslFlags".to_owned(),
+                value: flags.to_string(),
+            };
+            changes.push(Change::new(SECTION, element, act));
+        }
+    }
+    changes
 }
 
 fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
@@ -294,7 +367,9 @@ fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> 
         changes.push(Change::application(&name, "/", "applicationPool", &pool));
     }
     if let Some(bindings) = bindings(asked)? {
-        changes.extend(rebind(&name, &bindings_of(view), &bindings));
+        let old = view.child("bindings");
+        let old: Vec<&View> = old.into_iter().flat_map(|b| b.entries("binding")).collect();
+        changes.extend(rebind(&name, &old, &bindings));
     }
     let new_name = asked.text("name")?.filter(|new| *new != name);
     if let Some(new) = new_name {

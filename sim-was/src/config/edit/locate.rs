@@ -191,6 +191,17 @@ impl<'a> Place<'a> {
             .find_map(|parent| elements(*parent).rev().find(fits))
     }
 
+    /// The attributes of the element as they would be with one of them changed.
+    pub(super) fn attributes_with(&self, name: &str, value: &str) -> Vec<(String, String)> {
+        let there = self.nodes.last().filter(|_| self.missing.is_empty());
+        let others = there.into_iter().flat_map(Node::attributes);
+        let others = others.filter(|attribute| attribute.name() != name);
+        others
+            .map(|attribute| (attribute.name().to_owned(), attribute.value().to_owned()))
+            .chain([(name.to_owned(), value.to_owned())])
+            .collect()
+    }
+
     /// The names of the elements that are entries here; empty if the schema does not tell.
     pub(super) fn entry_names(&self) -> Vec<&str> {
         match self.schema {

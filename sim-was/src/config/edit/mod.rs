@@ -34,12 +34,15 @@ use roxmltree::{Document, Node};
 pub use change::{Act, Change, Step};
 pub(super) use locate::sections as sections_at;
 
+use super::binding;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::value::{Fault, Validator};
 use locate::Place;
 use splice::{Splice, escape};
 
+/// The section of the sites.
+const SITES: &str = "system.applicationHost/sites";
 /// The longest name of a pool, characters.
 const NAME_MAX: usize = 64;
 
@@ -183,6 +186,10 @@ impl<'t> Editor<'t> {
                 if let Some((name, kind)) = kind {
                     check(kind, name, value, &place.name)?;
                 }
+                if ["id", "protocol", "bindingInformation"].contains(&name) {
+                    let whole = place.attributes_with(name, &written);
+                    check_together(change, &whole, &place.name)?;
+                }
                 Ok(vec![self.set(&place, name, &written)])
             }
             Act::DeleteAttribute { attribute } => Ok(self.delete(&place, attribute)),
@@ -244,6 +251,7 @@ impl<'t> Editor<'t> {
             let name = known.map_or(name.as_str(), |(name, _)| name);
             written.push((name.to_owned(), text.into_owned()));
         }
+        check_together(self.change, &written, &place.name)?;
         let keys = locate::keys_of(kind, &written);
         if place.missing.is_empty() && !keys.is_empty() && place.find(&keys).is_some() {
             return Err(EditError::Duplicate {
@@ -372,6 +380,45 @@ fn check(kind: &Attribute, name: &str, value: &str, place: &str) -> Result<(), E
         value: value.to_owned(),
         why,
     })
+}
+
+/// What a site or a binding may not be though the schema takes each of its attributes.
+fn check_together(
+    change: &Change,
+    attributes: &[(String, String)],
+    place: &str,
+) -> Result<(), EditError> {
+    let of = |wanted: &str| {
+        let mut attributes = attributes.iter();
+        let found = attributes.find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    let refuse = |attribute: &str, value: &str, why: &str| {
+        Err(EditError::Invalid {
+            place: place.to_owned(),
+            attribute: attribute.to_owned(),
+            value: value.to_owned(),
+            why: why.to_owned(),
+        })
+    };
+    if change.section != SITES {
+        return Ok(());
+    }
+    if let Some(protocol) = of("protocol")
+        && let Some(information) = of("bindingInformation")
+        && ["http", "https"].contains(&protocol.to_ascii_lowercase().as_str())
+        && let Err(why) = binding::parse(information, protocol.eq_ignore_ascii_case("https"))
+    {
+        let why = format!("not a binding, because {why}");
+        return refuse("bindingInformation", information, &why);
+    }
+    // W3SVC ignores a site with such a number.
+    let is_site = of("name").is_some() && of("id").is_some();
+    let id = of("id").filter(|_| is_site).unwrap_or("1");
+    if id.trim().parse::<u32>() == Ok(0) {
+        return refuse("id", id, "not the number of a site: they begin with 1");
+    }
+    Ok(())
 }
 
 /// Sets `recycling/@disallowOverlappingRotation="true"` for one pool.
