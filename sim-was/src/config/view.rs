@@ -113,7 +113,7 @@ impl<'a> Views<'a> {
         }
         let name = path.rsplit('/').next().unwrap_or(path);
         let layers = Layers::new(schema, nodes);
-        Ok(Some(view(name, schema, &layers, &[])))
+        Ok(Some(view(name, schema, &layers, &[], None)))
     }
 
     /// What makes a section unusable at a location: a web.config on the way to it that may not have the
@@ -250,13 +250,19 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("virtualDirectory", "virtualDirectoryDefaults"),
 ];
 
+/// Shows an element. `entry` is the entry that it is in: what stands outside of it is a default.
 fn view<'a>(
     name: &str,
     schema: &'static Element,
     layers: &Layers<'a>,
     above: &[Defaults<'_, 'a>],
+    entry: Option<Node<'a, 'a>>,
 ) -> View {
-    let own = (!layers.is_empty()).then(|| layers.own());
+    let is_own = |node: &Node<'a, 'a>| {
+        let is_around = |entry| node.ancestors().any(|around| around == entry);
+        entry.is_none_or(is_around)
+    };
+    let own = (!layers.is_empty()).then(|| layers.own()).filter(is_own);
     let mut attributes = attributes_of(schema, layers, own);
     attributes.retain(|attribute| !attribute.value.is_empty() || attribute.is_written);
     let found: Vec<(&'static str, Vec<Node<'a, 'a>>)> = DEFAULTS
@@ -271,22 +277,19 @@ fn view<'a>(
     defaults.extend_from_slice(above);
     let mut children = Vec::new();
     for (child, of_child) in &schema.children {
-        children.push(view(child, of_child, &layers.child(child), &[]));
+        children.push(view(child, of_child, &layers.child(child), &[], entry));
     }
-    for (entry, of_entry) in &schema.entries {
+    for (entry_name, of_entry) in &schema.entries {
         // The merged entries borrow the name of their element from the schema, which is static.
-        let (entries, _) = layers.entries(entry, INNER_FIRST.contains(&name));
+        let (entries, _) = layers.entries(entry_name, INNER_FIRST.contains(&name));
         for one in entries {
             let mut nodes = vec![one.own()];
-            for default in defaults.iter().filter(|default| default.entry == entry) {
+            for default in defaults.iter().filter(|d| d.entry == entry_name) {
                 nodes.extend_from_slice(default.nodes);
             }
-            children.push(view(
-                entry,
-                of_entry,
-                &Layers::new(of_entry, nodes),
-                &defaults,
-            ));
+            let around = Some(one.own()).filter(is_own).or(entry);
+            let layers = Layers::new(of_entry, nodes);
+            children.push(view(entry_name, of_entry, &layers, &defaults, around));
         }
     }
     let is_written = own.is_some_and(|own| own.attributes().len() > 0)
@@ -417,6 +420,27 @@ mod tests {
         <system.webServer><urlCompression doDynamicCompression="false" /></system.webServer>
         <location path="S/api"><system.webServer><urlCompression doDynamicCompression="true" /></system.webServer></location>
         </configuration>"#;
+
+    #[test]
+    fn what_the_defaults_say_is_not_written_in_the_entry() {
+        let text = TEXT.replace(
+            "<processModel idleTimeout=\"00:05:00\" />",
+            "<processModel idleTimeout=\"00:05:00\" /><recycling><periodicRestart><schedule><add value=\"03:00:00\" />\
+             </schedule></periodicRestart></recycling><failure rapidFailProtection=\"false\" />",
+        );
+        let [shop] = Views::new(&text, "x").pools().unwrap().try_into().unwrap();
+        let is_written = |name: &str| shop.child(name).unwrap().is_written;
+        assert!(is_written("processModel"));
+        assert!(!is_written("failure") && !is_written("recycling"));
+        assert_eq!(shop.attribute("failure.rapidFailProtection"), Some("false"));
+        assert_eq!(shop.written("failure.rapidFailProtection"), None);
+        let schedule = "recycling.periodicRestart.schedule.[value='03:00:00'].value";
+        assert_eq!(
+            shop.attribute(schedule),
+            Some("03:00:00"),
+            "and counts nevertheless"
+        );
+    }
 
     #[test]
     fn an_attribute_is_found_in_the_element_its_defaults_and_the_schema() {
