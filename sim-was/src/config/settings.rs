@@ -228,7 +228,7 @@ fn in_one_form(attribute: &Attribute, text: &str) -> String {
         (Ok(Value::Time(time)), _) if attribute.format == TimeFormat::Text => {
             print_time(time.as_secs())
         }
-        (Ok(Value::Number(number)), Kind::Enum | Kind::Flags) => names(attribute, number),
+        (Ok(Value::Number(number)), Kind::Enum | Kind::Flags) => attribute.names(number),
         (Ok(Value::Number(number)), _) => number.to_string(),
         // A value that is refused counts as not written.
         (Err(_), _) => attribute
@@ -241,20 +241,6 @@ fn in_one_form(attribute: &Attribute, text: &str) -> String {
             ),
         (Ok(Value::Text(_) | Value::Time(_)), _) => text.to_owned(),
     }
-}
-
-fn names(attribute: &Attribute, number: i64) -> String {
-    let mut values: Vec<_> = attribute.values.iter().collect();
-    values.sort_by_key(|(_, value)| **value);
-    let is_set = |value: i64| {
-        let is_flag = attribute.kind == Kind::Flags && value != 0 && number & value == value;
-        is_flag || value == number
-    };
-    let named = values.into_iter().filter(|(_, value)| is_set(**value));
-    named
-        .map(|(name, _)| name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// Where lines begin, to tell the line of a byte.

@@ -168,6 +168,32 @@ impl Attribute {
         malformed(&format!("not one of {}", names.join(", ")))
     }
 
+    /// The names of a number of an enum or of flags.
+    pub(super) fn names(&self, number: i64) -> String {
+        let mut values: Vec<_> = self.values.iter().collect();
+        values.sort_by_key(|(_, value)| **value);
+        let is_set = |value: i64| {
+            let is_flag = self.kind == Kind::Flags && value != 0 && number & value == value;
+            is_flag || value == number
+        };
+        let named = values.into_iter().filter(|(_, value)| is_set(**value));
+        named
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// A value as it counts, in IIS's form: one that is refused counts as not written.
+    pub(super) fn effective(&self, text: &str) -> Option<String> {
+        match self.check(text) {
+            Ok(_) => Some(self.canonical(text).into_owned()),
+            Err(_) => self
+                .default
+                .as_deref()
+                .map(|default| self.canonical(default).into_owned()),
+        }
+    }
+
     fn number(&self, text: &str, least: i64, most: i64) -> Result<Value, Fault> {
         let trimmed = text.trim();
         let hexadecimal = trimmed
@@ -216,8 +242,20 @@ impl Attribute {
         complaint.map_or_else(|| Ok(Value::Text(text.to_owned())), malformed)
     }
 
-    /// A value as IIS writes it: `29:00:00` is `1.05:00:00`, and ten minutes are `10` where minutes are counted.
+    /// A value as IIS writes it: `29:00:00` is `1.05:00:00`, ten minutes are `10` where minutes are counted,
+    /// and an enum has the name that the schema gives it, also if it was written as a number.
     pub(super) fn canonical<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let is_number = |part: &str| part.trim().parse::<i64>().is_ok();
+        let is_named = match self.kind {
+            Kind::Enum => true,
+            Kind::Flags => text.split(',').any(is_number),
+            Kind::Bool | Kind::Uint | Kind::Int | Kind::Int64 | Kind::String | Kind::TimeSpan => {
+                false
+            }
+        };
+        if is_named && let Ok(Value::Number(number)) = self.check(text) {
+            return Cow::Owned(self.names(number));
+        }
         let time = (self.kind == Kind::TimeSpan)
             .then(|| parse_time(text))
             .flatten();

@@ -10,7 +10,7 @@ use roxmltree::Node;
 use super::layers::Layers;
 use super::locks::Declared;
 use super::raw::{self, ConfigError};
-use super::schema::{self, Element};
+use super::schema::{self, Attribute, Element};
 use super::sections::Sections;
 use super::web_config::{Around, FoundFile};
 use super::{Fault, faults, written};
@@ -310,19 +310,15 @@ fn attributes_of(
     let mut attributes: Vec<ViewAttribute> = own
         .iter()
         .flat_map(Node::attributes)
-        .map(|attribute| ViewAttribute {
-            name: attribute.name().to_owned(),
-            value: shown(schema, attribute.name(), attribute.value()),
-            is_written: true,
-        })
+        .filter_map(|attribute| as_written(schema, attribute.name(), attribute.value()))
         .collect();
     for (name, attribute) in &schema.attributes {
         if attributes.iter().any(|written| written.name == *name) {
             continue;
         }
-        let inherited = layers.written(name).map(|(value, _)| value.to_owned());
-        let value = inherited.or_else(|| attribute.default.clone());
-        let value = value.map(|value| attribute.canonical(&value).into_owned());
+        let inherited = layers.written(name).map(|(value, _)| value);
+        let value = inherited.or(attribute.default.as_deref());
+        let value = value.and_then(|value| attribute.effective(value));
         attributes.extend(value.map(|value| ViewAttribute {
             name: name.clone(),
             value,
@@ -332,13 +328,23 @@ fn attributes_of(
     attributes
 }
 
-/// A value as tools show it.
-fn shown(schema: &Element, name: &str, value: &str) -> String {
+/// An attribute as tools show it, unless its value is refused: then the default counts, and is shown.
+fn as_written(schema: &Element, name: &str, value: &str) -> Option<ViewAttribute> {
     let known = schema.attributes.get(name);
-    known.map_or_else(
-        || value.to_owned(),
-        |attribute| attribute.canonical(value).into_owned(),
-    )
+    let shown = |attribute: &Attribute| {
+        // What an entry is known by is said in any case.
+        let is_good = attribute.check(value).is_ok() || attribute.key.is_some();
+        is_good.then(|| attribute.canonical(value).into_owned())
+    };
+    let value = match known {
+        Some(attribute) => shown(attribute)?,
+        None => value.to_owned(),
+    };
+    Some(ViewAttribute {
+        name: name.to_owned(),
+        value,
+        is_written: true,
+    })
 }
 
 impl View {
@@ -420,6 +426,20 @@ mod tests {
         <system.webServer><urlCompression doDynamicCompression="false" /></system.webServer>
         <location path="S/api"><system.webServer><urlCompression doDynamicCompression="true" /></system.webServer></location>
         </configuration>"#;
+
+    #[test]
+    fn a_number_is_shown_by_its_name_and_a_refused_value_not_at_all() {
+        let text = TEXT.replace(
+            "queueLength=\"5000\"",
+            "queueLength=\"5\" managedPipelineMode=\"1\" startMode=\"alwaysrunning\" autoStart=\"maybe\"",
+        );
+        let [shop] = Views::new(&text, "x").pools().unwrap().try_into().unwrap();
+        assert_eq!(shop.attribute("managedPipelineMode"), Some("Classic"));
+        assert_eq!(shop.attribute("startMode"), Some("AlwaysRunning"));
+        assert_eq!(shop.attribute("queueLength"), Some("1000"));
+        assert_eq!(shop.attribute("autoStart"), Some("true"));
+        assert_eq!(shop.written("autoStart"), None);
+    }
 
     #[test]
     fn what_the_defaults_say_is_not_written_in_the_entry() {
