@@ -1,5 +1,5 @@
 //! What appcmd may write where: sections that are locked, that count for the whole server only, and that a
-//! site would be broken by.
+//! site would be broken by; and what it lists.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends when something is not as it should be"
@@ -107,4 +107,31 @@ fn a_binding_or_a_number_that_loses_the_site_is_refused() {
     let words = ["add", "site", "/name:New", "/id:0"];
     assert!(appcmd(&up, &words).1.contains("they begin with 1"));
     assert_eq!(host(&up), before);
+}
+
+#[test]
+fn a_filter_compares_values_and_knows_what_there_is() {
+    let up = Up::start();
+    let list = |word: &str| appcmd(&up, &["list", "apppool", word]);
+    for word in [
+        "/recycling.periodicRestart.time:29:00:00",
+        "/recycling.periodicRestart.time:1.05:00:00",
+        "/recycling.periodicRestart.time:$>28:00:00",
+        "/managedPipelineMode:0",
+        "/name:$=default*",
+        "/name:$<>Shop*",
+        "/queueLength:$<=1000",
+        "/processModel.userName:",
+    ] {
+        assert_eq!(list(word).0, Some(0), "{word}: {}", list(word).1);
+    }
+    for word in ["/queueLength:$<1000", "/name:$=Def", "/state:Stopped"] {
+        assert_eq!(list(word), (Some(1), String::new()), "{word}");
+    }
+    for word in ["/stat:Started", "/processModel.idle:1", "/bindings:*"] {
+        let name = word[1..].split(':').next().unwrap();
+        let said =
+            format!("ERROR ( message:Unknown attribute \"{name}\".  Replace with -? for help. )\n");
+        assert_eq!(list(word), (Some(1), said));
+    }
 }

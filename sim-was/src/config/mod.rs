@@ -14,6 +14,7 @@
 mod binding;
 mod check;
 mod collection;
+mod compare;
 pub mod default_config;
 pub mod edit;
 pub mod effects;

@@ -4,6 +4,7 @@
 //! file: `idleTimeout` is `00:20:00`, also where the schema says so and nobody wrote it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use roxmltree::Node;
 
@@ -26,7 +27,31 @@ pub struct View {
     pub children: Vec<Self>,
     /// Whether anything in it is written, and not a default.
     pub is_written: bool,
+    /// What may stand in it.
+    pub(super) schema: Known,
 }
+
+/// The schema of an element, if it has one.
+#[derive(Clone, Copy)]
+pub(super) struct Known(pub(super) Option<&'static Element>);
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Known" } else { "Unknown" })
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (Some(own), Some(other)) => std::ptr::eq(own, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+impl Eq for Known {}
 
 /// An attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,6 +324,7 @@ fn view<'a>(
         attributes,
         children,
         is_written,
+        schema: Known(Some(schema)),
     }
 }
 

@@ -8,7 +8,7 @@ use roxmltree::Node;
 use super::edit::sections_at;
 use super::locks::Declared;
 use super::schema;
-use super::view::{View, ViewAttribute};
+use super::view::{Known, View, ViewAttribute};
 
 /// Every section that a file writes, with the location that it stands in as the file writes it.
 pub(super) fn sections(root: Node<'_, '_>, declared: &Declared) -> Vec<(String, String)> {
@@ -74,5 +74,6 @@ fn view(node: Node<'_, '_>) -> View {
         attributes: node.attributes().map(attribute).collect(),
         children: node.children().filter(Node::is_element).map(view).collect(),
         is_written: true,
+        schema: Known(None),
     }
 }

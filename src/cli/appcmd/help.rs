@@ -20,7 +20,8 @@ Supported object types and commands:
 
 (To list the commands of an object use 'appcmd SITE /?', to see what one takes 'appcmd list site /?'.)
 
-Filters of list: any property, e.g. /state:Stopped /apppool.name:X /processModel.maxProcesses:3
+Filters of list: any property, e.g. /state:Stopped /apppool.name:X /processModel.maxProcesses:3; a value may
+  begin with $= (with * for any text), $<>, $>, $>=, $< or $<=
   /elapsed:MS (requests that have run for so long)
 Output: one line per object; /text:* all properties, /text:<property> one; /config the section as XML,
   /config:* with what is inherited; /xml XML that another appcmd reads with /in.

@@ -8,7 +8,7 @@
 //! * `grammar` – the command line
 //! * `store` – the file, and the server behind it
 //! * `url` – URLs as identifiers
-//! * `rows`, `print` – what `list` finds, and how it is shown
+//! * `rows`, `filters`, `print` – what `list` finds, what of it is asked for, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
 //! * `sections` – the CONFIG object; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import` – `/in`
@@ -25,6 +25,7 @@ use grammar::{Object, Sentence};
 
 mod backups;
 mod edits;
+mod filters;
 mod grammar;
 mod help;
 mod import;

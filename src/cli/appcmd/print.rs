@@ -6,13 +6,17 @@ use std::process::ExitCode;
 use sim_was::config::view::View;
 
 use super::Failure;
+use super::filters::Filters;
 use super::grammar::{Object, Sentence};
 use super::rows::Row;
 
 /// Prints the rows that pass the filters. Assumed: an empty listing prints nothing and exits with 1.
 pub(super) fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> Result<ExitCode, Failure> {
-    let passing = rows.iter().filter(|row| passes(sentence, object, row));
-    let chosen: Vec<&Row> = passing.collect();
+    let filters = Filters::of(sentence, rows)?;
+    let passing = rows.iter().filter(|row| filters.pass(row));
+    let chosen: Vec<&Row> = passing
+        .filter(|row| is_identified(sentence, object, row))
+        .collect();
     if chosen.is_empty()
         && let Some(identifier) = sentence.identifier()
     {
@@ -43,7 +47,8 @@ pub(super) fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> Result<
     })
 }
 
-fn passes(sentence: &Sentence, object: Object, row: &Row) -> bool {
+/// Whether a row is the object that is asked for, if one is.
+fn is_identified(sentence: &Sentence, object: Object, row: &Row) -> bool {
     let own_name = format!("{}.NAME", object.name());
     let is_called = |identifier: &str| {
         let has = |property: &str| {
@@ -55,19 +60,7 @@ fn passes(sentence: &Sentence, object: Object, row: &Row) -> bool {
             || (object == Object::App && has_name_without_slash(row, &own_name, identifier))
             || (object == Object::Vdir && has_name_without_slash(row, &own_name, identifier))
     };
-    let identified = sentence.identifier.as_deref().is_none_or(is_called);
-    let filter = |(name, wanted): (&str, Option<&str>)| {
-        let Some(wanted) = wanted else {
-            return true;
-        };
-        if name.eq_ignore_ascii_case("elapsed") {
-            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u64>().ok());
-            return number(row.property("time")) >= number(Some(wanted));
-        }
-        row.property(name)
-            .is_some_and(|value| value.eq_ignore_ascii_case(wanted))
-    };
-    identified && sentence.properties().all(filter)
+    sentence.identifier.as_deref().is_none_or(is_called)
 }
 
 /// A site may be named by one of its bindings.

@@ -1,5 +1,7 @@
 //! What `list` finds: one row for each object, from the configuration and from the running server.
 
+use std::cmp::Ordering;
+
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessInfo};
 
@@ -25,6 +27,28 @@ impl Row {
         found.map(|(_, value)| value.as_str()).or_else(|| {
             let view = self.view.as_ref()?;
             view.attribute(name)
+        })
+    }
+
+    /// Whether objects of its kind have such a property.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        let mut properties = self.properties.iter();
+        properties.any(|(known, _)| known.eq_ignore_ascii_case(name))
+            || self.view.as_ref().is_some_and(|view| view.knows(name))
+    }
+
+    /// How a property compares with a value.
+    pub(super) fn compare(&self, name: &str, value: &str) -> Option<Ordering> {
+        if let Some(view) = &self.view
+            && view.attribute(name).is_some()
+        {
+            return view.compare(name, value);
+        }
+        let own = self.property(name)?;
+        let numbers = own.parse::<u64>().ok().zip(value.parse().ok());
+        Some(match numbers {
+            Some((own, value)) => own.cmp(&value),
+            None => own.to_lowercase().cmp(&value.to_lowercase()),
         })
     }
 }

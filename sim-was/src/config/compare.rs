@@ -1,0 +1,65 @@
+//! Values that tools compare: whether there is such an attribute at all, and which of two values is more.
+
+use std::cmp::Ordering;
+
+use super::schema::{Attribute, Element};
+use super::value::Value;
+use super::view::View;
+
+impl View {
+    /// Whether the schema has an attribute of that path, be it written or not; without a schema, whether it
+    /// is written.
+    pub fn knows(&self, path: &str) -> bool {
+        match self.schema.0 {
+            Some(schema) => attribute(schema, path).is_some() || names_element(schema, path),
+            None => self.attribute(path).is_some(),
+        }
+    }
+
+    /// How the value of an attribute compares with another one: as times, numbers, names or texts without
+    /// regard to case. `None` if it has no value, or if one of the two is none of its kind.
+    pub fn compare(&self, path: &str, other: &str) -> Option<Ordering> {
+        let own = self.attribute(path)?;
+        let known = self.schema.0.and_then(|schema| attribute(schema, path));
+        let typed =
+            known.and_then(|known| Some((known.check(own).ok()?, known.check(other).ok()?)));
+        match typed {
+            Some((Value::Number(own), Value::Number(other))) => Some(own.cmp(&other)),
+            Some((Value::Time(own), Value::Time(other))) => Some(own.cmp(&other)),
+            Some((Value::Bool(own), Value::Bool(other))) => Some(own.cmp(&other)),
+            _ => Some(own.to_lowercase().cmp(&other.to_lowercase())),
+        }
+    }
+}
+
+/// The attribute of a path such as `processModel.idleTimeout` or `[path='/'].applicationPool`.
+fn attribute(schema: &'static Element, path: &str) -> Option<&'static Attribute> {
+    if let Some(rest) = path.strip_prefix('[') {
+        let (keys, rest) = rest.split_once(']')?;
+        let key = keys.split('=').next().unwrap_or_default().trim();
+        let mut entries = schema.entries.values();
+        let entry = entries.find(|entry| find(&entry.attributes, key).is_some())?;
+        return attribute(entry, rest.trim_start_matches('.'));
+    }
+    match path.find(['.', '[']) {
+        Some(at) => {
+            let (step, rest) = path.split_at(at);
+            let child = find(&schema.children, step)?;
+            attribute(child, rest.trim_start_matches('.'))
+        }
+        None => find(&schema.attributes, path),
+    }
+}
+
+/// Whether a path is that of a single element.
+fn names_element(schema: &'static Element, path: &str) -> bool {
+    let mut steps = path.split('.');
+    let last = steps.try_fold(schema, |element, step| find(&element.children, step));
+    last.is_some()
+}
+
+fn find<'s, T>(named: &'s std::collections::BTreeMap<String, T>, name: &str) -> Option<&'s T> {
+    let mut all = named.iter();
+    let found = all.find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value)
+}
