@@ -101,6 +101,12 @@ fn a_broken_file_is_logged_with_its_line_and_the_server_goes_on_until_it_is_repa
         !reset.status.success(),
         "an iisreset cannot start with a broken file"
     );
+    std::fs::remove_file(file_of(&up)).unwrap();
+    let missing = String::from_utf8(up.tool(&["iisreset", "/start"]).stdout).unwrap();
+    assert!(
+        missing.contains("The system cannot find the file specified. (2147942402, 80070002)"),
+        "{missing}"
+    );
     write(&up, &good);
     let start = up.tool(&["iisreset", "/start"]);
     assert!(start.status.success(), "{start:?}");

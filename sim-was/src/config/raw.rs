@@ -146,11 +146,18 @@ pub fn parse<'a>(text: &'a str, file: &str) -> Result<Document<'a>, ConfigError>
         ..ParsingOptions::default()
     };
     Document::parse_with_options(text, options).map_err(|error| {
-        let at = error.pos();
+        use roxmltree::Error::{NoRootNode, UnclosedRootNode, UnexpectedEndOfStream};
+        // Where the text ends too early, the reader knows no place: it is the end.
+        let (line, column) =
+            if matches!(error, NoRootNode | UnclosedRootNode | UnexpectedEndOfStream) {
+                position(text, text.trim_end().len())
+            } else {
+                (error.pos().row, error.pos().col)
+            };
         ConfigError {
             file: file.to_owned(),
-            line: at.row,
-            column: Some(at.col),
+            line,
+            column: Some(column),
             message: format!(
                 "is not well-formed XML: {}",
                 without_position(&error.to_string())
@@ -314,6 +321,17 @@ mod tests {
         let message = refused("<a>\n  <b>\n</a>");
         assert!(message.starts_with("applicationHost.config: line 3: is not well-formed XML"));
         assert!(!message.contains("3:1"), "{message}");
+    }
+
+    #[test]
+    fn a_torn_file_is_wrong_where_it_ends() {
+        for torn in ["<a>\n<b>\n  <c/>\n", "<a>\n<b>\n  <c", "<a>\n\n<b d='"] {
+            let message = refused(torn);
+            assert!(
+                message.starts_with("applicationHost.config: line 3: "),
+                "{message}"
+            );
+        }
     }
 
     #[test]

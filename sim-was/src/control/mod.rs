@@ -228,6 +228,9 @@ pub enum Refusal {
     TimedOut,
 }
 
+/// What Windows says of a file that is not there (`ERROR_FILE_NOT_FOUND`).
+pub const FILE_NOT_FOUND: &str = "The system cannot find the file specified.";
+
 impl Refusal {
     /// An object of this type and name does not exist.
     pub fn not_found(object: &str, identifier: &str) -> Self {
@@ -261,6 +264,15 @@ impl Refusal {
     /// `ERROR_INVALID_DATA`, with what is invalid.
     pub fn invalid_data(text: &str) -> Self {
         Self::failed(0x8007_000d, text)
+    }
+
+    /// Why a configuration cannot be read: `ERROR_FILE_NOT_FOUND` or `ERROR_INVALID_DATA`.
+    pub fn unreadable(error: &str) -> Self {
+        if error.ends_with(FILE_NOT_FOUND) {
+            Self::failed(0x8007_0002, FILE_NOT_FOUND)
+        } else {
+            Self::invalid_data(error)
+        }
     }
 
     /// Any Windows error.

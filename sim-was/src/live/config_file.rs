@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, FoundFile};
+use crate::control::FILE_NOT_FOUND;
 
 /// The file.
 #[derive(Debug)]
@@ -29,7 +30,10 @@ impl ConfigFile {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        fs::read(&self.path).map_err(|error| format!("{}: {error}", self.name()))
+        fs::read(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("{}: {FILE_NOT_FOUND}", self.name()),
+            _ => format!("{}: {error}", self.name()),
+        })
     }
 
     /// What the file says now, with the web.config files of its applications.

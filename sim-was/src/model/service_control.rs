@@ -63,7 +63,7 @@ impl Was {
                 self.fx.event(Event::configuration_unreadable(&error));
                 self.fx.event(Event::was_stopping_on_error());
                 self.services.phase = Phase::Stopped;
-                self.start_refused(Refusal::invalid_data(&error));
+                self.start_refused(Refusal::unreadable(&error));
             }
         }
     }
