@@ -469,6 +469,11 @@ fn what_one_appcmd_lists_another_one_recycles() {
         text(&recycled),
         "\"DefaultAppPool\" successfully recycled\n"
     );
+    let two =
+        "<appcmd><APPPOOL APPPOOL.NAME='Nope'/><APPPOOL APPPOOL.NAME='DefaultAppPool'/></appcmd>";
+    let first = piped(&up, &["recycle", "apppool", "/in"], two);
+    assert_eq!(first.status.code(), Some(1168 % 256), "the first failure's");
+    assert!(text(&first).ends_with("\"DefaultAppPool\" successfully recycled\n"));
     let bad = piped(&up, &["recycle", "apppool", "/in"], "junk");
     assert!(text(&bad).contains("hresult:8007000d"));
     assert!(!bad.status.success());

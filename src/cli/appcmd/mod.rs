@@ -123,11 +123,13 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(sentences) => sentences,
         Err(failure) => return fail(failure),
     };
-    let mut code = ExitCode::SUCCESS;
-    for one in sentences {
-        code = run(&one, object, &store).unwrap_or_else(fail);
-    }
-    code
+    // All of them are tried; the first that fails says how it went.
+    let codes: Vec<ExitCode> = sentences
+        .iter()
+        .map(|one| run(one, object, &store).unwrap_or_else(fail))
+        .collect();
+    let mut failures = codes.into_iter().filter(|code| *code != ExitCode::SUCCESS);
+    failures.next().unwrap_or(ExitCode::SUCCESS)
 }
 
 /// A URL as identifier stands for the object that serves it.
