@@ -135,3 +135,25 @@ fn a_filter_compares_values_and_knows_what_there_is() {
         assert_eq!(list(word), (Some(1), said));
     }
 }
+
+#[test]
+fn an_entry_is_removed_where_it_is_in_effect_and_nowhere_else() {
+    let up = Up::start();
+    let web_config = up.root.join("inetpub/wwwroot/web.config");
+    for place in [SITE, ""] {
+        let mut words = vec!["set", "config"];
+        words.extend(Some(place).filter(|place| !place.is_empty()));
+        words.extend(["/section:defaultDocument", "/-files.[value='nosuch.html']"]);
+        let (code, said) = appcmd(&up, &words);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("has no entry with value='nosuch.html'"),
+            "{said}"
+        );
+    }
+    assert!(!web_config.exists());
+    let inherited = ["/section:defaultDocument", "/-files.[value='default.htm']"];
+    assert_eq!(set(&up, &inherited).0, Some(0));
+    let (code, said) = set(&up, &inherited);
+    assert_eq!(code, Some(1), "it is gone: {said}");
+}

@@ -1,12 +1,37 @@
-//! Values that tools compare: whether there is such an attribute at all, and which of two values is more.
+//! What tools look for in an element: an element in it, whether there is such an attribute at all, and which of
+//! two values is more.
 
 use std::cmp::Ordering;
 
+use super::edit::Step;
 use super::schema::{Attribute, Element};
 use super::value::Value;
 use super::view::View;
 
 impl View {
+    /// The element in it that some steps lead to.
+    pub fn at(&self, steps: &[Step]) -> Option<&Self> {
+        steps.iter().try_fold(self, |view, step| match step {
+            Step::Child(name) => view.child(name),
+            Step::Entry(keys) => view.entry(keys),
+        })
+    }
+
+    /// The last entry with these attributes, without regard to case.
+    pub fn entry(&self, keys: &[(String, String)]) -> Option<&Self> {
+        let has = |entry: &Self, (name, value): &(String, String)| {
+            let own = entry.attribute(name);
+            own.is_some_and(|own| own.to_lowercase() == value.to_lowercase())
+        };
+        let mut entries = self.children.iter().rev();
+        entries.find(|entry| keys.iter().all(|key| has(entry, key)))
+    }
+
+    /// Whether the schema is known, so that what outer levels say is in it.
+    pub fn is_known(&self) -> bool {
+        self.schema.0.is_some()
+    }
+
     /// Whether the schema has an attribute of that path, be it written or not; without a schema, whether it
     /// is written.
     pub fn knows(&self, path: &str) -> bool {

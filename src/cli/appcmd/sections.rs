@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change};
-use sim_was::config::view::Views;
+use sim_was::config::edit::{Act, Change, EditError};
+use sim_was::config::view::{View, Views};
 use sim_was::config::{Around, FoundFile, SECTION_LOCKED, load, physical_path};
 use sim_was::live::find_file;
 
@@ -276,6 +276,10 @@ fn change(
     done: &str,
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
+    let view = files.views().section(section, &at)?;
+    if let Some(view) = view.filter(View::is_known) {
+        refuse_what_is_not_there(&view, changes)?;
+    }
     let committed = match commit(sentence, store, &at)? {
         Commit::Host(location) => {
             if !location.is_empty() && done == "changed" && files.views().is_host_only(section)? {
@@ -320,6 +324,31 @@ fn change(
         println!("CONFIG object \"{section}\" {done}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An entry can be taken away only where it is in effect, whichever level it comes from.
+fn refuse_what_is_not_there(section: &View, changes: &[Change]) -> Result<(), Failure> {
+    for change in changes {
+        match &change.act {
+            Act::Remove { keys } => {
+                let element = section.at(&change.element);
+                if element.and_then(|element| element.entry(keys)).is_none() {
+                    let key = |(name, value): &(String, String)| format!("{name}='{value}'");
+                    let keys: Vec<String> = keys.iter().map(key).collect();
+                    let (place, keys) = (change.section.clone(), keys.join(", "));
+                    return Err(EditError::NoEntry { place, keys }.into());
+                }
+            }
+            // What is added here may be taken away by what follows.
+            Act::Add { .. } => return Ok(()),
+            Act::Set { .. }
+            | Act::DeleteAttribute { .. }
+            | Act::Clear
+            | Act::DeleteElement
+            | Act::Lock { .. } => {}
+        }
+    }
+    Ok(())
 }
 
 /// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.
