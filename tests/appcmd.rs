@@ -391,6 +391,54 @@ fn a_site_is_copied_by_what_another_appcmd_lists() {
 }
 
 #[test]
+fn a_section_is_made_like_the_one_that_another_appcmd_lists() {
+    let (from, to) = (Up::start(), Up::start());
+    let set = |up: &Up, words: &[&str]| appcmd(up, &[&["set", "config"], words].concat());
+    let document = "/section:defaultDocument";
+    set(&from, &[document, "/+files.[@start,value='first.html']"]);
+    let mime = "/[fileExtension='.json'].mimeType:text/json";
+    let add = "/+[fileExtension='.new',mimeType='a/b']";
+    set(&from, &["/section:staticContent", mime, add]);
+    set(&from, &["/section:caching", "/enabled:false"]);
+    let header = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n    <CONFIG \
+                  CONFIG.SECTION=\"system.webServer/";
+    let sections = [document, "/section:staticContent", "/section:caching"];
+    for section in sections {
+        let list = ["list", "config", section];
+        let listed = appcmd(&from, &[&list[..], &["/xml"]].concat());
+        assert!(
+            listed.starts_with(header) && listed.contains("path=\"MACHINE/WEBROOT/APPHOST\""),
+            "{listed}"
+        );
+        let done = piped(&to, &["set", "config", "/in"], &listed);
+        assert!(done.status.success(), "{section}: {}", text(&done));
+        let entries = |up: &Up| {
+            let text = appcmd(up, &list);
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(entries(&from), entries(&to));
+        let before = config(&to);
+        assert!(
+            piped(&to, &["set", "config", "-"], &listed)
+                .status
+                .success()
+        );
+        assert_eq!(config(&to), before, "a second time changes nothing");
+    }
+    let listed = appcmd(&from, &["list", "config", "/section:caching", "/xml"]);
+    let at = ["set", "config", "Default Web Site", "/in"];
+    appcmd(&to, &["set", "config", "/section:caching", "/enabled:true"]);
+    assert!(piped(&to, &at, &listed).status.success());
+    let web_config = std::fs::read_to_string(to.root.join("inetpub/wwwroot/web.config")).unwrap();
+    assert!(
+        web_config.contains("<caching enabled=\"false\" />"),
+        "{web_config}"
+    );
+}
+
+#[test]
 fn a_site_that_cannot_start_is_not_called_started_and_a_name_that_cannot_be_is_refused() {
     let up = Up::start();
     appcmd(

@@ -27,6 +27,22 @@ impl View {
         entries.find(|entry| keys.iter().all(|key| has(entry, key)))
     }
 
+    /// Whether an element of that name appears once in it, and is no entry of a collection.
+    pub fn has_single(&self, name: &str) -> bool {
+        match self.schema.0 {
+            Some(schema) => schema.children.contains_key(name),
+            None => self
+                .child(name)
+                .is_some_and(|child| child.attributes.is_empty()),
+        }
+    }
+
+    /// Which attributes tell entries such as this one apart.
+    pub fn key_names(&self) -> Vec<&str> {
+        let keys = self.schema.0.map(Element::keys).unwrap_or_default();
+        keys.into_iter().next().unwrap_or_default()
+    }
+
     /// Whether the schema is known, so that what outer levels say is in it.
     pub fn is_known(&self) -> bool {
         self.schema.0.is_some()

@@ -1,10 +1,12 @@
-//! `add … /in`: an object is made of the element that another appcmd has written with `/config /xml`.
+//! `add … /in`: an object is made of the element that another appcmd has written with `/config /xml`; and
+//! `set config /in`: a section is made like the one that is written there.
 //!
 //! Source: Microsoft's pages on moving sites: `appcmd list site "X" /config /xml > x.xml`, then
 //! `appcmd add site /in < x.xml`.
 
 use roxmltree::Node;
 use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::view::View;
 
 /// An element, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,76 @@ impl Template {
     /// Entries of that name in it.
     pub(super) fn entries<'t>(&'t self, name: &'t str) -> impl Iterator<Item = &'t Self> {
         self.children.iter().filter(move |child| child.name == name)
+    }
+
+    /// What makes a section at some place like this one, which another appcmd has listed. `here` leads to the
+    /// element that the section has there now, `now`.
+    ///
+    /// Assumed: what is in effect already is left alone, and so are entries that are not in the list.
+    pub(super) fn differences(
+        &self,
+        section: &str,
+        here: &[Step],
+        now: Option<&View>,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (attribute, value) in &self.attributes {
+            if now.and_then(|now| now.attribute(attribute)) != Some(value) {
+                let (attribute, value) = (attribute.clone(), value.clone());
+                let set = Act::Set { attribute, value };
+                changes.push(Change::new(section, here.to_vec(), set));
+            }
+        }
+        for child in &self.children {
+            let is_single = now.map_or(child.name != "add", |now| now.has_single(&child.name));
+            if is_single {
+                let step = Step::Child(child.name.clone());
+                let inner = now.and_then(|now| now.child(&child.name));
+                changes.extend(child.differences(section, &[here, &[step]].concat(), inner));
+            } else if !["remove", "clear"].contains(&child.name.as_str()) {
+                changes.extend(child.entry_differences(section, here, now));
+            }
+        }
+        changes
+    }
+
+    /// The same for an entry of the collection in an element.
+    fn entry_differences(&self, section: &str, here: &[Step], now: Option<&View>) -> Vec<Change> {
+        let entries = || now.into_iter().flat_map(|now| now.entries(&self.name));
+        let key_names = entries().next().map(View::key_names).unwrap_or_default();
+        let is_key = |(name, _): &&(String, String)| key_names.contains(&name.as_str());
+        let keys: Vec<(String, String)> = self.attributes.iter().filter(is_key).cloned().collect();
+        let has = |entry: &View, (name, value): &(String, String)| {
+            let own = entry.attribute(name);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(value))
+        };
+        let has_keys = |entry: &&View| keys.iter().all(|key| has(entry, key));
+        let known = entries().filter(|_| !keys.is_empty()).find(has_keys);
+        let is_same = known.is_some_and(|known| self.attributes.iter().all(|a| has(known, a)));
+        let act = |act| Change::new(section, here.to_vec(), act);
+        let mut changes = Vec::new();
+        if known.is_some() && !is_same {
+            let keys = keys.clone();
+            changes.push(act(Act::Remove { keys }));
+        }
+        if !is_same {
+            let attributes = self.attributes.clone();
+            let first = false;
+            changes.push(act(Act::Add { attributes, first }));
+        }
+        let known_by = if keys.is_empty() {
+            self.attributes.clone()
+        } else {
+            keys
+        };
+        let inner = [here, &[Step::Entry(known_by)]].concat();
+        for child in &self.children {
+            let now = known.filter(|_| is_same);
+            let now = now.and_then(|known| known.child(&child.name));
+            let step = Step::Child(child.name.clone());
+            changes.extend(child.differences(section, &[&inner[..], &[step]].concat(), now));
+        }
+        changes
     }
 
     /// What makes it, below an element of a section.

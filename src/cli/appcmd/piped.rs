@@ -35,7 +35,12 @@ fn understand(sentence: &Sentence, object: Object, text: &str) -> Result<Vec<Sen
             .retain(|(name, _)| !name.eq_ignore_ascii_case("in"));
         let name = |name: &str| node.attribute(name).map(str::to_owned);
         let element = node.children().find(roxmltree::Node::is_element);
-        if let Some(element) = element.filter(|_| sentence.verb == "add") {
+        if object == Object::Config {
+            let section = name("CONFIG.SECTION").ok_or_else(bad_data)?;
+            one.parameters.push(("section".to_owned(), Some(section)));
+            one.identifier = one.identifier.or_else(|| name("path"));
+            one.template = element.map(Template::of);
+        } else if let Some(element) = element.filter(|_| sentence.verb == "add") {
             one.template = Some(Template::of(element));
             if let Some(site) = name("SITE.NAME") {
                 one.parameters.push(("site.name".to_owned(), Some(site)));

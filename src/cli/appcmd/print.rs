@@ -153,7 +153,8 @@ pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
     text
 }
 
-fn escape(value: &str) -> String {
+/// A text as the value of an attribute.
+pub(super) fn escape(value: &str) -> String {
     value
         .replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -14,7 +14,7 @@ use sim_was::live::find_file;
 
 use super::Failure;
 use super::grammar::Sentence;
-use super::print::{element, properties};
+use super::print::{element, escape, properties};
 use super::url::is_below;
 use crate::administration::store::{Store, changed_file, replace_file};
 
@@ -46,7 +46,13 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         "list" => list(sentence, &files),
         "set" => {
             let section = files.required(sentence)?;
-            let changes = set(sentence, &section)?;
+            let changes = match &sentence.template {
+                Some(template) => {
+                    let now = files.views().section(&section, &location(sentence))?;
+                    template.differences(&section, &[], now.as_ref())
+                }
+                None => set(sentence, &section)?,
+            };
             change(sentence, (store, &files), (&section, &changes), "changed")
         }
         "clear" | "reset" => {
@@ -169,6 +175,10 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if sentence.has("xml") {
+        print!("{}", xml(&views, &names, &at, all)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     for section in &names {
         let groups: Vec<&str> = section.split('/').collect();
         let (name, groups) = groups.split_last().unwrap_or((&"", &[]));
@@ -185,6 +195,34 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sections for another appcmd's `/in`.
+///
+/// Source: appcmd: `<CONFIG CONFIG.SECTION="…" path="MACHINE/WEBROOT/APPHOST" …>`, the section in it. Assumed: its
+/// element is called by its whole name, with a dash for the slash.
+fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<String, Failure> {
+    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
+    for section in names {
+        let attributes = [
+            ("CONFIG.SECTION", section.clone()),
+            ("path", machine_path(at)),
+        ];
+        let attributes = attributes.map(|(name, value)| format!("{name}=\"{}\"", escape(&value)));
+        let name = section.replace('/', "-");
+        let content = match views.section(section, at)? {
+            Some(mut view) => {
+                view.name = name;
+                element(&view, 2, all)
+            }
+            None => format!("        <{name} />\n"),
+        };
+        text += &format!(
+            "    <CONFIG {}>\n{content}    </CONFIG>\n",
+            attributes.join(" ")
+        );
+    }
+    Ok(text + "</appcmd>\n")
 }
 
 /// Forbids or allows inner levels to have a section.
@@ -281,6 +319,8 @@ fn change(
         refuse_what_is_not_there(&view, changes)?;
     }
     let committed = match commit(sentence, store, &at)? {
+        // What was piped in is in effect as it is.
+        _ if changes.is_empty() => machine_path(&at),
         Commit::Host(location) => {
             if !location.is_empty() && done == "changed" && files.views().is_host_only(section)? {
                 return Err(unusable(&store.name(), 0, SECTION_LOCKED));
