@@ -30,9 +30,12 @@ impl ConfigFile {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        fs::read(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("{}: {FILE_NOT_FOUND}", self.name()),
-            _ => format!("{}: {error}", self.name()),
+        fs::read(&self.path).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                format!("{}: {FILE_NOT_FOUND}", self.name())
+            } else {
+                format!("{}: {error}", self.name())
+            }
         })
     }
 

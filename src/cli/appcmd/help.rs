@@ -296,6 +296,7 @@ const COMMANDS: &[Help] = &[
                 "/config:*",
                 "Also what is not written, but inherited or a default",
             ),
+            ("/xml", "For another appcmd's set config /in"),
         ],
         examples: &["appcmd list config \"Default Web Site/\" /section:defaultDocument"],
     },
@@ -303,7 +304,7 @@ const COMMANDS: &[Help] = &[
         object: Object::Config,
         verb: "set",
         does: "Set configuration sections",
-        parameters: &[PATH, SECTION, SET, COMMIT],
+        parameters: &[PATH, SECTION, SET, COMMIT, IN],
         examples: &[
             "appcmd set config /section:urlCompression /doDynamicCompression:true",
             "appcmd set config \"Default Web Site\" /section:defaultDocument /+files.[@start,value='home.htm']",

@@ -4,6 +4,7 @@
 //! `/commit:apphost` writes a `<location>` of applicationHost.config instead. Without a path it is
 //! applicationHost.config itself.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -217,10 +218,8 @@ fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<Strin
             }
             None => format!("        <{name} />\n"),
         };
-        text += &format!(
-            "    <CONFIG {}>\n{content}    </CONFIG>\n",
-            attributes.join(" ")
-        );
+        let attributes = attributes.join(" ");
+        let _ = writeln!(text, "    <CONFIG {attributes}>\n{content}    </CONFIG>");
     }
     Ok(text + "</appcmd>\n")
 }
