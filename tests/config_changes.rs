@@ -192,6 +192,42 @@ fn a_site_that_is_added_serves_and_the_first_one_does_not_notice() {
 }
 
 #[test]
+fn a_mistake_in_a_section_that_requests_need_is_500_19_until_it_is_repaired() {
+    let up = Up::with_config(Some(&two_sites()));
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let good = read(&up);
+    let wrong = good.replace(
+        "</configuration>",
+        "<system.webServer><staticContent foo=\"1\" /></system.webServer></configuration>",
+    );
+    assert_ne!(wrong, good);
+    write(&up, &wrong);
+    up.until("500.19", || up.get("/default.aspx").status == 500);
+    let page = up.get("/default.aspx").text();
+    assert!(page.contains("unknown attribute"), "{page}");
+    write(&up, &good);
+    up.until("service", || up.get("/default.aspx").status == 200);
+}
+
+#[test]
+fn a_pool_that_breaks_serves_also_with_its_next_worker() {
+    let up = Up::with_config(Some(&two_sites()));
+    let worker = up.get("/default.aspx").worker();
+    let wrong = read(&up).replacen(
+        "<add name=\"DefaultAppPool\"",
+        "<add name=\"DefaultAppPool\" foo=\"5\"",
+        1,
+    );
+    write(&up, &wrong);
+    up.until("the event", || up.events().contains("5172"));
+    Up::signal("-KILL", up.workers()[0]);
+    up.until("the end of the worker", || up.workers().is_empty());
+    let after = up.get("/default.aspx");
+    assert_eq!(after.status, 200);
+    assert_ne!(after.worker(), worker);
+}
+
+#[test]
 fn touching_a_web_config_restarts_the_application_in_its_process_and_a_broken_one_is_500_19() {
     let up = Up::start();
     let mut browser = Browser::connect(up.address("http/"));

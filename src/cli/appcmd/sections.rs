@@ -214,7 +214,7 @@ fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<Strin
         let content = match views.section(section, at)? {
             Some(mut view) => {
                 view.name = name;
-                element(&view, 2, all)
+                element(&view, 4, all)
             }
             None => format!("        <{name} />\n"),
         };
