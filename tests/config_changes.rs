@@ -64,6 +64,47 @@ fn a_pool_setting_recycles_its_pool_only_and_the_connection_lives() {
 }
 
 #[test]
+fn no_connection_is_cut_where_an_application_moves_and_where_a_binding_changes() {
+    let up = Up::with_config(Some(&two_sites()));
+    let site = address(&up, 80);
+    let mut idle = Browser::connect(site);
+    let old = idle.get("/default.aspx").unwrap().worker();
+    let (sent, is_sent) = std::sync::mpsc::channel();
+    let running = std::thread::spawn(move || {
+        let mut browser = Browser::connect(site);
+        browser
+            .send("GET /wait.aspx?time=3000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        sent.send(()).unwrap();
+        browser.receive(true)
+    });
+    is_sent.recv().unwrap();
+    up.until("the request to run", || {
+        up.said(&["appcmd", "list", "request"])
+            .contains("wait.aspx")
+    });
+    let moved = read(&up).replacen(
+        "applicationPool=\"DefaultAppPool\"",
+        "applicationPool=\"Other\"",
+        1,
+    );
+    write(&up, &moved);
+    up.until("the other pool to answer", || {
+        up.get("/default.aspx").worker() != old
+    });
+    write(&up, &moved.replace("\"*:80:\"", "\"*:80:localhost\""));
+    up.until("the new binding", || {
+        up.said(&["appcmd", "list", "site"])
+            .contains("*:80:localhost")
+    });
+    let page = running.join().unwrap().unwrap();
+    assert_eq!((page.status, page.worker()), (200, old));
+    assert_eq!(idle.get("/default.aspx").unwrap().status, 200);
+    let endpoints = up.facts("httpsys", "EndpointClose");
+    assert!(endpoints.is_empty(), "{endpoints:?}");
+}
+
+#[test]
 fn the_queue_length_is_taken_live_and_no_process_is_new() {
     let up = Up::with_config(Some(&two_sites()));
     let mut browser = Browser::connect(address(&up, 80));

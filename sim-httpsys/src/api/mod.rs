@@ -199,6 +199,21 @@ pub enum ControlCall {
         /// What comes with every request of it.
         context: UrlContext,
     },
+    /// Registers a URL prefix, and takes it from another group if that has it: there is no moment in which
+    /// nobody has it, and its endpoint stays open.
+    ///
+    /// Source: HTTP Server API, `HttpServerBindingProperty`: a group is bound to another queue while its URLs
+    /// stay. Assumed: that is how W3SVC moves an application to another pool.
+    MoveUrl {
+        /// From which group.
+        from: UrlGroupId,
+        /// Into which group.
+        group: UrlGroupId,
+        /// The prefix.
+        url: String,
+        /// What comes with every request of it.
+        context: UrlContext,
+    },
     /// Removes a URL prefix. The endpoint is closed if this was its last.
     RemoveUrl {
         /// From which group.

@@ -42,13 +42,21 @@ impl HttpSys {
             ControlCall::ShutdownRequestQueue => self.shutdown_request_queue(by),
             ControlCall::CancelReceives => self.cancel_receives(by),
             ControlCall::DisownProcess { process } => self.disown_process(by, process),
-            // These two answer by themselves: before something else they cause, or later.
+            // These answer by themselves: before something else they cause, or later.
             ControlCall::AddUrl {
                 group,
                 url,
                 context,
             } => {
                 return self.add_url(by, id, group, url, context);
+            }
+            ControlCall::MoveUrl {
+                from,
+                group,
+                url,
+                context,
+            } => {
+                return self.move_url(by, id, (from, group), url, context);
             }
             ControlCall::WaitForDemandStart { queue } => {
                 return self.wait_for_demand_start(by, queue, id);

@@ -10,7 +10,7 @@ use super::connection::ConnectionState;
 use super::exchange::Stage;
 use super::request_queue::QueueIndex;
 use super::routing::Registration;
-use super::url_prefix::{PrefixHost, UrlPrefix};
+use super::url_prefix::UrlPrefix;
 use super::{CloseHow, EndpointClose, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     CallId, CallResult, Completion, ConnectionId, Endpoint, LogSettings, ProcessId, UrlContext,
@@ -60,20 +60,6 @@ impl EndpointState {
     /// Whether its socket listens.
     pub(super) fn is_open(&self) -> bool {
         self.opening.is_none()
-    }
-}
-
-/// Where the socket of a prefix is.
-fn endpoint_of(prefix: &UrlPrefix) -> Endpoint {
-    let address = match &prefix.host {
-        PrefixHost::StrongWildcard | PrefixHost::WeakWildcard => None,
-        PrefixHost::Explicit { bound, .. } => *bound,
-        PrefixHost::IpBoundWeakWildcard(address) => Some(*address),
-    };
-    Endpoint {
-        address,
-        port: prefix.port,
-        secure: prefix.secure,
     }
 }
 
@@ -206,6 +192,64 @@ impl HttpSys {
         self.complete(by, Completion::Called { id, result: answer });
     }
 
+    pub(super) fn move_url(
+        &mut self,
+        by: ProcessId,
+        id: CallId,
+        (from, to): (UrlGroupId, UrlGroupId),
+        url: String,
+        context: UrlContext,
+    ) {
+        match self.take_over(by, (from, to), &url, context) {
+            Ok(true) => {
+                let result = Ok(CallResult::Done);
+                self.complete(by, Completion::Called { id, result });
+            }
+            Ok(false) => self.add_url(by, id, to, url, context),
+            Err(error) => {
+                let result = Err(error);
+                self.complete(by, Completion::Called { id, result });
+            }
+        }
+    }
+
+    /// Gives a group the URL of another; `false` if the other has none.
+    fn take_over(
+        &mut self,
+        by: ProcessId,
+        (from, to): (UrlGroupId, UrlGroupId),
+        url: &str,
+        context: UrlContext,
+    ) -> Result<bool, Win32Error> {
+        let prefix = UrlPrefix::parse(url)?;
+        self.group_of(by, to)?;
+        let Some(mut registered) = self.group_of(by, from)?.urls.remove(&prefix) else {
+            return Ok(false);
+        };
+        self.routing.remove(&prefix, from)?;
+        let registration = Registration { group: to, context };
+        self.routing.add(prefix.clone(), registration)?;
+        let state = self.endpoints.get_mut(&registered.endpoint);
+        match state.and_then(|state| state.opening.as_mut()) {
+            // Its fact is still to come.
+            Some(waiting) => {
+                let mut waiting = waiting.iter_mut();
+                if let Some(pending) = waiting.find(|p| p.group == from && p.prefix == prefix) {
+                    pending.group = to;
+                }
+            }
+            None => {
+                let old = std::mem::replace(&mut registered.text, url.to_owned());
+                self.fact(Fact::RemoveUrl { url: old });
+                self.fact(Fact::AddUrl {
+                    url: url.to_owned(),
+                });
+            }
+        }
+        self.group_of(by, to)?.urls.insert(prefix, registered);
+        Ok(true)
+    }
+
     /// Puts a prefix into the routing table, and asks for its endpoint if it is not open.
     fn register(
         &mut self,
@@ -216,7 +260,7 @@ impl HttpSys {
     ) -> Result<(UrlPrefix, Endpoint), Win32Error> {
         self.group_of(by, id)?;
         let prefix = UrlPrefix::parse(url)?;
-        let endpoint = endpoint_of(&prefix);
+        let endpoint = prefix.endpoint();
         // Source: win32, UrlPrefix strings: one port cannot carry both http and https.
         // Assumed: the error is that of a port that somebody else has.
         let mut others = self.endpoints.keys();

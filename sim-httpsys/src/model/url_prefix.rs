@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Parameters, url_path};
-use crate::api::Win32Error;
+use crate::api::{Endpoint, Win32Error};
 
 /// A URL prefix, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,22 @@ pub struct UrlPrefix {
     pub port: u16,
     /// The path: lower case, decoded, begins and ends with `/`.
     pub path: String,
+}
+
+impl UrlPrefix {
+    /// Where connections for it arrive.
+    pub fn endpoint(&self) -> Endpoint {
+        let address = match &self.host {
+            PrefixHost::StrongWildcard | PrefixHost::WeakWildcard => None,
+            PrefixHost::Explicit { bound, .. } => *bound,
+            PrefixHost::IpBoundWeakWildcard(address) => Some(*address),
+        };
+        Endpoint {
+            address,
+            port: self.port,
+            secure: self.secure,
+        }
+    }
 }
 
 /// The host of a prefix, by the four buckets in the order in which they are looked at.

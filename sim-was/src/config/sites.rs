@@ -12,7 +12,8 @@ use super::sections::Sections;
 use super::settings::Scope;
 use super::web_server::{self, Locations, WebServer};
 use super::{
-    Application, ApplicationPool, Binding, Site, SiteLimits, SiteLog, VirtualDirectory, binding,
+    Application, ApplicationPool, Binding, Configuration, Site, SiteLimits, SiteLog,
+    VirtualDirectory, binding,
 };
 
 /// Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
@@ -286,13 +287,28 @@ fn log_file(log: &Layers<'_>) -> SiteLog {
     }
 }
 
-impl Site {
-    /// Why it cannot be started, if it cannot: it breaks the schema, or has no root application.
-    /// Assumed: so it is stopped also if it loses its root application while it runs.
-    pub fn obstacle(&self) -> Option<String> {
-        let has_root = self.applications.iter().any(|app| app.path == "/");
-        let rootless = || format!("site '{}' has no root application", self.name);
-        let fault = self.fault.clone();
-        fault.or_else(|| (!has_root).then(rootless))
+impl Configuration {
+    /// Why a site cannot be started, if it cannot: it breaks the schema, has no root application or one whose
+    /// pool there is not, or no binding that is valid.
+    ///
+    /// Assumed: so it is stopped also if it comes to that while it runs; W3SVC could register none of its URLs.
+    pub fn obstacle(&self, site: &Site) -> Option<String> {
+        let name = &site.name;
+        if let Some(fault) = &site.fault {
+            return Some(fault.clone());
+        }
+        let mut applications = site.applications.iter();
+        let Some(root) = applications.find(|app| app.path == "/") else {
+            return Some(format!("site '{name}' has no root application"));
+        };
+        let wanted = &root.application_pool;
+        let mut pools = self.application_pools.iter();
+        if !pools.any(|pool| pool.name.eq_ignore_ascii_case(wanted)) {
+            return Some(format!(
+                "the root application of site '{name}' belongs to application pool '{wanted}', which does not exist"
+            ));
+        }
+        let no_binding = site.bindings.is_empty();
+        no_binding.then(|| format!("site '{name}' has no valid binding"))
     }
 }

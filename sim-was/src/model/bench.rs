@@ -480,6 +480,7 @@ impl Bench {
                 result = Err(Win32Error::SharingViolation);
             }
             ControlCall::AddUrl { url, .. } => self.lines.push(format!("add {url}")),
+            ControlCall::MoveUrl { url, .. } => self.lines.push(format!("move {url}")),
             ControlCall::WaitForDemandStart { queue } => {
                 if !self.armed.insert(queue) {
                     result = Err(Win32Error::AlreadyExists);

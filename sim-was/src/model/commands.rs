@@ -165,8 +165,9 @@ impl Was {
     }
 
     fn obstacle_of(&self, site: SiteId) -> Option<String> {
-        let mut sites = self.configuration.iter().flat_map(|c| &c.sites);
-        sites.find(|known| known.id == site.0)?.obstacle()
+        let all = self.configuration.as_ref()?;
+        let known = all.sites.iter().find(|known| known.id == site.0)?;
+        all.obstacle(known)
     }
 
     fn stop_site(&mut self, client: ClientId, name: &str, now: Instant) {

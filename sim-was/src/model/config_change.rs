@@ -155,7 +155,7 @@ impl Was {
         self.sites
             .retain(|known, _| new.sites.iter().any(|site| id(site) == *known));
         for site in &new.sites {
-            let begin = if site.server_auto_start && site.obstacle().is_none() {
+            let begin = if site.server_auto_start && new.obstacle(site).is_none() {
                 SiteState::Started
             } else {
                 SiteState::Stopped
@@ -163,12 +163,12 @@ impl Was {
             let was = before.get(&id(site));
             let rebound = was.is_some_and(|old| old.bindings != site.bindings);
             let repaired =
-                was.is_some_and(|old| old.obstacle().is_some() && site.obstacle().is_none());
+                was.is_some_and(|was| old.obstacle(was).is_some() && new.obstacle(site).is_none());
             let state = self.sites.entry(id(site)).or_insert(begin);
             if repaired && *state == SiteState::Stopped {
                 *state = begin;
             }
-            if site.fault.is_none() && site.obstacle().is_some() {
+            if site.fault.is_none() && new.obstacle(site).is_some() {
                 *state = SiteState::Stopped;
             }
             if rebound && matches!(state, SiteState::Failed(_)) {

@@ -6,14 +6,16 @@
 //! Source: HTTP Server API as IIS uses it: one request queue per pool, one URL group per site and
 //! pool, one URL per binding and application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sim_httpsys::api::{
-    CallId, ControlCall, DisabledReason, LogSettings, QueueState, RequestQueueName,
+    CallId, ControlCall, DisabledReason, Endpoint, LogSettings, QueueState, RequestQueueName,
     RequestQueueProperties, ResponseVerbosity, SiteId, Timeouts, UrlContext, UrlGroupId,
     UrlGroupProperties,
 };
+
+use sim_httpsys::model::url_prefix::UrlPrefix;
 
 use super::effects::Effects;
 use super::worker_configuration::same_name;
@@ -57,17 +59,74 @@ impl DriverState {
         state
     }
 
-    /// The calls that turn `self` into `next`: what goes first, then what changes, then what comes.
-    /// Closing a group removes its URLs.
+    /// The calls that turn `self` into `next`. Closing a group removes its URLs.
+    ///
+    /// An endpoint lives as long as one URL is registered for it, and its connections with it. So URLs that
+    /// move from group to group, and those that come where an endpoint is open, come before anything goes;
+    /// the others, which may want the port of one that goes, come last.
     pub fn calls_to(&self, next: &Self) -> Vec<ControlCall> {
         let mut calls = Vec::new();
-        self.closings(next, &mut calls);
+        self.new_groups(next, &mut calls);
+        let moves = self.moves(next);
+        calls.extend(moves.iter().map(|(from, group, url, context)| {
+            let (from, group, context) = (*from, *group, *context);
+            let url = url.clone();
+            ControlCall::MoveUrl {
+                from,
+                group,
+                url,
+                context,
+            }
+        }));
+        let is_moved = |key: &(UrlGroupId, String)| {
+            let mut moves = moves.iter();
+            moves.any(|(_, group, url, _)| (*group, url) == (key.0, &key.1))
+        };
+        let open: BTreeSet<Endpoint> = self.urls.keys().filter_map(endpoint).collect();
+        let new = next
+            .urls
+            .iter()
+            .filter(|(key, context)| self.urls.get(*key) != Some(*context) && !is_moved(key));
+        let add =
+            |((group, url), context): (&(UrlGroupId, String), &UrlContext)| ControlCall::AddUrl {
+                group: *group,
+                url: url.clone(),
+                context: *context,
+            };
+        let (early, late): (Vec<_>, Vec<_>) =
+            new.partition(|(key, _)| endpoint(key).is_some_and(|e| open.contains(&e)));
+        calls.extend(early.into_iter().map(add));
         self.changes(next, &mut calls);
-        self.openings(next, &mut calls);
+        self.closings(next, &moves, &mut calls);
+        calls.extend(late.into_iter().map(add));
         calls
     }
 
-    fn closings(&self, next: &Self, calls: &mut Vec<ControlCall>) {
+    /// URLs that go to another group, or come with another context: from where, to where, and what.
+    fn moves(&self, next: &Self) -> Vec<(UrlGroupId, UrlGroupId, String, UrlContext)> {
+        let is_kept = |key, context| next.urls.get(key) == Some(context);
+        let gone = self
+            .urls
+            .iter()
+            .filter(|(key, context)| !is_kept(*key, *context));
+        let gone: BTreeMap<String, UrlGroupId> = gone
+            .map(|((group, url), _)| (url.to_lowercase(), *group))
+            .collect();
+        let new = next.urls.iter();
+        let new = new.filter(|(key, context)| self.urls.get(*key) != Some(*context));
+        new.filter_map(|((group, url), context)| {
+            let from = gone.get(&url.to_lowercase())?;
+            Some((*from, *group, url.clone(), *context))
+        })
+        .collect()
+    }
+
+    fn closings(
+        &self,
+        next: &Self,
+        moves: &[(UrlGroupId, UrlGroupId, String, UrlContext)],
+        calls: &mut Vec<ControlCall>,
+    ) {
         for &group in self.groups.keys() {
             if !next.groups.contains_key(&group) {
                 calls.push(ControlCall::CloseUrlGroup { group });
@@ -75,7 +134,11 @@ impl DriverState {
         }
         for ((group, url), context) in &self.urls {
             let key = (*group, url.clone());
-            if next.groups.contains_key(group) && next.urls.get(&key) != Some(context) {
+            let has_moved = moves.iter().any(|(from, _, moved, _)| {
+                from == group && moved.to_lowercase() == url.to_lowercase()
+            });
+            let is_gone = next.urls.get(&key) != Some(context) && !has_moved;
+            if next.groups.contains_key(group) && is_gone {
                 calls.push(ControlCall::RemoveUrl {
                     group: *group,
                     url: url.clone(),
@@ -110,7 +173,7 @@ impl DriverState {
         }
     }
 
-    fn openings(&self, next: &Self, calls: &mut Vec<ControlCall>) {
+    fn new_groups(&self, next: &Self, calls: &mut Vec<ControlCall>) {
         for (name, properties) in &next.queues {
             if !self.queues.contains_key(name) {
                 calls.push(ControlCall::CreateRequestQueue {
@@ -124,16 +187,6 @@ impl DriverState {
                 calls.push(ControlCall::CreateUrlGroup {
                     group,
                     properties: properties.clone(),
-                });
-            }
-        }
-        for ((group, url), &context) in &next.urls {
-            let key = (*group, url.clone());
-            if self.urls.get(&key) != Some(&context) {
-                calls.push(ControlCall::AddUrl {
-                    group: *group,
-                    url: url.clone(),
-                    context,
                 });
             }
         }
@@ -173,6 +226,11 @@ impl DriverState {
             self.urls.insert((group, url), url_context(site.id, path));
         }
     }
+}
+
+/// Where connections for a URL arrive.
+fn endpoint((_, url): &(UrlGroupId, String)) -> Option<Endpoint> {
+    UrlPrefix::parse(url).ok().map(|prefix| prefix.endpoint())
 }
 
 /// The calls that set the driver up for `new`, or change it from `old` to `new`, when every pool and
@@ -335,10 +393,12 @@ impl ListenerAdapter {
 
 fn subject(call: &ControlCall, next: &DriverState) -> Subject {
     match call {
-        ControlCall::AddUrl { group, url, .. } => Subject::Url {
-            site: next.groups.get(group).map_or(SiteId(0), |group| group.site),
-            url: url.clone(),
-        },
+        ControlCall::AddUrl { group, url, .. } | ControlCall::MoveUrl { group, url, .. } => {
+            Subject::Url {
+                site: next.groups.get(group).map_or(SiteId(0), |group| group.site),
+                url: url.clone(),
+            }
+        }
         ControlCall::SetRequestQueueProperties { queue, .. } => Subject::Queue(queue.clone()),
         ControlCall::CreateRequestQueue { .. } | ControlCall::CreateUrlGroup { .. } => {
             Subject::SetUp
@@ -418,11 +478,53 @@ mod tests {
         assert!(matches!(
             calls.as_slice(),
             [
-                ControlCall::SetRequestQueueProperties { .. },
                 ControlCall::CreateUrlGroup { .. },
+                ControlCall::SetRequestQueueProperties { .. },
                 ControlCall::AddUrl { .. }
             ]
         ));
+    }
+
+    #[test]
+    fn a_port_keeps_a_url_while_its_application_moves_and_its_binding_changes() {
+        let mut old = configuration();
+        old.application_pools.push(pool("Other"));
+        let mut new = old.clone();
+        new.sites[0].applications[0].application_pool = "Other".to_owned();
+        let calls = plan(Some(&old), &new, Path::new("/c"));
+        assert!(
+            matches!(
+                calls.as_slice(),
+                [
+                    ControlCall::CreateUrlGroup { .. },
+                    ControlCall::MoveUrl { .. },
+                    ControlCall::CloseUrlGroup { .. },
+                ]
+            ),
+            "{calls:?}"
+        );
+        let mut named = old.clone();
+        let http = named.sites[0].bindings[0].http.as_mut();
+        http.unwrap().host = "www.x.com".to_owned();
+        let calls = plan(Some(&old), &named, Path::new("/c"));
+        assert!(
+            matches!(
+                calls.as_slice(),
+                [ControlCall::AddUrl { .. }, ControlCall::RemoveUrl { .. }]
+            ),
+            "{calls:?}"
+        );
+        let mut secure = old.clone();
+        let http = secure.sites[0].bindings[0].http.as_mut();
+        http.unwrap().secure = true;
+        let calls = plan(Some(&old), &secure, Path::new("/c"));
+        assert!(
+            matches!(
+                calls.as_slice(),
+                [ControlCall::RemoveUrl { .. }, ControlCall::AddUrl { .. }]
+            ),
+            "one port cannot carry both: {calls:?}"
+        );
     }
 
     #[test]

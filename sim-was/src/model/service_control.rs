@@ -102,10 +102,11 @@ impl Was {
     fn start_w3svc(&mut self, now: Instant) {
         self.services.phase = Phase::StartingW3svc;
         self.state_services();
-        let sites = self.configuration.iter().flat_map(|c| &c.sites);
+        let configured = self.configuration.iter();
+        let sites = configured.flat_map(|all| all.sites.iter().map(move |site| (all, site)));
         self.sites = sites
-            .map(|site| {
-                let state = if site.server_auto_start && site.obstacle().is_none() {
+            .map(|(all, site)| {
+                let state = if site.server_auto_start && all.obstacle(site).is_none() {
                     SiteState::Started
                 } else {
                     SiteState::Stopped
@@ -182,6 +183,14 @@ impl Was {
                 self.services.stop = Some(order);
                 self.fx.timers.set(Timer::ServiceStop, due);
             }
+            Phase::StoppingRouting
+            | Phase::Draining
+            | Phase::ClosingUrls
+            | Phase::StoppingWorkers
+                if order.force && self.is_stop_given_up() =>
+            {
+                self.take_over_stop(order, due);
+            }
             Phase::ReadingConfiguration
             | Phase::StartingW3svc
             | Phase::StoppingRouting
@@ -193,6 +202,23 @@ impl Was {
                 }
             }
         }
+    }
+
+    /// Whether a stop is under way that nobody waits for any more.
+    fn is_stop_given_up(&self) -> bool {
+        let order = self.services.stop;
+        order.is_some_and(|order| order.client.is_none() && !order.quit)
+    }
+
+    /// A stop is under way that took longer than its client would wait: this order sees to it that it ends.
+    ///
+    /// Source: iisreset without `/NOFORCE`: what does not stop in time is terminated. Assumed: that is so as well
+    /// where it was told to stop before, without force.
+    fn take_over_stop(&mut self, order: StopOrder, due: Instant) {
+        let before = self.services.stop.take();
+        let was = order.was || before.is_some_and(|before| before.was);
+        self.services.stop = Some(StopOrder { was, ..order });
+        self.fx.timers.set(Timer::ServiceStop, due);
     }
 
     fn stop_w3svc(&mut self, order: StopOrder, due: Instant, now: Instant) {

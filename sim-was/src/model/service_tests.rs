@@ -48,6 +48,25 @@ fn iis_6_refuses_first_lets_running_requests_finish_and_then_takes_the_urls() {
 }
 
 #[test]
+fn a_forced_stop_ends_one_that_was_given_up() {
+    let mut server = server().up_with_worker();
+    server.stops = false;
+    assert_eq!(stop(&mut server, false), None);
+    let refused = stop(&mut server, true);
+    assert!(
+        matches!(refused, Some(Answer::Refused(_))),
+        "somebody waits for the first: {refused:?}"
+    );
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.pids(), [1], "it hangs, and nobody waits any more");
+    assert!(matches!(stop(&mut server, false), Some(Answer::Refused(_))));
+    assert_eq!(stop(&mut server, true), None);
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.answer(), Some(Answer::Done));
+    assert!(server.pids().is_empty(), "it was killed");
+}
+
+#[test]
 fn what_iis_6_waits_for_has_the_workers_own_limit() {
     let mut server = iis6();
     stop(&mut server, false);

@@ -127,6 +127,7 @@ impl Queues {
             | ControlCall::SetUrlGroupProperties { .. }
             | ControlCall::CloseUrlGroup { .. }
             | ControlCall::AddUrl { .. }
+            | ControlCall::MoveUrl { .. }
             | ControlCall::RemoveUrl { .. }
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState

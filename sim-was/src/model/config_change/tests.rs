@@ -188,7 +188,7 @@ fn an_application_moves_to_another_pool_without_a_recycle() {
     bench.set(Change::application("One", "/shop", "applicationPool", "A"));
     assert!(bench.has("change 1 One/shop"));
     assert!(bench.lines.iter().any(|line| line.starts_with("remove 2 ")));
-    assert!(bench.has("add http://*:80/shop/"));
+    assert!(bench.has("move http://*:80/shop/"));
     assert_eq!((bench.events(), bench.pids()), (vec![], vec![1, 2, 3]));
 }
 
@@ -328,6 +328,35 @@ fn a_site_that_never_was_good_cannot_be_started() {
     let name = "Two".to_owned();
     let refused = bench.ask(Command::StartSite { name });
     assert!(matches!(refused, Some(Answer::Refused(_))), "{refused:?}");
+}
+
+#[test]
+fn a_site_of_which_no_url_can_be_registered_is_stopped_until_one_can() {
+    let mut bench = up();
+    let state = |bench: &mut Bench| {
+        let Some(Answer::Sites(sites)) = bench.ask(Command::ListSites) else {
+            panic!("a list of sites");
+        };
+        sites[1].state
+    };
+    let changes = [
+        ("applicationPool=\"C\"", "applicationPool=\"Nobody\""),
+        ("\"*:81:\"", "\"*:99999:\""),
+    ];
+    for (from, to) in changes {
+        let text = TEXT.replace(from, to);
+        bench.input(Input::ConfigChanged(
+            load(&text, "f").map_err(|error| error.to_string()),
+        ));
+        assert_eq!(state(&mut bench), ObjectState::Stopped, "{to}");
+        let name = "Two".to_owned();
+        let refused = bench.ask(Command::StartSite { name });
+        assert!(matches!(refused, Some(Answer::Refused(_))), "{refused:?}");
+        bench.input(Input::ConfigChanged(
+            load(TEXT, "f").map_err(|error| error.to_string()),
+        ));
+        assert_eq!(state(&mut bench), ObjectState::Started, "repaired");
+    }
 }
 
 #[test]
