@@ -311,6 +311,10 @@ fn iisreset_kills_a_was_that_stands_still_unless_it_may_not() {
     assert!(status(&up).contains("( WAS ) : Stopped"));
     assert!(up.events().contains("\"EventID\":3204"));
     assert!(!up.events().contains("\"EventID\":7031"), "it was meant");
+    for service in ["Windows Process Activation", "World Wide Web Publishing"] {
+        let stopped = format!("The {service} Service service entered the stopped state.");
+        assert!(up.events().contains(&stopped), "{stopped}");
+    }
     assert!(up.tool(&["iisreset", "/start"]).status.success());
     assert_eq!(up.get("/").status, 200);
 }

@@ -10,7 +10,7 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use sim_httpsys::live::clock::utc_now;
-use sim_was::control::Service;
+use sim_was::control::{Service, ServiceStatus};
 use sim_was::event_log::Event;
 use sim_was::live::EventLogFile;
 
@@ -78,8 +78,8 @@ impl ServiceManager {
         }
         if !by_iisreset {
             self.terminations += 1;
-            self.log_terminations();
         }
+        self.log_end(by_iisreset);
         let boot = if by_iisreset { "stopped" } else { "restart" };
         let mut arguments = self.arguments.clone();
         arguments.extend(["--boot".to_owned(), boot.to_owned()]);
@@ -88,14 +88,21 @@ impl ServiceManager {
         Ok(None)
     }
 
-    /// One event for each service, as both live in one process.
-    fn log_terminations(&self) {
+    /// One event for each service, as both live in one process. Assumed: of those that were told to stop, and
+    /// whose process iisreset has ended then, the service control manager says that they are stopped.
+    fn log_end(&self, by_iisreset: bool) {
         let Ok(mut log) = EventLogFile::open(&self.root) else {
             return;
         };
         for service in [Service::W3svc, Service::Was] {
-            let event = Event::service_terminated(service, self.terminations);
-            log.write(&event, utc_now()).ok();
+            let event = if by_iisreset {
+                Event::service_state(service, ServiceStatus::Stopped)
+            } else {
+                Some(Event::service_terminated(service, self.terminations))
+            };
+            if let Some(event) = event {
+                log.write(&event, utc_now()).ok();
+            }
         }
     }
 

@@ -230,21 +230,17 @@ impl HttpSys {
         let registration = Registration { group: to, context };
         self.routing.add(prefix.clone(), registration)?;
         let state = self.endpoints.get_mut(&registered.endpoint);
-        match state.and_then(|state| state.opening.as_mut()) {
+        if let Some(waiting) = state.and_then(|state| state.opening.as_mut()) {
             // Its fact is still to come.
-            Some(waiting) => {
-                let mut waiting = waiting.iter_mut();
-                if let Some(pending) = waiting.find(|p| p.group == from && p.prefix == prefix) {
-                    pending.group = to;
-                }
+            let mut waiting = waiting.iter_mut();
+            if let Some(pending) = waiting.find(|p| p.group == from && p.prefix == prefix) {
+                pending.group = to;
             }
-            None => {
-                let old = std::mem::replace(&mut registered.text, url.to_owned());
-                self.fact(Fact::RemoveUrl { url: old });
-                self.fact(Fact::AddUrl {
-                    url: url.to_owned(),
-                });
-            }
+        } else {
+            let old = std::mem::replace(&mut registered.text, url.to_owned());
+            self.fact(Fact::RemoveUrl { url: old });
+            let url = url.to_owned();
+            self.fact(Fact::AddUrl { url });
         }
         self.group_of(by, to)?.urls.insert(prefix, registered);
         Ok(true)
