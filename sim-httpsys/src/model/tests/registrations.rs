@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::bench::*;
-use crate::api::ControlCall;
+use crate::api::{ControlCall, UrlContext};
 
 fn remove(url: &str) -> ControlCall {
     ControlCall::RemoveUrl {
@@ -19,6 +19,49 @@ fn the_first_url_opens_the_endpoint_and_the_last_closes_it() {
     server.control(W3SVC, remove("http://*:80/")).unwrap();
     assert!(server.listening.contains(&PORT_80));
     server.control(W3SVC, remove("http://*:80/app/")).unwrap();
+    assert!(server.listening.is_empty());
+}
+
+#[test]
+fn a_url_goes_to_another_group_without_its_endpoint_being_closed() {
+    let mut server = server().without_worker();
+    let idle = server.connect();
+    let (other, context) = (UrlGroupId(2), UrlContext(9));
+    let properties = server.setup.group.clone();
+    let create = ControlCall::CreateUrlGroup {
+        group: other,
+        properties,
+    };
+    server.control(W3SVC, create).unwrap();
+    let give = |url: &str| ControlCall::MoveUrl {
+        from: SITE_1,
+        group: other,
+        url: url.into(),
+        context,
+    };
+    server.control(W3SVC, give("http://*:80/")).unwrap();
+    assert_eq!(server.closed(idle), None);
+    assert!(server.listening.contains(&PORT_80));
+    let urls = |server: &Bench| -> Vec<usize> {
+        let state = server.machine.service_state();
+        state
+            .url_groups
+            .iter()
+            .map(|group| group.urls.len())
+            .collect()
+    };
+    assert_eq!(urls(&server), [0, 1]);
+    server.worker(W3WP, 1);
+    server.request("/");
+    let request = server.receive(W3WP).unwrap();
+    assert_eq!(request.url_context, context);
+    // One that the first group has not is registered.
+    server.control(W3SVC, give("http://*:80/new/")).unwrap();
+    assert_eq!(urls(&server), [0, 2]);
+    let close = |group| ControlCall::CloseUrlGroup { group };
+    server.control(W3SVC, close(SITE_1)).unwrap();
+    assert!(server.listening.contains(&PORT_80));
+    server.control(W3SVC, close(other)).unwrap();
     assert!(server.listening.is_empty());
 }
 
