@@ -140,7 +140,9 @@ impl WorkerProcess {
                 ref application,
                 restart,
             } => self.application_changed((**application).clone(), restart, now),
-            ToWorker::ApplicationRemoved { url_context } => self.application_removed(url_context),
+            ToWorker::ApplicationRemoved { url_context } => {
+                self.application_removed(url_context, now);
+            }
         }
     }
 

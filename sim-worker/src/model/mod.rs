@@ -228,6 +228,8 @@ pub enum Timer {
     Session(u64),
     /// Is anything going on?
     IdleCheck,
+    /// Does no request come any more for an application that is to leave?
+    Leave(UrlContext),
     /// Recycling by age.
     Lifetime,
     /// Recycling by time of day.
@@ -299,6 +301,8 @@ pub struct WorkerProcess {
     pieces: Pieces,
     /// Requests for applications that WAS has not told of yet.
     strangers: BTreeMap<UrlContext, Vec<RequestId>>,
+    /// Applications that are to leave, and when the last request came for each.
+    leaving: BTreeMap<UrlContext, Instant>,
     /// Requests that may go on, in order.
     runnable: VecDeque<RequestId>,
     in_flight: usize,
@@ -353,6 +357,7 @@ impl WorkerProcess {
             contexts: BTreeMap::new(),
             pieces: Pieces::default(),
             strangers: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             runnable: VecDeque::new(),
             in_flight: 0,
             concurrent: BTreeMap::new(),
@@ -412,6 +417,7 @@ impl WorkerProcess {
             Timer::ApplicationStop(context) => self.application_stopped(context),
             Timer::Session(number) => self.session_timed_out(number, now),
             Timer::IdleCheck => self.check_idle(now),
+            Timer::Leave(context) => self.leave(context, now),
             Timer::Lifetime => self.request_recycle(Some(RecycleReason::Time)),
             Timer::Schedule => self.schedule_due(now),
             Timer::Initialize => self.initialized(now),

@@ -78,6 +78,9 @@ impl WorkerProcess {
             return self.park(context);
         }
         let application = context.request.url_context;
+        if let Some(last) = self.leaving.get_mut(&application) {
+            *last = now;
+        }
         let Some(domain) = self.domains.get_mut(&application) else {
             return self.await_application(context, now);
         };

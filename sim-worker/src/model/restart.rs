@@ -28,7 +28,8 @@ use crate::application::Purpose;
 use crate::configuration::Application;
 use crate::facts::{CacheLayer, Fact};
 
-/// How long a request waits for WAS to tell of its application.
+/// How long a request waits for WAS to tell of its application; and for how long no request must have come
+/// for one that is to leave, as the old queue may still have some.
 /// Assumed: URLs and workers are told on two ways, and either may be quicker; WAS sends both at once.
 const STRANGER_MAX: Duration = Duration::from_secs(2);
 
@@ -41,6 +42,11 @@ impl WorkerProcess {
         now: Instant,
     ) {
         let context = application.url_context;
+        let comes_back = self.leaving.remove(&context).is_some();
+        if comes_back {
+            self.deadlines.clear(Timer::Leave(context));
+        }
+        let restart = restart || comes_back;
         match self.domains.get_mut(&context) {
             Some(domain) if !restart => {
                 domain.application = application.into();
@@ -72,8 +78,26 @@ impl WorkerProcess {
         }
     }
 
-    /// WAS says that an application is gone. A request that comes nevertheless is a stranger's.
-    pub(super) fn application_removed(&mut self, context: UrlContext) {
+    /// WAS says that an application is gone from this pool: it leaves when no request comes for it any more.
+    pub(super) fn application_removed(&mut self, context: UrlContext, now: Instant) {
+        if self.domains.contains_key(&context) {
+            self.leaving.insert(context, now);
+            self.deadlines
+                .set(Timer::Leave(context), now + STRANGER_MAX);
+        }
+    }
+
+    /// Looks whether a request has come for an application that is to leave. One that comes after that is a
+    /// stranger's.
+    pub(super) fn leave(&mut self, context: UrlContext, now: Instant) {
+        let Some(last) = self.leaving.get(&context) else {
+            return;
+        };
+        let due = *last + STRANGER_MAX;
+        if now < due {
+            return self.deadlines.set(Timer::Leave(context), due);
+        }
+        self.leaving.remove(&context);
         if let Some(domain) = self.domains.get(&context) {
             let name = domain.name();
             self.state(Fact::ApplicationRestarted { application: name });

@@ -143,7 +143,7 @@ fn an_endpoint_nobody_wants_any_more_is_closed_when_it_opens() {
     let call = ControlCall::AddUrl {
         group: SITE_1,
         url: "http://*:81/".into(),
-        context: crate::api::UrlContext(1),
+        context: UrlContext(1),
     };
     server.input(Input::Called {
         by: W3SVC,

@@ -143,6 +143,7 @@ fn a_request_for_an_application_that_is_not_known_yet_waits_for_news_of_it() {
     worker.input(Input::Told(ToWorker::ApplicationRemoved {
         url_context: UrlContext(1),
     }));
+    worker.pass(Duration::from_secs(2));
     let early = worker.send("GET /session.aspx");
     assert!(worker.answer(early).is_none());
     restart(&mut worker);
@@ -154,6 +155,7 @@ fn a_request_for_an_application_that_is_not_known_yet_waits_for_news_of_it() {
     worker.input(Input::Told(ToWorker::ApplicationRemoved {
         url_context: UrlContext(1),
     }));
+    worker.pass(Duration::from_secs(2));
     let lost = worker.send("GET /session.aspx");
     worker.pass(Duration::from_secs(2));
     assert!(
@@ -161,6 +163,34 @@ fn a_request_for_an_application_that_is_not_known_yet_waits_for_news_of_it() {
             .answer(lost)
             .is_some_and(|answer| answer.status().0 == 500)
     );
+}
+
+#[test]
+fn an_application_that_moves_away_answers_what_was_still_waiting_for_it_here() {
+    let mut worker = worker(&[]);
+    let id = worker.get("/session.aspx").session();
+    worker.input(Input::Told(ToWorker::ApplicationRemoved {
+        url_context: UrlContext(1),
+    }));
+    let ended = |worker: &Bench| {
+        let mut facts = worker.facts.iter();
+        facts.any(|fact| matches!(fact, Fact::SessionEnd { .. }))
+    };
+    for _ in 0..3 {
+        worker.pass(Duration::from_millis(1500));
+        let answer = worker.request(&visit(&id));
+        assert_eq!(answer.header("X-Sim-Session"), Some("found"));
+    }
+    assert!(!ended(&worker));
+    worker.pass(Duration::from_secs(2));
+    assert!(ended(&worker), "nobody came for two seconds");
+    // It comes back as a new one.
+    worker.input(Input::Told(ToWorker::ApplicationRemoved {
+        url_context: UrlContext(1),
+    }));
+    restart(&mut worker);
+    let answer = worker.request(&visit(&id));
+    assert_eq!(answer.header("X-Sim-Session"), Some("lost"));
 }
 
 #[test]
