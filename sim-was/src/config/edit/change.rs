@@ -235,13 +235,14 @@ impl FromStr for Change {
     }
 }
 
-/// The path and what stands behind the first colon that is not in quotes.
+/// The path and what stands behind the first colon that is neither in quotes nor in brackets.
 fn split_value(text: &str) -> (&str, Option<&str>) {
-    let mut quoted = false;
+    let (mut quoted, mut bracketed) = (false, false);
     for (at, c) in text.char_indices() {
         match c {
             '\'' => quoted = !quoted,
-            ':' if !quoted => return (&text[..at], Some(&text[at + 1..])),
+            '[' | ']' if !quoted => bracketed = c == '[',
+            ':' if !quoted && !bracketed => return (&text[..at], Some(&text[at + 1..])),
             _ => {}
         }
     }
@@ -290,7 +291,7 @@ fn position(attributes: Attributes) -> (Attributes, bool) {
 }
 
 /// `name='X',id='1']`, and what follows; `@start` and `@end` may stand among them. A quote in a value is
-/// written twice.
+/// written twice. Where the quotes are missing, because a shell has taken them, a value ends at `,` or `]`.
 fn keys(text: &str) -> Result<(Attributes, &str), String> {
     let mut keys = Vec::new();
     let mut rest = text;
@@ -307,9 +308,15 @@ fn keys(text: &str) -> Result<(Attributes, &str), String> {
     }
     loop {
         let (name, after) = rest
-            .split_once("='")
+            .split_once('=')
             .ok_or("in [ ] stand attributes, each name='value'")?;
-        let (value, after) = quoted(after).ok_or("a value has no closing quote")?;
+        let (value, after) = match after.strip_prefix('\'') {
+            Some(after) => quoted(after).ok_or("a value has no closing quote")?,
+            None => {
+                let end = after.find([',', ']']).ok_or("a [ has no ]")?;
+                (after[..end].to_owned(), &after[end..])
+            }
+        };
         keys.push((name.trim().to_owned(), value));
         if let Some(more) = after.strip_prefix(',') {
             rest = more;

@@ -265,12 +265,32 @@ fn an_attribute_is_deleted_and_an_element_too() {
 }
 
 #[test]
+fn quotes_that_a_shell_has_taken_are_not_missed() {
+    for (bare, quoted) in [
+        (
+            "+applicationPools[name=A].recycling.periodicRestart.schedule.[value=07:00:00]",
+            "+applicationPools[name='A'].recycling.periodicRestart.schedule.[value='07:00:00']",
+        ),
+        (
+            "+sites[name=A].bindings.[protocol=http,bindingInformation=*:80:]",
+            "+sites[name='A'].bindings.[protocol='http',bindingInformation='*:80:']",
+        ),
+        (
+            "applicationPools[name=A].queueLength:2000",
+            "applicationPools[name='A'].queueLength:2000",
+        ),
+    ] {
+        assert_eq!(bare.parse::<Change>().unwrap(), quoted.parse().unwrap());
+    }
+}
+
+#[test]
 fn changes_that_are_not_understood_say_how_they_are_written() {
     for text in [
         "",
         "nonsense",
         "a/b[name='x",
-        "a/b[name=x].c:d",
+        "a/b[name].c:d",
         "+a/b.c",
         "@x",
     ] {
