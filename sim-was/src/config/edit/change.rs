@@ -310,12 +310,11 @@ fn keys(text: &str) -> Result<(Attributes, &str), String> {
         let (name, after) = rest
             .split_once('=')
             .ok_or("in [ ] stand attributes, each name='value'")?;
-        let (value, after) = match after.strip_prefix('\'') {
-            Some(after) => quoted(after).ok_or("a value has no closing quote")?,
-            None => {
-                let end = after.find([',', ']']).ok_or("a [ has no ]")?;
-                (after[..end].to_owned(), &after[end..])
-            }
+        let (value, after) = if let Some(after) = after.strip_prefix('\'') {
+            quoted(after).ok_or("a value has no closing quote")?
+        } else {
+            let end = after.find([',', ']']).ok_or("a [ has no ]")?;
+            (after[..end].to_owned(), &after[end..])
         };
         keys.push((name.trim().to_owned(), value));
         if let Some(more) = after.strip_prefix(',') {
