@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{ConfigError, decode};
-use sim_was::control::client::{AskError, ask, ask_for};
+use sim_was::control::client::{AskError, ask_for, ask_telling};
 use sim_was::control::{Answer, Command, Refusal};
 
 use crate::live_world::server::running_config_path;
@@ -16,6 +16,8 @@ pub(crate) struct Store {
     config: PathBuf,
     /// For whom the server is asked, if not for whoever runs this process.
     on_behalf_of: Option<String>,
+    /// Called if the server takes its time.
+    waiting: fn(),
 }
 
 /// Why something was not read or written.
@@ -44,7 +46,14 @@ impl Store {
             config: config.canonicalize().unwrap_or(config),
             root,
             on_behalf_of: None,
+            waiting: || {},
         }
+    }
+
+    /// The same; whoever waits is told by this.
+    #[must_use]
+    pub(crate) fn telling(self, waiting: fn()) -> Self {
+        Self { waiting, ..self }
     }
 
     /// The same, for somebody that the audit log is to name.
@@ -58,7 +67,7 @@ impl Store {
 
     fn put(&self, command: &Command) -> Result<Answer, AskError> {
         match &self.on_behalf_of {
-            None => ask(&self.root, command),
+            None => ask_telling(&self.root, command, self.waiting),
             Some(who) => ask_for(&self.root, command, who),
         }
     }

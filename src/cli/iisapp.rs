@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use sim_was::control::client::ask;
+use sim_was::control::client::ask_telling;
 use sim_was::control::{Answer, Command, Refusal, WorkerProcessInfo};
 
-use super::take_root;
+use super::{say_waiting, take_root};
 
 const HELP: &str = "IIsApp [{ /a <app_pool_id> | /p <pid> } [/r] ] [--root DIR]
 
@@ -41,7 +41,7 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    let workers = match ask(&root, &Command::ListWorkerProcesses) {
+    let workers = match ask_telling(&root, &Command::ListWorkerProcesses, say_waiting) {
         Ok(Answer::WorkerProcesses(workers)) => workers,
         Ok(other) => return unexpected(&other),
         Err(error) => {
@@ -129,12 +129,10 @@ fn by_pid(root: &Path, workers: &[WorkerProcessInfo], pid: &str, recycled: bool)
 
 fn recycle(root: &Path, pool: &str) -> ExitCode {
     println!("Connecting to server ...Done.");
-    match ask(
-        root,
-        &Command::RecycleApplicationPool {
-            name: pool.to_owned(),
-        },
-    ) {
+    let command = Command::RecycleApplicationPool {
+        name: pool.to_owned(),
+    };
+    match ask_telling(root, &command, say_waiting) {
         Ok(Answer::Done) => {
             println!("Application pool '{pool}' recycled successfully.");
             ExitCode::SUCCESS

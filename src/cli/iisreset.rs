@@ -286,11 +286,11 @@ impl Console<'_> {
         let mut question = Question::put(self.root, command)?;
         let mut patience = timeout.saturating_add(SIGN_OF_LIFE_MAX);
         loop {
-            if let Some(answer) = question.answer(Some(patience))? {
+            if let Some(answer) = question.answer(patience)? {
                 return Ok(Some(answer));
             }
             let mut probe = Question::put(self.root, &Command::ServiceStatus)?;
-            if probe.answer(Some(SIGN_OF_LIFE_MAX))?.is_none() {
+            if probe.answer(SIGN_OF_LIFE_MAX)?.is_none() {
                 return Ok(None);
             }
             patience = SIGN_OF_LIFE_MAX;
@@ -389,12 +389,7 @@ fn refusal_of(answer: Answer) -> Refusal {
 fn in_words(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::Failed { hresult, message } => (message.clone(), *hresult),
-        // Source: winerror.h, ERROR_SERVICE_REQUEST_TIMEOUT (1053) as an HRESULT.
-        Refusal::TimedOut => (
-            "The service did not respond to the start or control request in a timely fashion."
-                .to_owned(),
-            0x8007_041D,
-        ),
+        Refusal::TimedOut => in_words(&Refusal::request_timeout()),
         Refusal::NotFound { identifier, .. } => (identifier.clone(), 0x8007_0002),
     }
 }
@@ -421,6 +416,7 @@ fn unreachable_server(error: &AskError) -> Failure {
         // Source: winerror.h, ERROR_SERVICE_DOES_NOT_EXIST (1060).
         AskError::NotRunning { .. } => (error.to_string(), 0x8007_0424),
         AskError::NoAnswer { source, .. } => (format!("{error}: {source}"), 0x8007_06BE),
+        AskError::TimedOut { .. } => in_words(&Refusal::request_timeout()),
     }
 }
 
@@ -446,7 +442,7 @@ fn failed(wish: &Wish, (message, hresult): &Failure) -> ExitCode {
 
 fn status(root: &Path) -> ExitCode {
     let asked = Question::put(root, &Command::ServiceStatus)
-        .and_then(|mut question| question.answer(Some(SIGN_OF_LIFE_MAX)));
+        .and_then(|mut question| question.answer(SIGN_OF_LIFE_MAX));
     let (message, hresult) = match asked {
         Ok(Some(Answer::Services(services))) => {
             for (service, status) in services {

@@ -10,6 +10,7 @@
     reason = "this is where a user is talked to"
 )]
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -209,6 +210,13 @@ fn take_root(words: &mut Vec<String>) -> Result<PathBuf, String> {
         Ok(PathBuf::from(words.remove(at)))
     } else {
         Err("--root: a folder is missing after it".to_owned())
+    }
+}
+
+/// Tells whoever sits at a terminal that the server takes its time.
+fn say_waiting() {
+    if std::io::stderr().is_terminal() {
+        eprintln!("iis-sim: waiting for the server to respond...");
     }
 }
 

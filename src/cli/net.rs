@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sim_was::control::client::{AskError, Question, ask};
+use sim_was::control::client::{AskError, Question, ask, ask_telling};
 use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
 
-use super::take_root;
+use super::{say_waiting, take_root};
 
 const HELP: &str = "The syntax of this command is:
 
@@ -89,21 +89,19 @@ fn help_message(text: &str, number: u32) -> Failure {
 }
 
 /// The states of both services.
-pub(super) fn states(root: &Path) -> Result<Vec<(Service, ServiceStatus)>, Failure> {
-    let mut question = Question::put(root, &Command::ServiceStatus).map_err(|e| unreached(&e))?;
-    match question.answer(Some(STOP_TIMEOUT)) {
-        Ok(Some(Answer::Services(services))) => Ok(services),
-        Ok(Some(answer)) => Err(format!("unexpected answer: {answer:?}")),
-        Ok(None) => Err(help_message(
-            "The service is not responding to the control function.",
-            2186,
-        )),
-        Err(error) => Err(unreached(&error)),
+pub(super) fn states(root: &Path) -> Result<Vec<(Service, ServiceStatus)>, AskError> {
+    let answer = ask_telling(root, &Command::ServiceStatus, say_waiting)?;
+    if let Answer::Services(services) = answer {
+        return Ok(services);
     }
+    Err(AskError::NoAnswer {
+        root: root.to_owned(),
+        source: io::Error::other(format!("unexpected answer: {answer:?}")).into(),
+    })
 }
 
 fn state(root: &Path, service: Service) -> Result<ServiceStatus, Failure> {
-    let states = states(root)?;
+    let states = states(root).map_err(|error| unreached(&error))?;
     let found = states.into_iter().find(|(of, _)| *of == service);
     Ok(found.map_or(ServiceStatus::Stopped, |(_, status)| status))
 }
@@ -113,11 +111,20 @@ fn unreached(error: &AskError) -> Failure {
         AskError::Denied { .. } => "System error 5 has occurred.\n\nAccess is denied.\n".to_owned(),
         AskError::NotRunning { .. } => error.to_string(),
         AskError::NoAnswer { source, .. } => format!("{error}: {source}"),
+        AskError::TimedOut { .. } => not_responding(),
     }
 }
 
+/// Source: net.exe, NET HELPMSG 2186.
+fn not_responding() -> Failure {
+    help_message(
+        "The service is not responding to the control function.",
+        2186,
+    )
+}
+
 fn list(root: &Path) -> Result<(), Failure> {
-    let running = states(root)?;
+    let running = states(root).map_err(|error| unreached(&error))?;
     let running = running.iter().filter(|(_, s)| *s == ServiceStatus::Running);
     println!("These Windows services are started:\n");
     for (service, _) in running {
@@ -246,7 +253,7 @@ fn wait_with_dots(root: &Path, command: &Command) -> Result<Option<Answer>, AskE
     let mut question = Question::put(root, command)?;
     let mut waited = Duration::ZERO;
     while waited <= STOP_TIMEOUT {
-        if let Some(answer) = question.answer(Some(DOT))? {
+        if let Some(answer) = question.answer(DOT)? {
             return Ok(Some(answer));
         }
         waited += DOT;
@@ -270,7 +277,7 @@ fn system_error(refusal: &Refusal) -> Failure {
             let code = hresult & 0xffff;
             format!("System error {code} has occurred.\n\n{message}\n")
         }
-        Refusal::TimedOut => "System error 1053 has occurred.\n\nThe service did not respond to the start or control request in a timely fashion.\n".to_owned(),
+        Refusal::TimedOut => system_error(&Refusal::request_timeout()),
         Refusal::NotFound { object, identifier } => format!("{object} {identifier} is not there\n"),
     }
 }

@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-use sim_was::control::{Service, ServiceStatus};
+use sim_was::control::client::AskError;
+use sim_was::control::{REQUEST_TIMEOUT, Service, ServiceStatus};
 
 use super::{net, take_root};
 
@@ -44,10 +45,22 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            println!("{message}");
+        Err(error) => {
+            println!("{}", failure(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Source: sc.exe: `[SC] FUNCTION FAILED NUMBER:`, then the system message.
+fn failure(error: &AskError) -> String {
+    let failed =
+        |number, text| format!("[SC] EnumQueryServicesStatus FAILED {number}:\n\n{text}\n");
+    match error {
+        AskError::TimedOut { .. } => failed(1053, REQUEST_TIMEOUT),
+        AskError::Denied { .. } => failed(5, "Access is denied."),
+        AskError::NotRunning { .. } => error.to_string(),
+        AskError::NoAnswer { source, .. } => format!("{error}: {source}"),
     }
 }
 
@@ -85,5 +98,14 @@ mod tests {
         let text = entry(Service::W3svc, ServiceStatus::Running);
         assert!(text.starts_with("\nSERVICE_NAME: W3SVC\nDISPLAY_NAME: World Wide Web"));
         assert!(text.contains("\n        STATE              : 4  RUNNING \n"));
+    }
+
+    #[test]
+    fn a_server_that_stands_still_is_a_request_timeout() {
+        let root = "iis-sim-root".into();
+        let text = failure(&AskError::TimedOut { root });
+        assert!(
+            text.starts_with("[SC] EnumQueryServicesStatus FAILED 1053:\n\nThe service did not")
+        );
     }
 }

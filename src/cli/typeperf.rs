@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use sim_httpsys::clockwork::{Instant, UtcTime};
 use sim_httpsys::live::clock::{clock_now, utc_now};
-use sim_was::control::client::ask;
+use sim_was::control::client::ask_telling;
 use sim_was::control::{Answer, Command};
 
-use super::take_root;
 use super::up::stop_flag;
+use super::{say_waiting, take_root};
 use crate::perfmon::{Counter, counters};
 
 const HELP: &str = "Typeperf writes performance data to the command window or to a file.
@@ -216,7 +216,7 @@ fn path_of(counter: &Counter, with_instance: bool) -> String {
 }
 
 fn read(root: &Path) -> Result<Vec<Counter>, String> {
-    match ask(root, &Command::QueryCounters) {
+    match ask_telling(root, &Command::QueryCounters, say_waiting) {
         Ok(Answer::Counters(readings)) => Ok(counters(&readings)),
         Ok(other) => Err(format!("unexpected answer: {other:?}")),
         Err(error) => Err(error.to_string()),

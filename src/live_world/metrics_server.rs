@@ -75,7 +75,7 @@ fn scrape(root: &Path) -> Scrape {
 
 fn readings(root: &Path) -> Option<CounterReadings> {
     let mut question = Question::put(root, &Command::QueryCounters).ok()?;
-    match question.answer(Some(ANSWER_MAX)) {
+    match question.answer(ANSWER_MAX) {
         Ok(Some(Answer::Counters(readings))) => Some(*readings),
         Ok(_) | Err(_) => None,
     }

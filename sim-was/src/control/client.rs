@@ -1,18 +1,36 @@
 //! Asks a running server: what `appcmd`, `iisreset` and `iisapp` are made of.
+//!
+//! Who asks never waits for ever: a question is answered within [`ANSWER_MAX`], an order may take as long
+//! as its service needs for it, but the service has to show meanwhile that it lives.
 
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 use sim_httpsys::live::SocketPath;
+use sim_httpsys::live::clock::clock_now;
 
 use super::wire::{self, MessageError, Order};
 use super::{Answer, Command};
+
+/// How long a question may take. Source: the service control manager gives a service 30 s for a control
+/// request. Assumed: the tools do the same.
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How long a service that is busy with an order may take to show that it lives.
+/// Assumed: enough for a busy machine, as it only has to say its state.
+const SIGN_OF_LIFE_MAX: Duration = Duration::from_secs(5);
+
+/// When whoever waits at a terminal is told that it takes longer.
+/// Assumed: so long nobody thinks that it hangs.
+const NOTE_AFTER: Duration = Duration::from_secs(2);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -42,16 +60,26 @@ pub enum AskError {
         /// Why.
         source: MessageError,
     },
+    /// It stands still: a process that was stopped, or a machine that does nothing any more.
+    #[error("the server at {root} does not respond", root = .root.display())]
+    TimedOut {
+        /// The root that was asked for.
+        root: PathBuf,
+    },
 }
 
-/// Asks the server at `root` and waits for its answer, however long it takes.
+/// Asks the server at `root` and waits for its answer, but not for ever.
 pub fn ask(root: &Path, command: &Command) -> Result<Answer, AskError> {
-    let mut question = Question::put(root, command)?;
-    loop {
-        if let Some(answer) = question.answer(None)? {
-            return Ok(answer);
-        }
-    }
+    ask_telling(root, command, || {})
+}
+
+/// The same; calls `waiting` once if the answer does not come soon.
+pub fn ask_telling(
+    root: &Path,
+    command: &Command,
+    waiting: impl FnOnce(),
+) -> Result<Answer, AskError> {
+    Question::put(root, command)?.wait(command, &Patience::default(), waiting)
 }
 
 /// The same on behalf of somebody, whom the server's audit log names.
@@ -60,10 +88,22 @@ pub fn ask_for(root: &Path, command: &Command, who: &str) -> Result<Answer, AskE
         on_behalf_of: who.to_owned(),
         command: command.clone(),
     };
-    let mut question = Question::put_order(root, &order)?;
-    loop {
-        if let Some(answer) = question.answer(None)? {
-            return Ok(answer);
+    Question::put_order(root, &order)?.wait(command, &Patience::default(), || {})
+}
+
+/// How long is waited for what.
+struct Patience {
+    note_after: Duration,
+    answer_max: Duration,
+    sign_of_life_max: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            note_after: NOTE_AFTER,
+            answer_max: ANSWER_MAX,
+            sign_of_life_max: SIGN_OF_LIFE_MAX,
         }
     }
 }
@@ -94,19 +134,52 @@ impl Question {
     }
 
     /// Waits for the answer, but no longer than `patience`; `None` if it has not come by then.
-    pub fn answer(&mut self, patience: Option<Duration>) -> Result<Option<Answer>, AskError> {
-        let timeout = patience.map(|patience| {
-            Timespec::try_from(patience).unwrap_or(Timespec {
+    pub fn answer(&mut self, patience: Duration) -> Result<Option<Answer>, AskError> {
+        let deadline = clock_now() + patience;
+        loop {
+            let left = deadline.saturating_since(clock_now());
+            let left = Timespec::try_from(left).unwrap_or(Timespec {
                 tv_sec: i64::MAX,
                 tv_nsec: 0,
-            })
-        });
-        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(None),
-            Ok(_) => self.read().map(Some).map_err(|error| self.broken(error)),
-            Err(error) => Err(self.broken(io::Error::from(error).into())),
+            });
+            let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return self.read().map(Some).map_err(|error| self.broken(error)),
+                // Whoever waits was stopped and continued, for example.
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(self.broken(io::Error::from(error).into())),
+            }
         }
+    }
+
+    /// Waits as long as the command may take.
+    fn wait(
+        mut self,
+        command: &Command,
+        patience: &Patience,
+        waiting: impl FnOnce(),
+    ) -> Result<Answer, AskError> {
+        if let Some(answer) = self.answer(patience.note_after)? {
+            return Ok(answer);
+        }
+        waiting();
+        let more = patience.answer_max.saturating_sub(patience.note_after);
+        if let Some(answer) = self.answer(more)? {
+            return Ok(answer);
+        }
+        // A pool may take its shutdown time limit to stop, whatever that is; but the service that waits
+        // for it answers others meanwhile.
+        while !command.is_question() {
+            let mut probe = Self::put(&self.root, &Command::ServiceStatus)?;
+            if probe.answer(patience.sign_of_life_max)?.is_none() {
+                break;
+            }
+            if let Some(answer) = self.answer(patience.answer_max)? {
+                return Ok(answer);
+            }
+        }
+        Err(AskError::TimedOut { root: self.root })
     }
 
     fn read(&mut self) -> Result<Answer, MessageError> {
@@ -118,24 +191,41 @@ impl Question {
     }
 
     fn broken(&self, source: MessageError) -> AskError {
-        AskError::NoAnswer {
-            root: self.root.clone(),
-            source,
+        let root = self.root.clone();
+        let timed_out =
+            matches!(&source, MessageError::Io(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if timed_out {
+            AskError::TimedOut { root }
+        } else {
+            AskError::NoAnswer { root, source }
         }
     }
 }
 
 fn connect(root: &Path) -> Result<UnixStream, AskError> {
-    SocketPath::of(&wire::socket_path(root))
-        .and_then(|name| UnixStream::connect(name.as_path()))
-        .map_err(|source| {
-            let root = root.to_path_buf();
-            if source.kind() == io::ErrorKind::PermissionDenied {
-                AskError::Denied { root }
-            } else {
-                AskError::NotRunning { root, source }
-            }
-        })
+    let path = wire::socket_path(root);
+    let connected = SocketPath::of(&path).and_then(|name| connect_to(name.as_path()));
+    connected.map_err(|source| {
+        let root = root.to_path_buf();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            AskError::Denied { root }
+        } else if source.kind() == io::ErrorKind::WouldBlock {
+            AskError::TimedOut { root }
+        } else {
+            AskError::NotRunning { root, source }
+        }
+    })
+}
+
+/// A stream whose limits hold from the beginning: `connect` itself waits where nobody accepts.
+fn connect_to(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    for side in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, side, Some(ANSWER_MAX))?;
+    }
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 /// Kills the process that hosts the services of `root` (SIGKILL), whatever state it is in.
@@ -155,4 +245,85 @@ pub fn kill_services(root: &Path) -> Result<(), AskError> {
         return Err(broken(io::Error::other("another process has taken over")));
     }
     pidfd_send_signal(&process, Signal::KILL).map_err(|error| broken(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::control::ServiceStatus;
+
+    /// Limits that a test can wait for.
+    const SHORT: Patience = Patience {
+        note_after: Duration::from_millis(5),
+        answer_max: Duration::from_millis(30),
+        sign_of_life_max: Duration::from_millis(500),
+    };
+
+    fn stop() -> Command {
+        let name = "DefaultAppPool".to_owned();
+        Command::StopApplicationPool { name }
+    }
+
+    fn listening() -> (tempfile::TempDir, UnixListener) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        let listener = UnixListener::bind(wire::socket_path(root.path())).unwrap();
+        (root, listener)
+    }
+
+    fn asked(listener: &UnixListener) -> (UnixStream, Order) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).unwrap();
+        let mut json = vec![0; wire::length(head).unwrap()];
+        stream.read_exact(&mut json).unwrap();
+        (stream, wire::decode(&json).unwrap())
+    }
+
+    fn reply(stream: &mut UnixStream, answer: &Answer) {
+        stream.write_all(&wire::encode(answer).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_server_that_stands_still_is_given_up_after_a_note() {
+        let (root, _listener) = listening();
+        for command in [Command::ListSites, stop()] {
+            let mut told = 0;
+            let question = Question::put(root.path(), &command).unwrap();
+            let given_up = question.wait(&command, &SHORT, || told += 1);
+            assert!(matches!(given_up, Err(AskError::TimedOut { .. })));
+            assert_eq!(told, 1);
+        }
+    }
+
+    #[test]
+    fn an_order_may_take_as_long_as_its_service_shows_that_it_lives() {
+        let (root, listener) = listening();
+        let server = std::thread::spawn(move || {
+            let (mut order, _) = asked(&listener);
+            for _ in 0..3 {
+                let (mut probe, command) = asked(&listener);
+                assert_eq!(command, Order::Own(Command::ServiceStatus));
+                let running = (crate::control::Service::Was, ServiceStatus::Running);
+                reply(&mut probe, &Answer::Services(vec![running]));
+            }
+            reply(&mut order, &Answer::Done);
+        });
+        let question = Question::put(root.path(), &stop()).unwrap();
+        let answer = question.wait(&stop(), &SHORT, || {});
+        assert_eq!(answer.unwrap(), Answer::Done);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_comes_at_once_is_no_cause_for_a_note() {
+        let (root, listener) = listening();
+        let question = Question::put(root.path(), &Command::ListSites).unwrap();
+        let (mut stream, _) = asked(&listener);
+        reply(&mut stream, &Answer::Sites(Vec::new()));
+        let answer = question.wait(&Command::ListSites, &SHORT, || panic!("told"));
+        assert_eq!(answer.unwrap(), Answer::Sites(Vec::new()));
+    }
 }

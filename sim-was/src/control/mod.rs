@@ -231,6 +231,10 @@ pub enum Refusal {
 /// What Windows says of a file that is not there (`ERROR_FILE_NOT_FOUND`).
 pub const FILE_NOT_FOUND: &str = "The system cannot find the file specified.";
 
+/// What Windows says of a service that stands still (`ERROR_SERVICE_REQUEST_TIMEOUT`, 1053).
+pub const REQUEST_TIMEOUT: &str =
+    "The service did not respond to the start or control request in a timely fashion.";
+
 impl Refusal {
     /// An object of this type and name does not exist.
     pub fn not_found(object: &str, identifier: &str) -> Self {
@@ -259,6 +263,11 @@ impl Refusal {
     /// `ERROR_SERVICE_NOT_ACTIVE`.
     pub fn not_started() -> Self {
         Self::failed(0x8007_0426, "The service has not been started.")
+    }
+
+    /// `ERROR_SERVICE_REQUEST_TIMEOUT`.
+    pub fn request_timeout() -> Self {
+        Self::failed(0x8007_041d, REQUEST_TIMEOUT)
     }
 
     /// `ERROR_INVALID_DATA`, with what is invalid.

@@ -17,9 +17,10 @@ use std::process::ExitCode;
 
 use sim_was::config::edit::EditError;
 use sim_was::config::{ConfigError, load};
+use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
 
-use super::take_root;
+use super::{say_waiting, take_root};
 use crate::administration::store::{Store, StoreError};
 use grammar::{Object, Sentence};
 
@@ -56,6 +57,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             StoreError::Edit(error) => error.into(),
+            StoreError::Ask(AskError::TimedOut { .. }) => Self::Refused(Refusal::TimedOut),
             error @ (StoreError::File { .. } | StoreError::Config(_) | StoreError::Ask(_)) => {
                 Self::Message(error.to_string())
             }
@@ -112,7 +114,7 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
             sentence.object_word
         )));
     };
-    let store = Store::new(root);
+    let store = Store::new(root).telling(say_waiting);
     if let Err(failure) = resolve_url(&mut sentence, object, &store) {
         return fail(failure);
     }
@@ -214,9 +216,7 @@ fn fail(failure: Failure) -> ExitCode {
             println!(". )");
             ExitCode::from(hresult.to_le_bytes()[0].max(1))
         }
-        Failure::Refused(Refusal::TimedOut) => fail(Failure::Message(
-            "The service did not respond in a timely fashion.".to_owned(),
-        )),
+        Failure::Refused(Refusal::TimedOut) => fail(Failure::Refused(Refusal::request_timeout())),
         Failure::Message(message) => {
             println!("ERROR ( message:{message} )");
             ExitCode::FAILURE
@@ -227,4 +227,18 @@ fn fail(failure: Failure) -> ExitCode {
 fn not_found(object: &str, identifier: &str) -> ExitCode {
     println!("ERROR ( message:Cannot find {object} object with identifier \"{identifier}\". )");
     ExitCode::from(NOT_FOUND.to_le_bytes()[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stands_still_is_a_request_timeout_of_windows() {
+        let root = "iis-sim-root".into();
+        let failure = Failure::from(StoreError::Ask(AskError::TimedOut { root }));
+        assert!(matches!(failure, Failure::Refused(Refusal::TimedOut)));
+        // 1053 in eight bits.
+        assert_eq!(fail(failure), ExitCode::from(29));
+    }
 }
