@@ -320,6 +320,24 @@ fn iisreset_kills_a_was_that_stands_still_unless_it_may_not() {
 }
 
 #[test]
+fn a_driver_that_stands_still_fails_the_start_when_its_time_is_over() {
+    let up = Up::start();
+    let httpsys = up.pids()[1];
+    Up::signal("-STOP", httpsys);
+    let failed = up.tool(&["iisreset", "/timeout:0"]);
+    assert_eq!(
+        stdout(&failed),
+        "\nAttempting stop...\nInternet services successfully stopped\nAttempting start...\n\
+         Restart attempt failed.\n\
+         The service did not respond to the start or control request in a timely fashion. (2147943453, 8007041d)\n"
+    );
+    assert_eq!(failed.status.code(), Some(1));
+    Up::signal("-CONT", httpsys);
+    up.until("the services to run after all", || status(&up) == RUNNING);
+    assert_eq!(up.get("/").status, 200);
+}
+
+#[test]
 fn a_terminal_that_is_closed_ends_everything_and_a_new_server_starts_at_the_same_root() {
     let up = Up::start();
     up.get("/");

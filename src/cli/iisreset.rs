@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  stop ──► done ──────────────────────────► start ──► done
-//!    │ time is over                            │ refused
+//!    │ time is over                            │ refused, or time is over
 //!    ├─ /NOFORCE ──► failed                    └──► failed
 //!    └─ else: WAS kills its workers; a WAS that does not answer is killed itself
 //! ```
@@ -105,6 +105,11 @@ const SIGN_OF_LIFE_MAX: Duration = Duration::from_secs(3);
 
 /// How long a killed WAS may take until the service control manager has its process again.
 const REVIVAL_MAX: Duration = Duration::from_secs(10);
+
+/// How long a start may take, unless /TIMEOUT allows more. Source: iisreset usage: /TIMEOUT is "to wait
+/// for a successful stop"; a service control manager gives a service 30 s to start. Assumed: that is what
+/// iisreset waits, so that a short limit for the stop does not fail the start.
+const START_MAX: Duration = Duration::from_secs(30);
 
 /// A failure, as iisreset prints it.
 type Failure = (String, u32);
@@ -214,7 +219,7 @@ fn reset(root: &Path, wish: &Wish) -> Result<(), Failure> {
     }
     if restart || wish.action == Action::Start {
         console.say("Attempting start...");
-        console.start()?;
+        console.start(wish)?;
         console.say(if restart {
             "Internet services successfully restarted"
         } else {
@@ -309,35 +314,37 @@ impl Console<'_> {
         }
         self.was_killed = true;
         self.log(IisReset::Kill, 0);
-        match self.ask_revived(&Command::ServiceStatus) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unreachable_server(&error)),
-        }
+        self.ask_revived(&Command::ServiceStatus, START_MAX)
+            .map(drop)
     }
 
     /// Asks; if WAS was killed, as soon as its process is there again.
-    fn ask_revived(&self, command: &Command) -> Result<Answer, AskError> {
+    fn ask_revived(&self, command: &Command, patience: Duration) -> Result<Answer, Failure> {
         let deadline = clock_now() + REVIVAL_MAX;
         loop {
-            let asked = sim_was::control::client::ask(self.root, command);
+            let asked = Question::put(self.root, command)
+                .and_then(|mut question| question.answer(patience));
             match asked {
                 Err(AskError::NotRunning { .. } | AskError::NoAnswer { .. })
                     if self.was_killed && clock_now() < deadline =>
                 {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                Err(_) | Ok(_) => return asked,
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => return Err(in_words(&Refusal::TimedOut)),
+                Err(error) => return Err(unreachable_server(&error)),
             }
         }
     }
 
-    fn start(&mut self) -> Result<(), Failure> {
+    fn start(&mut self, wish: &Wish) -> Result<(), Failure> {
         let services = SERVICES.iter().rev().copied().collect();
         let command = Command::StartServices { services };
-        let started = match self.ask_revived(&command) {
+        let timeout = Duration::from_secs(wish.timeout_s.unwrap_or(0)).max(START_MAX);
+        let started = match self.ask_revived(&command, timeout) {
             Ok(Answer::Done) => Ok(()),
             Ok(answer) => Err(in_words(&refusal_of(answer))),
-            Err(error) => Err(unreachable_server(&error)),
+            Err(failure) => Err(failure),
         };
         let status = started.as_ref().err().map_or(0, |(_, hresult)| *hresult);
         self.log(IisReset::Start, status);

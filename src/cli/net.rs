@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sim_was::control::client::{AskError, Question, ask, ask_telling};
+use sim_was::control::client::{AskError, Question, ask_telling};
 use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
 
 use super::{say_waiting, take_root};
@@ -24,9 +24,9 @@ NET { START [service] | STOP service [/y] } [--root DIR]
 
 Exit code 0 when it was done, 2 when not.";
 
-/// Assumed: `net stop` gives up after the 30 s of the service control manager.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Assumed: how often `net` looks whether a service has stopped, and prints a dot.
+/// Assumed: `net` gives up a start or a stop after the 30 s of the service control manager.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Assumed: how often `net` looks whether a service has started or stopped, and prints a dot.
 const DOT: Duration = Duration::from_millis(2500);
 
 /// Why something was not done, in the words of net.exe.
@@ -148,19 +148,22 @@ fn start(root: &Path, service: Service) -> Result<(), Failure> {
         ServiceStatus::Stopped => {}
     }
     let name = service.display_name();
-    println!("The {name} service is starting.");
+    print!("The {name} service is starting");
+    io::stdout().flush().ok();
     let services = vec![service];
-    let answer = ask(root, &Command::StartServices { services });
+    let answer = wait_with_dots(root, &Command::StartServices { services });
+    println!(".");
     let answer = answer.map_err(|error| unreached(&error))?;
-    if answer == Answer::Done {
+    if answer == Some(Answer::Done) {
         println!("The {name} service was started successfully.\n");
         return Ok(());
     }
     println!("The {name} service could not be started.\n");
-    if let Answer::Refused(refusal) = &answer {
-        return Err(system_error(refusal));
+    match &answer {
+        Some(Answer::Refused(refusal)) => Err(system_error(refusal)),
+        Some(answer) => Err(format!("unexpected answer: {answer:?}")),
+        None => Err(not_responding()),
     }
-    Err(format!("unexpected answer: {answer:?}"))
 }
 
 // ---- stop ---------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ fn stop_one(root: &Path, service: Service) -> Result<(), Failure> {
     let name = service.display_name();
     print!("The {name} service is stopping");
     io::stdout().flush().ok();
-    let timeout_ms = u64::try_from(STOP_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     let command = Command::StopServices {
         services: vec![service],
         timeout_ms,
@@ -252,7 +255,7 @@ fn stop_one(root: &Path, service: Service) -> Result<(), Failure> {
 fn wait_with_dots(root: &Path, command: &Command) -> Result<Option<Answer>, AskError> {
     let mut question = Question::put(root, command)?;
     let mut waited = Duration::ZERO;
-    while waited <= STOP_TIMEOUT {
+    while waited <= TIMEOUT {
         if let Some(answer) = question.answer(DOT)? {
             return Ok(Some(answer));
         }
