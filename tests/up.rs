@@ -281,6 +281,23 @@ fn a_frozen_was_does_not_outlive_its_launcher() {
 }
 
 #[test]
+fn nothing_of_a_server_that_had_to_be_killed_looks_as_if_it_ran() {
+    let up = Up::start();
+    let run = up.root.join("run");
+    let running_files = || {
+        let names = ["control.sock", "httpsys.sock", "endpoints.json"];
+        names.into_iter().filter(|name| run.join(name).exists())
+    };
+    assert_eq!(running_files().count(), 3);
+    Up::signal("-STOP", up.pids()[2]);
+    let code = up.end_and("-TERM", || {
+        let left: Vec<&str> = running_files().collect();
+        assert!(left.is_empty(), "{left:?} are left");
+    });
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn what_cannot_be_printed_is_told_in_one_line_and_fails() {
     let root = tempfile::tempdir().unwrap();
     let root_word = root.path().to_str().unwrap();

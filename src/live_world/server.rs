@@ -248,7 +248,7 @@ impl Server {
     }
 
     /// Stops it in order: the services first, then the driver. What has not ended after two seconds
-    /// is killed.
+    /// is killed, and the sockets that it leaves are removed.
     pub fn stop(mut self) {
         self.end();
     }
@@ -258,6 +258,7 @@ impl Server {
         for child in [self.services.process(), &mut self.httpsys] {
             terminate(child, deadline);
         }
+        remove_all(&self.root, &RUNNING_FILES);
     }
 
     fn wait_until_running(&mut self) -> Result<(), ServerError> {
@@ -385,17 +386,18 @@ fn lock_root(root: &Path) -> Result<File, ServerError> {
     let lock = File::create(&path).map_err(|source| ServerError::File { path, source })?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| ServerError::RootInUse(root.to_owned()))?;
-    for stale in [
-        "run/control.sock",
-        "run/httpsys.sock",
-        "run/endpoints.json",
-        "run/httpsys.log",
-        "run/was.log",
-        KILLED_FILE,
-    ] {
-        let _ = fs::remove_file(root.join(stale));
-    }
+    remove_all(root, &RUNNING_FILES);
+    remove_all(root, &["run/httpsys.log", "run/was.log", KILLED_FILE]);
     Ok(lock)
+}
+
+/// Below a root: what is there only while its programs run. They remove it themselves if they can.
+const RUNNING_FILES: [&str; 3] = ["run/control.sock", "run/httpsys.sock", "run/endpoints.json"];
+
+fn remove_all(root: &Path, files: &[&str]) {
+    for file in files {
+        let _ = fs::remove_file(root.join(file));
+    }
 }
 
 /// Where applicationHost.config lies below a root. Source: `%windir%\System32\inetsrv\config`.
