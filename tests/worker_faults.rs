@@ -251,10 +251,10 @@ fn row_3_a_stopped_worker_is_found_by_its_ping() {
 fn row_4_a_worker_that_fails_its_pings_is_orphaned_where_that_is_asked_for() {
     let runs = Runs::or(1);
     let folder = tempfile::tempdir().unwrap();
-    let mark = folder.path().join("orphans");
+    let mark = folder.path().join("orphans with blanks");
     let attributes = format!(
         r#"><processModel pingInterval="00:00:01" pingResponseTime="00:00:01" />
-           <failure rapidFailProtection="false" orphanWorkerProcess="true" orphanActionExe="/usr/bin/touch" orphanActionParams="{}.%1%" />"#,
+           <failure rapidFailProtection="false" orphanWorkerProcess="true" orphanActionExe="/usr/bin/touch" orphanActionParams="&quot;{}.%1%&quot;" />"#,
         mark.display()
     );
     let up = peculiar(&attributes, &[("PINGS", "ignore")]);

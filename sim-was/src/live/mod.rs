@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use crate::model::Personality;
 
 mod audit_log;
+mod command_line;
 mod config_file;
 mod control;
 mod device;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit_log::AuditLog;
+use super::command_line;
 use super::config_file::ConfigFile;
 use super::control::{self, Commanded};
 use super::device::Device;
@@ -394,10 +395,10 @@ fn in_words(refusal: &Refusal) -> String {
     }
 }
 
-/// Runs a program of this machine; its parameters are separated by spaces.
+/// Runs a program of this machine.
 fn run_and_forget(executable: &str, parameters: &str) -> std::io::Result<()> {
     let mut child = tokio::process::Command::new(executable)
-        .args(parameters.split_whitespace())
+        .args(command_line::arguments(parameters))
         .stdin(Stdio::null())
         .spawn()?;
     tokio::spawn(async move { child.wait().await.ok() });
