@@ -232,6 +232,45 @@ fn a_server_without_anything_to_serve_says_which_line_is_to_blame() {
 }
 
 #[test]
+fn of_every_binding_that_is_not_open_it_is_said_why() {
+    let site = |name: &str, id: u32, more: &str, binding: &str| {
+        format!(
+            r#"<site name="{name}" id="{id}"{more}><application path="/" applicationPool="DefaultAppPool">
+            <virtualDirectory path="/" physicalPath="C:\inetpub\wwwroot" /></application>
+            <bindings><binding protocol="http" bindingInformation="{binding}" /></bindings></site>"#
+        )
+    };
+    let more = [
+        site("Rival", 2, "", "*:80:"),
+        site("Asleep", 3, r#" serverAutoStart="false""#, "*:80:asleep"),
+        site("Awake", 4, "", "*:80:awake"),
+    ];
+    let config = support::config(">").replace("</sites>", &format!("{}</sites>", more.concat()));
+    let up = Up::with_config(Some(&config));
+    let endpoints = up.ready["endpoints"].as_array().unwrap();
+    let refusals: Vec<_> = endpoints.iter().map(|e| e["refusal"].as_str()).collect();
+    let taken = "stopped: site 'Default Web Site' has this binding (event 1004)";
+    let asleep = "stopped: serverAutoStart is false";
+    assert_eq!(refusals, [None, Some(taken), Some(asleep), None]);
+    for endpoint in endpoints {
+        assert_eq!(
+            endpoint["address"].is_null(),
+            !endpoint["refusal"].is_null()
+        );
+    }
+    assert!(up.events().contains("\"EventID\":1004"));
+}
+
+#[test]
+fn a_server_none_of_whose_sites_is_to_start_runs_all_the_same() {
+    let config = support::config(">").replace("id=\"1\"", "id=\"1\" serverAutoStart=\"false\"");
+    let up = Up::with_config(Some(&config));
+    assert!(up.ready["endpoints"][0]["address"].is_null());
+    let started = up.said(&["appcmd", "start", "site", "Default Web Site"]);
+    assert_eq!(started, "\"Default Web Site\" successfully started.\n");
+}
+
+#[test]
 fn what_is_ignored_in_the_file_is_said_at_the_start() {
     let config = support::config(">").replace("*:80:", "*:80:not a host");
     let folder = tempfile::tempdir().unwrap();

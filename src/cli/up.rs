@@ -168,8 +168,8 @@ fn ready_line(server: &Server, besides: &Besides) -> serde_json::Value {
             json!({
                 "site": endpoint.site,
                 "binding": endpoint.binding,
-                "address": endpoint.address.map(|address| address.to_string()),
-                "refusal": endpoint.refusal,
+                "address": endpoint.address().map(|address| address.to_string()),
+                "refusal": endpoint.reached.as_ref().err().map(ToString::to_string),
             })
         })
         .collect();
@@ -206,20 +206,11 @@ fn print_ready(server: &Server, besides: &Besides) {
 
 fn endpoint_line(endpoint: &BoundEndpoint) -> String {
     let scheme = if endpoint.secure { "https" } else { "http" };
-    let reached = endpoint.address.map_or_else(
-        || match &endpoint.refusal {
-            Some(refusal) => format!("not open: {refusal}"),
-            None => "not open: see the event log (Windows/System32/winevt/System.jsonl)".to_owned(),
-        },
-        |address| {
-            let host = if endpoint.host.is_empty() {
-                String::new()
-            } else {
-                format!("  with Host: {}", endpoint.host)
-            };
-            format!("{scheme}://{address}/{host}")
-        },
-    );
+    let reached = match &endpoint.reached {
+        Ok(address) if endpoint.host.is_empty() => format!("{scheme}://{address}/"),
+        Ok(address) => format!("{scheme}://{address}/  with Host: {}", endpoint.host),
+        Err(closed) => closed.to_string(),
+    };
     format!("{:<28} {:<24} {reached}", endpoint.site, endpoint.binding)
 }
 

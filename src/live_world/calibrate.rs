@@ -29,7 +29,7 @@ use sim_worker::facts;
 
 use super::page;
 use super::processes::{computed, resident_bytes};
-use super::server::{Server, ServerError, ServerOptions, config_path};
+use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
 use crate::load::live::client_config;
 use crate::measure::statistics::quantile;
 use crate::measure::{Observation, ReadError};
@@ -156,7 +156,7 @@ pub fn calibrate(
     let address = |secure| {
         let endpoints = server.endpoints();
         let mut open = endpoints.iter().filter(|e| e.secure == secure);
-        open.find_map(|e| e.address)
+        open.find_map(BoundEndpoint::address)
             .ok_or(CalibrateError::NoSample("an endpoint"))
     };
     let (http, https) = (address(false)?, address(true)?);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::balancer::Balancer;
-use super::server::{Server, ServerOptions};
+use super::server::{BoundEndpoint, Server, ServerOptions};
 use super::trial::TrialError;
 use crate::measure::balancer::Stamped;
 use crate::scenario;
@@ -74,5 +74,5 @@ impl Farm {
 fn address(server: &Server) -> Option<SocketAddr> {
     let endpoints = server.endpoints();
     let mut plain = endpoints.iter().filter(|endpoint| !endpoint.secure);
-    plain.find_map(|endpoint| endpoint.address)
+    plain.find_map(BoundEndpoint::address)
 }

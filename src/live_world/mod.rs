@@ -20,6 +20,7 @@
 )]
 
 pub mod balancer;
+mod bound_endpoint;
 pub mod calibrate;
 pub mod compare;
 mod farm;

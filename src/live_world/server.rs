@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,12 +13,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use serde::Deserialize;
-use sim_httpsys::api::Endpoint;
-use sim_was::config::{Configuration, HttpBinding, default_config, load_bytes, physical_path};
+use sim_was::config::{Configuration, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 
+use super::bound_endpoint::bound_endpoints;
+pub use super::bound_endpoint::{BoundEndpoint, Closed};
 use super::last_good::{LastGood, put_in_place};
 use super::ports::Ports;
 pub use super::server_options::ServerOptions;
@@ -74,23 +73,6 @@ pub enum ServerError {
     /// The control socket.
     #[error("{0}")]
     Control(String),
-}
-
-/// A binding of the configuration and where it is really reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundEndpoint {
-    /// The site's name.
-    pub site: String,
-    /// `protocol/bindingInformation`.
-    pub binding: String,
-    /// The host that the binding names, empty for any.
-    pub host: String,
-    /// Whether it is https.
-    pub secure: bool,
-    /// Where it is reached; `None` if its socket could not be opened.
-    pub address: Option<SocketAddr>,
-    /// What the system says if it is tried again, where it is not reached.
-    pub refusal: Option<String>,
 }
 
 /// A running server.
@@ -172,28 +154,11 @@ impl Server {
 
     /// Every http and https binding and where it is reached.
     pub fn endpoints(&self) -> Vec<BoundEndpoint> {
-        let open = open_endpoints(&self.root);
-        let of_site = |site: &sim_was::config::Site| {
-            site.bindings
-                .iter()
-                .filter_map(|binding| {
-                    let http = binding.http.as_ref()?;
-                    let address = real_address(&open, http);
-                    Some(BoundEndpoint {
-                        site: site.name.clone(),
-                        binding: format!("{}/{}", binding.protocol, binding.information),
-                        host: http.host.clone(),
-                        secure: http.secure,
-                        address,
-                        refusal: match address {
-                            Some(_) => None,
-                            None => self.ports.refusal(http.port),
-                        },
-                    })
-                })
-                .collect::<Vec<_>>()
+        let sites = match ask(&self.root, &Control::ListSites) {
+            Ok(Answer::Sites(sites)) => sites,
+            Ok(_) | Err(_) => Vec::new(),
         };
-        self.configuration.sites.iter().flat_map(of_site).collect()
+        bound_endpoints(&self.root, &self.configuration, &sites, &self.ports)
     }
 
     /// Starts `was` again if it has died, as the service control manager does; fails if a program
@@ -277,7 +242,12 @@ impl Server {
             std::thread::sleep(Duration::from_millis(2));
         }
         let endpoints = self.endpoints();
-        if !endpoints.is_empty() && endpoints.iter().all(|e| e.address.is_none()) {
+        // Sites that are not meant to start are no reason to fail.
+        let meant = endpoints
+            .iter()
+            .filter(|e| e.reached != Err(Closed::NotToStart));
+        let reached: Vec<bool> = meant.map(|e| e.reached.is_ok()).collect();
+        if !reached.is_empty() && !reached.contains(&true) {
             return Err(ServerError::NoEndpoint(self.why_closed(&endpoints)));
         }
         Ok(())
@@ -287,7 +257,10 @@ impl Server {
 impl Server {
     /// Why nothing listens: what the system says to each port, and what is wrong with the file.
     fn why_closed(&self, endpoints: &[BoundEndpoint]) -> String {
-        let refused = endpoints.iter().filter_map(|e| e.refusal.clone());
+        let refused = endpoints.iter().filter_map(|e| match &e.reached {
+            Err(Closed::Refused(text)) => Some(text.clone()),
+            Ok(_) | Err(_) => None,
+        });
         let mut reasons: Vec<String> = refused.collect();
         reasons.dedup();
         if !reasons.is_empty() {
@@ -327,29 +300,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// A line of the driver's `run/endpoints.json`: where an endpoint really listens.
-#[derive(Debug, Deserialize)]
-struct OpenEndpoint {
-    endpoint: Endpoint,
-    address: SocketAddr,
-}
-
-fn open_endpoints(root: &Path) -> Vec<OpenEndpoint> {
-    let text = fs::read(root.join("run/endpoints.json")).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-fn real_address(open: &[OpenEndpoint], http: &HttpBinding) -> Option<SocketAddr> {
-    let wanted = Endpoint {
-        address: http.address,
-        port: http.port,
-        secure: http.secure,
-    };
-    open.iter()
-        .find(|e| e.endpoint == wanted)
-        .map(|e| e.address)
 }
 
 fn terminate(child: &mut Child, deadline: Instant) {

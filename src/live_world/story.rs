@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sim_was::control::{Answer, Command, WorkerProcessInfo};
 
 use super::page::{self, Page};
-use super::server::{Server, ServerError, ServerOptions};
+use super::server::{BoundEndpoint, Server, ServerError, ServerOptions};
 use crate::report::text;
 
 /// A story told against a running server.
@@ -75,7 +75,7 @@ impl Story {
     pub fn address(&self) -> Result<SocketAddr, ServerError> {
         let endpoints = self.server.endpoints();
         let mut open = endpoints.iter().filter(|endpoint| !endpoint.secure);
-        open.find_map(|endpoint| endpoint.address)
+        open.find_map(BoundEndpoint::address)
             .ok_or_else(|| ServerError::NoEndpoint("no http binding".to_owned()))
     }
 

@@ -365,7 +365,7 @@ fn targets(endpoints: &[BoundEndpoint]) -> (Vec<Target>, String) {
         Some(Target {
             host,
             secure: endpoint.secure,
-            address: endpoint.address?,
+            address: endpoint.address()?,
         })
     };
     let targets: Vec<Target> = endpoints.iter().filter_map(target).collect();
