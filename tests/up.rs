@@ -259,6 +259,12 @@ fn of_every_binding_that_is_not_open_it_is_said_why() {
         );
     }
     assert!(up.events().contains("\"EventID\":1004"));
+    let refused = up.said(&["appcmd", "start", "site", "Rival"]);
+    assert_eq!(
+        refused,
+        "ERROR ( hresult:800700b7, message:Command execution failed.\n\
+         Cannot create a file when that file already exists.\n. )\n"
+    );
 }
 
 #[test]

@@ -273,29 +273,31 @@ pub enum CallResult {
     Counters(Box<Snapshot>),
 }
 
-/// Why a control call failed, by its Windows error code.
+/// Why a control call failed, by its Windows error code, with its system message.
+///
+/// Source: winerror.h, system error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Win32Error {
     /// There is no such queue, group or URL.
-    #[error("the system cannot find the file specified (2)")]
+    #[error("The system cannot find the file specified.")]
     FileNotFound = 2,
     /// The endpoint's port belongs to somebody else.
-    #[error("the port is in use by another process (32)")]
+    #[error("The process cannot access the file because it is being used by another process.")]
     SharingViolation = 32,
     /// The endpoint could not be opened for want of a right (port below 1024).
-    #[error("access to the port is denied (5)")]
+    #[error("Access is denied.")]
     AccessDenied = 5,
     /// A malformed prefix or argument.
-    #[error("the parameter is incorrect (87)")]
+    #[error("The parameter is incorrect.")]
     InvalidParameter = 87,
     /// It exists already.
-    #[error("it exists already (183)")]
+    #[error("Cannot create a file when that file already exists.")]
     AlreadyExists = 183,
     /// The caller is not the queue's controller.
-    #[error("only the controller of the queue may do this (1343)")]
+    #[error("The value provided was an invalid value for an identifier authority.")]
     InvalidIdAuthority = 1343,
     /// The request is not (or no longer) this caller's.
-    #[error("no such request for this process (1229)")]
+    #[error("An operation was attempted on a nonexistent network connection.")]
     ConnectionInvalid = 1229,
 }
 
