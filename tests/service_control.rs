@@ -79,6 +79,28 @@ fn net_stops_dependents_first_and_starts_what_is_depended_on() {
 }
 
 #[test]
+fn net_says_what_is_wrong_and_that_nothing_was_done() {
+    let up = Up::start();
+    let refused = |words: &[&str]| {
+        let output = up.tool(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        stdout(&output)
+    };
+    for words in [
+        &["net"][..],
+        &["net", "stop"],
+        &["net", "pause", "w3svc"],
+        &["net", "stop", "w3svc", "/z"],
+    ] {
+        assert!(refused(words).contains("The syntax of this command is:"));
+    }
+    assert!(refused(&["net", "stop", "w3svc", "/z"]).starts_with("The option /Z is unknown."));
+    assert!(refused(&["net", "start", "http"]).contains("already been started"));
+    assert!(refused(&["net", "stop", "http", "/y"]).contains("cannot be stopped alone"));
+    assert_eq!(status(&up), RUNNING);
+}
+
+#[test]
 fn without_y_a_stop_of_was_asks_and_silence_is_no() {
     let up = Up::start();
     let asked = up.tool(&["net", "stop", "WAS"]);

@@ -19,10 +19,14 @@ const HELP: &str = "The syntax of this command is:
 NET { START [service] | STOP service [/y] } [--root DIR]
 
   service   W3SVC or \"World Wide Web Publishing Service\",
-            WAS or \"Windows Process Activation Service\"
+            WAS or \"Windows Process Activation Service\";
+            HTTP is the driver: it runs as long as the server does
   /y        also stop what depends on it, without asking
 
 Exit code 0 when it was done, 2 when not.";
+
+/// Source: help of net.exe: exit code 2 when something was not done.
+const NOT_DONE: u8 = 2;
 
 /// Assumed: `net` gives up a start or a stop after the 30 s of the service control manager.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,50 +42,98 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(root) => root,
         Err(message) => return wrong(&message),
     };
-    let yes = words
-        .iter()
-        .position(|word| word.eq_ignore_ascii_case("/y"));
-    if let Some(at) = yes {
-        words.remove(at);
+    let (mut switches, words): (Vec<String>, Vec<String>) = words
+        .into_iter()
+        .partition(|word| word.starts_with('/') || word == "-?");
+    for switch in &mut switches {
+        switch.make_ascii_lowercase();
     }
+    let wrong_switch = |switch: &&String| !["/y", "/?", "-?"].contains(&switch.as_str());
+    if let Some(switch) = switches.iter().find(wrong_switch) {
+        // Source: net.exe, NET HELPMSG 3506.
+        return wrong(&format!("The option {} is unknown.", switch.to_uppercase()));
+    }
+    let yes = switches.iter().any(|switch| switch == "/y");
+    let help = switches.iter().any(|switch| switch != "/y");
     let verb = words.first().map(|word| word.to_ascii_lowercase());
     let name = words.get(1..).unwrap_or_default().join(" ");
     let done = match (verb.as_deref(), name.as_str()) {
+        _ if help => return print_help(),
+        (Some("help" | "--help"), _) => return print_help(),
         (Some("start"), "") => list(&root),
-        (Some("start"), name) => known(name).and_then(|service| start(&root, service)),
-        (Some("stop"), name) if !name.is_empty() => {
-            known(name).and_then(|service| stop(&root, service, yes.is_some()))
-        }
-        (Some("/?" | "help" | "-?" | "--help"), _) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+        (Some("start"), name) => installed(name).and_then(|known| match known {
+            Installed::Service(service) => start(&root, service),
+            Installed::Driver => start_driver(&root),
+        }),
+        (Some("stop"), name) if !name.is_empty() => installed(name).and_then(|known| match known {
+            Installed::Service(service) => stop(&root, service, yes),
+            Installed::Driver => stop_driver(&root),
+        }),
         _ => return wrong("net: start or stop, and a service"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             println!("{message}");
-            ExitCode::from(2)
+            ExitCode::from(NOT_DONE)
         }
     }
 }
 
+fn print_help() -> ExitCode {
+    println!("{HELP}");
+    ExitCode::SUCCESS
+}
+
 fn wrong(message: &str) -> ExitCode {
     println!("{message}\n\n{HELP}");
-    ExitCode::FAILURE
+    ExitCode::from(NOT_DONE)
 }
 
-/// A service by either of its names.
-pub(super) fn service(name: &str) -> Option<Service> {
-    [Service::Was, Service::W3svc].into_iter().find(|service| {
-        name.eq_ignore_ascii_case(service.name())
-            || name.eq_ignore_ascii_case(service.display_name())
-    })
+/// What the service control manager knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// A service.
+    Service(Service),
+    /// HTTP.sys, a kernel driver.
+    Driver,
 }
 
-fn known(name: &str) -> Result<Service, Failure> {
-    service(name).ok_or_else(|| help_message("The service name is invalid.", 2185))
+impl Installed {
+    /// In the order in which they depend on each other.
+    pub(super) const ALL: [Self; 3] = [
+        Self::Driver,
+        Self::Service(Service::Was),
+        Self::Service(Service::W3svc),
+    ];
+
+    /// The name that the service control manager knows it by.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Service(service) => service.name(),
+            Self::Driver => "HTTP",
+        }
+    }
+
+    /// The name that people read. Assumed: that of the driver as Windows 10 has it.
+    pub(super) fn display_name(self) -> &'static str {
+        match self {
+            Self::Service(service) => service.display_name(),
+            Self::Driver => "HTTP Service",
+        }
+    }
+
+    /// By either of its names.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| {
+            name.eq_ignore_ascii_case(known.name())
+                || name.eq_ignore_ascii_case(known.display_name())
+        })
+    }
+}
+
+fn installed(name: &str) -> Result<Installed, Failure> {
+    Installed::of(name).ok_or_else(|| help_message("The service name is invalid.", 2185))
 }
 
 fn help_message(text: &str, number: u32) -> Failure {
@@ -138,12 +190,7 @@ fn list(root: &Path) -> Result<(), Failure> {
 
 fn start(root: &Path, service: Service) -> Result<(), Failure> {
     match state(root, service)? {
-        ServiceStatus::Running => {
-            return Err(help_message(
-                "The requested service has already been started.",
-                2182,
-            ));
-        }
+        ServiceStatus::Running => return Err(already_started()),
         ServiceStatus::StartPending | ServiceStatus::StopPending => return Err(pending()),
         ServiceStatus::Stopped => {}
     }
@@ -164,6 +211,26 @@ fn start(root: &Path, service: Service) -> Result<(), Failure> {
         Some(answer) => Err(format!("unexpected answer: {answer:?}")),
         None => Err(not_responding()),
     }
+}
+
+fn already_started() -> Failure {
+    help_message("The requested service has already been started.", 2182)
+}
+
+/// The driver runs as long as the server does.
+fn start_driver(root: &Path) -> Result<(), Failure> {
+    states(root).map_err(|error| unreached(&error))?;
+    Err(already_started())
+}
+
+/// Left out: a driver that is stopped while the server goes on; nothing would be left to simulate.
+fn stop_driver(root: &Path) -> Result<(), Failure> {
+    states(root).map_err(|error| unreached(&error))?;
+    let name = Installed::Driver.display_name();
+    Err(format!(
+        "The {name} service could not be stopped.\n\n\
+         The simulated driver cannot be stopped alone: it ends with the server, iis-sim up.\n"
+    ))
 }
 
 // ---- stop ---------------------------------------------------------------------------------------
@@ -291,13 +358,17 @@ mod tests {
 
     #[test]
     fn a_service_has_two_names() {
-        assert_eq!(service("w3svc"), Some(Service::W3svc));
         assert_eq!(
-            service("windows process activation service"),
-            Some(Service::Was)
+            Installed::of("w3svc"),
+            Some(Installed::Service(Service::W3svc))
         );
         assert_eq!(
-            known("spooler"),
+            Installed::of("windows process activation service"),
+            Some(Installed::Service(Service::Was))
+        );
+        assert_eq!(Installed::of("http"), Some(Installed::Driver));
+        assert_eq!(
+            installed("spooler"),
             Err("The service name is invalid.\n\nMore help is available by typing NET HELPMSG 2185.\n".to_owned())
         );
     }

@@ -5,11 +5,95 @@
 use std::process::ExitCode;
 
 use sim_was::control::client::AskError;
-use sim_was::control::{REQUEST_TIMEOUT, Service, ServiceStatus};
+use sim_was::control::{REQUEST_TIMEOUT, ServiceStatus};
 
-use super::{net, take_root};
+use super::net::{self, Installed};
+use super::take_root;
 
-const HELP: &str = "USAGE: sc query [WAS | W3SVC] [--root DIR]";
+const HELP: &str = "USAGE: sc query [service] [type= TYPE] [state= STATE] [--root DIR]
+
+  service   WAS, W3SVC or HTTP, the driver
+  type=     service (the default without a name), driver or all
+  state=    active, inactive or all (the default)";
+
+/// What is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    name: Option<String>,
+    types: Option<Types>,
+    states: States,
+}
+
+/// `type=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Types {
+    Service,
+    Driver,
+    All,
+}
+
+/// `state=`. Assumed: without it all are listed, as there are so few; sc.exe lists the active ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum States {
+    Active,
+    Inactive,
+    #[default]
+    All,
+}
+
+impl Wish {
+    /// Source: sc.exe: the name of an option ends with `=`, and its value is the next word.
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let mut wish = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let Some((option, joined)) = word.split_once('=') else {
+                if let Some(first) = wish.name.replace(word.clone()) {
+                    return Err(format!("one service at most: {first}, and what is {word}?"));
+                }
+                continue;
+            };
+            let value = match joined {
+                "" => words.next().map_or("", String::as_str),
+                value => value,
+            };
+            let invalid = || format!("invalid option: {option}= {value}");
+            match (
+                option.to_ascii_lowercase().as_str(),
+                value.to_ascii_lowercase().as_str(),
+            ) {
+                ("type", "service") => wish.types = Some(Types::Service),
+                ("type", "driver") => wish.types = Some(Types::Driver),
+                ("type", "all") => wish.types = Some(Types::All),
+                ("state", "active") => wish.states = States::Active,
+                ("state", "inactive") => wish.states = States::Inactive,
+                ("state", "all") => wish.states = States::All,
+                _ => return Err(invalid()),
+            }
+        }
+        Ok(wish)
+    }
+
+    fn wants(&self, of: Installed, status: ServiceStatus) -> bool {
+        let named = self.name.as_deref().map(Installed::of);
+        let types = self.types.unwrap_or(if named.is_some() {
+            Types::All
+        } else {
+            Types::Service
+        });
+        let of_type = match types {
+            Types::Service => of != Installed::Driver,
+            Types::Driver => of == Installed::Driver,
+            Types::All => true,
+        };
+        let in_state = match self.states {
+            States::Active => status != ServiceStatus::Stopped,
+            States::Inactive => status == ServiceStatus::Stopped,
+            States::All => true,
+        };
+        of_type && in_state && named.is_none_or(|named| named == Some(of))
+    }
+}
 
 /// Runs `sc` with the words after its name.
 pub(super) fn main(mut words: Vec<String>) -> ExitCode {
@@ -17,20 +101,28 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(root) => root,
         Err(message) => return wrong(&message),
     };
-    let wanted = match words
-        .first()
-        .map(|word| word.to_ascii_lowercase())
-        .as_deref()
-    {
-        Some("query" | "queryex") => words.get(1),
-        Some("/?" | "-?" | "--help") | None => {
+    let verb = words.first().map(|word| word.to_ascii_lowercase());
+    let asks_help = |word: &String| ["/?", "-?", "--help"].contains(&word.as_str());
+    match verb.as_deref() {
+        _ if words.is_empty() || words.iter().any(asks_help) => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        Some(other) => return wrong(&format!("sc {other}: only query is simulated")),
+        Some("query" | "queryex") => {}
+        verb => {
+            let verb = verb.unwrap_or_default();
+            return wrong(&format!("sc {verb}: only query is simulated"));
+        }
+    }
+    let wish = match Wish::parse(&words[1..]) {
+        Ok(wish) => wish,
+        Err(message) => return wrong(&message),
     };
-    let service = wanted.map(|name| net::service(name));
-    if service == Some(None) {
+    if wish
+        .name
+        .as_ref()
+        .is_some_and(|name| Installed::of(name).is_none())
+    {
         // Source: winerror.h, ERROR_SERVICE_DOES_NOT_EXIST (1060).
         println!(
             "[SC] EnumQueryServicesStatus:OpenService FAILED 1060:\n\nThe specified service does not exist as an installed service.\n"
@@ -39,9 +131,13 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
     }
     match net::states(&root) {
         Ok(states) => {
-            let wanted = |of: &Service| service.flatten().is_none_or(|service| service == *of);
-            for (service, status) in states.into_iter().filter(|(of, _)| wanted(of)) {
-                print!("{}", entry(service, status));
+            let services = states
+                .into_iter()
+                .map(|(service, status)| (Installed::Service(service), status));
+            // Whoever answers has a driver that runs.
+            let all = std::iter::once((Installed::Driver, ServiceStatus::Running)).chain(services);
+            for (of, status) in all.filter(|(of, status)| wish.wants(*of, *status)) {
+                print!("{}", entry(of, status));
             }
             ExitCode::SUCCESS
         }
@@ -69,33 +165,81 @@ fn wrong(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn entry(service: Service, status: ServiceStatus) -> String {
+fn entry(of: Installed, status: ServiceStatus) -> String {
     let (number, word) = match status {
         ServiceStatus::Stopped => (1, "STOPPED"),
         ServiceStatus::StartPending => (2, "START_PENDING"),
         ServiceStatus::StopPending => (3, "STOP_PENDING"),
         ServiceStatus::Running => (4, "RUNNING"),
     };
-    let accepts = if status == ServiceStatus::Running {
+    // The driver cannot be stopped alone here.
+    let accepts = if status == ServiceStatus::Running && of != Installed::Driver {
         "(STOPPABLE, NOT_PAUSABLE, ACCEPTS_SHUTDOWN)"
     } else {
         "(NOT_STOPPABLE, NOT_PAUSABLE, IGNORES_SHUTDOWN)"
     };
+    let types = match of {
+        Installed::Service(_) => "20  WIN32_SHARE_PROCESS",
+        Installed::Driver => "1  KERNEL_DRIVER",
+    };
     let indent = " ".repeat(32);
     format!(
-        "\nSERVICE_NAME: {}\nDISPLAY_NAME: {}\n        TYPE               : 20  WIN32_SHARE_PROCESS  \n        STATE              : {number}  {word} \n{indent}{accepts}\n        WIN32_EXIT_CODE    : 0  (0x0)\n        SERVICE_EXIT_CODE  : 0  (0x0)\n        CHECKPOINT         : 0x0\n        WAIT_HINT          : 0x0\n",
-        service.name(),
-        service.display_name(),
+        "\nSERVICE_NAME: {}\nDISPLAY_NAME: {}\n        TYPE               : {types}  \n        STATE              : {number}  {word} \n{indent}{accepts}\n        WIN32_EXIT_CODE    : 0  (0x0)\n        SERVICE_EXIT_CODE  : 0  (0x0)\n        CHECKPOINT         : 0x0\n        WAIT_HINT          : 0x0\n",
+        of.name(),
+        of.display_name(),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use sim_was::control::Service;
+
     use super::*;
+
+    fn wish(text: &str) -> Result<Wish, String> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        Wish::parse(&words)
+    }
+
+    fn found(text: &str) -> Vec<&'static str> {
+        let wish = wish(text).unwrap();
+        let status = |of| match of {
+            Installed::Service(Service::W3svc) => ServiceStatus::Stopped,
+            Installed::Service(Service::Was) | Installed::Driver => ServiceStatus::Running,
+        };
+        let wanted = Installed::ALL
+            .into_iter()
+            .filter(|of| wish.wants(*of, status(*of)));
+        wanted.map(Installed::name).collect()
+    }
+
+    #[test]
+    fn services_are_listed_by_name_type_and_state() {
+        assert_eq!(found(""), ["WAS", "W3SVC"]);
+        assert_eq!(found("state= all"), ["WAS", "W3SVC"]);
+        assert_eq!(found("state= inactive"), ["W3SVC"]);
+        assert_eq!(found("type= all state=active"), ["HTTP", "WAS"]);
+        assert_eq!(found("http"), ["HTTP"]);
+    }
+
+    #[test]
+    fn a_second_name_and_a_wrong_option_are_told() {
+        assert!(wish("WAS W3SVC").is_err_and(|message| message.contains("W3SVC")));
+        assert!(wish("state= frozen").is_err_and(|message| message.contains("state= frozen")));
+        assert!(wish("state=").is_err());
+    }
+
+    #[test]
+    fn the_driver_is_a_kernel_driver() {
+        let text = entry(Installed::Driver, ServiceStatus::Running);
+        assert!(text.starts_with("\nSERVICE_NAME: HTTP\n"));
+        assert!(text.contains("\n        TYPE               : 1  KERNEL_DRIVER  \n"));
+    }
 
     #[test]
     fn an_entry_is_laid_out_as_by_sc() {
-        let text = entry(Service::W3svc, ServiceStatus::Running);
+        let w3svc = Installed::Service(Service::W3svc);
+        let text = entry(w3svc, ServiceStatus::Running);
         assert!(text.starts_with("\nSERVICE_NAME: W3SVC\nDISPLAY_NAME: World Wide Web"));
         assert!(text.contains("\n        STATE              : 4  RUNNING \n"));
     }
