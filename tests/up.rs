@@ -183,6 +183,35 @@ fn the_last_good_copy_takes_the_place_of_a_broken_file_if_that_is_asked_for() {
     assert_eq!(std::fs::read(kept).unwrap(), good[..good.len() / 2]);
 }
 
+#[test]
+fn a_root_that_cannot_be_made_is_named_and_none_is_made_for_a_file_that_cannot_be_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let broken = folder.path().join("broken.config");
+    std::fs::write(&broken, "<configuration>").unwrap();
+    let refused = |words: &[&std::ffi::OsStr]| {
+        let output = std::process::Command::new(support::IIS_SIM)
+            .args(["up", "--port-map", "*:0", "--root"])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let missing = folder.path().join("nosuch.config");
+    for config in [&missing, &broken] {
+        let words = [root.as_os_str(), "--config".as_ref(), config.as_os_str()];
+        let text = refused(&words);
+        assert!(text.contains(config.to_str().unwrap()), "{text}");
+        assert!(!root.exists());
+    }
+    let text = refused(&["/proc/foo/bar".as_ref()]);
+    assert!(
+        text.starts_with("iis-sim: cannot make the folder /proc/foo: "),
+        "{text}"
+    );
+}
+
 /// What `up` says to a configuration that it refuses.
 #[expect(clippy::unwrap_used, reason = "part of a test")]
 fn refusal(config: &str, port_map: &str) -> String {

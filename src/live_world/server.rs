@@ -38,6 +38,14 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A folder could not be made.
+    #[error("cannot make the folder {}: {source}", path.display())]
+    Folder {
+        /// The first that is missing.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The configuration.
     #[error("{0}")]
     Config(String),
@@ -92,9 +100,18 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until its services run.
     pub fn start(options: &ServerOptions) -> Result<Self, ServerError> {
+        // A root is not made for a file that cannot be run.
+        let given = given_config(options)?;
+        let readable = match &given {
+            Some(config) if !options.last_good => Some(read_config(config)?),
+            Some(_) | None => None,
+        };
         let root = make_root(&options.root)?;
         let lock = lock_root(&root)?;
-        let config = prepare_config(options, &root)?;
+        let config = match given {
+            Some(config) => config,
+            None => prepare_config(&root)?,
+        };
         link_config(&config, &root)?;
         let mut last_good = None;
         if options.last_good {
@@ -102,7 +119,10 @@ impl Server {
             let at = |source| ServerError::File { path, source };
             last_good = put_in_place(&config, &root).map_err(at)?;
         }
-        let configuration = read_config(&config)?;
+        let configuration = match readable {
+            Some(configuration) => configuration,
+            None => read_config(&config)?,
+        };
         let httpsys = spawn("httpsys", &root, &options.httpsys_arguments(&root))?;
         let arguments = options.was_arguments(&root, &config);
         let services = match ServiceManager::start(&root, arguments) {
@@ -325,10 +345,20 @@ fn make_root(root: &Path) -> Result<PathBuf, ServerError> {
         move |source| ServerError::File { path, source }
     };
     let run = root.join("run");
-    fs::create_dir_all(&run).map_err(at(&run))?;
+    fs::create_dir_all(&run).map_err(|source| ServerError::Folder {
+        path: first_missing(&run).to_owned(),
+        source,
+    })?;
     fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .map_err(at(&run))?;
     root.canonicalize().map_err(at(root))
+}
+
+/// The outermost folder of a path that is not there.
+fn first_missing(path: &Path) -> &Path {
+    let missing = path.ancestors().take_while(|folder| !folder.exists());
+    let named = missing.filter(|folder| !folder.as_os_str().is_empty());
+    named.last().unwrap_or(path)
 }
 
 fn lock_root(root: &Path) -> Result<File, ServerError> {
@@ -383,14 +413,19 @@ fn link_config(config: &Path, root: &Path) -> Result<(), ServerError> {
     std::os::unix::fs::symlink(config, &link).map_err(at)
 }
 
-/// The configuration file to run: the given one, or the root's, made if it does not exist.
-fn prepare_config(options: &ServerOptions, root: &Path) -> Result<PathBuf, ServerError> {
-    if let Some(config) = &options.config {
-        return config.canonicalize().map_err(|source| ServerError::File {
+/// The configuration file that is asked for, if one is.
+fn given_config(options: &ServerOptions) -> Result<Option<PathBuf>, ServerError> {
+    let canonical = |config: &PathBuf| {
+        config.canonicalize().map_err(|source| ServerError::File {
             path: config.clone(),
             source,
-        });
-    }
+        })
+    };
+    options.config.as_ref().map(canonical).transpose()
+}
+
+/// The root's own configuration file, made if it does not exist.
+fn prepare_config(root: &Path) -> Result<PathBuf, ServerError> {
     let path = config_path(root);
     if !path.exists() {
         write(&path, default_config::DEFAULT_CONFIG.as_bytes())?;
