@@ -88,7 +88,7 @@ pub(super) fn bound_endpoints(
         if !site.server_auto_start {
             return Err(Closed::NotToStart);
         }
-        if let Some(obstacle) = site.obstacle() {
+        if let Some(obstacle) = configuration.obstacle(site) {
             return Err(Closed::Obstacle(obstacle));
         }
         let mut others = configuration.sites.iter();
