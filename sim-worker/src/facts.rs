@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{ActivityId, ProcessId, RequestId};
+use sim_httpsys::api::{ActivityId, ProcessId, RequestId, UrlContext};
 
 use crate::ipm::{RecycleReason, ShutdownReason};
 
@@ -84,21 +84,29 @@ pub enum Fact {
     },
     /// A session began.
     SessionStart {
+        /// Of which application.
+        application: UrlContext,
         /// Its id.
         session: SessionId,
     },
     /// A request found its session's state.
     SessionFound {
+        /// Of which application.
+        application: UrlContext,
         /// Its id.
         session: SessionId,
     },
     /// A request brought a session id for which there is no state here.
     SessionMissing {
+        /// Of which application.
+        application: UrlContext,
         /// Its id.
         session: SessionId,
     },
     /// A session ended by time-out or by order.
     SessionEnd {
+        /// Of which application.
+        application: UrlContext,
         /// Its id.
         session: SessionId,
         /// Whether it timed out: nobody had asked for it for so long.

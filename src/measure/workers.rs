@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::{ProcessId, UrlContext};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw;
 use sim_was::event_log::{self, WorkerExit};
@@ -65,18 +65,6 @@ pub(super) fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
         }
     }
     exits
-}
-
-/// The pool of each worker, as WAS says.
-fn pools(observation: &Observation) -> BTreeMap<ProcessId, &str> {
-    let facts = observation.was.iter().flatten();
-    let spawned = facts.filter_map(|traced| {
-        let event_log::Fact::WorkerSpawned { process, pool } = &traced.fact else {
-            return None;
-        };
-        Some((*process, pool.as_str()))
-    });
-    spawned.collect()
 }
 
 /// See [`Metrics::workers_replaced_ms`](super::Metrics::workers_replaced_ms).
@@ -159,6 +147,10 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
     Some(lives)
 }
 
+/// A session of an application: one cookie serves all applications of a host, and each keeps a state of its own,
+/// in whatever pool it is.
+type SessionKey<'a> = (UrlContext, &'a str);
+
 /// The sessions that were alive when the operation began, and those of them that were lost.
 pub(super) fn sessions(observation: &Observation, operation: Instant) -> Sessions {
     let told = |a: &&AttemptRecord| {
@@ -172,42 +164,56 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
         };
     };
     let exits = exits(observation);
-    let pools = pools(observation);
-    let mut live: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
-    let mut missing: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
-    let mut timed_out: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
-    let mut asked: BTreeSet<(Option<&str>, &str)> = BTreeSet::new();
+    let mut live: BTreeSet<SessionKey<'_>> = BTreeSet::new();
+    let mut missing: BTreeSet<SessionKey<'_>> = BTreeSet::new();
+    let mut timed_out: BTreeSet<SessionKey<'_>> = BTreeSet::new();
+    let mut asked: BTreeSet<SessionKey<'_>> = BTreeSet::new();
     for (process, facts) in workers {
-        let pool = pools.get(process).copied();
-        let mut here: BTreeSet<&str> = BTreeSet::new();
+        let mut here: BTreeSet<SessionKey<'_>> = BTreeSet::new();
         for traced in facts {
             let is_before = traced.at < operation;
-            if let facts::Fact::SessionStart { session } = &traced.fact
+            if let facts::Fact::SessionStart {
+                application,
+                session,
+            } = &traced.fact
                 && is_before
             {
-                here.insert(session.as_ref());
-            } else if let facts::Fact::SessionEnd { session, expired } = &traced.fact {
+                here.insert((*application, session.as_ref()));
+            } else if let facts::Fact::SessionEnd {
+                application,
+                session,
+                expired,
+            } = &traced.fact
+            {
+                let key = (*application, session.as_ref());
                 if is_before {
-                    here.remove(session.as_ref());
+                    here.remove(&key);
                 } else if *expired {
-                    timed_out.insert((pool, session.as_ref()));
+                    timed_out.insert(key);
                 }
-            } else if let facts::Fact::SessionFound { session } = &traced.fact {
-                asked.insert((pool, session.as_ref()));
-            } else if let facts::Fact::SessionMissing { session } = &traced.fact {
-                asked.insert((pool, session.as_ref()));
+            } else if let facts::Fact::SessionFound {
+                application,
+                session,
+            } = &traced.fact
+            {
+                asked.insert((*application, session.as_ref()));
+            } else if let facts::Fact::SessionMissing {
+                application,
+                session,
+            } = &traced.fact
+            {
+                let key = (*application, session.as_ref());
+                asked.insert(key);
                 if !is_before {
-                    missing.insert((pool, session.as_ref()));
+                    missing.insert(key);
                 }
             }
         }
         if exits.get(process).is_none_or(|exit| *exit >= operation) {
-            live.extend(here.into_iter().map(|session| (pool, session)));
+            live.extend(here);
         }
     }
     live.retain(|session| asked.contains(session));
-    // One cookie serves all applications of a host, and each keeps a state of its own: what is missing in
-    // one pool does not prove that another has lost it.
     // What nobody has asked for in time no operation has taken.
     let missed = live.intersection(&missing);
     let lost = missed
@@ -234,6 +240,9 @@ mod tests {
         end: Instant(112_000_000_000),
     };
 
+    const SHOP: UrlContext = UrlContext(1);
+    const API: UrlContext = UrlContext(2);
+
     #[test]
     fn a_session_is_lost_when_its_next_request_finds_nothing() {
         let session = |name: &str| name.into();
@@ -241,36 +250,42 @@ mod tests {
             Traced {
                 at: at(-9.0),
                 fact: facts::Fact::SessionStart {
+                    application: SHOP,
                     session: session("a"),
                 },
             },
             Traced {
                 at: at(-8.0),
                 fact: facts::Fact::SessionStart {
+                    application: SHOP,
                     session: session("b"),
                 },
             },
             Traced {
                 at: at(-7.0),
                 fact: facts::Fact::SessionStart {
+                    application: SHOP,
                     session: session("c"),
                 },
             },
             Traced {
                 at: at(-6.5),
                 fact: facts::Fact::SessionFound {
+                    application: SHOP,
                     session: session("b"),
                 },
             },
             Traced {
                 at: at(-6.2),
                 fact: facts::Fact::SessionStart {
+                    application: SHOP,
                     session: session("probe"),
                 },
             },
             Traced {
                 at: at(-6.0),
                 fact: facts::Fact::SessionEnd {
+                    application: SHOP,
                     session: session("c"),
                     expired: true,
                 },
@@ -280,18 +295,21 @@ mod tests {
             Traced {
                 at: at(9.0),
                 fact: facts::Fact::SessionMissing {
+                    application: SHOP,
                     session: session("a"),
                 },
             },
             Traced {
                 at: at(9.5),
                 fact: facts::Fact::SessionMissing {
+                    application: SHOP,
                     session: session("a"),
                 },
             },
             Traced {
                 at: at(9.5),
                 fact: facts::Fact::SessionMissing {
+                    application: SHOP,
                     session: session("c"),
                 },
             },
@@ -309,18 +327,34 @@ mod tests {
         let fact = |ms, fact| Traced { at: at(ms), fact };
         let session = || "a".into();
         let facts = vec![
-            fact(-9.0, facts::Fact::SessionStart { session: session() }),
-            fact(-8.0, facts::Fact::SessionFound { session: session() }),
+            fact(
+                -9.0,
+                facts::Fact::SessionStart {
+                    application: SHOP,
+                    session: session(),
+                },
+            ),
+            fact(
+                -8.0,
+                facts::Fact::SessionFound {
+                    application: SHOP,
+                    session: session(),
+                },
+            ),
             fact(
                 1_200_000.0,
                 facts::Fact::SessionEnd {
+                    application: SHOP,
                     session: session(),
                     expired: true,
                 },
             ),
             fact(
                 2_000_000.0,
-                facts::Fact::SessionMissing { session: session() },
+                facts::Fact::SessionMissing {
+                    application: SHOP,
+                    session: session(),
+                },
             ),
         ];
         let observation = Observation {
@@ -332,34 +366,45 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_another_pool_has_is_not_lost_where_it_never_was() {
+    fn a_session_is_lost_with_its_application_in_whatever_pool_it_is_missed() {
         let session = || "a".into();
         let fact = |ms, fact| Traced { at: at(ms), fact };
-        let shop = vec![
-            fact(-9.0, facts::Fact::SessionStart { session: session() }),
-            fact(-8.0, facts::Fact::SessionFound { session: session() }),
+        let before = vec![
+            fact(
+                -9.0,
+                facts::Fact::SessionStart {
+                    application: SHOP,
+                    session: session(),
+                },
+            ),
+            fact(
+                -8.0,
+                facts::Fact::SessionFound {
+                    application: SHOP,
+                    session: session(),
+                },
+            ),
         ];
-        let api = vec![fact(
-            9.0,
-            facts::Fact::SessionMissing { session: session() },
-        )];
-        let spawned = |process, pool: &str| Traced {
-            at: at(-20.0),
-            fact: event_log::Fact::WorkerSpawned {
-                process,
-                pool: pool.to_owned(),
-            },
+        let missed_by = |application| {
+            let missing = facts::Fact::SessionMissing {
+                application,
+                session: session(),
+            };
+            let after = vec![fact(9.0, missing)];
+            let workers = [(ProcessId(1), before.clone()), (ProcessId(2), after)];
+            let observation = Observation {
+                workers: Some(BTreeMap::from(workers)),
+                ..Observation::default()
+            };
+            let sessions = sessions(&observation, OPERATION);
+            (sessions.live, sessions.lost)
         };
-        let observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), shop), (ProcessId(2), api)])),
-            was: Some(vec![
-                spawned(ProcessId(1), "Shop"),
-                spawned(ProcessId(2), "Api"),
-            ]),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
+        assert_eq!(missed_by(API), (Some(1), Some(0)), "it never was there");
+        assert_eq!(
+            missed_by(SHOP),
+            (Some(1), Some(1)),
+            "the pool is another one"
+        );
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(super) struct AppPool {
     /// W3SVC runs and the queue exists.
     serving: bool,
     demand: DemandStart,
+    /// It was logged that there are as many workers as there may be, and it cannot start one.
+    told_of_limit: Option<u32>,
     slots: Vec<Slot>,
     workers: BTreeMap<SpawnId, SupervisedWorker>,
     rapid_fail: RapidFail,
@@ -118,6 +120,7 @@ impl AppPool {
             state,
             serving: false,
             demand: DemandStart::Unarmed,
+            told_of_limit: None,
             slots: Vec::new(),
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
@@ -486,13 +489,15 @@ impl AppPool {
             return false;
         }
         if !fx.census.has_room() {
-            if self.demand != DemandStart::Held {
-                let processes_max = fx.census.processes_max();
+            // Whenever another worker ends, the pools that wait try again; only the first time is worth an event.
+            let processes_max = fx.census.processes_max();
+            if self.told_of_limit.replace(processes_max) != Some(processes_max) {
                 fx.event(Event::too_many_workers(&self.settings.name, processes_max));
-                self.demand = DemandStart::Held;
             }
+            self.demand = DemandStart::Held;
             return false;
         }
+        self.told_of_limit = None;
         let id = self.order_process(slot, fx, now);
         self.slots[slot].current = Some(id);
         true

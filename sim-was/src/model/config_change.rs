@@ -100,6 +100,9 @@ impl Was {
             recycled: consequences.recycled.iter().cloned().collect(),
             restarted: consequences.restarted_names(&new),
         });
+        if old.web_limits != new.web_limits {
+            self.take_limits(&new.web_limits, now);
+        }
         self.configuration = Some(new);
         self.fx.driver_changed = true;
         for pool in &mut self.pools {

@@ -6,7 +6,6 @@ use sim_httpsys::api::{DisabledReason, QueueState, SiteId, Win32Error};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_pool::AppPool;
-use super::dynamic_idle::DynamicIdle;
 use super::listener_adapter::DriverState;
 use super::services::{Phase, QUIT_MAX, StartOrder, StopOrder};
 use super::was::{SiteState, Then};
@@ -87,12 +86,7 @@ impl Was {
                 self.fx.event(event);
             }
         }
-        let limits = &configuration.web_limits;
-        self.fx.census.limit(limits.demand_start_threshold);
-        self.dynamic_idle = DynamicIdle::new(limits.dynamic_idle_threshold);
-        if self.dynamic_idle.is_active() {
-            self.fx.timers.set(Timer::Machine, now);
-        }
+        self.take_limits(&configuration.web_limits, now);
         self.configuration = Some(configuration);
         self.services.phase = Phase::WasRunning;
         self.state_services();

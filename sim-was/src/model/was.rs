@@ -15,7 +15,7 @@ use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
 use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
-use crate::config::{self, Configuration};
+use crate::config::{self, Configuration, WebLimits};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -315,6 +315,25 @@ impl Was {
                 if let Some(&pool) = self.pool_of.get(&id) {
                     self.in_pool(pool, |pool, fx| pool.timer(timer, fx, now));
                 }
+            }
+        }
+    }
+
+    /// Goes by the limits of the whole server from now on.
+    pub(super) fn take_limits(&mut self, limits: &WebLimits, now: Instant) {
+        self.fx.census.limit(limits.demand_start_threshold);
+        let before = std::mem::replace(
+            &mut self.dynamic_idle,
+            DynamicIdle::new(limits.dynamic_idle_threshold),
+        );
+        if self.dynamic_idle.is_active() {
+            self.fx.timers.set(Timer::Machine, now);
+        } else {
+            self.fx.timers.clear(Timer::Machine);
+        }
+        if before.divisor() != self.dynamic_idle.divisor() {
+            for pool in &mut self.pools {
+                pool.set_idle_divisor(self.dynamic_idle.divisor(), &mut self.fx);
             }
         }
     }

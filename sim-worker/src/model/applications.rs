@@ -212,9 +212,13 @@ impl WorkerProcess {
     /// Source: .NET reference source, `HttpRuntime.Dispose`: caches are disposed of, which ends all
     /// in-process sessions, then `Application_End` runs.
     pub(super) fn stop_applications(&mut self, now: Instant) {
-        for session in self.sessions.end_all() {
+        for (application, session) in self.sessions.end_all() {
             let expired = false;
-            self.state(Fact::SessionEnd { session, expired });
+            self.state(Fact::SessionEnd {
+                application,
+                session,
+                expired,
+            });
         }
         let started = self
             .domains

@@ -428,9 +428,13 @@ impl WorkerProcess {
 
     fn session_timed_out(&mut self, number: SessionNumber, now: Instant) {
         match self.sessions.expire(number) {
-            Some(session) => {
+            Some((application, session)) => {
                 let expired = true;
-                self.state(Fact::SessionEnd { session, expired });
+                self.state(Fact::SessionEnd {
+                    application,
+                    session,
+                    expired,
+                });
             }
             // A request has it: its end will arm the timer again; if not, look once more.
             None if self.sessions.get_mut(number).is_some() => self

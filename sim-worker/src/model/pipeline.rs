@@ -266,28 +266,34 @@ impl WorkerProcess {
         } else {
             let request = SharedRequest::clone(&context.request);
             let brought = session::id_of(&request);
+            let application = context.application;
             let held = match (
                 brought,
                 brought.and_then(|id| self.sessions.find(scope, id)),
             ) {
                 (_, Some((number, session))) => {
-                    self.state(Fact::SessionFound { session });
+                    self.state(Fact::SessionFound {
+                        application,
+                        session,
+                    });
                     let found = Lookup::Here;
                     HeldSession { number, found }
                 }
-                (Some(lost), None) => {
-                    let (number, session) = self.sessions.begin(scope, Some(lost), id, now);
-                    self.state(Fact::SessionMissing {
-                        session: SessionId::clone(&session),
+                (brought, None) => {
+                    let scopes = (scope, application);
+                    let (number, session) = self.sessions.begin(scopes, brought, id, now);
+                    if brought.is_some() {
+                        let session = SessionId::clone(&session);
+                        self.state(Fact::SessionMissing {
+                            application,
+                            session,
+                        });
+                    }
+                    self.state(Fact::SessionStart {
+                        application,
+                        session,
                     });
-                    self.state(Fact::SessionStart { session });
-                    let found = Lookup::Lost;
-                    HeldSession { number, found }
-                }
-                (None, None) => {
-                    let (number, session) = self.sessions.begin(scope, None, id, now);
-                    self.state(Fact::SessionStart { session });
-                    let found = Lookup::New;
+                    let found = brought.map_or(Lookup::New, |_| Lookup::Lost);
                     HeldSession { number, found }
                 }
             };

@@ -201,9 +201,13 @@ impl WorkerProcess {
 
     /// Sessions and values end, then `Application_End` runs.
     fn unload(&mut self, apart: UrlContext, now: Instant) {
-        for session in self.sessions.end_all_of(apart) {
+        for (application, session) in self.sessions.end_all_of(apart) {
             let expired = false;
-            self.state(Fact::SessionEnd { session, expired });
+            self.state(Fact::SessionEnd {
+                application,
+                session,
+                expired,
+            });
         }
         let gone = self.values.forget_application(apart);
         self.removed(CacheLayer::Application, gone);

@@ -36,6 +36,8 @@ pub(crate) struct Session {
     /// What the application keeps in it.
     pub(crate) data: Vec<u8>,
     application: UrlContext,
+    /// Its application as it was when it began: a domain that is set apart has another number.
+    origin: UrlContext,
     lock: Option<RequestId>,
     waiters: u32,
 }
@@ -94,7 +96,7 @@ impl SessionState {
     /// Begins a session, under an id of the client's or a new one: its number and its id.
     pub(crate) fn begin(
         &mut self,
-        application: UrlContext,
+        (application, origin): (UrlContext, UrlContext),
         id: Option<&str>,
         request: RequestId,
         now: Instant,
@@ -111,6 +113,7 @@ impl SessionState {
             visits: 0,
             data: Vec::new(),
             application,
+            origin,
             lock: None,
             waiters: 0,
         };
@@ -168,8 +171,8 @@ impl SessionState {
         self.sessions.get_mut(&number)
     }
 
-    /// Ends a session that timed out, unless a request has it: its id, if it ended.
-    pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<SessionId> {
+    /// Ends a session that timed out, unless a request has it: its application and its id, if it ended.
+    pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<(UrlContext, SessionId)> {
         let session = self.sessions.get(&number)?;
         if session.lock.is_some() || session.waiters > 0 {
             return None;
@@ -178,7 +181,7 @@ impl SessionState {
         if let Some(ids) = self.by_id.get_mut(&session.application) {
             ids.remove(&session.id);
         }
-        Some(session.id)
+        Some((session.origin, session.id))
     }
 
     /// The sessions of an application are under another number now: its new domain finds none.
@@ -194,23 +197,23 @@ impl SessionState {
         self.by_id.insert(to, ids);
     }
 
-    /// Ends all sessions of an application: their ids.
-    pub(crate) fn end_all_of(&mut self, application: UrlContext) -> Vec<SessionId> {
+    /// Ends all sessions of an application: of which it was, and their ids.
+    pub(crate) fn end_all_of(&mut self, application: UrlContext) -> Vec<(UrlContext, SessionId)> {
         let numbers = self
             .by_id
             .remove(&application)
             .unwrap_or_default()
             .into_values();
         let ended = numbers.filter_map(|number| self.sessions.remove(&number));
-        ended.map(|session| session.id).collect()
+        ended.map(|session| (session.origin, session.id)).collect()
     }
 
-    /// Ends all sessions: their ids.
-    pub(crate) fn end_all(&mut self) -> Vec<SessionId> {
+    /// Ends all sessions: their applications and ids.
+    pub(crate) fn end_all(&mut self) -> Vec<(UrlContext, SessionId)> {
         self.by_id.clear();
         std::mem::take(&mut self.sessions)
             .into_values()
-            .map(|session| session.id)
+            .map(|session| (session.origin, session.id))
             .collect()
     }
 

@@ -412,3 +412,50 @@ fn while_the_services_are_stopped_a_change_waits_for_their_start() {
     };
     assert_eq!(pools[0].state, ObjectState::Stopped);
 }
+
+/// Twelve pools, and at most so many workers.
+fn twelve_pools(threshold: u32) -> String {
+    let pool = |n| format!("<add name=\"P{n}\" />");
+    let pools = (0..12).map(pool).collect::<Vec<_>>().concat();
+    let sites = (0..12)
+        .map(|n| {
+            format!(
+                "<site name=\"S{n}\" id=\"{id}\"><application path=\"/\" applicationPool=\"P{n}\">\
+                 <virtualDirectory path=\"/\" physicalPath=\"C:\\one\" /></application><bindings>\
+                 <binding protocol=\"http\" bindingInformation=\"*:80:s{n}\" /></bindings></site>",
+                id = n + 1
+            )
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    format!(
+        "<configuration><system.applicationHost><applicationPools>{pools}</applicationPools>\
+         <sites>{sites}</sites><webLimits demandStartThreshold=\"{threshold}\" />\
+         </system.applicationHost></configuration>"
+    )
+}
+
+#[test]
+fn the_most_workers_are_another_number_at_once_and_a_pool_that_waits_says_so_once() {
+    let mut bench = server_of(&twelve_pools(10)).up();
+    for pool in 0..12 {
+        bench.request(&format!("P{pool}"));
+    }
+    assert_eq!(bench.pids().len(), 10);
+    assert_eq!(bench.events(), [5196, 5196], "P10 and P11");
+    bench.exit(1, WorkerExit::Code(0));
+    for waiting in ["P10", "P11"] {
+        bench.request(waiting);
+    }
+    assert_eq!(bench.pids().len(), 10, "one takes the place");
+    let told = |bench: &Bench| bench.events().iter().filter(|id| **id == 5196).count();
+    assert_eq!(told(&bench), 2);
+    let text = twelve_pools(100);
+    bench.input(Input::ConfigChanged(
+        load(&text, "f").map_err(|error| error.to_string()),
+    ));
+    for pool in 0..12 {
+        bench.request(&format!("P{pool}"));
+    }
+    assert_eq!(bench.pids().len(), 12);
+}

@@ -31,6 +31,7 @@ fn a_restarted_application_has_lost_its_sessions_and_its_process_goes_on() {
     let id = worker.get("/session.aspx").session();
     restart(&mut worker);
     assert!(worker.facts.contains(&Fact::SessionEnd {
+        application: UrlContext(1),
         session: id.as_str().into(),
         expired: false,
     }));

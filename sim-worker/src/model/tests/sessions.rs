@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sim_httpsys::api::UrlContext;
+
 use super::bench::{worker, worker_with};
 use crate::facts::Fact;
 
@@ -30,6 +32,7 @@ fn a_session_is_lost_with_its_worker() {
     let answer = successor.request(&visit(&id));
     assert_eq!(answer.header("X-Sim-Session"), Some("lost"));
     assert!(successor.facts.contains(&Fact::SessionMissing {
+        application: UrlContext(1),
         session: id.as_str().into()
     }));
     assert_eq!(
@@ -54,6 +57,7 @@ fn a_session_ends_after_twenty_idle_minutes() {
     );
     worker.pass(Duration::from_mins(20));
     assert!(worker.facts.contains(&Fact::SessionEnd {
+        application: UrlContext(1),
         session: id.as_str().into(),
         expired: true,
     }));
