@@ -90,9 +90,22 @@ impl WorkerProcess {
     /// Looks whether a request has come for an application that is to leave. One that comes after that is a
     /// stranger's.
     pub(super) fn leave(&mut self, context: UrlContext, now: Instant) {
-        let Some(last) = self.leaving.get(&context) else {
+        let Some(last) = self.leaving.get_mut(&context) else {
             return;
         };
+        // Before it takes requests none can come; what waits for its first receive may be for this one.
+        let takes_requests = match self.lifecycle {
+            Lifecycle::Opening(_) | Lifecycle::Initializing | Lifecycle::Preloading { .. } => false,
+            Lifecycle::Running
+            | Lifecycle::Suspending(_)
+            | Lifecycle::Suspended
+            | Lifecycle::Draining { .. }
+            | Lifecycle::Stopping { .. }
+            | Lifecycle::Exited => true,
+        };
+        if !takes_requests {
+            *last = now;
+        }
         let due = *last + STRANGER_MAX;
         if now < due {
             return self.deadlines.set(Timer::Leave(context), due);

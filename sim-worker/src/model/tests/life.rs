@@ -6,7 +6,7 @@ use super::super::{Input, Work};
 use super::bench::{configuration, starting, worker, worker_with};
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ToWorker};
-use sim_httpsys::api::Completion;
+use sim_httpsys::api::{Completion, UrlContext};
 use sim_httpsys::clockwork::{UtcClock, UtcTime};
 
 #[test]
@@ -397,4 +397,19 @@ fn a_request_whose_client_has_gone_is_handed_back_for_the_log_without_a_body() {
     let answer = worker.answer(request).expect("it is handed back");
     assert_eq!((answer.status(), answer.body()), ((200, 0), ""));
     assert_eq!(worker.model.in_flight(), 0);
+}
+
+#[test]
+fn an_application_that_moves_away_while_its_worker_starts_answers_who_has_waited_for_that() {
+    let mut worker = with_variable("IIS_SIM_START_WAIT", "30s");
+    worker.input(Input::Told(ToWorker::ApplicationRemoved {
+        url_context: UrlContext(1),
+    }));
+    worker.pass(Duration::from_secs(31));
+    assert_eq!(worker.get("/session.aspx").status(), (200, 0));
+    worker.pass(Duration::from_secs(2));
+    let late = worker.send("GET /session.aspx");
+    worker.pass(Duration::from_secs(2));
+    let answer = worker.answer(late);
+    assert!(answer.is_some_and(|answer| answer.status().0 == 500));
 }
