@@ -172,7 +172,7 @@ impl Expectation {
                     check.figure, check.arm
                 ));
             }
-            if let Some(unknown) = check.figures().find_map(unknown_figure) {
+            if let Some(unknown) = check.figures().find_map(no_figure) {
                 return wrong(format!("{unknown}; iis-sim compare --json shows them all"));
             }
             let is_finite = |bound: &Bound| match bound {
@@ -193,5 +193,50 @@ impl Expectation {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a figure: there can never be such a one.
+fn no_figure(figure: &str) -> Option<String> {
+    // An event that never happened counts as none, so that one that cannot happen would decide something.
+    let no_event = figure.split(" + ").map(str::trim).find_map(|path| {
+        let id = path.strip_prefix("events.")?;
+        let number = id.parse::<u16>().ok().filter(|number| *number > 0);
+        if number.is_some_and(|number| number.to_string() == id) {
+            return None;
+        }
+        Some(format!(
+            "there is no figure {path:?}: {id:?} is none of the numbers of events, 1 to 65535"
+        ))
+    });
+    no_event.or_else(|| unknown_figure(figure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why a sentence about the recycle is refused.
+    fn refused(check: &str) -> Option<String> {
+        let text = format!("that = 's'\nchecks = [{{ arm = 'recycle', {check} }}]");
+        let expectation: Expectation = toml::from_str(&text).unwrap();
+        expectation.check(&["recycle".to_owned()]).err()
+    }
+
+    #[test]
+    fn events_have_numbers() {
+        let of = |id: &str| refused(&format!("figure = 'failed + events.{id}', equals = 0"));
+        for good in ["1", "5074", "65535"] {
+            assert_eq!(of(good), None, "{good}");
+        }
+        for bad in ["abc", "999999", "0", "-1", "+5", "05074", "5074.count", ""] {
+            let said = of(bad).unwrap_or_else(|| panic!("{bad} passed"));
+            assert!(
+                said.contains("is none of the numbers of events, 1 to 65535"),
+                "{said}"
+            );
+        }
+        let other = "figure = 'failed', equals = { arm = 'recycle', figure = 'events.abc' }";
+        assert!(refused(other).is_some());
     }
 }
