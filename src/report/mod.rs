@@ -9,6 +9,8 @@ pub mod agreement;
 mod environment;
 pub mod expectations;
 pub mod json;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod verdict;
 

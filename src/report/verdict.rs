@@ -34,36 +34,38 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
 }
 
 fn clause(arm: &Arm) -> String {
-    let figure = |path: &str| arm.median(path).unwrap_or(f64::NAN);
-    let severed = figure("connections.lost_rst") + figure("connections.lost_fin");
+    let figure = |path: &str| arm.median(path);
+    let lost = ["connections.lost_rst", "connections.lost_fin"];
+    let severed: Option<f64> = lost.iter().map(|path| figure(path)).sum();
     let caches: Option<f64> = ["kernel", "file", "output", "application", "compiled"]
         .iter()
         .map(|layer| arm.median(&format!("cache.{layer}.entries_lost")))
         .sum();
-    let caches = caches.map_or("unknown".to_owned(), |caches| format!("{caches:.0}"));
     let who = if arm.name == arm.operation.name() {
         String::new()
     } else {
         format!("{}: ", arm.name)
     };
-    let gap = if arm.is_blind() {
-        "a gap that no probe could tell".to_owned()
-    } else {
-        format!(
-            "a longest gap of {:.0} ms",
-            figure("downtime_max_gap_ms.value")
-        )
+    let gap = match figure("downtime_max_gap_ms.value") {
+        Some(gap) if !arm.is_blind() => format!("a longest gap of {gap:.0} ms"),
+        Some(_) | None => "a gap that no probe could tell".to_owned(),
     };
     format!(
-        "{who}{} {} cost {gap}, {}, {severed:.0} of {:.0} open connections, {caches} \
-         cache entries and {:.0} of {:.0} sessions",
+        "{who}{} {} cost {gap}, {}, {} of {} open connections, {} cache entries and {} of {} sessions",
         article(arm.operation),
         arm.operation,
         failures(arm),
-        figure("connections.open_before"),
-        figure("sessions.lost"),
-        figure("sessions.live"),
+        count(severed),
+        count(figure("connections.open_before")),
+        count(caches),
+        count(figure("sessions.lost")),
+        count(figure("sessions.live")),
     )
+}
+
+/// A count, if it is known.
+fn count(value: Option<f64>) -> String {
+    value.map_or("unknown".to_owned(), |value| format!("{value:.0}"))
 }
 
 fn article(operation: Operation) -> &'static str {
