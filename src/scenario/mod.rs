@@ -154,6 +154,14 @@ pub struct ApplicationPart {
     pub behaviour: Option<toml::Table>,
 }
 
+impl ApplicationPart {
+    /// Whether both speak of one application. Neither sites nor paths are told apart by case.
+    fn is_for_the_same_as(&self, other: &Self) -> bool {
+        let same = |one: &str, other: &str| one.to_lowercase() == other.to_lowercase();
+        same(&self.site, &other.site) && same(&self.path, &other.path)
+    }
+}
+
 /// Keeps the table as it is written, once it is known to be a [`Behaviour`].
 fn behaviour<'de, D: Deserializer<'de>>(from: D) -> Result<Option<toml::Table>, D::Error> {
     let table: toml::Table = table::table(from)?;
@@ -321,6 +329,15 @@ impl Scenario {
                 return Err(format!("two variants are called {:?}", variant.name));
             }
         }
+        for (index, part) in self.applications.iter().enumerate() {
+            let before = &self.applications[..index];
+            if before.iter().any(|other| other.is_for_the_same_as(part)) {
+                return Err(format!(
+                    "two [[application]] are for {:?} of site {:?}; keep one",
+                    part.path, part.site
+                ));
+            }
+        }
         if let Some(farm) = &self.farm {
             farm.check()?;
         }
@@ -384,5 +401,29 @@ impl Scenario {
             watch_max: Duration::from_millis(2_600),
             repeats_max: 1,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let parsed = Scenario::parse(text, "test.toml", Path::new("."));
+        parsed.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_application_is_described_once() {
+        let twice = |site: &str, path: &str| {
+            let one = "[[application]]\nsite = 'Default Web Site'\npath = '/shop'";
+            format!("name = 'x'\n{one}\n[[application]]\nsite = '{site}'\npath = '{path}'")
+        };
+        let said = refused(&twice("Default web site", "/Shop"));
+        let wanted =
+            "test.toml: two [[application]] are for \"/Shop\" of site \"Default web site\"";
+        assert!(said.starts_with(wanted), "{said}");
+        let other = twice("Default Web Site", "/");
+        assert!(Scenario::parse(&other, "test.toml", Path::new(".")).is_ok());
     }
 }
