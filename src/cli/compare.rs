@@ -10,7 +10,7 @@ use crate::report::{self, Comparison};
 /// Arguments of `iis-sim compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 measured; 1 failed; 2 wrong arguments; \
-    3 an invalid trial or an unexplained attempt; 130 interrupted")]
+    3 an invalid trial, an unexplained attempt, or none at all; 130 interrupted")]
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,

@@ -22,7 +22,7 @@ use crate::virtual_world::trace;
 use crate::virtual_world::track::Watch;
 use crate::virtual_world::{self, trial::Size};
 
-/// Exit code when the numbers cannot be trusted: an invalid trial or an unexplained attempt.
+/// Exit code when the numbers cannot be trusted: an invalid trial, an unexplained attempt, or none at all.
 pub(super) const NOT_TRUSTED: u8 = 3;
 /// Exit code for arguments that do not go together, as clap's own.
 const WRONG_ARGUMENTS: u8 = 2;

@@ -17,7 +17,7 @@ const NOT_SHOWN: u8 = 4;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every sentence holds; 1 failed; 2 wrong arguments; \
-    3 an invalid trial or an unexplained attempt; 4 a sentence does not hold; 130 interrupted\n\n\
+    3 an invalid trial, an unexplained attempt, or none at all; 4 a sentence does not hold; 130 interrupted\n\n\
     Example: iis-sim run examples/scenarios/long-requests.toml --clock virtual"
 )]
 pub(super) struct Arguments {

@@ -231,7 +231,10 @@ impl Trial<'_> {
                 Metrics::of_farm(&observation, &measured, &left.log, &servers)
             }
         };
-        let result = TrialResult::new(self.operation, self.seed, metrics);
+        let mut result = TrialResult::new(self.operation, self.seed, metrics);
+        if let Some(why) = self.scenario.nobody_came(&result.metrics) {
+            result.invalid = Some(why);
+        }
         Ok((result, observation))
     }
 }

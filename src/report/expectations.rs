@@ -37,6 +37,20 @@ pub enum Holds {
     No,
     /// A figure that would decide it is not known.
     Unknown,
+    /// What was measured cannot be trusted.
+    NotJudged,
+}
+
+impl Holds {
+    /// Whether two parts of a sentence hold together.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::NotJudged, _) | (_, Self::NotJudged) => Self::NotJudged,
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
 }
 
 impl fmt::Display for Holds {
@@ -45,27 +59,25 @@ impl fmt::Display for Holds {
             Self::Yes => "holds",
             Self::No => "DOES NOT HOLD",
             Self::Unknown => "UNKNOWN",
+            Self::NotJudged => "not judged",
         })
     }
 }
 
-/// Decides every sentence of the scenario.
+/// Decides every sentence of the scenario; none where there is no verdict either.
 pub fn decide(comparison: &Comparison) -> Vec<Decided> {
     let figures = Figures::of(comparison);
+    let is_trusted = comparison.is_trusted();
     let expectations = comparison.scenario.expectations.iter();
     expectations
         .map(|expectation| {
-            let mut holds = Holds::Yes;
-            let mut measured = Vec::new();
-            for check in &expectation.checks {
-                let (of_check, words) = figures.decide(check);
-                measured.push(words);
-                holds = match (holds, of_check) {
-                    (Holds::No, _) | (_, Holds::No) => Holds::No,
-                    (Holds::Unknown, _) | (_, Holds::Unknown) => Holds::Unknown,
-                    (Holds::Yes, Holds::Yes) => Holds::Yes,
-                };
-            }
+            let checks = expectation.checks.iter().map(|check| figures.decide(check));
+            let (of_checks, measured): (Vec<Holds>, Vec<String>) = checks.unzip();
+            let holds = if is_trusted {
+                of_checks.into_iter().fold(Holds::Yes, Holds::and)
+            } else {
+                Holds::NotJudged
+            };
             Decided {
                 that: expectation.that.clone(),
                 claim: expectation.claim.clone(),
@@ -116,11 +128,11 @@ impl Figures {
         for (relation, bound) in check.bounds() {
             let (right, of_bound) = self.value(check, bound);
             let _ = write!(words, ", {} {of_bound}", relation.words());
-            holds = match (holds, left.zip(right)) {
-                (Holds::Yes, Some((left, right))) if relation.holds(left, right) => Holds::Yes,
-                (Holds::No, _) | (Holds::Yes | Holds::Unknown, Some(_)) => Holds::No,
-                (Holds::Yes | Holds::Unknown, None) => Holds::Unknown,
-            };
+            holds = holds.and(match left.zip(right) {
+                Some((left, right)) if relation.holds(left, right) => Holds::Yes,
+                Some(_) => Holds::No,
+                None => Holds::Unknown,
+            });
         }
         (holds, words)
     }

@@ -102,10 +102,12 @@ impl Comparison {
         whole
     }
 
-    /// Whether every trial is valid and every attempt of every trial is explained.
+    /// Whether every trial is valid, every attempt of every trial is explained, and every arm has some.
     pub fn is_trusted(&self) -> bool {
-        self.trials()
-            .all(|trial| trial.invalid.is_none() && trial.unexplained_count() == 0)
+        self.arms.iter().all(|arm| !arm.is_empty())
+            && self
+                .trials()
+                .all(|trial| trial.invalid.is_none() && trial.unexplained_count() == 0)
     }
 
     /// All trials of all arms.
@@ -145,6 +147,11 @@ impl Arm {
     /// Attempts of the trials that are summed up.
     pub fn attempts(&self) -> u64 {
         used(&self.trials).map(|trial| trial.metrics.attempts).sum()
+    }
+
+    /// Whether it was tried, and nobody asked for anything once the operation had begun.
+    pub fn is_empty(&self) -> bool {
+        !self.trials.is_empty() && self.attempts() == 0
     }
 
     /// Whether no trial of it is valid, so that its figures must be marked.

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::expectations::{Holds, decide};
 use super::{Clock, Comparison, Operation, Scenario, text};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::trial::Trial;
@@ -42,4 +43,42 @@ fn a_gap_without_probes_is_not_told_as_a_number() {
         "{said}"
     );
     assert!(!said.contains("NaN"), "{said}");
+}
+
+fn is_judged(comparison: &Comparison) -> bool {
+    let decided = decide(comparison);
+    decided.iter().all(|one| one.holds != Holds::NotJudged)
+}
+
+#[test]
+fn no_sentence_holds_where_there_is_no_verdict() {
+    let mut comparison = recycled("");
+    assert!(is_judged(&comparison));
+    let ledger = comparison.arms[0].trials[0].metrics.ledger.as_mut();
+    ledger.unwrap().unexplained = 1;
+    assert!(!is_judged(&comparison));
+    assert!(text::render(&comparison).contains("No verdict"));
+}
+
+#[test]
+fn a_pause_over_everything_is_named() {
+    let comparison = recycled("pauses = [{ from = '0s', to = '1h' }]");
+    assert!(!comparison.is_trusted() && !is_judged(&comparison));
+    let said = text::render(&comparison);
+    let wanted =
+        "no attempt was made in the span that counts, from the end of the warm-up on: load.pauses";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+fn nothing_is_said_about_an_operation_that_nobody_met() {
+    // Operations begin within a probe's interval after the warm-up of two seconds.
+    let comparison = recycled("pauses = [{ from = '1900ms', to = '1h' }]");
+    assert!(!comparison.is_trusted() && !is_judged(&comparison));
+    let said = text::render(&comparison);
+    assert!(
+        said.contains("no attempt of recycle was made once"),
+        "{said}"
+    );
+    assert!(said.contains("No verdict"), "{said}");
 }

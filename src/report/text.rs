@@ -360,6 +360,12 @@ fn footer(comparison: &Comparison) -> String {
             ));
         }
     }
+    for arm in comparison.arms.iter().filter(|arm| arm.is_empty()) {
+        lines.push(format!(
+            "no attempt of {} was made once the operation had begun: load.rate, load.pauses and timing leave none",
+            arm.name
+        ));
+    }
     let probes = &comparison.scenario.load.probes;
     for arm in comparison.arms.iter().filter(|arm| arm.is_blind()) {
         let marker = probes

@@ -19,7 +19,7 @@ const FAILURES: [&str; 8] = [
 /// One sentence: what each operation cost.
 pub(super) fn verdict(comparison: &Comparison) -> String {
     if !comparison.is_trusted() {
-        return "No verdict: a trial is invalid or an attempt is unexplained (see above)."
+        return "No verdict: a trial is invalid, or an attempt is unexplained, or none was made (see above)."
             .to_owned();
     }
     let arms = comparison

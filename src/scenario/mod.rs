@@ -15,6 +15,7 @@ use sim_worker::application::Behaviour;
 
 use crate::load::profile::Profile;
 use crate::load::table;
+use crate::measure::Metrics;
 
 mod clock;
 mod content;
@@ -355,6 +356,12 @@ impl Scenario {
                 ));
             }
         }
+        if timing.watch_max.is_zero() {
+            return Err(
+                "timing.watch-max is 0s: nothing would be seen of what the operation did"
+                    .to_owned(),
+            );
+        }
         let attempts = self
             .load
             .attempts_in(timing.plan(self.load.probes.interval));
@@ -384,6 +391,21 @@ impl Scenario {
         }
     }
 
+    /// Why the generator of a trial cannot say how punctual it was: nobody came.
+    pub(crate) fn nobody_came(&self, metrics: &Metrics) -> Option<String> {
+        if metrics.lateness.is_some() {
+            return None;
+        }
+        let because = if self.load.pauses.is_empty() {
+            "load.rate and load.probes.interval are such that nobody comes then"
+        } else {
+            "load.pauses leaves none of it"
+        };
+        Some(format!(
+            "no attempt was made in the span that counts, from the end of the warm-up on: {because}"
+        ))
+    }
+
     /// The seed of a round of trials: the same for every operation in it, so that they are paired.
     pub fn seed_of_round(&self, round: u32) -> u64 {
         self.seed
@@ -408,22 +430,32 @@ impl Scenario {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Scenario, ScenarioError> {
+        let text = format!("name = 'x'\n{text}\n[load]");
+        Scenario::parse(&text, "test.toml", Path::new("."))
+    }
+
     fn refused(text: &str) -> String {
-        let parsed = Scenario::parse(text, "test.toml", Path::new("."));
-        parsed.unwrap_err().to_string()
+        parsed(text).unwrap_err().to_string()
     }
 
     #[test]
     fn an_application_is_described_once() {
         let twice = |site: &str, path: &str| {
             let one = "[[application]]\nsite = 'Default Web Site'\npath = '/shop'";
-            format!("name = 'x'\n{one}\n[[application]]\nsite = '{site}'\npath = '{path}'")
+            format!("{one}\n[[application]]\nsite = '{site}'\npath = '{path}'")
         };
         let said = refused(&twice("Default web site", "/Shop"));
         let wanted =
             "test.toml: two [[application]] are for \"/Shop\" of site \"Default web site\"";
         assert!(said.starts_with(wanted), "{said}");
         let other = twice("Default Web Site", "/");
-        assert!(Scenario::parse(&other, "test.toml", Path::new(".")).is_ok());
+        assert!(parsed(&other).is_ok());
+    }
+
+    #[test]
+    fn something_is_watched() {
+        let said = refused("[timing]\nwatch-min = '0s'\nwatch-max = '0s'");
+        assert!(said.contains("timing.watch-max is 0s"), "{said}");
     }
 }

@@ -177,6 +177,9 @@ impl Trial<'_> {
         let metrics = Metrics::of(&observation, &played.measured);
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
         result.digest = Some(digest);
+        if let Some(why) = self.scenario.nobody_came(&result.metrics) {
+            result.invalid = Some(why);
+        }
         Run {
             result,
             observation,
