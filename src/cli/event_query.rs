@@ -162,6 +162,14 @@ impl Expression {
 }
 
 impl Operand {
+    /// Whether it is the same for every event.
+    fn is_literal(&self) -> bool {
+        match self {
+            Self::Text(_) | Self::Number(_) => true,
+            Self::Path(_) | Self::TimeDifference(_) | Self::BitAnd(_, _) => false,
+        }
+    }
+
     fn values(&self, node: &Node, now_ms: f64) -> Vec<String> {
         match self {
             Self::Text(text) => vec![text.clone()],
@@ -342,7 +350,15 @@ impl Parser<'_> {
         let Some(relation) = self.relation() else {
             return Ok(Expression::Exists(left));
         };
-        Ok(Expression::Compare(left, relation, self.operand()?))
+        self.blank();
+        let at = self.at;
+        let right = self.operand()?;
+        // Assumed: two parts of an event are not compared, so that a word without quotes is a mistake.
+        if !left.is_literal() && !right.is_literal() {
+            self.at = at;
+            return Err(self.wanted("a number, or a text in quotes"));
+        }
+        Ok(Expression::Compare(left, relation, right))
     }
 
     fn closed(&mut self) -> Result<Expression, NoQuery> {
@@ -477,6 +493,8 @@ mod tests {
     fn a_query_that_makes_no_sense_is_refused_where_it_stops_making_sense() {
         for (query, at) in [
             ("*[System[EventID=]]", 17),
+            ("*[System[EventID=abc]]", 17),
+            ("*[System[Provider[@Name = Service]]]", 26),
             ("*[System", 8),
             ("", 0),
             ("* x", 2),

@@ -249,6 +249,8 @@ mod tests {
         assert!(wish(&["System", "/c:x"]).is_err_and(|m| m.contains("'x'")));
         assert!(wish(&["System", "/f:pdf"]).is_err_and(|m| m.contains("RenderedXml")));
         assert!(wish(&["System", "/q:*[("]).is_err_and(|m| m.contains("query is invalid")));
+        let unquoted = wish(&["System", "/q:*[System[EventID=abc]]"]);
+        assert!(unquoted.is_err_and(|m| m.contains("query is invalid")));
         assert!(wish(&["System", "/zz:1"]).is_err_and(|m| m.contains("/zz")));
         let path = wish(&["Security"])
             .unwrap()
