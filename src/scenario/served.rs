@@ -102,18 +102,20 @@ impl Served {
         let site = sites.iter().find(|site| site.name == part.site);
         let application =
             site.and_then(|site| site.applications.iter().find(|app| app.path == part.path));
-        let directory = application.and_then(|application| {
-            let mut directories = application.virtual_directories.iter();
-            directories.find(|directory| directory.path == "/")
-        });
+        let wrong = |what: &str| {
+            let message = format!(
+                "[[application]] names {:?} of site {:?}, which {what}",
+                part.path, part.site
+            );
+            invalid(&self.name, message)
+        };
+        let application = application.ok_or_else(|| wrong("the configuration does not have"))?;
+        let mut directories = application.virtual_directories.iter();
+        let directory = directories.find(|directory| directory.path == "/");
         directory
             .map(|directory| directory.physical_path.as_str())
             .ok_or_else(|| {
-                let message = format!(
-                    "[[application]] names {:?} of site {:?}, which the configuration does not have",
-                    part.path, part.site
-                );
-                invalid(&self.name, message)
+                wrong("has no virtual directory \"/\" in the configuration, so that its files lie nowhere")
             })
     }
 }
@@ -122,5 +124,39 @@ fn invalid(name: &str, message: String) -> ScenarioError {
     ScenarioError::Invalid {
         name: name.to_owned(),
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn refused(set: &str) -> String {
+        let text = format!(
+            "name = 'x'\n[server]\nset = [{set}]\n[load]\n[[application]]\nsite = 'Default Web Site'\n\
+             path = '/shop'"
+        );
+        let scenario = Scenario::parse(&text, "test.toml", Path::new(".")).unwrap();
+        let served = scenario.served(Operation::None).unwrap();
+        let folder = served.folder_of(&scenario.applications[0]);
+        folder.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_an_application_of_the_scenario_lacks_is_named() {
+        let said = refused("");
+        assert!(
+            said.contains("which the configuration does not have"),
+            "{said}"
+        );
+        let application =
+            "\"+system.applicationHost/sites.[name='Default Web Site'].[path='/shop']\"";
+        let said = refused(application);
+        assert!(
+            said.contains("which has no virtual directory \"/\""),
+            "{said}"
+        );
     }
 }
