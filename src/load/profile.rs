@@ -234,13 +234,50 @@ pub enum ProfileError {
         /// The most.
         most: f64,
     },
+    /// A time that is too short or too long.
+    #[error("load.{name} must lie between {} and {}, not {}", words(*.least), words(*.most), words(*.value))]
+    Time {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: Duration,
+        /// The shortest that can be used.
+        least: Duration,
+        /// The longest.
+        most: Duration,
+    },
+    /// A success is called slow only after it has become a time-out.
+    #[error(
+        "load.slow ({}) is longer than load.deadline ({}): nothing would ever be slow",
+        words(*.slow), words(*.deadline)
+    )]
+    Slow {
+        /// From when on a success is slow.
+        slow: Duration,
+        /// From when on it is none.
+        deadline: Duration,
+    },
     /// A pause that ends before it begins.
-    #[error("load.pauses: a pause must end after it begins, not from {from:?} to {to:?}")]
+    #[error(
+        "load.pauses: a pause must end after it begins, not from {} to {}",
+        words(*.from), words(*.to)
+    )]
     Pause {
         /// When it begins.
         from: Duration,
         /// When it ends.
         to: Duration,
+    },
+    /// Two pauses at one time.
+    #[error(
+        "load.pauses: the one from {} to {} begins before another ends, at {}; make one of them",
+        words(.second.from), words(.second.to), words(*.first_to)
+    )]
+    Overlap {
+        /// When the first one ends.
+        first_to: Duration,
+        /// The second one.
+        second: Pause,
     },
     /// No URL to ask for.
     #[error("load.mix has no entry; one is [{{ url = \"/\" }}]")]
@@ -282,8 +319,10 @@ pub enum ProfileError {
     },
 }
 
-/// The shortest and the longest time that a profile can name, in seconds.
-const TIMES: (f64, f64) = (1e-6, 31_557_600.0);
+/// The shortest and the longest time that a profile can name.
+const TIMES: (Duration, Duration) = (Duration::from_micros(1), Duration::from_hours(8_766));
+/// More often than that no generator keeps its times.
+const PROBES_LEAST: Duration = Duration::from_micros(100);
 /// Assumed: whoever wants more of something means less; each takes memory.
 const CONNECTIONS_MAX: f64 = 100_000.0;
 const USERS_MAX: f64 = 10_000_000.0;
@@ -304,15 +343,18 @@ impl Profile {
             connections,
             (0.0, CONNECTIONS_MAX),
         )?;
-        // More often than that no generator keeps its times.
-        let interval = self.probes.interval.as_secs_f64();
-        range("probes.interval", interval, (1e-4, TIMES.1))?;
-        range("deadline", self.deadline.as_secs_f64(), TIMES)?;
-        range("probes.deadline", self.probes.deadline.as_secs_f64(), TIMES)?;
-        if let Some(Pause { from, to }) = self.pauses.iter().find(|pause| pause.from >= pause.to) {
-            let (from, to) = (*from, *to);
-            return Err(ProfileError::Pause { from, to });
+        time(
+            "probes.interval",
+            self.probes.interval,
+            (PROBES_LEAST, TIMES.1),
+        )?;
+        time("deadline", self.deadline, TIMES)?;
+        time("probes.deadline", self.probes.deadline, TIMES)?;
+        if self.slow > self.deadline {
+            let (slow, deadline) = (self.slow, self.deadline);
+            return Err(ProfileError::Slow { slow, deadline });
         }
+        self.check_pauses()?;
         asked("probes", &self.probes.url, self.probes.host.as_ref())?;
         if let Some(long) = &self.long {
             share("long.share", long.share)?;
@@ -332,6 +374,23 @@ impl Profile {
         }
         let mut entries = self.mix.iter().enumerate();
         entries.try_for_each(|(number, entry)| entry.check(&format!("mix[{number}]")))
+    }
+
+    fn check_pauses(&self) -> Result<(), ProfileError> {
+        if let Some(Pause { from, to }) = self.pauses.iter().find(|pause| pause.from >= pause.to) {
+            let (from, to) = (*from, *to);
+            return Err(ProfileError::Pause { from, to });
+        }
+        let mut pauses = self.pauses.clone();
+        pauses.sort_by_key(|pause| pause.from);
+        let mut pairs = pauses.iter().zip(pauses.iter().skip(1));
+        match pairs.find(|(first, second)| second.from < first.to) {
+            Some((Pause { to: first_to, .. }, second)) => Err(ProfileError::Overlap {
+                first_to: *first_to,
+                second: *second,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Attempts of all streams in so much time, if nobody pauses.
@@ -397,6 +456,32 @@ fn range(name: &str, value: f64, (least, most): (f64, f64)) -> Result<(), Profil
         least,
         most,
     })
+}
+
+fn time(
+    name: &'static str,
+    value: Duration,
+    (least, most): (Duration, Duration),
+) -> Result<(), ProfileError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ProfileError::Time {
+        name,
+        value,
+        least,
+        most,
+    })
+}
+
+/// A time as the keys take it, hours where it has no rest.
+fn words(span: Duration) -> String {
+    let hours = span.as_secs() / 3_600;
+    if hours > 0 && span == Duration::from_hours(hours) {
+        format!("{hours}h")
+    } else {
+        duration_text::text(span)
+    }
 }
 
 /// A number as people write it, also a very large one.
@@ -485,7 +570,8 @@ pub mod duration_text {
         (minutes < 60 && seconds < 60).then(|| Duration::from_secs(whole))
     }
 
-    fn text(span: Duration) -> String {
+    /// As [`serialize`] writes it.
+    pub(super) fn text(span: Duration) -> String {
         let nanos = span.as_nanos();
         let fits = |unit: u128| nanos.is_multiple_of(unit);
         match nanos {
@@ -506,6 +592,13 @@ mod tests {
     fn an_empty_profile_is_the_default_one() {
         let profile: Profile = toml::from_str("").unwrap();
         assert_eq!(profile, Profile::default());
+        assert_eq!(profile.check(), Ok(()));
+    }
+
+    #[test]
+    fn one_pause_may_follow_another_at_once() {
+        let text = "pauses = [{ from = '2s', to = '4s' }, { from = '1s', to = '2s' }]";
+        let profile: Profile = toml::from_str(text).unwrap();
         assert_eq!(profile.check(), Ok(()));
     }
 
@@ -563,7 +656,23 @@ mod tests {
             ),
             (
                 "[probes]\ninterval = '1ns'",
-                "load.probes.interval must lie between 0.0001 and",
+                "load.probes.interval must lie between 100us and 8766h, not 1ns",
+            ),
+            (
+                "deadline = '0s'",
+                "load.deadline must lie between 1us and 8766h, not 0s",
+            ),
+            (
+                "slow = '20s'",
+                "load.slow (20s) is longer than load.deadline (10s)",
+            ),
+            (
+                "pauses = [{ from = '2s', to = '4s' }, { from = '1s', to = '2500ms' }]",
+                "load.pauses: the one from 2s to 4s begins before another ends, at 2500ms",
+            ),
+            (
+                "pauses = [{ from = '3s', to = '2h' }, { from = '2h', to = '2h' }]",
+                "load.pauses: a pause must end after it begins, not from 2h to 2h",
             ),
             (
                 "[[mix]]\n[[mix]]\nweight = -1",
