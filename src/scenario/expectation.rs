@@ -12,6 +12,10 @@
 //! A figure is a path in the metrics of a trial (`iis-sim compare --json` shows them all), or a sum of
 //! some, joined by ` + `. `events.5074` counts the events of that id since the operation began.
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::unknown_figure;
@@ -55,13 +59,49 @@ pub struct Check {
 }
 
 /// What a figure is compared with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Bound {
     /// A number.
     Number(f64),
     /// Another figure, times something, plus something.
     Figure(Other),
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(NumberOrFigure)
+    }
+}
+
+struct NumberOrFigure;
+
+impl<'de> Visitor<'de> for NumberOrFigure {
+    type Value = Bound;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a number, or another figure: { arm = \"recycle\", figure = \"failed\", times = 2, plus = 1 }",
+        )
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Bound, E> {
+        Ok(Bound::Number(number))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "no figure is that large")]
+    fn visit_i64<E>(self, number: i64) -> Result<Bound, E> {
+        Ok(Bound::Number(number as f64))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "no figure is that large")]
+    fn visit_u64<E>(self, number: u64) -> Result<Bound, E> {
+        Ok(Bound::Number(number as f64))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Bound, A::Error> {
+        Other::deserialize(MapAccessDeserializer::new(map)).map(Bound::Figure)
+    }
 }
 
 /// A figure that another one is compared with.
@@ -221,6 +261,22 @@ mod tests {
         let text = format!("that = 's'\nchecks = [{{ arm = 'recycle', {check} }}]");
         let expectation: Expectation = toml::from_str(&text).unwrap();
         expectation.check(&["recycle".to_owned()]).err()
+    }
+
+    #[test]
+    fn what_a_figure_can_be_compared_with_is_told() {
+        let parsed = |bound: &str| {
+            let text = format!("arm = 'recycle'\nfigure = 'failed'\nat-most = {bound}");
+            toml::from_str::<Check>(&text).map_err(|error| error.to_string())
+        };
+        for good in ["7", "-7", "7.5", "{ arm = 'none', times = 2 }"] {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        let said = parsed("'0'").unwrap_err();
+        let wanted = "expected a number, or another figure: { arm = \"recycle\"";
+        assert!(said.contains(wanted), "{said}");
+        let said = parsed("{ arm = 'none', time = 2 }").unwrap_err();
+        assert!(said.contains("unknown field `time`"), "{said}");
     }
 
     #[test]
