@@ -237,6 +237,25 @@ fn read_text(path: &Path) -> Result<String, ScenarioError> {
     })
 }
 
+/// What is wrong with a text, with the ranges of numbers instead of the names of their types.
+fn in_words(error: &str) -> String {
+    // Those of u64 are the ones of TOML: its integers have a sign.
+    let types = [
+        ("u8", u64::from(u8::MAX)),
+        ("u16", u64::from(u16::MAX)),
+        ("u32", u64::from(u32::MAX)),
+        ("u64", i64::MAX.unsigned_abs()),
+    ];
+    let text = error.trim_end();
+    let of_type = types.iter().find_map(|(name, most)| {
+        let before = text.strip_suffix(&format!(", expected {name}"))?;
+        Some(format!(
+            "{before}, expected a whole number from 0 to {most}"
+        ))
+    });
+    of_type.unwrap_or_else(|| text.to_owned())
+}
+
 /// Where a text is no UTF-8.
 pub(crate) fn not_utf8(error: &FromUtf8Error) -> String {
     let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
@@ -264,11 +283,14 @@ impl Scenario {
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ScenarioError> {
         let mut scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::Parse {
             name: name.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+            message: in_words(&error.to_string()),
         })?;
         name.clone_into(&mut scenario.file);
         if let Some(config) = scenario.server.config.take() {
-            let text = read_text(&folder.join(config))?;
+            let text = read_text(&folder.join(config)).map_err(|error| ScenarioError::Invalid {
+                name: name.to_owned(),
+                message: format!("server.config: {error}"),
+            })?;
             if scenario.server.config_text.replace(text).is_some() {
                 return Err(ScenarioError::Invalid {
                     name: name.to_owned(),
@@ -301,7 +323,7 @@ impl Scenario {
                 .try_into()
                 .map_err(|error: toml::de::Error| ScenarioError::Parse {
                     name: name.to_owned(),
-                    message: error.to_string().trim_end().to_owned(),
+                    message: in_words(&error.to_string()),
                 })?;
         scenario.check().map_err(|message| ScenarioError::Invalid {
             name: name.to_owned(),
@@ -451,6 +473,26 @@ mod tests {
         assert!(said.starts_with(wanted), "{said}");
         let other = twice("Default Web Site", "/");
         assert!(parsed(&other).is_ok());
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_named_with_its_key_and_its_scenario() {
+        let said = refused("[server]\nconfig = 'nope.config'");
+        let wanted = "test.toml: server.config: ./nope.config: ";
+        assert!(said.starts_with(wanted), "{said}");
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_refused_with_its_range() {
+        for wrong in ["trials = -1", "trials = 99999999999", "trials = 1.5"] {
+            let said = refused(wrong);
+            let wanted = "expected a whole number from 0 to 4294967295";
+            assert!(said.ends_with(wanted), "{said}");
+        }
+        let said = refused("seed = -1");
+        assert!(said.ends_with("from 0 to 9223372036854775807"), "{said}");
+        let said = refused("[[variant]]\nname = 'v'\ntrials = -1");
+        assert!(said.ends_with("from 0 to 4294967295"), "{said}");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, Scenario, ScenarioError};
+use super::{Operation, Scenario, ScenarioError, in_words};
 
 /// A variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl Scenario {
         lay_over(&mut table, &variant.changes);
         let text = toml::to_string(&table).map_err(|error| error.to_string())?;
         let mut scenario: Self =
-            toml::from_str(&text).map_err(|error| error.message().to_owned())?;
+            toml::from_str(&text).map_err(|error| in_words(error.message()))?;
         scenario.file.clone_from(&self.file);
         scenario.check()?;
         Ok(scenario)
