@@ -41,7 +41,8 @@ impl FullModel {
         let mut attempts = Attempts::new(profile, seed)?;
         let urls = attempts.all_urls();
         let kinds = kinds(profile, urls.len());
-        let to = Destinations::of(urls, &kinds, profile, &served.configuration)?;
+        let to = Destinations::of(urls, &kinds, profile, &served.configuration)
+            .map_err(|source| TrialError::target(scenario, source))?;
         let load = Load::Endless(Box::new(attempts));
         let mut world = World::new(Setting {
             costs,

@@ -346,7 +346,7 @@ fn is_of_what_is_run(error: &TrialError) -> bool {
         TrialError::Scenario(_)
         | TrialError::Farm(_)
         | TrialError::Profile(_)
-        | TrialError::Target(_)
+        | TrialError::Target { .. }
         | TrialError::Content(_) => true,
         TrialError::Refused { .. }
         | TrialError::NoWorker(_)

@@ -81,8 +81,13 @@ pub enum TrialError {
     #[error("load profile: {0}")]
     Profile(#[from] ProfileError),
     /// The load asks for what nobody serves.
-    #[error(transparent)]
-    Target(#[from] NoTarget),
+    #[error("{scenario}: {source}")]
+    Target {
+        /// The scenario's file.
+        scenario: String,
+        /// What it asks for.
+        source: NoTarget,
+    },
     /// A file of the scenario.
     #[error("{0}")]
     Content(#[from] std::io::Error),
@@ -111,6 +116,14 @@ pub enum TrialError {
     /// The world came to rest before the trial was over.
     #[error("nothing will ever happen again at {0}")]
     Silence(Instant),
+}
+
+impl TrialError {
+    /// The load of a scenario asks for what nobody serves.
+    pub(super) fn target(scenario: &Scenario, source: NoTarget) -> Self {
+        let scenario = scenario.label().to_owned();
+        Self::Target { scenario, source }
+    }
 }
 
 impl Trial<'_> {
@@ -195,7 +208,8 @@ impl Trial<'_> {
             self.seed,
             self.scenario.timing.plan(profile.probes.interval),
         )?;
-        let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)?;
+        let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)
+            .map_err(|source| TrialError::target(self.scenario, source))?;
         Ok(World::new(Setting {
             costs: self.costs,
             seed: self.seed,
@@ -406,4 +420,27 @@ enum Told {
     Answer(ClientId, Answer),
     Reached,
     Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_nobody_serves_is_told_with_the_scenario() {
+        let text = "name = 'x'\n[load]\ntls_share = 1";
+        let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
+        let trial = Trial {
+            scenario: &scenario,
+            operation: Operation::None,
+            seed: 1,
+            costs: &Costs::default(),
+        };
+        let said = trial.run().err().map(|error| error.to_string());
+        let wanted = "test.toml: no https binding of the server takes the host localhost";
+        assert!(
+            said.as_ref().is_some_and(|said| said.starts_with(wanted)),
+            "{said:?}"
+        );
+    }
 }
