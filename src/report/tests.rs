@@ -1,3 +1,5 @@
+//! What a report says of a comparison that was measured on the virtual clock.
+
 use std::path::Path;
 
 use super::expectations::{Holds, decide};
