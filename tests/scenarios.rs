@@ -129,3 +129,16 @@ fn a_sentence_about_an_arm_that_is_not_there_is_refused_with_the_arms_that_are()
 fn scenarios_file(name: &str) -> PathBuf {
     folder().join(format!("{name}.toml"))
 }
+
+#[test]
+fn a_host_that_nobody_serves_is_told_with_the_scenario_under_both_clocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    std::fs::write(&path, "name = 'x'\n[load]\ntls_share = 1").unwrap();
+    for clock in ["live", "virtual"] {
+        let (code, text) = run(&path, &["--clock", clock, "--trials", "1"]);
+        assert_eq!(code, Some(1), "{text}");
+        let wanted = "wrong.toml: no https binding of the server takes the host localhost";
+        assert!(text.contains(wanted), "{clock}: {text}");
+    }
+}

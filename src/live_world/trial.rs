@@ -35,6 +35,9 @@ pub struct Trial<'a> {
     pub record: bool,
 }
 
+/// What the load generator has to say, below the trial's folder.
+const LOAD_LOG: &str = "load.log";
+
 /// Why a trial could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
@@ -44,6 +47,14 @@ pub enum TrialError {
     /// The load generator.
     #[error(transparent)]
     Generator(#[from] GeneratorError),
+    /// The load generator ended early and said why.
+    #[error("{scenario}: {said}")]
+    Load {
+        /// The scenario's file.
+        scenario: String,
+        /// Its words.
+        said: String,
+    },
     /// The scenario.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
@@ -113,8 +124,9 @@ impl Trial<'_> {
             None => targets(&server.endpoints()),
         };
         let mut generator = self.start_generator(targets, host, &book)?;
-        let (times, memory) =
-            self.drive(&mut server, farm.as_mut(), &on, &mut generator, watcher)?;
+        let (times, memory) = self
+            .drive(&mut server, farm.as_mut(), &on, &mut generator, watcher)
+            .map_err(|error| self.with_last_words(error))?;
         tell(watcher, Stage::Reconciling)?;
         generator.stop()?;
         let left = farm.map(Farm::stop).transpose()?;
@@ -164,7 +176,26 @@ impl Trial<'_> {
         let path = self.folder.join("plan.json");
         let text = serde_json::to_vec(&plan).expect("a plan is plain data and can be written");
         write(&path, &text)?;
-        Ok(Generator::start(&path, &self.folder.join("load.log"))?)
+        Ok(Generator::start(&path, &self.folder.join(LOAD_LOG))?)
+    }
+
+    /// What the generator said before it ended early, if it did.
+    fn with_last_words(&self, error: TrialError) -> TrialError {
+        // Whoever speaks to it first meets a broken pipe.
+        if !matches!(
+            error,
+            TrialError::Generator(GeneratorError::EndedEarly | GeneratorError::Io(_))
+        ) {
+            return error;
+        }
+        let said = fs::read_to_string(self.folder.join(LOAD_LOG)).unwrap_or_default();
+        match said.trim().lines().last() {
+            Some(last) => TrialError::Load {
+                scenario: self.scenario.label().to_owned(),
+                said: last.trim_start_matches("iis-sim: ").to_owned(),
+            },
+            None => error,
+        }
     }
 
     /// Load, operation, load: until everything is steady again.
