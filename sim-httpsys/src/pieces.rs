@@ -9,21 +9,21 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Bytes of a chunk.
-const CHUNK: usize = 64 << 10;
+/// Assumed: room for two dozen heads. A request that hangs pins one chunk, so that a thousand of them take 8 MiB.
+const CHUNK: usize = 8 << 10;
 
 /// From here on a piece is allocated on its own.
 const LARGE: usize = CHUNK / 2;
 
 /// Used chunks that are kept until they are free again.
-const USED_MAX: usize = 8;
+/// Assumed: more than what is on its way at a time needs on a busy server.
+const USED_MAX: usize = 16;
 
 /// Where pieces come from.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    /// What is left of the chunk that pieces are cut off.
-    rest: BytesMut,
-    /// Whether there is one; before the first piece there is none.
-    has_chunk: bool,
+    /// What is left of the chunk that pieces are cut off; before the first piece there is none.
+    rest: Option<BytesMut>,
     /// What is left of earlier chunks, the oldest first.
     used: VecDeque<BytesMut>,
 }
@@ -34,11 +34,16 @@ impl Pieces {
         if bytes >= LARGE {
             return BytesMut::with_capacity(bytes);
         }
-        if self.rest.capacity() < bytes {
-            self.turn_to_a_chunk();
-        }
-        let rest = self.rest.split_off(bytes);
-        std::mem::replace(&mut self.rest, rest)
+        let rest = self.rest.take();
+        let mut piece = match rest {
+            Some(rest) if rest.capacity() >= bytes => rest,
+            used_up => {
+                self.used.extend(used_up);
+                self.free_chunk()
+            }
+        };
+        self.rest = Some(piece.split_off(bytes));
+        piece
     }
 
     /// A copy of these bytes.
@@ -48,25 +53,20 @@ impl Pieces {
         piece.freeze()
     }
 
-    fn turn_to_a_chunk(&mut self) {
-        if self.has_chunk {
-            self.used.push_back(std::mem::take(&mut self.rest));
-        }
-        self.has_chunk = true;
+    fn free_chunk(&mut self) -> BytesMut {
         for _ in 0..self.used.len() {
             let Some(mut chunk) = self.used.pop_front() else {
                 break;
             };
             if chunk.try_reclaim(CHUNK) {
-                self.rest = chunk;
-                return;
+                return chunk;
             }
             self.used.push_back(chunk);
         }
         if self.used.len() >= USED_MAX {
             self.used.pop_front();
         }
-        self.rest = BytesMut::with_capacity(CHUNK);
+        BytesMut::with_capacity(CHUNK)
     }
 }
 

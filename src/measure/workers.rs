@@ -322,25 +322,29 @@ mod tests {
         assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
     }
 
+    fn fact(ms: f64, fact: facts::Fact) -> Traced<facts::Fact> {
+        Traced { at: at(ms), fact }
+    }
+
+    /// A session of the shop that somebody came back to before the operation.
+    fn visited() -> Vec<Traced<facts::Fact>> {
+        let (application, session) = (SHOP, || "a".into());
+        let start = facts::Fact::SessionStart {
+            application,
+            session: session(),
+        };
+        let found = facts::Fact::SessionFound {
+            application,
+            session: session(),
+        };
+        vec![fact(-9.0, start), fact(-8.0, found)]
+    }
+
     #[test]
     fn a_session_that_nobody_asked_for_in_time_is_not_lost_but_over() {
-        let fact = |ms, fact| Traced { at: at(ms), fact };
         let session = || "a".into();
-        let facts = vec![
-            fact(
-                -9.0,
-                facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
-            fact(
-                -8.0,
-                facts::Fact::SessionFound {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
+        let mut facts = visited();
+        facts.extend([
             fact(
                 1_200_000.0,
                 facts::Fact::SessionEnd {
@@ -356,7 +360,7 @@ mod tests {
                     session: session(),
                 },
             ),
-        ];
+        ]);
         let observation = Observation {
             workers: Some(BTreeMap::from([(ProcessId(1), facts)])),
             ..Observation::default()
@@ -367,31 +371,13 @@ mod tests {
 
     #[test]
     fn a_session_is_lost_with_its_application_in_whatever_pool_it_is_missed() {
-        let session = || "a".into();
-        let fact = |ms, fact| Traced { at: at(ms), fact };
-        let before = vec![
-            fact(
-                -9.0,
-                facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
-            fact(
-                -8.0,
-                facts::Fact::SessionFound {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
-        ];
         let missed_by = |application| {
             let missing = facts::Fact::SessionMissing {
                 application,
-                session: session(),
+                session: "a".into(),
             };
             let after = vec![fact(9.0, missing)];
-            let workers = [(ProcessId(1), before.clone()), (ProcessId(2), after)];
+            let workers = [(ProcessId(1), visited()), (ProcessId(2), after)];
             let observation = Observation {
                 workers: Some(BTreeMap::from(workers)),
                 ..Observation::default()

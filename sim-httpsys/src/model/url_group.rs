@@ -200,17 +200,12 @@ impl HttpSys {
         url: String,
         context: UrlContext,
     ) {
-        match self.take_over(by, (from, to), &url, context) {
-            Ok(true) => {
-                let result = Ok(CallResult::Done);
-                self.complete(by, Completion::Called { id, result });
-            }
-            Ok(false) => self.add_url(by, id, to, url, context),
-            Err(error) => {
-                let result = Err(error);
-                self.complete(by, Completion::Called { id, result });
-            }
-        }
+        let result = match self.take_over(by, (from, to), &url, context) {
+            Ok(false) => return self.add_url(by, id, to, url, context),
+            Ok(true) => Ok(CallResult::Done),
+            Err(error) => Err(error),
+        };
+        self.complete(by, Completion::Called { id, result });
     }
 
     /// Gives a group the URL of another; `false` if the other has none.
