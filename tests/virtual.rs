@@ -15,7 +15,7 @@ use iis_sim::scenario::{Operation, Scenario};
 use iis_sim::virtual_world::costs::Costs;
 use iis_sim::virtual_world::trial::{Run, Trial};
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::etw::Traced;
+use sim_httpsys::etw::{self, Traced};
 use sim_was::event_log::Fact;
 use sim_worker::facts;
 use sim_worker::ipm::RecycleReason;
@@ -252,8 +252,13 @@ fn was_that_is_killed_is_started_again_and_every_drop_has_a_name() {
         "the driver closes what its controller had set up"
     );
     assert_eq!(events(&run, 7031).len(), 2, "one for each service");
-    let exits = moments(&run, |fact| matches!(fact, Fact::WorkerExited { .. }));
-    assert!(exits.contains(&run.operation), "no worker outlives it");
+    let driver = run.observation.httpsys.iter().flatten();
+    let gone = driver.filter(|traced: &&Traced<etw::Fact>| {
+        matches!(traced.fact, etw::Fact::ProcessDetach { .. })
+            && traced.at >= run.operation
+            && traced.at - run.operation < Duration::from_millis(5)
+    });
+    assert_eq!(gone.count(), 2, "its worker does not outlive it");
     let attempts = &run.observation.book.attempts;
     let last = attempts
         .iter()

@@ -206,6 +206,7 @@ mod tests {
             "device_hop",
             "ipm_hop",
             "spawn",
+            "boot",
             "hang_up",
             "reap",
             "handshake_full",

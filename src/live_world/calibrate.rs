@@ -9,6 +9,8 @@
     reason = "a few facts are picked out of many; one that is added is no sample until somebody says so"
 )]
 
+mod boots;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -141,8 +143,8 @@ pub fn calibrate(
     quick: bool,
     watcher: Watcher<'_>,
 ) -> Result<Calibration, CalibrateError> {
-    let (requests, workers) = if quick { (300, 4_u64) } else { (3_000, 25) };
-    let total = 5 + 2 * workers;
+    let (requests, workers, services) = if quick { (300, 4, 2) } else { (3_000, 25, 10) };
+    let total = 5 + 2 * workers + services;
     let mut step = 0;
     let mut begin = |what| {
         step += 1;
@@ -153,13 +155,10 @@ pub fn calibrate(
     begin("starting a server")?;
     let root = folder.join("root");
     let server = start(&root)?;
-    let address = |secure| {
-        let endpoints = server.endpoints();
-        let mut open = endpoints.iter().filter(|e| e.secure == secure);
-        open.find_map(BoundEndpoint::address)
-            .ok_or(CalibrateError::NoSample("an endpoint"))
-    };
-    let (http, https) = (address(false)?, address(true)?);
+    let (http, https) = (
+        open_endpoint(&server, false)?,
+        open_endpoint(&server, true)?,
+    );
     page::get(http, "/default.aspx")?;
     begin("cache hits and requests to a worker")?;
     let round_trips = keep_alive(http, "/file.htm", requests)?;
@@ -192,14 +191,16 @@ pub fn calibrate(
         kills.push(kill(&server)?);
         until_served(http)?;
     }
-    begin("reading the traces")?;
     server.stop();
+    let boot = boots::boots(&folder.join("boots"), services, || begin("kill -9 of WAS"))?;
+    begin("reading the traces")?;
     let seen = observe(&root)?;
     memory.sort_unstable();
     let worker_memory = (memory[memory.len() / 2], memory.len());
     let mut samples = vec![client_hop, device_hops(&seen)?];
     samples.extend(lives(&seen)?);
     samples.extend(deaths(&seen, &kills)?);
+    samples.push(boot);
     samples.push(full);
     samples.push(resumed);
     samples.push(file_read);
@@ -225,6 +226,14 @@ fn start(root: &Path) -> Result<Server, CalibrateError> {
     let mut options = ServerOptions::on_any_port(root);
     options.trace = true;
     Ok(Server::start(&options)?)
+}
+
+/// Where the first binding that is secure, or not, is reached.
+fn open_endpoint(server: &Server, secure: bool) -> Result<SocketAddr, CalibrateError> {
+    let endpoints = server.endpoints();
+    let mut open = endpoints.iter().filter(|e| e.secure == secure);
+    open.find_map(BoundEndpoint::address)
+        .ok_or(CalibrateError::NoSample("an endpoint"))
 }
 
 fn seconds(span: Duration) -> f64 {
@@ -425,11 +434,15 @@ fn recycle(server: &Server) -> Result<u32, CalibrateError> {
 /// Kills the worker; gives who it was and when.
 fn kill(server: &Server) -> Result<(ProcessId, Instant), CalibrateError> {
     let pid = worker(server, None)?;
-    let signalled = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let signalled = signalled.ok_or(CalibrateError::NoSample("a pid"))?;
     let at = clock_now();
-    kill_process(signalled, Signal::KILL).map_err(io::Error::from)?;
+    kill_9(pid)?;
     Ok((ProcessId(pid), at))
+}
+
+fn kill_9(pid: u32) -> Result<(), CalibrateError> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(CalibrateError::NoSample("a pid"))?;
+    Ok(kill_process(pid, Signal::KILL).map_err(io::Error::from)?)
 }
 
 fn observe(root: &Path) -> Result<Observation, CalibrateError> {

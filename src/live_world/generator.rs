@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
@@ -83,12 +83,12 @@ impl Generator {
         self.say(&format!("go {}", start.0))
     }
 
-    /// The next progress, if one comes within `patience`.
-    pub fn progress(&mut self, patience: Duration) -> Result<Option<Progress>, GeneratorError> {
-        match self.lines.recv_timeout(patience) {
+    /// The next progress, if one has come.
+    pub fn progress(&mut self) -> Result<Option<Progress>, GeneratorError> {
+        match self.lines.try_recv() {
             Ok(line) => Ok(serde_json::from_str(&line).ok()),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(GeneratorError::EndedEarly),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(GeneratorError::EndedEarly),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Trial<'a> {
 
 /// What the load generator has to say, below the trial's folder.
 const LOAD_LOG: &str = "load.log";
+/// How long a look at the load and at the memory waits for the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a trial could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -364,11 +366,11 @@ impl Watch<'_> {
         };
         loop {
             let left = max.saturating_sub(clock_now() - started);
-            let progress = self
-                .generator
-                .progress(left.min(Duration::from_millis(50)))?;
-            self.looks.extend(progress);
-            self.server.check()?;
+            // A service that ends is started again at once, not at the next look.
+            self.server.watch(left.min(LOOK_INTERVAL))?;
+            while let Some(progress) = self.generator.progress()? {
+                self.looks.extend([progress]);
+            }
             if let Some(farm) = &mut self.farm {
                 farm.check()?;
             }

@@ -14,7 +14,7 @@ use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::{self, LogEntry};
 use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
-use sim_was::event_log::{self, WorkerExit};
+use sim_was::event_log;
 use sim_worker::facts;
 
 use super::checkers::{Broken, Checkers};
@@ -103,13 +103,10 @@ impl Chronicle {
         self.keep_was(at, fact);
     }
 
-    /// WAS has died, and its children with it: it is the kernel that says so.
-    pub(super) fn was_died(&mut self, at: Instant, children: &[ProcessId], exit: WorkerExit) {
+    /// WAS has died, and its children with it. Nobody is left to write down that they did.
+    pub(super) fn was_died(&mut self, at: Instant) {
         if let Some(checkers) = &mut self.checkers {
             checkers.was_died(at);
-        }
-        for &process in children {
-            self.keep_was(at, event_log::Fact::WorkerExited { process, exit });
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Costs {
     pub ipm_hop: Distribution,
     /// From the order for a process to its first words.
     pub spawn: Distribution,
+    /// From the death of WAS to where the next one starts the services.
+    pub boot: Distribution,
     /// From the death of a process to the driver's notice.
     pub hang_up: Distribution,
     /// From the death of a process to the notice of WAS.
@@ -89,6 +91,7 @@ pub(super) enum Cost {
     DeviceHop,
     IpmHop,
     Spawn,
+    Boot,
     HangUp,
     Reap,
     HandshakeFull,
@@ -98,11 +101,12 @@ pub(super) enum Cost {
 }
 
 impl Cost {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::ClientHop, "client-hop"),
         (Self::DeviceHop, "device-hop"),
         (Self::IpmHop, "ipm-hop"),
         (Self::Spawn, "spawn"),
+        (Self::Boot, "boot"),
         (Self::HangUp, "hang-up"),
         (Self::Reap, "reap"),
         (Self::HandshakeFull, "handshake-full"),
@@ -115,8 +119,8 @@ impl Cost {
 /// Draws costs.
 #[derive(Debug)]
 pub(super) struct Dice {
-    costs: [Distribution; 10],
-    streams: [Pcg64Mcg; 10],
+    costs: [Distribution; 11],
+    streams: [Pcg64Mcg; 11],
     hop_cpu: Duration,
     placement: Pcg64Mcg,
 }
@@ -129,6 +133,7 @@ impl Dice {
             // Assumed: too seldom, or too little, to be missed by a handler.
             Cost::IpmHop => costs.ipm_hop,
             Cost::Spawn => costs.spawn,
+            Cost::Boot => costs.boot,
             Cost::HangUp => costs.hang_up,
             Cost::Reap => costs.reap,
             Cost::HandshakeFull => costs.handshake_full,
@@ -161,7 +166,11 @@ impl Dice {
         match cost {
             Cost::ClientHop | Cost::DeviceHop => self.hop_cpu,
             // Assumed: making a process, taking its memory down and shaking hands is computing all along.
-            Cost::Spawn | Cost::HangUp | Cost::HandshakeFull | Cost::HandshakeResumed => took,
+            Cost::Spawn
+            | Cost::Boot
+            | Cost::HangUp
+            | Cost::HandshakeFull
+            | Cost::HandshakeResumed => took,
             Cost::IpmHop | Cost::Reap | Cost::FileRead | Cost::CommandHop => Duration::ZERO,
         }
     }

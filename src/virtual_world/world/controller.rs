@@ -160,7 +160,7 @@ impl World {
                 process.to_was.cut();
             }
         }
-        self.chronicle.was_died(now, &children, exit);
+        self.chronicle.was_died(now);
         let controller = &mut self.controller;
         controller.life = Life::Dead;
         controller.completions.cut();
@@ -176,7 +176,7 @@ impl World {
         }
         self.was = Was::new(self.parameters.clone());
         self.was_alarm = Alarm::default();
-        let took = self.timeline.draw(Cost::Spawn);
+        let took = self.timeline.draw(Cost::Boot);
         self.timeline.after(took, Event::ReviveWas);
         true
     }

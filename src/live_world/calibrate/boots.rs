@@ -1,0 +1,63 @@
+//! How long WAS is away when it dies: a server of its own, whose WAS is killed again and again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::live::clock::clock_now;
+use sim_was::event_log::Fact;
+
+use super::{
+    CalibrateError, PATIENCE, Samples, between, kill_9, observe, open_endpoint, page, start,
+};
+
+/// A process that ends sooner than this after its start counts as one that cannot run, and is given up.
+const RUN: Duration = Duration::from_millis(1_100);
+
+/// Kills WAS so many times; the samples of `boot`. `begin` is called before each.
+pub(super) fn boots(
+    root: &Path,
+    count: u64,
+    mut begin: impl FnMut() -> Result<(), CalibrateError>,
+) -> Result<Samples, CalibrateError> {
+    let mut server = start(root)?;
+    let http = open_endpoint(&server, false)?;
+    let mut killed = Vec::new();
+    for _ in 0..count {
+        begin()?;
+        let runs_since = clock_now();
+        while clock_now() - runs_since < RUN {
+            server.watch(RUN.saturating_sub(clock_now() - runs_since))?;
+        }
+        let old = server.was_pid();
+        let at = clock_now();
+        kill_9(old)?;
+        while server.was_pid() == old {
+            if clock_now() - at > PATIENCE {
+                return Err(CalibrateError::NoSample("a WAS that is started again"));
+            }
+            server.watch(PATIENCE)?;
+        }
+        killed.push(at);
+        let refused_until = clock_now() + PATIENCE;
+        while page::get(http, "/default.aspx").is_err() {
+            if clock_now() > refused_until {
+                return Err(CalibrateError::NoSample("a server after the death of WAS"));
+            }
+            server.watch(Duration::from_millis(5))?;
+        }
+    }
+    server.stop();
+    let seen = observe(root)?;
+    let boot = |at: &Instant| {
+        let mut facts = seen.was.iter().flatten();
+        let begins = facts
+            .find(|traced| traced.at > *at && matches!(traced.fact, Fact::CommandAccepted { .. }));
+        between(*at, begins?.at)
+    };
+    Samples::new(
+        "boot",
+        "from kill -9 of WAS to where the next one starts the services",
+        killed.iter().filter_map(boot).collect(),
+    )
+}
