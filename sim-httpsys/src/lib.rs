@@ -6,11 +6,13 @@
 //! * [`api`] – what user mode may ask of the driver, and how that travels
 //! * [`model`] – the driver itself, pure
 //! * [`etw`], [`counters`], [`service_state`], [`logging`] – facts, and what is folded from them
+//! * [`byte_ranges`] – parts of a representation, and the 206 of them
 //! * [`pieces`] – memory for bytes that soon go
 //! * [`recording`] – every input of a machine with its time, and its replay
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
 
 pub mod api;
+pub mod byte_ranges;
 pub mod clockwork;
 pub mod counters;
 pub mod etw;

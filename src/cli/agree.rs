@@ -66,7 +66,7 @@ enum Failure {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("interrupted; every process of the trial was ended")]
+    #[error("interrupted; every process that was started has ended")]
     Interrupted,
 }
 

@@ -73,7 +73,7 @@ impl Failure {
     pub(super) fn tell(&self) -> ExitCode {
         match self {
             Self::Trial(TrialError::Interrupted) => {
-                eprintln!("iis-sim: interrupted; every process of the trial was ended");
+                eprintln!("iis-sim: interrupted; every process that was started has ended");
                 ExitCode::from(INTERRUPTED)
             }
             Self::Trial(error) => fail(error),

@@ -6,8 +6,9 @@ use jiff::civil::DateTime;
 
 use super::exchange::Exchange;
 use super::request_queue::QueueIndex;
-use super::response_head::{append_length, append_number, append_status_line};
+use super::response_head::{append_length, append_status_line};
 use crate::api::{LogData, ProcessId};
+use crate::byte_ranges::{Asked, asked, partial};
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
 
@@ -64,7 +65,12 @@ impl CacheEntry {
             return;
         }
         let body = self.body();
-        let mut out = self.head(self.status, date, false);
+        let inline = if self.large_body.is_none() {
+            body.len()
+        } else {
+            0
+        };
+        let mut out = Self::head(&self.lines, inline, self.status, date, false);
         let missing = u64::from(mutated(Mutant::ContentLengthShort));
         append_length((body.len() as u64).saturating_sub(missing), &mut out);
         out.put_slice(b"\r\n");
@@ -82,16 +88,11 @@ impl CacheEntry {
         self.second = second;
     }
 
-    /// A head without its length and its end.
-    fn head(&self, status: u16, date: &[u8], close: bool) -> BytesMut {
-        let inline = if self.large_body.is_none() {
-            self.ready.len()
-        } else {
-            0
-        };
-        let mut out = BytesMut::with_capacity(self.lines.len() + inline + 160);
+    /// A head without its length and its end, and room for a body behind it.
+    fn head(lines: &[u8], body: usize, status: u16, date: &[u8], close: bool) -> BytesMut {
+        let mut out = BytesMut::with_capacity(lines.len() + body + 160);
         append_status_line(status, &mut out);
-        out.put_slice(&self.lines);
+        out.put_slice(lines);
         out.put_slice(date);
         if close {
             out.put_slice(b"Connection: close\r\n");
@@ -121,13 +122,7 @@ pub(super) fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) 
     let close = !exchange.keep_alive;
     let text = &exchange.request.text;
     if entry.status == 200 && exchange.cache.conditional && is_not_modified(entry, exchange) {
-        let mut out = BytesMut::with_capacity(entry.lines.len() + 128);
-        append_status_line(304, &mut out);
-        out.put_slice(&entry.lines);
-        out.put_slice(date);
-        if close {
-            out.put_slice(b"Connection: close\r\n");
-        }
+        let mut out = CacheEntry::head(&entry.lines, 0, 304, date, close);
         out.put_slice(b"\r\n");
         return Some(Hit {
             status: 304,
@@ -137,24 +132,19 @@ pub(super) fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) 
         });
     }
     if entry.status == 200 && exchange.cache.range {
-        let body = entry.body();
-        let range = single_range(text.header("range")?, body.len())?;
-        let mut out = entry.head(206, date, close);
-        out.put_slice(b"Content-Range: bytes ");
-        append_number(range.start as u64, &mut out);
-        out.put_u8(b'-');
-        append_number(range.end as u64 - 1, &mut out);
-        out.put_u8(b'/');
-        append_number(body.len() as u64, &mut out);
+        let whole = entry.body();
+        let Asked::Parts(parts) = asked(text.header("range")?, whole.len()) else {
+            return None;
+        };
+        let partial = partial(&entry.lines, &whole, &parts);
+        let length = partial.body.len() as u64;
+        let mut out = CacheEntry::head(&partial.lines, 0, 206, date, close);
+        append_length(length, &mut out);
         out.put_slice(b"\r\n");
-        append_length(range.len() as u64, &mut out);
-        out.put_slice(b"\r\n");
-        let length = range.len() as u64;
-        let second = Some(body.slice(range));
         return Some(Hit {
             status: 206,
             first: out.freeze(),
-            second,
+            second: Some(partial.body),
             body: length,
         });
     }
@@ -164,7 +154,7 @@ pub(super) fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) 
         .as_ref()
         .map_or(entry.ready.len() - entry.head_len, Bytes::len);
     if close || !has_body {
-        let mut out = entry.head(entry.status, date, close);
+        let mut out = CacheEntry::head(&entry.lines, 0, entry.status, date, close);
         if has_body {
             append_length(length as u64, &mut out);
         }
@@ -211,30 +201,4 @@ fn is_not_modified(entry: &CacheEntry, exchange: &Exchange) -> bool {
         (Some(since), Some(modified)) => modified <= since,
         (None | Some(_), _) => false,
     }
-}
-
-/// The one satisfiable range of a `Range` header; `None` if there is none, or several.
-fn single_range(header: &[u8], length: usize) -> Option<core::ops::Range<usize>> {
-    let spec = str::from_utf8(header).ok()?.trim().strip_prefix("bytes=")?;
-    let (first, last) = spec.split_once('-')?;
-    let number = |digits: &str| {
-        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        if is_number {
-            digits.parse::<usize>().ok()
-        } else {
-            None
-        }
-    };
-    let range = if first.is_empty() {
-        length.saturating_sub(number(last)?)..length
-    } else if last.is_empty() {
-        number(first)?..length
-    } else {
-        let (first, last) = (number(first)?, number(last)?);
-        if last < first {
-            return None;
-        }
-        first..last.saturating_add(1).min(length)
-    };
-    (range.start < range.end).then_some(range)
 }

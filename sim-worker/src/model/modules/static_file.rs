@@ -1,11 +1,12 @@
 //! `StaticFileModule`: files as they lie on the disk, whole, in part, or not at all if the client
 //! has them already.
 //!
-//! Left out: compression, several ranges in one request (answered in full, as RFC 9110 allows).
+//! Left out: compression.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 use sim_httpsys::api::{CachePolicy, Request};
+use sim_httpsys::byte_ranges::{Asked, asked, partial};
 
 use super::super::FileStamp;
 use super::custom_error::{self, Refusal};
@@ -141,24 +142,21 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
         );
     }
     match range(request, file.stamp, file.contents.len()) {
-        Range::Whole => Reply {
+        Asked::Whole => Reply {
             policy,
             ..plain(200, file.headers, file.contents)
         },
-        Range::Part { start, end } => {
-            let length = file.contents.len();
+        Asked::Parts(parts) => {
             let lines = String::from_utf8_lossy(&file.headers);
             let lines = lines
                 .split_once("Content-Length")
                 .map_or("", |(before, _)| before);
-            let headers = format!(
-                "{lines}Content-Range: bytes {start}-{}/{length}\r\nContent-Length: {}\r\n",
-                end - 1,
-                end - start,
-            );
-            plain(206, Bytes::from(headers), file.contents.slice(start..end))
+            let partial = partial(lines.as_bytes(), &file.contents, &parts);
+            let mut headers = BytesMut::from(&partial.lines[..]);
+            headers.put_slice(format!("Content-Length: {}\r\n", partial.body.len()).as_bytes());
+            plain(206, headers.freeze(), partial.body)
         }
-        Range::Unsatisfiable => {
+        Asked::Unsatisfiable => {
             let extra = format!("Content-Range: bytes */{}\r\n", file.contents.len());
             custom_error::reply(&Refusal::new(416, 0), &extra)
         }
@@ -196,60 +194,16 @@ fn http_date(text: &str) -> Option<u64> {
     u64::try_from(moment.timestamp().as_second()).ok()
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    Whole,
-    /// From `start` up to but without `end`.
-    Part {
-        start: usize,
-        end: usize,
-    },
-    Unsatisfiable,
-}
-
-/// The part that a request asks for. A header that is not understood is ignored.
-fn range(request: &Request, stamp: FileStamp, length: usize) -> Range {
-    let Some(text) = request
-        .text
-        .header("Range")
-        .and_then(|text| str::from_utf8(text).ok())
-    else {
-        return Range::Whole;
+/// What of the file a request asks for.
+fn range(request: &Request, stamp: FileStamp, length: usize) -> Asked {
+    let Some(header) = request.text.header("Range") else {
+        return Asked::Whole;
     };
     if let Some(condition) = request.text.header("If-Range")
         && condition != etag(stamp).as_bytes()
         && condition != last_modified(stamp).as_bytes()
     {
-        return Range::Whole;
+        return Asked::Whole;
     }
-    let Some((first, last)) = text
-        .trim()
-        .strip_prefix("bytes=")
-        .and_then(|text| text.split_once('-'))
-    else {
-        return Range::Whole;
-    };
-    match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
-        (Ok(start), Ok(last)) if start <= last => part(start, last.saturating_add(1), length),
-        (Ok(start), Err(_)) if last.trim().is_empty() => part(start, length, length),
-        (Err(_), Ok(suffix)) if first.trim().is_empty() => {
-            if suffix == 0 {
-                Range::Unsatisfiable
-            } else {
-                part(length.saturating_sub(suffix), length, length)
-            }
-        }
-        (Ok(_) | Err(_), _) => Range::Whole,
-    }
-}
-
-fn part(start: usize, end: usize, length: usize) -> Range {
-    if start >= length {
-        Range::Unsatisfiable
-    } else {
-        Range::Part {
-            start,
-            end: end.min(length),
-        }
-    }
+    asked(header, length)
 }

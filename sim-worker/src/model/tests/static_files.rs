@@ -128,7 +128,13 @@ fn a_part_of_a_file_can_be_asked_for() {
         (416, Some("bytes */5".into()))
     );
     assert_eq!(part("bytes=2-1").0, 200);
-    assert_eq!(part("bytes=0-1,3-4").0, 200);
+    let several = part("bytes=0-1,3-4");
+    assert_eq!((several.0, several.2), (206, None));
+    assert!(
+        several
+            .1
+            .contains("Content-Range: bytes 3-4/5\r\n\r\nlo\r\n--")
+    );
 }
 
 #[test]
