@@ -254,11 +254,12 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     ] {
         assert_eq!(api.curl(&[], path, Some(&api.token)).status, 404, "{path}");
     }
-    assert_eq!(
-        api.curl(&["-X", "PUT", "-d", "{}"], &pool, Some(&api.token))
-            .status,
-        405
-    );
+    for put in [&["-X", "PUT", "-d", "{}"][..], &["-X", "PUT"]] {
+        assert_eq!(api.curl(put, &pool, Some(&api.token)).status, 405);
+    }
+    let flat = api.send("PATCH", &pool, &json!({"process_model": 5}));
+    let detail = flat.body["detail"].as_str().unwrap();
+    assert!(detail.contains("an object is expected"), "{detail}");
     assert_eq!(api.get(&pool)["queue_length"], 1000);
 }
 

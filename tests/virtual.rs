@@ -227,8 +227,8 @@ fn the_driver_knows_of_a_death_before_was_has_reaped() {
         let run = run(&scenario, Operation::KillW3wp, seed);
         let reaped = moments(&run, |fact| matches!(fact, Fact::WorkerExited { .. }));
         let facts = run.observation.httpsys.iter().flatten();
-        let mut detached = facts
-            .filter(|traced| matches!(traced.fact, sim_httpsys::etw::Fact::ProcessDetach { .. }));
+        let mut detached =
+            facts.filter(|traced| matches!(traced.fact, etw::Fact::ProcessDetach { .. }));
         assert!(detached.next().unwrap().at <= reaped[0], "seed {seed}");
     }
 }

@@ -20,6 +20,9 @@ pub struct WorkerConfiguration {
     pub pool: String,
     /// The applications that the pool serves.
     pub applications: Vec<Application>,
+    /// Applications that have left the pool, but whose requests may still wait in its queue.
+    #[serde(default)]
+    pub departed: Vec<Application>,
     /// When the worker asks to be recycled.
     pub periodic_restart: PeriodicRestart,
     /// After how long without a request it asks to be shut down; zero for never.

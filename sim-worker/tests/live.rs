@@ -191,6 +191,7 @@ fn server(files: &[(&str, &str)]) -> Server {
     let configuration = WorkerConfiguration {
         pool: "DefaultAppPool".into(),
         applications: vec![application],
+        departed: Vec::new(),
         periodic_restart: PeriodicRestart::default(),
         idle_timeout: Duration::ZERO,
         receives: 100,

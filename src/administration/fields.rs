@@ -364,6 +364,10 @@ pub(super) fn write(
             continue;
         }
         let Some(field) = fields.iter().find(|field| field.json == path) else {
+            let below = format!("{path}.");
+            if fields.iter().any(|field| field.json.starts_with(&below)) {
+                return Err(ApiError::field(&path, "an object is expected"));
+            }
             let known: Vec<&str> = fields.iter().map(|field| field.json).collect();
             let known = [others, &known].concat().join(", ");
             return Err(ApiError::field(

@@ -159,7 +159,7 @@ fn admit(request: &Request<hyper::body::Incoming>, token: &str) -> Result<(), Ap
 
 async fn understand(request: Request<hyper::body::Incoming>) -> Result<Asked, ApiError> {
     let method = request.method().as_str().to_owned();
-    let has_body = [Method::POST, Method::PATCH, Method::PUT].contains(request.method());
+    let has_body = [Method::POST, Method::PATCH].contains(request.method());
     let path = request.uri().path().trim_matches('/');
     let path = path.strip_prefix("api").ok_or_else(|| {
         let detail = "everything is below /api";

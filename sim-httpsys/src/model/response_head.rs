@@ -178,7 +178,7 @@ pub(super) fn append_length(length: u64, out: &mut BytesMut) {
 }
 
 /// Appends a decimal number.
-pub(super) fn append_number(mut n: u64, out: &mut BytesMut) {
+fn append_number(mut n: u64, out: &mut BytesMut) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     loop {

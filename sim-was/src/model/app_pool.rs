@@ -18,7 +18,7 @@ use sim_httpsys::api::{
 };
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
-use sim_worker::configuration::WorkerConfiguration;
+use sim_worker::configuration::{Application, WorkerConfiguration};
 use sim_worker::ipm::{FromWorker, ShutdownReason};
 use sim_worker::local_time::LocalTime;
 
@@ -76,6 +76,9 @@ pub(super) struct AppPool {
     /// The last time of the schedule that its workers were recycled at.
     schedule_ran: Option<LocalTime>,
     stop_client: Option<ClientId>,
+    /// Applications that have left it while it had no worker that knew them: requests for them may wait in its
+    /// queue, and are for its next worker.
+    departed: Vec<Application>,
     /// It is not in the configuration any more.
     leaving: bool,
     /// A place may hold more processes than its new settings allow, until some have gone.
@@ -125,6 +128,7 @@ impl AppPool {
             workers: BTreeMap::new(),
             rapid_fail: RapidFail::default(),
             stop_client: None,
+            departed: Vec::new(),
             leaving: false,
             settling: false,
         };
@@ -294,6 +298,7 @@ impl AppPool {
             Ok(pid) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.created(pid, &self.settings.name, fx);
+                    self.departed.clear();
                 }
             }
             Err(error) => self.not_created(id, &error, fx, now),
@@ -543,6 +548,7 @@ impl AppPool {
         }
         configuration.idle_timeout = self.idle_timeout();
         configuration.schedule_ran = self.schedule_ran;
+        configuration.departed.clone_from(&self.departed);
         configuration
     }
 

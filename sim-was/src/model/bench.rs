@@ -10,6 +10,7 @@ use sim_httpsys::api::{
     Win32Error,
 };
 use sim_httpsys::clockwork::{Instant, StateMachine};
+use sim_worker::configuration::WorkerConfiguration;
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
 use super::{ClientId, CpuUse, Input, MachineMemory, Output, Parameters, SpawnError, Was};
@@ -146,6 +147,8 @@ pub(super) struct Bench {
     pub(super) suspends: bool,
     /// Whether processes can be created.
     pub(super) spawns: bool,
+    /// What the last process was ordered with.
+    pub(super) ordered: Option<WorkerConfiguration>,
     pub(super) refused_urls: BTreeSet<String>,
     pub(super) queues: BTreeMap<RequestQueueName, QueueState>,
     pub(super) armed: BTreeSet<RequestQueueName>,
@@ -193,6 +196,7 @@ pub(super) fn server() -> Bench {
         stops: true,
         suspends: true,
         spawns: true,
+        ordered: None,
         refused_urls: BTreeSet::new(),
         queues: BTreeMap::new(),
         armed: BTreeSet::new(),
@@ -385,6 +389,7 @@ impl Bench {
             Output::Call(call) => panic!("a controller never makes the call {call:?}"),
             Output::Tell { pid, message } => self.told(pid, &message, inputs),
             Output::Spawn(spawn) => {
+                self.ordered = Some(spawn.configuration.clone());
                 self.lines.push(format!("spawn {}", spawn.arguments.pool));
                 if !self.spawns {
                     let error = SpawnError::Process("no memory".to_owned());

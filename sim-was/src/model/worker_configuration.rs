@@ -30,6 +30,7 @@ pub(super) fn worker_configuration(
     WorkerConfiguration {
         pool: pool.name.clone(),
         applications,
+        departed: Vec::new(),
         periodic_restart: pool.recycling.periodic_restart.clone(),
         idle_timeout: pool.process_model.idle_timeout,
         receives: parameters.receives,

@@ -381,6 +381,11 @@ impl WorkerProcess {
             process,
             pool: worker.pool.clone(),
         });
+        for application in configuration.departed {
+            let context = application.url_context;
+            worker.domains.insert(context, AppDomain::new(application));
+            worker.application_removed(context, now);
+        }
         match symptoms {
             Ok(_) => worker.open(open, now),
             Err(error) => worker.cannot_start(error.to_string()),

@@ -100,14 +100,28 @@ impl AppPool {
         }
     }
 
-    /// Tells running workers how their applications are from now on.
+    /// Tells running workers how their applications are from now on. Without one the next will have to know
+    /// those that leave.
     pub(in crate::model) fn tell_of_applications(
-        &self,
+        &mut self,
         new: &[Application],
         restarted: impl Fn(UrlContext) -> bool,
         fx: &mut Effects,
     ) {
         let news = news_of_applications(&self.configuration.applications, new, restarted);
+        let is_one_of = |all: &[Application], one: &Application| {
+            all.iter().any(|other| other.url_context == one.url_context)
+        };
+        self.departed.retain(|gone| !is_one_of(new, gone));
+        if self.workers.values().all(|worker| worker.pid.is_none()) {
+            for old in &self.configuration.applications {
+                if !is_one_of(new, old) && !is_one_of(&self.departed, old) {
+                    let mut old = old.clone();
+                    old.preload = false;
+                    self.departed.push(old);
+                }
+            }
+        }
         let pids = self.workers.values().filter_map(|worker| worker.pid);
         for pid in pids {
             for message in news.iter().cloned() {

@@ -459,3 +459,23 @@ fn the_most_workers_are_another_number_at_once_and_a_pool_that_waits_says_so_onc
     }
     assert_eq!(bench.pids().len(), 12);
 }
+
+#[test]
+fn what_waits_for_an_application_that_moves_is_for_the_next_worker_of_the_old_pool() {
+    let mut bench = server_of(&twelve_pools(10)).up();
+    for pool in 0..11 {
+        bench.request(&format!("P{pool}"));
+    }
+    assert_eq!(bench.pids().len(), 10, "P10 waits");
+    let text = twelve_pools(100).replacen("applicationPool=\"P10\"", "applicationPool=\"P1\"", 1);
+    bench.input(Input::ConfigChanged(
+        load(&text, "f").map_err(|error| error.to_string()),
+    ));
+    bench.request("P10");
+    let ordered = bench.ordered.take().unwrap();
+    assert_eq!(
+        (ordered.pool.as_str(), ordered.applications.len()),
+        ("P10", 0)
+    );
+    assert_eq!(ordered.departed[0].site_name, "S10");
+}

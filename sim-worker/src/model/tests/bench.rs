@@ -49,6 +49,7 @@ pub(super) fn configuration() -> WorkerConfiguration {
     WorkerConfiguration {
         pool: "DefaultAppPool".into(),
         applications: vec![application("/srv/www")],
+        departed: Vec::new(),
         periodic_restart: PeriodicRestart::default(),
         idle_timeout: Duration::from_mins(20),
         receives: 100,

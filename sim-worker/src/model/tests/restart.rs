@@ -5,7 +5,7 @@ use std::time::Duration;
 use sim_httpsys::api::UrlContext;
 
 use super::super::Input;
-use super::bench::{Bench, application, worker, worker_with};
+use super::bench::{Bench, application, configuration, starting, worker, worker_with};
 use crate::configuration::Application;
 use crate::facts::{CacheLayer, Fact};
 use crate::ipm::ToWorker;
@@ -192,6 +192,18 @@ fn an_application_that_moves_away_answers_what_was_still_waiting_for_it_here() {
     restart(&mut worker);
     let answer = worker.request(&visit(&id));
     assert_eq!(answer.header("X-Sim-Session"), Some("lost"));
+}
+
+#[test]
+fn an_application_that_had_moved_before_it_started_answers_what_waited_for_it_and_leaves() {
+    let mut configuration = configuration();
+    configuration.departed = std::mem::take(&mut configuration.applications);
+    let mut worker = starting(configuration, &[]);
+    assert_eq!(worker.get("/session.aspx").status(), (200, 0));
+    worker.pass(Duration::from_secs(4));
+    let lost = worker.send("GET /session.aspx");
+    worker.pass(Duration::from_secs(2));
+    assert_eq!(worker.answer(lost).unwrap().status().0, 500);
 }
 
 #[test]
