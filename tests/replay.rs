@@ -103,6 +103,37 @@ fn a_replay_that_does_something_else_names_the_first_fact() {
     );
 }
 
+#[test]
+fn a_record_whose_figures_are_not_those_of_its_run_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "figures.json");
+    let good = Record::read(&path).unwrap();
+    let mut record = good.clone();
+    record.runs[0].metrics["failed"] = 4_000.into();
+    record.write(&path).unwrap();
+    let (code, told, _) = replay(&path);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("metrics.failed was recorded as 4000, and is "),
+        "{told}"
+    );
+    let mut record = good.clone();
+    record.runs[0].broke = Some("C1".to_owned());
+    record.write(&path).unwrap();
+    let (code, told, _) = replay(&path);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("it broke C1 when it was recorded, and nothing now"),
+        "{told}"
+    );
+    let mut record = good;
+    record.runs[0].trail.stride = 0;
+    record.write(&path).unwrap();
+    let (code, _, errors) = replay(&path);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("a power of two"), "{errors}");
+}
+
 fn all_facts(
     scenario: &Scenario,
     run: &iis_sim::virtual_world::record::Recorded,

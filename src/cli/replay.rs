@@ -102,6 +102,7 @@ fn tell(replayed: &Replayed, has_digest: bool) {
         facts,
         failure,
         difference,
+        besides,
         is_right,
     } = replayed;
     if let Some(failure) = failure {
@@ -112,6 +113,9 @@ fn tell(replayed: &Replayed, has_digest: bool) {
             println!("{words}: every invariant holds, digest {digest:016x} over {facts} facts");
         }
         None if !has_digest => {}
+        None if besides.is_some() => {
+            println!("{words}: the same facts, digest {digest:016x} over {facts} facts");
+        }
         None => println!("{words}: the same, digest {digest:016x} over {facts} facts"),
         Some(difference) => {
             println!(
@@ -120,6 +124,9 @@ fn tell(replayed: &Replayed, has_digest: bool) {
             );
             show(difference);
         }
+    }
+    if let Some(besides) = besides {
+        println!("{words}: {besides}");
     }
 }
 

@@ -55,6 +55,9 @@ pub fn compare_and(
         operations.shuffle(&mut order);
         for operation in operations {
             let seed = scenario.seed_of_round(round);
+            // Some are kept for those that come later.
+            let left = total.saturating_sub(done).max(1);
+            let mut share = repeats_left.min(repeats_left.div_ceil(left).max(2));
             loop {
                 let trial_folder = trial_folder(folder, operation, round)?;
                 let trial = Trial {
@@ -73,7 +76,7 @@ pub fn compare_and(
                     })
                 };
                 let (mut result, observation) = trial.run(&mut watch)?;
-                result.is_repeated = result.invalid.is_some() && repeats_left > 0;
+                result.is_repeated = result.invalid.is_some() && share > 0;
                 visit(&result, &observation);
                 let is_kept = !result.is_repeated;
                 results.push(result);
@@ -81,6 +84,7 @@ pub fn compare_and(
                     break;
                 }
                 repeats_left -= 1;
+                share -= 1;
             }
             done += 1;
         }

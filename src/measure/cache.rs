@@ -1,6 +1,6 @@
 //! What the caches lost: entries that went with a worker or with the queue, and the work redone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
@@ -18,7 +18,8 @@ const LOOKUPS_MIN: usize = 10;
 pub struct LayerLoss {
     /// Entries that were alive when the operation began; `None` if nobody kept a trace.
     pub entries_before: Option<u64>,
-    /// Entries that died with their worker after that, or were flushed from the kernel's cache.
+    /// Of these, the ones that died with their worker, or were flushed from the kernel's cache. What was made
+    /// after the operation and went later is no loss of the operation's.
     pub entries_lost: Option<u64>,
     /// Their bytes.
     pub bytes_lost: Option<u64>,
@@ -156,16 +157,19 @@ impl Times {
 /// What the kernel's response cache lost.
 pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups) {
     let mut loss = LayerLoss::default();
-    let (mut alive, mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut alive: BTreeSet<u64> = BTreeSet::new();
+    let (mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
     let mut events = Vec::new();
     for traced in facts {
         let is_after = traced.at >= times.operation;
         let ms = traced.at.millis_since(times.operation);
-        if let etw::Fact::CacheInsert { .. } = &traced.fact {
-            alive += 1;
-        } else if let etw::Fact::CacheRemove { bytes, why, .. } = &traced.fact {
-            alive = alive.saturating_sub(1);
-            if is_after && traced.at <= times.end && is_loss(*why) {
+        if let etw::Fact::CacheInsert { entry, .. } = &traced.fact {
+            if !is_after {
+                alive.insert(*entry);
+            }
+        } else if let etw::Fact::CacheRemove { entry, bytes, why } = &traced.fact {
+            let is_old = alive.remove(entry);
+            if is_old && is_after && traced.at <= times.end && is_loss(*why) {
                 gone += 1;
                 bytes_lost += bytes;
             }
@@ -175,7 +179,7 @@ pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups)
             events.push((ms, true));
         }
         if !is_after {
-            before = alive;
+            before = alive.len() as u64;
         }
     }
     loss.entries_before = Some(before);
@@ -212,8 +216,11 @@ pub fn worker_layer(
         let mut alive: BTreeMap<u64, u64> = BTreeMap::new();
         let mut alive_before = 0;
         for traced in facts {
+            let is_after = traced.at >= times.operation;
             if let facts::Fact::CacheInsert { layer, key, bytes } = traced.fact {
-                if layer == wanted {
+                if layer == wanted && is_after {
+                    alive.remove(&key);
+                } else if layer == wanted {
                     alive.insert(key, bytes);
                 }
             } else if let facts::Fact::CacheRemove { layer, key, .. } = traced.fact {
@@ -225,7 +232,7 @@ pub fn worker_layer(
             {
                 events.push((traced.at.millis_since(times.operation), hit));
             }
-            if traced.at < times.operation {
+            if !is_after {
                 alive_before = alive.len() as u64;
             }
         }
@@ -293,7 +300,7 @@ mod tests {
         let exits = BTreeMap::from([(ProcessId(1), at(300.0))]);
         let (loss, _) = worker_layer(&workers, &exits, CacheLayer::File, TIMES);
         assert_eq!(loss.entries_before, Some(3));
-        assert_eq!((loss.entries_lost, loss.bytes_lost), (Some(3), Some(300)));
+        assert_eq!((loss.entries_lost, loss.bytes_lost), (Some(2), Some(200)));
         let (output, _) = worker_layer(&workers, &exits, CacheLayer::Output, TIMES);
         assert_eq!(output.entries_lost, Some(0));
         assert_eq!(output.hit_ratio_before, None);
@@ -366,6 +373,11 @@ mod tests {
             made(2),
             remove(1, CacheRemoval::Expired),
             remove(2, CacheRemoval::OwnerGone),
+            Traced {
+                at: at(20.0),
+                ..made(3)
+            },
+            remove(3, CacheRemoval::Flushed),
         ];
         let (loss, _) = kernel(&facts, TIMES);
         assert_eq!((loss.entries_before, loss.entries_lost), (Some(2), Some(1)));

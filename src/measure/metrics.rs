@@ -86,7 +86,8 @@ pub struct Metrics {
     /// Workers that lived at or after the operation's start.
     pub workers: Option<Vec<WorkerLife>>,
     /// Until the last worker that the operation ended was gone, and in each pool of these the first new
-    /// one, if there is one, was ready; `None` if it ended none.
+    /// one, if there is one, was ready; `None` if it ended none. Workers that crash or ask to be recycled are
+    /// not ended by it.
     pub workers_replaced_ms: Option<f64>,
     /// Memory.
     pub memory: Memory,
@@ -262,7 +263,9 @@ impl Metrics {
             cache: caches,
             sessions: sessions(observation, operation),
             latency_ms: latencies(before(), since(), operation, steady),
-            workers_replaced_ms: workers.as_deref().and_then(replaced_ms),
+            workers_replaced_ms: workers
+                .as_deref()
+                .and_then(|lives| replaced_ms(observation, lives)),
             workers,
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,

@@ -24,7 +24,11 @@ pub struct TrialResult {
 
 impl TrialResult {
     /// A result, with what speaks against it.
-    pub fn new(operation: Operation, seed: u64, metrics: Metrics) -> Self {
+    pub fn new(operation: Operation, seed: u64, mut metrics: Metrics) -> Self {
+        if matches!(operation, Operation::None | Operation::FreezeWas) {
+            // Whatever ends meanwhile does so by itself.
+            metrics.workers_replaced_ms = None;
+        }
         Self {
             operation,
             seed,

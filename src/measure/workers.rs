@@ -68,10 +68,23 @@ pub(super) fn exits(observation: &Observation) -> BTreeMap<ProcessId, Instant> {
 }
 
 /// See [`Metrics::workers_replaced_ms`](super::Metrics::workers_replaced_ms).
-pub(super) fn replaced_ms(lives: &[WorkerLife]) -> Option<f64> {
+pub(super) fn replaced_ms(observation: &Observation, lives: &[WorkerLife]) -> Option<f64> {
     let is_old = |life: &&WorkerLife| life.spawned_ms.is_none_or(|spawned| spawned < 0.0);
+    // One that asked for its recycle, or crashed, has not been ended by what was done to the server.
+    let asked = |life: &WorkerLife| {
+        let mut facts = observation
+            .workers
+            .iter()
+            .filter_map(|workers| workers.get(&ProcessId(life.pid)))
+            .flatten();
+        facts.any(|traced| matches!(traced.fact, facts::Fact::RecycleRequested { .. }))
+    };
+    let is_ended = |life: &&WorkerLife| {
+        let is_killed = life.exit.as_deref() == Some("signal 9");
+        (life.stop_ordered_ms.is_some() || is_killed) && !asked(life)
+    };
     let mut done: Option<f64> = None;
-    for old in lives.iter().filter(is_old) {
+    for old in lives.iter().filter(is_old).filter(is_ended) {
         let Some(exited) = old.exited_ms else {
             continue;
         };
@@ -239,6 +252,40 @@ mod tests {
         baseline_from: Instant(95_000_000_000),
         end: Instant(112_000_000_000),
     };
+
+    /// A worker that was there before the operation, and when it was told to stop and went.
+    fn old(pid: u32, told: Option<f64>, gone: f64, exit: &str) -> WorkerLife {
+        WorkerLife {
+            pid,
+            pool: Some("A".to_owned()),
+            spawned_ms: Some(-100.0),
+            ready_ms: Some(-90.0),
+            stop_ordered_ms: told,
+            exited_ms: Some(gone),
+            exit: Some(exit.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_ends_by_itself_is_not_replaced_by_the_operation() {
+        let asked = Traced {
+            at: at(900.0),
+            fact: facts::Fact::RecycleRequested {
+                reason: sim_worker::ipm::RecycleReason::Time,
+            },
+        };
+        let observation = Observation {
+            workers: Some(BTreeMap::from([(ProcessId(3), vec![asked])])),
+            ..Observation::default()
+        };
+        let replaced = |lives: &[WorkerLife]| replaced_ms(&observation, lives);
+        let crashed = old(2, None, 800.0, "signal 11");
+        let aged = old(3, Some(950.0), 1_000.0, "code 0");
+        assert_eq!(replaced(&[crashed.clone(), aged.clone()]), None);
+        let recycled = old(1, Some(5.0), 50.0, "code 0");
+        assert_eq!(replaced(&[recycled, crashed, aged]), Some(50.0));
+        assert_eq!(replaced(&[old(4, None, 0.3, "signal 9")]), Some(0.3));
+    }
 
     const SHOP: UrlContext = UrlContext(1);
     const API: UrlContext = UrlContext(2);

@@ -86,23 +86,31 @@ fn table(agreement: &Agreement, judged: &Judged) -> Table {
 fn sentence(agreement: &Agreement) -> String {
     let rows = || agreement.operations.iter().flat_map(|judged| &judged.rows);
     let judged = rows().count();
+    let open: Vec<&str> = agreement
+        .operations
+        .iter()
+        .filter(|judged| judged.rows.is_empty())
+        .map(|judged| judged.operation.name())
+        .collect();
     match agreement.verdict() {
         Verdict::Agree => {
             format!("Verdict: both clocks agree in all {judged} things that were held together.")
         }
         Verdict::Disagree => {
             let wrong = rows().filter(|row| !row.agrees).count();
+            let besides = if open.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    " {} had no valid live trial, and is not judged.",
+                    open.join(", ")
+                )
+            };
             format!(
-                "Verdict: the clocks DISAGREE in {wrong} of {judged} things that were held together."
+                "Verdict: the clocks DISAGREE in {wrong} of {judged} things that were held together.{besides}"
             )
         }
         Verdict::NotJudged => {
-            let open: Vec<&str> = agreement
-                .operations
-                .iter()
-                .filter(|judged| judged.rows.is_empty())
-                .map(|judged| judged.operation.name())
-                .collect();
             format!(
                 "No verdict: {} had no valid live trial (the machine was too busy for a punctual load); \
                  the {judged} things that could be held together agree.",

@@ -9,9 +9,15 @@ use crate::virtual_world::trial::Trial;
 
 /// A recycle under a small load, with these lines of `[load]` and below it.
 fn recycled(load: &str) -> Comparison {
+    compared(&[Operation::Recycle], load)
+}
+
+fn compared(operations: &[Operation], load: &str) -> Comparison {
+    let names: Vec<&str> = operations.iter().map(|one| one.name()).collect();
+    let last = names.last().unwrap();
     let text = format!(
         "name = 'test'
-        operations = ['recycle']
+        operations = {names:?}
         trials = 1
         [timing]
         warm-up-min = '2s'
@@ -20,21 +26,41 @@ fn recycled(load: &str) -> Comparison {
         watch-max = '3s'
         [[expect]]
         that = 'nothing fails'
-        checks = [{{ arm = 'recycle', figure = 'failed', equals = 0 }}]
+        checks = [{{ arm = {last:?}, figure = 'failed', equals = 0 }}]
         [load]
         rate = 50
         tls_share = 0
         {load}"
     );
     let scenario = Scenario::parse(&text, "test.toml", Path::new(".")).unwrap();
-    let trial = Trial {
-        scenario: &scenario,
-        operation: Operation::Recycle,
-        seed: 1,
-        costs: &Costs::default(),
+    let run = |&operation: &Operation| {
+        let trial = Trial {
+            scenario: &scenario,
+            operation,
+            seed: 1,
+            costs: &Costs::default(),
+        };
+        trial.run().unwrap().result
     };
-    let result = trial.run().unwrap().result;
-    Comparison::new(&scenario, Clock::Virtual, vec![result])
+    Comparison::new(
+        &scenario,
+        Clock::Virtual,
+        operations.iter().map(run).collect(),
+    )
+}
+
+#[test]
+fn what_happens_without_the_operation_too_is_said_beside_its_cost() {
+    let missing = "mix = [{ url = '/nothing.aspx' }]\nprobes.url = '/default.aspx'";
+    let said = text::render(&compared(&[Operation::None, Operation::FreezeWas], missing));
+    let verdict = said
+        .lines()
+        .find(|line| line.starts_with("Verdict"))
+        .unwrap();
+    let (_, cost) = verdict.split_once("a longest gap of 0 ms, ").unwrap();
+    let (failed, of) = cost.split_once(" of ").unwrap();
+    assert!(failed.parse::<u64>().unwrap() > 100, "{verdict}");
+    assert!(of.contains(&format!("({failed} without it)")), "{verdict}");
 }
 
 #[test]

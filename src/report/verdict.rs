@@ -16,50 +16,67 @@ const FAILURES: [&str; 8] = [
     "timeout",
 ];
 
+/// What the caches' layers lost.
+const LAYERS: [&str; 5] = [
+    "cache.kernel.entries_lost",
+    "cache.file.entries_lost",
+    "cache.output.entries_lost",
+    "cache.application.entries_lost",
+    "cache.compiled.entries_lost",
+];
+
 /// One sentence: what each operation cost.
 pub(super) fn verdict(comparison: &Comparison) -> String {
     if !comparison.is_trusted() {
         return "No verdict: a trial is invalid, or an attempt is unexplained, or none was made (see above)."
             .to_owned();
     }
-    let arms = comparison
+    let (nothing, arms): (Vec<&Arm>, Vec<&Arm>) = comparison
         .arms
         .iter()
-        .filter(|arm| arm.operation != Operation::None);
-    let clauses: Vec<String> = arms.map(clause).collect();
+        .partition(|arm| arm.operation == Operation::None);
+    // An arm with a name of its own may be another server.
+    let is_plain = |arm: &&Arm| arm.name == arm.operation.name();
+    let without = nothing.first().copied().filter(is_plain);
+    let clause = |arm: &Arm| clause(arm, without.filter(|_| is_plain(&arm)));
+    let clauses: Vec<String> = arms.into_iter().map(clause).collect();
     if clauses.is_empty() {
         return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
     }
     format!("Verdict: {}.", clauses.join("; "))
 }
 
-fn clause(arm: &Arm) -> String {
-    let figure = |path: &str| arm.median(path);
-    let lost = ["connections.lost_rst", "connections.lost_fin"];
-    let severed: Option<f64> = lost.iter().map(|path| figure(path)).sum();
-    let caches: Option<f64> = ["kernel", "file", "output", "application", "compiled"]
-        .iter()
-        .map(|layer| arm.median(&format!("cache.{layer}.entries_lost")))
-        .sum();
+/// What an operation cost; `without` it some of that happens too, and is said beside it.
+fn clause(arm: &Arm, without: Option<&Arm>) -> String {
+    let with = |figure: &dyn Fn(&Arm) -> Option<f64>| {
+        let also = without.and_then(figure).filter(|also| *also >= 0.5);
+        let also = also.map(|also| format!(" ({also:.0} without it)"));
+        (figure(arm), also.unwrap_or_default())
+    };
+    let counted = |figure: &dyn Fn(&Arm) -> Option<f64>| {
+        let (figure, also) = with(figure);
+        format!("{}{also}", count(figure))
+    };
+    let sum = |arm: &Arm, paths: &[&str]| paths.iter().map(|path| arm.median(path)).sum();
     let who = if arm.name == arm.operation.name() {
         String::new()
     } else {
         format!("{}: ", arm.name)
     };
-    let gap = match figure("downtime_max_gap_ms.value") {
-        Some(gap) if !arm.is_blind() => format!("a longest gap of {gap:.0} ms"),
-        Some(_) | None => "a gap that no probe could tell".to_owned(),
+    let gap = match with(&|arm| arm.median("downtime_max_gap_ms.value")) {
+        (Some(gap), also) if !arm.is_blind() => format!("a longest gap of {gap:.0} ms{also}"),
+        (Some(_) | None, _) => "a gap that no probe could tell".to_owned(),
     };
     format!(
         "{who}{} {} cost {gap}, {}, {} of {} open connections, {} cache entries and {} of {} sessions",
         article(arm.operation),
         arm.operation,
-        failures(arm),
-        count(severed),
-        count(figure("connections.open_before")),
-        count(caches),
-        count(figure("sessions.lost")),
-        count(figure("sessions.live")),
+        failures(arm, without),
+        counted(&|arm| sum(arm, &["connections.lost_rst", "connections.lost_fin"])),
+        count(arm.median("connections.open_before")),
+        counted(&|arm| sum(arm, &LAYERS)),
+        counted(&|arm| arm.median("sessions.lost")),
+        count(arm.median("sessions.live")),
     )
 }
 
@@ -77,13 +94,17 @@ fn article(operation: Operation) -> &'static str {
 }
 
 /// Failed attempts over all trials; none is said with how many were tried and what that proves.
-fn failures(arm: &Arm) -> String {
-    let failed: u64 = FAILURES.iter().map(|outcome| arm.count(outcome)).sum();
+fn failures(arm: &Arm, without: Option<&Arm>) -> String {
+    let failures = |arm: &Arm| FAILURES.iter().map(|outcome| arm.count(outcome)).sum();
+    let failed: u64 = failures(arm);
     let attempts = arm.attempts();
+    let also = without.map(failures).filter(|also| *also > 0);
+    let also = also.map(|also: u64| format!(" ({also} without it)"));
+    let also = also.unwrap_or_default();
     match upper_bound_of_none(attempts) {
         Some(share) if failed == 0 => {
             format!("0 of {attempts} attempts (at most {:.3} %)", share * 100.0)
         }
-        _ => format!("{failed} of {attempts} attempts"),
+        _ => format!("{failed} of {attempts} attempts{also}"),
     }
 }

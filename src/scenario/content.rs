@@ -22,6 +22,32 @@ fn one() -> u32 {
     1
 }
 
+/// Bytes and files that the content of a scenario has at most, all of it together.
+/// Assumed: a virtual disk is memory, and whoever wants more of it means less.
+const BYTES_MAX: u64 = 1 << 30;
+const FILES_MAX: u64 = 1_000_000;
+
+/// Says what is impossible in the content of a scenario.
+pub(super) fn check<'a>(all: impl Iterator<Item = &'a Content>) -> Result<(), String> {
+    let (mut files, mut bytes) = (0_u64, 0_u64);
+    for content in all {
+        content
+            .path_of(Path::new("/"), 0)
+            .map_err(|error| error.to_string())?;
+        files = files.saturating_add(content.count.into());
+        let more = u64::from(content.count) * u64::from(content.bytes);
+        bytes = bytes.saturating_add(more);
+        if files > FILES_MAX || bytes > BYTES_MAX {
+            return Err(format!(
+                "content {:?}: with its count = {} of bytes = {} the scenario has {files} files and {bytes} \
+                 bytes of content; at most {FILES_MAX} files and {BYTES_MAX} bytes can be made",
+                content.path, content.count, content.bytes
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Content {
     /// Makes the files below `folder`. Their bytes are readable text, the same in every run.
     pub fn make(&self, folder: &Path) -> io::Result<()> {
@@ -74,6 +100,24 @@ mod tests {
             bytes: 1,
         };
         assert!(content.make(Path::new("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn content_that_no_disk_would_take_is_refused() {
+        let content = |count, bytes| Content {
+            path: "/x{n}.png".to_owned(),
+            count,
+            bytes,
+        };
+        assert_eq!(check([content(1_000, 1_000_000)].iter()), Ok(()));
+        for all in [
+            [content(1, 4_000_000_000), content(1, 1)],
+            [content(1_000, 1_000_000), content(1_000, 1_000_000)],
+            [content(u32::MAX, 1), content(1, 1)],
+        ] {
+            let error = check(all.iter()).unwrap_err();
+            assert!(error.contains("at most"), "{error}");
+        }
     }
 
     #[test]

@@ -361,6 +361,8 @@ impl Scenario {
                 ));
             }
         }
+        let contents = self.applications.iter().flat_map(|part| &part.content);
+        content::check(contents)?;
         if let Some(farm) = &self.farm {
             farm.check()?;
         }

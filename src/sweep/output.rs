@@ -41,7 +41,7 @@ impl Output {
         } else {
             let target = linked(path);
             let temporary = Temporary::beside(&target);
-            let file = File::create(&temporary.0).map_err(at(&temporary.0))?;
+            let file = File::create(&temporary.0).map_err(at(&target))?;
             (Place::Beside(temporary, target), file)
         };
         Ok(Self {

@@ -162,7 +162,10 @@ impl Shard {
         let malformed = || ShardError::Malformed(text.to_owned());
         let (index, of) = text.split_once('/').ok_or_else(malformed)?;
         let number = |text: &str| text.trim().parse::<u64>().map_err(|_| malformed());
-        Self::new(number(index)?, number(of)?)
+        match number(of)? {
+            0 => Err(malformed()),
+            of => Self::new(number(index)?, of),
+        }
     }
 
     /// The part that whoever started us means; all of it if nobody says. With `of` the index counts as

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 use super::compare::Compared;
 use super::costs::Costs;
@@ -15,7 +16,7 @@ use super::swarm::{self, Plan, SwarmError};
 use super::track::{Line, Track, Trail, Watch};
 use super::trial::{Trial, TrialError};
 use crate::build;
-use crate::measure::TrialResult;
+use crate::measure::{Metrics, TrialResult};
 use crate::scenario::{Operation, Scenario};
 
 /// The name and version of the schema.
@@ -88,8 +89,8 @@ pub struct Recorded {
     /// What the digest was on the way.
     pub trail: Trail,
     /// What was measured, if it was a trial of a scenario.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub metrics: serde_json::Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub metrics: Value,
 }
 
 /// What a replay has shown of one run.
@@ -105,6 +106,8 @@ pub struct Replayed {
     pub failure: Option<String>,
     /// Where it has done something else than was recorded; `None` if nowhere, or nothing was recorded.
     pub difference: Option<Difference>,
+    /// What else is not as it was recorded, in words: a figure that was measured, or what was broken.
+    pub besides: Option<String>,
     /// Whether it has done what it had to: the same as before, or, if it is a regression, nothing wrong.
     pub is_right: bool,
 }
@@ -199,7 +202,7 @@ impl Record {
                 digest: track.digest,
                 facts: track.facts,
                 trail: track.trail,
-                metrics: serde_json::Value::Null,
+                metrics: Value::Null,
             }],
         }
     }
@@ -277,14 +280,18 @@ impl Record {
                     let words = format!("{}, seed {}", trial.operation, trial.seed);
                     let replayed = recorded.replay(words, &|watch| {
                         let (ran, track) = trial.run_watched(watch);
-                        let failure = match ran {
-                            Ok(_) => None,
+                        let (failure, metrics) = match ran {
+                            Ok(run) => (None, as_read(&run.result.metrics)),
                             Err(error) if is_of_what_is_run(&error) => {
                                 return Err(RecordError::Trial(error));
                             }
-                            Err(error) => Some(("trial", error.to_string())),
+                            Err(error) => (Some(("trial", error.to_string())), Value::Null),
                         };
-                        Ok(Rerun { failure, track })
+                        Ok(Rerun {
+                            failure,
+                            track,
+                            metrics,
+                        })
                     })?;
                     if !watcher(&replayed) {
                         break;
@@ -301,7 +308,7 @@ impl Record {
                 }
             }
             Subject::Regression { plan, broke, .. } => {
-                let Rerun { failure, track } = Rerun::of(plan, Watch::Digest)?;
+                let Rerun { failure, track, .. } = Rerun::of(plan, Watch::Digest)?;
                 watcher(&Replayed {
                     words: format!("plan that once broke {broke}"),
                     digest: track.digest,
@@ -309,6 +316,7 @@ impl Record {
                     is_right: failure.is_none(),
                     failure: failure.map(|(_, text)| text),
                     difference: None,
+                    besides: None,
                 });
             }
         }
@@ -323,6 +331,7 @@ type Again<'a> = dyn Fn(Watch) -> Result<Rerun, RecordError> + 'a;
 struct Rerun {
     failure: Option<(&'static str, String)>,
     track: Track,
+    metrics: Value,
 }
 
 impl Rerun {
@@ -336,7 +345,11 @@ impl Rerun {
             ) => return Err(RecordError::Plan(error)),
             Err(error) => Some((error.name(), error.to_string())),
         };
-        Ok(Self { failure, track })
+        Ok(Self {
+            failure,
+            track,
+            metrics: Value::Null,
+        })
     }
 }
 
@@ -370,17 +383,32 @@ impl Recorded {
     }
 
     fn replay(&self, words: String, run: &Again<'_>) -> Result<Replayed, RecordError> {
-        let Rerun { failure, track } = run(Watch::Trail)?;
-        let broke = failure.as_ref().map(|(name, _)| *name);
+        let Rerun {
+            failure,
+            track,
+            metrics,
+        } = run(Watch::Trail)?;
         let is_same = track.digest == self.digest && track.facts == self.facts;
         let difference = (!is_same).then(|| self.difference(run, &track));
+        let broke = failure.as_ref().map(|(name, _)| *name);
+        let besides = if broke == self.broke.as_deref() {
+            other_figure("", &self.metrics, &metrics)
+        } else {
+            let name = |broke: Option<&str>| broke.unwrap_or("nothing").to_owned();
+            Some(format!(
+                "it broke {} when it was recorded, and {} now",
+                name(self.broke.as_deref()),
+                name(broke)
+            ))
+        };
         Ok(Replayed {
             words,
             digest: track.digest,
             facts: track.facts,
-            is_right: is_same && broke == self.broke.as_deref(),
+            is_right: is_same && besides.is_none(),
             failure: failure.map(|(_, text)| text),
             difference: difference.transpose()?,
+            besides,
         })
     }
 
@@ -401,6 +429,28 @@ impl Recorded {
             first,
             lines: again.lines,
         })
+    }
+}
+
+/// Figures as they come out of a file: a number can lose its last digit there.
+fn as_read(metrics: &Metrics) -> Value {
+    let text = serde_json::to_string(metrics).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// The first figure that was recorded and is another one now.
+fn other_figure(path: &str, recorded: &Value, now: &Value) -> Option<String> {
+    match (recorded, now) {
+        (Value::Object(recorded), Value::Object(now)) => {
+            recorded.iter().find_map(|(name, value)| {
+                let now = now.get(name).unwrap_or(&Value::Null);
+                other_figure(&format!("{path}.{name}"), value, now)
+            })
+        }
+        _ if recorded == now => None,
+        _ => Some(format!(
+            "metrics{path} was recorded as {recorded}, and is {now}"
+        )),
     }
 }
 

@@ -90,7 +90,8 @@ impl fmt::Display for Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trail {
-    /// From one hash to the next, facts.
+    /// From one hash to the next, facts: a power of two.
+    #[serde(deserialize_with = "power_of_two")]
     pub stride: u64,
     /// The hashes; in text, eight hexadecimal digits each.
     #[serde(with = "hex")]
@@ -142,6 +143,17 @@ impl Trail {
         let mut pairs = left.hashes.iter().zip(&right.hashes);
         let first = pairs.position(|(one, other)| one != other)? as u64;
         Some(first * left.stride..(first + 1) * left.stride)
+    }
+}
+
+fn power_of_two<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number.is_power_of_two() {
+        Ok(number)
+    } else {
+        Err(de::Error::custom(format!(
+            "a stride of {number}: it is a power of two"
+        )))
     }
 }
 

@@ -56,7 +56,7 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
             pools.truncate(1);
             plan.operations.clear();
             // Workers look whether they are idle once a minute.
-            plan.millis = plan.millis.max(63_000);
+            plan.millis = plan.millis.max(250_000);
             (load.wait, load.wait_weight) = (1_000, 5);
             *faults = Faults {
                 ipm_delay: 2_000.0,

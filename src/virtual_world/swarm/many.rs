@@ -36,10 +36,10 @@ pub fn run_many(
             let (next, goes_on) = (&next, &goes_on);
             scope.spawn(move || {
                 while goes_on.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
+                    let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| {
+                        (seed < seeds.end).then(|| seed + 1)
+                    });
+                    let Ok(seed) = taken else { break };
                     let outcome = run_caught(&draw(seed, millis));
                     if sender.send((seed, outcome)).is_err() {
                         break;
@@ -61,4 +61,20 @@ pub fn run_many(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_seeds_of_all_are_seeds_like_others() {
+        let mut seeds = Vec::new();
+        run_many(u64::MAX - 2..u64::MAX, 1_000, 4, &mut |seed, outcome| {
+            assert!(outcome.is_ok());
+            seeds.push(seed);
+            true
+        });
+        assert_eq!(seeds, [u64::MAX - 2, u64::MAX - 1]);
+    }
 }
