@@ -108,7 +108,7 @@ fn a_file_that_is_not_utf_8_is_told_by_its_line_and_its_byte() {
 fn what_the_driver_would_not_take_is_refused_by_its_key() {
     let said = refusal("name = 'x'\n[server.httpsys]\nmax_field_length = 0\n[load]\ntls_share = 0");
     assert!(
-        said.contains("x.toml: server.httpsys.max_field_length must lie between 64"),
+        said.contains("x.toml: line 3: server.httpsys.max_field_length must lie between 64"),
         "{said}"
     );
 }

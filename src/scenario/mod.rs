@@ -23,6 +23,7 @@ pub mod expectation;
 mod farm;
 mod many;
 mod operation;
+mod place;
 mod served;
 pub(crate) mod timing;
 mod variant;
@@ -287,23 +288,25 @@ impl Scenario {
         })?;
         name.clone_into(&mut scenario.file);
         if let Some(config) = scenario.server.config.take() {
-            let text = read_text(&folder.join(config)).map_err(|error| ScenarioError::Invalid {
-                name: name.to_owned(),
-                message: format!("server.config: {error}"),
-            })?;
-            if scenario.server.config_text.replace(text).is_some() {
+            if scenario.server.config_text.is_some() {
                 return Err(ScenarioError::Invalid {
                     name: name.to_owned(),
                     message: "server.config and server.config-text are both there; keep one"
                         .to_owned(),
                 });
             }
+            let text = read_text(&folder.join(config)).map_err(|error| ScenarioError::Invalid {
+                name: name.to_owned(),
+                message: format!("server.config: {error}"),
+            })?;
+            scenario.server.config_text = Some(text);
         }
         let invalid = |message| ScenarioError::Invalid {
             name: name.to_owned(),
             message,
         };
-        scenario.check().map_err(invalid)?;
+        let check = scenario.check();
+        check.map_err(|message| invalid(place::with_line(text, &message)))?;
         scenario.served(Operation::None)?;
         let arms = scenario.arms()?;
         let mut expectations = scenario.expectations.iter();
