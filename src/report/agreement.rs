@@ -3,6 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::Environment;
 use super::text::{figure, parts};
 use crate::agreement::{Agreement, Judged, TIMES, Verdict};
 
@@ -107,7 +108,8 @@ fn sentence(agreement: &Agreement) -> String {
                 )
             };
             format!(
-                "Verdict: the clocks DISAGREE in {wrong} of {judged} things that were held together.{besides}"
+                "Verdict: the clocks DISAGREE in {wrong} of {judged} things that were held together.{besides}{}",
+                busy(&agreement.live.environment)
             )
         }
         Verdict::NotJudged => {
@@ -118,6 +120,22 @@ fn sentence(agreement: &Agreement) -> String {
             )
         }
     }
+}
+
+/// What is to be said if more ran on the machine than the trials.
+fn busy(environment: &Environment) -> String {
+    let averages = &environment.load_average;
+    let minute = averages
+        .split(' ')
+        .next()
+        .and_then(|text| text.parse().ok());
+    let cpus = u32::try_from(environment.cpus).unwrap_or(u32::MAX);
+    if minute.is_none_or(|minute: f64| minute <= f64::from(cpus)) {
+        return String::new();
+    }
+    format!(
+        " The machine was busy (load average {averages} on {cpus} cores), which stretches the times of live trials."
+    )
 }
 
 /// Everything as one JSON object.
