@@ -7,7 +7,7 @@ use super::schema::{Attribute, Element, Key};
 use super::value::Fault;
 
 /// Attributes that any element may have: they lock, encrypt or relocate it.
-const ANYWHERE: [&str; 8] = [
+pub(super) const ANYWHERE: [&str; 8] = [
     "lockAttributes",
     "lockAllAttributesExcept",
     "lockElements",

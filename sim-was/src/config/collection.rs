@@ -1,5 +1,5 @@
 //! A collection of the configuration system: entries that are added, removed and cleared, told apart
-//! by their key attributes without regard to case.
+//! by their key attributes without regard to case; where nothing is known of the keys, by all of their attributes.
 
 use std::collections::BTreeMap;
 
@@ -75,13 +75,19 @@ impl<'a> Collection<'a> {
     }
 
     fn add(&mut self, node: Node<'a, 'a>, layer: usize) -> Option<Duplicate<'a>> {
-        let keys: Vec<_> = (0..self.keys.len())
-            .map(|group| self.key(group, node))
-            .collect();
+        let keys: Vec<_> = if self.is_keyed_by_everything() {
+            vec![(0, everything(node))]
+        } else {
+            (0..self.keys.len())
+                .map(|group| self.key(group, node))
+                .collect()
+        };
         let taken = keys
             .iter()
             .find_map(|key| Some((key.0, *self.by_key.get(key)?)));
-        let duplicate = taken.map(|(group, index)| Duplicate {
+        // Entries of which nobody knows the keys may well be there twice.
+        let told = taken.filter(|_| !self.keys.is_empty());
+        let duplicate = told.map(|(group, index)| Duplicate {
             node,
             text: self.complaint(group, node),
             across_layers: self.entries[index].is_some_and(|(before, _)| before != layer),
@@ -97,7 +103,24 @@ impl<'a> Collection<'a> {
         duplicate
     }
 
+    /// Whether nothing is known of what tells the entries apart.
+    fn is_keyed_by_everything(&self) -> bool {
+        self.schema.foreign && self.keys.is_empty()
+    }
+
     fn remove(&mut self, node: Node<'a, 'a>) {
+        if self.is_keyed_by_everything() {
+            let has = |entry: Node<'_, '_>| {
+                node.attributes().all(|key| {
+                    let own = entry.attribute(key.name()).unwrap_or_default();
+                    own.to_lowercase() == key.value().to_lowercase()
+                })
+            };
+            let fits = |entry: &Option<(usize, Node<'_, '_>)>| entry.is_some_and(|(_, e)| has(e));
+            if let Some(index) = self.entries.iter().position(fits) {
+                self.forget(index);
+            }
+        }
         for group in 0..self.keys.len() {
             if self.keys[group]
                 .iter()
@@ -144,4 +167,15 @@ impl<'a> Collection<'a> {
              {respectively}set to '{value}'"
         )
     }
+}
+
+/// All that is written in an entry.
+fn everything(node: Node<'_, '_>) -> String {
+    let attributes = node.attributes();
+    let attributes = attributes.filter(|attribute| !attribute.name().starts_with("lock"));
+    let mut texts: Vec<String> = attributes
+        .map(|attribute| format!("{}={}", attribute.name(), attribute.value()).to_lowercase())
+        .collect();
+    texts.sort();
+    texts.join("\u{0}")
 }

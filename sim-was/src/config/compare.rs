@@ -19,9 +19,10 @@ impl View {
 
     /// The last entry with these attributes, without regard to case.
     pub fn entry(&self, keys: &[(String, String)]) -> Option<&Self> {
-        let has = |entry: &Self, (name, value): &(String, String)| {
-            let own = entry.attribute(name);
-            own.is_some_and(|own| own.to_lowercase() == value.to_lowercase())
+        let has = |entry: &Self, (name, value): &(String, String)| match entry.attribute(name) {
+            Some(own) => own.to_lowercase() == value.to_lowercase(),
+            // A key that is not written and has no default is empty.
+            None => value.is_empty() && entry.key_names().contains(&name.as_str()),
         };
         let mut entries = self.children.iter().rev();
         entries.find(|entry| keys.iter().all(|key| has(entry, key)))
@@ -30,10 +31,14 @@ impl View {
     /// Whether an element of that name appears once in it, and is no entry of a collection.
     pub fn has_single(&self, name: &str) -> bool {
         match self.schema.0 {
+            Some(schema) if schema.foreign && schema.entries.is_empty() => {
+                let is_known = schema.children.contains_key(name);
+                let found = self.child(name);
+                is_known || found.is_some_and(|child| child.attributes.is_empty())
+            }
+            Some(schema) if schema.foreign => !schema.entries.contains_key(name),
             Some(schema) => schema.children.contains_key(name),
-            None => self
-                .child(name)
-                .is_some_and(|child| child.attributes.is_empty()),
+            None => false,
         }
     }
 
@@ -52,8 +57,10 @@ impl View {
     /// is written.
     pub fn knows(&self, path: &str) -> bool {
         match self.schema.0 {
-            Some(schema) => attribute(schema, path).is_some() || names_element(schema, path),
-            None => self.attribute(path).is_some(),
+            Some(schema) if !schema.foreign => {
+                attribute(schema, path).is_some() || names_element(schema, path)
+            }
+            Some(_) | None => self.attribute(path).is_some(),
         }
     }
 

@@ -22,6 +22,8 @@ mod faults;
 mod kept;
 mod layers;
 mod locks;
+mod open_view;
+mod outline;
 pub mod physical_path;
 mod raw;
 mod resolve;

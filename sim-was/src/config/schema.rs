@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::outline;
 use super::value::{Kind, Range, TimeFormat, Validator};
 
 /// An element of the schema: a section, an element in it, or an entry of a collection.
@@ -21,10 +22,13 @@ pub(super) struct Element {
     pub(super) children: BTreeMap<String, Self>,
     /// Entries of a collection, by the name of the adding element (`add`, `site`, `mimeMap` …).
     pub(super) entries: BTreeMap<String, Self>,
-    /// Whether the content belongs to a schema that we do not have, and is not looked at.
+    /// Whether the content belongs to a schema that we do not have: of its collections some may be known,
+    /// its attributes are not looked at.
     pub(super) foreign: bool,
     /// Whether required attributes may be absent, as in `…Defaults`.
     pub(super) partial: bool,
+    /// Whether entries that an inner level adds come before those that it inherits (`mergeAppend="false"`).
+    pub(super) inner_first: bool,
 }
 
 /// An attribute of the schema.
@@ -76,7 +80,14 @@ pub(super) fn section(path: &str) -> Option<&'static Element> {
     SECTIONS.get(path)
 }
 
-/// What stands for the schema of a section that we have none for.
+/// The schema of a section, or what is known of one that has none.
+pub(super) fn section_or_outline(path: &str) -> &'static Element {
+    section(path)
+        .or_else(|| outline::of(path))
+        .unwrap_or_else(|| foreign())
+}
+
+/// What stands for the schema of a section that we have none for, and know nothing of.
 pub(super) fn foreign() -> &'static Element {
     static FOREIGN: LazyLock<Element> = LazyLock::new(|| Element {
         foreign: true,
@@ -89,6 +100,14 @@ pub(super) fn foreign() -> &'static Element {
 pub(super) fn section_names() -> impl Iterator<Item = &'static str> {
     SECTIONS.keys().map(String::as_str)
 }
+
+/// Collections in which what an inner level adds comes before what it inherits.
+/// Assumed: `mergeAppend="false"` for the default documents and the handlers alone; known from the order that IIS
+/// Manager shows.
+const INNER_FIRST: [(&str, &str); 2] = [
+    ("system.webServer/defaultDocument", "files"),
+    ("system.webServer/handlers", ""),
+];
 
 /// Whether the path is a section group on the way to a section that we know.
 pub(super) fn is_group(path: &str) -> bool {
@@ -120,6 +139,13 @@ fn read() -> BTreeMap<String, Element> {
     }
     if let Some(sites) = sections.get_mut("system.applicationHost/sites") {
         complete_sites(sites);
+    }
+    for (section, path) in INNER_FIRST {
+        let section = sections.get_mut(section);
+        section
+            .expect("the schema has these sections")
+            .reach(path)
+            .inner_first = true;
     }
     sections
 }
@@ -171,16 +197,18 @@ fn complete_sites(sites: &mut Element) {
 
 impl Element {
     fn insert(&mut self, path: &str, attribute: Attribute) {
-        match path.split_once('.') {
-            None => {
-                self.attributes.insert(path.to_owned(), attribute);
-            }
-            Some((step, rest)) => match step.strip_suffix("[]") {
-                Some(entry) => self.entries.entry(entry.to_owned()).or_default(),
-                None => self.children.entry(step.to_owned()).or_default(),
-            }
-            .insert(rest, attribute),
-        }
+        let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let element = self.reach(above);
+        element.attributes.insert(name.to_owned(), attribute);
+    }
+
+    /// The element at a path such as `add[].processModel`, which is made if it is not there.
+    pub(super) fn reach(&mut self, path: &str) -> &mut Self {
+        let steps = path.split('.').filter(|step| !step.is_empty());
+        steps.fold(self, |element, step| match step.strip_suffix("[]") {
+            Some(entry) => element.entries.entry(entry.to_owned()).or_default(),
+            None => element.children.entry(step.to_owned()).or_default(),
+        })
     }
 
     fn into_defaults(mut self) -> Self {

@@ -139,7 +139,7 @@ impl<'a> Sections<'a> {
                 group => format!("{group}/{name}"),
             };
             let schema = schema::section(&path);
-            let schema = schema.or_else(|| self.declared.has(&path).then(schema::foreign));
+            let schema = schema.or_else(|| self.declared.has(&path).then(|| outline_of(&path)));
             if let Some(schema) = schema {
                 let Stand { file, mode, own } = stand;
                 let section = Section {
@@ -275,6 +275,16 @@ impl<'a> Sections<'a> {
             .get(location)
             .and_then(|s| s.get(section))
             .map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What is known of a section that is only declared. The .NET Framework judges its own ones, and takes many entries
+/// twice.
+fn outline_of(path: &str) -> &'static Element {
+    if path.starts_with("system.webServer/") {
+        schema::section_or_outline(path)
+    } else {
+        schema::foreign()
     }
 }
 

@@ -14,7 +14,7 @@ use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::sections::Sections;
 use super::web_config::{Around, FoundFile};
-use super::{Fault, faults, written};
+use super::{Fault, faults, open_view, outline, written};
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct View {
     pub children: Vec<Self>,
     /// Whether anything in it is written, and not a default.
     pub is_written: bool,
-    /// What may stand in it.
+    /// What may stand in it, as far as that is known.
     pub(super) schema: Known,
 }
 
@@ -62,6 +62,8 @@ pub struct ViewAttribute {
     pub value: String,
     /// Whether it is written in the element itself, and not a default.
     pub is_written: bool,
+    /// Whether an outer level writes it, and the element itself does not.
+    pub is_inherited: bool,
 }
 
 /// The sections of a configuration file, for looking at.
@@ -104,8 +106,8 @@ impl<'a> Views<'a> {
     }
 
     /// A section as it takes effect at a location: what is written there, then what is written at the
-    /// locations above it and for the server. `None` if there is neither a schema for it nor a place
-    /// where it is written. A file around that cannot be read says nothing.
+    /// locations above it and for the server. `None` if nothing is known of it, nobody declares it and it is
+    /// written nowhere. A file around that cannot be read says nothing.
     pub fn section(&self, path: &str, location: &str) -> Result<Option<View>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
         let root = document.root_element();
@@ -114,17 +116,19 @@ impl<'a> Views<'a> {
         let around = self.around.web_configs(&documents);
         let location = location.trim_matches('/').to_lowercase();
         let places = places_from(&location);
+        let name = path.rsplit('/').next().unwrap_or(path);
         let Some(schema) = schema::section(path) else {
-            let found = places.into_iter().flat_map(|at| {
-                let files = around
-                    .iter()
-                    .rev()
-                    .filter(move |file| file.places.iter().any(|place| place == at));
-                let roots = files.filter_map(|file| file.document.as_ref().ok());
-                let own = roots.map(|document| (document.root_element(), ""));
-                own.chain([(root, at)])
-            });
-            return Ok(written::section(found, path));
+            let declared = Declared::read(root);
+            let is_host_only = declared.is_host_only(path);
+            let places = places.into_iter();
+            let places = places.filter(|place| place.is_empty() || !is_host_only);
+            let found: Vec<_> = places
+                .flat_map(|at| written::nodes(root, &around, at, path))
+                .collect();
+            let outline = outline::of(path);
+            let is_known = !found.is_empty() || outline.is_some() || declared.has(path);
+            let outline = outline.unwrap_or_else(|| schema::foreign());
+            return Ok(is_known.then(|| open_view::view(name, outline, &found)));
         };
         let sections = Sections::of_all(root, &around);
         let mut nodes = Vec::new();
@@ -136,7 +140,6 @@ impl<'a> Views<'a> {
             let here = sections.at(at, path).iter().rev();
             nodes.extend(here.map(|section| section.node));
         }
-        let name = path.rsplit('/').next().unwrap_or(path);
         let layers = Layers::new(schema, nodes);
         Ok(Some(view(name, schema, &layers, &[], None)))
     }
@@ -261,10 +264,6 @@ struct Defaults<'n, 'a> {
     nodes: &'n [Node<'a, 'a>],
 }
 
-/// Collections in which what an inner level adds comes before what it inherits.
-/// Assumed: `defaultDocument/files` alone; see `web_server`.
-const INNER_FIRST: [&str; 1] = ["files"];
-
 /// Entries, and the elements that hold their defaults.
 /// Source: IIS configuration reference: `applicationPoolDefaults`, `siteDefaults`, `applicationDefaults`,
 /// `virtualDirectoryDefaults`.
@@ -289,6 +288,12 @@ fn view<'a>(
     };
     let own = (!layers.is_empty()).then(|| layers.own()).filter(is_own);
     let mut attributes = attributes_of(schema, layers, own);
+    if entry.is_some() {
+        // What stands around an entry are its defaults.
+        for attribute in &mut attributes {
+            attribute.is_inherited = false;
+        }
+    }
     attributes.retain(|attribute| !attribute.value.is_empty() || attribute.is_written);
     let found: Vec<(&'static str, Vec<Node<'a, 'a>>)> = DEFAULTS
         .into_iter()
@@ -306,7 +311,7 @@ fn view<'a>(
     }
     for (entry_name, of_entry) in &schema.entries {
         // The merged entries borrow the name of their element from the schema, which is static.
-        let (entries, _) = layers.entries(entry_name, INNER_FIRST.contains(&name));
+        let (entries, _) = layers.entries(entry_name, schema.inner_first);
         for one in entries {
             let mut nodes = vec![one.own()];
             for default in defaults.iter().filter(|d| d.entry == entry_name) {
@@ -343,12 +348,14 @@ fn attributes_of(
             continue;
         }
         let inherited = layers.written(name).map(|(value, _)| value);
+        let is_inherited = inherited.is_some();
         let value = inherited.or(attribute.default.as_deref());
         let value = value.and_then(|value| attribute.effective(value));
         attributes.extend(value.map(|value| ViewAttribute {
             name: name.clone(),
             value,
             is_written: false,
+            is_inherited,
         }));
     }
     attributes
@@ -370,6 +377,7 @@ fn as_written(schema: &Element, name: &str, value: &str) -> Option<ViewAttribute
         name: name.to_owned(),
         value,
         is_written: true,
+        is_inherited: false,
     })
 }
 
@@ -403,6 +411,16 @@ impl View {
         let mut attributes = element.attributes.iter();
         let found = attributes.find(|a| a.is_written && a.name.eq_ignore_ascii_case(name));
         found.map(|attribute| attribute.value.as_str())
+    }
+
+    /// Whether anything in it is written somewhere, here or by an outer level.
+    pub fn is_in_effect(&self) -> bool {
+        self.is_written
+            || self
+                .attributes
+                .iter()
+                .any(|attribute| attribute.is_inherited)
+            || self.children.iter().any(Self::is_in_effect)
     }
 
     /// A single element in it.

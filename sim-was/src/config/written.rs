@@ -3,12 +3,12 @@
 //! What is a section, and what only a group of them, is said by the schema, then by `configSections`; an
 //! element of which neither says anything is a section.
 
-use roxmltree::Node;
+use roxmltree::{Document, Node};
 
 use super::edit::sections_at;
 use super::locks::Declared;
-use super::schema;
-use super::view::{Known, View, ViewAttribute};
+use super::web_config::WebConfig;
+use super::{outline, schema};
 
 /// Every section that a file writes, with the location that it stands in as the file writes it.
 pub(super) fn sections(root: Node<'_, '_>, declared: &Declared) -> Vec<(String, String)> {
@@ -40,8 +40,11 @@ fn collect(
             "" => name.to_owned(),
             group => format!("{group}/{name}"),
         };
-        let is_section = schema::section(&path).is_some() || declared.has(&path);
-        if !is_section && (schema::is_group(&path) || declared.has_group(&path)) {
+        let is_section =
+            schema::section(&path).is_some() || outline::of(&path).is_some() || declared.has(&path);
+        let is_group =
+            schema::is_group(&path) || outline::is_group(&path) || declared.has_group(&path);
+        if !is_section && is_group {
             collect(node, &path, location, declared, found);
         } else {
             found.push((path, location.to_owned()));
@@ -49,31 +52,38 @@ fn collect(
     }
 }
 
-/// A section without a schema at the innermost of some places: as it is written there.
-///
-/// Assumed: without a schema nothing is known of how levels are merged, so the innermost is shown alone.
-pub(super) fn section<'a>(
-    places: impl IntoIterator<Item = (Node<'a, 'a>, &'a str)>,
-    name: &str,
-) -> Option<View> {
-    let mut places = places.into_iter();
-    places.find_map(|(root, location)| {
-        let nodes = sections_at(root, location, name);
-        nodes.last().map(|node| view(*node))
-    })
+/// The appearances of a section that stand for a place, in all files, the innermost first.
+pub(super) fn nodes<'a>(
+    host: Node<'a, 'a>,
+    around: &[WebConfig<'a>],
+    at: &str,
+    section: &str,
+) -> Vec<Node<'a, 'a>> {
+    let outermost = around.iter().take_while(|file| file.is_outermost()).count();
+    let (outer, inner) = around.split_at(outermost);
+    let of_file = |file: &WebConfig<'a>| {
+        let root = file.document.as_ref().ok().map(Document::root_element);
+        let places = root.into_iter().flat_map(|root| {
+            let below = file.places.iter().filter_map(|place| below(place, at));
+            below.map(move |location| (root, location))
+        });
+        places.collect::<Vec<_>>()
+    };
+    let places = inner.iter().rev().flat_map(of_file);
+    let places = places.chain([(host, at)]);
+    let places = places.chain(outer.iter().rev().flat_map(of_file));
+    let found = places.flat_map(|(root, location)| {
+        let nodes = sections_at(root, location, section);
+        nodes.into_iter().rev()
+    });
+    found.collect()
 }
 
-fn view(node: Node<'_, '_>) -> View {
-    let attribute = |attribute: roxmltree::Attribute<'_, '_>| ViewAttribute {
-        name: attribute.name().to_owned(),
-        value: attribute.value().to_owned(),
-        is_written: true,
-    };
-    View {
-        name: node.tag_name().name().to_owned(),
-        attributes: node.attributes().map(attribute).collect(),
-        children: node.children().filter(Node::is_element).map(view).collect(),
-        is_written: true,
-        schema: Known(None),
+/// The way from one place down to another.
+fn below<'p>(place: &str, at: &'p str) -> Option<&'p str> {
+    match at.strip_prefix(place)? {
+        rest if place.is_empty() => Some(rest),
+        "" => Some(""),
+        rest => rest.strip_prefix('/'),
     }
 }

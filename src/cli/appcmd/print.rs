@@ -139,11 +139,15 @@ fn xml_of(sentence: &Sentence, object: Object, rows: &[&Row]) -> String {
 pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
     let space = "  ".repeat(depth);
     let mut text = format!("{space}<{}", view.name);
-    let attributes = view.attributes.iter().filter(|a| all || a.is_written);
+    let attributes = view.attributes.iter();
+    let attributes = attributes.filter(|a| all || a.is_written || a.is_inherited);
     for attribute in attributes {
         let _ = write!(text, " {}=\"{}\"", attribute.name, escape(&attribute.value));
     }
-    let shown = view.children.iter().filter(|child| all || child.is_written);
+    let shown = view
+        .children
+        .iter()
+        .filter(|child| all || child.is_in_effect());
     let children: String = shown.map(|child| element(child, depth + 1, all)).collect();
     if children.is_empty() {
         text.push_str(" />\n");

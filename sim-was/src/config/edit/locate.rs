@@ -4,6 +4,7 @@ use roxmltree::Node;
 
 use super::change::{Change, Step};
 use super::{Attribute, EditError, Element};
+use crate::config::{check, locks, schema};
 
 /// A tag that has to be written on the way to a place.
 #[derive(Clone, Debug)]
@@ -64,6 +65,13 @@ fn blocks<'a>(root: Node<'a, 'a>, location: &str) -> Vec<Node<'a, 'a>> {
     blocks
 }
 
+/// Whether a block leaves to the levels above who may have its sections, and to which applications they go.
+fn says_nothing(block: Node<'_, '_>) -> bool {
+    let is_inherited = block.attribute("inheritInChildApplications");
+    locks::mode_of(block).is_none()
+        && is_inherited.is_none_or(|value| value.eq_ignore_ascii_case("true"))
+}
+
 /// The appearances of a section, in the order of the file.
 pub(crate) fn sections<'a>(root: Node<'a, 'a>, location: &str, section: &str) -> Vec<Node<'a, 'a>> {
     let mut found = blocks(root, location);
@@ -83,7 +91,10 @@ pub(super) fn missing_sections<'a>(
     location: &str,
     section: &str,
 ) -> (Node<'a, 'a>, Vec<Tag>) {
-    let Some(&block) = blocks(root, location).first() else {
+    let blocks = blocks(root, location);
+    // Source: IIS keeps what is locked differently in `<location>` tags of their own: a new section must be
+    // neither locked nor unlocked by its neighbours in the block.
+    let Some(&block) = blocks.iter().find(|block| says_nothing(**block)) else {
         let mut block = Tag::new("location");
         block.attributes = format!(" path=\"{}\"", super::escape(location, '"'));
         let mut tags = vec![block];
@@ -128,14 +139,16 @@ impl<'a> Place<'a> {
     }
 
     fn child(&mut self, name: &str) -> Result<(), EditError> {
-        let known = match self.schema {
-            Some(schema) if !schema.foreign => {
-                let same = |known: &&String| known.eq_ignore_ascii_case(name);
-                let found = schema.children.keys().find(same);
-                Some(found.ok_or_else(|| self.unknown("element", name, &schema.children))?)
-            }
-            Some(_) | None => None,
-        };
+        let same = |known: &&String| known.eq_ignore_ascii_case(name);
+        let known = self
+            .schema
+            .and_then(|schema| schema.children.keys().find(same));
+        if let Some(schema) = self.schema
+            && !schema.foreign
+            && known.is_none()
+        {
+            return Err(self.unknown("element", name, &schema.children));
+        }
         let name = known.map_or(name, String::as_str);
         self.schema = known.and_then(|known| self.schema?.children.get(known));
         self.name = format!("{}/{name}", self.name);
@@ -175,20 +188,26 @@ impl<'a> Place<'a> {
 
     /// The last entry with these attributes; values are compared without case.
     pub(super) fn find(&self, keys: &[(String, String)]) -> Option<Node<'a, 'a>> {
-        let names = self.entry_names();
+        let defaults = self.schema.map(|schema| &schema.entries);
         let fits = |node: &Node<'a, 'a>| {
-            let name = node.tag_name().name();
-            let is_entry = if names.is_empty() {
-                !["remove", "clear"].contains(&name)
-            } else {
-                names.contains(&name)
-            };
-            is_entry && keys.iter().all(|(name, value)| has(*node, name, value))
+            let kind = defaults.and_then(|entries| entries.get(node.tag_name().name()));
+            let mut keys = keys.iter();
+            self.is_entry(*node) && keys.all(|(name, value)| has(*node, kind, name, value))
         };
         self.nodes
             .iter()
             .rev()
             .find_map(|parent| elements(*parent).rev().find(fits))
+    }
+
+    fn is_entry(&self, node: Node<'_, '_>) -> bool {
+        let names = self.entry_names();
+        let name = node.tag_name().name();
+        if names.is_empty() {
+            !["remove", "clear"].contains(&name)
+        } else {
+            names.contains(&name)
+        }
     }
 
     /// The attributes of the element as they would be with one of them changed.
@@ -210,15 +229,40 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// What tells the entries here apart.
+    pub(super) fn key_names(&self) -> Vec<&'static str> {
+        let entries = self
+            .schema
+            .into_iter()
+            .flat_map(|schema| schema.entries.values());
+        entries.flat_map(Element::keys).flatten().collect()
+    }
+
+    /// The name of an attribute as it is written, where there is no schema to say so.
+    pub(super) fn spelled<'n>(&'n self, name: &'n str) -> &'n str {
+        let is_it = |known: &str| known.eq_ignore_ascii_case(name);
+        let here = self.nodes.last().filter(|_| self.missing.is_empty());
+        let written = here.and_then(|node| node.attributes().find(|a| is_it(a.name())));
+        let known = self
+            .schema
+            .into_iter()
+            .flat_map(|schema| schema.attributes.keys());
+        let known = known.map(String::as_str).chain(locking());
+        let known = written
+            .map(|attribute| attribute.name())
+            .or_else(|| known.into_iter().find(|k| is_it(k)));
+        known.unwrap_or(name)
+    }
+
     /// What the schema knows of an attribute: its name as the schema writes it, and its type.
-    /// `None` if there is no schema here.
+    /// `None` if there is no schema here, or if the attribute may stand everywhere, such as `lockItem`.
     pub(super) fn attribute(
         &self,
         name: &str,
     ) -> Result<Option<(&'static str, &'static Attribute)>, EditError> {
         match self.schema {
-            Some(schema) if !schema.foreign => self.attribute_of(schema, name).map(Some),
-            Some(_) | None => Ok(None),
+            Some(schema) => self.attribute_of(schema, name),
+            None => Ok(None),
         }
     }
 
@@ -226,12 +270,14 @@ impl<'a> Place<'a> {
         &self,
         schema: &'static Element,
         name: &str,
-    ) -> Result<(&'static str, &'static Attribute), EditError> {
+    ) -> Result<Option<(&'static str, &'static Attribute)>, EditError> {
+        let is_it = |known: &str| known.eq_ignore_ascii_case(name);
         let mut attributes = schema.attributes.iter();
-        attributes
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(known, attribute)| (known.as_str(), attribute))
-            .ok_or_else(|| self.unknown("attribute", name, &schema.attributes))
+        let found = attributes.find(|(known, _)| is_it(known));
+        if found.is_none() && !schema.foreign && !locking().any(is_it) {
+            return Err(self.unknown("attribute", name, &schema.attributes));
+        }
+        Ok(found.map(|(known, attribute)| (known.as_str(), attribute)))
     }
 
     /// The name of the element that an entry with these attributes is, and its schema.
@@ -239,14 +285,18 @@ impl<'a> Place<'a> {
         &self,
         attributes: &[(String, String)],
     ) -> Result<(String, Option<&'static Element>), EditError> {
-        let Some(schema) = self.schema.filter(|schema| !schema.foreign) else {
-            let like = self
-                .nodes
-                .last()
-                .and_then(|node| elements(*node).next_back());
+        let schema = self.schema.unwrap_or_else(|| schema::foreign());
+        if schema.foreign && schema.entries.is_empty() {
+            // Assumed: entries that have something in common have one name; else the usual one.
+            let is_like = |node: &Node<'_, '_>| {
+                let first = attributes.first();
+                self.is_entry(*node) && first.is_some_and(|(name, _)| node.has_attribute(&**name))
+            };
+            let nodes = self.nodes.last().filter(|_| self.missing.is_empty());
+            let like = nodes.and_then(|node| elements(*node).rev().find(is_like));
             let name = like.map_or("add", |node| node.tag_name().name());
             return Ok((name.to_owned(), None));
-        };
+        }
         let fits = |(_, entry): &(&String, &'static Element)| {
             let known = |name: &str| {
                 entry
@@ -254,6 +304,9 @@ impl<'a> Place<'a> {
                     .keys()
                     .any(|k| k.eq_ignore_ascii_case(name))
             };
+            if entry.foreign {
+                return attributes.iter().any(|(name, _)| known(name));
+            }
             attributes.iter().all(|(name, _)| known(name))
         };
         let mut entries = schema.entries.iter();
@@ -287,28 +340,49 @@ impl<'a> Place<'a> {
     }
 }
 
-fn has(node: Node<'_, '_>, name: &str, value: &str) -> bool {
-    let mut attributes = node.attributes();
-    attributes.any(|attribute| {
-        attribute.name().eq_ignore_ascii_case(name)
-            && attribute.value().to_lowercase() == value.to_lowercase()
-    })
+/// The attributes by which any element locks what is in it.
+fn locking() -> impl Iterator<Item = &'static str> {
+    let all = check::ANYWHERE.into_iter();
+    all.filter(|name| name.starts_with("lock"))
 }
 
-/// Those attributes that tell entries apart.
+/// Whether an entry has an attribute of that value, be it written or not.
+fn has(node: Node<'_, '_>, kind: Option<&Element>, name: &str, value: &str) -> bool {
+    let is_it = |known: &str| known.eq_ignore_ascii_case(name);
+    let mut attributes = node.attributes();
+    let own = attributes.find(|attribute| is_it(attribute.name()));
+    let own = own.map(|attribute| attribute.value()).or_else(|| {
+        let mut known = kind?.attributes.iter();
+        let (_, known) =
+            known.find(|(known, attribute)| attribute.key.is_some() && is_it(known))?;
+        Some(known.default.as_deref().unwrap_or_default())
+    });
+    own.is_some_and(|own| own.to_lowercase() == value.to_lowercase())
+}
+
+/// What tells an entry with these attributes from others: its keys, those that are not written too.
 pub(super) fn keys_of(
     schema: Option<&'static Element>,
     attributes: &[(String, String)],
 ) -> Vec<(String, String)> {
-    let Some(schema) = schema else {
-        return attributes.iter().take(1).cloned().collect();
+    let foreign = schema.is_none_or(|schema| schema.foreign);
+    let groups = schema.map(Element::keys).unwrap_or_default();
+    let Some((schema, group)) = schema.zip(groups.first()) else {
+        // Where nothing is known of the keys, only the very same entry is the same.
+        return if foreign {
+            attributes.to_vec()
+        } else {
+            Vec::new()
+        };
     };
-    let groups = schema.keys();
-    let Some(group) = groups.first() else {
-        return Vec::new();
+    let key = |name: &&str| {
+        let mut written = attributes.iter();
+        let written = written.find(|(written, _)| written.eq_ignore_ascii_case(name));
+        let value = written.map(|(_, value)| value.as_str());
+        let value = value.or(schema.attributes[*name].default.as_deref());
+        ((*name).to_owned(), value.unwrap_or_default().to_owned())
     };
-    let is_key = |(name, _): &&(String, String)| group.contains(&name.as_str());
-    attributes.iter().filter(is_key).cloned().collect()
+    group.iter().map(key).collect()
 }
 
 /// `name='X', id='1'`.

@@ -35,6 +35,7 @@ pub use change::{Act, Change, Step};
 pub(super) use locate::sections as sections_at;
 
 use super::binding;
+use super::outline;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::value::{Fault, Validator};
@@ -174,6 +175,7 @@ impl<'t> Editor<'t> {
                 .map(|section| splice::remove(self.text, section))
                 .collect());
         }
+        let known = known.or_else(|| outline::of(&change.section));
         let mut place = Place::of_section(&sections, change, known);
         place.descend(&change.element)?;
         match &change.act {
@@ -182,7 +184,7 @@ impl<'t> Editor<'t> {
                 let written = kind.map_or(Cow::Borrowed(value.as_str()), |(_, kind)| {
                     kind.canonical(value)
                 });
-                let name = kind.map_or(attribute.as_str(), |(name, _)| name);
+                let name = kind.map_or_else(|| place.spelled(attribute), |(name, _)| name);
                 if let Some((name, kind)) = kind {
                     check(kind, name, value, &place.name)?;
                 }
@@ -241,7 +243,8 @@ impl<'t> Editor<'t> {
         for (name, value) in attributes {
             let known = kind
                 .map(|kind| place.attribute_of(kind, name))
-                .transpose()?;
+                .transpose()?
+                .flatten();
             if let Some((name, known)) = known {
                 check(known, name, value, &place.name)?;
             }
@@ -254,9 +257,12 @@ impl<'t> Editor<'t> {
         check_together(self.change, &written, &place.name)?;
         let keys = locate::keys_of(kind, &written);
         if place.missing.is_empty() && !keys.is_empty() && place.find(&keys).is_some() {
+            // Those that were given say enough.
+            let is_key = |(name, _): &&(String, String)| keys.iter().any(|(key, _)| key == name);
+            let given: Vec<_> = written.iter().filter(is_key).cloned().collect();
             return Err(EditError::Duplicate {
                 place: place.name.clone(),
-                keys: locate::in_words(&keys),
+                keys: locate::in_words(&given),
             });
         }
         let element = splice::empty_element(&entry, &written);
@@ -283,8 +289,15 @@ impl<'t> Editor<'t> {
                 keys: locate::in_words(keys),
             });
         }
-        // What an outer level has added is taken away here.
-        let element = splice::empty_element("remove", keys);
+        // What an outer level has added is taken away here, by its keys and nothing else.
+        let known_by = place.key_names();
+        let is_key = |(name, _): &&(String, String)| {
+            let is_it = |key: &&str| key.eq_ignore_ascii_case(name);
+            known_by.is_empty() || known_by.iter().any(is_it)
+        };
+        let said: Vec<_> = keys.iter().filter(is_key).cloned().collect();
+        let said = if said.is_empty() { keys } else { &said };
+        let element = splice::empty_element("remove", said);
         Ok(vec![match place.nodes.last().filter(|_| here) {
             Some(parent) => splice::add_entry(self.text, *parent, "remove", &element, false),
             None => self.write_with(place, &[], Some(&element)),
@@ -427,5 +440,7 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, E
     apply(text, &[change])
 }
 
+#[cfg(test)]
+mod outline_tests;
 #[cfg(test)]
 mod tests;
