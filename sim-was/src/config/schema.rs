@@ -336,6 +336,24 @@ mod tests {
     }
 
     #[test]
+    fn every_value_of_an_enum_is_written_under_one_name_and_read_again() {
+        for (section, path, attribute) in every_attribute() {
+            for (name, number) in &attribute.values {
+                let written = attribute.canonical(name);
+                let read = attribute.check(&written);
+                assert_eq!(
+                    read,
+                    Ok(Value::Number(*number)),
+                    "{section}/{path}: {written}"
+                );
+            }
+        }
+        let cookieless = &section("system.web/sessionState").unwrap().attributes["cookieless"];
+        assert_eq!(cookieless.canonical("UseUri"), "UseUri");
+        assert_eq!(cookieless.canonical("TRUE"), "UseUri");
+    }
+
+    #[test]
     fn preload_is_no_server_wide_default() {
         let sites = section("system.applicationHost/sites").unwrap();
         let of = |e: &Element| {

@@ -168,16 +168,23 @@ impl Attribute {
         malformed(&format!("not one of {}", names.join(", ")))
     }
 
-    /// The names of a number of an enum or of flags.
+    /// The names of a number of an enum or of flags; of an enum that has two for one number (`UseUri` and `true`),
+    /// the one that is no bool.
     pub(super) fn names(&self, number: i64) -> String {
         let mut values: Vec<_> = self.values.iter().collect();
-        values.sort_by_key(|(_, value)| **value);
         let is_set = |value: i64| {
             let is_flag = self.kind == Kind::Flags && value != 0 && number & value == value;
             is_flag || value == number
         };
+        let count = if self.kind == Kind::Enum {
+            1
+        } else {
+            values.len()
+        };
+        values.sort_by_key(|(name, value)| (**value, ["true", "false"].contains(&name.as_str())));
         let named = values.into_iter().filter(|(_, value)| is_set(**value));
         named
+            .take(count)
             .map(|(name, _)| name.as_str())
             .collect::<Vec<_>>()
             .join(", ")
