@@ -157,3 +157,102 @@ fn an_entry_is_removed_where_it_is_in_effect_and_nowhere_else() {
     let (code, said) = set(&up, &inherited);
     assert_eq!(code, Some(1), "it is gone: {said}");
 }
+
+#[test]
+fn an_inherited_entry_is_edited_and_a_lock_stays_though_its_neighbour_has_none() {
+    let up = Up::start();
+    let text = [
+        "/section:staticContent",
+        "/[fileExtension='.txt'].mimeType:text/x",
+    ];
+    assert_eq!(set(&up, &text).0, Some(0));
+    let file = up.root.join("inetpub/wwwroot/web.config");
+    let own = std::fs::read_to_string(&file).unwrap();
+    for line in [
+        "<remove fileExtension=\".txt\" />",
+        "<mimeMap fileExtension=\".txt\" mimeType=\"text/x\" />",
+    ] {
+        assert!(own.contains(line), "{own}");
+    }
+    let unlock = ["unlock", "config", SITE, "/section:windowsAuthentication"];
+    assert_eq!(appcmd(&up, &unlock).0, Some(0));
+    let anonymous = "/section:anonymousAuthentication";
+    assert_eq!(
+        set(&up, &[anonymous, "/enabled:true", "/commit:apphost"]).0,
+        Some(0)
+    );
+    let (code, said) = set(&up, &[anonymous, "/enabled:false"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot be used at this path"), "{said}");
+}
+
+#[test]
+fn what_outer_levels_filter_is_listed_with_what_a_site_adds() {
+    let up = Up::start();
+    let section = "/section:requestFiltering";
+    let add = |segment: &str| format!("/+hiddenSegments.[segment='{segment}']");
+    assert_eq!(
+        appcmd(&up, &["set", "config", section, &add("one")]).0,
+        Some(0)
+    );
+    assert_eq!(set(&up, &[section, &add("two")]).0, Some(0));
+    let (_, listed) = appcmd(&up, &["list", "config", SITE, section]);
+    let one = listed.find("<add segment=\"one\" />").unwrap();
+    assert!(
+        one < listed.find("<add segment=\"two\" />").unwrap(),
+        "{listed}"
+    );
+    let (code, said) = set(&up, &[section, &add("one")]);
+    assert_eq!(code, Some(1), "it is inherited: {said}");
+}
+
+#[test]
+fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
+    let up = Up::start();
+    let section = "/section:directoryBrowse";
+    let not_found = "ERROR ( message:Cannot find SITE object with identifier \"Nope\". )\n";
+    for words in [
+        &["list", "config", "Nope", section][..],
+        &["list", "config", "Nope/a"],
+        &[
+            "set",
+            "config",
+            "Nope",
+            section,
+            "/enabled:true",
+            "/commit:apphost",
+        ],
+        &[
+            "add",
+            "app",
+            "/site.name:Nope",
+            "/path:/x",
+            "/physicalPath:C:\\x",
+        ],
+    ] {
+        let not_found = (Some(1168 % 256), not_found.to_owned());
+        assert_eq!(appcmd(&up, words), not_found, "{words:?}");
+    }
+    assert_eq!(
+        appcmd(&up, &["list", "config", "Default Web Site/a/b", section]).0,
+        Some(0)
+    );
+    let (code, said) = appcmd(&up, &["delete", "site", SITE, "Other"]);
+    let surplus = "Failed to process input: The parameter 'Other' must begin with a / or - (HRESULT=80070057).\n";
+    assert_eq!((code, said.as_str()), (Some(87), surplus));
+    assert_eq!(
+        appcmd(&up, &["list", "site", SITE]).0,
+        Some(0),
+        "nothing is done by half"
+    );
+    let (code, said) = set(&up, &[section, "/enabled:true", "/commit:WEBROOT"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(!host(&up).contains("<location"), "{said}");
+    let compilation = ["set", "config", "/section:compilation", "/debug:True"];
+    assert_eq!(appcmd(&up, &compilation).0, Some(0));
+    assert!(
+        host(&up).contains("<compilation debug=\"True\" />"),
+        "{}",
+        host(&up)
+    );
+}

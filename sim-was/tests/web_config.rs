@@ -204,6 +204,40 @@ fn an_entry_that_an_outer_level_has_must_be_removed_before_it_is_added() {
 }
 
 #[test]
+fn an_entry_of_a_section_without_a_schema_must_be_removed_before_it_is_added_too() {
+    let segments = |content: &str| {
+        format!(
+            "<security><requestFiltering><hiddenSegments>{content}</hiddenSegments></requestFiltering></security>"
+        )
+    };
+    let add = "<add segment='one' />";
+    let section = "<section name=\"requestFiltering\" />";
+    let declared = format!(
+        "<sectionGroup name=\"system.webServer\"><sectionGroup name=\"security\">{section}</sectionGroup></sectionGroup>"
+    );
+    let host = HOST.replace("<configSections>", &format!("<configSections>{declared}"));
+    let host = host.replace(
+        "</configuration>",
+        &format!(
+            "<system.webServer>{}</system.webServer></configuration>",
+            segments(add)
+        ),
+    );
+    let error = |content: &str| {
+        let text = web_server(&segments(content));
+        let found = tree_of(&host, &[(r"C:\shop\web.config", &text)]);
+        errors(&found)[0].map(str::to_owned)
+    };
+    let twice = error(add).expect("it is there twice");
+    assert!(
+        twice.contains("with unique key attribute 'segment' set to 'one'"),
+        "{twice}"
+    );
+    assert_eq!(error(&format!("<remove segment='one' />{add}")), None);
+    assert_eq!(error("<add segment='two' />"), None);
+}
+
+#[test]
 fn a_lock_at_one_place_is_none_at_another_that_shares_the_folder() {
     let host = HOST.replace(r"C:\blog", r"C:\shop");
     let text =

@@ -1,7 +1,7 @@
 //! `/api/webserver/application-pools`.
 
 use serde_json::{Map, Value, json};
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, ApplicationPoolInfo, Command, ObjectState};
 
@@ -135,7 +135,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     }
     let entry = Act::Add {
         attributes: vec![("name".to_owned(), name.to_owned())],
-        first: false,
+        at: Position::End,
     };
     let mut changes = vec![Change::new(SECTION, Vec::new(), entry)];
     // What it would have from the defaults if nothing else were said.
@@ -217,8 +217,10 @@ fn settings(asked: &Asked, name: &str, view: &View) -> Result<Vec<Change>, ApiEr
             time.to_owned()
         };
         let attributes = vec![("value".to_owned(), time)];
-        let first = false;
-        let add = Act::Add { attributes, first };
+        let add = Act::Add {
+            attributes,
+            at: Position::End,
+        };
         changes.push(Change::new(SECTION, element.clone(), add));
     }
     Ok(changes)

@@ -1,7 +1,7 @@
 //! `/api/webserver/virtual-directories`.
 
 use serde_json::{Map, Value, json};
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::View;
 
 use super::resource::{ApiError, Asked, Reply, fields_of, id};
@@ -126,7 +126,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
             ("path".to_owned(), path.clone()),
             ("physicalPath".to_owned(), folder.to_owned()),
         ],
-        first: false,
+        at: Position::End,
     };
     store.change(&[Change::new(SECTION, app.steps(), add)])?;
     show(asked, 201, &id_of(&app, &path), store)

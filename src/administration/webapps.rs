@@ -1,7 +1,7 @@
 //! `/api/webserver/webapps`.
 
 use serde_json::{Map, Value, json};
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::View;
 
 use super::application_pools;
@@ -127,7 +127,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     let steps = vec![Step::Entry(vec![entry("name", own(&site, "name"))])];
     let add = |attributes| Act::Add {
         attributes,
-        first: false,
+        at: Position::End,
     };
     let mut inner = steps.clone();
     inner.push(Step::Entry(vec![entry("path", &path)]));

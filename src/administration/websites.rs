@@ -1,7 +1,7 @@
 //! `/api/webserver/websites`.
 
 use serde_json::{Map, Value, json};
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, SiteInfo};
 
@@ -262,7 +262,7 @@ fn rebind(site: &str, old: &[&View], new: &[Binding]) -> Vec<Change> {
         if known.is_none() {
             changes.push(change(Act::Add {
                 attributes: binding.keys(),
-                first: false,
+                at: Position::End,
             }));
         }
         let before = known.map_or(0, |view| ssl_flags(view));
@@ -309,7 +309,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
-        first: false,
+        at: Position::End,
     };
     let site = || Step::Entry(vec![("name".to_owned(), name.to_owned())]);
     let root = || Step::Entry(vec![("path".to_owned(), "/".to_owned())]);

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::edit::Step;
+use super::edit::{Position, Step};
 use super::schema::{Attribute, Element};
 use super::value::Value;
 use super::view::View;
@@ -17,24 +17,33 @@ impl View {
         })
     }
 
-    /// The last entry with these attributes, without regard to case.
+    /// The last entry with these attributes, without regard to case, or the one at a position.
     pub fn entry(&self, keys: &[(String, String)]) -> Option<&Self> {
         let has = |entry: &Self, (name, value): &(String, String)| match entry.attribute(name) {
             Some(own) => own.to_lowercase() == value.to_lowercase(),
             // A key that is not written and has no default is empty.
             None => value.is_empty() && entry.key_names().contains(&name.as_str()),
         };
-        let mut entries = self.children.iter().rev();
-        entries.find(|entry| keys.iter().all(|key| has(entry, key)))
+        let is_position = |(name, _): &(String, String)| Position::of(name).is_some();
+        let fits = |entry: &&Self| keys.iter().all(|key| is_position(key) || has(entry, key));
+        let mut positions = keys.iter().filter_map(|(name, _)| Position::of(name));
+        match positions.next() {
+            Some(position) => {
+                let entries = self.children.iter();
+                let entries = entries.filter(|child| !self.has_single(&child.name));
+                position.pick(entries).filter(fits)
+            }
+            None => self.children.iter().rev().find(fits),
+        }
     }
 
     /// Whether an element of that name appears once in it, and is no entry of a collection.
     pub fn has_single(&self, name: &str) -> bool {
         match self.schema.0 {
+            // As in `open_view`.
             Some(schema) if schema.foreign && schema.entries.is_empty() => {
-                let is_known = schema.children.contains_key(name);
-                let found = self.child(name);
-                is_known || found.is_some_and(|child| child.attributes.is_empty())
+                let is_repeated = || self.entries(name).count() > 1;
+                schema.children.contains_key(name) || name != "add" && !is_repeated()
             }
             Some(schema) if schema.foreign => !schema.entries.contains_key(name),
             Some(schema) => schema.children.contains_key(name),
@@ -46,11 +55,6 @@ impl View {
     pub fn key_names(&self) -> Vec<&str> {
         let keys = self.schema.0.map(Element::keys).unwrap_or_default();
         keys.into_iter().next().unwrap_or_default()
-    }
-
-    /// Whether the schema is known, so that what outer levels say is in it.
-    pub fn is_known(&self) -> bool {
-        self.schema.0.is_some()
     }
 
     /// Whether the schema has an attribute of that path, be it written or not; without a schema, whether it

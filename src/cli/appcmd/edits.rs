@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -309,17 +309,10 @@ impl Edits<'_> {
         }
     }
 
-    fn not_found(&self, identifier: &str) -> Failure {
-        Failure::NotFound {
-            object: self.object,
-            identifier: identifier.to_owned(),
-        }
-    }
-
     fn find_pool(&self, identifier: &str) -> Result<Found, Failure> {
         let mut names = self.pools.iter().filter_map(|pool| pool.attribute("name"));
         let name = names.find(|name| name.eq_ignore_ascii_case(identifier));
-        let name = name.ok_or_else(|| self.not_found(identifier))?;
+        let name = name.ok_or_else(|| not_found(Object::AppPool, identifier))?;
         Ok(Found {
             name: name.to_owned(),
             section: POOLS,
@@ -338,7 +331,7 @@ impl Edits<'_> {
         };
         let site = self.sites.iter().find(is_it);
         let name = site.and_then(|site| site.attribute("name"));
-        let name = name.ok_or_else(|| self.not_found(identifier))?;
+        let name = name.ok_or_else(|| not_found(Object::Site, identifier))?;
         Ok(Found {
             name: name.to_owned(),
             section: SITES,
@@ -364,7 +357,7 @@ impl Edits<'_> {
                 }
             }
         }
-        Err(self.not_found(identifier))
+        Err(not_found(Object::App, identifier))
     }
 
     fn find_vdir(&self, identifier: &str) -> Result<Found, Failure> {
@@ -392,7 +385,14 @@ impl Edits<'_> {
                 }
             }
         }
-        Err(self.not_found(identifier))
+        Err(not_found(Object::Vdir, identifier))
+    }
+}
+
+fn not_found(object: Object, identifier: &str) -> Failure {
+    Failure::NotFound {
+        object,
+        identifier: identifier.to_owned(),
     }
 }
 
@@ -404,8 +404,14 @@ fn entry(keys: &[(&str, &str)]) -> Step {
 fn added(section: &str, element: Vec<Step>, attributes: &[(&str, &str)]) -> Change {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let attributes = attributes.iter().map(owned).collect();
-    let first = false;
-    Change::new(section, element, Act::Add { attributes, first })
+    Change::new(
+        section,
+        element,
+        Act::Add {
+            attributes,
+            at: Position::End,
+        },
+    )
 }
 
 /// `[name='X']`, with quotes written twice.

@@ -13,6 +13,8 @@ pub(super) struct Sentence {
     pub(super) object_word: String,
     /// The identifier, if one was given without a parameter name.
     pub(super) identifier: Option<String>,
+    /// A word behind the identifier, which means nothing.
+    pub(super) surplus: Option<String>,
     /// `/name:value` or `-name:value`, as written; a switch without a value has none.
     pub(super) parameters: Vec<(String, Option<String>)>,
     /// The element that standard input gives for the object that is to be added.
@@ -92,6 +94,7 @@ impl Sentence {
         sentence.object_word = plain.next().unwrap_or_default();
         sentence.object = Object::parse(&sentence.object_word);
         sentence.identifier = plain.next();
+        sentence.surplus = plain.next();
         sentence
     }
 
@@ -110,10 +113,11 @@ impl Sentence {
 
     /// The parameters that are properties of the object: to filter by, or to set.
     pub(super) fn properties(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let is_property = |(name, _): &&(String, Option<String>)| {
-            !GENERAL
-                .iter()
-                .any(|general| name.eq_ignore_ascii_case(general))
+        let is = |name: &str, names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n));
+        let is_property = move |(name, value): &&(String, Option<String>)| {
+            // `compilation` has an attribute of that name, and the switch no value.
+            let is_of_section = self.object == Some(Object::Config) && value.is_some();
+            !is(name, &GENERAL) || is_of_section && is(name, &["debug"])
         };
         let properties = self.parameters.iter().filter(is_property);
         properties.map(|(name, value)| (name.as_str(), value.as_deref()))
@@ -194,6 +198,15 @@ mod tests {
         let binding = "+bindings.[protocol='http',bindingInformation='*:81:']";
         let application = ("[path='/'].applicationPool", Some("Shop"));
         assert_eq!(properties, [(binding, None), application]);
+    }
+
+    #[test]
+    fn debug_is_a_switch_unless_it_is_the_attribute_of_a_section() {
+        let attribute = sentence("set config /section:compilation /debug:True");
+        let properties: Vec<_> = attribute.properties().collect();
+        assert_eq!(properties, [("debug", Some("True"))]);
+        let switch = sentence("set config /section:compilation /batch:true /debug");
+        assert_eq!(switch.properties().count(), 1);
     }
 
     #[test]

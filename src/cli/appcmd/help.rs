@@ -83,7 +83,7 @@ const OUTPUT: (&str, &str) = (
 const SET: (&str, &str) = (
     "/<property>",
     "Give a property a value: /queueLength:5000 /[path='/'].applicationPool:X; /+collection.[key='value'] adds \
-     an entry (/+collection.[@start,key='value'] before the others), /-collection.[key='value'] removes one",
+     an entry (/+collection.[@start,key='value'] before the others, @2 before the third), /-collection.[key='value'] removes one",
 );
 const IN: (&str, &str) = (
     "/in",

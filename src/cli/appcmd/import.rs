@@ -5,7 +5,7 @@
 //! `appcmd add site /in < x.xml`.
 
 use roxmltree::Node;
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::View;
 
 /// An element, as it was written.
@@ -111,8 +111,10 @@ impl Template {
         }
         if !is_same {
             let attributes = self.attributes.clone();
-            let first = false;
-            changes.push(act(Act::Add { attributes, first }));
+            changes.push(act(Act::Add {
+                attributes,
+                at: Position::End,
+            }));
         }
         let known_by = if keys.is_empty() {
             self.attributes.clone()
@@ -136,7 +138,7 @@ impl Template {
         if let Some((_, keys)) = ENTRIES.iter().find(|(name, _)| *name == self.name) {
             let add = Act::Add {
                 attributes: self.attributes.clone(),
-                first: false,
+                at: Position::End,
             };
             changes.push(Change::new(section, above.to_vec(), add));
             let is_key = |(name, _): &&(String, String)| keys.contains(&name.as_str());

@@ -41,6 +41,10 @@ mod url;
 /// found. An exit code on Linux has eight bits, so its low byte is what a shell sees.
 const NOT_FOUND: u16 = 1168;
 
+/// Source: published outputs of appcmd: `Failed to process input: The parameter 'x' must begin with a / or -
+/// (HRESULT=80070057).` Assumed: its exit code is that of the error, `ERROR_INVALID_PARAMETER`.
+const INVALID_PARAMETER: u8 = 87;
+
 /// Why a command was not carried out.
 #[derive(Debug)]
 enum Failure {
@@ -48,6 +52,8 @@ enum Failure {
     Message(String),
     /// By the server.
     Refused(Refusal),
+    /// The words are no command.
+    Input(String),
     /// Something was not found.
     NotFound { object: Object, identifier: String },
 }
@@ -114,6 +120,11 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
             sentence.object_word
         )));
     };
+    if let Some(word) = &sentence.surplus {
+        return fail(Failure::Input(format!(
+            "The parameter '{word}' must begin with a / or - (HRESULT=80070057)."
+        )));
+    }
     let store = Store::new(root).telling(say_waiting);
     if let Err(failure) = resolve_url(&mut sentence, object, &store) {
         return fail(failure);
@@ -220,6 +231,10 @@ fn fail(failure: Failure) -> ExitCode {
         Failure::Message(message) => {
             println!("ERROR ( message:{message} )");
             ExitCode::FAILURE
+        }
+        Failure::Input(message) => {
+            println!("Failed to process input: {message}");
+            ExitCode::from(INVALID_PARAMETER)
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Step};
+use sim_was::config::edit::{Act, Change, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -84,6 +84,16 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
             )));
         }
     };
+    let changes = if location.is_empty() {
+        changes
+    } else {
+        let (text, file) = (store.text()?, store.name());
+        let modules = Views::new(&text, &file).section(MODULES, location)?;
+        match modules {
+            Some(modules) => localized(&text, &changes, &modules)?,
+            None => changes,
+        }
+    };
     store.change(&changes)?;
     for line in lines {
         println!("{line}");
@@ -97,8 +107,14 @@ fn added(section: &str, sentence: &Sentence, name: &str, what: &[&str]) -> Chang
         let value = sentence.parameter(attribute).map(str::to_owned);
         attributes.extend(value.map(|value| ((*attribute).to_owned(), value)));
     }
-    let first = false;
-    Change::new(section, Vec::new(), Act::Add { attributes, first })
+    Change::new(
+        section,
+        Vec::new(),
+        Act::Add {
+            attributes,
+            at: Position::End,
+        },
+    )
 }
 
 fn removed(section: &str, name: &str) -> Change {

@@ -5,16 +5,17 @@
 //! applicationHost.config itself.
 
 use std::fmt::Write;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, EditError};
+use sim_was::config::edit::{Act, Change, EditError, localized};
 use sim_was::config::view::{View, Views};
-use sim_was::config::{Around, FoundFile, SECTION_LOCKED, load, physical_path};
+use sim_was::config::{Around, FoundFile, SECTION_LOCKED, decode, load, physical_path};
 use sim_was::live::find_file;
 
 use super::Failure;
-use super::grammar::Sentence;
+use super::grammar::{Object, Sentence};
 use super::print::{element, escape, properties};
 use super::url::is_below;
 use crate::administration::store::{Store, changed_file, replace_file};
@@ -43,6 +44,7 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         }
         return Ok(ExitCode::SUCCESS);
     }
+    files.require_site(&location(sentence))?;
     match sentence.verb.as_str() {
         "list" => list(sentence, &files),
         "set" => {
@@ -76,6 +78,8 @@ struct Files {
     text: String,
     name: String,
     around: Around,
+    /// The names of the sites.
+    sites: Vec<String>,
     /// The applications as paths, as the file spells them.
     paths: Vec<String>,
 }
@@ -92,16 +96,32 @@ impl Files {
             paths.collect::<Vec<String>>()
         };
         let paths = sites.iter().flat_map(paths_of).collect();
+        let sites = sites.into_iter().map(|site| site.name).collect();
         Ok(Self {
             text,
             name,
             around,
+            sites,
             paths,
         })
     }
 
     fn views(&self) -> Views<'_> {
         Views::new(&self.text, &self.name).with(self.around.clone())
+    }
+
+    /// A path begins with the name of a site; what lies below the site need not be there.
+    fn require_site(&self, path: &str) -> Result<(), Failure> {
+        let name = path.split('/').next().unwrap_or_default();
+        let is_it = |site: &String| site.eq_ignore_ascii_case(name);
+        if path.is_empty() || self.sites.iter().any(is_it) {
+            return Ok(());
+        }
+        let is_url = path.contains("://");
+        Err(Failure::NotFound {
+            object: Object::Site,
+            identifier: if is_url { path } else { name }.to_owned(),
+        })
     }
 
     /// The full name of the section that a command needs: `applicationPools` is short for
@@ -314,9 +334,14 @@ fn change(
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
     let view = files.views().section(section, &at)?;
-    if let Some(view) = view.filter(View::is_known) {
-        refuse_what_is_not_there(&view, changes)?;
+    if let Some(view) = &view {
+        refuse_what_is_not_there(view, changes)?;
     }
+    // What the file inherits is copied into it where it is to be edited.
+    let for_file = |text: &str, changes: Vec<Change>| match &view {
+        Some(view) => localized(text, &changes, view),
+        None => Ok(changes),
+    };
     let committed = match commit(sentence, store, &at)? {
         // What was piped in is in effect as it is.
         _ if changes.is_empty() => machine_path(&at),
@@ -325,7 +350,13 @@ fn change(
                 return Err(unusable(&store.name(), 0, SECTION_LOCKED));
             }
             let changes = changes.iter().map(|change| change.clone().at(&location));
-            store.change(&changes.collect::<Vec<Change>>())?;
+            let changes: Vec<Change> = changes.collect();
+            let changes = if location.is_empty() {
+                changes
+            } else {
+                for_file(&files.text, changes)?
+            };
+            store.change(&changes)?;
             HOST.to_owned()
         }
         Commit::Folder {
@@ -339,9 +370,12 @@ fn change(
             };
             let changes: Vec<Change> = changes.iter().map(inherit).collect();
             let file = folder.join("web.config");
+            let name = file.display().to_string();
+            let text = fs::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
+            let changes = for_file(&decode(&text, &name)?, changes)?;
             let bytes = changed_file(&file, &changes)?;
             let written = FoundFile {
-                name: file.display().to_string(),
+                name,
                 bytes: Ok(bytes.clone()),
                 modified: 0,
             };
@@ -403,10 +437,18 @@ fn unusable(file: &str, line: u32, text: &str) -> Failure {
     ))
 }
 
-/// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path.
+/// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path. Absent on purpose:
+/// `webroot` and `machine`, whose files belong to the .NET Framework.
 fn commit(sentence: &Sentence, store: &Store, at: &str) -> Result<Commit, Failure> {
     let to = sentence.parameter("commit").unwrap_or("url");
     let to = to.trim_matches('/').to_ascii_lowercase();
+    let is_above = ["webroot", "machine", "machine/webroot"].contains(&to.as_str());
+    if is_above || at.is_empty() && to == "parent" {
+        return Err(Failure::Message(format!(
+            "Invalid commit path \"{to}\": configuration is committed to applicationHost.config or to a \
+             web.config below it, not to the files of the .NET Framework above it."
+        )));
+    }
     if at.is_empty() {
         return Ok(Commit::Host(String::new()));
     }
@@ -478,9 +520,10 @@ fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
         }
     }
     let Some((length, physical)) = best else {
-        return Err(Failure::Message(format!(
-            "Cannot find SITE object with identifier \"{site_name}\"."
-        )));
+        return Err(Failure::NotFound {
+            object: Object::Site,
+            identifier: site_name.to_owned(),
+        });
     };
     let folder = physical_path::to_unix(physical, store.root());
     let below = path[length..].trim_matches('/');

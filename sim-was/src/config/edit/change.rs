@@ -34,8 +34,54 @@ pub struct Change {
 pub enum Step {
     /// A child element, e.g. `processModel`.
     Child(String),
-    /// The entry of a collection that has these attributes, e.g. `[name='Shop']`.
+    /// The entry of a collection that has these attributes, e.g. `[name='Shop']`; in their place may stand one
+    /// without a value that says where the entry is: `@start`, `@end` or its number from 0, `@2`.
     Entry(Vec<(String, String)>),
+}
+
+/// Where in a collection something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Position {
+    /// Before the others.
+    Start,
+    /// Behind the others.
+    End,
+    /// At a number from 0, of the entries that the file has itself.
+    Number(usize),
+}
+
+impl Position {
+    /// What a word such as `@start` says.
+    pub(in crate::config) fn of(word: &str) -> Option<Self> {
+        match word.strip_prefix('@')? {
+            number if number.bytes().all(|b| b.is_ascii_digit()) => {
+                number.parse().ok().map(Self::Number)
+            }
+            word if word.eq_ignore_ascii_case("start") => Some(Self::Start),
+            word if word.eq_ignore_ascii_case("end") => Some(Self::End),
+            _ => None,
+        }
+    }
+
+    /// What is there in a list.
+    pub(in crate::config) fn pick<T>(self, list: impl IntoIterator<Item = T>) -> Option<T> {
+        let mut list = list.into_iter();
+        match self {
+            Self::Start => list.next(),
+            Self::End => list.last(),
+            Self::Number(number) => list.nth(number),
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("@start"),
+            Self::End => f.write_str("@end"),
+            Self::Number(number) => write!(f, "@{number}"),
+        }
+    }
 }
 
 /// What is done.
@@ -57,8 +103,8 @@ pub enum Act {
     Add {
         /// Its attributes.
         attributes: Vec<(String, String)>,
-        /// Whether it goes before the others.
-        first: bool,
+        /// Where it goes.
+        at: Position,
     },
     /// Remove an entry of the collection.
     Remove {
@@ -145,9 +191,10 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| text.replace('\'', "''");
         let keys = |keys: &Attributes| {
-            let words = keys
-                .iter()
-                .map(|(name, value)| format!("{name}='{}'", quoted(value)));
+            let words = keys.iter().map(|(name, value)| match Position::of(name) {
+                Some(position) => position.to_string(),
+                None => format!("{name}='{}'", quoted(value)),
+            });
             words.collect::<Vec<_>>().join(",")
         };
         if !self.location.is_empty() {
@@ -174,9 +221,9 @@ impl fmt::Display for Change {
             Act::DeleteAttribute { attribute } => write!(f, ".{attribute}"),
             Act::Add {
                 attributes,
-                first: false,
+                at: Position::End,
             } => write!(f, ".[{}]", keys(attributes)),
-            Act::Add { attributes, .. } => write!(f, ".[{AT_START},{}]", keys(attributes)),
+            Act::Add { attributes, at } => write!(f, ".[{at},{}]", keys(attributes)),
             Act::Remove { keys: of } => write!(f, ".[{}]", keys(of)),
             Act::DeleteElement | Act::Clear | Act::Lock { .. } => Ok(()),
         }
@@ -222,8 +269,11 @@ impl FromStr for Change {
             (Some('-'), Some(Step::Child(attribute)), None) => Act::DeleteAttribute { attribute },
             (Some('-'), Some(Step::Entry(keys)), None) => Act::Remove { keys },
             (Some('+'), Some(Step::Entry(attributes)), None) => {
-                let (attributes, first) = position(attributes);
-                Act::Add { attributes, first }
+                let (attributes, at) = position(attributes);
+                if attributes.is_empty() {
+                    return Err(wrong("a new entry has attributes, each name='value'"));
+                }
+                Act::Add { attributes, at }
             }
             _ => {
                 return Err(wrong(
@@ -280,31 +330,30 @@ fn steps(path: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// How appcmd says that an entry goes before the others.
-const AT_START: &str = "@start";
-
-/// Takes the position out of the attributes of a new entry: whether it goes first.
-fn position(attributes: Attributes) -> (Attributes, bool) {
-    let is_first = attributes.iter().any(|(name, _)| name == AT_START);
-    let is_real = |(name, _): &(String, String)| !name.starts_with('@');
-    (attributes.into_iter().filter(is_real).collect(), is_first)
+/// Takes the position out of the attributes of a new entry.
+fn position(mut attributes: Attributes) -> (Attributes, Position) {
+    let at = attributes.iter().find_map(|(name, _)| Position::of(name));
+    attributes.retain(|(name, _)| Position::of(name).is_none());
+    (attributes, at.unwrap_or(Position::End))
 }
 
-/// `name='X',id='1']`, and what follows; `@start` and `@end` may stand among them. A quote in a value is
-/// written twice. Where the quotes are missing, because a shell has taken them, a value ends at `,` or `]`.
+/// `name='X',id='1']`, and what follows; `@start`, `@end` or a number such as `@2` may stand among them. A quote in a
+/// value is written twice. Where the quotes are missing, because a shell has taken them, a value ends at `,` or `]`.
 fn keys(text: &str) -> Result<(Attributes, &str), String> {
     let mut keys = Vec::new();
     let mut rest = text;
     while rest.trim_start().starts_with('@') {
         let end = rest.find([',', ']']).ok_or("a [ has no ]")?;
-        let word = rest[..end].trim().to_lowercase();
-        if ![AT_START, "@end"].contains(&word.as_str()) {
-            return Err(format!("a new entry goes @start or @end, not {word}"));
+        let word = rest[..end].trim();
+        let position = Position::of(word);
+        let position = position.ok_or_else(|| {
+            format!("an entry is @start, @end or at a number such as @2, not {word}")
+        })?;
+        keys.push((position.to_string(), String::new()));
+        if let Some(after) = rest[end..].strip_prefix(']') {
+            return Ok((keys, after));
         }
-        keys.push((word, String::new()));
-        rest = rest[end..]
-            .strip_prefix(',')
-            .ok_or("after a position come attributes")?;
+        rest = &rest[end + 1..];
     }
     loop {
         let (name, after) = rest

@@ -2,9 +2,9 @@
 
 use roxmltree::Node;
 
-use super::change::{Change, Step};
+use super::change::{Change, Position, Step};
 use super::{Attribute, EditError, Element};
-use crate::config::{check, locks, schema};
+use crate::config::{check, locks, outline, schema};
 
 /// A tag that has to be written on the way to a place.
 #[derive(Clone, Debug)]
@@ -113,11 +113,8 @@ pub(super) fn missing_sections<'a>(
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn of_section(
-        sections: &[Node<'a, 'a>],
-        change: &Change,
-        schema: Option<&'static Element>,
-    ) -> Self {
+    pub(super) fn of_section(sections: &[Node<'a, 'a>], change: &Change) -> Self {
+        let schema = schema::section(&change.section).or_else(|| outline::of(&change.section));
         Self {
             nodes: sections.to_vec(),
             missing: Vec::new(),
@@ -192,12 +189,25 @@ impl<'a> Place<'a> {
         let fits = |node: &Node<'a, 'a>| {
             let kind = defaults.and_then(|entries| entries.get(node.tag_name().name()));
             let mut keys = keys.iter();
-            self.is_entry(*node) && keys.all(|(name, value)| has(*node, kind, name, value))
+            keys.all(|(name, value)| Position::of(name).is_some() || has(*node, kind, name, value))
         };
+        let position = keys.iter().find_map(|(name, _)| Position::of(name));
+        if let Some(position) = position {
+            let entries = self.nodes.iter().flat_map(|parent| self.entries(*parent));
+            return position.pick(entries).filter(fits);
+        }
         self.nodes
             .iter()
             .rev()
-            .find_map(|parent| elements(*parent).rev().find(fits))
+            .find_map(|parent| self.entries(*parent).rev().find(fits))
+    }
+
+    /// The entries in one of the elements, in the order of the file.
+    pub(super) fn entries(
+        &self,
+        parent: Node<'a, 'a>,
+    ) -> impl DoubleEndedIterator<Item = Node<'a, 'a>> {
+        elements(parent).filter(|node| self.is_entry(*node))
     }
 
     fn is_entry(&self, node: Node<'_, '_>) -> bool {
@@ -290,10 +300,10 @@ impl<'a> Place<'a> {
             // Assumed: entries that have something in common have one name; else the usual one.
             let is_like = |node: &Node<'_, '_>| {
                 let first = attributes.first();
-                self.is_entry(*node) && first.is_some_and(|(name, _)| node.has_attribute(&**name))
+                first.is_some_and(|(name, _)| node.has_attribute(&**name))
             };
             let nodes = self.nodes.last().filter(|_| self.missing.is_empty());
-            let like = nodes.and_then(|node| elements(*node).rev().find(is_like));
+            let like = nodes.and_then(|node| self.entries(*node).rev().find(is_like));
             let name = like.map_or("add", |node| node.tag_name().name());
             return Ok((name.to_owned(), None));
         }
@@ -387,9 +397,10 @@ pub(super) fn keys_of(
 
 /// `name='X', id='1'`.
 pub(super) fn in_words(keys: &[(String, String)]) -> String {
-    let words: Vec<_> = keys
-        .iter()
-        .map(|(name, value)| format!("{name}='{value}'"))
-        .collect();
+    let word = |(name, value): &(String, String)| match Position::of(name) {
+        Some(position) => position.to_string(),
+        None => format!("{name}='{value}'"),
+    };
+    let words: Vec<_> = keys.iter().map(word).collect();
     words.join(", ")
 }

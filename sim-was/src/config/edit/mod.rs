@@ -23,6 +23,7 @@
 //! ```
 
 mod change;
+mod inherited;
 mod locate;
 mod lock;
 mod splice;
@@ -31,11 +32,11 @@ use std::borrow::Cow;
 
 use roxmltree::{Document, Node};
 
-pub use change::{Act, Change, Step};
+pub use change::{Act, Change, Position, Step};
+pub use inherited::localized;
 pub(super) use locate::sections as sections_at;
 
 use super::binding;
-use super::outline;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::value::{Fault, Validator};
@@ -175,8 +176,7 @@ impl<'t> Editor<'t> {
                 .map(|section| splice::remove(self.text, section))
                 .collect());
         }
-        let known = known.or_else(|| outline::of(&change.section));
-        let mut place = Place::of_section(&sections, change, known);
+        let mut place = Place::of_section(&sections, change);
         place.descend(&change.element)?;
         match &change.act {
             Act::Set { attribute, value } => {
@@ -195,7 +195,7 @@ impl<'t> Editor<'t> {
                 Ok(vec![self.set(&place, name, &written)])
             }
             Act::DeleteAttribute { attribute } => Ok(self.delete(&place, attribute)),
-            Act::Add { attributes, first } => self.add(&place, attributes, *first),
+            Act::Add { attributes, at } => self.add(&place, attributes, *at),
             Act::Remove { keys } => self.remove(&place, keys),
             Act::Clear => Ok(self.clear(&place)),
             // Only a section that somebody declares can be locked.
@@ -236,7 +236,7 @@ impl<'t> Editor<'t> {
         &self,
         place: &Place<'t>,
         attributes: &[(String, String)],
-        first: bool,
+        at: Position,
     ) -> Result<Vec<Splice>, EditError> {
         let (entry, kind) = place.entry_for(attributes)?;
         let mut written = Vec::new();
@@ -269,6 +269,12 @@ impl<'t> Editor<'t> {
         let Some(parent) = place.nodes.last().filter(|_| place.missing.is_empty()) else {
             return Ok(vec![self.write_with(place, &[], Some(&element))]);
         };
+        if let Position::Number(_) = at
+            && let Some(next) = at.pick(place.entries(*parent))
+        {
+            return Ok(vec![splice::add_before(self.text, next, &element)]);
+        }
+        let first = at == Position::Start;
         Ok(vec![splice::add_entry(
             self.text, *parent, &entry, &element, first,
         )])
@@ -283,7 +289,8 @@ impl<'t> Editor<'t> {
         if let Some(node) = place.find(keys).filter(|_| here) {
             return Ok(vec![splice::remove(self.text, node)]);
         }
-        if self.change.location.is_empty() && !self.change.inherits {
+        let is_position = keys.iter().any(|(name, _)| Position::of(name).is_some());
+        if is_position || self.change.location.is_empty() && !self.change.inherits {
             return Err(EditError::NoEntry {
                 place: place.name.clone(),
                 keys: locate::in_words(keys),

@@ -237,3 +237,54 @@ fn a_new_section_is_not_unlocked_by_its_neighbour_in_a_location() {
     let wanted = text.replace("<windows />", "<windows enabled=\"true\" />");
     assert_eq!(inside, wanted, "a section stays where it is");
 }
+
+#[test]
+fn an_entry_is_added_changed_and_removed_by_its_position() {
+    let section = "system.webServer/defaultDocument";
+    let files = "<files><add value=\"a\" /><add value=\"b\" /></files>";
+    let cases = [
+        (
+            "+files.[@0,value='z']",
+            "<add value=\"z\" /><add value=\"a\" /><add value=\"b\" />",
+        ),
+        (
+            "+files.[@1,value='z']",
+            "<add value=\"a\" /><add value=\"z\" /><add value=\"b\" />",
+        ),
+        (
+            "+files.[@9,value='z']",
+            "<add value=\"a\" /><add value=\"b\" /><add value=\"z\" />",
+        ),
+        ("-files.[@start]", "<add value=\"b\" />"),
+        ("-files.[@end]", "<add value=\"a\" />"),
+        ("-files.[@1]", "<add value=\"a\" />"),
+        (
+            "files.[@start].value:x",
+            "<add value=\"x\" /><add value=\"b\" />",
+        ),
+    ];
+    for (change, wanted) in cases {
+        let edited = after(section, files, &[change]).unwrap();
+        assert_eq!(edited, format!("<files>{wanted}</files>"), "{change}");
+    }
+    let nobody = after(section, files, &["-files.[@2]"]);
+    assert!(
+        matches!(nobody, Err(EditError::NoEntry { .. })),
+        "{nobody:?}"
+    );
+    let pool = "system.applicationHost/applicationPools[@0].queueLength:2000";
+    let pools = with(
+        "system.applicationHost/applicationPools",
+        "<add name=\"P\" />",
+    );
+    let edited = apply(&pools, &[pool.parse().unwrap()]).unwrap();
+    assert!(
+        edited.contains("<add name=\"P\" queueLength=\"2000\" />"),
+        "{edited}"
+    );
+    for text in ["a/b.[@2].c:d", "+a/b.[@2,c='d']", "-a/b.[@end]"] {
+        let change: Change = text.parse().unwrap();
+        assert_eq!(change.to_string(), text);
+    }
+    assert!("+a/b.[@2]".parse::<Change>().is_err());
+}

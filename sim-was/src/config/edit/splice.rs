@@ -138,6 +138,13 @@ pub(super) fn add_entry(
     }
 }
 
+/// Adds an entry to a collection, before another one.
+pub(super) fn add_before(text: &str, next: Node<'_, '_>, element: &str) -> Splice {
+    let line = line_of(text, next).unwrap_or_default();
+    let at = next.range().start;
+    Splice::new(at..at, format!("{element}{line}"))
+}
+
 /// Writes tags, each in the one before it, at the end of an element.
 pub(super) fn add_chain(
     text: &str,

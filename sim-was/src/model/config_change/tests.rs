@@ -93,7 +93,7 @@ impl Change {
                 ("name".to_owned(), "x".to_owned()),
                 ("value".to_owned(), "1".to_owned()),
             ],
-            first: false,
+            at: crate::config::edit::Position::End,
         };
         self
     }

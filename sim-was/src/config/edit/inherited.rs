@@ -1,0 +1,201 @@
+//! Changes of entries that a file inherits: it takes the entry away and adds its own, with all that it had.
+//!
+//! Source: IIS: where an inherited entry of a collection is edited, the lower level gets `<remove …/>` and `<add …/>`.
+
+use super::change::{Act, Change, Position, Step};
+use super::locate::{self, Place};
+use super::{EditError, apply_one};
+use crate::config::raw;
+use crate::config::view::View;
+
+/// The same changes for a file that inherits (a web.config, or a `<location>`): what they need of the outer levels is
+/// copied first, and what is named by its position or by a part of its keys gets its whole name. `effective` is the
+/// section as it is in effect there before the changes.
+pub fn localized(
+    text: &str,
+    changes: &[Change],
+    effective: &View,
+) -> Result<Vec<Change>, EditError> {
+    let mut text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+    let mut all = Vec::new();
+    for change in changes {
+        for change in with_copies(&text, named(change.clone(), effective), effective)? {
+            text = apply_one(&text, &change)?;
+            all.push(change);
+        }
+    }
+    Ok(all)
+}
+
+/// The change, with keys for positions.
+fn named(mut change: Change, effective: &View) -> Change {
+    let mut view = Some(effective);
+    for step in &mut change.element {
+        view = view.and_then(|view| view.at(std::slice::from_ref(step)));
+        if let (Step::Entry(keys), Some(entry)) = (step, view)
+            && keys.iter().any(|(name, _)| Position::of(name).is_some())
+        {
+            *keys = keys_of(entry);
+        }
+    }
+    if let Act::Remove { keys } = &mut change.act
+        && let Some(entry) = view.and_then(|view| view.entry(keys))
+    {
+        *keys = keys_of(entry);
+    }
+    change
+}
+
+/// What tells an entry from others, as far as it is written.
+fn keys_of(entry: &View) -> Vec<(String, String)> {
+    let names = entry.key_names();
+    let is_key = |name: &str| names.is_empty() || names.contains(&name);
+    let mut keys = written(entry);
+    keys.retain(|(name, _)| is_key(name));
+    keys
+}
+
+/// What an entry writes itself, but its locks, which are its level's.
+fn written(entry: &View) -> Vec<(String, String)> {
+    let attributes = entry.attributes.iter();
+    let attributes = attributes.filter(|a| a.is_written && !a.name.starts_with("lock"));
+    attributes
+        .map(|attribute| (attribute.name.clone(), attribute.value.clone()))
+        .collect()
+}
+
+/// The change, and before it what copies the outermost inherited entry on its way.
+fn with_copies(text: &str, change: Change, effective: &View) -> Result<Vec<Change>, EditError> {
+    let document = raw::parse(text, "the configuration")?;
+    let root = document.root_element();
+    let sections = locate::sections(root, &change.location, &change.section);
+    let mut place = Place::of_section(&sections, &change);
+    let mut changes = Vec::new();
+    for (depth, step) in change.element.iter().enumerate() {
+        match place.descend(std::slice::from_ref(step)) {
+            Err(EditError::NoEntry { .. }) => {
+                let (above, to_entry) = (&change.element[..depth], &change.element[..=depth]);
+                if let Some(entry) = effective.at(to_entry) {
+                    let keys = keys_of(entry);
+                    changes.push(like(&change, above, Act::Remove { keys }));
+                    copy(entry, above, &change, &mut changes);
+                }
+                break;
+            }
+            // Whatever else is wrong with the change, it says itself.
+            Err(_) => break,
+            Ok(()) => {}
+        }
+    }
+    changes.push(change);
+    Ok(changes)
+}
+
+/// An act in the file of another change.
+fn like(change: &Change, element: &[Step], act: Act) -> Change {
+    Change {
+        element: element.to_vec(),
+        act,
+        ..change.clone()
+    }
+}
+
+/// Adds an entry, and everything that is written in it.
+fn copy(entry: &View, above: &[Step], change: &Change, changes: &mut Vec<Change>) {
+    let (attributes, at) = (written(entry), Position::End);
+    changes.push(like(change, above, Act::Add { attributes, at }));
+    let here = [above, &[Step::Entry(keys_of(entry))]].concat();
+    copy_content(entry, &here, change, changes);
+}
+
+fn copy_content(view: &View, here: &[Step], change: &Change, changes: &mut Vec<Change>) {
+    for child in view.children.iter().filter(|child| child.is_written) {
+        if !view.has_single(&child.name) {
+            copy(child, here, change, changes);
+            continue;
+        }
+        let inner = [here, &[Step::Child(child.name.clone())]].concat();
+        for (attribute, value) in written(child) {
+            changes.push(like(change, &inner, Act::Set { attribute, value }));
+        }
+        copy_content(child, &inner, change, changes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::edit::apply;
+    use crate::config::view::Views;
+
+    const HOST: &str = r#"<configuration>
+  <system.webServer>
+    <modules><add name="Session" type="A.B" preCondition="managedHandler" lockItem="false" /></modules>
+    <defaultDocument><files><add value="a.htm" /><add value="b.htm" /></files></defaultDocument>
+    <rewrite><rules><rule name="r"><match url=".*" /><conditions logicalGrouping="MatchAny"><add input="i" pattern="p" /></conditions></rule></rules></rewrite>
+    <security><authorization><add accessType="Deny" users="joe" verbs="PUT" /></authorization></security>
+  </system.webServer>
+</configuration>"#;
+
+    /// What a web.config says after a change of what it inherits.
+    fn site(section: &str, change: &str) -> Result<String, EditError> {
+        let views = Views::new(HOST, "x");
+        let effective = views.section(section, "Shop").unwrap().unwrap();
+        let change = Change {
+            inherits: true,
+            ..change.parse::<Change>().unwrap()
+        };
+        let empty = "<configuration />";
+        apply(empty, &localized(empty, &[change], &effective)?)
+    }
+
+    fn edited(section: &str, change: &str) -> String {
+        site(section, change).unwrap_or_else(|error| panic!("{change}: {error}"))
+    }
+
+    #[test]
+    fn an_inherited_entry_is_edited_by_taking_it_away_and_adding_it() {
+        let modules = "system.webServer/modules";
+        let locked = edited(
+            modules,
+            "system.webServer/modules[name='session'].lockItem:true",
+        );
+        let wanted = "<modules><remove name=\"Session\" /><add name=\"Session\" type=\"A.B\" \
+                      preCondition=\"managedHandler\" lockItem=\"true\" /></modules>";
+        assert!(locked.contains(wanted), "{locked}");
+        let missing = site(
+            modules,
+            "system.webServer/modules[name='nope'].lockItem:true",
+        );
+        assert!(
+            matches!(missing, Err(EditError::NoEntry { .. })),
+            "{missing:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_in_an_inherited_entry_comes_along() {
+        let section = "system.webServer/rewrite/rules";
+        let rules = edited(section, &format!("{section}.[name='r'].match.url:x"));
+        let wanted = "<rules><remove name=\"r\" /><rule name=\"r\"><match url=\"x\" /><conditions \
+                      logicalGrouping=\"MatchAny\"><add input=\"i\" pattern=\"p\" /></conditions></rule></rules>";
+        assert!(rules.contains(wanted), "{rules}");
+    }
+
+    #[test]
+    fn an_inherited_entry_is_removed_by_its_whole_key_and_found_by_its_position() {
+        let section = "system.webServer/security/authorization";
+        let removed = edited(section, &format!("-{section}.[users='joe']"));
+        let wanted = "<remove users=\"joe\" verbs=\"PUT\" />";
+        assert!(removed.contains(wanted), "{removed}");
+        let section = "system.webServer/defaultDocument";
+        let removed = edited(section, &format!("-{section}.files.[@1]"));
+        assert!(
+            removed.contains("<files><remove value=\"b.htm\" /></files>"),
+            "{removed}"
+        );
+        let changed = edited(section, &format!("{section}.files.[@start].value:x"));
+        let wanted = "<files><remove value=\"a.htm\" /><add value=\"x\" /></files>";
+        assert!(changed.contains(wanted), "{changed}");
+    }
+}
