@@ -202,8 +202,11 @@ fn what_outer_levels_filter_is_listed_with_what_a_site_adds() {
         one < listed.find("<add segment=\"two\" />").unwrap(),
         "{listed}"
     );
-    let (code, said) = set(&up, &[section, &add("one")]);
-    assert_eq!(code, Some(1), "it is inherited: {said}");
+    let duplicate = "ERROR ( message:Failed to add duplicate collection element \"one\". )\n";
+    let said = set(&up, &[section, &add("one")]);
+    assert_eq!(said, (Some(1), duplicate.to_owned()), "it is inherited");
+    let said = set(&up, &[section, &add("one"), "/commit:apphost"]);
+    assert_eq!(said, (Some(1), duplicate.to_owned()));
 }
 
 #[test]

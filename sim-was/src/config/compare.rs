@@ -37,6 +37,29 @@ impl View {
         }
     }
 
+    /// The entry that has the keys of one with these attributes, so that the two cannot be there together.
+    pub fn same(&self, attributes: &[(String, String)]) -> Option<&Self> {
+        let has = |entry: &Self, name: &str| {
+            let known = entry
+                .schema
+                .0
+                .and_then(|schema| schema.attributes.get(name));
+            let default = known.and_then(|known| known.default.as_deref());
+            let mut given = attributes.iter();
+            let given = given.find(|(given, _)| given.eq_ignore_ascii_case(name));
+            let given = given.map(|(_, value)| value.as_str()).or(default);
+            let own = entry.attribute(name).unwrap_or_default();
+            own.to_lowercase() == given.unwrap_or_default().to_lowercase()
+        };
+        let is_same = |entry: &&Self| {
+            let names = entry.key_names();
+            !self.has_single(&entry.name)
+                && !names.is_empty()
+                && names.into_iter().all(|name| has(entry, name))
+        };
+        self.children.iter().find(is_same)
+    }
+
     /// Whether an element of that name appears once in it, and is no entry of a collection.
     pub fn has_single(&self, name: &str) -> bool {
         match self.schema.0 {

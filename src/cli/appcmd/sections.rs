@@ -335,7 +335,7 @@ fn change(
     let at = location(sentence);
     let view = files.views().section(section, &at)?;
     if let Some(view) = &view {
-        refuse_what_is_not_there(view, changes)?;
+        refuse_what_cannot_be(view, changes)?;
     }
     // What the file inherits is copied into it where it is to be edited.
     let for_file = |text: &str, changes: Vec<Change>| match &view {
@@ -399,26 +399,42 @@ fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-/// An entry can be taken away only where it is in effect, whichever level it comes from.
-fn refuse_what_is_not_there(section: &View, changes: &[Change]) -> Result<(), Failure> {
+/// An entry can be taken away only where it is in effect, whichever level it comes from, and added only where it is
+/// not.
+fn refuse_what_cannot_be(section: &View, changes: &[Change]) -> Result<(), Failure> {
+    // What is added may be taken away by what follows, and what is taken away be added.
+    let (mut adds, mut takes) = (false, false);
     for change in changes {
+        let element = section.at(&change.element);
+        let place = change.section.clone();
+        let in_words = |keys: &[(String, String)]| {
+            let key = |(name, value): &(String, String)| format!("{name}='{value}'");
+            keys.iter().map(key).collect::<Vec<String>>().join(", ")
+        };
         match &change.act {
             Act::Remove { keys } => {
-                let element = section.at(&change.element);
-                if element.and_then(|element| element.entry(keys)).is_none() {
-                    let key = |(name, value): &(String, String)| format!("{name}='{value}'");
-                    let keys: Vec<String> = keys.iter().map(key).collect();
-                    let (place, keys) = (change.section.clone(), keys.join(", "));
+                takes = true;
+                let found = element.and_then(|element| element.entry(keys));
+                if !adds && found.is_none() {
+                    let keys = in_words(keys);
                     return Err(EditError::NoEntry { place, keys }.into());
                 }
             }
-            // What is added here may be taken away by what follows.
-            Act::Add { .. } => return Ok(()),
-            Act::Set { .. }
-            | Act::DeleteAttribute { .. }
-            | Act::Clear
-            | Act::DeleteElement
-            | Act::Lock { .. } => {}
+            Act::Add { attributes, .. } => {
+                // Assumed: the sections of the .NET Framework may have an entry again at an inner level.
+                let is_ours = !place.starts_with("system.web/") && place.contains('/');
+                adds = true;
+                let same = element.filter(|_| is_ours && !takes);
+                if let Some(same) = same.and_then(|element| element.same(attributes)) {
+                    let names = same.key_names();
+                    let mut keys = attributes.clone();
+                    keys.retain(|(name, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
+                    let keys = in_words(&keys);
+                    return Err(EditError::Duplicate { place, keys }.into());
+                }
+            }
+            Act::Clear | Act::DeleteElement => takes = true,
+            Act::Set { .. } | Act::DeleteAttribute { .. } | Act::Lock { .. } => {}
         }
     }
     Ok(())

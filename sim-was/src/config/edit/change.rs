@@ -46,7 +46,7 @@ pub enum Position {
     Start,
     /// Behind the others.
     End,
-    /// At a number from 0, of the entries that the file has itself.
+    /// At a number from 0. Assumed: a new entry is counted among those that the file has itself.
     Number(usize),
 }
 

@@ -214,7 +214,10 @@ impl<'a> Place<'a> {
         let names = self.entry_names();
         let name = node.tag_name().name();
         if names.is_empty() {
-            !["remove", "clear"].contains(&name)
+            let is_single = self
+                .schema
+                .is_some_and(|schema| schema.children.contains_key(name));
+            !is_single && !["remove", "clear"].contains(&name)
         } else {
             names.contains(&name)
         }

@@ -288,3 +288,10 @@ fn an_entry_is_added_changed_and_removed_by_its_position() {
     }
     assert!("+a/b.[@2]".parse::<Change>().is_err());
 }
+
+#[test]
+fn an_element_that_holds_a_collection_is_no_entry_itself() {
+    let headers = "<customHeaders><add name=\"A\" /></customHeaders>";
+    let wrong = after("system.webServer/httpProtocol", headers, &["[@0].x:1"]);
+    assert!(matches!(wrong, Err(EditError::NoEntry { .. })), "{wrong:?}");
+}
