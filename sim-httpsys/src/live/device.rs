@@ -61,7 +61,9 @@ impl Device {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
-            let peer = socket_peercred(&stream)?;
+            let Ok(peer) = socket_peercred(&stream) else {
+                continue;
+            };
             if peer.uid != geteuid() {
                 tracing::warn!(
                     uid = peer.uid.as_raw(),
@@ -110,6 +112,9 @@ pub(super) struct Process {
     pub(super) dirty: bool,
     /// Whether its becoming writable is being waited for.
     watched: bool,
+    /// Whether the end of what it says is known to have come: epoll says so only once, and mostly in
+    /// the same breath as the last calls.
+    pub(super) ended: bool,
 }
 
 impl Process {
@@ -122,6 +127,7 @@ impl Process {
             written: 0,
             dirty: false,
             watched: false,
+            ended: false,
         }
     }
 
@@ -148,13 +154,14 @@ impl Process {
             .map_err(Parting::Io)
     }
 
-    /// Reads once; whether there may be more.
+    /// Reads once; whether there may be more. A read that does not fill the buffer has emptied the
+    /// socket, but not taken note of its end: only the next read would.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Parting> {
         match self.stream.read(buffer) {
             Ok(0) => Err(Parting::Closed),
             Ok(n) => {
                 self.frames.buffer.extend_from_slice(&buffer[..n]);
-                Ok(n == buffer.len())
+                Ok(n == buffer.len() || self.ended)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),

@@ -155,8 +155,9 @@ where
             if event.is_writable() {
                 self.touch_process(process);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.hear(process);
+            let ended = event.is_read_closed() || event.is_error();
+            if event.is_readable() || ended {
+                self.hear(process, ended);
             }
         } else if token.0 & ENDPOINT != 0 {
             self.accept(token.0 & !ENDPOINT);
@@ -194,7 +195,7 @@ where
         for again in std::mem::take(&mut self.lists.again) {
             match again {
                 Again::Connection(id) => self.receive(id),
-                Again::Process(process) => self.hear(process),
+                Again::Process(process) => self.hear(process, false),
                 Again::Endpoint(slot) => self.accept(slot),
             }
         }

@@ -129,11 +129,13 @@ pub(super) fn run(
         }
         let (mut device, mut ipm) = (this.device.more, this.ipm.more);
         for event in &events {
-            match event.token() {
-                DEVICE => device |= event.is_readable() || event.is_read_closed(),
-                IPM => ipm |= event.is_readable() || event.is_read_closed(),
-                _ => {}
-            }
+            let (pipe, news) = match event.token() {
+                DEVICE => (&mut this.device, &mut device),
+                IPM => (&mut this.ipm, &mut ipm),
+                _ => continue,
+            };
+            pipe.ended |= event.is_read_closed() || event.is_error();
+            *news |= event.is_readable() || pipe.ended;
         }
         this.turn(device, ipm)?;
     }

@@ -23,7 +23,10 @@ pub(super) struct Pipe {
     blocked: bool,
     /// The peer is gone.
     pub(super) closed: bool,
-    /// The last read filled the buffer: there may be more.
+    /// The end of what the peer says is known to have come: epoll says so only once, and mostly in
+    /// the same breath as its last words.
+    pub(super) ended: bool,
+    /// There may be more to read.
     pub(super) more: bool,
 }
 
@@ -37,6 +40,7 @@ impl Pipe {
             written: 0,
             blocked: false,
             closed: false,
+            ended: false,
             more: false,
         }
     }
@@ -62,7 +66,8 @@ impl Pipe {
         registry.reregister(&mut self.stream, token, interest)
     }
 
-    /// Reads what is there, once. A read that does not fill the buffer has emptied the socket.
+    /// Reads what is there, once. A read that does not fill the buffer has emptied the socket, but not
+    /// taken note of its end: only the next read would.
     pub(super) fn read(&mut self) {
         self.more = false;
         match self.stream.read(&mut self.scratch) {
@@ -71,7 +76,7 @@ impl Pipe {
                 self.frames
                     .buffer
                     .extend_from_slice(&self.scratch[..length]);
-                self.more = length == self.scratch.len();
+                self.more = length == self.scratch.len() || self.ended;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.more = true,

@@ -131,3 +131,18 @@ fn a_command_line_is_read() {
     );
     assert_eq!(Args::parse(&words("-ap a")), Err(ArgsError::Missing("-a")));
 }
+
+#[test]
+fn a_peer_that_goes_with_its_last_word_is_missed() {
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut pipe = pipe::Pipe::new(ours);
+    std::io::Write::write_all(&mut theirs, b"last").unwrap();
+    drop(theirs);
+    // Both are one event, and there will be no other.
+    pipe.ended = true;
+    pipe.read();
+    assert!(pipe.more && !pipe.closed);
+    pipe.read();
+    assert!(pipe.closed);
+}

@@ -48,8 +48,11 @@ where
         self.tell(Input::Attached { process: id });
     }
 
-    /// Reads a process's calls and carries them out.
-    pub(super) fn hear(&mut self, id: ProcessId) {
+    /// Reads a process's calls and carries them out; to the end of them if that has come.
+    pub(super) fn hear(&mut self, id: ProcessId, ended: bool) {
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.ended |= ended;
+        }
         for _ in 0..READS_MAX {
             let Some(process) = self.processes.get_mut(&id) else {
                 return;

@@ -135,6 +135,10 @@ impl StateMachine for Parrot {
                     completion: Completion::Disconnected { request },
                 });
             }
+            Input::Called {
+                call: Call::ReceiveRequest { credits: 0 },
+                ..
+            } => {}
             Input::Called { by: to, call } => {
                 if let (Call::ReceiveRequest { credits: 2 }, Some(connection)) = (call, self.paused)
                 {
@@ -149,7 +153,11 @@ impl StateMachine for Parrot {
                     completion: Completion::Disconnected { request },
                 });
             }
-            Input::Opened { .. } | Input::Reset { .. } | Input::Gone { .. } => {}
+            Input::Gone { process } => out(Output::Fact(Fact::ProcessDetach {
+                process,
+                abandoned: 0,
+            })),
+            Input::Opened { .. } | Input::Reset { .. } => {}
         }
     }
 
@@ -351,6 +359,25 @@ fn a_process_that_sends_nonsense_is_let_go_and_the_others_stay() {
     other.write_all(&[1, 0, 0, 0, 200]).unwrap();
     assert_eq!(rest(&mut other), b"");
     server.call(&Call::ReceiveRequest { credits: 1 });
+}
+
+#[test]
+fn a_process_that_goes_with_its_last_word_is_missed() {
+    const MANY: usize = 64;
+    let mut server = Server::start();
+    let mut last_word = Vec::new();
+    // Nothing is answered to it: a failed write would tell as well.
+    encode_call(&Call::ReceiveRequest { credits: 0 }, &mut last_word);
+    for _ in 0..MANY {
+        let mut other = open_device(&server.folder.path().join("run/httpsys")).unwrap();
+        other.write_all(&last_word).unwrap();
+    }
+    // Every call is a turn of the loop: it has seen all that came before.
+    let gone = (0..MANY).any(|_| {
+        server.call(&Call::ReceiveRequest { credits: 1 });
+        server.trace().matches("ProcessDetach").count() == MANY
+    });
+    assert!(gone, "{}", server.trace().matches("ProcessDetach").count());
 }
 
 #[test]
