@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Parameters, url_path};
 use crate::api::{Endpoint, Win32Error};
 
 /// A URL prefix, valid by construction.
@@ -16,7 +15,7 @@ pub struct UrlPrefix {
     pub host: PrefixHost,
     /// The port.
     pub port: u16,
-    /// The path: lower case, decoded, begins and ends with `/`.
+    /// The path: lower case, begins and ends with `/`.
     pub path: String,
 }
 
@@ -59,8 +58,9 @@ impl UrlPrefix {
     /// Reads a prefix as it is given to `AddUrl`.
     ///
     /// Source: win32 `UrlPrefix` strings; wine's tests of `HttpAddUrl` for what is refused: a missing
-    /// last slash, scheme or port, port 0. Assumed: a path that would be refused in a request is
-    /// refused here too.
+    /// last slash, scheme or port, port 0; ASP.NET Core's `UrlPrefix.Create`: the path is text that
+    /// is not escaped, so that `%20` is three characters of a name here, and a blank is a blank.
+    /// Assumed: a path to which no request's path can lead is refused.
     pub fn parse(url: &str) -> Result<Self, Win32Error> {
         Self::read(url).ok_or(Win32Error::InvalidParameter)
     }
@@ -141,15 +141,13 @@ fn parse_port(text: &str) -> Option<u16> {
     canonical.then(|| text.parse().ok()).flatten()
 }
 
+/// A path as requests have it when they are decoded: without what decoding resolves or refuses.
 fn parse_path(path: &str) -> Option<String> {
-    if path.contains('?') {
-        return None;
-    }
-    let decoded = url_path::canonical(path.as_bytes(), &Parameters::default()).ok()?;
-    let decoded = decoded.as_deref().unwrap_or(path);
-    decoded
-        .ends_with('/')
-        .then(|| fold_case(decoded).into_owned())
+    let segments = path.strip_prefix('/')?;
+    let is_canonical = |segment: &str| !matches!(segment, "." | "..");
+    let legal = !path.contains(|c: char| c.is_control() || matches!(c, '?' | '\\'));
+    (legal && path.ends_with('/') && segments.split('/').all(is_canonical))
+        .then(|| fold_case(path).into_owned())
 }
 
 /// The text in lower case, character by character, so that a part folds like the whole.
@@ -214,9 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn host_and_path_are_kept_in_lower_case_and_decoded() {
-        let prefix = UrlPrefix::parse("http://WWW.X.com:80/Ärger/%41%20B/").unwrap();
+    fn host_and_path_are_kept_in_lower_case() {
+        let prefix = UrlPrefix::parse("http://WWW.X.com:80/Ärger/A B/").unwrap();
         assert_eq!(prefix.to_string(), "http://www.x.com:80/ärger/a b/");
+    }
+
+    #[test]
+    fn a_path_is_text_that_is_not_escaped() {
+        for path in ["/my app/", "/c#/", "/50%/", "/%41/", "/a+b/", "/%/"] {
+            let url = format!("http://*:80{path}");
+            let prefix = UrlPrefix::parse(&url).map(|prefix| prefix.path);
+            assert_eq!(prefix.as_deref(), Ok(path.to_lowercase().as_str()));
+        }
     }
 
     #[test]
@@ -244,8 +251,10 @@ mod tests {
             "http://a:80:x/",
             "http://a:80/b",
             "http://a:80/b?c/",
-            "http://a:80/%/",
             "http://a:80/../",
+            "http://a:80/b/./",
+            "http://a:80/b\\c/",
+            "http://a:80/b\r\n/",
             "http://[x]:80/",
             "http://::1:80/",
             "http://*.:80/",

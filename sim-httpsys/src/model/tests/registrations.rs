@@ -232,3 +232,21 @@ fn with_basic_verbosity_the_connection_over_the_limit_is_reset() {
     assert_eq!(server.heard(second), "");
     assert_eq!(server.closed(second), Some(CloseHow::Reset));
 }
+
+#[test]
+fn an_application_whose_path_has_a_blank_is_found_by_what_is_escaped_in_a_request() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 10);
+    for (registered, asked) in [
+        ("my app", "/my%20app/x"),
+        ("c#", "/C%23/x"),
+        ("50%", "/50%25/x"),
+        ("%41", "/%2541"),
+    ] {
+        server.control(W3SVC, remove("http://*:80/")).ok();
+        let url = format!("http://*:80/{registered}/");
+        server.add_url(SITE_1, &url).unwrap();
+        server.request(asked);
+        assert!(server.receive(W3WP).is_some(), "{asked}");
+    }
+}
