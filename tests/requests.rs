@@ -131,3 +131,60 @@ fn curl_speaks_tls_to_it_and_resumes() {
         "{output:?}"
     );
 }
+
+#[test]
+fn a_site_of_the_address_that_all_stand_for_wins_there_while_it_runs() {
+    let up = Up::start();
+    let mut early = Browser::connect(up.address("http/"));
+    assert_eq!(early.get("/iisstart.htm").unwrap().status, 200);
+    let add = |name: &str, binding: &str| {
+        let words = [
+            "appcmd",
+            "add",
+            "site",
+            &format!("/name:{name}"),
+            &format!("/bindings:http/{binding}"),
+            "/physicalPath:C:\\inetpub\\nothing",
+        ];
+        assert!(up.said(&words).contains("added"), "{binding}");
+    };
+    add("One", "127.0.0.1:80:");
+    add("Named", "127.0.0.1:80:named.example");
+    add("Other", "10.0.0.1:80:");
+    up.until("all to be started", || {
+        up.said(&["appcmd", "list", "site"])
+            .matches("state:Started")
+            .count()
+            == 4
+    });
+    assert_eq!(early.get("/iisstart.htm").unwrap().status, 404);
+    assert_eq!(up.get("/iisstart.htm").status, 404);
+    up.said(&["appcmd", "stop", "site", "One"]);
+    assert_eq!(early.get("/iisstart.htm").unwrap().status, 200);
+    assert_eq!(up.get("/iisstart.htm").status, 200);
+    assert!(!up.events().contains("1007"), "{}", up.events());
+}
+
+#[test]
+fn an_application_whose_path_has_a_blank_is_served_and_so_is_its_site() {
+    let up = Up::start();
+    for path in ["/my app", "/c#", "/50%"] {
+        let path = format!("/path:{path}");
+        let site = "/site.name:Default Web Site";
+        let folder = "/physicalPath:C:\\inetpub\\wwwroot";
+        let added = up.said(&["appcmd", "add", "app", site, &path, folder]);
+        assert!(added.contains("added"), "{added}");
+    }
+    up.until("the site to be started", || {
+        let sites = up.said(&["appcmd", "list", "site"]);
+        sites.contains("state:Started")
+    });
+    for path in [
+        "/",
+        "/my%20app/iisstart.htm",
+        "/C%23/iisstart.htm",
+        "/50%25/",
+    ] {
+        assert_eq!(up.get(path).status, 200, "{path}");
+    }
+}

@@ -4,6 +4,10 @@
 //! Addresses: `*` is the configured address; another one is itself, or, if we only serve loopback, a
 //! loopback address of its own, so that routing by local address works. Ports go through a map.
 //!
+//! `*:80:` and `10.0.0.1:80:` go together under HTTP.sys. Where both come to the same place (`*` is that
+//! address here, or really all of them) they share one socket, and a connection belongs to the
+//! endpoint that names the address it came in on.
+//!
 //! A port that the kernel chose stays ours while its endpoint is closed (bound, not listening: who
 //! connects is refused), so that an endpoint comes back where its clients look for it.
 
@@ -14,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use serde::Serialize;
@@ -24,10 +29,14 @@ use crate::api::{Endpoint, Win32Error};
 /// Assumed: more than the bursts that are measured; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Tokens with this bit are slots of listening sockets.
+pub(super) const ENDPOINT: usize = 1 << 62;
+
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub(super) endpoint: Endpoint,
+    /// Whose connections arrive on it: all of one port, differing in their address.
+    endpoints: Vec<Endpoint>,
     pub(super) socket: TcpListener,
     /// Where it really listens.
     pub(super) address: SocketAddr,
@@ -47,8 +56,8 @@ pub(super) struct Endpoints {
     port_map: Vec<(Option<u16>, u16)>,
     /// Slots keep their number while a listener lives; it is its token.
     pub(super) listeners: Vec<Option<Listener>>,
-    /// Endpoints whose port the kernel chose, closed for now.
-    resting: BTreeMap<Endpoint, Listener>,
+    /// Sockets whose port the kernel chose, closed for now; by address and the binding's port.
+    resting: BTreeMap<(IpAddr, u16), Listener>,
     /// Which loopback address stands for which bound address.
     loopbacks: BTreeMap<IpAddr, IpAddr>,
     file: PathBuf,
@@ -71,45 +80,108 @@ impl Endpoints {
         endpoints
     }
 
-    /// Opens an endpoint and gives its slot.
-    pub(super) fn open(&mut self, endpoint: Endpoint) -> Result<usize, Win32Error> {
-        let listener = match self.resting.remove(&endpoint) {
-            Some(listener) => rustix::net::listen(&listener.socket, BACKLOG)
-                .map(|()| listener)
-                .map_err(io::Error::from),
-            None => self.listen_anew(endpoint),
-        };
-        let listener = listener.map_err(|error| {
+    /// Opens an endpoint: on an open socket, if there is one that can take it, or on a new one.
+    pub(super) fn open(
+        &mut self,
+        endpoint: Endpoint,
+        registry: &Registry,
+    ) -> Result<(), Win32Error> {
+        let opened = self.open_socket(endpoint, registry).map_err(|error| {
             tracing::warn!(?endpoint, %error, "an endpoint cannot be opened");
             win32_error(&error)
-        })?;
+        });
+        self.publish();
+        opened
+    }
+
+    fn open_socket(&mut self, endpoint: Endpoint, registry: &Registry) -> io::Result<()> {
+        let ip = self.real_address(endpoint.address)?;
+        let mut open = self.listeners.iter_mut().flatten();
+        if let Some(listener) = open.find(|listener| listener.can_take(endpoint, ip)) {
+            tracing::info!(?endpoint, address = %listener.address, "endpoint opened");
+            listener.endpoints.push(endpoint);
+            return Ok(());
+        }
+        let listener = match self.resting.remove(&(ip, endpoint.port)) {
+            Some(mut listener) => {
+                rustix::net::listen(&listener.socket, BACKLOG)?;
+                listener.endpoints = vec![endpoint];
+                listener
+            }
+            None if ip.is_unspecified() => self.listen_for_all(endpoint, ip, registry)?,
+            None => listen_at(vec![endpoint], ip, self.real_port(endpoint.port))?,
+        };
+        tracing::info!(?endpoint, address = %listener.address, "endpoint opened");
+        self.watch(listener, registry)
+    }
+
+    /// Gives a socket a slot and watches it.
+    fn watch(&mut self, mut listener: Listener, registry: &Registry) -> io::Result<()> {
         let free = self.listeners.iter().position(Option::is_none);
         let slot = free.unwrap_or_else(|| {
             self.listeners.push(None);
             self.listeners.len() - 1
         });
-        tracing::info!(?endpoint, address = %listener.address, "endpoint opened");
+        let token = Token(ENDPOINT | slot);
+        registry.register(&mut listener.socket, token, Interest::READABLE)?;
         self.listeners[slot] = Some(listener);
-        self.publish();
-        Ok(slot)
+        Ok(())
     }
 
-    /// Closes an endpoint and gives its socket, for the loop to forget. Connections that wait to be
+    /// Listens on really all addresses. Linux has no such socket beside one for a single address of the
+    /// same port, so that it takes over theirs; who waits there to be accepted is reset.
+    fn listen_for_all(
+        &mut self,
+        endpoint: Endpoint,
+        ip: IpAddr,
+        registry: &Registry,
+    ) -> io::Result<Listener> {
+        let is_covered = |l: &&mut Option<Listener>| {
+            let listener = l.as_ref();
+            listener.is_some_and(|l| l.port() == endpoint.port && covers(ip, l.address.ip()))
+        };
+        let covered = self.listeners.iter_mut().filter(is_covered);
+        let covered: Vec<Listener> = covered.filter_map(Option::take).collect();
+        let port = covered.first().map(|listener| listener.address.port());
+        let port = port.unwrap_or_else(|| self.real_port(endpoint.port));
+        let places: Vec<(Vec<Endpoint>, IpAddr)> = covered
+            .into_iter()
+            .map(|listener| (listener.endpoints, listener.address.ip()))
+            .collect();
+        let all = places.iter().flat_map(|(endpoints, _)| endpoints.clone());
+        let listener = listen_at(all.chain([endpoint]).collect(), ip, port);
+        if listener.is_err() {
+            // Back to where they were.
+            for (endpoints, ip) in places {
+                self.watch(listen_at(endpoints, ip, port)?, registry)?;
+            }
+        }
+        listener
+    }
+
+    /// Closes an endpoint, and its socket if it was the last there. Connections that wait to be
     /// accepted are reset.
-    pub(super) fn close(&mut self, endpoint: Endpoint, registry: &mio::Registry) {
-        let is_it = |l: &Option<Listener>| l.as_ref().is_some_and(|l| l.endpoint == endpoint);
-        let Some(slot) = self.listeners.iter().position(is_it) else {
+    pub(super) fn close(&mut self, endpoint: Endpoint, registry: &Registry) {
+        let is_its = |l: &Option<Listener>| {
+            let listener = l.as_ref();
+            listener.is_some_and(|l| l.endpoints.contains(&endpoint))
+        };
+        let Some(slot) = self.listeners.iter().position(is_its) else {
             return;
         };
-        let Some(mut listener) = self.listeners[slot].take() else {
-            return;
-        };
-        let _ = registry.deregister(&mut listener.socket);
-        tracing::info!(?endpoint, address = %listener.address, "endpoint closed");
-        if self.real_port(endpoint.port) == 0
-            && rustix::net::shutdown(&listener.socket, Shutdown::Read).is_ok()
-        {
-            self.resting.insert(endpoint, listener);
+        if let Some(listener) = &mut self.listeners[slot] {
+            tracing::info!(?endpoint, address = %listener.address, "endpoint closed");
+            listener.endpoints.retain(|&other| other != endpoint);
+        }
+        let last = self.listeners[slot].take_if(|listener| listener.endpoints.is_empty());
+        if let Some(mut listener) = last {
+            let _ = registry.deregister(&mut listener.socket);
+            if self.real_port(endpoint.port) == 0
+                && rustix::net::shutdown(&listener.socket, Shutdown::Read).is_ok()
+            {
+                let place = (listener.address.ip(), endpoint.port);
+                self.resting.insert(place, listener);
+            }
         }
         self.publish();
     }
@@ -122,9 +194,13 @@ impl Endpoints {
         loop {
             match listener.socket.accept() {
                 Ok((socket, client)) => {
-                    let local = listener.seen_as(&socket)?;
+                    let Some((endpoint, local)) = listener.seen_as(&socket)? else {
+                        // Nobody listens at that address any more.
+                        super::connection::reset(&socket);
+                        continue;
+                    };
                     return Ok(Some(Accepted {
-                        endpoint: listener.endpoint,
+                        endpoint,
                         socket,
                         client,
                         local,
@@ -176,35 +252,18 @@ impl Endpoints {
         Ok(address)
     }
 
-    fn listen_anew(&mut self, endpoint: Endpoint) -> io::Result<Listener> {
-        let address = SocketAddr::new(
-            self.real_address(endpoint.address)?,
-            self.real_port(endpoint.port),
-        );
-        let (mut socket, mut address) = bind(address)?;
-        if self.real_port(endpoint.port) == 0 {
-            // Only a port that was asked for by number survives the closing of its endpoint.
-            drop(socket);
-            (socket, address) = bind(address)?;
-        }
-        rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Listener {
-            endpoint,
-            socket,
-            address,
-        })
-    }
-
     /// Tells others where endpoints are, in one step.
     fn publish(&self) {
-        let line = |l: &Listener| {
+        let line = |(listener, endpoint): (&Listener, &Endpoint)| {
             serde_json::to_string(&Line {
-                endpoint: &l.endpoint,
-                address: l.address,
+                endpoint,
+                address: listener.address_of(endpoint),
             })
             .expect("an endpoint is plain data")
         };
-        let lines: Vec<String> = self.listeners.iter().flatten().map(line).collect();
+        let open = self.listeners.iter().flatten();
+        let endpoints = open.flat_map(|l| l.endpoints.iter().map(move |endpoint| (l, endpoint)));
+        let lines: Vec<String> = endpoints.map(line).collect();
         if let Err(error) = replace(&self.file, &format!("[{}]\n", lines.join(",\n "))) {
             tracing::warn!(%error, file = %self.file.display(), "endpoints are not published");
         }
@@ -227,15 +286,70 @@ pub(super) struct Accepted {
 }
 
 impl Listener {
-    /// The server's address as the binding names it: what stands for it here is nobody's business.
-    fn seen_as(&self, socket: &TcpStream) -> io::Result<SocketAddr> {
-        let ip = match self.endpoint.address {
-            Some(address) => address,
-            None if self.address.ip().is_unspecified() => socket.local_addr()?.ip(),
-            None => self.address.ip(),
-        };
-        Ok(SocketAddr::new(ip, self.endpoint.port))
+    /// The binding's port.
+    fn port(&self) -> u16 {
+        self.endpoints.first().map_or(0, |endpoint| endpoint.port)
     }
+
+    /// Whether it can be the socket of another endpoint as well, whose address really is `ip`, and its
+    /// connections be told apart.
+    fn can_take(&self, endpoint: Endpoint, ip: IpAddr) -> bool {
+        let own = self.address.ip();
+        let mut others = self.endpoints.iter();
+        let is_at_ip = own == ip
+            && (endpoint.address.is_none() || others.all(|other| other.address.is_none()));
+        self.port() == endpoint.port && (is_at_ip || covers(own, ip))
+    }
+
+    /// The endpoint of a connection, and the server's address as the binding names it: what stands for
+    /// it here is nobody's business.
+    fn seen_as(&self, socket: &TcpStream) -> io::Result<Option<(Endpoint, SocketAddr)>> {
+        let is_for_all = self.address.ip().is_unspecified();
+        let arrived = if is_for_all {
+            socket.local_addr()?.ip().to_canonical()
+        } else {
+            self.address.ip()
+        };
+        let names_it = |address: IpAddr| !is_for_all || address == arrived;
+        let mut named = self.endpoints.iter();
+        let named = named.find(|endpoint| endpoint.address.is_some_and(names_it));
+        let mut all = self.endpoints.iter();
+        let endpoint = named.or_else(|| all.find(|endpoint| endpoint.address.is_none()));
+        Ok(endpoint.map(|endpoint| {
+            let ip = endpoint.address.unwrap_or(arrived);
+            (*endpoint, SocketAddr::new(ip, endpoint.port))
+        }))
+    }
+
+    /// Where clients find one of its endpoints.
+    fn address_of(&self, endpoint: &Endpoint) -> SocketAddr {
+        match endpoint.address {
+            Some(address) if self.address.ip().is_unspecified() => {
+                SocketAddr::new(address, self.address.port())
+            }
+            Some(_) | None => self.address,
+        }
+    }
+}
+
+/// Whether a socket that is bound to the first address gets the connections to the second one too.
+fn covers(all: IpAddr, one: IpAddr) -> bool {
+    all.is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+}
+
+fn listen_at(endpoints: Vec<Endpoint>, ip: IpAddr, port: u16) -> io::Result<Listener> {
+    let (mut socket, mut address) = bind(SocketAddr::new(ip, port))?;
+    if port == 0 {
+        // Only a port that was asked for by number survives the closing of its endpoint.
+        drop(socket);
+        (socket, address) = bind(address)?;
+    }
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(Listener {
+        endpoints,
+        socket,
+        address,
+    })
 }
 
 fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
@@ -288,11 +402,26 @@ pub(super) fn replace(path: &Path, content: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream as Client;
+
     use super::*;
 
-    fn endpoints(folder: &tempfile::TempDir) -> Endpoints {
+    const LISTEN: [u8; 4] = [127, 0, 0, 1];
+
+    struct Bench {
+        endpoints: Endpoints,
+        poll: mio::Poll,
+        folder: tempfile::TempDir,
+    }
+
+    fn listening_on(listen: [u8; 4]) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("endpoints.json");
-        Endpoints::new(Ipv4Addr::LOCALHOST.into(), vec![(None, 0)], file)
+        Bench {
+            endpoints: Endpoints::new(listen.into(), vec![(None, 0)], file),
+            poll: mio::Poll::new().unwrap(),
+            folder,
+        }
     }
 
     fn endpoint(address: Option<[u8; 4]>) -> Endpoint {
@@ -303,69 +432,134 @@ mod tests {
         }
     }
 
-    fn address(endpoints: &Endpoints, slot: usize) -> SocketAddr {
-        endpoints.listeners[slot].as_ref().unwrap().address
+    impl Bench {
+        /// Opens an endpoint: where it really is.
+        fn open(&mut self, address: Option<[u8; 4]>) -> SocketAddr {
+            let endpoint = endpoint(address);
+            let opened = self.endpoints.open(endpoint, self.poll.registry());
+            opened.unwrap();
+            let mut open = self.endpoints.listeners.iter().flatten();
+            open.find(|listener| listener.endpoints.contains(&endpoint))
+                .unwrap()
+                .address
+        }
+
+        fn close(&mut self, address: Option<[u8; 4]>) {
+            self.endpoints
+                .close(endpoint(address), self.poll.registry());
+        }
+
+        /// Somebody connects: as what he is accepted.
+        fn accepted(&mut self, address: impl std::net::ToSocketAddrs) -> Option<Accepted> {
+            let _client = Client::connect(address).unwrap();
+            let slots = 0..self.endpoints.listeners.len();
+            let mut accepted = slots.map(|slot| self.endpoints.accept(slot).unwrap());
+            accepted.find_map(|accepted| accepted)
+        }
+
+        fn endpoint_of(&mut self, address: impl std::net::ToSocketAddrs) -> Option<Endpoint> {
+            self.accepted(address).map(|accepted| accepted.endpoint)
+        }
+
+        fn file(&self) -> String {
+            std::fs::read_to_string(self.folder.path().join("endpoints.json")).unwrap()
+        }
     }
 
     #[test]
     fn an_endpoint_comes_back_where_it_was_and_refuses_in_between() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut endpoints = endpoints(&folder);
-        let poll = mio::Poll::new().unwrap();
-        let slot = endpoints.open(endpoint(None)).unwrap();
-        let before = address(&endpoints, slot);
-        let _held = std::net::TcpStream::connect(before).unwrap();
+        let mut bench = listening_on(LISTEN);
+        let before = bench.open(None);
+        let _held = Client::connect(before).unwrap();
 
-        endpoints.close(endpoint(None), poll.registry());
-        let refused = std::net::TcpStream::connect(before).unwrap_err();
+        bench.close(None);
+        let refused = Client::connect(before).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 
-        let slot = endpoints.open(endpoint(None)).unwrap();
-        assert_eq!(address(&endpoints, slot), before);
-        std::net::TcpStream::connect(before).unwrap();
+        assert_eq!(bench.open(None), before);
+        Client::connect(before).unwrap();
     }
 
     #[test]
     fn every_bound_address_gets_a_loopback_address_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut endpoints = endpoints(&folder);
-        let all = endpoints.open(endpoint(None)).unwrap();
-        let one = endpoints.open(endpoint(Some([10, 0, 0, 1]))).unwrap();
-        let two = endpoints.open(endpoint(Some([10, 0, 0, 2]))).unwrap();
-        assert_eq!(address(&endpoints, all).ip(), IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(address(&endpoints, one).ip(), IpAddr::from([127, 0, 0, 2]));
-        assert_eq!(address(&endpoints, two).ip(), IpAddr::from([127, 0, 0, 3]));
+        let mut bench = listening_on(LISTEN);
+        let all = bench.open(None);
+        let one = bench.open(Some([10, 0, 0, 1]));
+        let two = bench.open(Some([10, 0, 0, 2]));
+        assert_eq!(all.ip(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(one.ip(), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!(two.ip(), IpAddr::from([127, 0, 0, 3]));
 
-        let _client = std::net::TcpStream::connect(address(&endpoints, one)).unwrap();
-        let accepted = endpoints.accept(one).unwrap().expect("a connection waits");
+        let accepted = bench.accepted(one).expect("a connection waits");
         assert_eq!(accepted.local, "10.0.0.1:80".parse().unwrap());
     }
 
     #[test]
     fn the_file_says_where_each_endpoint_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut endpoints = endpoints(&folder);
-        let slot = endpoints.open(endpoint(None)).unwrap();
-        let text = std::fs::read_to_string(folder.path().join("endpoints.json")).unwrap();
-        let lines: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(lines[0]["address"], address(&endpoints, slot).to_string());
+        let mut bench = listening_on(LISTEN);
+        let address = bench.open(None);
+        bench.open(Some(LISTEN));
+        let lines: serde_json::Value = serde_json::from_str(&bench.file()).unwrap();
+        assert_eq!(lines[0]["address"], address.to_string());
         assert_eq!(lines[0]["endpoint"]["port"], 80);
-        let poll = mio::Poll::new().unwrap();
-        endpoints.close(endpoint(None), poll.registry());
-        let text = std::fs::read_to_string(folder.path().join("endpoints.json")).unwrap();
-        assert_eq!(text, "[]\n");
+        assert_eq!(lines[1]["address"], address.to_string());
+        assert_eq!(lines[1]["endpoint"]["address"], "127.0.0.1");
+        bench.close(None);
+        bench.close(Some(LISTEN));
+        assert_eq!(bench.file(), "[]\n");
     }
 
     #[test]
     fn a_port_that_is_taken_is_a_sharing_violation() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let folder = tempfile::tempdir().unwrap();
-        let mut endpoints = endpoints(&folder);
-        endpoints.port_map = vec![(Some(80), port)];
-        assert_eq!(
-            endpoints.open(endpoint(None)),
-            Err(Win32Error::SharingViolation)
-        );
+        let mut bench = listening_on(LISTEN);
+        bench.endpoints.port_map = vec![(Some(80), port)];
+        let opened = bench.endpoints.open(endpoint(None), bench.poll.registry());
+        assert_eq!(opened, Err(Win32Error::SharingViolation));
+    }
+
+    #[test]
+    fn the_endpoint_of_the_address_that_stands_for_all_shares_its_socket() {
+        for [first, second] in [[None, Some(LISTEN)], [Some(LISTEN), None]] {
+            let mut bench = listening_on(LISTEN);
+            let address = bench.open(first);
+            assert_eq!(bench.open(second), address);
+            let named = endpoint(Some(LISTEN));
+            assert_eq!(bench.endpoint_of(address), Some(named));
+
+            bench.close(Some(LISTEN));
+            assert_eq!(bench.endpoint_of(address), Some(endpoint(None)));
+            bench.close(None);
+            Client::connect(address).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_socket_for_really_all_addresses_is_shared_by_those_for_one() {
+        const ONE: [u8; 4] = [127, 0, 0, 5];
+        for [first, second] in [[None, Some(ONE)], [Some(ONE), None]] {
+            let mut bench = listening_on([0; 4]);
+            bench.open(first);
+            let port = bench.open(second).port();
+            let one = (IpAddr::from(ONE), port);
+            assert_eq!(bench.endpoint_of(one), Some(endpoint(Some(ONE))));
+            let other = ("127.0.0.1", port);
+            assert_eq!(bench.endpoint_of(other), Some(endpoint(None)));
+            bench.close(None);
+            assert_eq!(bench.endpoint_of(other), None);
+            assert_eq!(bench.endpoint_of(one), Some(endpoint(Some(ONE))));
+        }
+    }
+
+    #[test]
+    fn those_for_one_address_stay_if_there_can_be_none_for_all() {
+        const ONE: [u8; 4] = [127, 0, 0, 5];
+        let mut bench = listening_on([0; 4]);
+        let one = bench.open(Some(ONE));
+        let _taken = std::net::TcpListener::bind(("127.0.0.6", one.port())).unwrap();
+        let opened = bench.endpoints.open(endpoint(None), bench.poll.registry());
+        assert_eq!(opened, Err(Win32Error::SharingViolation));
+        assert_eq!(bench.endpoint_of(one), Some(endpoint(Some(ONE))));
     }
 }

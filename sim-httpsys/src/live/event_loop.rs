@@ -23,7 +23,7 @@ use rustls::ServerConfig;
 use super::clock::clock_now;
 use super::connection::{Connections, Flushed, Phase, Received, Writing, reset};
 use super::device::{Device, Process};
-use super::endpoints::{Accepted, Endpoints};
+use super::endpoints::{Accepted, ENDPOINT, Endpoints};
 use super::log_files::LogFiles;
 use super::tls::Tls;
 use super::trace::Trace;
@@ -53,8 +53,6 @@ const LEAVING_MAX: Duration = Duration::from_mins(2);
 
 const ENDED: Token = Token(0);
 const DEVICE: Token = Token(1);
-/// Tokens with this bit are slots of endpoints.
-const ENDPOINT: usize = 1 << 62;
 /// Tokens with this bit are process ids. All others are connection ids.
 const PROCESS: usize = 1 << 63;
 
@@ -241,7 +239,7 @@ where
     fn perform(&mut self, output: Output) {
         match output {
             Output::Listen { endpoint } => {
-                let result = self.listen(endpoint);
+                let result = self.endpoints.open(endpoint, self.poll.registry());
                 self.lists.listened.push((endpoint, result));
             }
             Output::Unlisten { endpoint } => self.endpoints.close(endpoint, self.poll.registry()),
@@ -306,24 +304,6 @@ where
                 }
             }
         }
-    }
-
-    fn listen(&mut self, endpoint: Endpoint) -> Result<(), Win32Error> {
-        let slot = self.endpoints.open(endpoint)?;
-        let listener = self.endpoints.listeners[slot]
-            .as_mut()
-            .expect("it was just opened");
-        self.poll
-            .registry()
-            .register(
-                &mut listener.socket,
-                Token(ENDPOINT | slot),
-                Interest::READABLE,
-            )
-            .map_err(|error| {
-                tracing::warn!(%error, "an endpoint cannot be watched");
-                Win32Error::InvalidParameter
-            })
     }
 }
 

@@ -118,7 +118,7 @@ impl HttpSys {
         let route = self.routing.route(RouteBy {
             secure: endpoint.secure,
             port: endpoint.port,
-            local: endpoint.address,
+            local: Some(connection.ends.local.ip()),
             host: head.text.str(head.text.host),
             path: head.text.str(head.text.path),
         });

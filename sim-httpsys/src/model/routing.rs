@@ -35,7 +35,7 @@ pub struct RouteBy<'a> {
     pub secure: bool,
     /// The binding's port that it came in on.
     pub port: u16,
-    /// The local address of its endpoint, as a binding names it; `None` on an endpoint for all.
+    /// The address that it came in on, as a binding would name it, if that is known.
     pub local: Option<IpAddr>,
     /// The host that counts, any case, without port; empty if there is none (HTTP/1.0).
     pub host: &'a str,

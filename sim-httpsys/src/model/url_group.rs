@@ -1,7 +1,8 @@
 //! URL groups (site × pool under IIS), and the endpoints that their URLs keep open.
 //!
 //! An endpoint is open as long as a URL is registered on it. When its last URL goes, its socket is
-//! closed and so is every connection on it.
+//! closed and so is every connection on it, unless another endpoint is open for the same address
+//! and port: `*:80` for what came in on `10.0.0.1:80`, and the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -345,6 +346,10 @@ impl HttpSys {
         let connections = std::mem::take(&mut state.connections);
         self.endpoints.remove(&endpoint);
         self.outputs.push_back(Output::Unlisten { endpoint });
+        let connections: Vec<ConnectionId> = connections
+            .into_iter()
+            .filter(|&connection| !self.inherit(connection))
+            .collect();
         let count = u32::try_from(connections.len()).unwrap_or(u32::MAX);
         self.fact(Fact::EndpointClose {
             port: endpoint.port,
@@ -353,6 +358,30 @@ impl HttpSys {
         for connection in connections {
             self.close_for_endpoint(connection, now);
         }
+    }
+
+    /// Gives a connection whose endpoint is gone to another one that stands for its address too.
+    ///
+    /// Assumed: as if another program had a URL there (win32, port sharing): the endpoint is the address
+    /// and port, and it is needed still. The next request finds the URLs that are registered then.
+    fn inherit(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let came_in_on = connection.ends.local.ip();
+        for address in [Some(came_in_on), None] {
+            let endpoint = Endpoint {
+                address,
+                ..connection.endpoint
+            };
+            let heir = self.endpoints.get_mut(&endpoint);
+            if let Some(heir) = heir.filter(|heir| heir.is_open()) {
+                heir.connections.insert(id);
+                connection.endpoint = endpoint;
+                return true;
+            }
+        }
+        false
     }
 
     /// Closes a connection whose endpoint is gone. A request on it dies, and with it the connection is

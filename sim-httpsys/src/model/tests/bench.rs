@@ -351,6 +351,11 @@ impl Bench {
     // ── clients ──
 
     pub(super) fn connect(&mut self) -> ConnectionId {
+        self.connect_to(PORT_80)
+    }
+
+    /// A client connects to the server's address, as that endpoint's.
+    pub(super) fn connect_to(&mut self, endpoint: Endpoint) -> ConnectionId {
         self.connections += 1;
         let connection = ConnectionId(self.connections);
         let ends = Ends {
@@ -359,7 +364,7 @@ impl Bench {
         };
         self.input(Input::Opened {
             connection,
-            endpoint: PORT_80,
+            endpoint,
             ends,
         });
         connection

@@ -250,3 +250,49 @@ fn an_application_whose_path_has_a_blank_is_found_by_what_is_escaped_in_a_reques
         assert!(server.receive(W3WP).is_some(), "{asked}");
     }
 }
+
+/// The server's address, and a URL for it and nobody else.
+const BOUND: Endpoint = Endpoint {
+    address: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 80))),
+    ..PORT_80
+};
+const BOUND_URL: &str = "http://192.0.2.80:80:192.0.2.80/";
+
+#[test]
+fn a_url_of_one_address_wins_over_that_of_all_from_the_next_request_on() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 10);
+    let early = server.connect();
+    server.get(early, "/");
+    assert_eq!(server.answer(W3WP, page("all")).url_context, UrlContext(7));
+    let add = ControlCall::AddUrl {
+        group: SITE_1,
+        url: BOUND_URL.into(),
+        context: UrlContext(8),
+    };
+    server.control(W3SVC, add).unwrap();
+    let late = server.connect_to(BOUND);
+    for client in [early, late] {
+        server.get(client, "/");
+        assert_eq!(server.answer(W3WP, page("one")).url_context, UrlContext(8));
+    }
+}
+
+#[test]
+fn a_connection_stays_as_long_as_any_url_of_its_address_and_port() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 10);
+    server.add_url(SITE_1, BOUND_URL).unwrap();
+    let (one, all) = (server.connect_to(BOUND), server.connect());
+    server.control(W3SVC, remove(BOUND_URL)).unwrap();
+    server.get(one, "/");
+    server.answer(W3WP, page("all"));
+    assert_eq!(server.status(one), Some(200));
+
+    server.add_url(SITE_1, BOUND_URL).unwrap();
+    server.control(W3SVC, remove("http://*:80/")).unwrap();
+    assert_eq!((server.closed(one), server.closed(all)), (None, None));
+    server.control(W3SVC, remove(BOUND_URL)).unwrap();
+    let reset = Some(CloseHow::Reset);
+    assert_eq!((server.closed(one), server.closed(all)), (reset, reset));
+}
