@@ -53,6 +53,10 @@ fn a_long_request_completes_on_the_old_worker_while_the_new_one_serves() {
     let page = browser.receive(true).unwrap();
     assert_eq!((page.status, page.worker()), (200, old));
     up.until("the old one to end", || up.workers().len() == 1);
+    up.until("the driver to have missed it", || {
+        let gone = up.facts("httpsys", "ProcessDetach");
+        gone.iter().any(|(_, fact)| fact["process"] == old)
+    });
     assert_eq!(
         browser.get("/default.aspx").unwrap().status,
         200,

@@ -12,6 +12,10 @@ const READ_SIZE: usize = 256 << 10;
 
 /// One end of a pipe.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct Pipe {
     pub(super) stream: UnixStream,
     frames: Frames,

@@ -1,7 +1,9 @@
 //! Files below a root and nowhere else; command lines.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::files::{Found, read};
@@ -134,10 +136,10 @@ fn a_command_line_is_read() {
 
 #[test]
 fn a_peer_that_goes_with_its_last_word_is_missed() {
-    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let mut pipe = pipe::Pipe::new(ours);
-    std::io::Write::write_all(&mut theirs, b"last").unwrap();
+    theirs.write_all(b"last").unwrap();
     drop(theirs);
     // Both are one event, and there will be no other.
     pipe.ended = true;

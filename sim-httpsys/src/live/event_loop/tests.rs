@@ -138,7 +138,9 @@ impl StateMachine for Parrot {
             Input::Called {
                 call: Call::ReceiveRequest { credits: 0 },
                 ..
-            } => {}
+            }
+            | Input::Opened { .. }
+            | Input::Reset { .. } => {}
             Input::Called { by: to, call } => {
                 if let (Call::ReceiveRequest { credits: 2 }, Some(connection)) = (call, self.paused)
                 {
@@ -157,7 +159,6 @@ impl StateMachine for Parrot {
                 process,
                 abandoned: 0,
             })),
-            Input::Opened { .. } | Input::Reset { .. } => {}
         }
     }
 
