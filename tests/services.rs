@@ -74,6 +74,37 @@ fn a_request_in_flight_dies_at_an_iisreset() {
 }
 
 #[test]
+fn who_waits_in_a_queue_at_an_iisreset_gets_503() {
+    let up = Up::with_pool(r#"><recycling disallowOverlappingRotation="true" />"#);
+    let mut running = Browser::connect(up.address("http/"));
+    running
+        .send("GET /wait.aspx?time=20000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    up.until("the request to run", || {
+        up.said(&["appcmd", "list", "request"]).contains("wait")
+    });
+    up.said(&["appcmd", "recycle", "apppool", "DefaultAppPool"]);
+    up.until("the worker to take nothing more", || {
+        !up.facts("httpsys", "ProcessShutdown").is_empty()
+    });
+    let before = up.facts("httpsys", "Queued").len();
+    let mut waiting = Browser::connect(up.address("http/"));
+    waiting
+        .send("GET /default.aspx HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    up.until("another to wait", || {
+        up.facts("httpsys", "Queued").len() > before
+    });
+    assert!(up.tool(&["iisreset"]).status.success());
+    let page = waiting.receive(true).unwrap();
+    assert_eq!((page.status, page.body.len()), (503, 326));
+    assert!(waiting.is_over() && running.is_over());
+    up.until("HTTPERR", || {
+        up.httperr().contains(" 503 1 N/A DefaultAppPool")
+    });
+}
+
+#[test]
 fn an_iisreset_reads_the_configuration_afresh() {
     let up = Up::start();
     up.get("/");

@@ -121,12 +121,23 @@ impl DriverState {
         .collect()
     }
 
+    /// Queues first, so that who waits in one gets its answer before the endpoint closes.
+    ///
+    /// Assumed: the order; no document says whether W3SVC closes its queues or its URLs first, nor what
+    /// the waiting see. Lost they are either way, and 503 is what HTTP.sys has to say.
     fn closings(
         &self,
         next: &Self,
         moves: &[(UrlGroupId, UrlGroupId, String, UrlContext)],
         calls: &mut Vec<ControlCall>,
     ) {
+        for queue in self.queues.keys() {
+            if !next.queues.contains_key(queue) {
+                calls.push(ControlCall::CloseRequestQueue {
+                    queue: queue.clone(),
+                });
+            }
+        }
         for &group in self.groups.keys() {
             if !next.groups.contains_key(&group) {
                 calls.push(ControlCall::CloseUrlGroup { group });
@@ -142,13 +153,6 @@ impl DriverState {
                 calls.push(ControlCall::RemoveUrl {
                     group: *group,
                     url: url.clone(),
-                });
-            }
-        }
-        for queue in self.queues.keys() {
-            if !next.queues.contains_key(queue) {
-                calls.push(ControlCall::CloseRequestQueue {
-                    queue: queue.clone(),
                 });
             }
         }
@@ -524,6 +528,29 @@ mod tests {
                 [ControlCall::RemoveUrl { .. }, ControlCall::AddUrl { .. }]
             ),
             "one port cannot carry both: {calls:?}"
+        );
+    }
+
+    #[test]
+    fn queues_are_closed_before_the_endpoints_of_those_who_wait_in_them() {
+        let mut next = DriverState::default();
+        for call in plan(None, &configuration(), Path::new("/c")) {
+            if let ControlCall::CreateRequestQueue { name, properties } = call {
+                next.queues.insert(name, properties);
+            } else if let ControlCall::CreateUrlGroup { group, properties } = call {
+                next.groups.insert(group, properties);
+            }
+        }
+        let calls = next.calls_to(&DriverState::default());
+        assert!(
+            matches!(
+                calls.as_slice(),
+                [
+                    ControlCall::CloseRequestQueue { .. },
+                    ControlCall::CloseUrlGroup { .. }
+                ]
+            ),
+            "{calls:?}"
         );
     }
 

@@ -38,8 +38,8 @@ fn iis_6_refuses_first_lets_running_requests_finish_and_then_takes_the_urls() {
         "queue DefaultAppPool Inactive(Disabled)",
         "stop 1 ServiceStop drain",
         "exited 1",
-        "close group of site 1",
         "close queue DefaultAppPool",
+        "close group of site 1",
         "W3SVC Stopped",
         "WAS Stopped",
     ];

@@ -325,8 +325,8 @@ fn iisreset_closes_urls_ends_workers_without_draining_and_starts_afresh() {
     assert_eq!((stop, start), (Some(Answer::Done), Some(Answer::Done)));
     let order = [
         "W3SVC StopPending",
-        "close group of site 1",
         "close queue DefaultAppPool",
+        "close group of site 1",
         "stop 1 ServiceStop at once",
         "exited 1",
         "W3SVC Stopped",
