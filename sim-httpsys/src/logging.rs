@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api::{
-    Ends, LogFields, LogPeriod, LogSettings, RequestQueueName, SharedRequest, SiteId, Version,
+    Ends, LogFields, LogPeriod, LogSettings, RequestQueueName, SentVersion, SharedRequest, SiteId,
 };
 use crate::clockwork::civil::{Civil, two_digits};
 use crate::clockwork::{Instant, UtcTime};
@@ -59,7 +59,7 @@ pub struct HttpErrRecord {
     /// Both ends of the connection.
     pub ends: Ends,
     /// The version, if the request line was understood that far.
-    pub version: Option<Version>,
+    pub version: Option<SentVersion>,
     /// The verb, if it was understood that far.
     pub verb: Option<String>,
     /// The raw URL, if it was understood that far.
@@ -187,7 +187,7 @@ fn write_column(column: Column, record: &W3cRecord, civil: Civil, out: &mut Vec<
         Column::UriQuery => write_text(text.bytes(text.query), out),
         Column::ServerPort => write_number(record.request.ends.local.port().into(), out),
         Column::ClientIp => write_address(record.request.ends.client, Scope::IfAny, out),
-        Column::ProtocolVersion => write_version(record.request.version, out),
+        Column::ProtocolVersion => write_version(record.request.version.into(), out),
         Column::UserAgent => write_text(header("User-Agent"), out),
         Column::Cookie => write_text(header("Cookie"), out),
         Column::Referer => write_text(header("Referer"), out),
@@ -315,11 +315,15 @@ fn write_time(civil: Civil, out: &mut Vec<u8>) {
     out.extend_from_slice(&two_digits(civil.second));
 }
 
-fn write_version(version: Version, out: &mut Vec<u8>) {
-    out.extend_from_slice(match version {
-        Version::Http10 => b"HTTP/1.0",
-        Version::Http11 => b"HTTP/1.1",
-    });
+/// Source: win32, types of errors that the HTTP Server API logs: a version with a part of 10 or more is
+/// `HTTP/?.?`.
+fn write_version(SentVersion { major, minor }: SentVersion, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/");
+    if major < 10 && minor < 10 {
+        out.extend_from_slice(&[b'0' + major, b'.', b'0' + minor]);
+    } else {
+        out.extend_from_slice(b"?.?");
+    }
 }
 
 /// Whether an IPv6 address is followed by its scope.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{
     ActivityId, ConnectionId, EntityLength, Request, RequestId, RequestText, SharedRequest, Span,
-    UrlContext,
+    UrlContext, Version,
 };
 
 /// 2026-11-22 17:28:47.
@@ -91,7 +91,7 @@ fn refused(ends: Ends) -> HttpErrRecord {
     HttpErrRecord {
         at: Instant(0),
         ends,
-        version: Some(Version::Http11),
+        version: Some(Version::Http11.into()),
         verb: Some("GET".to_owned()),
         url: Some("/x.asp?a b".to_owned()),
         status: Some(503),
@@ -169,6 +169,17 @@ fn a_refusal_is_logged_as_windows_server_2022_does() {
         httperr_line(&idle),
         "2026-11-22 17:28:47 ::1%0 49991 10.0.0.1 80 - - - - - - - Timer_ConnectionIdle - TCP\r\n"
     );
+}
+
+#[test]
+fn a_version_is_logged_as_it_was_sent_if_its_parts_have_one_digit() {
+    for (major, minor, expected) in [(9, 9, "HTTP/9.9"), (2, 0, "HTTP/2.0"), (1, 10, "HTTP/?.?")] {
+        let record = HttpErrRecord {
+            version: Some(SentVersion { major, minor }),
+            ..refused(ends("10.0.0.9:4010", "10.0.0.1:80"))
+        };
+        assert_eq!(httperr_line(&record).split(' ').nth(6), Some(expected));
+    }
 }
 
 #[test]

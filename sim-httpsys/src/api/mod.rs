@@ -17,7 +17,9 @@ use crate::service_state::ServiceState;
 mod request;
 pub mod wire;
 
-pub use request::{EntityLength, Request, RequestText, SharedRequest, Span, Verb, Version};
+pub use request::{
+    EntityLength, Request, RequestText, SentVersion, SharedRequest, Span, Verb, Version,
+};
 
 /// One TCP connection, unique since the driver was loaded.
 #[derive(

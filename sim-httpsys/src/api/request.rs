@@ -47,6 +47,25 @@ pub enum Version {
     Http11,
 }
 
+/// A version as a request line names it: its two parts, 10 for whatever has more than one digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentVersion {
+    /// Before the dot.
+    pub major: u8,
+    /// After it.
+    pub minor: u8,
+}
+
+impl From<Version> for SentVersion {
+    fn from(version: Version) -> Self {
+        let minor = match version {
+            Version::Http10 => 0,
+            Version::Http11 => 1,
+        };
+        Self { major: 1, minor }
+    }
+}
+
 /// How long a request's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntityLength {

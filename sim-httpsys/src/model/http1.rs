@@ -12,7 +12,9 @@ pub use super::entity::{EntityPiece, EntityReader};
 use super::framing::{Framing, framing};
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
-use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, Span, Version};
+use crate::api::{
+    ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, SentVersion, Span, Version,
+};
 use crate::pieces::Pieces;
 
 /// What came of looking at the bytes that a connection has sent.
@@ -62,7 +64,7 @@ pub struct RefusedHead {
     /// Why.
     pub reason: ReasonPhrase,
     /// The version, if it was understood.
-    pub version: Option<Version>,
+    pub version: Option<SentVersion>,
     /// The verb, if it was understood.
     pub verb: Option<String>,
     /// The raw URL, if it was understood.
@@ -111,7 +113,7 @@ struct Pass<'a> {
     start: usize,
     verb: Option<Span>,
     raw_url: Option<Span>,
-    version: Option<Version>,
+    version: Option<SentVersion>,
 }
 
 impl<'a> Pass<'a> {
@@ -202,9 +204,9 @@ impl<'a> Pass<'a> {
         let url_length = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
         let raw_url = Span::new(begin, begin + url_length);
         self.raw_url = Some(raw_url);
-        let version = parse_version(line, url_length)?;
-        self.version = Some(version);
-        Ok((raw_url, version))
+        let sent = parse_version(line, url_length)?;
+        self.version = Some(sent);
+        Ok((raw_url, served_as(sent)?))
     }
 
     fn check_target(&self, verb: Span, raw_url: Span) -> Result<Target, Stop> {
@@ -391,10 +393,9 @@ fn is_refused_verb(verb: &[u8]) -> bool {
 
 /// Reads the version at the end of a request line whose target takes `url_length` bytes.
 ///
-/// Source: KB820729, sample of `Version_N/S` for `HTTP/9.9`. Assumed: a line without a version
-/// (HTTP/0.9) is 400 `BadRequest`; blanks within the line spoil the URL; HTTP/1.2 and above are served
-/// as 1.1, as RFC 9110, 2.5 asks.
-fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase> {
+/// Assumed: a line without a version (HTTP/0.9) is 400 `BadRequest`; blanks within the line spoil the
+/// URL.
+fn parse_version(line: &[u8], url_length: usize) -> Result<SentVersion, ReasonPhrase> {
     if url_length == 0 {
         return Err(ReasonPhrase::Url);
     }
@@ -402,8 +403,8 @@ fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase
         return Err(ReasonPhrase::BadRequest);
     };
     match text {
-        b"HTTP/1.1" => return Ok(Version::Http11),
-        b"HTTP/1.0" => return Ok(Version::Http10),
+        b"HTTP/1.1" => return Ok(Version::Http11.into()),
+        b"HTTP/1.0" => return Ok(Version::Http10.into()),
         _ => {}
     }
     let last = text.rsplit(|&b| b == b' ').next().unwrap_or(text);
@@ -414,18 +415,25 @@ fn parse_version(line: &[u8], url_length: usize) -> Result<Version, ReasonPhrase
         .strip_prefix(b"HTTP/")
         .ok_or(ReasonPhrase::BadRequest)?;
     let mut parts = numbers.splitn(2, |&b| b == b'.');
-    let mut part = || {
-        parts
-            .next()
-            .filter(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit))
+    let mut part = || match parts.next()? {
+        [] => None,
+        digits if !digits.iter().all(u8::is_ascii_digit) => None,
+        [digit] => Some(digit - b'0'),
+        _ => Some(10),
     };
-    let (Some(major), Some(_minor)) = (part(), part()) else {
+    let (Some(major), Some(minor)) = (part(), part()) else {
         return Err(ReasonPhrase::BadRequest);
     };
-    if major == b"1" {
-        Ok(Version::Http11)
-    } else {
-        Err(ReasonPhrase::VersionNotSupported)
+    Ok(SentVersion { major, minor })
+}
+
+/// Source: KB820729, sample of `Version_N/S` for `HTTP/9.9`. Assumed: HTTP/1.2 and above are served as
+/// 1.1, as RFC 9110, 2.5 asks.
+fn served_as(version: SentVersion) -> Result<Version, ReasonPhrase> {
+    match (version.major, version.minor) {
+        (1, 0) => Ok(Version::Http10),
+        (1, _) => Ok(Version::Http11),
+        _ => Err(ReasonPhrase::VersionNotSupported),
     }
 }
 

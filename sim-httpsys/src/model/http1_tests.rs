@@ -376,8 +376,21 @@ fn a_refusal_tells_what_was_understood() {
     let refused = refused("GET /a%zz HTTP/1.1\r\nHost: x\r\nX-Attempt-Id: 7\r\n\r\n");
     assert_eq!(refused.verb.as_deref(), Some("GET"));
     assert_eq!(refused.url.as_deref(), Some("/a%zz"));
-    assert_eq!(refused.version, Some(Version::Http11));
+    assert_eq!(refused.version, Some(Version::Http11.into()));
     assert_eq!(refused.activity, ActivityId(7));
+}
+
+#[test]
+fn a_version_that_is_not_served_is_told_too() {
+    for (line, major, minor) in [
+        ("GET / HTTP/9.9", 9, 9),
+        ("GET / HTTP/2.0", 2, 0),
+        ("GET / HTTP/10.1", 10, 1),
+        ("GET / HTTP/3.123", 3, 10),
+    ] {
+        let refused = refused(format!("{line}\r\nHost: x\r\n\r\n"));
+        assert_eq!(refused.version, Some(SentVersion { major, minor }));
+    }
 }
 
 /// Bytes that are nearly a request.

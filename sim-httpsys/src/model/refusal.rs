@@ -152,7 +152,7 @@ pub(super) fn error_record(
     HttpErrRecord {
         at: now,
         ends,
-        version: Some(request.version),
+        version: Some(request.version.into()),
         verb: Some(request.text.str(request.text.verb).to_owned()),
         url: Some(request.text.str(request.text.raw_url).to_owned()),
         status: None,
