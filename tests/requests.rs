@@ -188,3 +188,66 @@ fn an_application_whose_path_has_a_blank_is_served_and_so_is_its_site() {
         assert_eq!(up.get(path).status, 200, "{path}");
     }
 }
+
+#[test]
+fn a_chunk_that_is_none_is_400_whatever_the_page() {
+    let up = Up::start();
+    let head =
+        "POST /wait.aspx?time=2000 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (with_head, later) in [("zz\r\nhello", ""), ("2\r\nhe\r\n", "zz\r\nhello")] {
+        let mut browser = Browser::connect(up.address("http/"));
+        browser.send(&format!("{head}{with_head}")).unwrap();
+        if !later.is_empty() {
+            up.until("the request to run", || {
+                up.said(&["appcmd", "list", "request"]).contains("wait")
+            });
+            browser.send(later).unwrap();
+        }
+        let page = browser.receive(true).unwrap();
+        assert_eq!((page.status, page.body.len()), (400, 374), "{later}");
+        assert!(browser.is_over());
+    }
+    up.until("HTTPERR", || {
+        up.httperr().matches(" 400 1 Number DefaultAppPool").count() == 2
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_cut_after_the_sites_time_though_the_page_runs() {
+    let up = Up::start();
+    let limit = "/limits.connectionTimeout:00:00:01";
+    up.said(&["appcmd", "set", "site", "Default Web Site", limit]);
+    up.get("/");
+    let mut browser = Browser::connect(up.address("http/"));
+    browser
+        .send("POST /wait.aspx?time=20000 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        .unwrap();
+    assert!(browser.is_over());
+    up.until("HTTPERR", || {
+        up.httperr()
+            .contains(" - 1 Timer_EntityBody DefaultAppPool")
+    });
+}
+
+#[test]
+fn a_client_that_asks_for_continue_and_does_not_wait_keeps_its_connection() {
+    let up = Up::start();
+    let mut browser = Browser::connect(up.address("http/"));
+    let post =
+        "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello";
+    let page = browser.exchange(post).unwrap();
+    assert_eq!(page.header("Connection"), None);
+    assert_eq!(browser.get("/").unwrap().status, 200);
+}
+
+#[test]
+fn a_version_that_is_not_served_is_in_the_error_log() {
+    let up = Up::start();
+    for version in ["HTTP/9.9", "HTTP/2.0"] {
+        let mut browser = Browser::connect(up.address("http/"));
+        let page = browser.exchange(&format!("GET / {version}\r\nHost: x\r\n\r\n"));
+        assert_eq!(page.unwrap().status, 505);
+        let line = format!(" {version} GET / - - 505 - Version_N/S - TCP");
+        up.until("HTTPERR", || up.httperr().contains(&line));
+    }
+}

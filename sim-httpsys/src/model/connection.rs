@@ -133,10 +133,14 @@ impl HttpSys {
             }
             ConnectionState::Busy(exchange) => {
                 connection.buffer.extend_from_slice(bytes);
-                if exchange.asked {
+                let asked = exchange.asked;
+                if exchange.arriving.is_some() && !self.entity_arrives(id, bytes, now) {
+                    return;
+                }
+                if asked {
                     self.pass_entity_body(id, now);
                 }
-                self.pause_if_flooded(id);
+                self.pause_if_flooded(id, now);
             }
             ConnectionState::Draining(_) => {
                 connection.buffer.extend_from_slice(bytes);
@@ -156,7 +160,9 @@ impl HttpSys {
                 self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ClientFin);
             }
             ConnectionState::Busy(exchange) => {
-                if exchange.asked {
+                let asked = exchange.asked;
+                self.await_entity(id, now);
+                if asked {
                     self.pass_entity_body(id, now);
                 }
             }
@@ -256,7 +262,7 @@ impl HttpSys {
         }
     }
 
-    fn pause_if_flooded(&mut self, id: ConnectionId) {
+    fn pause_if_flooded(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -266,6 +272,7 @@ impl HttpSys {
                 connection: id,
                 paused: true,
             });
+            self.await_entity(id, now);
         }
     }
 

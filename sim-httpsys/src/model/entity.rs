@@ -96,7 +96,36 @@ impl EntityReader {
         }
     }
 
+    /// As [`Self::read`], for who only wants to know how far the body goes: how many bytes it took, and
+    /// whether the body ends there.
+    pub fn skim(&mut self, bytes: &[u8]) -> Result<(usize, bool), ReasonPhrase> {
+        let consumed = match self.state {
+            State::Left(left) => self.take_known(left, bytes),
+            State::Size { .. }
+            | State::Extension { .. }
+            | State::SizeLf { .. }
+            | State::Data { .. }
+            | State::DataCr
+            | State::DataLf
+            | State::TrailerStart { .. }
+            | State::Trailer { .. }
+            | State::TrailerLf { .. }
+            | State::EndLf
+            | State::Done => self.take_chunked(bytes, |_| ())?,
+        };
+        Ok((consumed, matches!(self.state, State::Done)))
+    }
+
     fn read_known(&mut self, left: u64, bytes: &[u8]) -> EntityPiece {
+        let consumed = self.take_known(left, bytes);
+        EntityPiece {
+            consumed,
+            body: Bytes::copy_from_slice(&bytes[..consumed]),
+            last: matches!(self.state, State::Done),
+        }
+    }
+
+    fn take_known(&mut self, left: u64, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - taken as u64;
         self.state = if left == 0 {
@@ -104,22 +133,30 @@ impl EntityReader {
         } else {
             State::Left(left)
         };
-        let body = Bytes::copy_from_slice(&bytes[..taken]);
-        EntityPiece {
-            consumed: taken,
-            body,
-            last: left == 0,
-        }
+        taken
     }
 
     fn read_chunked(&mut self, bytes: &[u8]) -> Result<EntityPiece, ReasonPhrase> {
         let mut body = Vec::new();
+        let consumed = self.take_chunked(bytes, |data| body.extend_from_slice(data))?;
+        Ok(EntityPiece {
+            consumed,
+            body: Bytes::from(body),
+            last: matches!(self.state, State::Done),
+        })
+    }
+
+    fn take_chunked(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<usize, ReasonPhrase> {
         let mut consumed = 0;
         while consumed < bytes.len() && !matches!(self.state, State::Done) {
             if let State::Data { left } = self.state {
                 let rest = &bytes[consumed..];
                 let taken = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                body.extend_from_slice(&rest[..taken]);
+                take(&rest[..taken]);
                 consumed += taken;
                 let left = left - taken as u64;
                 self.state = if left == 0 {
@@ -135,12 +172,7 @@ impl EntityReader {
                 consumed += 1;
             }
         }
-        let last = matches!(self.state, State::Done);
-        Ok(EntityPiece {
-            consumed,
-            body: Bytes::from(body),
-            last,
-        })
+        Ok(consumed)
     }
 }
 

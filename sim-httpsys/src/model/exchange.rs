@@ -54,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) bytes_received: u64,
     /// The body, until its end was read.
     pub(super) entity: Option<EntityReader>,
+    /// The body, until its end has arrived; ahead of `entity` by what lies in the buffer.
+    pub(super) arriving: Option<EntityReader>,
     /// The worker waits for (more of) the body.
     pub(super) asked: bool,
     /// What was sent so far.
@@ -162,22 +164,25 @@ impl HttpSys {
         };
         let (queue, log) = (group.queue, group.log.clone());
         let (timeouts, limit) = (group.properties.timeouts, group.properties.connections_max);
+        let no_body_yet = connection.buffer.is_empty();
+        let entity = match head.entity {
+            EntityLength::None => None,
+            EntityLength::Known(_) | EntityLength::Chunked => Some(EntityReader::new(head.entity)),
+        };
+        let has_entity = entity.is_some();
         let (request, place) = self.place_for(request);
         let exchange = Exchange {
             stage: Stage::Arrived,
             queue,
             log,
             keep_alive: head.keep_alive && head.version == Version::Http11,
-            continue_wanted: head.expect_continue,
+            // Source: RFC 9110, 10.1.1: who has begun to send the body does not wait for it.
+            continue_wanted: head.expect_continue && no_body_yet,
             is_head,
             cache,
             bytes_received: head.consumed as u64,
-            entity: match head.entity {
-                EntityLength::None => None,
-                EntityLength::Known(_) | EntityLength::Chunked => {
-                    Some(EntityReader::new(head.entity))
-                }
-            },
+            arriving: entity.clone(),
+            entity,
             asked: false,
             answer: None,
             request,
@@ -193,10 +198,16 @@ impl HttpSys {
             });
             self.tally.live += 1;
         }
+        if has_entity && !self.entity_begins(id, now) {
+            return;
+        }
         if self.is_over_connection_limit(id, limit) {
             self.refuse_request(id, ReasonPhrase::ConnLimit, now);
         } else if !self.serve_from_cache(id, now) {
             self.offer(id, now);
+        }
+        if has_entity {
+            self.await_entity(id, now);
         }
     }
 

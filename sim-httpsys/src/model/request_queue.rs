@@ -227,7 +227,7 @@ impl HttpSys {
                 // Source: HttpWaitForDemandStart: it ends when a request arrives that a new process could
                 // serve. Assumed: also if another one takes it, because a web garden grows on demand.
                 let wanted = queue.demand_start.take().map(|by| (by, queue.name.clone()));
-                self.deliver(id, process, Duration::ZERO);
+                self.deliver(id, process, Duration::ZERO, now);
                 if let Some((controller, name)) = wanted
                     && !mutated(Mutant::LoseDemandStart)
                 {
@@ -261,11 +261,12 @@ impl HttpSys {
     }
 
     /// Hands a request to a process.
-    fn deliver(&mut self, id: ConnectionId, process: ProcessId, waited: Duration) {
+    fn deliver(&mut self, id: ConnectionId, process: ProcessId, waited: Duration, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        if !mutated(Mutant::IdleTimerWhileBusy) {
+        let has_waited = connection.timer.kind() == Some(TimerKind::RequestQueue);
+        if has_waited {
             connection.timer.disarm();
         }
         let Some(exchange) = connection.exchange() else {
@@ -289,6 +290,9 @@ impl HttpSys {
             waited,
         });
         self.complete(process, Completion::Request(shared));
+        if has_waited {
+            self.await_entity(id, now);
+        }
     }
 
     pub(super) fn receive_request(&mut self, by: ProcessId, credits: u32, now: Instant) {
@@ -306,7 +310,7 @@ impl HttpSys {
                 break;
             };
             credits -= 1;
-            self.deliver(id, by, now.saturating_since(since));
+            self.deliver(id, by, now.saturating_since(since), now);
         }
         if let Some(queue) = self.queues.get_mut(index)
             && credits > 0

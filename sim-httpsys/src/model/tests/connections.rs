@@ -184,6 +184,96 @@ fn a_late_body_is_cut_and_every_piece_gives_it_more_time() {
 }
 
 #[test]
+fn a_late_body_is_cut_whether_a_worker_wants_it_or_not() {
+    for credits in [0, 1] {
+        let mut server = server().without_worker();
+        server.worker(W3WP, credits);
+        let client = server.connect();
+        server.say(
+            client,
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc",
+        );
+        server.wait_seconds(100);
+        server.say(client, "d");
+        server.wait_seconds(119);
+        assert_eq!(server.closed(client), None);
+        server.wait_seconds(2);
+        assert_eq!(server.closed(client), Some(CloseHow::Reset));
+        assert_eq!(server.error_log(), [(None, ReasonPhrase::TimerEntityBody)]);
+    }
+}
+
+#[test]
+fn a_body_that_has_arrived_is_never_late_and_neither_is_one_that_we_do_not_read() {
+    let mut server = server().with_worker();
+    let (whole, chunked, flood) = (server.connect(), server.connect(), server.connect());
+    post(&mut server, whole, "Content-Length: 5\r\n", "hello");
+    let coded = "Transfer-Encoding: chunked\r\n";
+    post(&mut server, chunked, coded, "5\r\nhello\r\n");
+    server.say(chunked, "0\r\n\r\n");
+    let request = post(&mut server, flood, "Content-Length: 100001\r\n", "");
+    server.say(flood, &"x".repeat(100_000));
+    server.wait_seconds(1000);
+    for client in [whole, chunked, flood] {
+        assert_eq!(server.closed(client), None);
+    }
+    // From here on it is the client's turn again.
+    while body_of(&mut server, request).is_some() {}
+    server.wait_seconds(121);
+    assert_eq!(server.closed(flood), Some(CloseHow::Reset));
+}
+
+#[test]
+fn a_client_that_waits_for_continue_is_not_late() {
+    let mut server = server().with_worker();
+    let client = server.connect();
+    let headers = "Content-Length: 2\r\nExpect: 100-continue\r\n";
+    let request = post(&mut server, client, headers, "");
+    server.wait_seconds(1000);
+    assert_eq!(server.closed(client), None);
+    assert_eq!(body_of(&mut server, request), None);
+    server.wait_seconds(121);
+    assert_eq!(server.closed(client), Some(CloseHow::Reset));
+}
+
+#[test]
+fn a_client_that_did_not_wait_for_continue_keeps_its_connection() {
+    for (with_head, later) in [("hello", ""), ("", "hello"), ("he", "llo")] {
+        let mut server = server().with_worker();
+        let client = server.connect();
+        let headers = "Content-Length: 5\r\nExpect: 100-continue\r\n";
+        let request = post(&mut server, client, headers, with_head);
+        server.say(client, later);
+        server.respond(W3WP, request, page("1"));
+        assert!(!server.heard(client).contains("Connection: close"));
+        assert_eq!(server.closed(client), None);
+    }
+}
+
+#[test]
+fn a_malformed_chunk_is_refused_whether_a_worker_wants_it_or_not() {
+    let coded = "Transfer-Encoding: chunked\r\n";
+    let refused = [(Some(400), ReasonPhrase::Number)];
+    let mut at_once = server().with_worker();
+    let client = at_once.connect();
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{coded}\r\n");
+    at_once.say(client, &format!("{head}zz\r\nhello"));
+    assert!(at_once.receive(W3WP).is_none());
+    assert_eq!(at_once.status(client), Some(400));
+    assert_eq!(at_once.error_log(), refused);
+
+    let mut later = server().with_worker();
+    let client = later.connect();
+    let request = post(&mut later, client, coded, "2\r\nhe\r\n");
+    later.say(client, "zz\r\n");
+    let told = later.next_completion(W3WP);
+    assert!(matches!(told, Some(Completion::Disconnected { request: r }) if r == request));
+    assert_eq!(later.status(client), Some(400));
+    assert_eq!(later.closed(client), Some(CloseHow::AfterSending));
+    assert_eq!(later.error_log(), refused);
+}
+
+#[test]
 fn a_body_cut_short_by_fin_ends_its_request() {
     let mut server = server().with_worker();
     let client = server.connect();
