@@ -99,7 +99,7 @@ pub(super) fn bound_endpoints(
             return Err(Closed::Taken { by });
         }
         // A port that is open for another site is not asked for: it would be said to be in use.
-        let refusal = || ports.refusal(binding.port);
+        let refusal = || ports.refusal(binding.address, binding.port);
         let refused = address.is_none().then(refusal).flatten();
         Err(refused.map_or(Closed::Unknown, Closed::Refused))
     };
