@@ -252,3 +252,78 @@ fn row_29_in_a_pid_namespace() {
     stranger.kill().unwrap();
     stranger.wait().unwrap();
 }
+
+/// A small disk of its own for a server; unmounted with the test.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// `None` where nobody may mount one.
+    fn of(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
+            .arg(folder.path())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(())?;
+        Some(Self(folder))
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.0.path().join("fill")).unwrap();
+        while file.write_all(&[0; 1024]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.path().join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn row_15_a_full_disk_costs_the_pool_that_has_to_start_and_nobody_else() {
+    let Some(disk) = Disk::of("size=600k") else {
+        eprintln!("not run: nothing may be mounted");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("applicationHost.config");
+    std::fs::write(&config, config_of_two(">")).unwrap();
+    let words = ["--config", config.to_str().unwrap()].map(str::to_owned);
+    let up = Up::with_words(disk.0.path(), &words);
+    let pids = up.pids();
+    let other = up.ready["endpoints"][1]["address"].as_str().unwrap();
+    let mut other = Browser::connect(other.parse().unwrap());
+    let served = other.get("/default.aspx").unwrap().worker();
+    disk.fill();
+    for _ in 0..20 {
+        assert_eq!(up.get("/default.aspx").status, 503);
+        assert_eq!(other.get("/default.aspx").unwrap().worker(), served);
+    }
+    up.said(&["appcmd", "recycle", "apppool", "Other"]);
+    assert_eq!(other.get("/default.aspx").unwrap().status, 200);
+    // Endpoints come and go although nobody can be told where they are.
+    up.said(&["appcmd", "stop", "site", "Second"]);
+    up.said(&["appcmd", "start", "site", "Second"]);
+    disk.make_room();
+    up.until("the pool to serve again", || {
+        up.get("/default.aspx").status == 200
+    });
+    // One of the pool, and one of the recycle, however often it was tried.
+    let events = up.events().matches("\"EventID\":5189").count();
+    assert_eq!(events, 2, "{}", up.events());
+    let endpoints = || std::fs::read_to_string(up.root.join("run/endpoints.json")).unwrap();
+    up.until("both endpoints to be known", || {
+        endpoints().matches("address").count() >= 4
+    });
+    assert!(pids.iter().all(|pid| is_alive(*pid)), "nobody went down");
+    let told = std::fs::read_to_string(up.root.join("run/was.log")).unwrap();
+    let is_told = told.contains("is written again") && told.contains("messages were lost");
+    assert!(is_told, "{told}");
+    assert_eq!(up.end("-INT"), Some(0));
+}

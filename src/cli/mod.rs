@@ -22,6 +22,7 @@ mod appcmd;
 mod calibrate;
 mod closed_stdout;
 mod compare;
+mod diagnostics;
 mod event_query;
 mod explain_change;
 mod iisapp;

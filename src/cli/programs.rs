@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use sim_was::live::Boot;
 use sim_was::model::Personality;
 
+use super::diagnostics::Diagnostics;
 use super::up::parse_port_map;
 use super::{fail, name_of};
 use crate::live_world::balancer::LAUNCHER;
@@ -41,7 +42,8 @@ fn trace_to_stderr() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(Diagnostics::default())
+        .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
 }

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -23,7 +24,9 @@ use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use serde::Serialize;
 
+use super::clock::clock_now;
 use crate::api::{Endpoint, Win32Error};
+use crate::clockwork::Instant;
 
 /// Connections that may wait to be accepted.
 /// Assumed: more than the bursts that are measured; the kernel caps it at `somaxconn`.
@@ -31,6 +34,9 @@ const BACKLOG: i32 = 4096;
 
 /// Tokens with this bit are slots of listening sockets.
 pub(super) const ENDPOINT: usize = 1 << 62;
+
+/// How long until it is tried again to write the file that tells others where endpoints are.
+const PUBLISH_RETRY: Duration = Duration::from_millis(500);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -61,19 +67,22 @@ pub(super) struct Endpoints {
     /// Which loopback address stands for which bound address.
     loopbacks: BTreeMap<IpAddr, IpAddr>,
     file: PathBuf,
+    /// When it is tried again to say where endpoints are, if that has failed.
+    publish_again: Option<Instant>,
     /// Given up for a moment to accept (and close) when no descriptor is left.
     reserve: Option<File>,
 }
 
 impl Endpoints {
     pub(super) fn new(listen: IpAddr, port_map: Vec<(Option<u16>, u16)>, file: PathBuf) -> Self {
-        let endpoints = Self {
+        let mut endpoints = Self {
             listen,
             port_map,
             listeners: Vec::new(),
             resting: BTreeMap::new(),
             loopbacks: BTreeMap::new(),
             file,
+            publish_again: None,
             reserve: reserve(),
         };
         endpoints.publish();
@@ -252,8 +261,20 @@ impl Endpoints {
         Ok(address)
     }
 
-    /// Tells others where endpoints are, in one step.
-    fn publish(&self) {
+    /// When [`Endpoints::publish_if_due`] has something to do.
+    pub(super) fn publish_due(&self) -> Option<Instant> {
+        self.publish_again
+    }
+
+    /// Tells others where endpoints are, if that has failed and it is time to try again.
+    pub(super) fn publish_if_due(&mut self, now: Instant) {
+        if self.publish_again.is_some_and(|due| due <= now) {
+            self.publish();
+        }
+    }
+
+    /// Tells others where endpoints are, in one step. On a disk that is full they know what they knew.
+    fn publish(&mut self) {
         let line = |(listener, endpoint): (&Listener, &Endpoint)| {
             serde_json::to_string(&Line {
                 endpoint,
@@ -264,8 +285,15 @@ impl Endpoints {
         let open = self.listeners.iter().flatten();
         let endpoints = open.flat_map(|l| l.endpoints.iter().map(move |endpoint| (l, endpoint)));
         let lines: Vec<String> = endpoints.map(line).collect();
-        if let Err(error) = replace(&self.file, &format!("[{}]\n", lines.join(",\n "))) {
-            tracing::warn!(%error, file = %self.file.display(), "endpoints are not published");
+        let file = self.file.display();
+        match replace(&self.file, &format!("[{}]\n", lines.join(",\n "))) {
+            Ok(()) => self.publish_again = None,
+            Err(error) => {
+                if self.publish_again.is_none() {
+                    tracing::warn!(%error, %file, "endpoints are not published");
+                }
+                self.publish_again = Some(clock_now() + PUBLISH_RETRY);
+            }
         }
     }
 }
@@ -396,8 +424,12 @@ fn win32_error(error: &io::Error) -> Win32Error {
 pub(super) fn replace(path: &Path, content: &str) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&unfinished, content)?;
-    std::fs::rename(&unfinished, path)
+    let replaced =
+        std::fs::write(&unfinished, content).and_then(|()| std::fs::rename(&unfinished, path));
+    if replaced.is_err() {
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    replaced
 }
 
 #[cfg(test)]
@@ -507,6 +539,19 @@ mod tests {
         bench.close(None);
         bench.close(Some(LISTEN));
         assert_eq!(bench.file(), "[]\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_tried_again() {
+        let mut bench = listening_on(LISTEN);
+        let folder = bench.folder.path().to_owned();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let address = bench.open(None);
+        let due = bench.endpoints.publish_due().expect("there is no folder");
+        std::fs::create_dir(folder).unwrap();
+        bench.endpoints.publish_if_due(due);
+        assert!(bench.file().contains(&address.to_string()));
+        assert_eq!(bench.endpoints.publish_due(), None);
     }
 
     #[test]

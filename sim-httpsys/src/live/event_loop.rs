@@ -137,10 +137,9 @@ where
         }
         let machine = self.machine.next_deadline().map(|deadline| deadline.at);
         let leaving = self.leaving.next().map(|deadline| deadline.at);
-        let next = [machine, leaving, self.logs.flush_due()]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let files = [self.logs.flush_due(), self.endpoints.publish_due()];
+        let next = [machine, leaving].into_iter().chain(files);
+        let next = next.flatten().min()?;
         Some(next.saturating_since(clock_now()))
     }
 
@@ -214,6 +213,7 @@ where
             }
         }
         self.logs.flush_if_due(self.now);
+        self.endpoints.publish_if_due(self.now);
     }
 
     fn tell(&mut self, input: Input<'_>) {

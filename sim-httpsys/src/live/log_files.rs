@@ -125,7 +125,7 @@ impl SiteLog {
             if name != self.name || self.fields != settings.fields {
                 self.file.begin(&name);
                 self.file
-                    .append(|out| logging::w3c_header(settings.fields, utc, out));
+                    .append_header(|out| logging::w3c_header(settings.fields, utc, out));
                 self.name = name;
                 self.fields = settings.fields;
             }
@@ -165,7 +165,8 @@ impl ErrorLog {
             self.file.begin(&logging::httperr_file_name(self.number));
             if self.file.size() < self.size_max {
                 let utc = clock.utc(record.at);
-                self.file.append(|out| logging::httperr_header(utc, out));
+                self.file
+                    .append_header(|out| logging::httperr_header(utc, out));
             }
         }
         self.file

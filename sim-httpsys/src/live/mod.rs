@@ -19,6 +19,7 @@ mod device;
 mod endpoints;
 mod event_loop;
 mod lifetime;
+mod line_file;
 mod log_files;
 mod rolling_file;
 mod socket_path;
@@ -27,6 +28,7 @@ mod trace;
 
 pub use device::open_device;
 pub use lifetime::die_with_launcher;
+pub use line_file::LineFile;
 pub use socket_path::SocketPath;
 pub use tls::{TlsError, configuration as tls_configuration};
 

@@ -1,8 +1,9 @@
 //! A log file that is buffered, begun anew under another name from time to time, and never read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use super::line_file::LineFile;
 
 /// Bytes that are kept back for one write. Assumed: 64 KiB, as logs of IIS are said to be buffered.
 pub(super) const BUFFER_MAX: usize = 64 << 10;
@@ -11,18 +12,27 @@ pub(super) const BUFFER_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct RollingFile {
     directory: PathBuf,
-    file: Option<File>,
+    /// The present file; empty before the first.
+    name: String,
+    file: Option<LineFile>,
+    /// What the present file begins with, as long as it is not written.
+    header: Vec<u8>,
     buffer: Vec<u8>,
     size: u64,
+    /// It was said that the present file cannot be opened.
+    told: bool,
 }
 
 impl RollingFile {
     pub(super) fn new(directory: PathBuf) -> Self {
         Self {
             directory,
+            name: String::new(),
             file: None,
+            header: Vec::new(),
             buffer: Vec::new(),
             size: 0,
+            told: false,
         }
     }
 
@@ -34,23 +44,22 @@ impl RollingFile {
     /// Goes on in another file, at its end if it exists.
     pub(super) fn begin(&mut self, name: &str) {
         self.flush();
-        let path = self.directory.join(name);
-        let opened = fs::create_dir_all(&self.directory)
-            .and_then(|()| OpenOptions::new().append(true).create(true).open(&path));
-        match opened {
-            Ok(file) => {
-                self.size = file.metadata().map_or(0, |metadata| metadata.len());
-                self.file = Some(file);
-            }
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "a log file cannot be opened");
-                self.file = None;
-                self.size = 0;
-            }
-        }
+        name.clone_into(&mut self.name);
+        self.header.clear();
+        self.file = None;
+        self.told = false;
+        self.open();
+        self.size = self.file.as_ref().map_or(0, LineFile::size);
     }
 
-    /// Appends what `write` appends.
+    /// What the present file begins with: not lost with lines that are.
+    pub(super) fn append_header(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.header.len();
+        write(&mut self.header);
+        self.size += (self.header.len() - before) as u64;
+    }
+
+    /// Appends what `write` appends: whole lines.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.buffer.len();
         write(&mut self.buffer);
@@ -65,14 +74,32 @@ impl RollingFile {
         !self.buffer.is_empty()
     }
 
-    /// Writes what was kept back.
+    /// Writes what was kept back. A file that could not be opened is tried again.
     pub(super) fn flush(&mut self) {
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write_all(&self.buffer)
-        {
-            tracing::warn!(%error, folder = %self.directory.display(), "log lines are lost");
+        if self.is_behind() && self.file.is_none() {
+            self.open();
+        }
+        if let Some(file) = &mut self.file {
+            if !self.header.is_empty() && file.write(&self.header) {
+                self.header.clear();
+            }
+            if !self.buffer.is_empty() {
+                file.write(&self.buffer);
+            }
         }
         self.buffer.clear();
+    }
+
+    fn open(&mut self) {
+        let path = self.directory.join(&self.name);
+        match LineFile::open(&path) {
+            Ok(file) => self.file = Some(file),
+            Err(error) if !self.told => {
+                tracing::warn!(%error, path = %path.display(), "a log file cannot be opened");
+                self.told = true;
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -113,6 +140,23 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one\r\n");
         log.append(|out| out.resize(BUFFER_MAX, b'x'));
         assert_eq!(fs::metadata(&path).unwrap().len(), log.size());
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_opened_is_tried_again_and_has_its_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("logs");
+        fs::write(&directory, "in the way").unwrap();
+        let mut log = RollingFile::new(directory.clone());
+        log.begin("a.log");
+        log.append_header(|out| out.extend_from_slice(b"#Fields: a\r\n"));
+        log.append(|out| out.extend_from_slice(b"lost\r\n"));
+        log.flush();
+        fs::remove_file(&directory).unwrap();
+        log.append(|out| out.extend_from_slice(b"kept\r\n"));
+        log.flush();
+        let text = fs::read_to_string(directory.join("a.log")).unwrap();
+        assert_eq!(text, "#Fields: a\r\nkept\r\n");
     }
 
     #[test]

@@ -3,28 +3,25 @@
 //! It is written at the end of a turn, before anything is sent: what a client has seen, the trace
 //! knows, even if the driver is killed in the next moment.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
+use super::line_file::LineFile;
 use crate::clockwork::Instant;
 use crate::etw::{Fact, Traced};
 
 /// The trace file.
 #[derive(Debug)]
 pub(super) struct Trace {
-    file: File,
+    file: LineFile,
     buffer: Vec<u8>,
 }
 
 impl Trace {
     /// Opens `folder/httpsys.jsonl`, at its end if it exists.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join("httpsys.jsonl");
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self {
-            file,
+            file: LineFile::open(&folder.join("httpsys.jsonl"))?,
             buffer: Vec::new(),
         })
     }
@@ -39,9 +36,7 @@ impl Trace {
         if self.buffer.is_empty() {
             return;
         }
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            tracing::warn!(%error, "facts are lost");
-        }
+        self.file.write(&self.buffer);
         self.buffer.clear();
     }
 }
@@ -57,7 +52,7 @@ mod tests {
         let fact = Fact::EndpointOpen { port: 80 };
         trace.record(Instant(7), fact.clone());
         trace.flush();
-        let text = fs::read_to_string(folder.path().join("httpsys.jsonl")).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("httpsys.jsonl")).unwrap();
         let line: Traced<Fact> = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(
             line,

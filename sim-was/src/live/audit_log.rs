@@ -4,13 +4,13 @@
 //! down, only what was to change something. Who it was the kernel says: the user and the process at the
 //! other end of the control socket.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sim_httpsys::live::LineFile;
 use sim_httpsys::live::clock::utc_now;
 use tokio::net::unix::UCred;
 
@@ -29,16 +29,12 @@ pub(super) struct Asker {
 
 /// The open file.
 #[derive(Debug)]
-pub(super) struct AuditLog(Mutex<File>);
+pub(super) struct AuditLog(Mutex<LineFile>);
 
 impl AuditLog {
     /// Opens the log of a root; what is there stays.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let path = root.join(PATH);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = LineFile::open(&root.join(PATH))?;
         Ok(Self(Mutex::new(file)))
     }
 
@@ -61,7 +57,7 @@ impl AuditLog {
         });
         if let Ok(mut file) = self.0.lock() {
             // One write, so that lines of two writers do not mix.
-            file.write_all(format!("{line}\n").as_bytes()).ok();
+            file.write(format!("{line}\n").as_bytes());
         }
     }
 }

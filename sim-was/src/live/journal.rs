@@ -1,11 +1,11 @@
 //! Where facts go: the event log, the trace, and `tracing`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
 use sim_httpsys::clockwork::{Instant, UtcTime};
 use sim_httpsys::etw::Traced;
+use sim_httpsys::live::LineFile;
 
 use super::event_log_file::EventLogFile;
 use crate::event_log::{Fact, Level};
@@ -14,49 +14,74 @@ use crate::event_log::{Fact, Level};
 #[derive(Debug)]
 pub(super) struct Journal {
     events: EventLogFile,
-    trace: Option<BufWriter<File>>,
+    /// Events that could not be written since the last one that could.
+    events_lost: u64,
+    trace: Option<Trace>,
+}
+
+/// The trace, and what is written to it with the next flush.
+#[derive(Debug)]
+struct Trace {
+    file: LineFile,
+    lines: Vec<u8>,
 }
 
 impl Journal {
     /// Opens the event log and, if wanted, `trace/was.jsonl`.
     pub(super) fn open(root: &Path, trace: bool) -> io::Result<Self> {
         let events = EventLogFile::open(root)?;
-        let trace = if trace {
-            Some(BufWriter::new(append(&root.join("trace"), "was.jsonl")?))
-        } else {
-            None
-        };
-        Ok(Self { events, trace })
+        let trace = trace.then(|| LineFile::open(&root.join("trace/was.jsonl")));
+        let trace = trace.transpose()?.map(|file| Trace {
+            file,
+            lines: Vec::new(),
+        });
+        Ok(Self {
+            events,
+            events_lost: 0,
+            trace,
+        })
     }
 
     /// Writes a fact down. A full disk loses lines, not the server.
     pub(super) fn write(&mut self, fact: &Fact, now: Instant, utc: UtcTime) {
         if let Fact::Event(event) = fact {
-            self.events.write(event, utc).ok();
+            let written = self.events.write(event, utc);
+            self.count_lost(written);
         }
-        if let Some(trace) = &mut self.trace {
+        if let Some(Trace { lines, .. }) = &mut self.trace {
             let traced = Traced { at: now, fact };
-            if serde_json::to_writer(&mut *trace, &traced).is_ok() {
-                trace.write_all(b"\n").ok();
-            }
+            serde_json::to_writer(&mut *lines, &traced).expect("a fact is plain data");
+            lines.push(b'\n');
         }
         log(fact);
     }
 
     /// Brings the trace to disk.
     pub(super) fn flush(&mut self) {
-        if let Some(trace) = &mut self.trace {
-            trace.flush().ok();
+        if let Some(Trace { file, lines }) = &mut self.trace
+            && !lines.is_empty()
+        {
+            file.write(lines);
+            lines.clear();
         }
     }
-}
 
-fn append(folder: &Path, name: &str) -> io::Result<File> {
-    fs::create_dir_all(folder)?;
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join(name))
+    fn count_lost(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) if self.events_lost > 0 => {
+                let lost = self.events_lost;
+                tracing::warn!(lost, "events are logged again, after some were lost");
+                self.events_lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if self.events_lost == 0 {
+                    tracing::warn!(%error, "events are lost");
+                }
+                self.events_lost += 1;
+            }
+        }
+    }
 }
 
 fn log(fact: &Fact) {

@@ -1,6 +1,6 @@
 //! The drive loop: inputs and deadlines in, outputs carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
-use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, Was};
+use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, SpawnError, Was};
 use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
@@ -88,9 +88,13 @@ struct Supervisor {
     /// What was measured of each pool last.
     machines: BTreeMap<PoolId, Machine>,
     config: ConfigFile,
+    /// Pools whose configuration could not be written.
+    unwritten: BTreeSet<String>,
     watch: Option<Watch>,
     /// When it is looked next whether the configuration has to go into the history.
     history_due: tokio::time::Instant,
+    /// Whether that could be done the last time.
+    history_kept: bool,
     /// Tools that wait for an answer.
     clients: BTreeMap<ClientId, oneshot::Sender<Answer>>,
     clients_seen: u64,
@@ -133,13 +137,22 @@ impl Supervisor {
         let tape = options
             .record
             .then(|| Tape::begin(&folder, "was", &parameters))
-            .transpose()
-            .map_err(RunError::io("a recording"))?;
+            .transpose();
+        let tape = match tape {
+            // Services come back without a recording rather than not at all.
+            Err(error) if options.boot != Boot::Start => {
+                tracing::warn!(%error, "nothing is recorded");
+                None
+            }
+            tape => tape.map_err(RunError::io("a recording"))?,
+        };
         Ok(Self {
             was: Recorded::new(Was::new(parameters), tape),
             config: ConfigFile::new(options.config.clone(), options.root.clone()),
+            unwritten: BTreeSet::new(),
             watch: None,
             history_due: tokio::time::Instant::now(),
+            history_kept: true,
             options,
             inputs,
             device,
@@ -245,6 +258,7 @@ impl Supervisor {
                     self.was
                         .handle_input(Input::AffinityRefused { pool }, clock_now());
                 }
+                self.say_if_written_again(&order.arguments.pool, spawned.as_ref().err());
                 let result = spawned.map(|(pid, worker)| {
                     self.workers.insert(pid, worker);
                     pid
@@ -291,6 +305,16 @@ impl Supervisor {
             Output::Stopped => self.stopped = true,
         }
         None
+    }
+
+    /// What is wrong on a full disk is likely not to be in the diagnostics.
+    fn say_if_written_again(&mut self, pool: &str, error: Option<&SpawnError>) {
+        let is_unwritten = matches!(error, Some(SpawnError::Configuration(_)));
+        if !is_unwritten && self.unwritten.remove(pool) {
+            tracing::warn!(%pool, "the pool's configuration is written again");
+        } else if is_unwritten {
+            self.unwritten.insert(pool.to_owned());
+        }
     }
 
     /// Stops or continues a worker. Only a process that has not been reaped is meant: its pid is its own.
@@ -342,9 +366,13 @@ impl Supervisor {
         }
         let history = self.was.configuration().map(|c| c.config_history.clone());
         let history = history.unwrap_or_default();
-        if let Err(error) = self.config.keep_history(&history) {
+        let kept = self.config.keep_history(&history);
+        if let Err(error) = &kept
+            && self.history_kept
+        {
             tracing::warn!(%error, "no copy of the configuration for its history");
         }
+        self.history_kept = kept.is_ok();
         self.history_due = now + history.period.max(Duration::from_secs(10));
     }
 

@@ -83,6 +83,8 @@ pub(super) struct AppPool {
     leaving: bool,
     /// A place may hold more processes than its new settings allow, until some have gone.
     settling: bool,
+    /// Why its configuration could not be written when its last worker was to start.
+    unwritten: Option<String>,
 }
 
 /// Whether the driver was asked for a demand start.
@@ -131,6 +133,7 @@ impl AppPool {
             departed: Vec::new(),
             leaving: false,
             settling: false,
+            unwritten: None,
         };
         pool.slots.resize_with(pool.slots_wanted(), Slot::default);
         pool
@@ -296,6 +299,7 @@ impl AppPool {
     ) {
         match result {
             Ok(pid) => {
+                self.unwritten = None;
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.created(pid, &self.settings.name, fx);
                     self.departed.clear();
@@ -361,7 +365,11 @@ impl AppPool {
                     self.kill(id, WorkerFailure::Ping, fx, now);
                 }
             }
-            Timer::ServiceStop | Timer::Query(_) | Timer::Cpu(_) | Timer::Machine => {}
+            Timer::ServiceStop
+            | Timer::Query(_)
+            | Timer::Cpu(_)
+            | Timer::Machine
+            | Timer::Retry(_) => {}
         }
     }
 

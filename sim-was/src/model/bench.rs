@@ -147,6 +147,8 @@ pub(super) struct Bench {
     pub(super) suspends: bool,
     /// Whether processes can be created.
     pub(super) spawns: bool,
+    /// Why the configuration of a pool cannot be written, if it cannot.
+    pub(super) unwritable: Option<String>,
     /// What the last process was ordered with.
     pub(super) ordered: Option<WorkerConfiguration>,
     pub(super) refused_urls: BTreeSet<String>,
@@ -196,6 +198,7 @@ pub(super) fn server() -> Bench {
         stops: true,
         suspends: true,
         spawns: true,
+        unwritable: None,
         ordered: None,
         refused_urls: BTreeSet::new(),
         queues: BTreeMap::new(),
@@ -391,6 +394,10 @@ impl Bench {
             Output::Spawn(spawn) => {
                 self.ordered = Some(spawn.configuration.clone());
                 self.lines.push(format!("spawn {}", spawn.arguments.pool));
+                if let Some(error) = self.unwritable.clone() {
+                    let (spawn, result) = (spawn.spawn, Err(SpawnError::Configuration(error)));
+                    return inputs.push(Input::Spawned { spawn, result });
+                }
                 if !self.spawns {
                     let error = SpawnError::Process("no memory".to_owned());
                     let (spawn, result) = (spawn.spawn, Err(error));

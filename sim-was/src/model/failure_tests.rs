@@ -50,6 +50,24 @@ fn a_process_that_cannot_be_created_disables_the_pool() {
 }
 
 #[test]
+fn a_pool_whose_configuration_cannot_be_written_is_off_with_one_event_until_it_can_be() {
+    let mut server = server().up();
+    server.unwritable = Some("No space left on device".to_owned());
+    for _ in 0..3 {
+        server.request(POOL);
+        let off = QueueState::Inactive(DisabledReason::AppOffline);
+        assert_eq!(queue_state(&server), off);
+        server.pass(seconds(1) + Duration::from_nanos(1));
+    }
+    assert_eq!(server.events(), [5189]);
+    assert_eq!(queue_state(&server), QueueState::Active);
+    server.unwritable = None;
+    server.request(POOL);
+    assert_eq!(server.pids(), [1]);
+    assert_eq!(server.events(), [5189]);
+}
+
+#[test]
 fn a_worker_that_answers_its_pings_lives() {
     let mut server = server().up_with_worker();
     for sequence in 1..=20 {

@@ -354,4 +354,6 @@ pub enum Timer {
     Cpu(PoolId),
     /// The memory of the machine is to be measured.
     Machine,
+    /// A pool whose configuration could not be written is tried again.
+    Retry(PoolId),
 }

@@ -303,6 +303,7 @@ impl Was {
                 self.counter_query_overdue(token, now);
             }
             Timer::Cpu(pool) => self.in_pool(pool, |pool, fx| pool.cpu_due(fx, now)),
+            Timer::Retry(pool) => self.in_pool(pool, AppPool::retry),
             Timer::Machine => {
                 self.fx.push(Output::MeasureMachine);
                 let next = now + dynamic_idle::CHECK;

@@ -4,6 +4,7 @@
 //! flushed before the turn's answers leave.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,10 +65,7 @@ pub(super) fn run(
         record,
         ..
     } = args;
-    let trace = Trace::open(trace.as_deref(), process).map_err(|source| RunError::Trace {
-        path: trace.unwrap_or_default(),
-        source,
-    })?;
+    let trace = Trace::open(trace.as_deref(), process);
     let mut poll = Poll::new().map_err(RunError::Poll)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(RunError::Poll)?);
     // WAS first: if it is gone, nothing is to be done.
@@ -90,11 +88,7 @@ pub(super) fn run(
         clock,
         begun: now,
     };
-    let tape = record.map(|path| {
-        let tape = Tape::begin(&path, "w3wp", setup);
-        tape.map_err(|source| RunError::Record { path, source })
-    });
-    let tape = tape.transpose()?;
+    let tape = record.and_then(|folder| record_in(&folder, setup));
     let mut this = EventLoop {
         model: Recorded::new(WorkerProcess::new(configuration, process, clock, now), tape),
         device,
@@ -139,6 +133,15 @@ pub(super) fn run(
         }
         this.turn(device, ipm)?;
     }
+}
+
+/// A recording of this process. What cannot be recorded is worked off nevertheless.
+fn record_in(folder: &Path, setup: MachineSetup) -> Option<Tape> {
+    let tape = Tape::begin(folder, "w3wp", setup);
+    tape.inspect_err(
+        |error| tracing::warn!(%error, folder = %folder.display(), "nothing is recorded"),
+    )
+    .ok()
 }
 
 impl EventLoop {

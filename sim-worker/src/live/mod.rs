@@ -125,22 +125,6 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
-    /// The trace cannot be written.
-    #[error("cannot write the trace below {path}")]
-    Trace {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The recording cannot be written.
-    #[error("cannot write the recording below {path}")]
-    Record {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The event loop failed.
     #[error("the event loop failed")]
     Poll(#[source] io::Error),

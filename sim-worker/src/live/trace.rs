@@ -17,15 +17,21 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub(super) fn open(directory: Option<&Path>, process: ProcessId) -> io::Result<Self> {
-        let Some(directory) = directory else {
-            return Ok(Self { file: None });
+    pub(super) fn open(directory: Option<&Path>, process: ProcessId) -> Self {
+        let create = |directory: &Path| {
+            std::fs::create_dir_all(directory)?;
+            File::create(directory.join(format!("w3wp-{}.jsonl", process.0)))
         };
-        std::fs::create_dir_all(directory)?;
-        let file = File::create(directory.join(format!("w3wp-{}.jsonl", process.0)))?;
-        Ok(Self {
-            file: Some(BufWriter::with_capacity(256 << 10, file)),
-        })
+        let file = directory.and_then(|directory| {
+            let file = create(directory);
+            file.inspect_err(
+                |error| tracing::warn!(%error, folder = %directory.display(), "there is no trace"),
+            )
+            .ok()
+        });
+        Self {
+            file: file.map(|file| BufWriter::with_capacity(256 << 10, file)),
+        }
     }
 
     pub(super) fn write(&mut self, at: Instant, fact: Fact) {

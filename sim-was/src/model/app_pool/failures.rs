@@ -1,15 +1,22 @@
 //! Failures: how workers end that were not to end, what follows for them, and for the pool.
 
+use std::time::Duration;
+
 use sim_httpsys::api::{ControlCall, DisabledReason, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
-use super::{AppPool, AppPoolState};
+use super::{AppPool, AppPoolState, DemandStart};
 use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
 use crate::model::effects::Effects;
 use crate::model::rapid_fail::Verdict;
 use crate::model::supervised_worker::{SupervisedWorker, WorkerState};
-use crate::model::{Output, Program, Purpose, SpawnError, SpawnId};
+use crate::model::{Output, Program, Purpose, SpawnError, SpawnId, Timer};
+
+/// How long a pool is off whose configuration could not be written, before it is tried again.
+/// Assumed: a second; the event asks to "recommit" the configuration, and a disk that was full is repaired
+/// without that.
+const CONFIGURATION_RETRY: Duration = Duration::from_secs(1);
 
 impl AppPool {
     /// A worker has sent nonsense.
@@ -211,17 +218,36 @@ impl AppPool {
             return;
         };
         let pool = &self.settings.name;
-        if let SpawnError::Configuration(error) = error {
+        if let SpawnError::Configuration(error) = error
+            && self.unwritten.as_ref() != Some(error)
+        {
             fx.event(Event::pool_config_not_written(pool, error));
+            self.unwritten = Some(error.clone());
         }
         if let Some(old) = replaced.and_then(|old| self.workers[&old].pid) {
             fx.event(Event::overlap_failed(pool, old));
             self.count_failure(None, fx, now);
         } else if self.may_run() && worker.state() == WorkerState::Spawned {
-            if matches!(error, SpawnError::Process(_)) {
-                fx.event(Event::worker_not_created(pool));
+            match error {
+                SpawnError::Process(_) => {
+                    fx.event(Event::worker_not_created(pool));
+                    self.disable(None, fx);
+                }
+                SpawnError::Configuration(_) => {
+                    self.set_state(AppPoolState::Stopped(DisabledReason::AppOffline), fx);
+                    fx.timers
+                        .set(Timer::Retry(self.id), now + CONFIGURATION_RETRY);
+                }
             }
-            self.disable(None, fx);
+        }
+    }
+
+    /// The pool was off because its configuration could not be written; perhaps it can be now.
+    pub(in crate::model) fn retry(&mut self, fx: &mut Effects) {
+        let off = AppPoolState::Stopped(DisabledReason::AppOffline);
+        if self.unwritten.is_some() && self.state == off && self.settings.fault.is_none() {
+            self.demand = DemandStart::Unarmed;
+            self.set_state(AppPoolState::Started, fx);
         }
     }
 }
