@@ -5,8 +5,11 @@
 //! those of IIS (0x80070021).
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use roxmltree::Node;
+
+use super::default_config::DEFAULT_CONFIG;
 
 /// What IIS says of a section that is locked.
 pub const SECTION_LOCKED: &str = "This configuration section cannot be used at this path. This happens when the section is locked at a parent level. Locking is either by default (overrideModeDefault=\"Deny\"), or set explicitly by a location tag with overrideMode=\"Deny\" or the legacy allowOverride=\"false\"";
@@ -36,6 +39,16 @@ impl Declared {
             }
         }
         declared
+    }
+
+    /// What the applicationHost.config that IIS comes with declares.
+    pub(super) fn by_default() -> &'static Self {
+        static DEFAULT: LazyLock<Declared> = LazyLock::new(|| {
+            let text = roxmltree::Document::parse(DEFAULT_CONFIG);
+            let document = text.expect("the default configuration is ours, and tested");
+            Declared::read(document.root_element())
+        });
+        &DEFAULT
     }
 
     fn group(&mut self, group: Node<'_, '_>, above: &str) {

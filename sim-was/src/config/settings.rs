@@ -11,7 +11,7 @@ use std::fmt;
 use roxmltree::Node;
 
 use super::layers::Layers;
-use super::locks;
+use super::locks::{self, Declared};
 use super::schema::{self, Attribute, Element};
 use super::value::{Kind, TimeFormat, Value, print_time};
 
@@ -272,6 +272,8 @@ struct Mode {
 pub(super) struct Recorder {
     pub(super) settings: Settings,
     lines: Lines,
+    /// The sections that the file declares.
+    declared: Declared,
 }
 
 impl Recorder {
@@ -279,6 +281,7 @@ impl Recorder {
         Self {
             settings: Settings::default(),
             lines: Lines::of(text),
+            declared: Declared::default(),
         }
     }
 
@@ -335,7 +338,8 @@ impl Recorder {
             .filter(|name| !apart.contains(&name.as_str()))
         {
             for entry in layers.entries(name, false).0 {
-                let path = format!("{prefix}{name}[{}].", entry_name(entry.own()));
+                let words = entry_name(entry.own(), Some(entry.schema()));
+                let path = format!("{prefix}{name}[{words}].");
                 self.element(scope, section, &path, &entry, &[]);
             }
         }
@@ -343,6 +347,7 @@ impl Recorder {
 
     /// Everything in a file that is no pool and no site, as it is written.
     pub(super) fn rest(&mut self, configuration: Node<'_, '_>) {
+        self.declared = Declared::read(configuration);
         for node in elements(configuration) {
             if node.tag_name().name() == "location" {
                 let path = node.attribute("path").unwrap_or_default().trim_matches('/');
@@ -400,8 +405,7 @@ impl Recorder {
             return;
         }
         let known = schema::section(&path);
-        // An element without attributes of its own that has others in it may be a group.
-        if known.is_none() && node.attributes().len() == 0 && !elements(node).any(is_entry) {
+        if known.is_none() && self.is_group(&path, node) {
             for inner in elements(node) {
                 self.section(scope, &path, inner, mode);
             }
@@ -413,6 +417,16 @@ impl Recorder {
             }
             self.written(scope, &path, "", node, known);
         }
+    }
+
+    /// Whether sections are in an element, and not entries. A group that is declared nowhere is known by
+    /// the dot in its name: `system.ftpServer`.
+    fn is_group(&self, path: &str, node: Node<'_, '_>) -> bool {
+        let is_bare = node.attributes().len() == 0;
+        let is_declared =
+            || self.declared.has_group(path) || Declared::by_default().has_group(path);
+        let is_dotted = || path.contains('.') && !path.contains('/');
+        is_bare && (schema::is_group(path) || is_declared() || is_dotted())
     }
 
     fn written(
@@ -439,47 +453,62 @@ impl Recorder {
                 line,
             );
         }
+        self.children_written(scope, section, prefix, node, schema);
+    }
+
+    fn children_written(
+        &mut self,
+        scope: &Scope,
+        section: &str,
+        prefix: &str,
+        node: Node<'_, '_>,
+        schema: Option<&'static Element>,
+    ) {
         for child in elements(node) {
             let name = child.tag_name().name();
             let inner = schema.and_then(|s| s.children.get(name).or_else(|| s.entries.get(name)));
             let is_child = schema.is_some_and(|schema| schema.children.contains_key(name));
-            let path = if is_child || child.attributes().len() == 0 {
-                format!("{prefix}{name}.")
+            let is_bare = child.attributes().len() == 0;
+            let path = if is_child || is_bare {
+                format!("{prefix}{name}")
             } else {
-                format!("{prefix}{name}[{}].", entry_name(child))
+                format!("{prefix}{name}[{}]", entry_name(child, inner))
             };
-            if child.attributes().len() == 0 && elements(child).next().is_none() {
-                let (line, path) = (
-                    self.lines.at(child.range().start),
-                    path.trim_end_matches('.'),
-                );
-                let text = child.text().unwrap_or_default().trim().to_owned();
+            // All that there is to say of an entry without known keys is that it is there.
+            let is_named_by_all = !is_child && !is_bare && inner.is_none();
+            if is_named_by_all || is_bare && elements(child).next().is_none() {
+                let line = self.lines.at(child.range().start);
+                let text = child.text().unwrap_or_default().trim();
+                let text = if is_named_by_all { PRESENT } else { text };
                 self.settings
-                    .insert(scope.clone(), section, path, text, line);
+                    .insert(scope.clone(), section, &path, text.to_owned(), line);
             }
-            self.written(scope, section, &path, child, inner);
+            let path = format!("{path}.");
+            if is_named_by_all {
+                self.children_written(scope, section, &path, child, None);
+            } else {
+                self.written(scope, section, &path, child, inner);
+            }
         }
     }
 }
+
+/// The value of an entry of a collection of which nothing is known, if it is there.
+const PRESENT: &str = "present";
 
 fn elements<'a>(parent: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {
     parent.children().filter(Node::is_element)
 }
 
-fn is_entry(node: Node<'_, '_>) -> bool {
-    ["add", "remove", "clear"].contains(&node.tag_name().name())
-}
-
-/// What an entry is known by: its first attribute, or two if it is a binding.
-fn entry_name(node: Node<'_, '_>) -> String {
-    let taken = if node.has_attribute("bindingInformation") {
-        2
-    } else {
-        1
-    };
-    let attributes = node.attributes().take(taken);
-    let words: Vec<_> = attributes
-        .map(|a| format!("{}='{}'", a.name(), a.value()))
-        .collect();
+/// What an entry is known by: its key attributes as far as they are written; if none is known, all of them.
+fn entry_name(node: Node<'_, '_>, schema: Option<&'static Element>) -> String {
+    let keys = schema.map(Element::keys).unwrap_or_default();
+    let keys = keys.into_iter().next().unwrap_or_default();
+    let word = |name: &str| Some(format!("{name}='{}'", node.attribute(name)?));
+    let mut words: Vec<String> = keys.into_iter().filter_map(word).collect();
+    if words.is_empty() {
+        let all = node.attributes();
+        words = all.filter_map(|attribute| word(attribute.name())).collect();
+    }
     words.join(",")
 }

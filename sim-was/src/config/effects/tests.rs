@@ -251,3 +251,84 @@ fn iis_6_restarts_the_service_for_its_own_settings() {
     assert_eq!(kind(Personality::Iis10), EffectKind::Live);
     assert_eq!(kind(Personality::Iis6), EffectKind::ServiceRestart);
 }
+
+/// The effects of putting one text in the place of another one in a section: what, old and new value, kind.
+fn replaced(section: &str, new: &str) -> Vec<(String, Option<String>, Option<String>, EffectKind)> {
+    let with = |text: &str| TEXT.replace("</configuration>", &format!("{text}</configuration>"));
+    let read = |text: &str| load(&with(text), "applicationHost.config").unwrap();
+    let effects = effects_of(&read(section), &read(new), Personality::Iis10);
+    let told = effects.into_iter();
+    told.map(|effect| (effect.what, effect.old, effect.new, effect.kind))
+        .collect()
+}
+
+#[test]
+fn entries_of_a_collection_without_known_keys_come_and_go_as_a_whole() {
+    let present = || Some("present".to_owned());
+    for (before, one, more) in [
+        (
+            "<system.webServer><isapiFilters>",
+            r#"<filter name="a" path="a.dll" />"#,
+            r#"<filter name="b" path="b.dll" />"#,
+        ),
+        (
+            "<customMetadata>",
+            r#"<key path="LM/W3SVC"><property id="1" value="x" /></key>"#,
+            r#"<key path="LM/W3SVC/1" />"#,
+        ),
+        (
+            "<webFarms>",
+            r#"<webFarm name="farm" />"#,
+            r#"<webFarm name="f2" />"#,
+        ),
+        (
+            "<system.webServer><security><authorization>",
+            r#"<add accessType="Allow" users="*" />"#,
+            r#"<add accessType="Allow" users="joe" />"#,
+        ),
+    ] {
+        let names: Vec<_> = before.split('<').skip(1).collect();
+        let after: String = names.iter().rev().flat_map(|name| ["</", name]).collect();
+        let (old, new) = (
+            format!("{before}{one}{after}"),
+            format!("{before}{one}{more}{after}"),
+        );
+        let added = replaced(&old, &new);
+        assert_eq!(added.len(), 1, "{added:?}");
+        assert_eq!((&added[0].1, &added[0].2), (&None, &present()));
+        // In front of the others, and gone.
+        let new = format!("{before}{more}{one}{after}");
+        assert_eq!(replaced(&old, &new), added);
+        let removed = replaced(&new, &old);
+        assert_eq!(removed.len(), 1, "{removed:?}");
+        assert_eq!((&removed[0].1, &removed[0].2), (&present(), &None));
+    }
+}
+
+/// Source: "ISAPI filter add/remove" recycles.
+#[test]
+fn a_filter_that_comes_goes_or_is_another_one_recycles_every_pool() {
+    let filters = |text: &str| {
+        format!("<system.webServer><isapiFilters>{text}</isapiFilters></system.webServer>")
+    };
+    let (one, other, moved) = (
+        r#"<filter name="a" path="a.dll" />"#,
+        r#"<filter name="b" path="b.dll" />"#,
+        r#"<filter name="b" path="c.dll" />"#,
+    );
+    let both = filters(&[one, other].concat());
+    for (old, new) in [
+        (filters(""), filters(one)),
+        (filters(one), both.clone()),
+        (both.clone(), filters(other)),
+        (both, filters(&[one, moved].concat())),
+    ] {
+        let effects = replaced(&old, &new);
+        let kinds = effects.iter().map(|effect| effect.3);
+        assert!(!effects.is_empty());
+        let kinds: Vec<_> = kinds
+            .filter(|kind| *kind != EffectKind::PoolRecycle)
+            .collect();
+        assert_eq!(kinds, [], "{effects:#?}");
+    }
+}
