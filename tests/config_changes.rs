@@ -2,8 +2,9 @@
 //! and what a broken file does.
 #![expect(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a test ends when something is not as it should be, and takes a port for itself"
+    reason = "a test ends when something is not as it should be, takes a port for itself and writes slowly"
 )]
 
 mod support;
@@ -309,6 +310,113 @@ fn touching_a_web_config_restarts_the_application_in_its_process_and_a_broken_on
     let repaired = browser.get("/session.aspx").unwrap();
     assert_eq!((repaired.status, repaired.worker()), (200, worker));
     assert!(!up.events().contains("5080"));
+}
+
+const BROKEN: &str =
+    "<configuration><system.webServer><caching enabld='x'/></system.webServer></configuration>";
+
+#[test]
+fn a_web_config_is_noticed_in_a_folder_that_was_made_after_its_application() {
+    let up = Up::start();
+    let added = up.tool(&[
+        "appcmd",
+        "add",
+        "app",
+        "/site.name:Default Web Site",
+        "/path:/new",
+        r"/physicalPath:C:\apps\New",
+    ]);
+    assert!(added.status.success(), "{added:?}");
+    let folder = up.root.join("apps/New");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("web.config"), BROKEN).unwrap();
+    up.until("500.19", || up.get("/new/default.aspx").status == 500);
+    std::fs::remove_file(folder.join("web.config")).unwrap();
+    up.until("service", || up.get("/new/default.aspx").status == 200);
+}
+
+#[test]
+fn a_web_config_is_noticed_where_the_folder_of_a_site_was_replaced() {
+    let up = Up::start();
+    let folder = up.root.join("inetpub/wwwroot");
+    let is = |status| move |up: &Up| up.get("/default.aspx").status == status;
+    assert!(is(200)(&up));
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("web.config"), BROKEN).unwrap();
+    up.until("500.19 of the new folder", || is(500)(&up));
+    let next = up.root.join("inetpub/next");
+    std::fs::create_dir(&next).unwrap();
+    std::fs::write(next.join("web.config"), "<configuration />").unwrap();
+    std::fs::rename(&folder, up.root.join("inetpub/old")).unwrap();
+    std::fs::rename(&next, &folder).unwrap();
+    up.until("service after the swap", || is(200)(&up));
+    std::fs::write(folder.join("web.config"), BROKEN).unwrap();
+    up.until("500.19 of what was swapped in", || is(500)(&up));
+}
+
+#[test]
+fn a_new_worker_goes_by_what_is_on_the_disk_when_it_starts() {
+    let up = Up::start();
+    let folder = up.root.join("inetpub/wwwroot");
+    let worker = up.get("/default.aspx").worker();
+    std::fs::write(folder.join("welcome.txt"), "welcome").unwrap();
+    Up::signal("-KILL", worker);
+    up.until("the end of the worker", || up.workers().is_empty());
+    let text = "<configuration><system.webServer><defaultDocument><files><clear /><add value='welcome.txt' /></files></defaultDocument></system.webServer></configuration>";
+    std::fs::write(folder.join("web.config"), text).unwrap();
+    // Long before the change is told.
+    assert_eq!(up.get("/").text(), "welcome");
+}
+
+#[test]
+fn a_web_config_that_is_written_in_place_again_and_again_fails_no_request() {
+    let up = Up::start();
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let file = up.root.join("inetpub/wwwroot/web.config");
+    let writer = std::thread::spawn(move || {
+        for round in 0..100 {
+            // As a tool does that opens it, and writes a moment later.
+            std::fs::write(&file, "").unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(40));
+            std::fs::write(
+                &file,
+                format!("<configuration><!-- {round} --></configuration>"),
+            )
+            .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        file
+    });
+    let mut browser = Browser::connect(up.address("http/"));
+    while !writer.is_finished() {
+        let page = browser.get("/default.aspx").unwrap();
+        assert_eq!(page.status, 200, "{}", page.text());
+    }
+    let file = writer.join().unwrap();
+    std::fs::write(file, "").unwrap();
+    up.until("500.19 of a file that stays empty", || {
+        up.get("/default.aspx").status == 500
+    });
+}
+
+#[test]
+fn a_filter_that_is_added_recycles_as_explain_change_says() {
+    let up = Up::with_config(Some(&two_sites()));
+    let worker = up.get("/default.aspx").worker();
+    let old = read(&up);
+    let filter = r#"<system.webServer><isapiFilters><filter name="a" path="a.dll" /></isapiFilters></system.webServer></configuration>"#;
+    let new = old.replace("</configuration>", filter);
+    let said = String::from_utf8(explain(&old, &new, &[]).stdout).unwrap();
+    assert!(
+        said.contains("pool-recycle of DefaultAppPool, Other"),
+        "{said}"
+    );
+    write(&up, &new);
+    up.until("the recycle", || up.events().contains("5080"));
+    up.until("the new worker", || {
+        up.get("/default.aspx").worker() != worker
+    });
 }
 
 #[test]

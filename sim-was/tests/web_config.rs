@@ -130,7 +130,7 @@ fn a_mistake_is_500_19_with_file_and_line_for_the_application_and_those_below_it
         let found = tree(&[(r"C:\shop\web.config", &text)]);
         let [shop, api, blog] = errors(&found);
         assert!(
-            shop.is_some_and(|e| e.contains(why) && e.contains(r"c:\shop\web.config")),
+            shop.is_some_and(|e| e.contains(why) && e.contains(r"C:\shop\web.config")),
             "{shop:?}"
         );
         assert!(api.is_some() && blog.is_none());
@@ -191,7 +191,7 @@ fn an_entry_that_an_outer_level_has_must_be_removed_before_it_is_added() {
     let shop = shop.expect("it is there twice");
     assert!(
         shop.starts_with(
-            r"c:\shop\web.config: line 2: Cannot add duplicate collection entry of type 'add'"
+            r"C:\shop\web.config: line 2: Cannot add duplicate collection entry of type 'add'"
         ),
         "{shop}"
     );
@@ -283,7 +283,7 @@ fn a_lock_holds_also_for_a_section_that_is_only_declared() {
     let [shop, _, blog] = errors(&found);
     let blog = blog.unwrap_or_default();
     assert!(
-        blog.contains(r"c:\blog\web.config: line 2: ")
+        blog.contains(r"C:\blog\web.config: line 2: ")
             && blog.contains("cannot be used at this path"),
         "{blog}"
     );

@@ -23,7 +23,7 @@ pub(super) const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0
 const SIZE_MAX: usize = 250 * 1024;
 
 /// A file as it was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
     /// How messages call it.
     pub name: String,
@@ -44,14 +44,14 @@ impl Around {
     /// Those of some sites; `read` gets a Windows path.
     pub fn find(sites: &[Site], read: &mut dyn FnMut(&str) -> Option<FoundFile>) -> Self {
         let mut files = Vec::new();
-        for (folder, places) in folders(sites) {
+        for (folder, Folder { written, places }) in folders(sites) {
             let names: &[&str] = if folder == FRAMEWORK.to_lowercase() {
                 &["machine.config", "web.config"]
             } else {
                 &["web.config"]
             };
             for name in names {
-                if let Some(file) = read(&format!("{folder}\\{name}")) {
+                if let Some(file) = read(&format!("{written}\\{name}")) {
                     files.push((folder.clone(), places.clone(), file));
                 }
             }
@@ -160,6 +160,13 @@ impl WebConfig<'_> {
     }
 }
 
+impl FoundFile {
+    /// Whether it is no XML: it may be that somebody is writing it.
+    pub fn is_torn(&self) -> bool {
+        self.bytes.is_ok() && parse(&text_of(self), self).is_err()
+    }
+}
+
 fn text_of(file: &FoundFile) -> Result<String, String> {
     let name = &file.name;
     let bytes = file
@@ -189,16 +196,30 @@ fn parse<'a>(text: &'a Result<String, String>, file: &FoundFile) -> Result<Docum
     }
 }
 
-/// The folders that may have such files, each with the locations that they are for.
-fn folders(sites: &[Site]) -> BTreeMap<String, Vec<String>> {
-    let mut folders = BTreeMap::<String, Vec<String>>::new();
-    folders.insert(FRAMEWORK.to_lowercase(), vec![String::new()]);
+/// A folder that may have such files.
+struct Folder {
+    /// As it is written first.
+    written: String,
+    /// The locations that its files are for, in lower case.
+    places: Vec<String>,
+}
+
+/// The folders that may have such files, by their names in lower case.
+fn folders(sites: &[Site]) -> BTreeMap<String, Folder> {
+    let folder = |written: &str| Folder {
+        written: written.to_owned(),
+        places: Vec::new(),
+    };
+    let mut framework = folder(FRAMEWORK);
+    framework.places.push(String::new());
+    let mut folders = BTreeMap::from([(FRAMEWORK.to_lowercase(), framework)]);
     for site in sites {
         for application in &site.applications {
-            if let Some(folder) = application.folder() {
+            if let Some(written) = application.folder() {
                 let place = format!("{}{}", site.name, application.path.trim_end_matches('/'));
-                let places = folders.entry(folder.to_lowercase()).or_default();
-                places.push(place.to_lowercase());
+                let known = folders.entry(written.to_lowercase());
+                let known = known.or_insert_with(|| folder(written));
+                known.places.push(place.to_lowercase());
             }
         }
     }

@@ -1,10 +1,16 @@
 //! applicationHost.config on the disk: read, edited in place of an administrator, watched, and kept
 //! for the history.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
+use sim_httpsys::live::clock::utc_now;
+
+use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, FoundFile};
 use crate::control::FILE_NOT_FOUND;
@@ -14,11 +20,28 @@ use crate::control::FILE_NOT_FOUND;
 pub(super) struct ConfigFile {
     path: PathBuf,
     root: PathBuf,
+    /// The files around it as they were read last, by their Windows paths in lower case.
+    around: RefCell<BTreeMap<String, AroundFile>>,
+    /// One of the files was being written when it was read last.
+    unsettled: Cell<bool>,
 }
+
+/// A file around applicationHost.config: its Windows path as it is written, and what counts of it.
+type AroundFile = (String, Option<FoundFile>);
 
 impl ConfigFile {
     pub(super) fn new(path: PathBuf, root: PathBuf) -> Self {
-        Self { path, root }
+        Self {
+            path,
+            root,
+            around: RefCell::default(),
+            unsettled: Cell::new(false),
+        }
+    }
+
+    /// Whether a file was being written when it was read last, and has to be looked at again.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled.get()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -41,11 +64,43 @@ impl ConfigFile {
 
     /// What the file says now, with the web.config files of its applications.
     pub(super) fn read(&self) -> Result<Configuration, String> {
-        self.understand(&self.bytes()?)
+        let bytes = self.bytes()?;
+        let read = self.understand(&bytes);
+        if read.is_err() && is_just_now(written_at(&self.path)) {
+            self.unsettled.set(true);
+        }
+        read
+    }
+
+    /// Whether the files in these folders (Windows paths) are not any more what was read last.
+    pub(super) fn has_changed_in(&self, folders: &BTreeSet<String>) -> bool {
+        let around = self.around.borrow();
+        let mut files = around.iter().filter(|(path, _)| {
+            let folder = path.rsplit_once('\\').map(|(folder, _)| folder);
+            folder.is_some_and(|folder| folders.contains(folder))
+        });
+        files.any(|(_, (path, known))| {
+            let now = find_file(path, &self.root);
+            now != *known && !now.as_ref().is_some_and(is_being_written)
+        })
+    }
+
+    /// A file around applicationHost.config. One that is being written is as it was.
+    fn find(&self, path: &str) -> Option<FoundFile> {
+        let key = path.to_lowercase();
+        let mut found = find_file(path, &self.root);
+        let mut around = self.around.borrow_mut();
+        if found.as_ref().is_some_and(is_being_written) {
+            self.unsettled.set(true);
+            found = around.get(&key).and_then(|(_, known)| known.clone());
+        }
+        around.insert(key, (path.to_owned(), found.clone()));
+        found
     }
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
-        let mut find = |path: &str| find_file(path, &self.root);
+        self.unsettled.set(false);
+        let mut find = |path: &str| self.find(path);
         config::load_tree(bytes, &self.name(), &mut find).map_err(|error| error.to_string())
     }
 
@@ -116,13 +171,30 @@ pub fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
                 .is_some_and(|n| n.eq_ignore_ascii_case(name))
         })
         .min()?;
-    let modified = fs::metadata(&found).and_then(|data| data.modified()).ok();
-    let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    // When it was written is looked at last: what is written meanwhile is new.
+    let bytes = fs::read(&found).map_err(|error| error.to_string());
     Some(FoundFile {
         name: found.display().to_string(),
-        bytes: fs::read(&found).map_err(|error| error.to_string()),
-        modified: since.map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        bytes,
+        modified: written_at(&found),
     })
+}
+
+/// Whether somebody is likely to be writing a file: it makes no sense, and was written just now.
+fn is_being_written(file: &FoundFile) -> bool {
+    is_just_now(file.modified) && file.is_torn()
+}
+
+fn is_just_now(written: u64) -> bool {
+    let age = utc_now().0.checked_sub(written);
+    age.is_some_and(|age| Duration::from_nanos(age) < SETTLE)
+}
+
+/// When a file was last written, nanoseconds since 1970; 0 if nobody knows.
+fn written_at(path: &Path) -> u64 {
+    let modified = fs::metadata(path).and_then(|data| data.modified()).ok();
+    let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn history_name(number: u64) -> String {
@@ -177,6 +249,69 @@ mod tests {
         assert_eq!(histories(&folder).unwrap(), [2, 3, 4]);
         let newest = folder.join("CFGHISTORY_0000000004/applicationHost.config");
         assert_eq!(fs::read_to_string(newest).unwrap(), "version 4");
+    }
+
+    fn web_config(root: &Path) -> PathBuf {
+        let folder = root.join("inetpub/wwwroot");
+        fs::create_dir_all(&folder).unwrap();
+        folder.join("web.config")
+    }
+
+    fn host(root: &Path) -> ConfigFile {
+        let path = root.join("applicationHost.config");
+        fs::write(&path, config::default_config::DEFAULT_CONFIG).unwrap();
+        ConfigFile::new(path, root.to_owned())
+    }
+
+    fn fault(configuration: &Configuration) -> Option<&str> {
+        let application = &configuration.sites[0].applications[0];
+        application.configuration_error.as_deref()
+    }
+
+    /// Makes a file look as if it had been written so long ago.
+    fn age(path: &Path, age: Duration) {
+        let file = fs::File::options().append(true).open(path).unwrap();
+        let now = UNIX_EPOCH + Duration::from_nanos(utc_now().0);
+        file.set_modified(now - age).unwrap();
+    }
+
+    #[test]
+    fn a_web_config_that_is_being_written_is_as_it_was_until_it_has_settled() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, path) = (host(root.path()), web_config(root.path()));
+        for (text, age_of, broken, unsettled) in [
+            ("<configuration />", SETTLE * 2, false, false),
+            ("", Duration::ZERO, false, true),
+            ("<configuration>", Duration::ZERO, false, true),
+            ("<configuration>", SETTLE * 2, true, false),
+            ("", Duration::ZERO, true, true),
+            ("<configuration />", Duration::ZERO, false, false),
+        ] {
+            fs::write(&path, text).unwrap();
+            age(&path, age_of);
+            let configuration = file.read().unwrap();
+            assert_eq!(fault(&configuration).is_some(), broken, "{text}");
+            assert_eq!(file.is_unsettled(), unsettled, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_differs_from_what_was_read_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, path) = (host(root.path()), web_config(root.path()));
+        let configuration = file.read().unwrap();
+        let folders: BTreeSet<String> = configuration.sites[0].applications[0]
+            .web_configs
+            .iter()
+            .cloned()
+            .collect();
+        assert!(!file.has_changed_in(&folders));
+        fs::write(&path, "<configuration />").unwrap();
+        assert!(file.has_changed_in(&folders));
+        file.read().unwrap();
+        assert!(!file.has_changed_in(&folders));
+        fs::write(&path, "").unwrap();
+        assert!(!file.has_changed_in(&folders), "it is being written");
     }
 
     #[test]

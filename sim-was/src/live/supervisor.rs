@@ -19,14 +19,14 @@ use super::control::{self, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::machine::{self, Affinity, Machine};
-use super::watch::Watch;
+use super::watch::{SETTLE, Watch};
 use super::worker::{Worker, pool_files};
 use super::{Boot, Options, RunError};
 use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use crate::event_log::Fact;
-use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, SpawnError, Was};
+use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, Spawn, SpawnError, Was};
 use sim_httpsys::live::clock::{clock_now, utc_now};
 
 /// Where tasks put what has happened.
@@ -50,12 +50,14 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     supervisor.boot();
     while !supervisor.stopped {
         let wait = supervisor.time_to_deadline();
+        let look_again = supervisor.look_again;
         tokio::select! {
             // What has happened comes before the time: a reply that lies unread is not late.
             biased;
             Some(input) = happened.recv() => supervisor.input(input),
             Some(command) = commanded.recv() => supervisor.commanded(command),
             Some(()) = configuration_news.recv() => supervisor.configuration_changed(),
+            () = sleep_until(look_again), if look_again.is_some() => supervisor.configuration_changed(),
             _ = history.tick() => supervisor.keep_history(),
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
@@ -75,6 +77,12 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     supervisor.end().await
 }
 
+async fn sleep_until(moment: Option<tokio::time::Instant>) {
+    if let Some(moment) = moment {
+        tokio::time::sleep_until(moment).await;
+    }
+}
+
 struct Supervisor {
     was: Recorded<Was>,
     options: Options,
@@ -91,6 +99,8 @@ struct Supervisor {
     /// Pools whose configuration could not be written.
     unwritten: BTreeSet<String>,
     watch: Option<Watch>,
+    /// When the configuration is read again, because a file was being written.
+    look_again: Option<tokio::time::Instant>,
     /// When it is looked next whether the configuration has to go into the history.
     history_due: tokio::time::Instant,
     /// Whether that could be done the last time.
@@ -151,6 +161,7 @@ impl Supervisor {
             config: ConfigFile::new(options.config.clone(), options.root.clone()),
             unwritten: BTreeSet::new(),
             watch: None,
+            look_again: None,
             history_due: tokio::time::Instant::now(),
             history_kept: true,
             options,
@@ -249,7 +260,8 @@ impl Supervisor {
                     worker.tell(&message);
                 }
             }
-            Output::Spawn(order) => {
+            Output::Spawn(mut order) => {
+                self.bring_up_to_date(&mut order);
                 let affinity = order.affinity.map(Affinity::bind);
                 let spawned = Worker::spawn(&order, &self.options, &self.inputs);
                 if let Some(Err(error)) = affinity.map(|bound| bound.map(Affinity::release)) {
@@ -287,6 +299,7 @@ impl Supervisor {
             Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
             Output::EditConfig { client, changes } => {
                 let result = self.config.edit(&changes);
+                self.look_again_if_unsettled();
                 return Some(Input::ConfigEdited { client, result });
             }
             Output::Answer { client, answer } => self.answer(client, answer),
@@ -327,21 +340,51 @@ impl Supervisor {
         }
     }
 
-    fn read_configuration(&self) -> Result<config::Configuration, String> {
-        let configuration = self.config.read()?;
+    fn read_configuration(&mut self) -> Result<config::Configuration, String> {
+        let configuration = self.config.read();
+        self.look_again_if_unsettled();
+        let configuration = configuration?;
         self.watch_folders_of(&configuration);
         Ok(configuration)
     }
 
+    fn look_again_if_unsettled(&mut self) {
+        let later = || tokio::time::Instant::now() + SETTLE;
+        self.look_again = self.config.is_unsettled().then(later);
+    }
+
+    /// A new worker goes by what is on the disk now, whether or not a change of it was told yet.
+    fn bring_up_to_date(&mut self, order: &mut Spawn) {
+        let pool = order.configuration.pool.clone();
+        let Some(configuration) = self.was.configuration() else {
+            return;
+        };
+        let applications = configuration
+            .sites
+            .iter()
+            .flat_map(|site| &site.applications);
+        let of_pool = applications.filter(|a| a.application_pool.eq_ignore_ascii_case(&pool));
+        let folders = of_pool
+            .flat_map(|a| a.web_configs.iter().cloned())
+            .collect();
+        if !self.config.has_changed_in(&folders) {
+            return;
+        }
+        let result = self.read_configuration();
+        if result.is_err() && self.look_again.is_some() {
+            return;
+        }
+        self.was
+            .handle_input(Input::ConfigChanged(result), clock_now());
+        if let Some(new) = self.was.applications_of(&pool) {
+            new.clone_into(&mut order.configuration.applications);
+        }
+    }
+
     /// Begins to watch the configuration; a machine without inotify goes on without.
     fn watch(&mut self, changes: mpsc::Sender<()>) {
-        match Watch::begin(self.config.path(), changes) {
-            Ok(watch) => {
-                if let Some(folder) = self.config.path().parent() {
-                    watch.add(folder);
-                }
-                self.watch = Some(watch);
-            }
+        match Watch::begin(self.config.path(), &self.options.root, changes) {
+            Ok(watch) => self.watch = Some(watch),
             Err(error) => tracing::warn!(%error, "the configuration is not watched"),
         }
     }
@@ -349,13 +392,18 @@ impl Supervisor {
     /// A web.config may appear in the folder of any application.
     fn watch_folders_of(&self, configuration: &config::Configuration) {
         let Some(watch) = &self.watch else { return };
-        for folder in configuration.web_config_folders() {
-            watch.add(&config::physical_path::to_unix(&folder, &self.options.root));
-        }
+        let folders = configuration.web_config_folders();
+        let folders = folders
+            .iter()
+            .map(|folder| config::physical_path::to_unix(folder, &self.options.root));
+        watch.folders(folders.collect());
     }
 
     fn configuration_changed(&mut self) {
         let result = self.read_configuration();
+        if result.is_err() && self.look_again.is_some() {
+            return;
+        }
         self.input(Input::ConfigChanged(result));
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sim_httpsys::api::{CallId, Completion, ProcessId, QueueState, SiteId, Win32Error};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Instant, StateMachine};
+use sim_worker::configuration::Application;
 use sim_worker::ipm::FromWorker;
 
 use super::app_pool::AppPool;
@@ -14,6 +15,7 @@ use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
+use super::worker_configuration::same_name;
 use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
 use crate::config::{self, Configuration, WebLimits};
 use crate::control::{Answer, Refusal};
@@ -103,6 +105,13 @@ impl Was {
     /// The configuration that WAS runs with, or ran with last.
     pub fn configuration(&self) -> Option<&Configuration> {
         self.configuration.as_ref()
+    }
+
+    /// The applications of a pool, as a worker that is started now is to know them.
+    pub fn applications_of(&self, pool: &str) -> Option<&[Application]> {
+        let mut pools = self.pools.iter();
+        let pool = pools.find(|known| same_name(&known.settings().name, pool))?;
+        Some(pool.applications())
     }
 
     fn completed(&mut self, completion: Completion, now: Instant) {

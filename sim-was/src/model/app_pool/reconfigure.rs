@@ -17,6 +17,11 @@ impl AppPool {
         self.id
     }
 
+    /// Its applications, as the next worker is to know them.
+    pub(in crate::model) fn applications(&self) -> &[Application] {
+        &self.configuration.applications
+    }
+
     /// Takes new settings: what is looked at when it is needed holds from now on, what a worker was
     /// started with holds for the next one.
     pub(in crate::model) fn reconfigure(

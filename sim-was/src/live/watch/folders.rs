@@ -1,0 +1,159 @@
+//! Which folders are watched, and what an event in one of them means.
+//!
+//! ```text
+//!   ROOT ─ inetpub ─ wwwroot ─ web.config
+//!     │       │         └ wanted: its web.config counts
+//!     │       └ on the way: `wwwroot` coming or going counts
+//!     └ on the way: `inetpub` coming or going counts
+//! ```
+//!
+//! What does not exist is not watched; what is above it is, and tells when it is made. Outside of the root
+//! only the folder itself and the nearest one above that exists are watched: what else happens on this machine
+//! is not looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+
+/// Names of files that are part of the configuration, besides the one that the server was given.
+const NAMES: [&str; 2] = ["web.config", "machine.config"];
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing that matters.
+    None,
+    /// A file of the configuration.
+    File,
+    /// A folder that is watched, or one on the way to it: all have to be armed anew.
+    Folders,
+}
+
+/// The watches as they are.
+#[derive(Debug)]
+pub(super) struct Armed {
+    /// applicationHost.config.
+    file: PathBuf,
+    root: PathBuf,
+    wanted: BTreeSet<PathBuf>,
+    watches: BTreeMap<i32, Folder>,
+}
+
+/// What counts in a folder.
+#[derive(Debug, Default)]
+struct Folder {
+    /// Files of the configuration.
+    is_wanted: bool,
+    /// The next folders on the way to a wanted one.
+    next: BTreeSet<String>,
+}
+
+impl Armed {
+    pub(super) fn new(file: PathBuf, root: PathBuf) -> Self {
+        Self {
+            file,
+            root,
+            wanted: BTreeSet::new(),
+            watches: BTreeMap::new(),
+        }
+    }
+
+    /// Watches these folders, and that of the configuration itself.
+    pub(super) fn want(&mut self, folders: Vec<PathBuf>, inotify: &OwnedFd) {
+        self.wanted = folders.into_iter().collect();
+        self.wanted.extend(self.file.parent().map(Path::to_owned));
+        self.arm(inotify);
+    }
+
+    /// Watches what exists of the wanted folders and of what is above them.
+    pub(super) fn arm(&mut self, inotify: &OwnedFd) {
+        let mut watches = BTreeMap::<i32, Folder>::new();
+        for (path, folder) in self.plan() {
+            match inotify::add_watch(inotify, &path, flags(&folder)) {
+                Ok(watch) => {
+                    // Two paths may lead to one folder.
+                    let known = watches.entry(watch).or_default();
+                    known.is_wanted |= folder.is_wanted;
+                    known.next.extend(folder.next);
+                    if let Err(error) = inotify::add_watch(inotify, &path, flags(known)) {
+                        tracing::debug!(folder = %path.display(), %error, "folder not watched");
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(folder = %path.display(), %error, "folder not watched");
+                }
+            }
+        }
+        for gone in self.watches.keys().filter(|old| !watches.contains_key(old)) {
+            // It may be gone by itself.
+            let _ = inotify::remove_watch(inotify, *gone);
+        }
+        self.watches = watches;
+    }
+
+    /// What is to be watched, and what counts there; what is above comes first, so that nothing is made
+    /// unseen between two watches.
+    fn plan(&self) -> BTreeMap<PathBuf, Folder> {
+        let mut plan = BTreeMap::<PathBuf, Folder>::new();
+        for wanted in &self.wanted {
+            plan.entry(wanted.clone()).or_default().is_wanted = true;
+            let mut below = wanted.as_path();
+            while let Some(above) = below.parent().filter(|_| below != self.root) {
+                let Some(name) = below.file_name() else { break };
+                let folder = plan.entry(above.to_owned()).or_default();
+                folder.next.insert(name.to_string_lossy().into_owned());
+                let is_enough = !above.starts_with(&self.root) && above.is_dir();
+                if is_enough {
+                    break;
+                }
+                below = above;
+            }
+        }
+        plan
+    }
+
+    /// What an event is about.
+    pub(super) fn news_of(&self, watch: i32, name: Option<&str>, events: ReadFlags) -> News {
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            return News::Folders;
+        }
+        let Some(folder) = self.watches.get(&watch) else {
+            return News::None;
+        };
+        let itself = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
+        if events.intersects(itself) {
+            return News::Folders;
+        }
+        let Some(name) = name else { return News::None };
+        let moved =
+            ReadFlags::CREATE | ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO;
+        if events.intersects(moved) && folder.next.contains(name) {
+            return News::Folders;
+        }
+        let own = self.file.file_name().map(|own| own.to_string_lossy());
+        let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(name));
+        let is_file = is_own || NAMES.iter().any(|file| file.eq_ignore_ascii_case(name));
+        if folder.is_wanted && is_file {
+            News::File
+        } else {
+            News::None
+        }
+    }
+}
+
+fn flags(folder: &Folder) -> WatchFlags {
+    let come_and_go = WatchFlags::MOVED_TO
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::CREATE
+        | WatchFlags::DELETE
+        | WatchFlags::DELETE_SELF
+        | WatchFlags::MOVE_SELF
+        | WatchFlags::ONLYDIR;
+    if folder.is_wanted {
+        come_and_go | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY | WatchFlags::ATTRIB
+    } else {
+        come_and_go
+    }
+}
