@@ -342,6 +342,36 @@ fn iisreset_kills_a_was_that_stands_still_unless_it_may_not() {
 }
 
 #[test]
+fn a_was_that_stands_still_is_killed_when_the_time_is_over_and_not_later() {
+    let up = Up::start();
+    let was = was_of(&up).unwrap();
+    Up::signal("-STOP", was);
+    let begun = Instant::now();
+    let stopped = up.tool(&["iisreset", "/stop", "/timeout:2"]);
+    let took = begun.elapsed();
+    assert!(stopped.status.success(), "{}", stdout(&stopped));
+    assert!(!is_alive(was));
+    // What is left is the new process of the services and what this machine does besides.
+    let range = Duration::from_secs(2)..Duration::from_millis(4500);
+    assert!(range.contains(&took), "{took:?}");
+}
+
+#[test]
+fn what_a_tool_that_has_given_up_wanted_is_not_done_when_was_goes_on() {
+    let up = Up::start();
+    let worker = up.get("/default.aspx").worker();
+    let was = was_of(&up).unwrap();
+    Up::signal("-STOP", was);
+    let refused = up.tool(&["iisreset", "/stop", "/noforce", "/timeout:1"]);
+    assert!(!refused.status.success(), "{}", stdout(&refused));
+    Up::signal("-CONT", was);
+    up.until("WAS to answer", || status(&up) == RUNNING);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(status(&up), RUNNING);
+    assert_eq!(up.get("/default.aspx").worker(), worker);
+}
+
+#[test]
 fn a_driver_that_stands_still_fails_the_start_when_its_time_is_over() {
     let up = Up::start();
     let httpsys = up.pids()[1];

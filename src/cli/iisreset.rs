@@ -99,9 +99,11 @@ const SERVICES: [Service; 2] = [Service::W3svc, Service::Was];
 /// Below the root: restarting is disabled. Stands for a value of the registry.
 const DISABLED_FILE: &str = "Windows/System32/inetsrv/iisreset.disabled";
 
-/// How much longer than a service's limit a sign of life is waited for.
+/// How long before a service's limit it has to show that it lives, or half of the limit if that is less.
 /// Assumed: enough for a busy machine, and short against the limits.
 const SIGN_OF_LIFE_MAX: Duration = Duration::from_secs(3);
+/// How long it may take to do so if the limit is shorter.
+const SIGN_OF_LIFE_MIN: Duration = Duration::from_millis(500);
 
 /// How long a killed WAS may take until the service control manager has its process again.
 const REVIVAL_MAX: Duration = Duration::from_secs(10);
@@ -282,23 +284,32 @@ impl Console<'_> {
         stopped
     }
 
-    /// Waits as long as WAS takes and shows that it lives; `None` if it does not.
+    /// Waits as long as WAS takes and shows that it lives; `None` if it does not. When the time is over it
+    /// is known whether it lives, so that one that does not is killed then and not later.
     fn wait_for_stop(
         &self,
         command: &Command,
         timeout: Duration,
     ) -> Result<Option<Answer>, AskError> {
+        let deadline = clock_now() + timeout.max(SIGN_OF_LIFE_MIN);
         let mut question = Question::put(self.root, command)?;
-        let mut patience = timeout.saturating_add(SIGN_OF_LIFE_MAX);
+        let mut patience = timeout.saturating_sub(SIGN_OF_LIFE_MAX.min(timeout / 2));
         loop {
             if let Some(answer) = question.answer(patience)? {
                 return Ok(Some(answer));
             }
             let mut probe = Question::put(self.root, &Command::ServiceStatus)?;
-            if probe.answer(SIGN_OF_LIFE_MAX)?.is_none() {
-                return Ok(None);
+            let left = deadline.saturating_since(clock_now());
+            let sign_max = if left.is_zero() {
+                SIGN_OF_LIFE_MAX
+            } else {
+                left
+            };
+            if probe.answer(sign_max)?.is_none() {
+                return question.answer(Duration::ZERO);
             }
-            patience = SIGN_OF_LIFE_MAX;
+            let left = deadline.saturating_since(clock_now());
+            patience = left.saturating_add(SIGN_OF_LIFE_MAX);
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use sim_httpsys::live::SocketPath;
 use sim_httpsys::live::clock::clock_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,6 +103,9 @@ async fn converse(
                     command,
                 } => (command, Some(on_behalf_of)),
             };
+            if has_gone(&stream) {
+                return Ok(());
+            }
             let begun = clock_now();
             let (answer, answered) = oneshot::channel();
             let quit_already = commands.send((command.clone(), answer)).await.is_err();
@@ -118,6 +122,14 @@ async fn converse(
     };
     stream.write_all(&wire::encode(&answer)?).await?;
     Ok(())
+}
+
+/// Whether a tool has closed its end: it has given up, and what it wanted is not done. That is so when this
+/// process was stopped for longer than it waits.
+fn has_gone(stream: &UnixStream) -> bool {
+    let mut byte = [0; 1];
+    let looked = recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    matches!(looked, Ok((_, 0)))
 }
 
 /// `ERROR_INVALID_DATA`.
