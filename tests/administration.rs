@@ -482,6 +482,58 @@ fn sites_applications_requests_services_and_counters() {
         "{of_site}"
     );
 
+    let groups = ["network", "requests", "memory", "cpu", "disk", "cache"];
+    assert!(
+        groups.iter().all(|group| of_site[group].is_object()),
+        "{of_site}"
+    );
+    assert!(
+        of_site["requests"]["total"].as_u64().unwrap() >= 1,
+        "{of_site}"
+    );
+    assert!(
+        of_site["memory"]["private_bytes"].as_u64().unwrap() > 0,
+        "{of_site}"
+    );
+    let pools = api.get("/webserver/application-pools");
+    let of_pool = pools["app_pools"][0]["id"].as_str().unwrap().to_owned();
+    let of_pool = api.get(&format!(
+        "/webserver/application-pools/monitoring/{of_pool}"
+    ));
+    assert!(
+        groups.iter().all(|group| of_pool[group].is_object()),
+        "{of_pool}"
+    );
+    assert_eq!(of_pool["requests"]["total"], counters["requests"]["total"]);
+
+    assert_eq!(
+        api.get("/webserver/transactions"),
+        json!({"transactions": []})
+    );
+    let logging = api.get("/webserver/logging");
+    assert_eq!(logging["log_format"], "w3c", "{logging}");
+    let site = api.get("/webserver/websites")["websites"][0]["id"].clone();
+    let own = api.get(&format!(
+        "/webserver/logging?website.id={}",
+        site.as_str().unwrap()
+    ));
+    assert_eq!(
+        (&own["website"]["id"], &own["rollover"]["period"]),
+        (&site, &json!("daily")),
+        "{own}"
+    );
+    let same = api.get(&format!(
+        "/webserver/logging/{}",
+        own["id"].as_str().unwrap()
+    ));
+    assert_eq!(same, own);
+    let tracing = api.get("/webserver/http-request-tracing");
+    assert_eq!(
+        (&tracing["enabled"], &tracing["maximum_number_trace_files"]),
+        (&json!(false), &json!(50)),
+        "{tracing}"
+    );
+
     let controller = "/webserver/service-controller";
     let stopped = api.send("PATCH", controller, &json!({"status": "stopped"}));
     assert_eq!(stopped.body["status"], "stopped", "{}", stopped.body);

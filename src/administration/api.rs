@@ -2,7 +2,9 @@
 
 use super::resource::{ApiError, Asked, Reply};
 use super::store::Store;
-use super::{application_pools, processes, virtual_directories, webapps, websites};
+use super::{
+    application_pools, diagnostics, monitoring, processes, virtual_directories, webapps, websites,
+};
 
 /// Answers a request of somebody who may ask.
 pub(super) fn answer(asked: &Asked, store: &Store) -> Reply {
@@ -16,19 +18,22 @@ fn route(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
         [] | ["webserver"] => index(asked),
         ["webserver", "info"] => processes::info(asked, store),
         ["webserver", "service-controller"] => processes::service(asked, store),
-        ["webserver", "monitoring"] => processes::monitoring(asked, &[], store),
+        ["webserver", "monitoring"] => monitoring::answer(asked, &[], store),
         [
             "webserver",
             kind @ ("websites" | "application-pools"),
             "monitoring",
             of,
-        ] => processes::monitoring(asked, &[kind, of], store),
+        ] => monitoring::answer(asked, &[kind, of], store),
         ["webserver", "application-pools", ..] => application_pools::answer(asked, rest(2), store),
         ["webserver", "websites", ..] => websites::answer(asked, rest(2), store),
         ["webserver", "webapps", ..] => webapps::answer(asked, rest(2), store),
         ["webserver", "virtual-directories", ..] => {
             virtual_directories::answer(asked, rest(2), store)
         }
+        ["webserver", "logging", ..] => diagnostics::logging(asked, rest(2), store),
+        ["webserver", "http-request-tracing", ..] => diagnostics::tracing(asked, rest(2), store),
+        ["webserver", "transactions", ..] => diagnostics::transactions(asked, rest(2)),
         ["webserver", "worker-processes", ..] => processes::workers(asked, rest(2), store),
         ["webserver", "http-request-monitor", "requests", ..] => {
             processes::requests(asked, rest(3), store)
@@ -38,12 +43,15 @@ fn route(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 }
 
 fn index(asked: &Asked) -> Result<Reply, ApiError> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 12] = [
         "application-pools",
         "http-request-monitor/requests",
+        "http-request-tracing",
         "info",
+        "logging",
         "monitoring",
         "service-controller",
+        "transactions",
         "virtual-directories",
         "webapps",
         "websites",

@@ -4,7 +4,8 @@
 //! * `api` – the REST API: from a request to a reply
 //! * `resource` – what it says of an object, and what of that is chosen
 //! * `fields` – which field of JSON is which attribute of the configuration
-//! * `application_pools`, `websites`, `webapps`, `virtual_directories`, `processes` – its resources
+//! * `application_pools`, `websites`, `webapps`, `virtual_directories`, `processes`, `monitoring`,
+//!   `diagnostics` – its resources
 //! * `server` – where it is served, over TLS, to whoever has the token
 //!
 //! Source: microsoft/IIS.Administration, MIT: the subset that its clients use. Absent on purpose: files,
@@ -12,7 +13,9 @@
 
 mod api;
 mod application_pools;
+mod diagnostics;
 mod fields;
+mod monitoring;
 mod processes;
 mod resource;
 mod server;

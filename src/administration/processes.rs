@@ -1,14 +1,11 @@
-//! Worker processes, executing requests, services and counters.
+//! Worker processes, executing requests and services.
 
-use serde_json::{Value, json};
-use sim_was::control::{
-    Answer, Command, CounterReadings, RequestInfo, Service, ServiceStatus, WorkerProcessInfo,
-};
+use serde_json::json;
+use sim_was::control::{Answer, Command, RequestInfo, Service, ServiceStatus, WorkerProcessInfo};
 
+use super::application_pools;
 use super::resource::{ApiError, Asked, Reply, fields_of, id, name_in};
 use super::store::Store;
-use super::{application_pools, websites};
-use crate::live_world::processes::process_reading;
 
 /// How long W3SVC may take to stop. Source: iisreset usage: 60 s for a stop.
 const STOP_TIMEOUT_MS: u64 = 60_000;
@@ -171,95 +168,4 @@ pub(super) fn info(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
         "status": status(w3svc(store)?),
     });
     Ok(asked.object(200, fields_of(object), "/api/webserver/info"))
-}
-
-/// Of what counters are asked for.
-enum Whose {
-    Server,
-    Site(u32),
-    Pool(String),
-}
-
-/// `/api/webserver/monitoring`, `websites/monitoring/{id}`, `application-pools/monitoring/{id}`.
-pub(super) fn monitoring(asked: &Asked, rest: &[&str], store: &Store) -> Result<Reply, ApiError> {
-    if asked.method != "GET" {
-        return Err(ApiError::method("GET"));
-    }
-    let (whose, of) = match *rest {
-        [] => (Whose::Server, id('m', "webserver")),
-        ["websites", of] => {
-            let site = websites::find(of, store)?;
-            let number = websites::own(&site, "id").parse().unwrap_or(0);
-            (Whose::Site(number), of.to_owned())
-        }
-        ["application-pools", of] => (Whose::Pool(application_pools::name_of(of)?), of.to_owned()),
-        _ => return Err(ApiError::not_found("monitoring")),
-    };
-    let Answer::Counters(readings) = store.ask(&Command::QueryCounters)? else {
-        return Err(ApiError::not_found("monitoring"));
-    };
-    let mut object = fields_of(counters(&whose, &readings));
-    object.insert("id".to_owned(), json!(of));
-    Ok(asked.object(200, object, "/api/webserver/monitoring"))
-}
-
-/// Source: microsoft/IIS.Administration, `WebServerSnapshot`. Totals since the counters began; what nobody
-/// counts is missing.
-fn counters(whose: &Whose, readings: &CounterReadings) -> Value {
-    let is_of = |pool: &str| match whose {
-        Whose::Server => true,
-        Whose::Pool(name) => name.eq_ignore_ascii_case(pool),
-        Whose::Site(_) => false,
-    };
-    let workers = || {
-        readings
-            .workers
-            .iter()
-            .filter(|w| is_of(&w.application_pool))
-    };
-    let sum = |of: &dyn Fn(&sim_worker::counters::WorkerCounters) -> u64| {
-        workers().map(|worker| of(&worker.counters)).sum::<u64>()
-    };
-    let memory: u64 = workers()
-        .filter_map(|worker| process_reading(worker.pid))
-        .map(|reading| reading.private_bytes)
-        .sum();
-    let mut object = json!({});
-    if !matches!(whose, Whose::Site(_)) {
-        object["requests"] = json!({
-            "active": sum(&|w| w.active_requests),
-            "total": sum(&|w| w.total_http_requests_served),
-        });
-        object["memory"] = json!({"private_bytes": memory});
-        object["cpu"] =
-            json!({"processes": workers().count(), "threads": sum(&|w| w.active_threads_count)});
-        object["cache"] = json!({
-            "file_cache_hits": sum(&|w| w.file_cache.hits),
-            "file_cache_misses": sum(&|w| w.file_cache.misses),
-            "output_cache_total_hits": sum(&|w| w.output_cache.hits),
-            "output_cache_total_misses": sum(&|w| w.output_cache.misses),
-        });
-    }
-    let Some(driver) = &readings.driver else {
-        return object;
-    };
-    let sites: Vec<_> = driver
-        .web_service
-        .iter()
-        .filter(|(site, _)| match whose {
-            Whose::Server => true,
-            Whose::Site(number) => site.0 == *number,
-            Whose::Pool(_) => false,
-        })
-        .map(|(_, counters)| counters)
-        .collect();
-    if !sites.is_empty() {
-        object["network"] = json!({
-            "total_bytes_sent": sites.iter().map(|s| s.total_bytes_sent).sum::<u64>(),
-            "total_bytes_recv": sites.iter().map(|s| s.total_bytes_received).sum::<u64>(),
-            "current_connections": sites.iter().map(|s| s.current_connections).sum::<u64>(),
-            "total_connection_attempts": sites.iter().map(|s| s.total_connection_attempts).sum::<u64>(),
-        });
-    }
-    object
 }

@@ -64,6 +64,28 @@ pub(crate) fn process_reading(pid: u32) -> Option<ProcessReading> {
     })
 }
 
+/// What a process has read and written so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IoReading {
+    /// Reads, of whatever there is to read.
+    pub(crate) reads: u64,
+    /// Writes.
+    pub(crate) writes: u64,
+}
+
+/// What the kernel counts of a process's reads and writes; `None` if it has gone, or may not be asked.
+pub(crate) fn io_reading(pid: u32) -> Option<IoReading> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let count = |name: &str| {
+        let line = io.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse::<u64>().ok()
+    };
+    Some(IoReading {
+        reads: count("syscr:")?,
+        writes: count("syscw:")?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +96,6 @@ mod tests {
         assert!(computed(std::process::id()) > 0);
         let reading = process_reading(std::process::id()).unwrap();
         assert!(reading.working_set >= reading.private_bytes && reading.parent > 0);
+        assert!(io_reading(std::process::id()).unwrap().reads > 0);
     }
 }
