@@ -149,6 +149,8 @@ pub(super) struct Bench {
     pub(super) spawns: bool,
     /// Why the configuration of a pool cannot be written, if it cannot.
     pub(super) unwritable: Option<String>,
+    /// How many lines there were at the last answer.
+    pub(super) lines_at_answer: usize,
     /// What the last process was ordered with.
     pub(super) ordered: Option<WorkerConfiguration>,
     pub(super) refused_urls: BTreeSet<String>,
@@ -199,6 +201,7 @@ pub(super) fn server() -> Bench {
         suspends: true,
         spawns: true,
         unwritable: None,
+        lines_at_answer: 0,
         ordered: None,
         refused_urls: BTreeSet::new(),
         queues: BTreeMap::new(),
@@ -429,6 +432,7 @@ impl Bench {
                 inputs.push(Input::ConfigEdited { client, result });
             }
             Output::Answer { client, answer } => {
+                self.lines_at_answer = self.lines.len();
                 let before = self.answers.insert(client.0, answer);
                 assert!(before.is_none(), "one answer for {client:?}");
             }

@@ -34,9 +34,18 @@ impl Was {
             Command::ListRequests => self.list_requests(client, now),
             Command::QueryCounters => self.query_counters(client, now),
             Command::StartApplicationPool { name } => {
+                let mut is_started = false;
                 self.with_pool(client, &name, |pool, was| {
-                    pool.start(&mut was.fx).map(|()| Some(Answer::Done))
+                    pool.start(&mut was.fx)?;
+                    is_started = true;
+                    Ok(None)
                 });
+                // Whoever asks next must find it started, and it is the driver who is asked.
+                if is_started && self.w3svc_works() {
+                    self.configure_driver(Then::Done(client), now);
+                } else if is_started {
+                    self.fx.answer(client, Answer::Done);
+                }
             }
             Command::StopApplicationPool { name } => self.with_pool(client, &name, |pool, was| {
                 pool.stop(client, &mut was.fx).map(|()| None)

@@ -242,6 +242,11 @@ fn start_stop_and_recycle_are_refused_where_they_make_no_sense() {
         Some(Answer::Refused(Refusal::not_found("APPPOOL", "Nope")))
     );
     assert_eq!(server.ask(start()), Some(Answer::Done));
+    let on = server.place("queue DefaultAppPool Active");
+    assert!(
+        on < server.lines_at_answer,
+        "who asks next finds it started"
+    );
     server.request("DefaultAppPool");
     assert_eq!(server.pids(), [1]);
 }

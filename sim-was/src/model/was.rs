@@ -361,11 +361,15 @@ impl Was {
         }
     }
 
+    /// Whether the driver is told what changes.
+    pub(super) fn w3svc_works(&self) -> bool {
+        matches!(self.services.phase, Phase::StartingW3svc | Phase::Running)
+    }
+
     /// What follows from whatever has happened: the driver is told, pools start and stop what they
     /// want, services go on.
     fn settle(&mut self, now: Instant) {
-        let w3svc_works = matches!(self.services.phase, Phase::StartingW3svc | Phase::Running);
-        if self.fx.driver_changed && w3svc_works {
+        if self.fx.driver_changed && self.w3svc_works() {
             self.configure_driver(Then::Nothing, now);
         }
         for pool in &mut self.pools {
