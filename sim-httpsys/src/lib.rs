@@ -9,6 +9,7 @@
 //! * [`byte_ranges`] – parts of a representation, and the 206 of them
 //! * [`pieces`] – memory for bytes that soon go
 //! * [`recording`] – every input of a machine with its time, and its replay
+//! * [`id_slab`] – memory for very many things with ids
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
 
 pub mod api;
@@ -16,6 +17,7 @@ pub mod byte_ranges;
 pub mod clockwork;
 pub mod counters;
 pub mod etw;
+pub mod id_slab;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod logging;

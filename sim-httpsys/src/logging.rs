@@ -25,7 +25,7 @@ pub enum LogEntry {
     /// A line in a site's W3C log.
     W3c(W3cRecord),
     /// A line in the HTTPERR log.
-    HttpErr(HttpErrRecord),
+    HttpErr(Box<HttpErrRecord>),
 }
 
 /// A request that was answered by a worker or from the cache.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
@@ -249,38 +250,59 @@ impl Kept {
 #[derive(Debug)]
 struct Digest {
     hash: u64,
-    scratch: Vec<u8>,
 }
 
 impl Default for Digest {
     fn default() -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
-            scratch: Vec::with_capacity(256),
         }
     }
 }
 
 impl Digest {
     fn take(&mut self, who: u32, at: Instant, fact: &impl Serialize) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.extend_from_slice(&who.to_le_bytes());
-        scratch.extend_from_slice(&at.0.to_le_bytes());
-        let scratch = postcard::to_extend(fact, scratch).expect("a fact is plain data");
-        // Eight bytes at a time: the same mixing as FNV-1a, an eighth of its multiplications.
-        let mut words = scratch.chunks_exact(8);
-        for word in &mut words {
-            self.mix(u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        let mixer = Mixer {
+            hash: mix(self.hash, u64::from(who) | at.0 << 32),
+            word: at.0 >> 32,
+            filled: 32,
+        };
+        let hash = postcard::serialize_with_flavor(fact, mixer);
+        self.hash = hash.expect("a fact is plain data");
+    }
+}
+
+/// Mixes the bytes of a fact into a hash as they come, eight at a time: as FNV-1a does, with an eighth of
+/// its multiplications.
+struct Mixer {
+    hash: u64,
+    /// The bytes that are not mixed in yet.
+    word: u64,
+    /// How many bits they have.
+    filled: u32,
+}
+
+impl Flavor for Mixer {
+    type Output = u64;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.word |= u64::from(byte) << self.filled;
+        self.filled += 8;
+        if self.filled == 64 {
+            self.hash = mix(self.hash, self.word);
+            (self.word, self.filled) = (0, 0);
         }
-        let mut last = [0; 8];
-        last[..words.remainder().len()].copy_from_slice(words.remainder());
-        self.mix(u64::from_le_bytes(last));
-        self.scratch = scratch;
+        Ok(())
     }
 
-    fn mix(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-        self.hash ^= self.hash >> 29;
+    fn finalize(self) -> postcard::Result<u64> {
+        Ok(mix(self.hash, self.word))
     }
+}
+
+#[inline]
+fn mix(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    hash ^ (hash >> 29)
 }

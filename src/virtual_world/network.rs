@@ -1,15 +1,17 @@
 //! TCP connections between clients and the driver: both ends, and what is under way between them.
 //!
+//! Mostly nothing is under way on a connection: what is needed meanwhile is lent to it, and goes to another
+//! one when all is at rest.
+//!
 //! Absent on purpose: segments, windows, loss. Bytes arrive whole and in order, a write is complete at
 //! once, and the end of a stream never overtakes its bytes.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
+use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::id_slab::IdSlab;
 
 use super::clients::Slot;
 use super::costs::Cost;
@@ -26,7 +28,7 @@ pub(super) enum Up {
     Hello {
         resume: bool,
     },
-    /// The bytes of [`Connection::request`].
+    /// The bytes of [`Traffic::request`].
     Request,
     /// Some of them, from one place up to another.
     Part(usize, usize),
@@ -63,34 +65,43 @@ pub(super) enum ClientSide {
     Closed,
 }
 
-/// A connection.
+/// Room for traffic that is kept while no connection needs it; more than that, left behind by a burst, is
+/// given back.
+const UNUSED_MAX: usize = 1_024;
+
+/// A connection: what is known of it while nothing happens.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    pub(super) endpoint: Endpoint,
-    pub(super) ends: Ends,
+    traffic: Option<Box<Traffic>>,
+    /// Its number in the client's book.
+    pub(super) record: Option<u32>,
+    /// The pool that it belongs to.
+    pub(super) pool: u32,
+    /// Its client's port.
+    pub(super) port: u16,
+    pub(super) kind: ConnectionKind,
+    /// It counts for its pool of kept-alive connections.
+    pub(super) has_place: bool,
     pub(super) server: ServerSide,
     /// The driver is to be told when what it sends has gone.
     pub(super) owed: bool,
     pub(super) client: ClientSide,
-    pub(super) kind: ConnectionKind,
-    /// Which pool of kept-alive connections it counts for, if it has a place in one.
-    pub(super) place: Option<usize>,
-    /// The pool that it belongs to.
-    pub(super) pool: usize,
+    /// Its client has said that it sends no more.
+    pub(super) has_sent_fin: bool,
+}
+
+/// What is under way on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
     /// The attempt that it carries or is opened for.
     pub(super) attempt: Option<Slot>,
-    /// Its number in the client's book.
-    pub(super) record: Option<u32>,
-    pub(super) opened: Instant,
     /// Its client takes what is sent so much later.
     pub(super) slow_read: Duration,
     /// When its client has had enough of the attempt that it carries.
     pub(super) gives_up_at: Option<Instant>,
     /// Its client resets it with the first byte of a response.
     pub(super) gives_up_reading: bool,
-    /// Its client has said that it sends no more.
-    pub(super) has_sent_fin: bool,
     /// The request that is on its way; the driver takes it.
     pub(super) request: Vec<u8>,
     pub(super) response: ResponseReader,
@@ -98,37 +109,47 @@ pub(super) struct Connection {
     down: Wire<Down>,
 }
 
-impl Connection {
-    fn new(id: ConnectionId, endpoint: Endpoint, ends: Ends) -> Self {
-        Self {
-            id,
-            endpoint,
-            ends,
-            server: ServerSide::Unknown,
-            owed: false,
-            client: ClientSide::Connecting,
-            kind: ConnectionKind::Extra,
-            place: None,
-            pool: 0,
-            attempt: None,
-            record: None,
-            opened: Instant::SWITCHED_ON,
-            slow_read: Duration::ZERO,
-            gives_up_at: None,
-            gives_up_reading: false,
-            has_sent_fin: false,
-            request: Vec::new(),
-            response: ResponseReader::default(),
-            up: Wire::default(),
-            down: Wire::default(),
-        }
+impl Traffic {
+    /// Whether a connection needs it no more.
+    fn is_at_rest(&self, now: Instant) -> bool {
+        self.attempt.is_none()
+            && self.slow_read.is_zero()
+            && self.up.is_at_rest(now)
+            && self.down.is_at_rest(now)
     }
 
-    /// Uses the room again that another connection had for its texts and wires.
-    fn take_room_of(&mut self, last: Self) {
-        (self.request, self.response) = (last.request, last.response);
-        self.up = last.up.emptied();
-        self.down = last.down.emptied();
+    /// Its room, for another connection.
+    fn clear(&mut self) {
+        self.attempt = None;
+        self.slow_read = Duration::ZERO;
+        self.gives_up_at = None;
+        self.gives_up_reading = false;
+        self.request.clear();
+        self.response.begin(false);
+        self.up.clear();
+        self.down.clear();
+    }
+}
+
+impl Connection {
+    /// What is under way on it.
+    pub(super) fn traffic(&mut self) -> &mut Traffic {
+        self.traffic.get_or_insert_default()
+    }
+
+    /// The attempt that it carries or is opened for.
+    pub(super) fn attempt(&self) -> Option<Slot> {
+        self.traffic.as_ref()?.attempt
+    }
+
+    /// It carries its attempt no more.
+    pub(super) fn take_attempt(&mut self) -> Option<Slot> {
+        self.traffic.as_mut()?.attempt.take()
+    }
+
+    /// When its client has had enough of the attempt that it carries.
+    pub(super) fn gives_up_at(&self) -> Option<Instant> {
+        self.traffic.as_ref()?.gives_up_at
     }
 
     /// Neither end has it any more.
@@ -138,52 +159,58 @@ impl Connection {
 
     pub(super) fn send_up(&mut self, message: Up, timeline: &mut Timeline) {
         let delay = timeline.draw(Cost::ClientHop);
-        self.up.send(message, delay, Event::Up(self.id), timeline);
+        let announcement = Event::Up(self.id);
+        let up = &mut self.traffic().up;
+        up.send(message, delay, announcement, timeline);
     }
 
     /// Sends something so long after what was sent before.
     pub(super) fn send_up_later(&mut self, message: Up, pause: Duration, timeline: &mut Timeline) {
-        let behind = self.up.arrives().saturating_since(timeline.now);
+        let announcement = Event::Up(self.id);
+        let up = &mut self.traffic().up;
+        let behind = up.arrives().saturating_since(timeline.now);
         let delay = timeline.draw(Cost::ClientHop) + behind + pause;
-        self.up.send(message, delay, Event::Up(self.id), timeline);
+        up.send(message, delay, announcement, timeline);
     }
 
     /// What a client has not taken yet is lost with a reset.
     pub(super) fn lose_down(&mut self) {
-        if self.slow_read > Duration::ZERO {
-            self.down.cut();
+        let traffic = self.traffic();
+        if traffic.slow_read > Duration::ZERO {
+            traffic.down.cut();
         }
     }
 
     pub(super) fn send_down(&mut self, message: Down, timeline: &mut Timeline) {
+        let announcement = Event::Down(self.id);
+        let traffic = self.traffic();
         // One that gives up has read the beginning, and never the rest.
-        let late = if self.gives_up_reading {
-            self.slow_read / 2
+        let late = if traffic.gives_up_reading {
+            traffic.slow_read / 2
         } else {
-            self.slow_read
+            traffic.slow_read
         };
         let delay = timeline.draw(Cost::ClientHop) + late;
-        self.down
-            .send(message, delay, Event::Down(self.id), timeline);
+        traffic.down.send(message, delay, announcement, timeline);
     }
 
     pub(super) fn take_up(&mut self) -> Option<Up> {
-        self.up.take()
+        self.traffic.as_mut()?.up.take()
     }
 
     pub(super) fn take_down(&mut self) -> Option<Down> {
-        self.down.take()
+        self.traffic.as_mut()?.down.take()
     }
 }
 
-/// Connections, by their ids. A slot is used again, with the room that its last connection took.
+/// Connections, by their ids.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    slots: Vec<Connection>,
-    free: Vec<u32>,
-    /// Where each connection is that was not forgotten. Looked up, never walked through.
-    places: HashMap<u64, u32, BuildHasherDefault<Spread>>,
+    connections: IdSlab<ConnectionId, Connection>,
     opened: u64,
+    /// Room for traffic that no connection needs now.
+    #[expect(clippy::vec_box, reason = "boxes are lent, not their contents")]
+    unused: Vec<Box<Traffic>>,
     /// Room for requests that are on no connection now.
     pub(super) texts: Vec<Vec<u8>>,
 }
@@ -192,44 +219,66 @@ impl Network {
     /// Begins a connection: its first packet is on its way.
     pub(super) fn connect(
         &mut self,
-        (endpoint, ends): (Endpoint, Ends),
-        (kind, pool): (ConnectionKind, usize),
+        port: u16,
+        (kind, pool): (ConnectionKind, u32),
         timeline: &mut Timeline,
     ) -> &mut Connection {
         self.opened += 1;
-        let used = self.free.pop();
-        let slot = used.unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         let id = ConnectionId(self.opened);
-        self.places.insert(id.0, slot);
-        if used.is_none() {
-            self.slots.push(Connection::new(id, endpoint, ends));
-        }
-        let connection = &mut self.slots[slot as usize];
-        if used.is_some() {
-            let last = std::mem::replace(connection, Connection::new(id, endpoint, ends));
-            connection.take_room_of(last);
-        }
-        connection.kind = kind;
-        connection.pool = pool;
-        connection.opened = timeline.now;
+        let connection = self.connections.insert(
+            id,
+            Connection {
+                id,
+                traffic: self.unused.pop(),
+                record: None,
+                pool,
+                port,
+                kind,
+                has_place: false,
+                server: ServerSide::Unknown,
+                owed: false,
+                client: ClientSide::Connecting,
+                has_sent_fin: false,
+            },
+        );
         connection.send_up(Up::Syn, timeline);
         connection
     }
 
     pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let slot = *self.places.get(&id.0)?;
-        self.slots.get_mut(slot as usize)
+        self.connections.get_mut(id)
+    }
+
+    /// The connection, with room for traffic on it.
+    pub(super) fn find_for_traffic(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id)?;
+        if connection.traffic.is_none() {
+            connection.traffic = self.unused.pop();
+        }
+        Some(connection)
+    }
+
+    /// Takes the room back that a connection had for its traffic, if that is over.
+    pub(super) fn settle(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && let Some(traffic) = &connection.traffic
+            && traffic.is_at_rest(now)
+            && let Some(traffic) = connection.traffic.take()
+        {
+            self.keep(traffic);
+        }
     }
 
     /// The clients are gone, and with them their ends of all connections.
     pub(super) fn hang_up_clients(&mut self, timeline: &mut Timeline) {
-        let open = self.slots.iter().filter(|c| c.client != ClientSide::Closed);
-        let mut open: Vec<ConnectionId> = open.map(|connection| connection.id).collect();
+        let all = self.connections.iter();
+        let open = all.filter(|(_, connection)| connection.client != ClientSide::Closed);
+        let mut open: Vec<ConnectionId> = open.map(|(id, _)| id).collect();
         open.sort_unstable();
         for id in open {
             if let Some(connection) = self.find(id) {
                 connection.client = ClientSide::Closed;
-                connection.attempt = None;
+                connection.take_attempt();
                 connection.send_up(Up::Fin, timeline);
             }
         }
@@ -237,29 +286,18 @@ impl Network {
 
     /// Forgets a connection that neither end has any more.
     pub(super) fn forget_if_over(&mut self, id: ConnectionId) {
-        if self.find(id).is_some_and(|connection| connection.is_over()) {
-            self.free.extend(self.places.remove(&id.0));
-        }
-    }
-}
-
-/// Spreads numbers that count up: one multiplication by the golden ratio, its high bits brought down to
-/// where buckets are chosen.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
+        if self.find(id).is_some_and(|connection| connection.is_over())
+            && let Some(connection) = self.connections.remove(id)
+            && let Some(traffic) = connection.traffic
+        {
+            self.keep(traffic);
         }
     }
 
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    fn keep(&mut self, mut traffic: Box<Traffic>) {
+        if self.unused.len() < UNUSED_MAX {
+            traffic.clear();
+            self.unused.push(traffic);
+        }
     }
 }

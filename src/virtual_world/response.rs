@@ -2,6 +2,8 @@
 //!
 //! Absent on purpose: chunked bodies (no model makes any), trailers, `HEAD`.
 
+use memchr::memchr;
+
 use crate::load::book::SessionSeen;
 
 /// Markers are looked for in the first so many bytes of a body.
@@ -47,15 +49,15 @@ impl ResponseReader {
         if self.head.is_some() {
             self.take_body(bytes);
         } else if self.partial.is_empty()
-            && let Some(end) = end_of_head(bytes)
+            && let Some((head, end)) = parse(bytes)
         {
-            self.head = Some(parse(&bytes[..end]));
+            self.head = Some(head);
             self.take_body(&bytes[end..]);
         } else {
             self.partial.extend_from_slice(bytes);
-            if let Some(end) = end_of_head(&self.partial) {
+            if let Some((head, end)) = parse(&self.partial) {
                 let all = std::mem::take(&mut self.partial);
-                self.head = Some(parse(&all[..end]));
+                self.head = Some(head);
                 self.take_body(&all[end..]);
             }
         }
@@ -87,63 +89,75 @@ impl ResponseReader {
     }
 }
 
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|&byte| byte == b'\r') {
-        let at = from + at;
-        if bytes[at..].starts_with(b"\r\n\r\n") {
-            return Some(at + 4);
-        }
-        from = at + 1;
-    }
-    None
-}
-
-fn parse(head: &[u8]) -> Head {
-    let mut lines = head
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii_end);
-    let status_line = lines.next().unwrap_or_default();
-    let status = status_line.get(9..12).and_then(number).unwrap_or(0);
-    let mut parsed = Head {
+/// Reads a head, and says where it ends; nothing if that has not arrived.
+fn parse(bytes: &[u8]) -> Option<(Head, usize)> {
+    let mut at = line_end(bytes, 0)?;
+    let status = bytes[..at].get(9..12).and_then(number).unwrap_or(0);
+    let mut head = Head {
         status: u16::try_from(status).unwrap_or(0),
         length: matches!(status, 100..200 | 204 | 304).then_some(0),
         ..Head::default()
     };
-    for line in lines {
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
-            continue;
-        };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii_start());
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        match name.len() {
-            10 if is("Connection") => parsed.closes = value.eq_ignore_ascii_case(b"close"),
-            10 if is("Set-Cookie") => {
-                let pair = value.split(|&byte| byte == b';').next().unwrap_or(value);
-                if pair.starts_with(b"ASP.NET_SessionId=") {
-                    parsed.cookie = Some(pair.into());
-                }
+    loop {
+        let end = line_end(bytes, at)?;
+        if &bytes[at..end] == b"\r\n" {
+            return Some((head, end));
+        }
+        head.note(bytes[at..end].trim_ascii_end());
+        at = end;
+    }
+}
+
+/// Where the line ends that begins there.
+fn line_end(bytes: &[u8], begin: usize) -> Option<usize> {
+    Some(begin + memchr(b'\n', &bytes[begin..])? + 1)
+}
+
+impl Head {
+    /// Notes what a header line says.
+    fn note(&mut self, line: &[u8]) {
+        if let Some(value) = value_of("Connection", line) {
+            self.closes = value.eq_ignore_ascii_case(b"close");
+        } else if let Some(value) = value_of("Set-Cookie", line) {
+            let pair = value.split(|&byte| byte == b';').next().unwrap_or(value);
+            if pair.starts_with(b"ASP.NET_SessionId=") {
+                self.cookie = Some(pair.into());
             }
-            12 if is("X-Sim-Worker") => {
-                parsed.worker = number(value).and_then(|pid| u32::try_from(pid).ok());
-            }
-            13 if is("X-Sim-Session") => {
-                parsed.session = match value {
-                    b"found" => Some(SessionSeen::Found),
-                    b"new" => Some(SessionSeen::New),
-                    b"lost" => Some(SessionSeen::Lost),
-                    _ => None,
-                };
-            }
-            14 if is("Content-Length") && parsed.length.is_none() => parsed.length = number(value),
-            _ => {}
+        } else if let Some(value) = value_of("X-Sim-Worker", line) {
+            self.worker = number(value).and_then(|pid| u32::try_from(pid).ok());
+        } else if let Some(value) = value_of("X-Sim-Session", line) {
+            self.session = match value {
+                b"found" => Some(SessionSeen::Found),
+                b"new" => Some(SessionSeen::New),
+                b"lost" => Some(SessionSeen::Lost),
+                _ => None,
+            };
+        } else if let Some(value) = value_of("Content-Length", line)
+            && self.length.is_none()
+        {
+            self.length = number(value);
         }
     }
-    parsed
+}
+
+/// The value of a header line, if that is its name.
+#[inline]
+fn value_of<'a>(name: &str, line: &'a [u8]) -> Option<&'a [u8]> {
+    let is_as_long = line.get(name.len()) == Some(&b':');
+    if !is_as_long || !line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
+        return None;
+    }
+    Some(line[name.len() + 1..].trim_ascii_start())
 }
 
 fn number(text: &[u8]) -> Option<u64> {
-    str::from_utf8(text).ok()?.parse().ok()
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let digit =
+        |number: u64, byte: &u8| number.checked_mul(10)?.checked_add(u64::from(byte - b'0'));
+    text.iter()
+        .filter(|_| digits)
+        .try_fold(0, digit)
+        .filter(|_| digits)
 }
 
 #[cfg(test)]

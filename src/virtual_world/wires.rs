@@ -65,13 +65,15 @@ impl<T> Wire<T> {
         self.first.take().or_else(|| self.rest.pop_front())
     }
 
-    /// The same room, with nothing under way.
-    pub(super) fn emptied(mut self) -> Self {
+    /// Forgets everything but its room.
+    pub(super) fn clear(&mut self) {
         self.cut();
-        Self {
-            rest: self.rest,
-            ..Self::default()
-        }
+        self.last = Instant::SWITCHED_ON;
+    }
+
+    /// Whether it can be cleared, and nobody would notice.
+    pub(super) fn is_at_rest(&self, now: Instant) -> bool {
+        self.is_empty() && self.last <= now
     }
 
     /// Whether nothing is under way.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::counters::Snapshot;
+use crate::id_slab::Id;
 use crate::service_state::ServiceState;
 
 mod request;
@@ -28,12 +29,24 @@ pub use request::{
 #[serde(transparent)]
 pub struct ConnectionId(pub u64);
 
+impl Id for ConnectionId {
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// One request, unique since the driver was loaded (`HTTP_REQUEST_ID`).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
+
+impl Id for RequestId {
+    fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The id that a client gave its attempt in the header `X-Attempt-Id`; 0 if it gave none.
 ///

@@ -11,12 +11,17 @@
 //! connection has no buffer and no exchange, so that ten thousand of them cost little.
 //! Left out: HTTP/2 and upgraded (WebSocket) connections.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::rc::Rc;
 
+use bytes::Bytes;
+
+use super::endpoints::EndpointIndex;
+use super::ends::ShortEnds;
 use super::exchange::{Exchange, Stage};
 use super::http1::{EntityReader, Head, parse_head};
 use super::timeouts::{ConnectionTimer, TimerKind};
-use super::{CloseHow, HttpSys, Output, ReasonPhrase, Timer};
+use super::unread::Unread;
+use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{ConnectionId, Endpoint, Ends, SiteId, Timeouts};
 use crate::clockwork::Instant;
 use crate::etw::{ConnectionEnd, Fact};
@@ -29,20 +34,18 @@ const READ_AHEAD_MAX: usize = 64 << 10;
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) endpoint: Endpoint,
-    pub(super) ends: Ends,
+    pub(super) endpoint: EndpointIndex,
+    ends: ShortEnds,
     /// Requests that were parsed on it.
     pub(super) requests: u32,
-    /// When the first byte of the head that is being read arrived.
-    pub(super) first_byte: Instant,
     /// The site whose connection limit it counts for: that of its first request.
     pub(super) counted_for: Option<SiteId>,
     /// The timers of the group that its last request was routed to, the machine's before.
     /// Source: win32, server timeouts: a group's values apply after the first request was routed.
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: Rc<Timeouts>,
     pub(super) timer: ConnectionTimer,
     /// What arrived and was not taken yet.
-    pub(super) buffer: BytesMut,
+    pub(super) unread: Unread,
     /// The client has sent its last byte.
     pub(super) half_closed: bool,
     /// Something was handed over to be sent, and has not been reported as sent.
@@ -64,18 +67,16 @@ pub(super) enum ConnectionState {
 }
 
 impl Connection {
+    /// Its ends.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends.get()
+    }
+
     /// The request that it is busy with.
     pub(super) fn exchange(&mut self) -> Option<&mut Exchange> {
         match &mut self.state {
             ConnectionState::Busy(exchange) => Some(exchange),
             ConnectionState::Idle | ConnectionState::Draining(_) => None,
-        }
-    }
-
-    /// Gives an empty buffer back.
-    fn release_buffer(&mut self) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
         }
     }
 }
@@ -94,45 +95,38 @@ impl HttpSys {
             secure: endpoint.secure,
         });
         let connection = Connection {
-            endpoint,
-            ends,
+            endpoint: self.endpoints.enter(endpoint),
+            ends: ShortEnds::new(ends),
             requests: 0,
-            first_byte: now,
             counted_for: None,
-            timeouts: Timeouts::default(),
+            timeouts: Rc::clone(&self.first_timeouts),
             timer: ConnectionTimer::default(),
-            buffer: BytesMut::new(),
+            unread: Unread::default(),
             half_closed: false,
             unsent: false,
             paused: false,
             state: ConnectionState::Idle,
         };
         self.connections.insert(id, connection);
-        match self.endpoints.get_mut(&endpoint) {
-            Some(state) if state.is_open() => {
-                state.connections.insert(id);
-                self.arm(id, TimerKind::Idle, now);
-            }
+        match self.endpoints.get(&endpoint) {
+            Some(state) if state.is_open() => self.arm(id, TimerKind::Idle, now),
             // It was accepted just before its endpoint was closed.
             Some(_) | None => self.close_for_endpoint(id, now),
         }
     }
 
     pub(super) fn received(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         match &mut connection.state {
-            ConnectionState::Idle if connection.buffer.is_empty() => {
-                connection.first_byte = now;
-                self.read_head(id, bytes, now);
-            }
+            ConnectionState::Idle if connection.unread.is_empty() => self.read_head(id, bytes, now),
             ConnectionState::Idle => {
-                connection.buffer.extend_from_slice(bytes);
+                connection.unread.keep(bytes, now);
                 self.read_buffered_head(id, now);
             }
             ConnectionState::Busy(exchange) => {
-                connection.buffer.extend_from_slice(bytes);
+                connection.unread.keep(bytes, now);
                 let asked = exchange.asked;
                 if exchange.arriving.is_some() && !self.entity_arrives(id, bytes, now) {
                     return;
@@ -143,7 +137,7 @@ impl HttpSys {
                 self.pause_if_flooded(id, now);
             }
             ConnectionState::Draining(_) => {
-                connection.buffer.extend_from_slice(bytes);
+                connection.unread.keep(bytes, now);
                 self.drain(id, now);
             }
         }
@@ -151,7 +145,7 @@ impl HttpSys {
 
     /// The client sends nothing more; what it has asked for it still gets.
     pub(super) fn half_closed(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.half_closed = true;
@@ -174,7 +168,7 @@ impl HttpSys {
 
     /// The client has reset the connection.
     pub(super) fn client_reset(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         match connection.exchange().map(|exchange| exchange.stage) {
@@ -189,17 +183,16 @@ impl HttpSys {
 
     /// Turns to the next request of a connection that is done with one.
     pub(super) fn next_request(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.state = ConnectionState::Idle;
-        connection.release_buffer();
+        connection.unread.begin_head(now);
         self.resume_if_paused(id);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if !connection.buffer.is_empty() {
-            connection.first_byte = now;
+        if !connection.unread.is_empty() {
             self.read_buffered_head(id, now);
         } else if connection.half_closed {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ClientFin);
@@ -209,22 +202,21 @@ impl HttpSys {
     }
 
     fn read_buffered_head(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let buffer = std::mem::take(&mut connection.buffer);
-        match parse_head(&buffer, &self.parameters, &mut self.head_memory) {
-            Head::Incomplete => {
-                connection.buffer = buffer;
-                self.await_head(id, now);
-            }
+        let bytes = connection.unread.bytes();
+        match parse_head(bytes, &self.parameters, &mut self.head_memory) {
+            Head::Incomplete => self.await_head(id, now),
             Head::Complete(head) => {
-                connection.buffer = buffer;
-                connection.buffer.advance(head.consumed);
-                connection.release_buffer();
-                self.begin_request(id, head, now);
+                let received = connection.unread.head_began().unwrap_or(now);
+                connection.unread.advance(head.consumed);
+                self.begin_request(id, head, received, now);
             }
-            Head::Refused(refused) => self.refuse_head(id, refused, now),
+            Head::Refused(refused) => {
+                connection.unread = Unread::default();
+                self.refuse_head(id, refused, now);
+            }
         }
     }
 
@@ -232,27 +224,25 @@ impl HttpSys {
     /// never copied into the buffer.
     fn read_head(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         let head = parse_head(bytes, &self.parameters, &mut self.head_memory);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         match head {
             Head::Incomplete => {
-                connection.buffer.extend_from_slice(bytes);
+                connection.unread.keep(bytes, now);
                 self.await_head(id, now);
             }
             Head::Complete(head) => {
                 let rest = bytes.get(head.consumed..).unwrap_or(&[]);
-                if !rest.is_empty() {
-                    connection.buffer.extend_from_slice(rest);
-                }
-                self.begin_request(id, head, now);
+                connection.unread.keep(rest, now);
+                self.begin_request(id, head, now, now);
             }
             Head::Refused(refused) => self.refuse_head(id, refused, now),
         }
     }
 
     fn await_head(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         if connection.half_closed {
@@ -263,10 +253,10 @@ impl HttpSys {
     }
 
     fn pause_if_flooded(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if !connection.paused && connection.buffer.len() > READ_AHEAD_MAX {
+        if !connection.paused && connection.unread.bytes().len() > READ_AHEAD_MAX {
             connection.paused = true;
             self.outputs.push_back(Output::Reading {
                 connection: id,
@@ -277,10 +267,10 @@ impl HttpSys {
     }
 
     pub(super) fn resume_if_paused(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.paused && connection.buffer.len() <= READ_AHEAD_MAX / 2 {
+        if connection.paused && connection.unread.bytes().len() <= READ_AHEAD_MAX / 2 {
             connection.paused = false;
             self.outputs.push_back(Output::Reading {
                 connection: id,
@@ -291,7 +281,7 @@ impl HttpSys {
 
     /// Hands bytes over to be sent.
     pub(super) fn send(&mut self, id: ConnectionId, bytes: Bytes) {
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.unsent = true;
         }
         self.outputs.push_back(Output::Send {
@@ -302,19 +292,17 @@ impl HttpSys {
 
     /// Forgets a connection, and closes it unless the client has done so. Its request has ended before.
     pub(super) fn close(&mut self, id: ConnectionId, how: Option<CloseHow>, end: ConnectionEnd) {
-        let Some(connection) = self.connections.remove(&id) else {
+        let Some(connection) = self.connections.remove(id) else {
             return;
         };
         debug_assert!(
             !matches!(connection.state, ConnectionState::Busy(_)),
             "a request ends before its connection does"
         );
-        if connection.timer.is_queued() {
-            self.deadlines.clear(Timer::Connection(id));
+        if let Some(queued) = connection.timer.queued() {
+            self.connection_timers.remove(queued, id);
         }
-        if let Some(endpoint) = self.endpoints.get_mut(&connection.endpoint) {
-            endpoint.connections.remove(&id);
-        }
+        self.endpoints.leave(connection.endpoint);
         if let Some(open) = connection
             .counted_for
             .and_then(|s| self.site_connections.get_mut(&s))
@@ -336,12 +324,12 @@ impl HttpSys {
 
     /// Cuts a connection that has no request, and says so in the error log.
     pub(super) fn cut_idle(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get(id) else {
             return;
         };
         let record = HttpErrRecord {
             at: now,
-            ends: connection.ends,
+            ends: connection.ends(),
             version: None,
             verb: None,
             url: None,
@@ -355,7 +343,7 @@ impl HttpSys {
             reason,
         });
         self.outputs
-            .push_back(Output::Log(LogEntry::HttpErr(record)));
+            .push_back(Output::Log(LogEntry::HttpErr(Box::new(record))));
         self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
     }
 }

@@ -4,7 +4,7 @@
 //! keeps a body and the requests pipelined behind it in order. What arrives is looked at nevertheless:
 //! whether it is a body at all, and whether it comes in time, is not the worker's business.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::connection::ConnectionState;
 use super::exchange::{Exchange, Stage};
@@ -37,7 +37,7 @@ impl HttpSys {
         let Some(id) = self.held_by(by, request) else {
             return;
         };
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let Some(exchange) = connection.exchange() else {
@@ -55,19 +55,19 @@ impl HttpSys {
 
     /// Looks at what has come of the body together with its head. `false` if the request is refused for it.
     pub(super) fn entity_begins(&mut self, id: ConnectionId, now: Instant) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
         let ConnectionState::Busy(exchange) = &mut connection.state else {
             return false;
         };
-        let skimmed = skim(exchange, &connection.buffer);
+        let skimmed = skim(exchange, connection.unread.bytes());
         self.entity_skimmed(id, skimmed, now)
     }
 
     /// Looks at bytes of a body that have just arrived. `false` if the request has ended by it.
     pub(super) fn entity_arrives(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) -> bool {
-        let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
+        let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange()) else {
             return false;
         };
         match exchange.stage {
@@ -99,7 +99,7 @@ impl HttpSys {
 
     /// Refuses a request for its body, unless its response has begun; whoever holds it is told.
     fn refuse_entity(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
+        let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange()) else {
             return;
         };
         if exchange.answer.is_some() {
@@ -119,7 +119,7 @@ impl HttpSys {
     /// when somebody wants it. Assumed: the time of a client that waits for `100 Continue` begins when
     /// that is said, and a limit of the waiting in the queue comes first.
     pub(super) fn await_entity(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let armed = connection.timer.kind();
@@ -141,7 +141,7 @@ impl HttpSys {
 
     /// Gives the worker, which has asked, what is there of the body.
     pub(super) fn pass_entity_body(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let step = next_piece(connection);
@@ -180,23 +180,23 @@ impl HttpSys {
 
     /// Reads on through a body that nobody wants, to reach the next request.
     pub(super) fn drain(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         loop {
             let ConnectionState::Draining(reader) = &mut connection.state else {
                 return;
             };
-            match reader.read(&connection.buffer) {
+            match reader.read(connection.unread.bytes()) {
                 Err(_) => {
                     return self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
                 }
                 Ok(piece) => {
-                    connection.buffer.advance(piece.consumed);
+                    connection.unread.advance(piece.consumed);
                     if piece.last {
                         return self.next_request(id, now);
                     }
-                    if piece.consumed == 0 || connection.buffer.is_empty() {
+                    if piece.consumed == 0 || connection.unread.is_empty() {
                         break;
                     }
                 }
@@ -231,10 +231,10 @@ fn next_piece(connection: &mut super::connection::Connection) -> Step {
         let Some(reader) = &mut exchange.entity else {
             return Step::Piece(Bytes::new(), true);
         };
-        match reader.read(&connection.buffer) {
+        match reader.read(connection.unread.bytes()) {
             Err(reason) => return Step::Malformed(reason),
             Ok(piece) => {
-                connection.buffer.advance(piece.consumed);
+                connection.unread.advance(piece.consumed);
                 exchange.bytes_received += piece.consumed as u64;
                 if piece.last {
                     exchange.entity = None;
@@ -242,7 +242,7 @@ fn next_piece(connection: &mut super::connection::Connection) -> Step {
                 if piece.last || !piece.body.is_empty() {
                     return Step::Piece(piece.body, piece.last);
                 }
-                if piece.consumed == 0 || connection.buffer.is_empty() {
+                if piece.consumed == 0 || connection.unread.is_empty() {
                     return if connection.half_closed {
                         Step::CutShort
                     } else {

@@ -108,23 +108,29 @@ pub(super) struct Answer {
 }
 
 impl HttpSys {
-    pub(super) fn begin_request(&mut self, id: ConnectionId, head: ParsedHead, now: Instant) {
+    pub(super) fn begin_request(
+        &mut self,
+        id: ConnectionId,
+        head: ParsedHead,
+        received: Instant,
+        now: Instant,
+    ) {
         let request_id = self.count_request(id, head.activity);
         if !mutated(Mutant::IdleTimerWhileBusy) {
             self.disarm(id);
         }
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get(id) else {
             return;
         };
-        let endpoint = connection.endpoint;
+        let endpoint = self.endpoints.of(connection.endpoint);
         let route = self.routing.route(RouteBy {
             secure: endpoint.secure,
             port: endpoint.port,
-            local: Some(connection.ends.local.ip()),
+            local: Some(connection.ends().local.ip()),
             host: head.text.str(head.text.host),
             path: head.text.str(head.text.path),
         });
-        let (ends, received) = (connection.ends, connection.first_byte);
+        let ends = connection.ends();
         let mut request = Request {
             id: request_id,
             connection: id,
@@ -163,8 +169,8 @@ impl HttpSys {
             CacheUse::NONE
         };
         let (queue, log) = (group.queue, group.log.clone());
-        let (timeouts, limit) = (group.properties.timeouts, group.properties.connections_max);
-        let no_body_yet = connection.buffer.is_empty();
+        let (timeouts, limit) = (Rc::clone(&group.timeouts), group.properties.connections_max);
+        let no_body_yet = connection.unread.is_empty();
         let entity = match head.entity {
             EntityLength::None => None,
             EntityLength::Known(_) | EntityLength::Chunked => Some(EntityReader::new(head.entity)),
@@ -187,7 +193,7 @@ impl HttpSys {
             answer: None,
             request,
         };
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.timeouts = timeouts;
             connection.state = ConnectionState::Busy(match place {
                 None => Box::new(exchange),
@@ -237,7 +243,7 @@ impl HttpSys {
     pub(super) fn count_request(&mut self, id: ConnectionId, activity: ActivityId) -> RequestId {
         self.tally.parsed += 1;
         let request = RequestId(self.tally.parsed);
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.requests += 1;
         }
         self.fact(Fact::Parse {
@@ -250,7 +256,7 @@ impl HttpSys {
 
     /// Counts the connection for the site of its first request; `true` if the site has enough.
     fn is_over_connection_limit(&mut self, id: ConnectionId, limit: Option<u32>) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
         if connection.counted_for.is_some() {
@@ -275,7 +281,7 @@ impl HttpSys {
 
     /// Everything of the response has been written.
     pub(super) fn sent(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.unsent = false;
@@ -336,7 +342,7 @@ impl HttpSys {
         if answer.close {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
-            if let Some(connection) = self.connections.get_mut(&id) {
+            if let Some(connection) = self.connections.get_mut(id) {
                 connection.state = ConnectionState::Draining(Box::new(reader));
             }
             self.arm(id, TimerKind::Drain, now);
@@ -373,7 +379,7 @@ impl HttpSys {
 
     /// Takes the request off its connection, its queue and its holder. Its end is stated by the caller.
     pub(super) fn take_exchange(&mut self, id: ConnectionId) -> Option<(Box<Exchange>, Ends)> {
-        let connection = self.connections.get_mut(&id)?;
+        let connection = self.connections.get_mut(id)?;
         let state = std::mem::replace(&mut connection.state, ConnectionState::Idle);
         let exchange = match state {
             ConnectionState::Busy(exchange) => exchange,
@@ -382,7 +388,7 @@ impl HttpSys {
                 return None;
             }
         };
-        let ends = connection.ends;
+        let ends = connection.ends();
         self.tally.live -= 1;
         self.tally.ended += 1;
         match exchange.stage {
@@ -397,7 +403,7 @@ impl HttpSys {
 
     /// The worker has handed over its whole response: the request is no longer its business.
     pub(super) fn response_whole(&mut self, id: ConnectionId, process: ProcessId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let unsent = connection.unsent;
@@ -442,7 +448,7 @@ impl HttpSys {
 
     /// Ends a request and resets its connection; the process that held it is told.
     pub(super) fn abort_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        if let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange())
+        if let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange())
             && let Stage::Delivered { process } = exchange.stage
         {
             let request = exchange.request.id;
@@ -459,7 +465,7 @@ impl HttpSys {
 
     /// What was handed over is sent before the connection closes: the request counts as answered.
     pub(super) fn answer_and_close(&mut self, id: ConnectionId, by: Answerer, now: Instant) {
-        if let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange())
+        if let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange())
             && let Some(answer) = &mut exchange.answer
         {
             answer.close = true;
@@ -501,6 +507,6 @@ impl HttpSys {
         record.site = Some(exchange.request.site);
         record.queue = self.queues.name(exchange.queue);
         self.outputs
-            .push_back(Output::Log(LogEntry::HttpErr(record)));
+            .push_back(Output::Log(LogEntry::HttpErr(Box::new(record))));
     }
 }

@@ -3,21 +3,25 @@
 //! This file only routes. Each noun has its own file.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::api::{
-    Call, CallId, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId,
+    Call, CallId, Completion, ConnectionId, Endpoint, Ends, ProcessId, RequestId, SiteId, Timeouts,
     UrlGroupId, Win32Error,
 };
 use crate::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use crate::etw::Fact;
+use crate::id_slab::IdSlab;
 use crate::logging::LogEntry;
 use crate::pieces::Pieces;
 
 mod cache_entry;
 mod connection;
 mod control;
+mod endpoints;
+mod ends;
 mod entity;
 mod entity_body;
 pub mod error_page;
@@ -39,20 +43,22 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod unread;
 mod url_group;
 mod url_path;
 pub mod url_prefix;
 mod zombie;
 
 use connection::Connection;
+use endpoints::Endpoints;
 use exchange::Exchange;
 use http1::HeadMemory;
-use id_map::IdMap;
 use processes::Process;
 use request_queue::RequestQueues;
 use response_cache::ResponseCache;
 use routing::RoutingTable;
-use url_group::{EndpointState, UrlGroup};
+use timeouts::ConnectionTimers;
+use url_group::UrlGroup;
 use zombie::Zombie;
 
 pub use reason::ReasonPhrase;
@@ -334,12 +340,15 @@ pub struct HttpSys {
     date: response_head::DateLine,
     outputs: VecDeque<Output>,
     deadlines: Deadlines<Timer>,
-    connections: IdMap<ConnectionId, Connection>,
+    connection_timers: ConnectionTimers,
+    connections: IdSlab<ConnectionId, Connection>,
+    /// The timers of a connection that was not routed yet.
+    first_timeouts: Rc<Timeouts>,
     zombies: BTreeMap<RequestId, Zombie>,
     processes: BTreeMap<ProcessId, Process>,
     queues: RequestQueues,
     groups: BTreeMap<UrlGroupId, UrlGroup>,
-    endpoints: BTreeMap<Endpoint, EndpointState>,
+    endpoints: Endpoints,
     routing: RoutingTable,
     cache: ResponseCache,
     site_connections: BTreeMap<SiteId, u32>,
@@ -369,12 +378,14 @@ impl HttpSys {
             date: response_head::DateLine::new(clock),
             outputs: VecDeque::new(),
             deadlines: Deadlines::new(),
-            connections: IdMap::default(),
+            connection_timers: ConnectionTimers::default(),
+            connections: IdSlab::default(),
+            first_timeouts: Rc::new(Timeouts::default()),
             zombies: BTreeMap::new(),
             processes: BTreeMap::new(),
             queues: RequestQueues::default(),
             groups: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+            endpoints: Endpoints::default(),
             routing: RoutingTable::default(),
             cache: ResponseCache::default(),
             site_connections: BTreeMap::new(),
@@ -405,6 +416,27 @@ impl HttpSys {
             }
             Call::ReceiveEntityBody { request } => self.receive_entity_body(by, request, now),
             Call::CancelRequest { request } => self.cancel_request(by, request, now),
+        }
+    }
+
+    /// Takes the next timer that is due. Among equal times a connection's comes first.
+    fn due_timer(&mut self, now: Instant) -> Option<Timer> {
+        loop {
+            let Deadline { at, timer } = self.next_deadline()?;
+            if at > now {
+                return None;
+            }
+            match timer {
+                Timer::Connection(id) => {
+                    self.connection_timers.remove(at, id);
+                    return Some(timer);
+                }
+                Timer::Scavenger | Timer::Zombie(_) => {
+                    if let Some(timer) = self.deadlines.pop_due(now) {
+                        return Some(timer);
+                    }
+                }
+            }
         }
     }
 
@@ -483,7 +515,7 @@ impl StateMachine for HttpSys {
     }
 
     fn handle_deadline(&mut self, now: Instant) {
-        while let Some(timer) = self.deadlines.pop_due(now) {
+        while let Some(timer) = self.due_timer(now) {
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Scavenger => self.scavenge(now),
@@ -500,6 +532,14 @@ impl StateMachine for HttpSys {
     }
 
     fn next_deadline(&self) -> Option<Deadline<Timer>> {
-        self.deadlines.next()
+        let first = self.connection_timers.first();
+        let of_connection = first.map(|(at, id)| Deadline {
+            at,
+            timer: Timer::Connection(id),
+        });
+        match (of_connection, self.deadlines.next()) {
+            (Some(one), Some(other)) if other.at < one.at => Some(other),
+            (one, other) => one.or(other),
+        }
     }
 }

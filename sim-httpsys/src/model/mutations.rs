@@ -16,10 +16,10 @@ impl HttpSys {
 
     /// Cuts every connection that has no request.
     pub(super) fn cut_all_idle(&mut self, now: Instant) {
-        let endpoints = self.endpoints.values();
-        let all: Vec<ConnectionId> = endpoints.flat_map(|e| e.connections.clone()).collect();
+        let endpoints = self.endpoints.open();
+        let all: Vec<ConnectionId> = endpoints.flat_map(|e| self.connections_of(e)).collect();
         for id in all {
-            let connection = self.connections.get(&id);
+            let connection = self.connections.get(id);
             if connection.is_some_and(|c| matches!(c.state, ConnectionState::Idle)) {
                 self.cut_idle(id, ReasonPhrase::TimerConnectionIdle, now);
             }

@@ -52,12 +52,12 @@ impl HttpSys {
     pub(super) fn refuse_head(&mut self, id: ConnectionId, head: RefusedHead, now: Instant) {
         let request = self.count_request(id, head.activity);
         self.tally.ended += 1;
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get(id) else {
             return;
         };
         let record = HttpErrRecord {
             at: now,
-            ends: connection.ends,
+            ends: connection.ends(),
             version: head.version,
             verb: head.verb,
             url: head.url,
@@ -118,10 +118,10 @@ impl HttpSys {
         if mutated(Mutant::TwoLinesPerRefusal) {
             let again = record.clone();
             self.outputs
-                .push_back(Output::Log(LogEntry::HttpErr(again)));
+                .push_back(Output::Log(LogEntry::HttpErr(Box::new(again))));
         }
         self.outputs
-            .push_back(Output::Log(LogEntry::HttpErr(record)));
+            .push_back(Output::Log(LogEntry::HttpErr(Box::new(record))));
         match page {
             Some(page) => {
                 self.send(id, page);

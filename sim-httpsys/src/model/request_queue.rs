@@ -211,7 +211,7 @@ impl RequestQueues {
 impl HttpSys {
     /// Offers a connection's request to its queue.
     pub(super) fn offer(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let Some(exchange) = connection.exchange() else {
@@ -262,7 +262,7 @@ impl HttpSys {
 
     /// Hands a request to a process.
     fn deliver(&mut self, id: ConnectionId, process: ProcessId, waited: Duration, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let has_waited = connection.timer.kind() == Some(TimerKind::RequestQueue);
@@ -326,7 +326,7 @@ impl HttpSys {
             queue.entries.pop_front();
         }
         while let Some((id, request)) = queue.entries.pop_front() {
-            let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
+            let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange()) else {
                 continue;
             };
             if let Stage::Queued { since } = exchange.stage
@@ -357,7 +357,7 @@ impl HttpSys {
         if queue.entries.len() > 2 * queue.waiting as usize + 64 {
             let connections = &mut self.connections;
             queue.entries.retain(|(id, waiting)| {
-                let exchange = connections.get_mut(id).and_then(|c| c.exchange());
+                let exchange = connections.get_mut(*id).and_then(|c| c.exchange());
                 exchange.is_some_and(|exchange| exchange.request.id == *waiting)
             });
         }

@@ -31,7 +31,7 @@ impl HttpSys {
             return;
         };
         let head = ResponseHead::read(response.status, &response.headers);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let Some(exchange) = connection.exchange() else {
@@ -109,7 +109,7 @@ impl HttpSys {
         let Some(id) = self.held_by(by, request) else {
             return;
         };
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let Some(exchange) = connection.exchange() else {

@@ -13,7 +13,6 @@ use std::hash::BuildHasherDefault;
 use bytes::{Bytes, BytesMut};
 
 use super::cache_entry::{CacheEntry, answer_from};
-use super::connection::Connection;
 use super::exchange::{Answer, Answerer, Stage};
 use super::request_queue::QueueIndex;
 use super::response::INLINE_BODY_MAX;
@@ -108,13 +107,12 @@ impl ResponseCache {
         self.bytes
     }
 
-    fn write_key(&mut self, connection: &Connection, request: &Request) {
+    fn write_key(&mut self, port: u16, request: &Request) {
         let text = &request.text;
         self.scratch.clear();
         self.scratch
             .extend_from_slice(&request.site.0.to_le_bytes());
-        self.scratch
-            .extend_from_slice(&connection.endpoint.port.to_le_bytes());
+        self.scratch.extend_from_slice(&port.to_le_bytes());
         let host = text.bytes(text.host);
         self.scratch.extend(host.iter().map(u8::to_ascii_lowercase));
         self.scratch.push(0);
@@ -163,7 +161,7 @@ impl HttpSys {
         if !self.parameters.uri_enable_cache {
             return false;
         }
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
         let super::connection::ConnectionState::Busy(exchange) = &connection.state else {
@@ -174,7 +172,8 @@ impl HttpSys {
         }
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let queue = exchange.queue;
-        self.cache.write_key(connection, &exchange.request);
+        let port = self.endpoints.of(connection.endpoint).port;
+        self.cache.write_key(port, &exchange.request);
         let found = self
             .cache
             .by_key
@@ -188,7 +187,7 @@ impl HttpSys {
         let Some(Some(entry)) = self.cache.slots.get_mut(slot) else {
             return false;
         };
-        let Some(exchange) = self.connections.get_mut(&id).and_then(|c| c.exchange()) else {
+        let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange()) else {
             return false;
         };
         entry.make_ready(second, date);
@@ -263,7 +262,7 @@ impl HttpSys {
                 .is_none_or(|declared| declared == length)
             && response.headers.len() <= HEADERS_MAX
             && length <= u64::from(self.parameters.uri_max_uri_bytes);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let super::connection::ConnectionState::Busy(exchange) = &connection.state else {
@@ -278,7 +277,8 @@ impl HttpSys {
         if queue.is_none_or(|queue| queue.properties.state != QueueState::Active) {
             return;
         }
-        self.cache.write_key(connection, &exchange.request);
+        let port = self.endpoints.of(connection.endpoint).port;
+        self.cache.write_key(port, &exchange.request);
         let text = &exchange.request.text;
         let path = path_of(text.str(text.raw_url));
         let decoded_path = text.str(text.path).to_ascii_lowercase();

@@ -1,14 +1,14 @@
 //! The timers of a connection: at most one is armed, and moving it costs nothing.
 //!
-//! Two steps of laziness: a connection writes down when it wants to be woken, and touches
-//! [`Deadlines`](crate::clockwork::Deadlines) only if that is earlier than the entry it has there. An
-//! entry that comes up too early is put back. So a request on a kept-alive connection moves a few
+//! A connection writes down when it wants to be woken, and touches the set of all timers only if that is
+//! earlier than the entry it has there. An entry that comes up too early is put back. So a request on a kept-alive connection moves a few
 //! words and no tree.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use super::connection::ConnectionState;
-use super::{CloseHow, HttpSys, ReasonPhrase, Timer};
+use super::{CloseHow, HttpSys, ReasonPhrase};
 use crate::api::{ConnectionId, Timeouts};
 use crate::clockwork::Instant;
 use crate::etw::ConnectionEnd;
@@ -44,25 +44,59 @@ pub(super) enum TimerKind {
 /// The one timer of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ConnectionTimer {
-    due: Option<(Instant, TimerKind)>,
-    /// Where the connection's entry stands among the deadlines; never later than `due`.
-    queued: Option<Instant>,
+    kind: Option<TimerKind>,
+    is_queued: bool,
+    /// When the limit is reached; means nothing while none is being watched.
+    due: Instant,
+    /// Where the connection's entry stands among the timers, if it has one; never later than `due`.
+    queued: Instant,
 }
 
 impl ConnectionTimer {
     /// Which limit is being watched.
     pub(super) fn kind(&self) -> Option<TimerKind> {
-        self.due.map(|(_, kind)| kind)
+        self.kind
     }
 
-    /// Watches nothing; the entry among the deadlines is left to come up.
+    /// Watches nothing; the entry among the timers is left to come up.
     pub(super) fn disarm(&mut self) {
-        self.due = None;
+        self.kind = None;
     }
 
-    /// Whether the connection has an entry among the deadlines.
-    pub(super) fn is_queued(&self) -> bool {
-        self.queued.is_some()
+    /// Where the connection's entry stands among the timers.
+    pub(super) fn queued(&self) -> Option<Instant> {
+        self.is_queued.then_some(self.queued)
+    }
+
+    fn queue(&mut self, at: Instant) {
+        (self.is_queued, self.queued) = (true, at);
+    }
+}
+
+/// Where the timer of each connection stands that has one armed.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionTimers {
+    all: BTreeSet<(Instant, ConnectionId)>,
+    /// The first of them: it is asked for after every input.
+    first: Option<(Instant, ConnectionId)>,
+}
+
+impl ConnectionTimers {
+    /// The one that is due first.
+    pub(super) fn first(&self) -> Option<(Instant, ConnectionId)> {
+        self.first
+    }
+
+    pub(super) fn insert(&mut self, at: Instant, id: ConnectionId) {
+        self.all.insert((at, id));
+        self.first = Some(self.first.map_or((at, id), |first| first.min((at, id))));
+    }
+
+    pub(super) fn remove(&mut self, at: Instant, id: ConnectionId) {
+        self.all.remove(&(at, id));
+        if self.first == Some((at, id)) {
+            self.first = self.all.first().copied();
+        }
     }
 }
 
@@ -85,12 +119,12 @@ fn limit(timeouts: &Timeouts, kind: TimerKind) -> Option<Duration> {
 impl HttpSys {
     /// Arms the connection's timer for one of the limits in seconds.
     pub(super) fn arm(&mut self, id: ConnectionId, kind: TimerKind, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         match limit(&connection.timeouts, kind) {
             Some(span) => self.arm_at(id, kind, now + span),
-            None => connection.timer.due = None,
+            None => connection.timer.disarm(),
         }
     }
 
@@ -99,12 +133,12 @@ impl HttpSys {
     /// Source: iisdocs, webLimits: a response is cut only after the time that the whole of it should
     /// have taken at the slowest rate.
     pub(super) fn arm_min_send_rate(&mut self, id: ConnectionId, bytes: u64, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let rate = match connection.timeouts.min_send_rate {
             0 => MIN_SEND_RATE,
-            u32::MAX => return connection.timer.due = None,
+            u32::MAX => return connection.timer.disarm(),
             rate => rate,
         };
         // Rounded up, so that a tiny response is not cut at once.
@@ -113,37 +147,42 @@ impl HttpSys {
     }
 
     fn arm_at(&mut self, id: ConnectionId, kind: TimerKind, due: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         let timer = &mut connection.timer;
-        timer.due = Some((due, kind));
-        if timer.queued.is_none_or(|queued| due < queued) {
-            timer.queued = Some(due);
-            self.deadlines.set(Timer::Connection(id), due);
+        (timer.kind, timer.due) = (Some(kind), due);
+        let queued = timer.queued();
+        if queued.is_none_or(|queued| due < queued) {
+            timer.queue(due);
+            if let Some(queued) = queued {
+                self.connection_timers.remove(queued, id);
+            }
+            self.connection_timers.insert(due, id);
         }
     }
 
     /// Watches nothing on a connection.
     pub(super) fn disarm(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.timer.disarm();
         }
     }
 
     pub(super) fn connection_timer(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        connection.timer.queued = None;
-        match connection.timer.due {
+        let timer = &mut connection.timer;
+        timer.is_queued = false;
+        match timer.kind {
             None => {}
-            Some((due, _)) if due > now => {
-                connection.timer.queued = Some(due);
-                self.deadlines.set(Timer::Connection(id), due);
+            Some(_) if timer.due > now => {
+                timer.queue(timer.due);
+                self.connection_timers.insert(timer.due, id);
             }
-            Some((_, kind)) => {
-                connection.timer.due = None;
+            Some(kind) => {
+                timer.disarm();
                 self.time_out(id, kind, now);
             }
         }
@@ -162,7 +201,7 @@ impl HttpSys {
                 return self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
             }
         };
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get(id) else {
             return;
         };
         match connection.state {

@@ -4,7 +4,7 @@
 //! closed and so is every connection on it, unless another endpoint is open for the same address
 //! and port: `*:80` for what came in on `10.0.0.1:80`, and the other way round.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::connection::ConnectionState;
@@ -14,8 +14,8 @@ use super::routing::Registration;
 use super::url_prefix::UrlPrefix;
 use super::{CloseHow, EndpointClose, HttpSys, Output, ReasonPhrase};
 use crate::api::{
-    CallId, CallResult, Completion, ConnectionId, Endpoint, LogSettings, ProcessId, UrlContext,
-    UrlGroupId, UrlGroupProperties, Win32Error,
+    CallId, CallResult, Completion, ConnectionId, Endpoint, LogSettings, ProcessId, Timeouts,
+    UrlContext, UrlGroupId, UrlGroupProperties, Win32Error,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -27,6 +27,7 @@ pub(super) struct UrlGroup {
     pub(super) properties: UrlGroupProperties,
     pub(super) queue: QueueIndex,
     pub(super) log: Option<Rc<LogSettings>>,
+    pub(super) timeouts: Rc<Timeouts>,
     pub(super) owner: ProcessId,
     pub(super) urls: BTreeMap<UrlPrefix, RegisteredUrl>,
 }
@@ -45,7 +46,6 @@ pub(super) struct EndpointState {
     /// Calls that wait for the socket; `None` once it is open.
     opening: Option<Vec<PendingUrl>>,
     urls: u32,
-    pub(super) connections: BTreeSet<ConnectionId>,
 }
 
 #[derive(Debug)]
@@ -79,6 +79,7 @@ impl HttpSys {
             .find(&properties.queue)
             .ok_or(Win32Error::FileNotFound)?;
         let log = properties.log.clone().map(Rc::new);
+        let timeouts = Rc::new(properties.timeouts);
         let urls = BTreeMap::new();
         self.groups.insert(
             id,
@@ -86,6 +87,7 @@ impl HttpSys {
                 properties,
                 queue,
                 log,
+                timeouts,
                 owner: by,
                 urls,
             },
@@ -106,6 +108,7 @@ impl HttpSys {
         let group = self.group_of(by, id)?;
         group.queue = queue;
         group.log = properties.log.clone().map(Rc::new);
+        group.timeouts = Rc::new(properties.timeouts);
         group.properties = properties;
         Ok(CallResult::Done)
     }
@@ -255,8 +258,9 @@ impl HttpSys {
         let endpoint = prefix.endpoint();
         // Source: win32, UrlPrefix strings: one port cannot carry both http and https.
         // Assumed: the error is that of a port that somebody else has.
-        let mut others = self.endpoints.keys();
-        if others.any(|other| other.port == endpoint.port && other.secure != endpoint.secure) {
+        let is_other =
+            |other: Endpoint| other.port == endpoint.port && other.secure != endpoint.secure;
+        if self.endpoints.open().any(is_other) {
             return Err(Win32Error::SharingViolation);
         }
         self.routing
@@ -269,12 +273,11 @@ impl HttpSys {
             .urls
             .insert(prefix.clone(), registered);
         let mut is_new = false;
-        let state = self.endpoints.entry(endpoint).or_insert_with(|| {
+        let state = self.endpoints.get_or_insert_with(endpoint, || {
             is_new = true;
             EndpointState {
                 opening: Some(Vec::new()),
                 urls: 0,
-                connections: BTreeSet::new(),
             }
         });
         state.urls += 1;
@@ -343,8 +346,8 @@ impl HttpSys {
         if state.urls > 0 || !state.is_open() {
             return;
         }
-        let connections = std::mem::take(&mut state.connections);
         self.endpoints.remove(&endpoint);
+        let connections = self.connections_of(endpoint);
         self.outputs.push_back(Output::Unlisten { endpoint });
         let connections: Vec<ConnectionId> = connections
             .into_iter()
@@ -365,29 +368,40 @@ impl HttpSys {
     /// Assumed: as if another program had a URL there (win32, port sharing): the endpoint is the address
     /// and port, and it is needed still. The next request finds the URLs that are registered then.
     fn inherit(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
-        let came_in_on = connection.ends.local.ip();
+        let came_in_on = connection.ends().local.ip();
+        let number = connection.endpoint;
+        let gone = self.endpoints.of(number);
         for address in [Some(came_in_on), None] {
-            let endpoint = Endpoint {
-                address,
-                ..connection.endpoint
-            };
-            let heir = self.endpoints.get_mut(&endpoint);
-            if let Some(heir) = heir.filter(|heir| heir.is_open()) {
-                heir.connections.insert(id);
-                connection.endpoint = endpoint;
+            let endpoint = Endpoint { address, ..gone };
+            let heir = self.endpoints.get(&endpoint);
+            if heir.is_some_and(EndpointState::is_open) {
+                connection.endpoint = self.endpoints.enter(endpoint);
+                self.endpoints.leave(number);
                 return true;
             }
         }
         false
     }
 
+    /// Every connection of an endpoint, the oldest first.
+    pub(super) fn connections_of(&self, endpoint: Endpoint) -> Vec<ConnectionId> {
+        let Some(number) = self.endpoints.with_connections(endpoint) else {
+            return Vec::new();
+        };
+        let all = self.connections.iter();
+        let of_it = all.filter(|(_, connection)| connection.endpoint == number);
+        let mut ids: Vec<ConnectionId> = of_it.map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Closes a connection whose endpoint is gone. A request on it dies, and with it the connection is
     /// reset; otherwise the parameters say how it ends.
     pub(super) fn close_for_endpoint(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get(id) else {
             return;
         };
         let fin = match self.parameters.endpoint_close {

@@ -130,7 +130,7 @@ impl WorkerProcess {
 
     /// A client is gone. A handler that runs is not told: it is synchronous code.
     pub(super) fn disconnected(&mut self, request: RequestId, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else {
+        let Some(mut context) = self.contexts.remove(request) else {
             return;
         };
         match context.waits {

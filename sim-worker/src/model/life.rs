@@ -127,8 +127,9 @@ impl WorkerProcess {
                 self.tell(FromWorker::Counters { token, counters });
             }
             ToWorker::ListRequests { token } => {
-                let real = self.contexts.values().filter(|c| !c.simulated);
-                let mut requests: Vec<_> = real.map(|c| c.describe(now)).collect();
+                let all = self.contexts.in_order().into_iter();
+                let real = all.filter(|(_, context)| !context.simulated);
+                let mut requests: Vec<_> = real.map(|(_, c)| c.describe(now)).collect();
                 requests.sort_by_key(|request| std::cmp::Reverse(request.elapsed_ms));
                 self.tell(FromWorker::Requests { token, requests });
             }
@@ -192,8 +193,8 @@ impl WorkerProcess {
     /// Everything in flight is dropped; the clients see it when the process exits.
     fn drop_requests(&mut self) {
         let contexts = std::mem::take(&mut self.contexts);
-        for context in contexts.values() {
-            let (request, activity) = (context.request.id, context.request.activity);
+        for (request, context) in contexts.in_order() {
+            let activity = context.request.activity;
             if !context.simulated {
                 self.state(Fact::RequestAborted { request, activity });
             }

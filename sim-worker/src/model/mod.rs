@@ -18,6 +18,7 @@ use bytes::Bytes;
 use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
+use sim_httpsys::id_slab::IdSlab;
 use sim_httpsys::pieces::Pieces;
 
 use crate::configuration::WorkerConfiguration;
@@ -296,7 +297,7 @@ pub struct WorkerProcess {
     unloading: BTreeSet<UrlContext>,
     /// How many domains were set apart so far.
     retired: u64,
-    contexts: BTreeMap<RequestId, HttpContext>,
+    contexts: IdSlab<RequestId, HttpContext>,
     /// Memory for responses that are not kept.
     pieces: Pieces,
     /// Requests for applications that WAS has not told of yet.
@@ -354,7 +355,7 @@ impl WorkerProcess {
             domains: configuration.applications.into_iter().map(domain).collect(),
             unloading: BTreeSet::new(),
             retired: 0,
-            contexts: BTreeMap::new(),
+            contexts: IdSlab::default(),
             pieces: Pieces::default(),
             strangers: BTreeMap::new(),
             leaving: BTreeMap::new(),

@@ -506,7 +506,7 @@ impl WorkerProcess {
 
     /// What a request waited for is there.
     pub(super) fn resume(&mut self, request: RequestId, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else {
+        let Some(mut context) = self.contexts.remove(request) else {
             return;
         };
         match (context.waits, context.page) {
@@ -525,7 +525,7 @@ impl WorkerProcess {
 
     /// A request's timer has fired.
     pub(super) fn request_woken(&mut self, request: RequestId, now: Instant) {
-        let Some(context) = self.contexts.remove(&request) else {
+        let Some(context) = self.contexts.remove(request) else {
             return;
         };
         match (context.waits, context.page) {
@@ -540,7 +540,7 @@ impl WorkerProcess {
 
     /// A request's work is done.
     pub(super) fn request_work_done(&mut self, request: RequestId, outcome: Outcome, now: Instant) {
-        let Some(mut context) = self.contexts.remove(&request) else {
+        let Some(mut context) = self.contexts.remove(request) else {
             return;
         };
         match (context.waits, context.page, outcome) {

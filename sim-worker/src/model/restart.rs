@@ -195,9 +195,9 @@ impl WorkerProcess {
             return;
         }
         let busy = |apart: UrlContext| {
-            let mut requests = self.contexts.values();
+            let mut requests = self.contexts.iter();
             let mut works = self.works.values();
-            requests.any(|context| context.request.url_context == apart)
+            requests.any(|(_, context)| context.request.url_context == apart)
                 || works.any(|doer| matches!(doer, Doer::Compile(of, _) if *of == apart))
         };
         let finished: Vec<_> = self

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
 
-use super::in_flight::{Attempt, Slot};
+use super::in_flight::Slot;
 use super::{Clients, TICKETS};
 use crate::load::book::{ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind};
 use crate::load::outcome::Outcome;
@@ -30,9 +30,9 @@ impl Clients {
             (ClientSide::Closed, _) => {}
             (_, Down::Accepted) => self.accepted(connection, timeline),
             (_, Down::Refused) => {
-                let attempt = connection.attempt.take();
+                let attempt = connection.take_attempt();
                 connection.client = ClientSide::Closed;
-                self.give_up_place(connection.place.take());
+                self.give_up_place(connection);
                 network.forget_if_over(id);
                 if let Some(index) = attempt {
                     let detail = Some("connection refused");
@@ -41,13 +41,14 @@ impl Clients {
             }
             (_, Down::Secured { resumed }) => self.secured(connection, resumed),
             (_, Down::Bytes(bytes)) => {
-                let is_whole = connection.response.take(&bytes);
-                if let Some(index) = connection.attempt {
-                    if connection.gives_up_reading {
+                let traffic = connection.traffic();
+                let is_whole = traffic.response.take(&bytes);
+                if let Some(index) = traffic.attempt {
+                    if traffic.gives_up_reading {
                         return self.give_up(id, network, timeline);
                     }
-                    let record = &mut self.attempts[index].record;
-                    record.first_byte.get_or_insert(timeline.now);
+                    let attempt = &mut self.attempts[index];
+                    attempt.first_byte.get_or_insert(timeline.now);
                     if is_whole {
                         self.answered(id, index, network, timeline);
                     }
@@ -64,14 +65,14 @@ impl Clients {
         let number = self.connected;
         self.connected = self.connected.wrapping_add(1);
         connection.record = Some(number);
-        connection.opened = timeline.now;
+        let secure = self.to.pools[connection.pool as usize].endpoint.secure;
         if let Some(notes) = &mut self.book {
             notes.connections.push(ConnectionRecord {
                 number,
                 kind: connection.kind,
-                secure: connection.endpoint.secure,
+                secure,
                 opened: timeline.now,
-                local_port: connection.ends.client.port(),
+                local_port: connection.port,
                 tls: TlsKind::None,
                 requests: 0,
                 closed: None,
@@ -79,17 +80,17 @@ impl Clients {
                 in_flight: false,
             });
         }
-        if let Some(slot) = connection.attempt {
-            let record = &mut self.attempts[slot].record;
-            record.connection = Some(number);
-            record.local_port = Some(connection.ends.client.port());
+        if let Some(slot) = connection.attempt() {
+            let attempt = &mut self.attempts[slot];
+            attempt.connection = Some(number);
+            attempt.local_port = Some(connection.port);
         }
-        if !connection.endpoint.secure {
+        if !secure {
             connection.client = ClientSide::Ready;
             return;
         }
         connection.client = ClientSide::Securing;
-        let tickets = &mut self.to.pools[connection.pool].tickets;
+        let tickets = &mut self.to.pools[connection.pool as usize].tickets;
         let resume = *tickets > 0;
         *tickets = tickets.saturating_sub(1);
         connection.send_up(Up::Hello { resume }, timeline);
@@ -97,7 +98,7 @@ impl Clients {
 
     fn secured(&mut self, connection: &mut Connection, resumed: bool) {
         connection.client = ClientSide::Ready;
-        let tickets = &mut self.to.pools[connection.pool].tickets;
+        let tickets = &mut self.to.pools[connection.pool as usize].tickets;
         *tickets = (*tickets + TICKETS.0).min(TICKETS.1);
         let tls = if resumed {
             TlsKind::Resumed
@@ -107,8 +108,8 @@ impl Clients {
         if let Some(record) = self.note_of(connection.record) {
             record.tls = tls;
         }
-        if let Some(slot) = connection.attempt {
-            self.attempts[slot].record.tls = tls;
+        if let Some(slot) = connection.attempt() {
+            self.attempts[slot].tls = tls;
         }
     }
 
@@ -120,9 +121,9 @@ impl Clients {
         if connection.client != ClientSide::Ready {
             return;
         }
-        match connection.attempt {
+        match connection.attempt() {
             Some(index) => self.send_request(id, index, network, timeline),
-            None => self.to.pools[connection.pool].idle.push(id),
+            None => self.to.pools[connection.pool as usize].idle.push(id),
         }
     }
 
@@ -134,16 +135,16 @@ impl Clients {
         timeline: &mut Timeline,
     ) {
         let mut request = network.texts.pop().unwrap_or_default();
-        let connection = network.find(id).expect("a connection in use is there");
-        connection.attempt = Some(index);
+        let connection = network
+            .find_for_traffic(id)
+            .expect("a connection in use is there");
         if let Some(record) = self.note_of(connection.record) {
             record.requests += 1;
         }
-        let Attempt {
-            planned, record, ..
-        } = &mut self.attempts[index];
-        record.connection = connection.record;
-        record.local_port = Some(connection.ends.client.port());
+        let attempt = &mut self.attempts[index];
+        attempt.connection = connection.record;
+        attempt.local_port = Some(connection.port);
+        let planned = &attempt.planned;
         let route = &self.to.routes[planned.url as usize];
         let jar = self.cookies.get(planned.user as usize);
         let cookie = jar
@@ -152,9 +153,11 @@ impl Clients {
         request.clear();
         request.extend_from_slice(&route.opening);
         request.extend_from_slice(b"x-attempt-id: ");
-        write_number(record.id, &mut request);
+        let number = request.len();
+        write_number(attempt.id(), &mut request);
+        let number = number..request.len();
         request.extend_from_slice(b"\r\nuser-agent: iis-sim-load/");
-        write_number(record.id, &mut request);
+        request.extend_from_within(number);
         request.extend_from_slice(b"\r\n");
         if let Some((_, cookie)) = cookie {
             request.extend_from_slice(b"cookie: ");
@@ -165,9 +168,11 @@ impl Clients {
             request.extend_from_slice(b"connection: close\r\n");
         }
         request.extend_from_slice(b"\r\n");
-        connection.request = request;
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
-        connection.response.begin(wants_marker);
+        let traffic = connection.traffic();
+        traffic.attempt = Some(index);
+        traffic.request = request;
+        traffic.response.begin(wants_marker);
         self.send_as_liked(id, network, timeline);
     }
 
@@ -182,21 +187,22 @@ impl Clients {
         let Some(connection) = network.find(id) else {
             return;
         };
-        let head = connection.response.head.take().unwrap_or_default();
-        let is_overrun = connection.response.is_overrun(&head);
-        let Attempt {
-            planned, record, ..
-        } = &mut self.attempts[index];
-        let planned = *planned;
-        record.status = Some(head.status);
-        record.session = head.session;
-        record.worker = head.worker;
-        record.bytes = connection.response.bytes;
+        let (kind, has_sent_fin) = (connection.kind, connection.has_sent_fin);
+        let pool = connection.pool as usize;
+        let traffic = connection.traffic();
+        let head = traffic.response.head.take().unwrap_or_default();
+        let is_overrun = traffic.response.is_overrun(&head);
+        let attempt = &mut self.attempts[index];
+        let planned = attempt.planned;
+        attempt.status = Some(head.status);
+        attempt.session = head.session;
+        attempt.worker = head.worker;
+        attempt.bytes = traffic.response.bytes;
         let marker = self.profile.probes.marker.as_deref();
         let marker = marker.filter(|_| planned.stream != Stream::Load);
-        let is_marked = marker.is_none_or(|marker| connection.response.has(marker));
-        connection.attempt = None;
-        connection.slow_read = Duration::ZERO;
+        let is_marked = marker.is_none_or(|marker| traffic.response.has(marker));
+        traffic.attempt = None;
+        traffic.slow_read = Duration::ZERO;
         if let Some(cookie) = head.cookie {
             self.keep_cookie(&planned, cookie);
         }
@@ -211,18 +217,18 @@ impl Clients {
         } else {
             (outcome, None)
         };
-        let farewell = if planned.one_shot || connection.has_sent_fin {
+        let farewell = if planned.one_shot || has_sent_fin {
             Some(ConnectionEnded::Client)
         } else if head.closes {
             Some(ConnectionEnded::Announced)
-        } else if connection.kind == ConnectionKind::Extra || outcome == Outcome::Truncated {
+        } else if kind == ConnectionKind::Extra || outcome == Outcome::Truncated {
             Some(ConnectionEnded::Client)
         } else {
             None
         };
         match farewell {
             Some(how) => self.close(id, how, false, network, timeline),
-            None => self.to.pools[connection.pool].idle.push(id),
+            None => self.to.pools[pool].idle.push(id),
         }
         self.finish(index, outcome, detail, timeline.now);
     }
@@ -253,26 +259,27 @@ impl Clients {
             return;
         };
         let is_established = connection.client == ClientSide::Ready;
-        let Some(index) = connection.attempt else {
+        let Some(index) = connection.attempt() else {
             return self.close(id, how, false, network, timeline);
         };
-        if how == ConnectionEnded::Fin && connection.response.ends_with_stream() {
+        let traffic = connection.traffic();
+        if how == ConnectionEnded::Fin && traffic.response.ends_with_stream() {
             self.answered(id, index, network, timeline);
             return self.close(id, how, false, network, timeline);
         }
-        let has_begun = connection.response.head.as_ref();
-        let record = &mut self.attempts[index].record;
-        record.status = has_begun.map(|head| head.status);
+        let has_begun = traffic.response.head.as_ref();
+        let attempt = &mut self.attempts[index];
+        attempt.status = has_begun.map(|head| head.status);
         let (outcome, detail) = match (is_established, how, has_begun) {
             (false, _, _) => (Outcome::ResetIdle, "before the request"),
             (true, ConnectionEnded::Rst, _) => (Outcome::ResetInflight, "connection reset"),
             (true, _, None) => (Outcome::ResetInflight, "closed before a response"),
             (true, _, Some(_)) => {
-                record.bytes = connection.response.bytes;
+                attempt.bytes = traffic.response.bytes;
                 (Outcome::Truncated, "closed within a response")
             }
         };
-        connection.attempt = None;
+        traffic.attempt = None;
         self.close(id, how, is_established, network, timeline);
         let planned = self.attempts[index].planned;
         self.finish(index, outcome, Some(detail), timeline.now);
@@ -300,10 +307,10 @@ impl Clients {
         if connection.server != ServerSide::Closed && !connection.has_sent_fin {
             connection.send_up(Up::Fin, timeline);
         }
-        self.to.pools[connection.pool]
+        self.to.pools[connection.pool as usize]
             .idle
             .retain(|idle| *idle != id);
-        self.give_up_place(connection.place.take());
+        self.give_up_place(connection);
         let number = connection.record;
         if let Some(record) = self.note_of(number) {
             record.closed = Some(timeline.now);
@@ -313,9 +320,9 @@ impl Clients {
         network.forget_if_over(id);
     }
 
-    fn give_up_place(&mut self, place: Option<usize>) {
-        if let Some(pool) = place {
-            self.to.pools[pool].open -= 1;
+    fn give_up_place(&mut self, connection: &mut Connection) {
+        if std::mem::take(&mut connection.has_place) {
+            self.to.pools[connection.pool as usize].open -= 1;
         }
     }
 
@@ -332,32 +339,28 @@ impl Clients {
         detail: Option<&str>,
         now: Instant,
     ) {
-        let Attempt {
-            mut record,
-            planned,
-            ..
-        } = self.attempts.end(slot);
-        let took = now.saturating_since(record.planned);
-        record.outcome = if outcome == Outcome::Ok && took > self.profile.slow {
+        let attempt = &self.attempts[slot];
+        let took = now.saturating_since(attempt.began);
+        let outcome = if outcome == Outcome::Ok && took > self.profile.slow {
             Outcome::Slow
         } else {
             outcome
         };
-        record.finished = now;
         self.done += 1;
         self.window.done += 1;
-        if record.outcome.is_success() {
+        if outcome.is_success() {
             self.window.ok += 1;
         } else {
             self.window.failed += 1;
         }
-        if record.stream == Stream::Load {
-            self.window.latencies.push(now.0 - record.planned.0);
+        if attempt.planned.stream == Stream::Load {
+            self.window.latencies.push(now.0 - attempt.began.0);
         }
         if let Some(notes) = &mut self.book {
-            record.detail = detail.map(str::to_owned);
-            notes.attempts.push((planned.url, record));
+            let record = attempt.record(outcome, detail, now);
+            notes.attempts.push((attempt.planned.url, record));
         }
+        self.attempts.end(slot);
     }
 }
 

@@ -4,19 +4,66 @@ use std::ops::{Index, IndexMut};
 
 use sim_httpsys::api::ConnectionId;
 
-use crate::load::book::AttemptRecord;
+use sim_httpsys::clockwork::Instant;
+
+use crate::load::book::{AttemptRecord, SessionSeen, TlsKind};
+use crate::load::outcome::Outcome;
 use crate::load::plan::PlannedAttempt;
 
 /// Which attempt, as long as it has not ended.
 pub(in crate::virtual_world) type Slot = u32;
 
-/// An attempt.
+/// An attempt, and what is known of it so far.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) planned: PlannedAttempt,
-    pub(super) record: AttemptRecord,
+    pub(super) began: Instant,
     /// The connection that it waits for.
     pub(super) carrier: Option<ConnectionId>,
+    pub(super) first_byte: Option<Instant>,
+    pub(super) bytes: u64,
+    /// The number of its connection.
+    pub(super) connection: Option<u32>,
+    pub(super) worker: Option<u32>,
+    pub(super) local_port: Option<u16>,
+    pub(super) status: Option<u16>,
+    pub(super) session: Option<SessionSeen>,
+    pub(super) tls: TlsKind,
+}
+
+impl Attempt {
+    /// Its id: its number in the plan, counted from one.
+    pub(super) fn id(&self) -> u64 {
+        1 + u64::from(self.planned.number)
+    }
+
+    /// What is written down of it when it ends. The book itself knows its URL.
+    pub(super) fn record(
+        &self,
+        outcome: Outcome,
+        detail: Option<&str>,
+        finished: Instant,
+    ) -> AttemptRecord {
+        AttemptRecord {
+            id: self.id(),
+            stream: self.planned.stream,
+            planned: self.began,
+            sent: self.began,
+            first_byte: self.first_byte,
+            finished,
+            outcome,
+            status: self.status,
+            url: String::new(),
+            user: self.planned.user,
+            session: self.session,
+            worker: self.worker,
+            bytes: self.bytes,
+            connection: self.connection,
+            local_port: self.local_port,
+            tls: self.tls,
+            detail: detail.map(str::to_owned),
+        }
+    }
 }
 
 /// All attempts in flight.
@@ -29,17 +76,25 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// An attempt of the plan begins.
-    pub(super) fn begin(&mut self, planned: PlannedAttempt, record: AttemptRecord) -> Slot {
+    pub(super) fn begin(&mut self, planned: PlannedAttempt, now: Instant) -> Slot {
         self.begun += 1;
-        self.begin_again(planned, record)
+        self.begin_again(planned, now)
     }
 
     /// An attempt begins that is in no plan.
-    pub(super) fn begin_again(&mut self, planned: PlannedAttempt, record: AttemptRecord) -> Slot {
+    pub(super) fn begin_again(&mut self, planned: PlannedAttempt, now: Instant) -> Slot {
         let attempt = Some(Attempt {
             planned,
-            record,
+            began: now,
             carrier: None,
+            first_byte: None,
+            bytes: 0,
+            connection: None,
+            worker: None,
+            local_port: None,
+            status: None,
+            session: None,
+            tls: TlsKind::None,
         });
         if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = attempt;
@@ -51,10 +106,11 @@ impl InFlight {
     }
 
     /// An attempt ends.
-    pub(super) fn end(&mut self, slot: Slot) -> Attempt {
-        let attempt = self.slots[slot as usize].take();
+    pub(super) fn end(&mut self, slot: Slot) {
         self.free.push(slot);
-        attempt.expect("an attempt ends once")
+        let attempt = &mut self.slots[slot as usize];
+        debug_assert!(attempt.is_some(), "an attempt ends once");
+        *attempt = None;
     }
 
     /// The attempt with that number, if it is (still) in that slot.

@@ -115,15 +115,16 @@ impl Clients {
         let Some(connection) = network.find(id) else {
             return;
         };
-        let length = connection.request.len();
-        connection.slow_read = match whim {
+        let traffic = connection.traffic();
+        let length = traffic.request.len();
+        traffic.slow_read = match whim {
             Some(Whim::SlowRead(late)) => late,
             Some(Whim::AbortReading) => Duration::from_secs(1),
             Some(Whim::AbortWithin | Whim::AbortAfter(_) | Whim::HalfClose | Whim::Trickle(_))
             | None => Duration::ZERO,
         };
-        connection.gives_up_at = None;
-        connection.gives_up_reading = whim == Some(Whim::AbortReading);
+        traffic.gives_up_at = None;
+        traffic.gives_up_reading = whim == Some(Whim::AbortReading);
         match whim {
             None | Some(Whim::SlowRead(_) | Whim::AbortReading) => {
                 connection.send_up(Up::Request, timeline);
@@ -134,7 +135,7 @@ impl Clients {
             }
             Some(Whim::AbortAfter(wait)) => {
                 connection.send_up(Up::Request, timeline);
-                connection.gives_up_at = Some(timeline.now + wait);
+                connection.traffic().gives_up_at = Some(timeline.now + wait);
                 timeline.after(wait, Event::GiveUp(id));
             }
             Some(Whim::HalfClose) => {
@@ -159,7 +160,7 @@ impl Clients {
         timeline: &mut Timeline,
     ) {
         let is_due = |at: Option<_>| at == Some(timeline.now);
-        if network.find(id).is_some_and(|c| is_due(c.gives_up_at)) {
+        if network.find(id).is_some_and(|c| is_due(c.gives_up_at())) {
             self.give_up(id, network, timeline);
         }
     }
@@ -177,7 +178,7 @@ impl Clients {
         if connection.client != ClientSide::Ready {
             return;
         }
-        let Some(slot) = connection.attempt.take() else {
+        let Some(slot) = connection.take_attempt() else {
             return;
         };
         connection.has_sent_fin = true;

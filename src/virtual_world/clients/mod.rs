@@ -28,7 +28,6 @@ use in_flight::InFlight;
 pub(super) use in_flight::Slot;
 use mischief::Mischief;
 use patience::Patience;
-use record::begun;
 
 /// Tickets that a server hands out with each handshake, and most that a client keeps for a server.
 /// Source: rustls, `ServerConfig::send_tls13_tickets` 2, `ClientSessionMemoryCache` 8 a server.
@@ -121,7 +120,7 @@ impl Clients {
                 let kind = self.to.pools[index].kind();
                 self.to.pools[index].open += 1;
                 let connection = self.connect(index, kind, network, timeline);
-                connection.place = Some(index);
+                connection.has_place = true;
             }
         }
         self.schedule_launch(timeline);
@@ -156,7 +155,7 @@ impl Clients {
         let Some(planned) = self.next.filter(|_| !self.stopped) else {
             return;
         };
-        let slot = self.attempts.begin(planned, begun(&planned, timeline.now));
+        let slot = self.attempts.begin(planned, timeline.now);
         self.schedule_launch(timeline);
         self.carry(planned, slot, network, timeline);
     }
@@ -167,8 +166,7 @@ impl Clients {
             return;
         };
         let planned = PlannedAttempt { number, ..*lost };
-        let record = begun(&planned, timeline.now);
-        let slot = self.attempts.begin_again(planned, record);
+        let slot = self.attempts.begin_again(planned, timeline.now);
         self.carry(planned, slot, network, timeline);
     }
 
@@ -189,22 +187,22 @@ impl Clients {
             self.attempts[slot].carrier = Some(id);
             return self.send_request(id, slot, network, timeline);
         }
-        let (kind, place) = match planned.stream {
-            Stream::ProbeNew => (ConnectionKind::ProbeNew, None),
-            Stream::Load if planned.one_shot => (ConnectionKind::OneShot, None),
+        let (kind, has_place) = match planned.stream {
+            Stream::ProbeNew => (ConnectionKind::ProbeNew, false),
+            Stream::Load if planned.one_shot => (ConnectionKind::OneShot, false),
             Stream::Load | Stream::ProbeReused => {
                 let at = &mut self.to.pools[pool];
                 if at.open < at.nominal {
                     at.open += 1;
-                    (at.kind(), Some(pool))
+                    (at.kind(), true)
                 } else {
-                    (ConnectionKind::Extra, None)
+                    (ConnectionKind::Extra, false)
                 }
             }
         };
         let connection = self.connect(pool, kind, network, timeline);
-        connection.place = place;
-        connection.attempt = Some(slot);
+        connection.has_place = has_place;
+        connection.traffic().attempt = Some(slot);
         let id = connection.id;
         self.attempts[slot].carrier = Some(id);
     }
@@ -216,17 +214,21 @@ impl Clients {
         network: &'a mut Network,
         timeline: &mut Timeline,
     ) -> &'a mut Connection {
-        let endpoint = self.to.pools[pool].endpoint;
-        let ends = self.ends(endpoint);
-        network.connect((endpoint, ends), (kind, pool), timeline)
+        let port = self.port;
+        self.port = port.checked_add(1).unwrap_or(*PORTS.start());
+        let pool = u32::try_from(pool).expect("fewer pools than numbers for them");
+        network.connect(port, (kind, pool), timeline)
     }
 
-    fn ends(&mut self, endpoint: Endpoint) -> Ends {
+    /// Where a connection of a pool leads from that port, and its ends.
+    pub(super) fn ends(&self, pool: u32, port: u16) -> (Endpoint, Ends) {
+        let endpoint = self.to.pools[pool as usize].endpoint;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let client = SocketAddr::new(loopback, self.port);
-        self.port = self.port.checked_add(1).unwrap_or(*PORTS.start());
-        let local = SocketAddr::new(endpoint.address.unwrap_or(loopback), endpoint.port);
-        Ends { client, local }
+        let ends = Ends {
+            client: SocketAddr::new(loopback, port),
+            local: SocketAddr::new(endpoint.address.unwrap_or(loopback), endpoint.port),
+        };
+        (endpoint, ends)
     }
 }
 

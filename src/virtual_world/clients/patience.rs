@@ -68,7 +68,7 @@ impl Clients {
             if let Some(id) = carrier {
                 let connection = network.find(id);
                 let is_busy = connection.is_some_and(|connection| {
-                    connection.attempt = None;
+                    connection.take_attempt();
                     connection.client == ClientSide::Ready
                 });
                 self.close(id, ConnectionEnded::Client, is_busy, network, timeline);

@@ -6,19 +6,18 @@ use sim_httpsys::clockwork::Instant;
 
 use super::{Clients, Load};
 use crate::load::Progress;
-use crate::load::book::{AttemptRecord, Book, BookHeader, TlsKind};
+use crate::load::book::{AttemptRecord, Book, BookHeader};
 use crate::load::outcome::Outcome;
-use crate::load::plan::PlannedAttempt;
 
 impl Clients {
     /// How it goes, since this was asked last.
     pub(in crate::virtual_world) fn progress(&mut self, now: Instant) -> Progress {
         let window = &mut self.window;
-        window.latencies.sort_unstable();
         let rank = (window.latencies.len() * 95)
             .div_ceil(100)
             .saturating_sub(1);
-        let p95 = window.latencies.get(rank).map(|nanos| nanos / 1_000);
+        let p95 = (!window.latencies.is_empty())
+            .then(|| *window.latencies.select_nth_unstable(rank).1 / 1_000);
         window.latencies.clear();
         Progress {
             at: now,
@@ -34,12 +33,10 @@ impl Clients {
     pub(in crate::virtual_world) fn close_book(&mut self, now: Instant) -> Book {
         let made = self.attempts.begun();
         let mut notes = self.book.take().unwrap_or_default();
-        notes
-            .attempts
-            .extend(self.attempts.drain().map(|mut attempt| {
-                attempt.record.finished = now;
-                (attempt.planned.url, attempt.record)
-            }));
+        notes.attempts.extend(self.attempts.drain().map(|attempt| {
+            let record = attempt.record(Outcome::Abandoned, None, now);
+            (attempt.planned.url, record)
+        }));
         notes.attempts.sort_unstable_by_key(|(_, record)| record.id);
         let urls = match &mut self.load {
             Load::Plan(plan) => plan.urls.as_slice(),
@@ -68,28 +65,5 @@ impl Clients {
         };
         book.sum_up(planned as u64, made < planned);
         book
-    }
-}
-
-/// A record of an attempt that begins now, as planned.
-pub(super) fn begun(planned: &PlannedAttempt, now: Instant) -> AttemptRecord {
-    AttemptRecord {
-        id: 1 + u64::from(planned.number),
-        stream: planned.stream,
-        planned: now,
-        sent: now,
-        first_byte: None,
-        finished: now,
-        outcome: Outcome::Abandoned,
-        status: None,
-        url: String::new(),
-        user: planned.user,
-        session: None,
-        worker: None,
-        bytes: 0,
-        connection: None,
-        local_port: None,
-        tls: TlsKind::None,
-        detail: None,
     }
 }

@@ -85,7 +85,7 @@ impl World {
         connection.send_down(message, &mut self.timeline);
         if !connection.owed {
             connection.owed = true;
-            let gone = self.timeline.now + connection.slow_read;
+            let gone = self.timeline.now + connection.traffic().slow_read;
             self.timeline.at(gone, Event::Sent(id));
         }
     }
@@ -136,7 +136,7 @@ impl World {
         match (connection.server, message) {
             (ServerSide::Unknown, Up::Syn) => {
                 self.timeline.steal(self.connection_cpu);
-                let (endpoint, ends) = (connection.endpoint, connection.ends);
+                let (endpoint, ends) = self.clients.ends(connection.pool, connection.port);
                 if !self.endpoints.contains(&endpoint) {
                     connection.server = ServerSide::Closed;
                     connection.send_down(Down::Refused, &mut self.timeline);
@@ -164,10 +164,11 @@ impl World {
                 self.timeline.after(took, secured);
             }
             (ServerSide::Open, Up::Request | Up::Part(..)) => {
-                let all = std::mem::take(&mut connection.request);
+                let request = &mut connection.traffic().request;
+                let all = std::mem::take(request);
                 let text = if let Up::Part(from, to) = message {
                     let part = all.get(from..to).unwrap_or_default().to_vec();
-                    connection.request = all;
+                    *request = all;
                     part
                 } else {
                     all

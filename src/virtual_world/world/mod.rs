@@ -462,6 +462,7 @@ impl World {
                 if let Some(message) = message {
                     self.clients
                         .received(id, message, &mut self.network, &mut self.timeline);
+                    self.network.settle(id, now);
                 }
             }
             Event::Sent(connection) => self.sent(connection),

@@ -125,7 +125,7 @@ impl World {
         process.die();
         if process.busy_until > self.timeline.now {
             // It was about to say something, and has not: nobody hears it.
-            process.to_driver = std::mem::take(&mut process.to_driver).emptied();
+            process.to_driver.clear();
         }
         if exit != WorkerExit::Code(0)
             && let Some(checkers) = &mut self.chronicle.checkers
