@@ -7,8 +7,8 @@
 //!                              └─► Suspended (frozen) ─ demand ─► Running
 //! ```
 //!
-//! This file holds the types and routes; `life.rs` is the life of the process, `pipeline.rs` that of a
-//! request, `applications.rs` that of an application.
+//! This file holds the types and routes; `life.rs` is the life of the process, `pipeline.rs` and
+//! `handler.rs` that of a request, `applications.rs` that of an application.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ mod applications;
 mod caches;
 mod ending;
 mod files;
+mod handler;
 mod health;
 mod http_context;
 mod initialization;
