@@ -83,6 +83,8 @@ pub struct Page {
     pub cpu: Distribution,
     /// Time that a request waits.
     pub wait: Distribution,
+    /// Whether it reads the body of its request, before anything else.
+    pub reads_body: bool,
     /// The size of its body.
     #[serde(deserialize_with = "text::deserialize_size")]
     pub bytes: u64,
@@ -124,6 +126,7 @@ impl Default for Page {
             code: 0,
             cpu: Distribution::ZERO,
             wait: Distribution::ZERO,
+            reads_body: true,
             bytes: 1024,
             session: Access::None,
             session_bytes: 0,
@@ -351,6 +354,7 @@ jit = "15ms"
 code = "200KiB"
 cpu = { exponential_mean = "300us" }
 wait = "0ms"
+reads_body = false
 bytes = 1024
 session = "write"
 session_bytes = 2048
@@ -371,6 +375,7 @@ ttl = "10m"
         assert_eq!(behaviour.start.allocate, 8 << 20);
         let page = &behaviour.pages[0];
         assert_eq!(page.session, Access::Write);
+        assert!(!page.reads_body && Page::default().reads_body);
         assert_eq!(
             page.cpu,
             Distribution::Exponential {

@@ -69,6 +69,9 @@ pub struct Application {
     pub mime_map: BTreeMap<String, String>,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
+    /// `security/requestFiltering/requestLimits`.
+    #[serde(default)]
+    pub request_limits: RequestLimits,
     /// Why the configuration of this application cannot be used, if it cannot: its requests get 500.19.
     pub configuration_error: Option<String>,
 }
@@ -91,6 +94,28 @@ pub struct VirtualDirectory {
     pub path: String,
     /// The folder on this machine.
     pub physical_path: PathBuf,
+}
+
+/// `security/requestFiltering/requestLimits`: what is longer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestLimits {
+    /// `maxAllowedContentLength`: bytes of a body.
+    pub content_length_max: u32,
+    /// `maxUrl`: characters of the path.
+    pub url_max: u32,
+    /// `maxQueryString`: characters of the query.
+    pub query_string_max: u32,
+}
+
+impl Default for RequestLimits {
+    /// Source: IIS 10 schema: maxAllowedContentLength 30000000, maxUrl 4096, maxQueryString 2048.
+    fn default() -> Self {
+        Self {
+            content_length_max: 30_000_000,
+            url_max: 4096,
+            query_string_max: 2048,
+        }
+    }
 }
 
 /// What may be cached, where, and from which popularity on.

@@ -19,7 +19,7 @@ use sim_httpsys::api::{
 use sim_httpsys::etw::Traced;
 use sim_httpsys::live::{ENDPOINTS_FILE, open_device};
 use sim_worker::configuration::{
-    Application, Caching, PeriodicRestart, VirtualDirectory, WorkerConfiguration,
+    Application, Caching, PeriodicRestart, RequestLimits, VirtualDirectory, WorkerConfiguration,
 };
 use sim_worker::facts::Fact;
 use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker, wire};
@@ -186,6 +186,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         default_documents: vec!["index.html".into(), "default.aspx".into()],
         mime_map: std::collections::BTreeMap::new(),
         caching: Caching::default(),
+        request_limits: RequestLimits::default(),
         configuration_error: None,
     };
     let configuration = WorkerConfiguration {

@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sim_worker::configuration::{Caching, Initialization, PeriodicRestart};
+use sim_worker::configuration::{Caching, Initialization, PeriodicRestart, RequestLimits};
 use sim_worker::ipm::RecycleReason;
 
 pub use faults::Fault;
@@ -365,6 +365,8 @@ pub struct Application {
     pub mime_map: BTreeMap<String, String>,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
+    /// `security/requestFiltering/requestLimits`.
+    pub request_limits: RequestLimits,
 }
 
 /// `application/virtualDirectory`.

@@ -1,4 +1,4 @@
-//! The collections of sections that have no schema here (`requestFiltering`, `rewrite/rules` …): what their
+//! The collections of sections that have no schema here (`ipSecurity`, `rewrite/rules` …): what their
 //! entries are called, and what tells them apart. Their attributes are not judged.
 //!
 //! Source: `IIS_schema.xml`, `rewrite_schema.xml`, `arr_schema.xml`, `FTP_schema.xml`, `aspnetcore_schema_v2.xml`
@@ -145,23 +145,6 @@ const OUTLINES: &[Outline] = &[
     (
         "system.webServer/security/isapiCgiRestriction",
         &["add[] path"],
-    ),
-    (
-        "system.webServer/security/requestFiltering",
-        &[
-            "alwaysAllowedQueryStrings.add[] queryString",
-            "alwaysAllowedUrls.add[] url",
-            "denyQueryStringSequences.add[] sequence",
-            "denyUrlSequences.add[] sequence",
-            "fileExtensions.add[] fileExtension",
-            "filteringRules.filteringRule[] name",
-            "filteringRules.filteringRule[].appliesTo.add[] fileExtension",
-            "filteringRules.filteringRule[].denyStrings.add[] string",
-            "filteringRules.filteringRule[].scanHeaders.add[] requestHeader",
-            "hiddenSegments.add[] segment",
-            "requestLimits.headerLimits.add[] header",
-            "verbs.add[] verb",
-        ],
     ),
     (
         "system.webServer/tracing/traceFailedRequests",

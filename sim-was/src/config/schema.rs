@@ -254,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn all_24_sections_and_315_attributes_are_here() {
+    fn all_25_sections_and_345_attributes_are_here() {
         let data = data();
-        assert_eq!(data.sections.len(), 24);
+        assert_eq!(data.sections.len(), 25);
         assert_eq!(
             data.sections.values().map(BTreeMap::len).sum::<usize>(),
-            315
+            345
         );
     }
 

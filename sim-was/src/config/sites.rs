@@ -219,6 +219,7 @@ impl<'a> Builder<'_, 'a> {
             default_documents: web_server.default_documents.clone(),
             mime_map: web_server.mime_map.clone(),
             caching: web_server.caching.clone(),
+            request_limits: web_server.request_limits,
             path,
         }
     }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use sim_worker::configuration::{Caching, CachingProfile, Initialization, ProfilePolicy};
+use sim_worker::configuration::{
+    Caching, CachingProfile, Initialization, ProfilePolicy, RequestLimits,
+};
 
 use super::layers::Layers;
 use super::schema;
@@ -19,6 +21,7 @@ pub(super) struct WebServer {
     pub(super) caching: Caching,
     pub(super) initialization: Initialization,
     pub(super) concurrent_requests_max: u32,
+    pub(super) request_limits: RequestLimits,
 }
 
 impl WebServer {
@@ -37,6 +40,7 @@ impl WebServer {
             concurrent_requests_max: reader
                 .section("serverRuntime")
                 .number("appConcurrentRequestLimit"),
+            request_limits: reader.request_limits(),
         }
     }
 }
@@ -108,6 +112,16 @@ impl<'a> Reader<'_, 'a> {
                 .collect(),
             remap_managed_requests_to: section.text("remapManagedRequestsTo"),
             after_restart: section.flag("doAppInitAfterRestart"),
+        }
+    }
+
+    fn request_limits(&self) -> RequestLimits {
+        let section = self.section("security/requestFiltering");
+        let limits = section.child("requestLimits");
+        RequestLimits {
+            content_length_max: limits.number("maxAllowedContentLength"),
+            url_max: limits.number("maxUrl"),
+            query_string_max: limits.number("maxQueryString"),
         }
     }
 

@@ -118,6 +118,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
             default_documents: vec!["default.htm".to_owned()],
             mime_map: BTreeMap::new(),
             caching: sim_worker::configuration::Caching::default(),
+            request_limits: sim_worker::configuration::RequestLimits::default(),
         }],
     }
 }

@@ -68,6 +68,7 @@ fn application(site: &config::Site, app: &config::Application, root: &Path) -> A
         default_documents: app.default_documents.clone(),
         mime_map,
         caching: app.caching.clone(),
+        request_limits: app.request_limits,
         configuration_error: app.configuration_error.clone(),
     }
 }

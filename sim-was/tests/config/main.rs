@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::{LogFields, LogPeriod};
 use sim_was::config::default_config::DEFAULT_CONFIG;
-use sim_was::config::{Configuration, CpuAction, Site, WebLimits, load, load_bytes};
+use sim_was::config::{Application, Configuration, CpuAction, Site, WebLimits, load, load_bytes};
 use sim_worker::configuration::{Caching, ProfilePolicy};
 use sim_worker::ipm::RecycleReason;
 
@@ -227,6 +227,13 @@ fn locations_hold_for_the_applications_below_them() {
     assert_eq!(app.initialization.remap_managed_requests_to, "splash.htm");
     assert!(app.initialization.after_restart && !root.initialization.after_restart);
     assert_eq!(root.concurrent_requests_max, 7);
+    let limits = |app: &Application| {
+        let limits = app.request_limits;
+        let lengths = (limits.url_max, limits.query_string_max);
+        (limits.content_length_max, lengths)
+    };
+    assert_eq!(limits(root), (30_000_000, (100, 50)));
+    assert_eq!(limits(app), (10, (200, 50)));
     assert_eq!(root.initialization.pages, [""; 0]);
     assert_eq!(deep.default_documents, [""; 0]);
     assert_eq!(deep.mime_map.keys().collect::<Vec<_>>(), [".wasm"]);

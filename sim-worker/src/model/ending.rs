@@ -128,7 +128,7 @@ impl WorkerProcess {
         }
     }
 
-    /// A client is gone. A handler that runs is not told: it is synchronous code.
+    /// A client is gone. A handler that runs is not told: it is synchronous code. One that reads is.
     pub(super) fn disconnected(&mut self, request: RequestId, now: Instant) {
         let Some(mut context) = self.contexts.remove(request) else {
             return;
@@ -138,6 +138,7 @@ impl WorkerProcess {
                 context.gone = true;
                 self.contexts.insert(request, context);
             }
+            Waits::Body => self.body_broke_off(context, now),
             Waits::Start
             | Waits::File { .. }
             | Waits::Thread

@@ -1,11 +1,11 @@
-//! A page's handler while it runs: what it takes, what goes wrong with it, what it answers.
+//! A page's handler while it runs: the body that it reads, what it takes, what goes wrong with it, what it answers.
 
 use bytes::BytesMut;
 use sim_httpsys::api::CachePolicy;
 use sim_httpsys::clockwork::Instant;
 
 use super::caches::hold;
-use super::http_context::{HttpContext, Notification, Waits};
+use super::http_context::{Body, HttpContext, Notification, Waits};
 use super::modules::custom_error::Refusal;
 use super::modules::{Reply, managed_handler};
 use super::response_policy::output_key;
@@ -23,6 +23,9 @@ impl WorkerProcess {
         );
         let url_context = context.request.url_context;
         let loaded = &self.domains[&url_context].pages[page];
+        if context.body != Body::Whole && loaded.page.reads_body {
+            return self.read_body(context);
+        }
         let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
         let mut plan = match managed_handler::plan(loaded, &context.request, draws) {
             Ok(plan) => plan,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::{SharedRequest, UrlContext};
+use sim_httpsys::api::{EntityLength, SharedRequest, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::session_state::{Lookup, SessionNumber};
@@ -51,6 +51,8 @@ pub(crate) enum Waits {
     Compiling,
     /// For its session's lock: polls.
     Session,
+    /// For (more of) its body.
+    Body,
     /// For its CPU time and memory.
     Run,
     /// For its wait to be over.
@@ -72,6 +74,15 @@ pub(crate) struct Plan {
     pub(crate) exit_code: i32,
     /// The value that is missing in the application's cache: key and size.
     pub(crate) missing: Option<(u64, u64, Duration)>,
+}
+
+/// How much of a request's body was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// All of it, or there is none.
+    Whole,
+    /// So many bytes, and more is to come.
+    Partial { read: u64 },
 }
 
 /// A session that a request uses.
@@ -97,6 +108,7 @@ pub(crate) struct HttpContext {
     pub(crate) file: Option<Box<FileRequest>>,
     pub(crate) session: Option<HeldSession>,
     pub(crate) has_thread: bool,
+    pub(crate) body: Body,
     /// The client is gone: nobody will read the response.
     pub(crate) gone: bool,
     /// It comes from application initialization, not from a client.
@@ -119,6 +131,10 @@ impl HttpContext {
     pub(crate) fn new(request: SharedRequest, now: Instant) -> Self {
         Self {
             application: request.url_context,
+            body: match request.entity {
+                EntityLength::None => Body::Whole,
+                EntityLength::Known(_) | EntityLength::Chunked => Body::Partial { read: 0 },
+            },
             request,
             began: now,
             notification: Notification::BeginRequest,

@@ -39,6 +39,7 @@ mod initialization;
 mod life;
 mod modules;
 mod pipeline;
+mod request_body;
 mod response_policy;
 mod restart;
 mod session_state;
@@ -410,10 +411,13 @@ impl WorkerProcess {
             Completion::Called { id, result } => self.called(id, &result, now),
             Completion::Request(request) => self.begin_request(request, now),
             Completion::Disconnected { request } => self.disconnected(request, now),
-            // It reads no bodies (the driver drains them) and controls no queue.
-            Completion::EntityBody { .. }
-            | Completion::DemandStart { .. }
-            | Completion::Untrusted { .. } => {}
+            Completion::EntityBody {
+                request,
+                bytes,
+                last,
+            } => self.body_received(request, bytes.len(), last, now),
+            // It controls no queue.
+            Completion::DemandStart { .. } | Completion::Untrusted { .. } => {}
         }
     }
 

@@ -125,7 +125,8 @@ impl WorkerProcess {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
         let path = lower_case_with_slashes(path);
-        if let Err(refusal) = request_filtering::check(&context.request, &path) {
+        let limits = &domain.application.request_limits;
+        if let Err(refusal) = request_filtering::check(&context.request, &path, limits) {
             return self.refuse(context, &refusal, now);
         }
         if path.is_empty() {

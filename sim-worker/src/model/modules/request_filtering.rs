@@ -1,11 +1,12 @@
 //! `RequestFilteringModule`: what is refused before a handler is looked for.
 //!
-//! Left out: rules of a site's own (`requestFiltering` sections); the defaults hold everywhere.
+//! Left out: rules of a site's own, other than `requestLimits`; the defaults hold everywhere.
 
 use sim_httpsys::api::{EntityLength, Request};
 
 use super::custom_error::Refusal;
 use crate::application::FILE_NAME;
+use crate::configuration::RequestLimits;
 
 /// Source: IIS schema, `requestFiltering/hiddenSegments`: web.config, bin, `App_code`,
 /// `App_GlobalResources`, `App_LocalResources`, `App_WebReferences`, `App_Data`, `App_Browsers`.
@@ -48,17 +49,16 @@ const DENIED: [&str; 22] = [
 ];
 
 /// Checks a request whose lower-case path below its application is `path`.
-pub(crate) fn check(request: &Request, path: &str) -> Result<(), Refusal> {
+pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Result<(), Refusal> {
     let text = &request.text;
-    // Source: requestLimits: maxAllowedContentLength 30000000 → 413.1, maxUrl 4096 → 404.14,
-    // maxQueryString 2048 → 404.15.
-    if matches!(request.entity, EntityLength::Known(length) if length > 30_000_000) {
-        return Err(Refusal::new(413, 1));
+    if let EntityLength::Known(length) = request.entity {
+        check_length(limits, length)?;
     }
-    if text.path.len > 4096 {
+    // Source: requestLimits, what is longer than maxUrl is a 404.14, than maxQueryString a 404.15.
+    if text.path.len > limits.url_max {
         return Err(Refusal::new(404, 14));
     }
-    if text.query.len > 2048 {
+    if text.query.len > limits.query_string_max {
         return Err(Refusal::new(404, 15));
     }
     if is_escaped_twice(text.bytes(text.path)) {
@@ -84,6 +84,17 @@ pub(crate) fn check(request: &Request, path: &str) -> Result<(), Refusal> {
         Some((_, extension)) if DENIED.contains(&extension) => Err(Refusal::new(404, 7)),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Checks how long a body is said to be, or is so far: one of exactly the limit passes.
+///
+/// Source: requestLimits, maxAllowedContentLength: 413.1 (404.13 in IIS 7.0). Source: aspnetcore,
+/// `RequestBodyLimitTests`: a body that says no length fails when the limit is passed.
+pub(crate) fn check_length(limits: &RequestLimits, length: u64) -> Result<(), Refusal> {
+    if length > u64::from(limits.content_length_max) {
+        return Err(Refusal::new(413, 1));
+    }
+    Ok(())
 }
 
 /// Source: requestFiltering, allowDoubleEscaping false: a path that decodes further, or holds a `+`, is refused.

@@ -18,7 +18,7 @@ use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 
 use super::super::{FileOutcome, FileStamp, Input, Outcome, Output, Work, WorkId, WorkerProcess};
 use crate::configuration::{
-    Application, Caching, PeriodicRestart, VirtualDirectory, WorkerConfiguration,
+    Application, Caching, PeriodicRestart, RequestLimits, VirtualDirectory, WorkerConfiguration,
 };
 use crate::facts::{CacheLayer, Fact};
 use crate::ipm::{FromWorker, ShutdownReason, ToWorker};
@@ -41,6 +41,7 @@ pub(crate) fn application(root: &str) -> Application {
             .to_vec(),
         mime_map: BTreeMap::new(),
         caching: Caching::default(),
+        request_limits: RequestLimits::default(),
         configuration_error: None,
     }
 }
@@ -77,6 +78,8 @@ pub(super) struct Bench {
     pub(super) measurements: u32,
     requests: u64,
     shutdown: Option<CallId>,
+    /// Requests whose body it has asked for.
+    pub(super) reads: VecDeque<RequestId>,
 }
 
 /// A worker that is starting: its queue is open, `files` are on the disk of its site.
@@ -103,6 +106,7 @@ pub(super) fn starting(
         measurements: 0,
         requests: 0,
         shutdown: None,
+        reads: VecDeque::new(),
     };
     bench.act();
     bench.input(Input::Completed(Completion::Called {
@@ -199,6 +203,7 @@ impl Bench {
                 assert!(twice.is_none(), "a request is answered once");
             }
             Call::ReceiveRequest { credits } => self.credits += credits,
+            Call::ReceiveEntityBody { request } => self.reads.push_back(request),
             Call::Control {
                 id,
                 call: ControlCall::ShutdownRequestQueue | ControlCall::CancelReceives,
@@ -243,6 +248,17 @@ impl Bench {
 
     pub(super) fn answer(&self, id: RequestId) -> Option<Answer> {
         self.responses.get(&id).cloned().map(Answer)
+    }
+
+    /// The driver gives the worker, which has asked, a piece of a body.
+    pub(super) fn body(&mut self, request: RequestId, bytes: usize, last: bool) {
+        let asked = self.reads.pop_front();
+        assert_eq!(asked, Some(request), "the worker has asked");
+        self.input(Input::Completed(Completion::EntityBody {
+            request,
+            bytes: Bytes::from(vec![b'x'; bytes]),
+            last,
+        }));
     }
 
     /// Finishes the work that runs longest.
@@ -358,6 +374,13 @@ fn request(id: RequestId, head: &str) -> Request {
         parts.headers.push((put(name), put(value)));
     }
     parts.text = Bytes::from(text);
+    let length = parts.header("Content-Length");
+    let length = length.map(|value| str::from_utf8(value).unwrap().parse().unwrap());
+    let entity = match length {
+        None if parts.header("Transfer-Encoding").is_some() => EntityLength::Chunked,
+        None => EntityLength::None,
+        Some(length) => EntityLength::Known(length),
+    };
     Request {
         id,
         connection: ConnectionId(id.0),
@@ -371,7 +394,7 @@ fn request(id: RequestId, head: &str) -> Request {
         secure: false,
         version: Version::Http11,
         received: Instant(0),
-        entity: EntityLength::None,
+        entity,
         text: parts,
     }
 }

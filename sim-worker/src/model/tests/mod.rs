@@ -1,6 +1,7 @@
 //! The worker's behaviour, told as stories: a [`bench`] that plays driver, WAS, threads and disk.
 
 mod bench;
+mod bodies;
 mod caching;
 mod initialization;
 mod life;
