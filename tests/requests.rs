@@ -251,3 +251,23 @@ fn a_version_that_is_not_served_is_in_the_error_log() {
         up.until("HTTPERR", || up.httperr().contains(&line));
     }
 }
+
+#[test]
+fn app_offline_htm_takes_an_application_offline_in_the_same_process() {
+    let up = Up::start();
+    let file = up.root.join("inetpub/wwwroot/App_Offline.htm");
+    let mut browser = Browser::connect(up.address("http/"));
+    let worker = browser.get("/default.aspx").unwrap().worker();
+    std::fs::write(&file, "back soon").unwrap();
+    let offline = || up.get("/default.aspx").status == 503;
+    up.until("the application to be offline", offline);
+    let page = browser.get("/default.aspx").unwrap();
+    assert_eq!((page.status, page.worker()), (503, worker));
+    assert_eq!(page.text(), "back soon");
+    assert_eq!(page.header("Retry-After"), Some("3600"));
+    assert_eq!(browser.get("/iisstart.htm").unwrap().status, 200);
+    std::fs::remove_file(&file).unwrap();
+    let online = || up.get("/default.aspx").status == 200;
+    up.until("the application to be back", online);
+    assert_eq!(browser.get("/default.aspx").unwrap().worker(), worker);
+}

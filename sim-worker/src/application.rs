@@ -231,6 +231,14 @@ const SIZE_MAX: u64 = 1 << 30;
 const BODY_MAX: u64 = 64 << 20;
 
 impl Behaviour {
+    /// One page at every path.
+    pub(crate) fn everywhere() -> Self {
+        Self {
+            pages: vec![Page::at("/*")],
+            ..Self::default()
+        }
+    }
+
     /// Reads a `simulation.toml`. `file` is what errors call it.
     pub fn parse(file: &str, text: &str) -> Result<Self, BehaviourError> {
         let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;

@@ -19,6 +19,7 @@ use super::clock::{clock_now, utc_clock};
 use super::files::{self, Found};
 use super::pipe::Pipe;
 use super::trace::Trace;
+use super::watch::{Watch, Watches};
 use super::work::{Job, Threads};
 use super::{Args, RunError, connect};
 use crate::configuration::WorkerConfiguration;
@@ -43,6 +44,7 @@ struct EventLoop {
     device: Pipe,
     ipm: Pipe,
     threads: Threads,
+    watches: Watches,
     trace: Trace,
     /// What came at once of an output, for when all outputs of this step are polled.
     done: VecDeque<Input>,
@@ -94,6 +96,7 @@ pub(super) fn run(
         device,
         ipm,
         threads: Threads::new(threads_max, waker),
+        watches: Watches::default(),
         trace,
         done: VecDeque::new(),
         exit: None,
@@ -151,7 +154,11 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let deadline = self.model.next_deadline().map(|deadline| deadline.at);
-        let until = deadline.into_iter().chain(self.wall_clock).min()?;
+        let others = [self.wall_clock, self.watches.next_look()];
+        let until = deadline
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .min()?;
         Some(until.saturating_since(clock_now()))
     }
 
@@ -192,6 +199,10 @@ impl EventLoop {
             self.model.handle_deadline(now);
             self.act(now);
         }
+        for work in self.watches.look(now) {
+            let outcome = Outcome::Changed;
+            self.handle(Input::WorkDone { work, outcome }, now);
+        }
         if self.wall_clock.is_some_and(|at| at <= now) {
             self.wall_clock = Some(now + WALL_CLOCK_PERIOD);
             self.look_at_wall_clock(now);
@@ -220,7 +231,7 @@ impl EventLoop {
                 match output {
                     Output::Call(call) => encode_call(&call, &mut self.device.out),
                     Output::Tell(message) => ipm::wire::encode(&message, &mut self.ipm.out),
-                    Output::StartWork { work, cost } => self.start_work(work, cost),
+                    Output::StartWork { work, cost } => self.start_work(work, cost, now),
                     Output::MeasureMemory => self.done.extend(memory()),
                     Output::Exit { code } => self.exit = Some(code),
                     Output::Fact(fact) => self.trace.write(now, fact),
@@ -233,7 +244,7 @@ impl EventLoop {
         }
     }
 
-    fn start_work(&mut self, work: WorkId, cost: Work) {
+    fn start_work(&mut self, work: WorkId, cost: Work, now: Instant) {
         match cost {
             Work::Run { cpu, allocate } => self.threads.start(work, Job::Run { cpu, allocate }),
             Work::ReadFile {
@@ -260,6 +271,15 @@ impl EventLoop {
                     );
                 }
             },
+            Work::WatchFile {
+                application,
+                root,
+                file,
+                seen,
+            } => {
+                let watch = Watch::new(work, root, file, seen);
+                self.watches.begin(application, watch, now);
+            }
             Work::Die(death) => self.die(death),
         }
     }

@@ -15,6 +15,7 @@ mod event_loop;
 mod files;
 mod pipe;
 mod trace;
+mod watch;
 mod work;
 
 /// How the program `w3wp` is started.

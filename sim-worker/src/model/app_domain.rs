@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   Unloaded ─► Reading (its simulation.toml) ─► Starting (Application_Start) ─► Started
-//!                        └► Failed: every managed and static request gets a 500.19
+//!                        ├► Failed: every managed and static request gets a 500.19
+//!                        └► Offline: every managed request gets a 503 (app_offline.rs)
 //! ```
 //!
 //! How an application restarts without its process is in `restart.rs`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -29,6 +31,8 @@ pub(crate) struct AppDomain {
     patterns: Vec<(String, usize)>,
     /// What `Application_Start` allocated.
     pub(crate) memory: Vec<u8>,
+    /// The text of the `app_offline.htm` that it found when it was read.
+    pub(crate) offline: Option<Bytes>,
     /// Whether its start asks for its initialization pages.
     pub(crate) initializes: bool,
     /// Requests of its initialization that have not been answered.
@@ -48,6 +52,8 @@ pub(crate) enum AppDomainState {
         waiting: Vec<RequestId>,
     },
     Started,
+    /// An `app_offline.htm` was there: it has pages, and will not start.
+    Offline,
     Failed(String),
     /// It has been set apart from new requests, and its `Application_End` runs.
     Unloading,
@@ -86,6 +92,7 @@ impl AppDomain {
             exact: BTreeMap::new(),
             patterns: Vec::new(),
             memory: Vec::new(),
+            offline: None,
             initializes: true,
             initialization_requests: 0,
         }
@@ -141,6 +148,13 @@ impl AppDomain {
             .get(path)
             .copied()
             .or_else(|| matching().map(|&(_, index)| index))
+    }
+
+    /// Its root folder on this machine.
+    pub(crate) fn root(&self) -> Option<PathBuf> {
+        let mut directories = self.application.virtual_directories.iter();
+        let root = directories.find(|directory| directory.path == "/")?;
+        Some(root.physical_path.clone())
     }
 
     /// How WAS and the facts call it: `/LM/W3SVC/1/ROOT/app`.

@@ -4,6 +4,7 @@ use sim_httpsys::api::{ActivityId, RequestId, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomainState, Compiled};
+use super::app_offline::APP_OFFLINE;
 use super::{Doer, FileOutcome, Lifecycle, Timer, Work, WorkerProcess};
 use crate::application::{Behaviour, Draws, FILE_NAME, Purpose, hash};
 use crate::facts::{CacheLayer, Fact};
@@ -41,16 +42,11 @@ impl WorkerProcess {
             began: now,
             waiting: Vec::new(),
         };
-        let root = domain
-            .application
-            .virtual_directories
-            .iter()
-            .find(|directory| directory.path == "/");
-        match root.map(|directory| directory.physical_path.clone()) {
+        match domain.root() {
             Some(root) => {
                 let read = Work::ReadFile {
                     root,
-                    candidates: vec![FILE_NAME.to_owned()],
+                    candidates: vec![APP_OFFLINE.to_owned(), FILE_NAME.to_owned()],
                     unless: None,
                 };
                 self.start_work(read, Doer::ReadApplication(context));
@@ -66,6 +62,7 @@ impl WorkerProcess {
         file: FileOutcome,
         now: Instant,
     ) {
+        let may_be_read = !matches!(file, FileOutcome::Denied | FileOutcome::TooLarge);
         let behaviour = match file {
             FileOutcome::Contents { contents, .. } => match str::from_utf8(&contents) {
                 Ok(text) => Behaviour::parse(FILE_NAME, text).map_err(|error| error.to_string()),
@@ -86,13 +83,28 @@ impl WorkerProcess {
             return;
         };
         match behaviour {
+            Err(_) if domain.offline.is_some() && may_be_read => {
+                domain.load(Behaviour::everywhere());
+                domain.state = AppDomainState::Offline;
+                self.runnable.extend(waiting);
+                self.preloaded(now);
+            }
             Err(message) => {
                 domain.state = AppDomainState::Failed(message);
+                if !may_be_read {
+                    // What was taken for a locked `app_offline.htm` was this.
+                    self.stop_watching(context);
+                }
                 self.runnable.extend(waiting);
                 self.preloaded(now);
             }
             Ok(behaviour) => {
                 domain.load(behaviour);
+                if domain.offline.is_some() {
+                    domain.state = AppDomainState::Offline;
+                    self.runnable.extend(waiting);
+                    return self.preloaded(now);
+                }
                 domain.state = AppDomainState::Starting {
                     began,
                     waiting: Vec::new(),

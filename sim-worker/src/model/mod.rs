@@ -11,10 +11,7 @@
 //! `handler.rs` that of a request, `applications.rs` that of an application.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
-use std::time::Duration;
 
-use bytes::Bytes;
 use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
@@ -28,6 +25,7 @@ use crate::ipm::{FromWorker, RecycleReason, ToWorker};
 use crate::symptoms::Symptoms;
 
 mod app_domain;
+mod app_offline;
 mod applications;
 mod caches;
 mod ending;
@@ -44,6 +42,7 @@ mod response_policy;
 mod restart;
 mod session_state;
 mod thread_pool;
+mod work;
 
 use app_domain::AppDomain;
 use caches::{ApplicationCaches, FileCache, OutputCache};
@@ -51,109 +50,7 @@ use health::Health;
 use http_context::HttpContext;
 use session_state::{SessionNumber, SessionState};
 use thread_pool::ThreadPool;
-
-/// The number of a piece of work that a worker has asked for.
-#[derive(
-    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
-pub struct WorkId(pub u64);
-
-/// Work that the model cannot do itself, because it takes a thread, a disk or the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Allocate and touch so many bytes, then burn so much CPU time, on one thread.
-    Run {
-        /// CPU time.
-        cpu: Duration,
-        /// Bytes; they come back in [`Outcome::Done`].
-        allocate: u64,
-    },
-    /// Read the first of some files that exists.
-    ReadFile {
-        /// The folder on this machine that nothing may leave.
-        root: PathBuf,
-        /// Below it, any case, segments joined by `/`; a folder counts only as the last one.
-        candidates: Vec<String>,
-        /// Do not read if the first that exists is this one, unchanged.
-        unless: Option<(usize, FileStamp)>,
-    },
-    /// The process dies now, in this way. There is no outcome.
-    Die(Death),
-}
-
-/// How a process dies by its own code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
-    /// Of SIGSEGV.
-    SegmentationFault,
-    /// Of SIGABRT.
-    Abort,
-    /// By `exit`.
-    Exit(i32),
-}
-
-/// What came of a piece of work.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug)]
-pub enum Outcome {
-    /// Done; the memory that it allocated.
-    Done {
-        /// As many bytes as were asked for (a virtual world and a replay may give fewer).
-        #[serde(skip)]
-        memory: Vec<u8>,
-    },
-    /// What came of [`Work::ReadFile`].
-    File(FileOutcome),
-}
-
-/// What came of looking for files.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
-pub enum FileOutcome {
-    /// The contents of a candidate.
-    Contents {
-        /// Which.
-        candidate: usize,
-        /// Its stamp.
-        stamp: FileStamp,
-        /// All of it.
-        #[serde(with = "bytes_as_bytes")]
-        contents: Bytes,
-    },
-    /// It is as it was.
-    Unchanged,
-    /// The last candidate is a folder.
-    Directory,
-    /// There is none of them.
-    NotFound,
-    /// The process may not read it.
-    Denied,
-    /// It is too large to be read.
-    TooLarge,
-}
-
-/// Contents inside of a recording.
-mod bytes_as_bytes {
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, sink: S) -> Result<S::Ok, S::Error> {
-        sink.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Bytes, D::Error> {
-        Ok(Bytes::copy_from_slice(<&[u8]>::deserialize(source)?))
-    }
-}
-
-/// What tells one state of a file from another.
-#[derive(
-    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash,
-)]
-pub struct FileStamp {
-    /// When it was last written, nanoseconds since 1970.
-    pub modified: u64,
-    /// Its length.
-    pub size: u64,
-}
+pub use work::{Death, FileOutcome, FileSeen, FileStamp, Outcome, Work, WorkId};
 
 /// What a worker is made with, for its recording.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -252,6 +149,10 @@ enum Doer {
     Initialize,
     Request(RequestId),
     ReadApplication(UrlContext),
+    /// Its `simulation.toml` alone.
+    ReadOfflineApplication(UrlContext),
+    /// Waits for its `app_offline.htm` to change.
+    WatchOffline(UrlContext),
     StartApplication(UrlContext),
     StopApplication(UrlContext),
     Compile(UrlContext, usize),
@@ -464,8 +365,12 @@ impl WorkerProcess {
             (Doer::Initialize, _) => self.loaded(now),
             (Doer::Request(request), outcome) => self.request_work_done(request, outcome, now),
             (Doer::ReadApplication(context), Outcome::File(file)) => {
+                self.application_found(context, file, now);
+            }
+            (Doer::ReadOfflineApplication(context), Outcome::File(file)) => {
                 self.application_read(context, file, now);
             }
+            (Doer::WatchOffline(context), Outcome::Changed) => self.offline_changed(context, now),
             (Doer::StartApplication(context), Outcome::Done { memory }) => {
                 self.application_ran(context, memory, now);
             }

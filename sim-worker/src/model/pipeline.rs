@@ -17,6 +17,7 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::app_domain::{AppDomain, AppDomainState, Compiled};
+use super::app_offline;
 use super::files::{below, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
@@ -88,7 +89,7 @@ impl WorkerProcess {
         }
         let splash = domain.shows_splash();
         match &mut domain.state {
-            AppDomainState::Started => self.map(context, now),
+            AppDomainState::Started | AppDomainState::Offline => self.map(context, now),
             AppDomainState::Failed(message) => {
                 let refusal = Refusal::because(500, 19, message.clone());
                 self.refuse(context, &refusal, now);
@@ -157,8 +158,13 @@ impl WorkerProcess {
 
     /// A page with a managed handler: perhaps the output cache has its response.
     pub(super) fn managed(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+        let domain = &self.domains[&context.request.url_context];
+        if let Some(text) = &domain.offline {
+            let reply = app_offline::reply(text, self.process);
+            return self.finish(context, reply, now);
+        }
         let is_visitor = !context.simulated;
-        if is_visitor && self.domains[&context.request.url_context].shows_splash() {
+        if is_visitor && domain.shows_splash() {
             return self.show_splash(context, now);
         }
         context.page = Some(page);

@@ -52,22 +52,7 @@ impl WorkerProcess {
                 domain.application = application.into();
                 self.forget_files_of(context);
             }
-            Some(domain) => {
-                let (name, starting) = (domain.name(), domain.is_starting());
-                let before = &domain.application.virtual_directories;
-                let paths_changed = *before != application.virtual_directories;
-                if paths_changed {
-                    self.forget_files_of(context);
-                }
-                self.state(Fact::ApplicationRestarted { application: name });
-                self.set_apart(context);
-                self.domains.insert(context, AppDomain::new(application));
-                if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
-                    self.start_application(context, now);
-                } else {
-                    self.initialize_again(context, now);
-                }
-            }
+            Some(_) => self.restart_application(application, now),
             None => {
                 self.domains.insert(context, AppDomain::new(application));
             }
@@ -75,6 +60,28 @@ impl WorkerProcess {
         for request in self.strangers.remove(&context).unwrap_or_default() {
             self.deadlines.clear(Timer::Request(request));
             self.runnable.push_back(request);
+        }
+    }
+
+    /// A fresh domain takes the place of the one that there is.
+    pub(super) fn restart_application(&mut self, application: Application, now: Instant) {
+        let context = application.url_context;
+        let Some(domain) = self.domains.get(&context) else {
+            return;
+        };
+        let (name, starting) = (domain.name(), domain.is_starting());
+        let before = &domain.application.virtual_directories;
+        let paths_changed = *before != application.virtual_directories;
+        if paths_changed {
+            self.forget_files_of(context);
+        }
+        self.state(Fact::ApplicationRestarted { application: name });
+        self.set_apart(context);
+        self.domains.insert(context, AppDomain::new(application));
+        if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
+            self.start_application(context, now);
+        } else {
+            self.initialize_again(context, now);
         }
     }
 
@@ -144,6 +151,7 @@ impl WorkerProcess {
             return;
         };
         self.forget_outputs(context);
+        self.stop_watching(context);
         match &mut domain.state {
             AppDomainState::Unloaded | AppDomainState::Failed(_) | AppDomainState::Unloading => {}
             AppDomainState::Reading { waiting, .. } | AppDomainState::Starting { waiting, .. } => {
@@ -152,7 +160,7 @@ impl WorkerProcess {
                 self.deadlines.clear(Timer::ApplicationStart(context));
                 self.works.retain(|_, doer| !doer.starts(context));
             }
-            AppDomainState::Started => {
+            AppDomainState::Started | AppDomainState::Offline => {
                 self.retired += 1;
                 let apart = UrlContext(u64::MAX - self.retired);
                 for request in self.contexts.values_mut() {
@@ -229,6 +237,11 @@ impl WorkerProcess {
         let Some(domain) = self.domains.get_mut(&apart) else {
             return;
         };
+        if domain.offline.is_some() {
+            // It had never started.
+            self.domains.remove(&apart);
+            return;
+        }
         domain.state = AppDomainState::Unloading;
         let cpu = domain
             .behaviour
@@ -259,7 +272,17 @@ impl WorkerProcess {
 impl Doer {
     /// Whether it belongs to the start of an application.
     fn starts(&self, context: UrlContext) -> bool {
-        matches!(self, Self::ReadApplication(of) | Self::StartApplication(of) if *of == context)
+        match self {
+            Self::ReadApplication(of)
+            | Self::ReadOfflineApplication(of)
+            | Self::StartApplication(of) => *of == context,
+            Self::Initialize
+            | Self::Request(_)
+            | Self::WatchOffline(_)
+            | Self::StopApplication(_)
+            | Self::Compile(..)
+            | Self::Watch(_) => false,
+        }
     }
 
     fn rename(&mut self, from: UrlContext, to: UrlContext) {

@@ -348,6 +348,8 @@ impl World {
                 self.timeline
                     .after(took, Event::FileRead { process: id, work });
             }
+            // No file comes to a virtual machine, and none goes.
+            Work::WatchFile { .. } => {}
             Work::Die(death) => {
                 let exit = match death {
                     Death::SegmentationFault => WorkerExit::Signal(11),

@@ -16,7 +16,9 @@ use sim_httpsys::api::{
 };
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 
-use super::super::{FileOutcome, FileStamp, Input, Outcome, Output, Work, WorkId, WorkerProcess};
+use super::super::{
+    FileOutcome, FileSeen, FileStamp, Input, Outcome, Output, Work, WorkId, WorkerProcess,
+};
 use crate::configuration::{
     Application, Caching, PeriodicRestart, RequestLimits, VirtualDirectory, WorkerConfiguration,
 };
@@ -78,6 +80,10 @@ pub(super) struct Bench {
     pub(super) measurements: u32,
     requests: u64,
     shutdown: Option<CallId>,
+    /// Files that nobody may read.
+    pub(super) locked: Vec<&'static str>,
+    /// The file that it watches, and how it was seen.
+    watch: Option<(WorkId, String, FileSeen)>,
     /// Requests whose body it has asked for.
     pub(super) reads: VecDeque<RequestId>,
 }
@@ -107,6 +113,8 @@ pub(super) fn starting(
         requests: 0,
         shutdown: None,
         reads: VecDeque::new(),
+        locked: Vec::new(),
+        watch: None,
     };
     bench.act();
     bench.input(Input::Completed(Completion::Called {
@@ -137,6 +145,10 @@ impl Bench {
             match output {
                 Output::Call(call) => self.called(call),
                 Output::Tell(message) => self.told.push(message),
+                Output::StartWork {
+                    work,
+                    cost: Work::WatchFile { file, seen, .. },
+                } => self.watch = Some((work, file, seen)),
                 Output::StartWork { work, cost } => self.running.push_back((work, cost)),
                 Output::Exit { code } => self.exit = Some(code),
                 Output::MeasureMemory => self.measurements += 1,
@@ -163,6 +175,9 @@ impl Bench {
 
     fn look_for(&self, candidates: &[String], unless: Option<(usize, FileStamp)>) -> FileOutcome {
         for (candidate, path) in candidates.iter().enumerate() {
+            if self.locked.contains(&path.as_str()) {
+                return FileOutcome::Denied;
+            }
             let found = self
                 .files
                 .iter()
@@ -259,6 +274,20 @@ impl Bench {
             bytes: Bytes::from(vec![b'x'; bytes]),
             last,
         }));
+    }
+
+    /// Whoever watches files looks at the one that the worker wants to know about.
+    pub(super) fn look_at_watched_file(&mut self) {
+        let Some((work, file, seen)) = self.watch.take() else {
+            return;
+        };
+        let now = self.look_for(std::slice::from_ref(&file), None).seen();
+        if now == Some(seen) {
+            self.watch = Some((work, file, seen));
+        } else {
+            let outcome = Outcome::Changed;
+            self.input(Input::WorkDone { work, outcome });
+        }
     }
 
     /// Finishes the work that runs longest.

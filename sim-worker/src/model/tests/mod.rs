@@ -1,5 +1,6 @@
 //! The worker's behaviour, told as stories: a [`bench`] that plays driver, WAS, threads and disk.
 
+mod app_offline;
 mod bench;
 mod bodies;
 mod caching;
