@@ -271,3 +271,15 @@ fn app_offline_htm_takes_an_application_offline_in_the_same_process() {
     up.until("the application to be back", online);
     assert_eq!(browser.get("/default.aspx").unwrap().worker(), worker);
 }
+
+#[test]
+fn a_handler_that_gives_up_closes_the_connection_after_what_it_has_sent() {
+    let up = Up::start();
+    let mut reset = Browser::connect(up.address("http/"));
+    assert!(reset.get("/reset.aspx").is_err(), "no status");
+    let mut cut = Browser::connect(up.address("http/"));
+    let begun = cut.get("/cut.aspx").unwrap();
+    assert_eq!(begun.header("Transfer-Encoding"), Some("chunked"));
+    assert_eq!(cut.rest(), b"5\r\nbegun\r\n", "and not the last chunk");
+    assert_eq!(up.get("/default.aspx").status, 200);
+}

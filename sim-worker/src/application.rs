@@ -179,6 +179,10 @@ pub enum Fault {
     Exit,
     /// The request is never answered and keeps its thread.
     Hang,
+    /// The handler gives its request up before a byte of the response: the connection is reset.
+    Reset,
+    /// The same, after a first chunk of the response was sent.
+    Cut,
     /// The handler throws: 500.
     Exception,
     /// The process reports itself as unhealthy (an ISAPI's `ReportUnhealthy`), and answers.

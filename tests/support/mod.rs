@@ -409,6 +409,16 @@ impl Browser {
         Ok(response)
     }
 
+    /// What comes before the other side closes or resets the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = self.stream.read(&mut bytes) {
+            rest.extend_from_slice(&bytes[..read]);
+        }
+        rest
+    }
+
     /// Whether the other side has closed or reset the connection.
     pub fn is_over(&mut self) -> bool {
         let mut byte = [0];

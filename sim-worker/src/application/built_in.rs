@@ -70,6 +70,8 @@ impl Behaviour {
                 },
                 fault("/hang.aspx", Fault::Hang),
                 fault("/error.aspx", Fault::Exception),
+                fault("/reset.aspx", Fault::Reset),
+                fault("/cut.aspx", Fault::Cut),
                 fault("/unhealthy.aspx", Fault::Unhealthy),
                 fault("/zombie.aspx", Fault::Zombie),
                 fault("/deaf.aspx", Fault::Deaf),

@@ -1,17 +1,25 @@
 //! How a request ends in a worker: it is answered, refused, or its client leaves. Whatever it held is
 //! given back in one place.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use sim_httpsys::api::{Call, LogData, RequestId, Response, wire::BODY_MAX};
+use sim_httpsys::api::{CachePolicy, Call, LogData, RequestId, Response, wire::BODY_MAX};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::http_context::{HttpContext, Notification, Waits};
-use super::modules::Reply;
 use super::modules::custom_error::{self, Refusal};
 use super::modules::static_file::STATIC_FILE;
+use super::modules::{Reply, SERVER};
 use super::{Lifecycle, Output, Timer, WorkerProcess, session_state};
 use crate::facts::Fact;
+
+/// What a response that is cut begins with.
+const FIRST_CHUNK: &str = "5\r\nbegun\r\n";
+/// Assumed: after a chunk is sent a handler does something before it gives up; else the reset would overtake
+/// the chunk on its way.
+const CHUNK_TO_CUT: Duration = Duration::from_millis(100);
 
 impl WorkerProcess {
     /// Answers with an error page.
@@ -84,6 +92,58 @@ impl WorkerProcess {
         self.end(&mut context, now);
     }
 
+    /// Sends the head of a response and its first chunk, and no more.
+    pub(super) fn begin_response(&mut self, mut context: HttpContext, now: Instant) {
+        if context.simulated {
+            return self.give_up(context, now);
+        }
+        let request = context.request.id;
+        let text = &context.request.text;
+        let is_head = text.bytes(text.verb) == b"HEAD";
+        let chunk = if is_head || context.gone {
+            ""
+        } else {
+            FIRST_CHUNK
+        };
+        let response = Response {
+            status: 200,
+            headers: Bytes::from(format!(
+                "Content-Type: text/html\r\n{SERVER}Transfer-Encoding: chunked\r\nX-Sim-Worker: {}\r\n",
+                self.process.0
+            )),
+            body: Bytes::from_static(chunk.as_bytes()),
+            cache_policy: CachePolicy::Nocache,
+            log: Some(LogData::default()),
+            disconnect: false,
+        };
+        let more = true;
+        self.outputs.push_back(Output::Call(Call::SendResponse {
+            request,
+            response,
+            more,
+        }));
+        context.waits = Waits::Cut;
+        self.deadlines
+            .set(Timer::Request(request), now + CHUNK_TO_CUT);
+        self.park(context);
+    }
+
+    /// The handler gives its request up (`HttpRequest.Abort`): its connection is reset, whatever was sent.
+    ///
+    /// Source: aspnetcore, `ResponseAbortTests`: with nothing sent the client sees no status; after a chunk it
+    /// has the chunk, and then an end without the last one.
+    pub(super) fn give_up(&mut self, mut context: HttpContext, now: Instant) {
+        if context.simulated {
+            self.end(&mut context, now);
+            return self.page_initialized(context.request.url_context, now);
+        }
+        let (request, activity) = (context.request.id, context.request.activity);
+        self.outputs
+            .push_back(Output::Call(Call::CancelRequest { request }));
+        self.state(Fact::RequestAborted { request, activity });
+        self.end(&mut context, now);
+    }
+
     /// Gives back what a request holds.
     fn end(&mut self, context: &mut HttpContext, now: Instant) {
         if let Some(held) = context.session.take() {
@@ -134,7 +194,12 @@ impl WorkerProcess {
             return;
         };
         match context.waits {
-            Waits::Nothing | Waits::Run | Waits::Timer | Waits::Hang | Waits::Death => {
+            Waits::Nothing
+            | Waits::Run
+            | Waits::Timer
+            | Waits::Cut
+            | Waits::Hang
+            | Waits::Death => {
                 context.gone = true;
                 self.contexts.insert(request, context);
             }

@@ -109,6 +109,8 @@ impl WorkerProcess {
                 context.waits = Waits::Hang;
                 return self.park(context);
             }
+            Fault::Reset => return self.give_up(context, now),
+            Fault::Cut => return self.begin_response(context, now),
             Fault::Crash => Death::SegmentationFault,
             Fault::Abort => Death::Abort,
             Fault::Exit => Death::Exit(context.plan.exit_code),

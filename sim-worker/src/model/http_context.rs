@@ -57,6 +57,8 @@ pub(crate) enum Waits {
     Run,
     /// For its wait to be over.
     Timer,
+    /// For the moment after its first chunk, in which it gives up.
+    Cut,
     /// For ever.
     Hang,
     /// For the end of the process.

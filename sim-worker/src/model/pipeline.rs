@@ -355,6 +355,7 @@ impl WorkerProcess {
             (Waits::Start, _) => self.remained_a_stranger(context, now),
             (Waits::Session, Some(page)) => self.take_session(context, page, now),
             (Waits::Timer, Some(page)) => self.end_handler(context, page, now),
+            (Waits::Cut, _) => self.give_up(context, now),
             (_, _) => {
                 self.contexts.insert(request, context);
             }

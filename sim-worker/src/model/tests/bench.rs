@@ -80,6 +80,8 @@ pub(super) struct Bench {
     pub(super) measurements: u32,
     requests: u64,
     shutdown: Option<CallId>,
+    /// Requests that it has given up.
+    pub(super) cancelled: Vec<RequestId>,
     /// Files that nobody may read.
     pub(super) locked: Vec<&'static str>,
     /// The file that it watches, and how it was seen.
@@ -113,6 +115,7 @@ pub(super) fn starting(
         requests: 0,
         shutdown: None,
         reads: VecDeque::new(),
+        cancelled: Vec::new(),
         locked: Vec::new(),
         watch: None,
     };
@@ -218,6 +221,7 @@ impl Bench {
                 assert!(twice.is_none(), "a request is answered once");
             }
             Call::ReceiveRequest { credits } => self.credits += credits,
+            Call::CancelRequest { request } => self.cancelled.push(request),
             Call::ReceiveEntityBody { request } => self.reads.push_back(request),
             Call::Control {
                 id,

@@ -116,6 +116,19 @@ fn faults_are_what_they_say() {
 }
 
 #[test]
+fn a_handler_gives_up_before_its_response_or_after_a_first_chunk() {
+    let mut worker = worker(&[]);
+    let reset = worker.send("GET /reset.aspx");
+    assert_eq!(worker.cancelled, [reset]);
+    assert!(worker.answer(reset).is_none());
+    let cut = worker.send("GET /cut.aspx");
+    assert_eq!(worker.answer(cut).unwrap().body(), "5\r\nbegun\r\n");
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.cancelled, [reset, cut]);
+    assert_eq!(worker.model.in_flight(), 0);
+}
+
+#[test]
 fn parameters_are_bounded() {
     let mut worker = worker(&[]);
     for url in [
