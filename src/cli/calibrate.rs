@@ -206,6 +206,7 @@ mod tests {
             "device_hop",
             "ipm_hop",
             "spawn",
+            "was_hang_up",
             "boot",
             "hang_up",
             "reap",

@@ -192,7 +192,7 @@ pub fn calibrate(
         until_served(http)?;
     }
     server.stop();
-    let boot = boots::boots(&folder.join("boots"), services, || begin("kill -9 of WAS"))?;
+    let boots = boots::boots(&folder.join("boots"), services, || begin("kill -9 of WAS"))?;
     begin("reading the traces")?;
     let seen = observe(&root)?;
     memory.sort_unstable();
@@ -200,7 +200,7 @@ pub fn calibrate(
     let mut samples = vec![client_hop, device_hops(&seen)?];
     samples.extend(lives(&seen)?);
     samples.extend(deaths(&seen, &kills)?);
-    samples.push(boot);
+    samples.extend(boots);
     samples.push(full);
     samples.push(resumed);
     samples.push(file_read);

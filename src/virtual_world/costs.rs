@@ -31,7 +31,9 @@ pub struct Costs {
     pub ipm_hop: Distribution,
     /// From the order for a process to its first words.
     pub spawn: Distribution,
-    /// From the death of WAS to where the next one starts the services.
+    /// From the death of WAS to the driver's notice.
+    pub was_hang_up: Distribution,
+    /// From there to where the next one starts the services.
     pub boot: Distribution,
     /// From the death of a process to the driver's notice.
     pub hang_up: Distribution,
@@ -91,6 +93,7 @@ pub(super) enum Cost {
     DeviceHop,
     IpmHop,
     Spawn,
+    WasHangUp,
     Boot,
     HangUp,
     Reap,
@@ -101,11 +104,12 @@ pub(super) enum Cost {
 }
 
 impl Cost {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::ClientHop, "client-hop"),
         (Self::DeviceHop, "device-hop"),
         (Self::IpmHop, "ipm-hop"),
         (Self::Spawn, "spawn"),
+        (Self::WasHangUp, "was-hang-up"),
         (Self::Boot, "boot"),
         (Self::HangUp, "hang-up"),
         (Self::Reap, "reap"),
@@ -119,8 +123,8 @@ impl Cost {
 /// Draws costs.
 #[derive(Debug)]
 pub(super) struct Dice {
-    costs: [Distribution; 11],
-    streams: [Pcg64Mcg; 11],
+    costs: [Distribution; 12],
+    streams: [Pcg64Mcg; 12],
     hop_cpu: Duration,
     placement: Pcg64Mcg,
 }
@@ -133,6 +137,7 @@ impl Dice {
             // Assumed: too seldom, or too little, to be missed by a handler.
             Cost::IpmHop => costs.ipm_hop,
             Cost::Spawn => costs.spawn,
+            Cost::WasHangUp => costs.was_hang_up,
             Cost::Boot => costs.boot,
             Cost::HangUp => costs.hang_up,
             Cost::Reap => costs.reap,
@@ -167,6 +172,7 @@ impl Dice {
             Cost::ClientHop | Cost::DeviceHop => self.hop_cpu,
             // Assumed: making a process, taking its memory down and shaking hands is computing all along.
             Cost::Spawn
+            | Cost::WasHangUp
             | Cost::Boot
             | Cost::HangUp
             | Cost::HandshakeFull

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw;
 use sim_httpsys::live::clock::clock_now;
 use sim_was::event_log::Fact;
 
@@ -14,12 +16,12 @@ use super::{
 /// A process that ends sooner than this after its start counts as one that cannot run, and is given up.
 const RUN: Duration = Duration::from_millis(1_100);
 
-/// Kills WAS so many times; the samples of `boot`. `begin` is called before each.
+/// Kills WAS so many times; the samples of `was_hang_up` and `boot`. `begin` is called before each.
 pub(super) fn boots(
     root: &Path,
     count: u64,
     mut begin: impl FnMut() -> Result<(), CalibrateError>,
-) -> Result<Samples, CalibrateError> {
+) -> Result<[Samples; 2], CalibrateError> {
     let mut server = start(root)?;
     let http = open_endpoint(&server, false)?;
     let mut killed = Vec::new();
@@ -38,7 +40,7 @@ pub(super) fn boots(
             }
             server.watch(PATIENCE)?;
         }
-        killed.push(at);
+        killed.push((ProcessId(old), at));
         let refused_until = clock_now() + PATIENCE;
         while page::get(http, "/default.aspx").is_err() {
             if clock_now() > refused_until {
@@ -49,15 +51,32 @@ pub(super) fn boots(
     }
     server.stop();
     let seen = observe(root)?;
-    let boot = |at: &Instant| {
-        let mut facts = seen.was.iter().flatten();
-        let begins = facts
-            .find(|traced| traced.at > *at && matches!(traced.fact, Fact::CommandAccepted { .. }));
-        between(*at, begins?.at)
+    let noticed = |killed: ProcessId| {
+        let mut facts = seen.httpsys.iter().flatten();
+        let is_it = |fact: &etw::Fact| matches!(fact, etw::Fact::ProcessDetach { process, .. } if *process == killed);
+        Some(facts.find(|traced| is_it(&traced.fact))?.at)
     };
-    Samples::new(
-        "boot",
-        "from kill -9 of WAS to where the next one starts the services",
-        killed.iter().filter_map(boot).collect(),
-    )
+    let starts = |after: Instant| {
+        let mut facts = seen.was.iter().flatten();
+        let is_it = |fact: &Fact| matches!(fact, Fact::CommandAccepted { .. });
+        let starts = facts.find(|traced| traced.at > after && is_it(&traced.fact));
+        Some(starts?.at)
+    };
+    let hang_up = |&(was, at): &(ProcessId, Instant)| between(at, noticed(was)?);
+    let boot = |&(was, _): &(ProcessId, Instant)| {
+        let noticed = noticed(was)?;
+        between(noticed, starts(noticed)?)
+    };
+    Ok([
+        Samples::new(
+            "was_hang_up",
+            "from kill -9 of WAS to the driver's notice",
+            killed.iter().filter_map(hang_up).collect(),
+        )?,
+        Samples::new(
+            "boot",
+            "from there to where the next one starts the services",
+            killed.iter().filter_map(boot).collect(),
+        )?,
+    ])
 }

@@ -76,13 +76,15 @@ impl Controller {
         self.say(ToDriver::Call(call), timeline);
     }
 
-    fn say(&mut self, word: ToDriver, timeline: &mut Timeline) {
+    /// Gives how long it takes to be heard.
+    fn say(&mut self, word: ToDriver, timeline: &mut Timeline) -> Duration {
         let delay = timeline.draw(match word {
-            ToDriver::HangUp => Cost::HangUp,
+            ToDriver::HangUp => Cost::WasHangUp,
             ToDriver::Attach | ToDriver::Call(_) => Cost::DeviceHop,
         });
         let wire = self.calls.entry(self.id).or_default();
         wire.send(word, delay, Event::AtDriver(self.id), timeline);
+        delay
     }
 
     /// Somebody has his answer.
@@ -164,7 +166,7 @@ impl World {
         let controller = &mut self.controller;
         controller.life = Life::Dead;
         controller.completions.cut();
-        controller.say(ToDriver::HangUp, &mut self.timeline);
+        let hang_up = controller.say(ToDriver::HangUp, &mut self.timeline);
         let unanswered = controller.commands.drain(..).map(|(client, _)| client);
         let unanswered: Vec<ClientId> = unanswered
             .chain(std::mem::take(&mut controller.waiting))
@@ -176,7 +178,7 @@ impl World {
         }
         self.was = Was::new(self.parameters.clone());
         self.was_alarm = Alarm::default();
-        let took = self.timeline.draw(Cost::Boot);
+        let took = hang_up + self.timeline.draw(Cost::Boot);
         self.timeline.after(took, Event::ReviveWas);
         true
     }
