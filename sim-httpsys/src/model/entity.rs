@@ -80,38 +80,20 @@ impl EntityReader {
     /// Takes what it can from `bytes`, up to the body's end. On an error the request is refused
     /// with that reason, and the reader is of no further use.
     pub fn read(&mut self, bytes: &[u8]) -> Result<EntityPiece, ReasonPhrase> {
-        match self.state {
-            State::Left(left) => Ok(self.read_known(left, bytes)),
-            State::Size { .. }
-            | State::Extension { .. }
-            | State::SizeLf { .. }
-            | State::Data { .. }
-            | State::DataCr
-            | State::DataLf
-            | State::TrailerStart { .. }
-            | State::Trailer { .. }
-            | State::TrailerLf { .. }
-            | State::EndLf
-            | State::Done => self.read_chunked(bytes),
+        if let State::Left(left) = self.state {
+            Ok(self.read_known(left, bytes))
+        } else {
+            self.read_chunked(bytes)
         }
     }
 
     /// As [`Self::read`], for who only wants to know how far the body goes: how many bytes it took, and
     /// whether the body ends there.
     pub fn skim(&mut self, bytes: &[u8]) -> Result<(usize, bool), ReasonPhrase> {
-        let consumed = match self.state {
-            State::Left(left) => self.take_known(left, bytes),
-            State::Size { .. }
-            | State::Extension { .. }
-            | State::SizeLf { .. }
-            | State::Data { .. }
-            | State::DataCr
-            | State::DataLf
-            | State::TrailerStart { .. }
-            | State::Trailer { .. }
-            | State::TrailerLf { .. }
-            | State::EndLf
-            | State::Done => self.take_chunked(bytes, |_| ())?,
+        let consumed = if let State::Left(left) = self.state {
+            self.take_known(left, bytes)
+        } else {
+            self.take_chunked(bytes, |_| ())?
         };
         Ok((consumed, matches!(self.state, State::Done)))
     }
