@@ -198,4 +198,21 @@ mod tests {
         fs::rename(bench.path("inetpub"), bench.path("away")).unwrap();
         assert!(bench.is_told().await, "what is above it has gone");
     }
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_watched_while_it_is_away() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (real, away) = (elsewhere.path().join("real"), elsewhere.path().join("away"));
+        fs::create_dir(&real).unwrap();
+        let mut bench = Bench::of("apps/link", false);
+        fs::create_dir(bench.path("apps")).unwrap();
+        std::os::unix::fs::symlink(&real, bench.path("apps/link")).unwrap();
+        assert!(bench.is_told().await);
+        fs::rename(&real, &away).unwrap();
+        assert!(bench.is_told().await, "it has gone");
+        fs::rename(&away, &real).unwrap();
+        assert!(bench.is_told().await, "it has come back");
+        fs::write(real.join("web.config"), "<x/>").unwrap();
+        assert!(bench.is_told().await);
+    }
 }

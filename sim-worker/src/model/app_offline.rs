@@ -17,7 +17,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use sim_httpsys::api::{CachePolicy, ControlCall, ProcessId, RequestQueueName, UrlContext};
+use sim_httpsys::api::{CachePolicy, ProcessId, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::AppDomain;
@@ -99,14 +99,6 @@ impl WorkerProcess {
             return;
         };
         let application = (*domain.application).clone();
-        // Responses of pages that the driver keeps are its own no more.
-        // Assumed: with the domain's output cache go the entries that it has in the driver.
-        let queue = RequestQueueName(self.pool.clone());
-        self.call(ControlCall::FlushResponseCache {
-            queue,
-            url: Some(application.path.clone()),
-            recursive: true,
-        });
         self.restart_application(application, now);
     }
 }

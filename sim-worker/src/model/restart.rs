@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::{SharedRequest, UrlContext};
+use sim_httpsys::api::{ControlCall, RequestQueueName, SharedRequest, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomain, AppDomainState, Compiled};
@@ -49,8 +49,10 @@ impl WorkerProcess {
         let restart = restart || comes_back;
         match self.domains.get_mut(&context) {
             Some(domain) if !restart => {
+                let path = application.path.clone();
                 domain.application = application.into();
                 self.forget_files_of(context);
+                self.flush_responses_below(path);
             }
             Some(_) => self.restart_application(application, now),
             None => {
@@ -76,6 +78,7 @@ impl WorkerProcess {
             self.forget_files_of(context);
         }
         self.state(Fact::ApplicationRestarted { application: name });
+        self.flush_responses_below(application.path.clone());
         self.set_apart(context);
         self.domains.insert(context, AppDomain::new(application));
         if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
@@ -83,6 +86,19 @@ impl WorkerProcess {
         } else {
             self.initialize_again(context, now);
         }
+    }
+
+    /// What the driver keeps of an application was made as it was before.
+    ///
+    /// Source: KB911822: the worker keeps track of what it has put into the driver's cache in order to flush it
+    /// when that has changed. Assumed: for an application that restarts, or whose settings change, all of it.
+    fn flush_responses_below(&mut self, path: String) {
+        let queue = RequestQueueName(self.pool.clone());
+        self.call(ControlCall::FlushResponseCache {
+            queue,
+            url: Some(path),
+            recursive: true,
+        });
     }
 
     /// WAS says that an application is gone from this pool: it leaves when no request comes for it any more.

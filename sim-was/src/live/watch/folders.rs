@@ -20,6 +20,9 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 /// Names of files that are part of the configuration, besides the one that the server was given.
 const NAMES: [&str; 2] = ["web.config", "machine.config"];
 
+/// Links that are followed at most, so that those that lead round in circles end.
+const LINKS_MAX: usize = 1_000;
+
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
@@ -97,11 +100,26 @@ impl Armed {
     /// unseen between two watches.
     fn plan(&self) -> BTreeMap<PathBuf, Folder> {
         let mut plan = BTreeMap::<PathBuf, Folder>::new();
-        for wanted in &self.wanted {
-            plan.entry(wanted.clone()).or_default().is_wanted = true;
-            let mut below = wanted.as_path();
-            while let Some(above) = below.parent().filter(|_| below != self.root) {
-                let Some(name) = below.file_name() else { break };
+        let mut wanted: Vec<PathBuf> = self.wanted.iter().cloned().collect();
+        let mut links = 0;
+        while let Some(path) = wanted.pop() {
+            let folder = plan.entry(path.clone()).or_default();
+            if std::mem::replace(&mut folder.is_wanted, true) {
+                continue;
+            }
+            let mut below = path.as_path();
+            loop {
+                // What a link leads to comes and goes, too.
+                if links < LINKS_MAX
+                    && let Some(target) = linked(&path, below)
+                {
+                    links += 1;
+                    wanted.push(target);
+                }
+                let above = below.parent().filter(|_| below != self.root);
+                let (Some(above), Some(name)) = (above, below.file_name()) else {
+                    break;
+                };
                 let folder = plan.entry(above.to_owned()).or_default();
                 folder.next.insert(name.to_string_lossy().into_owned());
                 let is_enough = !above.starts_with(&self.root) && above.is_dir();
@@ -141,6 +159,13 @@ impl Armed {
             News::None
         }
     }
+}
+
+/// Where a path leads if the part of it up to `link` is a link.
+fn linked(path: &Path, link: &Path) -> Option<PathBuf> {
+    let target = std::fs::read_link(link).ok()?;
+    let rest = path.strip_prefix(link).ok()?;
+    Some(link.parent()?.join(target).join(rest))
 }
 
 fn flags(folder: &Folder) -> WatchFlags {

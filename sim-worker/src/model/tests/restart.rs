@@ -44,6 +44,7 @@ fn a_restarted_application_has_lost_its_sessions_and_its_process_goes_on() {
         application: "/LM/W3SVC/1/ROOT".to_owned(),
     };
     assert!(worker.facts.contains(&restarted));
+    assert_eq!(worker.flushed, ["/"], "the driver keeps nothing of before");
     worker.pass(Duration::from_hours(2));
 }
 
@@ -130,6 +131,7 @@ fn a_setting_changes_without_a_restart() {
     let mut changed = application("/srv/www");
     changed.default_documents = vec!["x.html".to_owned()];
     change(&mut worker, changed, false);
+    assert_eq!(worker.flushed, ["/"], "the driver keeps nothing of before");
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),
         Some("found")
