@@ -259,3 +259,22 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
         host(&up)
     );
 }
+
+#[test]
+fn sections_that_machine_config_declares_are_there_without_being_written() {
+    let up = Up::start();
+    for words in [
+        &["/section:appSettings", "/+[key='a',value='1']"][..],
+        &["/section:system.web/customErrors", "/mode:Off"],
+    ] {
+        let (code, said) = set(&up, words);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let written = std::fs::read_to_string(up.root.join("inetpub/wwwroot/web.config")).unwrap();
+    assert!(
+        written.contains("<add key=\"a\" value=\"1\" />")
+            && written.contains("<customErrors mode=\"Off\" />"),
+        "{written}"
+    );
+    assert_eq!(up.get("/default.aspx").status, 200);
+}

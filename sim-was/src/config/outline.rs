@@ -168,6 +168,13 @@ pub(super) fn of(section: &str) -> Option<&'static Element> {
     ELEMENTS.get(section)
 }
 
+/// Sections that every server has, whatever its file declares.
+/// Source: machine.config, which declares them for ASP.NET.
+pub(super) fn of_machine() -> impl Iterator<Item = &'static str> {
+    let names = OUTLINES.iter().map(|(name, _)| *name);
+    names.filter(|name| !name.contains('/') || name.starts_with("system.web/"))
+}
+
 /// Whether the path is a section group on the way to such a section.
 pub(super) fn is_group(path: &str) -> bool {
     let is_below = |section: &&str| {

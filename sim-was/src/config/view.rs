@@ -214,7 +214,8 @@ impl<'a> Views<'a> {
     pub fn section_names(&self) -> Result<Vec<String>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
         let declared = Declared::read(document.root_element());
-        let known = schema::section_names().map(str::to_owned);
+        let known = schema::section_names().chain(outline::of_machine());
+        let known = known.map(str::to_owned);
         let declared = declared.names().map(str::to_owned);
         let written = self.written()?.into_iter().map(|(name, _)| name);
         let names: BTreeSet<String> = known.chain(declared).chain(written).collect();
