@@ -261,6 +261,7 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
 }
 
 #[test]
+
 fn sections_that_machine_config_declares_are_there_without_being_written() {
     let up = Up::start();
     for words in [
@@ -277,4 +278,33 @@ fn sections_that_machine_config_declares_are_there_without_being_written() {
         "{written}"
     );
     assert_eq!(up.get("/default.aspx").status, 200);
+}
+
+#[test]
+fn what_is_committed_to_the_server_does_not_see_the_files_below_it() {
+    let up = Up::start();
+    let file = up.root.join("inetpub/wwwroot/web.config");
+    let modules = |content: &str| {
+        let text = format!(
+            "<configuration><system.webServer><modules>{content}</modules></system.webServer></configuration>"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let before = host(&up);
+    let set = |word: &str| set(&up, &["/section:modules", word, "/commit:apphost"]);
+    modules("<add name=\"WM\" type=\"A.B\"/>");
+    let (code, said) = set("/[name='WM'].type:C.D");
+    assert!(code == Some(1) && said.contains("has no entry"), "{said}");
+    modules("<remove name=\"Session\"/>");
+    let (code, said) = set("/+[name='Session',type='A.B']");
+    let duplicate = "ERROR ( message:Failed to add duplicate collection element \"Session\". )\n";
+    assert_eq!((code, said.as_str()), (Some(1), duplicate));
+    assert_eq!(host(&up), before);
+    let (code, said) = set("/[name='Session'].type:X");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(host(&up).contains("type=\"X\""), "{}", host(&up));
+    modules("<add name=\"WM\" type=\"A.B\"/>");
+    let (code, said) = set("/+[name='WM',type='A.B']");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(host(&up).contains("name=\"WM\""), "{}", host(&up));
 }

@@ -93,6 +93,23 @@ impl<'a> Views<'a> {
         Self { around, ..self }
     }
 
+    /// The configuration as far as one of its files sees it, which has this text now: the web.config of a place, or
+    /// applicationHost.config, which is that of the empty one. What lies further in says nothing.
+    #[must_use]
+    pub fn committed<'t>(&'t self, place: &str, text: &'t str) -> Views<'t> {
+        let place = place.trim_matches('/').to_lowercase();
+        let above = self.around.above(&place);
+        if place.is_empty() {
+            return Views::new(text, self.file).with(above);
+        }
+        let file = FoundFile {
+            name: "web.config".to_owned(),
+            bytes: Ok(text.as_bytes().to_vec()),
+            modified: 0,
+        };
+        Views::new(self.text, self.file).with(above.with(&place, file))
+    }
+
     /// The application pools, each an `add`, with the defaults of `applicationPoolDefaults`.
     pub fn pools(&self) -> Result<Vec<View>, ConfigError> {
         let section = self.section(POOLS, "")?;

@@ -64,17 +64,20 @@ impl Around {
         Self(files)
     }
 
-    /// The files above a place, as a web.config there sees them.
+    /// The files above a place, as a web.config there sees them; above the server (empty) are those of the .NET
+    /// Framework.
     #[must_use]
     pub(super) fn above(&self, place: &str) -> Self {
-        let is_above = |found: &&Found| {
-            let mut places = found.1.iter();
-            places.any(|at| {
-                let rest = place.strip_prefix(at.as_str());
-                rest.is_some_and(|rest| at.is_empty() || rest.starts_with('/'))
-            })
+        let is_above = |at: &String| {
+            let rest = place.strip_prefix(at.as_str());
+            rest.is_some_and(|rest| at.is_empty() || rest.starts_with('/'))
         };
-        Self(self.0.iter().filter(is_above).cloned().collect())
+        let above = |(folder, places, file): &Found| {
+            // Several applications may have one folder.
+            let places: Vec<String> = places.iter().filter(|at| is_above(at)).cloned().collect();
+            (!places.is_empty()).then(|| (folder.clone(), places, file.clone()))
+        };
+        Self(self.0.iter().filter_map(above).collect())
     }
 
     /// The same with one more, the innermost, which stands for a place.

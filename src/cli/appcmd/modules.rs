@@ -88,11 +88,8 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         changes
     } else {
         let (text, file) = (store.text()?, store.name());
-        let modules = Views::new(&text, &file).section(MODULES, location)?;
-        match modules {
-            Some(modules) => localized(&text, &changes, &modules)?,
-            None => changes,
-        }
+        let effective = |text: &str| Views::new(text, &file).section(MODULES, location);
+        localized(&text, &changes, &effective)?
     };
     store.change(&changes)?;
     for line in lines {

@@ -6,11 +6,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, EditError, localized};
-use sim_was::config::view::{View, Views};
+use sim_was::config::edit::{Act, Change, localized};
+use sim_was::config::view::Views;
 use sim_was::config::{Around, FoundFile, SECTION_LOCKED, decode, load, physical_path};
 use sim_was::live::find_file;
 
@@ -32,6 +32,42 @@ enum Commit {
     },
 }
 
+impl Commit {
+    /// The path that the file stands for; empty for applicationHost.config.
+    fn place(&self) -> &str {
+        match self {
+            Self::Host(_) => "",
+            Self::Folder { path, .. } => path,
+        }
+    }
+
+    /// The web.config.
+    fn file(folder: &Path) -> PathBuf {
+        folder.join("web.config")
+    }
+
+    /// What the file says now.
+    fn text(&self, files: &Files) -> Result<String, Failure> {
+        let Self::Folder { folder, .. } = self else {
+            return Ok(files.text.clone());
+        };
+        let file = Self::file(folder);
+        let bytes = fs::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
+        Ok(decode(&bytes, &file.display().to_string())?.into_owned())
+    }
+
+    /// A change as it is made in the file.
+    fn of(&self, change: &Change) -> Change {
+        match self {
+            Self::Host(location) => change.clone().at(location),
+            Self::Folder { location, .. } => Change {
+                inherits: true,
+                ..change.clone().at(location)
+            },
+        }
+    }
+}
+
 /// The path of the server in output lines.
 const HOST: &str = "MACHINE/WEBROOT/APPHOST";
 
@@ -51,7 +87,11 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
             let section = files.required(sentence)?;
             let changes = match &sentence.template {
                 Some(template) => {
-                    let now = files.views().section(&section, &location(sentence))?;
+                    let at = location(sentence);
+                    let commit = commit(sentence, store, &at)?;
+                    let (place, text) = (commit.place(), commit.text(&files)?);
+                    let views = files.views();
+                    let now = views.committed(place, &text).section(&section, &at)?;
                     template.differences(&section, &[], now.as_ref())
                 }
                 None => set(sentence, &section)?,
@@ -333,58 +373,42 @@ fn change(
     done: &str,
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
-    let view = files.views().section(section, &at)?;
-    if let Some(view) = &view {
-        refuse_what_cannot_be(view, changes)?;
+    let commit = commit(sentence, store, &at)?;
+    let (views, text) = (files.views(), commit.text(files)?);
+    if let Commit::Host(location) = &commit
+        && !changes.is_empty()
+        && !location.is_empty()
+        && done == "changed"
+        && views.is_host_only(section)?
+    {
+        return Err(unusable(&store.name(), 0, SECTION_LOCKED));
     }
-    // What the file inherits is copied into it where it is to be edited.
-    let for_file = |text: &str, changes: Vec<Change>| match &view {
-        Some(view) => localized(text, &changes, view),
-        None => Ok(changes),
-    };
-    let committed = match commit(sentence, store, &at)? {
+    // What lies below the file is nothing to it.
+    let effective = |text: &str| views.committed(commit.place(), text).section(section, &at);
+    let of_file: Vec<Change> = changes.iter().map(|change| commit.of(change)).collect();
+    let of_file = localized(&text, &of_file, &effective)?;
+    let committed = match &commit {
         // What was piped in is in effect as it is.
         _ if changes.is_empty() => machine_path(&at),
-        Commit::Host(location) => {
-            if !location.is_empty() && done == "changed" && files.views().is_host_only(section)? {
-                return Err(unusable(&store.name(), 0, SECTION_LOCKED));
-            }
-            let changes = changes.iter().map(|change| change.clone().at(&location));
-            let changes: Vec<Change> = changes.collect();
-            let changes = if location.is_empty() {
-                changes
-            } else {
-                for_file(&files.text, changes)?
-            };
-            store.change(&changes)?;
+        Commit::Host(_) => {
+            store.change(&of_file)?;
             HOST.to_owned()
         }
-        Commit::Folder {
-            folder,
-            path,
-            location,
-        } => {
-            let inherit = |change: &Change| Change {
-                inherits: true,
-                ..change.clone().at(&location)
-            };
-            let changes: Vec<Change> = changes.iter().map(inherit).collect();
-            let file = folder.join("web.config");
+        Commit::Folder { folder, path, .. } => {
+            let file = Commit::file(folder);
             let name = file.display().to_string();
-            let text = fs::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
-            let changes = for_file(&decode(&text, &name)?, changes)?;
-            let bytes = changed_file(&file, &changes)?;
+            let bytes = changed_file(&file, &of_file)?;
             let written = FoundFile {
                 name,
                 bytes: Ok(bytes.clone()),
                 modified: 0,
             };
             // The line is one of a file that nobody will see.
-            if let Some(fault) = files.views().refusal(&path, written)? {
+            if let Some(fault) = views.refusal(path, written)? {
                 return Err(unusable(&fault.file, 0, &fault.text));
             }
             replace_file(&file, &bytes)?;
-            machine_path(&path)
+            machine_path(path)
         }
     };
     if done == "changed" {
@@ -397,47 +421,6 @@ fn change(
         println!("CONFIG object \"{section}\" {done}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// An entry can be taken away only where it is in effect, whichever level it comes from, and added only where it is
-/// not.
-fn refuse_what_cannot_be(section: &View, changes: &[Change]) -> Result<(), Failure> {
-    // What is added may be taken away by what follows, and what is taken away be added.
-    let (mut adds, mut takes) = (false, false);
-    for change in changes {
-        let element = section.at(&change.element);
-        let place = change.section.clone();
-        let in_words = |keys: &[(String, String)]| {
-            let key = |(name, value): &(String, String)| format!("{name}='{value}'");
-            keys.iter().map(key).collect::<Vec<String>>().join(", ")
-        };
-        match &change.act {
-            Act::Remove { keys } => {
-                takes = true;
-                let found = element.and_then(|element| element.entry(keys));
-                if !adds && found.is_none() {
-                    let keys = in_words(keys);
-                    return Err(EditError::NoEntry { place, keys }.into());
-                }
-            }
-            Act::Add { attributes, .. } => {
-                // Assumed: the sections of the .NET Framework may have an entry again at an inner level.
-                let is_ours = !place.starts_with("system.web/") && place.contains('/');
-                adds = true;
-                let same = element.filter(|_| is_ours && !takes);
-                if let Some(same) = same.and_then(|element| element.same(attributes)) {
-                    let names = same.key_names();
-                    let mut keys = attributes.clone();
-                    keys.retain(|(name, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
-                    let keys = in_words(&keys);
-                    return Err(EditError::Duplicate { place, keys }.into());
-                }
-            }
-            Act::Clear | Act::DeleteElement => takes = true,
-            Act::Set { .. } | Act::DeleteAttribute { .. } | Act::Lock { .. } => {}
-        }
-    }
-    Ok(())
 }
 
 /// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.

@@ -5,26 +5,72 @@
 use super::change::{Act, Change, Position, Step};
 use super::locate::{self, Place};
 use super::{EditError, apply_one};
-use crate::config::raw;
+use crate::config::raw::{self, ConfigError};
 use crate::config::view::View;
 
 /// The same changes for a file that inherits (a web.config, or a `<location>`): what they need of the outer levels is
-/// copied first, and what is named by its position or by a part of its keys gets its whole name. `effective` is the
-/// section as it is in effect there before the changes.
+/// copied first, and what is named by its position or by a part of its keys gets its whole name. Where nothing is
+/// inherited they stay as they are.
+///
+/// `effective` says how the section is in effect for the file with some text of it, so that a later change sees what
+/// an earlier one has done. An entry that is to be removed has to be there then, and one that is added must not be,
+/// whichever level it comes from.
 pub fn localized(
     text: &str,
     changes: &[Change],
-    effective: &View,
+    effective: &dyn Fn(&str) -> Result<Option<View>, ConfigError>,
 ) -> Result<Vec<Change>, EditError> {
     let mut text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
     let mut all = Vec::new();
     for change in changes {
-        for change in with_copies(&text, named(change.clone(), effective), effective)? {
+        let inherits = change.inherits || !change.location.is_empty();
+        let view = effective(&text)?;
+        if let Some(view) = &view {
+            refuse_what_cannot_be(change, view)?;
+        }
+        let copied = match view.filter(|_| inherits) {
+            Some(view) => with_copies(&text, named(change.clone(), &view), &view)?,
+            None => vec![change.clone()],
+        };
+        for change in copied {
             text = apply_one(&text, &change)?;
             all.push(change);
         }
     }
     Ok(all)
+}
+
+/// An entry can be taken away only where it is in effect, and added only where it is not.
+fn refuse_what_cannot_be(change: &Change, effective: &View) -> Result<(), EditError> {
+    let element = effective.at(&change.element);
+    let place = change.section.clone();
+    match &change.act {
+        Act::Remove { keys } => match element.and_then(|element| element.entry(keys)) {
+            Some(_) => Ok(()),
+            None => Err(EditError::NoEntry {
+                place,
+                keys: locate::in_words(keys),
+            }),
+        },
+        Act::Add { attributes, .. } => {
+            // Assumed: the sections of the .NET Framework may have an entry again at an inner level.
+            let is_ours = !place.starts_with("system.web/") && place.contains('/');
+            let element = element.filter(|_| is_ours);
+            let Some(same) = element.and_then(|element| element.same(attributes)) else {
+                return Ok(());
+            };
+            let names = same.key_names();
+            let mut keys = attributes.clone();
+            keys.retain(|(name, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
+            let keys = locate::in_words(&keys);
+            Err(EditError::Duplicate { place, keys })
+        }
+        Act::Set { .. }
+        | Act::DeleteAttribute { .. }
+        | Act::Clear
+        | Act::DeleteElement
+        | Act::Lock { .. } => Ok(()),
+    }
 }
 
 /// The change, with keys for positions.
@@ -127,8 +173,10 @@ mod tests {
     use super::*;
     use crate::config::edit::apply;
     use crate::config::view::Views;
+    use crate::config::{Around, FoundFile};
 
     const HOST: &str = r#"<configuration>
+  <system.applicationHost><sites><site name="Shop"><application path="/" /><application path="/App" /></site></sites></system.applicationHost>
   <system.webServer>
     <modules><add name="Session" type="A.B" preCondition="managedHandler" lockItem="false" /></modules>
     <defaultDocument><files><add value="a.htm" /><add value="b.htm" /></files></defaultDocument>
@@ -139,14 +187,35 @@ mod tests {
 
     /// What a web.config says after a change of what it inherits.
     fn site(section: &str, change: &str) -> Result<String, EditError> {
-        let views = Views::new(HOST, "x");
-        let effective = views.section(section, "Shop").unwrap().unwrap();
-        let change = Change {
-            inherits: true,
-            ..change.parse::<Change>().unwrap()
+        after("<configuration />", ("shop", "Shop"), section, &[change])
+    }
+
+    /// What a file says after changes for a location: the web.config of a place, or applicationHost.config, whose
+    /// place is empty. The web.config of the site says something already.
+    fn after(
+        web_config: &str,
+        (place, at): (&str, &str),
+        section: &str,
+        changes: &[&str],
+    ) -> Result<String, EditError> {
+        let file = FoundFile {
+            name: "web.config".to_owned(),
+            bytes: Ok(web_config.as_bytes().to_vec()),
+            modified: 0,
         };
-        let empty = "<configuration />";
-        apply(empty, &localized(empty, &[change], &effective)?)
+        let views = Views::new(HOST, "x").with(Around::default().with("shop", file));
+        let text = match place {
+            "" => HOST,
+            "shop" => web_config,
+            _ => "<configuration />",
+        };
+        let effective = |text: &str| views.committed(place, text).section(section, at);
+        let change = |change: &&str| Change {
+            inherits: !place.is_empty(),
+            ..change.parse::<Change>().unwrap().at(&at[place.len()..])
+        };
+        let changes: Vec<Change> = changes.iter().map(change).collect();
+        apply(text, &localized(text, &changes, &effective)?)
     }
 
     fn edited(section: &str, change: &str) -> String {
@@ -197,5 +266,81 @@ mod tests {
         let changed = edited(section, &format!("{section}.files.[@start].value:x"));
         let wanted = "<files><remove value=\"a.htm\" /><add value=\"x\" /></files>";
         assert!(changed.contains(wanted), "{changed}");
+    }
+
+    #[test]
+    fn what_an_inner_file_adds_is_nothing_to_an_outer_one() {
+        let section = "system.webServer/modules";
+        let web_config = "<configuration><system.webServer><modules><add name='WM' type='A.B' /></modules>\
+                          </system.webServer></configuration>";
+        let host = |change: &str| {
+            let change = change.replace("modules", section);
+            after(web_config, ("", "Shop"), section, &[&change])
+        };
+        for change in [
+            "modules[name='WM'].type:C.D",
+            "-modules.[name='WM']",
+            "-modules.[@1]",
+        ] {
+            let missing = host(change);
+            let is_refused = matches!(missing, Err(EditError::NoEntry { .. }));
+            assert!(is_refused, "{change}: {missing:?}");
+        }
+        let first = host("-modules.[@0]").unwrap();
+        assert!(first.contains("<remove name=\"Session\" />"), "{first}");
+        let added = host("+modules.[name='WM',type='A.B']").unwrap();
+        assert!(
+            added.contains("<add name=\"WM\" type=\"A.B\" />"),
+            "{added}"
+        );
+    }
+
+    #[test]
+    fn what_an_inner_file_takes_away_is_there_for_an_outer_one() {
+        let section = "system.webServer/modules";
+        let web_config = "<configuration><system.webServer><modules><remove name='Session' /></modules>\
+                          </system.webServer></configuration>";
+        let change = |place: &str, change: &str| {
+            let change = change.replace("modules", section);
+            after(web_config, (place, "Shop"), section, &[&change])
+        };
+        let add = "+modules.[name='Session',type='A.B']";
+        let twice = change("", add);
+        assert!(
+            matches!(twice, Err(EditError::Duplicate { .. })),
+            "{twice:?}"
+        );
+        assert!(change("shop", add).is_ok(), "the site itself has none");
+        let changed = change("", "modules[name='Session'].type:X").unwrap();
+        let wanted = "<remove name=\"Session\" />\n        <add name=\"Session\" type=\"X\" preCondition=\"managedHandler\" />";
+        assert!(changed.contains(wanted), "{changed}");
+    }
+
+    #[test]
+    fn a_change_sees_what_an_earlier_one_has_done() {
+        let section = "system.webServer/defaultDocument";
+        let files = |changes: &[&str]| {
+            let whole = |change: &&str| change.replace("files", &format!("{section}.files"));
+            let changes: Vec<String> = changes.iter().map(whole).collect();
+            let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+            after("<configuration />", ("shop", "Shop"), section, &changes)
+        };
+        let both = files(&["-files.[@0]", "-files.[@0]"]).unwrap();
+        let wanted = "<files><remove value=\"a.htm\" /><remove value=\"b.htm\" /></files>";
+        assert!(both.contains(wanted), "{both}");
+        let nothing = files(&["+files.[@start,value='q.htm']", "-files.[@0]"]).unwrap();
+        assert!(
+            !nothing.contains("q.htm") && !nothing.contains("remove"),
+            "{nothing}"
+        );
+        let third = files(&["-files.[@0]", "-files.[@0]", "-files.[@0]"]);
+        assert!(matches!(third, Err(EditError::NoEntry { .. })), "{third:?}");
+        let again = files(&["-files.[value='a.htm']", "+files.[value='A.htm']"]).unwrap();
+        assert!(again.contains("<add value=\"A.htm\" />"), "{again}");
+        let twice = files(&["+files.[value='q.htm']", "+files.[value='a.htm']"]);
+        assert!(
+            matches!(twice, Err(EditError::Duplicate { .. })),
+            "{twice:?}"
+        );
     }
 }
