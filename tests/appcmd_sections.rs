@@ -261,7 +261,6 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
 }
 
 #[test]
-
 fn sections_that_machine_config_declares_are_there_without_being_written() {
     let up = Up::start();
     for words in [
@@ -278,6 +277,51 @@ fn sections_that_machine_config_declares_are_there_without_being_written() {
         "{written}"
     );
     assert_eq!(up.get("/default.aspx").status, 200);
+}
+
+#[test]
+fn what_a_site_keeps_from_its_applications_is_neither_listed_nor_a_duplicate_there() {
+    let up = Up::start();
+    let wwwroot = up.root.join("inetpub/wwwroot");
+    std::fs::create_dir_all(wwwroot.join("shop")).unwrap();
+    let add = [
+        "add",
+        "app",
+        "/site.name:Default Web Site",
+        "/path:/shop",
+        "/physicalPath:%SystemDrive%\\inetpub\\wwwroot\\shop",
+    ];
+    assert_eq!(appcmd(&up, &add).0, Some(0));
+    let own = "<configuration><location path=\".\" inheritInChildApplications=\"false\"><system.webServer>\
+               <httpProtocol><customHeaders><add name=\"P\" value=\"1\"/></customHeaders></httpProtocol>\
+               <modules><add name=\"PM\" type=\"A.B\"/></modules><staticContent><mimeMap fileExtension=\".p\" \
+               mimeType=\"a/b\"/></staticContent></system.webServer></location></configuration>";
+    std::fs::write(wwwroot.join("web.config"), own).unwrap();
+    let shop = "Default Web Site/shop";
+    for (section, listed, add) in [
+        (
+            "/section:modules",
+            "name=\"PM\"",
+            "/+[name='PM',type='C.D']",
+        ),
+        (
+            "/section:httpProtocol",
+            "name=\"P\"",
+            "/+customHeaders.[name='P',value='3']",
+        ),
+        (
+            "/section:staticContent",
+            "fileExtension=\".p\"",
+            "/+[fileExtension='.p',mimeType='c/d']",
+        ),
+    ] {
+        let list = |at: &str| appcmd(&up, &["list", "config", at, section]).1;
+        assert!(list(SITE).contains(listed), "{}", list(SITE));
+        assert!(!list(shop).contains(listed), "{}", list(shop));
+        let (code, said) = appcmd(&up, &["set", "config", shop, section, add]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(list(shop).contains(listed), "{}", list(shop));
+    }
 }
 
 #[test]

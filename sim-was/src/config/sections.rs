@@ -111,12 +111,9 @@ impl<'a> Sections<'a> {
                 .trim_matches('/');
             // Source: .NET configuration: `path="."` is the place of the file itself.
             let path = if path == "." { "" } else { path };
-            let own = block
-                .attribute("inheritInChildApplications")
-                .is_some_and(|value| value.eq_ignore_ascii_case("false"));
             let stand = Stand {
                 mode: locks::mode_of(block),
-                own,
+                own: is_own_block(block),
                 file,
             };
             self.collect(block, (place, path), "", stand);
@@ -297,6 +294,22 @@ fn places_to(location: &str) -> Vec<&str> {
         places.push(location);
     }
     places
+}
+
+/// Whether a `<location>` keeps what it says from child applications.
+fn is_own_block(block: Node<'_, '_>) -> bool {
+    let is_inherited = block.attribute("inheritInChildApplications");
+    is_inherited.is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}
+
+/// Whether a section is not for applications below the place that it is written for.
+pub(super) fn is_own(section: Node<'_, '_>) -> bool {
+    let is_block = |node: &Node<'_, '_>| {
+        let configuration = node.parent_element();
+        configuration.is_some_and(|root| root.parent_element().is_none())
+    };
+    let block = section.ancestors().find(is_block);
+    block.is_some_and(|block| block.has_tag_name("location") && is_own_block(block))
 }
 
 fn elements<'a>(parent: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {

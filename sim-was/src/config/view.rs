@@ -8,11 +8,12 @@ use std::fmt;
 
 use roxmltree::Node;
 
+use super::edit::sections_at;
 use super::layers::Layers;
 use super::locks::Declared;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
-use super::sections::Sections;
+use super::sections::{self, Sections};
 use super::web_config::{Around, FoundFile};
 use super::{Fault, faults, open_view, outline, written};
 
@@ -133,15 +134,21 @@ impl<'a> Views<'a> {
         let around = self.around.web_configs(&documents);
         let location = location.trim_matches('/').to_lowercase();
         let places = places_from(&location);
+        let application = application_length(root, &location);
+        // Source: IIS: `inheritInChildApplications="false"` keeps a location from the applications below it.
+        let reaches =
+            |at: &str, node: &Node<'_, '_>| at.len() >= application || !sections::is_own(*node);
         let name = path.rsplit('/').next().unwrap_or(path);
         let Some(schema) = schema::section(path) else {
             let declared = Declared::read(root);
             let is_host_only = declared.is_host_only(path);
             let places = places.into_iter();
             let places = places.filter(|place| place.is_empty() || !is_host_only);
-            let found: Vec<_> = places
-                .flat_map(|at| written::nodes(root, &around, at, path))
-                .collect();
+            let at_place = |at| {
+                let nodes = written::nodes(root, &around, at, path).into_iter();
+                nodes.filter(move |node| reaches(at, node))
+            };
+            let found: Vec<_> = places.flat_map(at_place).collect();
             let outline = outline::of(path);
             let is_known = !found.is_empty() || outline.is_some() || declared.has(path);
             let outline = outline.unwrap_or_else(|| schema::foreign());
@@ -155,7 +162,8 @@ impl<'a> Views<'a> {
             .filter(|place| place.is_empty() || !everywhere);
         for at in places {
             let here = sections.at(at, path).iter().rev();
-            nodes.extend(here.map(|section| section.node));
+            let here = here.map(|section| section.node);
+            nodes.extend(here.filter(|node| reaches(at, node)));
         }
         let layers = Layers::new(schema, nodes);
         Ok(Some(view(name, schema, &layers, &[], None)))
@@ -264,6 +272,27 @@ fn places_from(location: &str) -> Vec<&str> {
         places.push(at);
     }
     places
+}
+
+/// How much of a location, in lower case, is the path of its application.
+fn application_length(root: Node<'_, '_>, location: &str) -> usize {
+    let site = location.split('/').next().unwrap_or_default();
+    let below = &location[site.len()..];
+    let is_named = |node: &Node<'_, '_>, name| node.tag_name().name() == name;
+    let is_site = |node: &Node<'_, '_>| {
+        let name = node.attribute("name").unwrap_or_default();
+        is_named(node, "site") && name.to_lowercase() == site
+    };
+    let sections = sections_at(root, "", SITES).into_iter();
+    let sites = sections.flat_map(|section| section.children().filter(is_site));
+    let applications =
+        sites.flat_map(|site| site.children().filter(|n| is_named(n, "application")));
+    let lengths = applications.filter_map(|application| {
+        let path = application.attribute("path")?.trim_end_matches('/');
+        let rest = below.strip_prefix(&path.to_lowercase())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(below.len() - rest.len())
+    });
+    site.len() + lengths.max().unwrap_or(0)
 }
 
 fn entries_of(section: Option<View>, name: &str) -> Vec<View> {

@@ -181,6 +181,7 @@ mod tests {
     <modules><add name="Session" type="A.B" preCondition="managedHandler" lockItem="false" /></modules>
     <defaultDocument><files><add value="a.htm" /><add value="b.htm" /></files></defaultDocument>
     <rewrite><rules><rule name="r"><match url=".*" /><conditions logicalGrouping="MatchAny"><add input="i" pattern="p" /></conditions></rule></rules></rewrite>
+    <httpProtocol />
     <security><authorization><add accessType="Deny" users="joe" verbs="PUT" /></authorization></security>
   </system.webServer>
 </configuration>"#;
@@ -266,6 +267,40 @@ mod tests {
         let changed = edited(section, &format!("{section}.files.[@start].value:x"));
         let wanted = "<files><remove value=\"a.htm\" /><add value=\"x\" /></files>";
         assert!(changed.contains(wanted), "{changed}");
+    }
+
+    #[test]
+    fn what_is_not_for_child_applications_is_no_duplicate_there() {
+        let own = |content: &str| {
+            format!(
+                "<configuration><location path='.' inheritInChildApplications='false'><system.webServer>{content}\
+                 </system.webServer></location></configuration>"
+            )
+        };
+        for (section, content, change) in [
+            (
+                "system.webServer/modules",
+                "<modules><add name='PM' type='A.B' /></modules>",
+                "+system.webServer/modules.[name='PM',type='C.D']",
+            ),
+            (
+                "system.webServer/httpProtocol",
+                "<httpProtocol><customHeaders><add name='P' value='1' /></customHeaders></httpProtocol>",
+                "+system.webServer/httpProtocol.customHeaders.[name='P',value='3']",
+            ),
+        ] {
+            let web_config = own(content);
+            let add = |place, at| after(&web_config, (place, at), section, &[change]);
+            for (place, at) in [("shop/app", "Shop/App"), ("shop/app", "Shop/App/in")] {
+                let added = add(place, at);
+                assert!(added.is_ok(), "{section} of {place} at {at}: {added:?}");
+            }
+            for (place, at) in [("shop", "Shop"), ("shop/images", "Shop/images")] {
+                let twice = add(place, at);
+                let is_refused = matches!(twice, Err(EditError::Duplicate { .. }));
+                assert!(is_refused, "{section} of {place} at {at}: {twice:?}");
+            }
+        }
     }
 
     #[test]
