@@ -102,7 +102,7 @@ const DISABLED_FILE: &str = "Windows/System32/inetsrv/iisreset.disabled";
 /// How long before a service's limit it has to show that it lives, or half of the limit if that is less.
 /// Assumed: enough for a busy machine, and short against the limits.
 const SIGN_OF_LIFE_MAX: Duration = Duration::from_secs(3);
-/// How long it may take to do so if the limit is shorter.
+/// How long it may take to do so if the limit is shorter. Assumed: a healthy one answers within milliseconds.
 const SIGN_OF_LIFE_MIN: Duration = Duration::from_millis(500);
 
 /// How long a killed WAS may take until the service control manager has its process again.

@@ -15,16 +15,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
-use serde::Serialize;
 
-use super::clock::clock_now;
+use super::endpoints_file::EndpointsFile;
 use crate::api::{Endpoint, Win32Error};
 use crate::clockwork::Instant;
 
@@ -35,9 +33,6 @@ const BACKLOG: i32 = 4096;
 /// Tokens with this bit are slots of listening sockets.
 pub(super) const ENDPOINT: usize = 1 << 62;
 
-/// How long until it is tried again to write the file that tells others where endpoints are.
-const PUBLISH_RETRY: Duration = Duration::from_millis(500);
-
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -46,13 +41,6 @@ pub(super) struct Listener {
     pub(super) socket: TcpListener,
     /// Where it really listens.
     pub(super) address: SocketAddr,
-}
-
-/// A line of the file that tells others where endpoints are.
-#[derive(Serialize)]
-struct Line<'a> {
-    endpoint: &'a Endpoint,
-    address: SocketAddr,
 }
 
 /// All listening sockets.
@@ -66,9 +54,7 @@ pub(super) struct Endpoints {
     resting: BTreeMap<(IpAddr, u16), Listener>,
     /// Which loopback address stands for which bound address.
     loopbacks: BTreeMap<IpAddr, IpAddr>,
-    file: PathBuf,
-    /// When it is tried again to say where endpoints are, if that has failed.
-    publish_again: Option<Instant>,
+    file: EndpointsFile,
     /// Given up for a moment to accept (and close) when no descriptor is left.
     reserve: Option<File>,
 }
@@ -81,8 +67,7 @@ impl Endpoints {
             listeners: Vec::new(),
             resting: BTreeMap::new(),
             loopbacks: BTreeMap::new(),
-            file,
-            publish_again: None,
+            file: EndpointsFile::new(file),
             reserve: reserve(),
         };
         endpoints.publish();
@@ -263,44 +248,20 @@ impl Endpoints {
 
     /// When [`Endpoints::publish_if_due`] has something to do.
     pub(super) fn publish_due(&self) -> Option<Instant> {
-        self.publish_again
+        self.file.due()
     }
 
     /// Tells others where endpoints are, if that has failed and it is time to try again.
     pub(super) fn publish_if_due(&mut self, now: Instant) {
-        if self.publish_again.is_some_and(|due| due <= now) {
+        if self.file.due().is_some_and(|due| due <= now) {
             self.publish();
         }
     }
 
-    /// Tells others where endpoints are, in one step. On a disk that is full they know what they knew.
+    /// Tells others where endpoints are.
     fn publish(&mut self) {
-        let line = |(listener, endpoint): (&Listener, &Endpoint)| {
-            serde_json::to_string(&Line {
-                endpoint,
-                address: listener.address_of(endpoint),
-            })
-            .expect("an endpoint is plain data")
-        };
         let open = self.listeners.iter().flatten();
-        let endpoints = open.flat_map(|l| l.endpoints.iter().map(move |endpoint| (l, endpoint)));
-        let lines: Vec<String> = endpoints.map(line).collect();
-        let file = self.file.display();
-        match replace(&self.file, &format!("[{}]\n", lines.join(",\n "))) {
-            Ok(()) => self.publish_again = None,
-            Err(error) => {
-                if self.publish_again.is_none() {
-                    tracing::warn!(%error, %file, "endpoints are not published");
-                }
-                self.publish_again = Some(clock_now() + PUBLISH_RETRY);
-            }
-        }
-    }
-}
-
-impl Drop for Endpoints {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
+        self.file.write(open.flat_map(Listener::places));
     }
 }
 
@@ -314,6 +275,12 @@ pub(super) struct Accepted {
 }
 
 impl Listener {
+    /// Its endpoints, and where each of them really is.
+    fn places(&self) -> impl Iterator<Item = (&Endpoint, SocketAddr)> {
+        let endpoints = self.endpoints.iter();
+        endpoints.map(|endpoint| (endpoint, self.address_of(endpoint)))
+    }
+
     /// The binding's port.
     fn port(&self) -> u16 {
         self.endpoints.first().map_or(0, |endpoint| endpoint.port)
@@ -418,18 +385,6 @@ fn win32_error(error: &io::Error) -> Win32Error {
     } else {
         Win32Error::InvalidParameter
     }
-}
-
-/// Writes a file so that readers see the old one or the new one.
-pub(super) fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let replaced =
-        std::fs::write(&unfinished, content).and_then(|()| std::fs::rename(&unfinished, path));
-    if replaced.is_err() {
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    replaced
 }
 
 #[cfg(test)]

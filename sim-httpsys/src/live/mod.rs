@@ -17,6 +17,7 @@ pub mod clock;
 mod connection;
 mod device;
 mod endpoints;
+mod endpoints_file;
 mod event_loop;
 mod lifetime;
 mod line_file;

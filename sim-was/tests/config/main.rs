@@ -592,10 +592,7 @@ fn a_site_without_a_root_application_is_reported() {
         r#"<site name="S" id="1"/><site name="Z" id="0"/>"#,
     ));
     assert_eq!(configuration.sites.len(), 1);
-    assert!(
-        configuration.warnings[0]
-            .text
-            .contains("no root application")
-    );
-    assert!(configuration.warnings[1].text.contains("id 0"));
+    let warnings = &configuration.warnings;
+    assert!(warnings[0].text.contains("no root application"));
+    assert!(warnings[1].text.contains("id 0"));
 }

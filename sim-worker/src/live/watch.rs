@@ -16,6 +16,7 @@ use super::files::{self, Found};
 use crate::model::{FileSeen, WorkId};
 
 /// How often files are looked at.
+/// Assumed: Windows tells of a change at once; a second of waiting is not missed by who puts a file there by hand.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The files that are watched, one for an application.

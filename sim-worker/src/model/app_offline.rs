@@ -28,7 +28,7 @@ use crate::application::FILE_NAME;
 /// The file, in the root folder of an application.
 pub(super) const APP_OFFLINE: &str = "app_offline.htm";
 
-/// As much of it is shown.
+/// As much of it is shown. Assumed: it is a page that somebody wrote, and nobody writes a longer one.
 const TEXT_MAX: usize = 1 << 20;
 
 impl WorkerProcess {
