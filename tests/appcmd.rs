@@ -250,6 +250,26 @@ fn a_web_config_is_seen_where_it_holds() {
 }
 
 #[test]
+fn a_folder_in_a_site_has_a_web_config_of_its_own() {
+    let up = Up::start();
+    std::fs::create_dir(up.root.join("inetpub/wwwroot/images")).unwrap();
+    let (path, section) = ("Default Web Site/images", "/section:staticContent");
+    let entry = "/+[fileExtension='.xyz',mimeType='image/xyz']";
+    let said = appcmd(&up, &["set", "config", path, section, entry]);
+    let place = "MACHINE/WEBROOT/APPHOST/Default Web Site/images";
+    assert!(said.contains(&format!("commit path \"{place}\"")), "{said}");
+    assert!(up.root.join("inetpub/wwwroot/images/web.config").exists());
+    assert!(appcmd(&up, &["list", "config", path, section]).contains(".xyz"));
+    let above = appcmd(&up, &["list", "config", "Default Web Site", section]);
+    assert!(!above.contains(".xyz"));
+    let again = up.tool(&["appcmd", "set", "config", path, section, entry]);
+    assert!(!again.status.success(), "it is there already");
+    std::fs::write(up.root.join("inetpub/wwwroot/images/a.xyz"), "xyz").unwrap();
+    up.until("its type", || up.get("/images/a.xyz").status == 200);
+    assert_eq!(up.get("/a.xyz").status, 404);
+}
+
+#[test]
 fn a_section_without_a_schema_is_edited_if_it_is_declared() {
     let up = Up::start();
     let section = "/section:system.webServer/security/authentication/windowsAuthentication";

@@ -356,6 +356,27 @@ fn a_web_config_is_noticed_where_the_folder_of_a_site_was_replaced() {
 }
 
 #[test]
+fn a_folder_that_is_no_application_has_a_web_config_of_its_own() {
+    let up = Up::start();
+    let folder = up.root.join("inetpub/wwwroot/Images/old");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("welcome.txt"), "welcome").unwrap();
+    assert_eq!(up.get("/images/old/").status, 403);
+    let section = "<configuration><system.webServer><defaultDocument><files><clear /><add value='welcome.txt' /></files></defaultDocument></system.webServer></configuration>";
+    std::fs::write(folder.parent().unwrap().join("web.config"), section).unwrap();
+    up.until("its document", || up.get("/images/old/").status == 200);
+    assert_eq!(up.get("/images/old/").text(), "welcome");
+    std::fs::write(folder.join("Web.config"), BROKEN).unwrap();
+    up.until("500.19", || up.get("/images/old/").status == 500);
+    assert_eq!(up.get("/images/welcome.txt").status, 404);
+    assert_eq!(up.get("/default.aspx").status, 200);
+    std::fs::rename(&folder, up.root.join("old")).unwrap();
+    up.until("nothing", || up.get("/images/old/").status == 404);
+    std::fs::rename(up.root.join("old"), &folder).unwrap();
+    up.until("500.19 again", || up.get("/images/old/").status == 500);
+}
+
+#[test]
 fn a_new_worker_goes_by_what_is_on_the_disk_when_it_starts() {
     let up = Up::start();
     let folder = up.root.join("inetpub/wwwroot");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sim_was::config::effects::{EffectKind, effects_of};
-use sim_was::config::{Application, Configuration, FoundFile, load_tree};
+use sim_was::config::{Application, Configuration, Disk, FoundFile, load_tree};
 use sim_was::model::Personality;
 
 const HOST: &str = r#"<configuration>
@@ -38,20 +38,33 @@ const HOST: &str = r#"<configuration>
   </location>
 </configuration>"#;
 
-fn tree_of(host: &str, files: &[(&str, &str)]) -> Configuration {
-    let files: BTreeMap<String, &str> = files
-        .iter()
-        .map(|(path, text)| (path.to_lowercase(), *text))
-        .collect();
-    let mut read = |path: &str| {
-        let text = files.get(&path.to_lowercase())?;
+/// Files by their Windows paths in lower case.
+struct Files<'t>(BTreeMap<String, &'t str>);
+
+impl Disk for Files<'_> {
+    fn read(&mut self, path: &str) -> Option<FoundFile> {
+        let text = self.0.get(&path.to_lowercase())?;
         Some(FoundFile {
             name: path.to_owned(),
             bytes: Ok(text.as_bytes().to_vec()),
             modified: text.len() as u64,
         })
-    };
-    load_tree(host.as_bytes(), "applicationHost.config", &mut read).expect("the host is good")
+    }
+
+    fn folders(&mut self, folder: &str) -> Vec<String> {
+        let folder = folder.to_lowercase();
+        let below = self.0.keys().filter_map(|path| {
+            let relative = path.strip_suffix("\\web.config")?.strip_prefix(&folder)?;
+            relative.starts_with('\\').then(|| relative.to_owned())
+        });
+        below.collect()
+    }
+}
+
+fn tree_of(host: &str, files: &[(&str, &str)]) -> Configuration {
+    let files = files.iter().map(|(path, text)| (path.to_lowercase(), *text));
+    let mut files = Files(files.collect());
+    load_tree(host.as_bytes(), "applicationHost.config", &mut files).expect("the host is good")
 }
 
 fn tree(files: &[(&str, &str)]) -> Configuration {
@@ -73,7 +86,7 @@ fn web_server(inner: &str) -> String {
 }
 
 fn errors(configuration: &Configuration) -> [Option<&str>; 3] {
-    applications(configuration).map(|app| app.configuration_error.as_deref())
+    applications(configuration).map(|app| app.settings.error.as_deref())
 }
 
 #[test]
@@ -82,9 +95,9 @@ fn a_web_config_holds_for_its_application_and_those_below() {
         web_server("<defaultDocument><files><add value='shop.htm' /></files></defaultDocument>");
     let found = tree(&[(r"C:\shop\web.config", &text)]);
     let [shop, api, blog] = applications(&found);
-    assert_eq!(shop.default_documents, ["shop.htm", "server.htm"]);
-    assert_eq!(api.default_documents, ["shop.htm", "server.htm"]);
-    assert_eq!(blog.default_documents, ["server.htm"]);
+    assert_eq!(shop.settings.default_documents, ["shop.htm", "server.htm"]);
+    assert_eq!(api.settings.default_documents, ["shop.htm", "server.htm"]);
+    assert_eq!(blog.settings.default_documents, ["server.htm"]);
 }
 
 #[test]
@@ -98,7 +111,7 @@ fn an_inner_web_config_wins_and_may_clear_what_it_inherits() {
         (r"C:\shop\web.config", &outer),
         (r"D:\api\web.config", &inner),
     ]);
-    assert_eq!(applications(&found)[1].default_documents, ["api.htm"]);
+    assert_eq!(applications(&found)[1].settings.default_documents, ["api.htm"]);
 }
 
 #[test]
@@ -107,7 +120,7 @@ fn what_is_not_inherited_by_child_applications_stays_at_home() {
                 <caching enabled='false' /></system.webServer></location></configuration>";
     let found = tree(&[(r"C:\shop\web.config", text)]);
     let [shop, api, _] = applications(&found);
-    assert_eq!((shop.caching.enabled, api.caching.enabled), (false, true));
+    assert_eq!((shop.settings.caching.enabled, api.settings.caching.enabled), (false, true));
 }
 
 #[test]
@@ -310,7 +323,7 @@ fn a_locked_attribute_cannot_be_set_and_its_neighbours_can() {
     let free = web_server("<caching enabled='false' />");
     let found = tree(&[(r"C:\blog\web.config", &free)]);
     assert_eq!(errors(&found)[2], None);
-    assert!(!applications(&found)[2].caching.enabled);
+    assert!(!applications(&found)[2].settings.caching.enabled);
 }
 
 #[test]
@@ -338,12 +351,12 @@ fn the_frameworks_own_files_lie_under_everything() {
     let [shop, _, blog] = applications(&found);
     assert_eq!(
         (
-            shop.caching.max_response_size,
-            blog.caching.max_response_size
+            shop.settings.caching.max_response_size,
+            blog.settings.caching.max_response_size
         ),
         (5, 5)
     );
-    assert!(shop.caching.enabled, "applicationHost.config lies over it");
+    assert!(shop.settings.caching.enabled, "applicationHost.config lies over it");
 }
 
 #[test]
@@ -383,4 +396,90 @@ fn an_entity_bomb_or_a_huge_file_is_refused_for_its_application_alone() {
         let [shop, _, blog] = errors(&found);
         assert!(blog.is_some() && shop.is_none(), "{blog:?}");
     }
+}
+
+fn documents(names: &str) -> String {
+    web_server(&format!(
+        "<defaultDocument><files><clear /><add value='{names}' /></files></defaultDocument>"
+    ))
+}
+
+#[test]
+fn a_folder_inside_of_an_application_has_a_web_config_of_its_own() {
+    let images = documents("images.htm");
+    let found = tree(&[(r"C:\shop\Images\web.config", &images)]);
+    let [shop, api, _] = applications(&found);
+    assert_eq!(shop.settings.default_documents, ["server.htm"]);
+    assert_eq!(shop.paths.keys().collect::<Vec<_>>(), ["/images"]);
+    for (path, documents) in [
+        ("/", "server.htm"),
+        ("/images.htm", "server.htm"),
+        ("/images/", "images.htm"),
+        ("/images/old/a.png", "images.htm"),
+    ] {
+        let settings = shop.settings_at(path);
+        assert_eq!(settings.default_documents, [documents], "{path}");
+    }
+    assert!(api.paths.is_empty());
+    assert!(shop.web_configs.contains(&r"c:\shop\images".to_owned()));
+    assert!(!api.web_configs.contains(&r"c:\shop\images".to_owned()));
+}
+
+#[test]
+fn a_folder_under_an_application_reaches_the_application_and_not_past_it() {
+    // The application /api lies elsewhere: what is in C:\shop\api is not asked.
+    let text = documents("folder.htm");
+    let found = tree(&[
+        (r"C:\shop\api\web.config", &text),
+        (r"D:\api\v1\web.config", &text),
+    ]);
+    let [shop, api, _] = applications(&found);
+    assert!(shop.paths.is_empty());
+    assert_eq!(api.settings.default_documents, ["server.htm"]);
+    assert_eq!(api.settings_at("/v1/").default_documents, ["folder.htm"]);
+    let outside = HOST.replace("path=\"/api\"", "path=\"/old/api\"");
+    let found = tree_of(&outside, &[(r"C:\shop\old\web.config", &text)]);
+    let [shop, api, _] = applications(&found);
+    assert_eq!(shop.settings_at("/old").default_documents, ["folder.htm"]);
+    assert_eq!(api.settings.default_documents, ["folder.htm"]);
+    assert!(api.web_configs.contains(&r"c:\shop\old".to_owned()));
+}
+
+#[test]
+fn a_mistake_in_a_folder_is_500_19_there_only() {
+    let broken = web_server("<caching enabld='true' />");
+    let found = tree(&[(r"C:\shop\images\web.config", &broken)]);
+    assert_eq!(errors(&found), [None; 3]);
+    let error = applications(&found)[0].settings_at("/images/a.png").error.clone();
+    assert!(error.is_some_and(|error| error.contains(r"C:\shop\images\web.config: line 2")));
+}
+
+#[test]
+fn a_virtual_directory_has_one_too_unless_its_folders_may_not() {
+    let text = documents("files.htm");
+    let files = [
+        (r"E:\files\web.config", text.as_str()),
+        (r"E:\files\deep\web.config", text.as_str()),
+    ];
+    for (allowed, deep) in [("true", 1), ("false", 0)] {
+        let directory = format!(
+            r#"<virtualDirectory path="/files" physicalPath="E:\files" allowSubDirConfig="{allowed}" /></application>"#
+        );
+        let host = HOST.replacen("</application>", &directory, 1);
+        let found = tree_of(&host, &files);
+        let shop = applications(&found)[0];
+        assert_eq!(shop.settings_at("/files/").default_documents, ["files.htm"]);
+        let chain = shop.web_configs.iter();
+        assert_eq!(chain.filter(|folder| folder.ends_with("deep")).count(), deep);
+    }
+}
+
+#[test]
+fn a_location_of_the_server_counts_for_a_path_inside_of_an_application() {
+    let block = r#"<location path="Shop/images/a.htm"><system.webServer><caching enabled="false" /></system.webServer></location></configuration>"#;
+    let host = HOST.replace("</configuration>", block);
+    let found = tree_of(&host, &[]);
+    let shop = applications(&found)[0];
+    assert!(!shop.settings_at("/images/a.htm").caching.enabled);
+    assert!(shop.settings_at("/images/b.htm").caching.enabled);
 }

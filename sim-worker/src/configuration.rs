@@ -63,6 +63,25 @@ pub struct Application {
     pub initialization: Initialization,
     /// `serverRuntime/@appConcurrentRequestLimit`: one more at the same time is answered 503.2.
     pub concurrent_requests_max: u32,
+    /// What holds for its requests.
+    pub settings: PathSettings,
+    /// What holds instead for a folder or a file of it and what is below that, by its path below the
+    /// application in lower case: `/images`.
+    #[serde(default)]
+    pub paths: BTreeMap<String, PathSettings>,
+}
+
+impl Application {
+    /// What holds for a path below it, which is in lower case and begins with a slash.
+    #[must_use]
+    pub fn settings_at(&self, path: &str) -> &PathSettings {
+        PathSettings::at(path, &self.paths, &self.settings)
+    }
+}
+
+/// What the sections of `system.webServer` say for one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathSettings {
     /// `defaultDocument`, in order; empty if switched off.
     pub default_documents: Vec<String>,
     /// `staticContent`: extension (lower case, with its dot) to MIME type.
@@ -72,8 +91,8 @@ pub struct Application {
     /// `security/requestFiltering/requestLimits`.
     #[serde(default)]
     pub request_limits: RequestLimits,
-    /// Why the configuration of this application cannot be used, if it cannot: its requests get 500.19.
-    pub configuration_error: Option<String>,
+    /// Why the configuration cannot be used here, if it cannot: requests get 500.19.
+    pub error: Option<String>,
 }
 
 /// `applicationInitialization`: what is asked for in an application before its first visitor is.
@@ -94,6 +113,19 @@ pub struct VirtualDirectory {
     pub path: String,
     /// The folder on this machine.
     pub physical_path: PathBuf,
+}
+
+impl PathSettings {
+    /// Those of the innermost of some paths that a path lies at or below, or else those around them.
+    #[must_use]
+    pub fn at<'s>(path: &str, paths: &'s BTreeMap<String, Self>, around: &'s Self) -> &'s Self {
+        if paths.is_empty() {
+            return around;
+        }
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        let mut ends = ends.chain([path.len()]).rev();
+        ends.find_map(|end| paths.get(&path[..end])).unwrap_or(around)
+    }
 }
 
 /// `security/requestFiltering/requestLimits`: what is longer is refused.

@@ -19,7 +19,7 @@ use sim_httpsys::api::{
 use sim_httpsys::etw::Traced;
 use sim_httpsys::live::{ENDPOINTS_FILE, open_device};
 use sim_worker::configuration::{
-    Application, Caching, PeriodicRestart, RequestLimits, VirtualDirectory, WorkerConfiguration,
+    Application, PathSettings, PeriodicRestart, VirtualDirectory, WorkerConfiguration,
 };
 use sim_worker::facts::Fact;
 use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker, wire};
@@ -183,11 +183,11 @@ fn server(files: &[(&str, &str)]) -> Server {
         preload: false,
         initialization: sim_worker::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
-        default_documents: vec!["index.html".into(), "default.aspx".into()],
-        mime_map: std::collections::BTreeMap::new(),
-        caching: Caching::default(),
-        request_limits: RequestLimits::default(),
-        configuration_error: None,
+        settings: PathSettings {
+            default_documents: vec!["index.html".into(), "default.aspx".into()],
+            ..PathSettings::default()
+        },
+        paths: std::collections::BTreeMap::new(),
     };
     let configuration = WorkerConfiguration {
         pool: "DefaultAppPool".into(),

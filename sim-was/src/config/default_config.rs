@@ -42,7 +42,7 @@ mod tests {
             r"%SystemDrive%\inetpub\wwwroot"
         );
         assert_eq!(
-            application.default_documents,
+            application.settings.default_documents,
             [
                 "Default.htm",
                 "Default.asp",
@@ -52,7 +52,7 @@ mod tests {
                 "default.aspx"
             ]
         );
-        assert_eq!(application.mime_map[".html"], "text/html");
-        assert!(application.mime_map.len() > 100);
+        assert_eq!(application.settings.mime_map[".html"], "text/html");
+        assert!(application.settings.mime_map.len() > 100);
     }
 }

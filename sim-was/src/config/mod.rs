@@ -37,11 +37,11 @@ mod web_config;
 mod web_server;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sim_worker::configuration::{Caching, Initialization, PeriodicRestart, RequestLimits};
+use sim_worker::configuration::{Initialization, PathSettings, PeriodicRestart};
 use sim_worker::ipm::RecycleReason;
 
 pub use faults::Fault;
@@ -49,7 +49,7 @@ pub use kept::Kept;
 pub use locks::SECTION_LOCKED;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};
-pub use web_config::{Around, FoundFile, load_tree};
+pub use web_config::{Around, Disk, FoundFile, load_tree};
 
 /// Everything that the server acts on.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
@@ -83,13 +83,27 @@ impl Configuration {
     }
 
     /// The folders (Windows paths) in which a web.config would count: those of all applications.
-    pub fn web_config_folders(&self) -> std::collections::BTreeSet<String> {
-        let applications = self.sites.iter().flat_map(|site| &site.applications);
-        let folders = applications.filter_map(Application::folder);
+    pub fn web_config_folders(&self) -> BTreeSet<String> {
+        let directories = self.virtual_directories();
+        let folders = directories.map(|directory| directory.physical_path.as_str());
         folders
             .chain([web_config::FRAMEWORK])
             .map(str::to_owned)
             .collect()
+    }
+
+    /// The folders (Windows paths, as written) below which folders may have a web.config, too.
+    pub fn web_config_trees(&self) -> BTreeSet<String> {
+        let directories = self.virtual_directories();
+        let trees = directories.filter(|directory| directory.allow_sub_dir_config);
+        trees
+            .map(|directory| directory.physical_path.clone())
+            .collect()
+    }
+
+    fn virtual_directories(&self) -> impl Iterator<Item = &VirtualDirectory> {
+        let applications = self.sites.iter().flat_map(|site| &site.applications);
+        applications.flat_map(|application| &application.virtual_directories)
     }
 }
 
@@ -99,6 +113,12 @@ impl Application {
         let mut directories = self.virtual_directories.iter();
         let root = directories.find(|directory| directory.path == "/")?;
         Some(root.physical_path.as_str())
+    }
+
+    /// What holds for a path below it, which is in lower case and begins with a slash.
+    #[must_use]
+    pub fn settings_at(&self, path: &str) -> &PathSettings {
+        PathSettings::at(path, &self.paths, &self.settings)
     }
 }
 
@@ -357,16 +377,10 @@ pub struct Application {
     pub virtual_directories: Vec<VirtualDirectory>,
     /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.
     pub web_configs: Vec<String>,
-    /// Why its requests get 500.19, if they do: a web.config or a section that cannot be used.
-    pub configuration_error: Option<String>,
-    /// `defaultDocument`, in order; empty if switched off.
-    pub default_documents: Vec<String>,
-    /// `staticContent/mimeMap`: extension (lower case, with its dot) to type.
-    pub mime_map: BTreeMap<String, String>,
-    /// `caching` and `serverRuntime`.
-    pub caching: Caching,
-    /// `security/requestFiltering/requestLimits`.
-    pub request_limits: RequestLimits,
+    /// What `system.webServer` says for it.
+    pub settings: PathSettings,
+    /// What it says instead for paths below it, in lower case: `/images`.
+    pub paths: BTreeMap<String, PathSettings>,
 }
 
 /// `application/virtualDirectory`.
@@ -376,6 +390,8 @@ pub struct VirtualDirectory {
     pub path: String,
     /// `physicalPath`, as written.
     pub physical_path: String,
+    /// `allowSubDirConfig`: whether the folders below may have a web.config of their own.
+    pub allow_sub_dir_config: bool,
 }
 
 /// `configHistory`.

@@ -17,7 +17,7 @@ use super::check::{self, Finding, FindingKind, OutOfRange};
 use super::layers::Layers;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
-use super::sections::Sections;
+use super::sections::{Sections, from};
 use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
@@ -87,7 +87,7 @@ pub(super) fn resolve(
     let application_pools = resolver.application_pools(&sections);
     let mut sites = sites::resolve(&mut resolver, &sections, &application_pools);
     let web_limits = web_limits(&sections);
-    web_config::note_chains(&mut sites);
+    web_config::note_chains(&mut sites, around);
     resolver.recorder.rest(root);
     for file in around {
         let settings = &mut resolver.recorder.settings;
@@ -288,6 +288,13 @@ impl<'a> Resolver<'a> {
         self.request_faults
             .entry(location.to_lowercase())
             .or_insert_with(|| format!("{file}: line {line}: {text}"));
+    }
+
+    /// The locations below a place in which this file has a mistake.
+    pub(super) fn mistakes_below(&self, place: &str) -> impl Iterator<Item = String> {
+        let start = format!("{place}/");
+        let found: Vec<String> = from(&self.request_faults, &start).collect();
+        found.into_iter()
     }
 
     /// What in this file makes requests for the first of some locations fail: the outermost mistake.

@@ -3,7 +3,8 @@
 //! Sections without a schema here (`windowsAuthentication` …) are taken if `configSections` declares them, so
 //! that their locks hold; other ones (`configSections` itself, `webFarms`, `rewrite` …) are passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use roxmltree::Node;
 
@@ -244,8 +245,8 @@ impl<'a> Sections<'a> {
             .map(String::as_str)
     }
 
-    /// The appearances of a section that hold for the application at the first of some locations, the
-    /// innermost first.
+    /// The appearances of a section that hold at the first of some locations, which belongs to an application,
+    /// the innermost first.
     pub(super) fn for_application(
         &self,
         locations: &[String],
@@ -254,9 +255,9 @@ impl<'a> Sections<'a> {
     ) -> Vec<Node<'a, 'a>> {
         let mut nodes = Vec::new();
         for location in locations {
-            let here = location == application;
+            let inside = location.len() >= application.len();
             let found = self.at(location, section).iter().rev();
-            nodes.extend(found.filter(|s| here || !s.own).map(|s| s.node));
+            nodes.extend(found.filter(|s| inside || !s.own).map(|s| s.node));
         }
         nodes
     }
@@ -264,6 +265,13 @@ impl<'a> Sections<'a> {
     /// Whether something stands in this location.
     pub(super) fn has(&self, location: &str) -> bool {
         self.by_location.contains_key(location)
+    }
+
+    /// The locations below a place of which something is said, outer ones before those inside of them.
+    pub(super) fn below(&self, place: &str) -> BTreeSet<String> {
+        let start = format!("{place}/");
+        let of_sections = from(&self.by_location, &start);
+        of_sections.chain(from(&self.faults, &start)).collect()
     }
 
     /// The appearances of a section at one location, in the order of the file.
@@ -283,6 +291,16 @@ fn outline_of(path: &str) -> &'static Element {
     } else {
         schema::foreign()
     }
+}
+
+/// The keys that begin so.
+pub(super) fn from<'m, V>(
+    map: &'m BTreeMap<String, V>,
+    start: &'m str,
+) -> impl Iterator<Item = String> + 'm {
+    let all = map.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+    all.map(|(key, _)| key.clone())
+        .take_while(move |key| key.starts_with(start))
 }
 
 /// The locations from the server (empty) to a place: `site`, `site/a`, `site/a/b`.

@@ -1,10 +1,11 @@
 //! Sites, their applications and virtual directories, with the defaults of three levels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use roxmltree::Node;
 use sim_httpsys::api::{LogFields, LogPeriod};
+use sim_worker::configuration::PathSettings;
 
 use super::layers::Layers;
 use super::resolve::{INVALID_DATA, Resolver, section};
@@ -96,9 +97,11 @@ impl<'a> Builder<'_, 'a> {
             directory_defaults,
         };
         let applications = entry.entries("application", false).0;
+        let place = |entry: &Layers<'_>| web_server::place(&name, &entry.text("path"));
+        let places = applications.iter().map(place).collect();
         let applications: Vec<_> = applications
             .iter()
-            .map(|entry| self.application(&name, id, &defaults, entry))
+            .map(|entry| self.application((&name, &places), id, &defaults, entry))
             .collect();
         if applications
             .iter()
@@ -157,7 +160,7 @@ impl<'a> Builder<'_, 'a> {
 
     fn application(
         &mut self,
-        site: &str,
+        (site, others): (&str, &BTreeSet<String>),
         id: u32,
         defaults: &Defaults<'a>,
         entry: &Layers<'a>,
@@ -187,6 +190,7 @@ impl<'a> Builder<'_, 'a> {
                 VirtualDirectory {
                     path: own_path,
                     physical_path: layers.text("physicalPath"),
+                    allow_sub_dir_config: layers.flag("allowSubDirConfig"),
                 }
             })
             .collect();
@@ -198,35 +202,74 @@ impl<'a> Builder<'_, 'a> {
                 format!("application '{path}' of site '{site}' has no root virtual directory");
             self.resolver.warn_at(INVALID_DATA, at, &text);
         }
-        let web_server = self.web_server(site, &path);
-        let locations = web_server::locations(site, &path);
-        let fault = self.sections.fault(&locations);
-        let of_host = self.resolver.request_fault(&locations);
-        let configuration_error = of_host.or(fault).map(str::to_owned);
-        if let Some(fault) = fault {
-            let text = format!("{fault}; IIS answers requests here with 500.19");
-            self.resolver.warn(INVALID_DATA, text);
-        }
+        let web_server = self.web_server(site, &path, "");
+        let settings = self.settings(site, &path, "");
+        let paths = self.paths(site, &path, &settings, others);
         Application {
             application_pool,
             enabled_protocols: layers.text("enabledProtocols"),
             preload_enabled: layers.flag("preloadEnabled"),
             virtual_directories,
             web_configs: Vec::new(),
-            configuration_error,
             initialization: web_server.initialization.clone(),
             concurrent_requests_max: web_server.concurrent_requests_max,
-            default_documents: web_server.default_documents.clone(),
-            mime_map: web_server.mime_map.clone(),
-            caching: web_server.caching.clone(),
-            request_limits: web_server.request_limits,
+            settings,
+            paths,
             path,
         }
     }
 
-    fn web_server(&mut self, site: &str, application: &str) -> Rc<WebServer> {
-        let mut locations = web_server::locations(site, application);
-        let place = locations[0].clone();
+    /// What holds for an application, or for a path below it, and why it cannot be used there.
+    fn settings(&mut self, site: &str, application: &str, below: &str) -> PathSettings {
+        let web_server = self.web_server(site, application, below);
+        let locations = web_server::locations(site, &format!("{application}{below}"));
+        let fault = self.sections.fault(&locations);
+        let of_host = self.resolver.request_fault(&locations);
+        let error = of_host.or(fault).map(str::to_owned);
+        if let Some(fault) = fault {
+            let text = format!("{fault}; IIS answers requests here with 500.19");
+            self.resolver.warn(INVALID_DATA, text);
+        }
+        PathSettings {
+            error,
+            ..web_server.settings.clone()
+        }
+    }
+
+    /// Where something else holds below an application, but not in one of the `others` of its site.
+    fn paths(
+        &mut self,
+        site: &str,
+        application: &str,
+        settings: &PathSettings,
+        others: &BTreeSet<String>,
+    ) -> BTreeMap<String, PathSettings> {
+        let place = web_server::place(site, application);
+        let mut locations = self.sections.below(&place);
+        locations.extend(self.resolver.mistakes_below(&place));
+        let mut paths = BTreeMap::<String, PathSettings>::new();
+        for location in locations {
+            let below = &location[place.len()..];
+            let mut on_the_way = web_server::locations("", below).into_iter();
+            let is_elsewhere = on_the_way.any(|at| {
+                !at.is_empty() && others.contains(&format!("{place}{at}"))
+            });
+            if is_elsewhere {
+                continue;
+            }
+            let found = self.settings(site, application.trim_end_matches('/'), below);
+            let mut above = web_server::locations("", below).into_iter().skip(1);
+            let around = above.find_map(|at| paths.get(&at)).unwrap_or(settings);
+            if found != *around {
+                paths.insert(below.to_owned(), found);
+            }
+        }
+        paths
+    }
+
+    fn web_server(&mut self, site: &str, application: &str, below: &str) -> Rc<WebServer> {
+        let place = web_server::place(site, application);
+        let mut locations = web_server::locations(site, &format!("{application}{below}"));
         locations.retain(|location| self.sections.has(location));
         let whose = if self.sections.has_own() {
             place.clone()

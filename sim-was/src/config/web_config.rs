@@ -1,12 +1,12 @@
 //! The files around applicationHost.config: machine.config and web.config of the .NET Framework, and the
-//! web.config of every application, whose sections lie over those of applicationHost.config.
+//! web.config of every application and of the folders in it, whose sections lie over those of
+//! applicationHost.config.
 //!
 //! ```text
-//! MACHINE ─► WEBROOT ─► APPHOST (its <location>s) ─► site/web.config ─► site/app/web.config
+//! MACHINE ─► WEBROOT ─► APPHOST (its <location>s) ─► site/web.config ─► site/app/web.config ─► site/app/images/web.config
 //! ```
 //!
-//! What is wrong with one of them stops nobody but the applications that read it: their requests get
-//! 500.19. Left out: web.config files in folders that are no application.
+//! What is wrong with one of them stops nobody but the requests that it is for: they get 500.19.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use roxmltree::Document;
 
 use super::raw::{self, ConfigError};
 use super::settings::Scope;
-use super::{Configuration, Site, resolve};
+use super::{Application, Configuration, Site, VirtualDirectory, resolve, web_server};
 
 /// Where the .NET Framework keeps machine.config and its web.config.
 pub(super) const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config";
@@ -33,6 +33,15 @@ pub struct FoundFile {
     pub modified: u64,
 }
 
+/// Where the files around an applicationHost.config are; it goes by Windows paths.
+pub trait Disk {
+    /// A file, if it is there.
+    fn read(&mut self, path: &str) -> Option<FoundFile>;
+
+    /// The folders below a folder that have a web.config, as they are written behind it: `\\images\\old`.
+    fn folders(&mut self, folder: &str) -> Vec<String>;
+}
+
 /// The files around an applicationHost.config, the outermost first.
 #[derive(Clone, Debug, Default)]
 pub struct Around(Vec<Found>);
@@ -41,17 +50,17 @@ pub struct Around(Vec<Found>);
 type Found = (String, Vec<String>, FoundFile);
 
 impl Around {
-    /// Those of some sites; `read` gets a Windows path.
-    pub fn find(sites: &[Site], read: &mut dyn FnMut(&str) -> Option<FoundFile>) -> Self {
+    /// Those of some sites.
+    pub fn find(sites: &[Site], disk: &mut dyn Disk) -> Self {
         let mut files = Vec::new();
-        for (folder, Folder { written, places }) in folders(sites) {
+        for (folder, Folder { written, places }) in folders(sites, disk) {
             let names: &[&str] = if folder == FRAMEWORK.to_lowercase() {
                 &["machine.config", "web.config"]
             } else {
                 &["web.config"]
             };
             for name in names {
-                if let Some(file) = read(&format!("{written}\\{name}")) {
+                if let Some(file) = disk.read(&format!("{written}\\{name}")) {
                     files.push((folder.clone(), places.clone(), file));
                 }
             }
@@ -116,16 +125,15 @@ impl Around {
     }
 }
 
-/// Reads applicationHost.config from its bytes, and through `read` the files around it; `read` gets a
-/// Windows path.
+/// Reads applicationHost.config from its bytes, and the files around it from the disk.
 pub fn load_tree(
     bytes: &[u8],
     file_name: &str,
-    read: &mut dyn FnMut(&str) -> Option<FoundFile>,
+    disk: &mut dyn Disk,
 ) -> Result<Configuration, ConfigError> {
     let text = raw::decode(bytes, file_name)?;
     let alone = resolve::load(&text, file_name)?;
-    let around = Around::find(&alone.sites, read);
+    let around = Around::find(&alone.sites, disk);
     if around.0.is_empty() {
         return Ok(alone);
     }
@@ -207,53 +215,119 @@ struct Folder {
     places: Vec<String>,
 }
 
-/// The folders that may have such files, by their names in lower case.
-fn folders(sites: &[Site]) -> BTreeMap<String, Folder> {
-    let folder = |written: &str| Folder {
-        written: written.to_owned(),
-        places: Vec::new(),
-    };
-    let mut framework = folder(FRAMEWORK);
-    framework.places.push(String::new());
-    let mut folders = BTreeMap::from([(FRAMEWORK.to_lowercase(), framework)]);
+/// The folders that have such files, or may have them and belong to an application, by their names in lower
+/// case.
+fn folders(sites: &[Site], disk: &mut dyn Disk) -> BTreeMap<String, Folder> {
+    let mut folders = Folders::default();
+    folders.add(FRAMEWORK, String::new());
+    let mut trees = BTreeMap::<String, Vec<String>>::new();
     for site in sites {
+        let roots = places_of(site);
         for application in &site.applications {
-            if let Some(written) = application.folder() {
-                let place = format!("{}{}", site.name, application.path.trim_end_matches('/'));
-                let known = folders.entry(written.to_lowercase());
-                let known = known.or_insert_with(|| folder(written));
-                known.places.push(place.to_lowercase());
+            for directory in &application.virtual_directories {
+                let place = place_of(site, application, directory);
+                let written = directory.physical_path.as_str();
+                folders.add(written, place.clone());
+                if !directory.allow_sub_dir_config {
+                    continue;
+                }
+                let tree = trees.entry(written.to_lowercase());
+                let below = tree.or_insert_with(|| disk.folders(written));
+                for folder in below {
+                    let inside = format!("{place}{}", folder.replace('\\', "/").to_lowercase());
+                    // What is an application or a virtual directory lies where that one says.
+                    if nearest(&roots, &inside) == Some(place.as_str()) {
+                        let written = written.trim_end_matches('\\');
+                        folders.add(&format!("{written}{folder}"), inside);
+                    }
+                }
             }
         }
     }
-    folders
+    folders.0
 }
 
-/// Notes for every application which folders' web.config it reads, the outermost first.
-pub(super) fn note_chains(sites: &mut [Site]) {
+#[derive(Default)]
+struct Folders(BTreeMap<String, Folder>);
+
+impl Folders {
+    fn add(&mut self, written: &str, place: String) {
+        let known = self.0.entry(written.to_lowercase());
+        let folder = known.or_insert_with(|| Folder {
+            written: written.to_owned(),
+            places: Vec::new(),
+        });
+        folder.places.push(place);
+    }
+}
+
+/// The location of a virtual directory, in lower case.
+fn place_of(site: &Site, application: &Application, directory: &VirtualDirectory) -> String {
+    let (application, directory) = (&application.path, &directory.path);
+    let path = format!(
+        "{}{}",
+        application.trim_end_matches('/'),
+        directory.trim_end_matches('/')
+    );
+    web_server::place(&site.name, &path)
+}
+
+/// The locations of all virtual directories of a site, and so of its applications.
+fn places_of(site: &Site) -> BTreeSet<String> {
+    let applications = site.applications.iter();
+    let places = applications.flat_map(|application| {
+        let directories = application.virtual_directories.iter();
+        directories.map(|directory| place_of(site, application, directory))
+    });
+    places.collect()
+}
+
+/// The innermost of some places that a location lies at or below.
+fn nearest<'p>(places: &'p BTreeSet<String>, location: &str) -> Option<&'p str> {
+    let ends = location.match_indices('/').map(|(at, _)| at);
+    let mut ends = ends.chain([location.len()]).rev();
+    ends.find_map(|end| places.get(&location[..end]))
+        .map(String::as_str)
+}
+
+/// Notes for every application which folders' web.config it reads, the outermost first: those on the way to it,
+/// whether or not they have one, and those inside of it.
+pub(super) fn note_chains(sites: &mut [Site], around: &[WebConfig<'_>]) {
+    let files = around.iter().flat_map(|file| {
+        let places = file.places.iter();
+        places.map(|place| (place.as_str(), file.folder))
+    });
+    let mut folders: Vec<(&str, &str)> = files.filter(|(place, _)| !place.is_empty()).collect();
+    folders.sort_unstable();
     for site in sites {
-        let by_path: BTreeMap<String, String> = site
+        let place = |path: &str| web_server::place(&site.name, path);
+        let roots: BTreeMap<String, String> = site
             .applications
             .iter()
-            .filter_map(|app| {
-                Some((
-                    app.path.trim_end_matches('/').to_lowercase(),
-                    app.folder()?.to_lowercase(),
-                ))
-            })
+            .filter_map(|app| Some((place(&app.path), app.folder()?.to_lowercase())))
             .collect();
+        let places: BTreeSet<String> = roots.keys().cloned().collect();
+        let at = |location: &str| {
+            let start = folders.partition_point(|(place, _)| *place < location);
+            let here = folders[start..].iter();
+            let here = here.take_while(move |(place, _)| *place == location);
+            here.map(|(_, folder)| *folder).collect::<Vec<_>>()
+        };
         for application in &mut site.applications {
-            let path = application.path.trim_end_matches('/').to_lowercase();
+            let place = place(&application.path);
             let mut chain = vec![FRAMEWORK.to_lowercase()];
-            let ends: BTreeSet<usize> = path
-                .match_indices('/')
-                .map(|(at, _)| at)
-                .chain([path.len()])
-                .collect();
-            chain.extend(
-                ends.into_iter()
-                    .filter_map(|end| by_path.get(&path[..end]).cloned()),
-            );
+            for location in web_server::locations(&place, "").iter().rev() {
+                chain.extend(roots.get(location).cloned());
+                chain.extend(at(location).into_iter().map(str::to_owned));
+            }
+            let start = format!("{place}/");
+            let first = folders.partition_point(|(at, _)| *at < start.as_str());
+            let inside = folders[first..].iter();
+            let inside = inside.take_while(|(at, _)| at.starts_with(&start));
+            let own = inside.filter(|(at, _)| nearest(&places, at) == Some(place.as_str()));
+            chain.extend(own.map(|(_, folder)| (*folder).to_owned()));
+            let mut seen = BTreeSet::new();
+            chain.retain(|folder| seen.insert(folder.clone()));
             application.web_configs = chain;
         }
     }

@@ -1,31 +1,27 @@
-//! The sections of `system.webServer` that a worker needs, as they hold for one application: the
-//! server's, then the `<location>` blocks and the web.config files on the way to the application, the
-//! deepest wins.
-//!
-//! Absent on purpose: locations below an application.
+//! The sections of `system.webServer` that a worker needs, as they hold for one application or a path below
+//! it: the server's, then the `<location>` blocks and the web.config files on the way there, the deepest wins.
 
 use std::collections::BTreeMap;
 
 use sim_worker::configuration::{
-    Caching, CachingProfile, Initialization, ProfilePolicy, RequestLimits,
+    Caching, CachingProfile, Initialization, PathSettings, ProfilePolicy, RequestLimits,
 };
 
 use super::layers::Layers;
 use super::schema;
 use super::sections::Sections;
 
-/// What holds for one application.
+/// What holds for one application or path.
 pub(super) struct WebServer {
-    pub(super) default_documents: Vec<String>,
-    pub(super) mime_map: BTreeMap<String, String>,
-    pub(super) caching: Caching,
+    /// Without its error.
+    pub(super) settings: PathSettings,
+    /// What counts for applications only.
     pub(super) initialization: Initialization,
     pub(super) concurrent_requests_max: u32,
-    pub(super) request_limits: RequestLimits,
 }
 
 impl WebServer {
-    /// Reads the sections for an application.
+    /// Reads the sections for the first of some locations, which belongs to an application.
     pub(super) fn of(sections: &Sections<'_>, locations: Locations, application: &str) -> Self {
         let reader = Reader {
             sections,
@@ -33,14 +29,17 @@ impl WebServer {
             application: application.to_owned(),
         };
         Self {
-            default_documents: reader.default_documents(),
-            mime_map: reader.mime_map(),
-            caching: reader.caching(),
+            settings: PathSettings {
+                default_documents: reader.default_documents(),
+                mime_map: reader.mime_map(),
+                caching: reader.caching(),
+                request_limits: reader.request_limits(),
+                error: None,
+            },
             initialization: reader.initialization(),
             concurrent_requests_max: reader
                 .section("serverRuntime")
                 .number("appConcurrentRequestLimit"),
-            request_limits: reader.request_limits(),
         }
     }
 }
@@ -48,9 +47,14 @@ impl WebServer {
 /// Paths of locations in lower case.
 pub(super) type Locations = Vec<String>;
 
+/// The location of an application, in lower case.
+pub(super) fn place(site: &str, application: &str) -> String {
+    format!("{site}{}", application.trim_end_matches('/')).to_lowercase()
+}
+
 /// The locations that count, the most specific first: `site/a/b`, `site/a`, `site`, the server.
 pub(super) fn locations(site: &str, application: &str) -> Locations {
-    let mut path = format!("{site}{}", application.trim_end_matches('/')).to_lowercase();
+    let mut path = place(site, application);
     let mut locations = vec![path.clone()];
     while let Some(slash) = path.rfind('/') {
         path.truncate(slash);

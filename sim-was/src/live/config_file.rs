@@ -10,9 +10,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sim_httpsys::live::clock::utc_now;
 
+use super::content_folders;
 use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
-use crate::config::{self, Configuration, FoundFile};
+use crate::config::{self, Configuration, Disk, FoundFile};
 use crate::control::FILE_NOT_FOUND;
 
 /// The file.
@@ -100,8 +101,7 @@ impl ConfigFile {
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
         self.unsettled.set(false);
-        let mut find = |path: &str| self.find(path);
-        config::load_tree(bytes, &self.name(), &mut find).map_err(|error| error.to_string())
+        config::load_tree(bytes, &self.name(), &mut &*self).map_err(|error| error.to_string())
     }
 
     /// Makes changes, if the file is good with them: it is replaced as a whole.
@@ -159,8 +159,39 @@ impl ConfigFile {
     }
 }
 
+impl Disk for &ConfigFile {
+    fn read(&mut self, path: &str) -> Option<FoundFile> {
+        self.find(path)
+    }
+
+    fn folders(&mut self, folder: &str) -> Vec<String> {
+        LocalDisk(&self.root).folders(folder)
+    }
+}
+
+/// The files below a folder that stands for the drives of Windows.
+#[derive(Debug)]
+pub struct LocalDisk<'r>(pub &'r Path);
+
+impl Disk for LocalDisk<'_> {
+    fn read(&mut self, path: &str) -> Option<FoundFile> {
+        find_file(path, self.0)
+    }
+
+    fn folders(&mut self, folder: &str) -> Vec<String> {
+        let root = config::physical_path::to_unix(folder, self.0);
+        let below = content_folders::below(&root).into_iter();
+        let with_file = below.filter(|folder| folder.web_config.is_some());
+        let written = |found: content_folders::ContentFolder| {
+            let relative = found.path.strip_prefix(&root).ok()?.to_str()?;
+            Some(format!("\\{}", relative.replace('/', "\\")))
+        };
+        with_file.filter_map(written).collect()
+    }
+}
+
 /// Looks for a file by its Windows path, whatever the case of its own name.
-pub fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
+fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
     let wanted = config::physical_path::to_unix(path, root);
     let name = wanted.file_name()?.to_str()?;
     let names = fs::read_dir(wanted.parent()?).ok()?.filter_map(Result::ok);
@@ -265,7 +296,7 @@ mod tests {
 
     fn fault(configuration: &Configuration) -> Option<&str> {
         let application = &configuration.sites[0].applications[0];
-        application.configuration_error.as_deref()
+        application.settings.error.as_deref()
     }
 
     /// Makes a file look as if it had been written so long ago.

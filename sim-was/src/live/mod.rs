@@ -18,6 +18,7 @@ use crate::model::Personality;
 mod audit_log;
 mod command_line;
 mod config_file;
+mod content_folders;
 mod control;
 mod device;
 mod event_log_file;
@@ -30,7 +31,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use config_file::find_file;
+pub use config_file::LocalDisk;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
 
 /// How the program `was` is started.

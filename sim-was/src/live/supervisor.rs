@@ -392,11 +392,14 @@ impl Supervisor {
     /// A web.config may appear in the folder of any application.
     fn watch_folders_of(&self, configuration: &config::Configuration) {
         let Some(watch) = &self.watch else { return };
-        let folders = configuration.web_config_folders();
-        let folders = folders
-            .iter()
-            .map(|folder| config::physical_path::to_unix(folder, &self.options.root));
-        watch.folders(folders.collect());
+        let on_disk = |folders: BTreeSet<String>| {
+            let folders = folders.iter();
+            folders
+                .map(|folder| config::physical_path::to_unix(folder, &self.options.root))
+                .collect()
+        };
+        let folders = on_disk(configuration.web_config_folders());
+        watch.folders(folders, on_disk(configuration.web_config_trees()));
     }
 
     fn configuration_changed(&mut self) {

@@ -49,14 +49,14 @@ impl Watch {
             inotify,
             armed: Arc::new(Mutex::new(armed)),
         };
-        watch.folders(Vec::new());
+        watch.folders(Vec::new(), Vec::new());
         tokio::spawn(follow(waiting, watch.clone(), changes));
         Ok(watch)
     }
 
-    /// Watches these folders from now on, whether or not they exist.
-    pub(super) fn folders(&self, folders: Vec<PathBuf>) {
-        self.with_armed(|armed| armed.want(folders, &self.inotify));
+    /// Watches these folders from now on, whether or not they exist, and all folders below `trees`.
+    pub(super) fn folders(&self, folders: Vec<PathBuf>, trees: Vec<PathBuf>) {
+        self.with_armed(|armed| armed.want(folders, trees, &self.inotify));
     }
 
     fn with_armed<T>(&self, act: impl FnOnce(&mut Armed) -> T) -> T {
@@ -98,13 +98,13 @@ async fn news(inotify: &AsyncFd<Arc<OwnedFd>>, watch: &Watch) -> io::Result<bool
                 let name = event.file_name().map(|name| name.to_string_lossy());
                 let news = watch
                     .with_armed(|armed| armed.news_of(event.wd(), name.as_deref(), event.events()));
-                relevant |= news != News::None;
-                moved |= news == News::Folders;
+                relevant |= matches!(news, News::File | News::Folders);
+                moved |= matches!(news, News::Folders | News::Tree);
             }
             Err(rustix::io::Errno::AGAIN) => {
                 guard.clear_ready();
                 if moved {
-                    watch.with_armed(|armed| armed.arm(&watch.inotify));
+                    relevant |= watch.with_armed(|armed| armed.arm(&watch.inotify));
                 }
                 return Ok(relevant);
             }
@@ -136,7 +136,7 @@ mod tests {
             }
             let (sender, changes) = mpsc::channel(1);
             let watch = Watch::begin(&path.join("host.config"), &path, sender).unwrap();
-            watch.folders(vec![path.join(folder)]);
+            watch.folders(vec![path.join(folder)], vec![path.join(folder)]);
             Self {
                 root,
                 _watch: watch,
@@ -170,7 +170,24 @@ mod tests {
         assert!(bench.is_told().await, "and so is its file");
         fs::write(bench.path("apps/new/page.htm"), "x").unwrap();
         fs::write(bench.path("apps/page.htm"), "x").unwrap();
+        fs::create_dir(bench.path("apps/new/images")).unwrap();
         assert!(bench.is_quiet().await, "other files are nobody's business");
+    }
+
+    #[tokio::test]
+    async fn what_a_folder_below_says_counts_as_soon_as_it_is_there() {
+        let mut bench = Bench::of("www", true);
+        fs::create_dir_all(bench.path("www/a/b")).unwrap();
+        assert!(bench.is_quiet().await, "it says nothing");
+        fs::write(bench.path("www/a/b/web.config"), "<x/>").unwrap();
+        assert!(bench.is_told().await);
+        fs::create_dir_all(bench.path("next/c")).unwrap();
+        fs::write(bench.path("next/c/web.config"), "<x/>").unwrap();
+        assert!(bench.is_quiet().await, "it is elsewhere");
+        fs::rename(bench.path("next"), bench.path("www/next")).unwrap();
+        assert!(bench.is_told().await, "a folder that brings one");
+        fs::remove_dir_all(bench.path("www/a")).unwrap();
+        assert!(bench.is_told().await, "a folder that takes one away");
     }
 
     #[tokio::test]

@@ -112,13 +112,14 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
             virtual_directories: vec![VirtualDirectory {
                 path: "/".to_owned(),
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),
+                allow_sub_dir_config: true,
             }],
             web_configs: Vec::new(),
-            configuration_error: None,
-            default_documents: vec!["default.htm".to_owned()],
-            mime_map: BTreeMap::new(),
-            caching: sim_worker::configuration::Caching::default(),
-            request_limits: sim_worker::configuration::RequestLimits::default(),
+            settings: sim_worker::configuration::PathSettings {
+                default_documents: vec!["default.htm".to_owned()],
+                ..Default::default()
+            },
+            paths: BTreeMap::new(),
         }],
     }
 }

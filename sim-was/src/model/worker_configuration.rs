@@ -1,6 +1,5 @@
 //! What a pool's workers are to know, out of the whole configuration.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use sim_httpsys::api::SiteId;
@@ -55,7 +54,6 @@ fn application(site: &config::Site, app: &config::Application, root: &Path) -> A
             physical_path: to_unix(&directory.physical_path, root),
         })
         .collect();
-    let mime_map: BTreeMap<String, String> = app.mime_map.clone();
     Application {
         url_context: url_context(site.id, &app.path),
         site: SiteId(site.id),
@@ -65,10 +63,7 @@ fn application(site: &config::Site, app: &config::Application, root: &Path) -> A
         preload: app.preload_enabled,
         initialization: app.initialization.clone(),
         concurrent_requests_max: app.concurrent_requests_max,
-        default_documents: app.default_documents.clone(),
-        mime_map,
-        caching: app.caching.clone(),
-        request_limits: app.request_limits,
-        configuration_error: app.configuration_error.clone(),
+        settings: app.settings.clone(),
+        paths: app.paths.clone(),
     }
 }

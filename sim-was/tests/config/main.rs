@@ -139,7 +139,7 @@ fn a_2022_server_loads_without_a_warning() {
     assert_eq!(hosts[1].address, Some("::1".parse().unwrap()));
     assert_eq!(hosts[2].host, "*.contoso.com");
     assert_eq!(
-        shop.applications[0].mime_map[".html"], "text/html",
+        shop.applications[0].settings.mime_map[".html"], "text/html",
         "extensions are lower case"
     );
 }
@@ -202,41 +202,41 @@ fn locations_hold_for_the_applications_below_them() {
     let [root, app, deep] = configuration.sites[0].applications.as_slice() else {
         panic!()
     };
-    assert_eq!(root.default_documents, ["index.html", "default.aspx"]);
-    assert_eq!(root.caching.max_response_size, 1000);
+    assert_eq!(root.settings.default_documents, ["index.html", "default.aspx"]);
+    assert_eq!(root.settings.caching.max_response_size, 1000);
     assert!(
-        root.caching.enabled,
+        root.settings.caching.enabled,
         "a location below an application is not its own"
     );
-    assert_eq!(root.caching.profiles[0].extension, ".php");
+    assert_eq!(root.settings.caching.profiles[0].extension, ".php");
     assert_eq!(
-        root.caching.profiles[0].kernel_cache_policy,
+        root.settings.caching.profiles[0].kernel_cache_policy,
         ProfilePolicy::CacheForTimePeriod
     );
     assert_eq!(
-        app.default_documents,
+        app.settings.default_documents,
         ["home.htm", "index.html"],
         "its own come first"
     );
-    assert_eq!(app.mime_map[".txt"], "text/x");
-    assert!(!app.caching.enabled);
-    assert_eq!(app.caching.max_response_size, 1000, "from the site");
-    assert_eq!(app.caching.frequent_hit_threshold, 5, "from the server");
+    assert_eq!(app.settings.mime_map[".txt"], "text/x");
+    assert!(!app.settings.caching.enabled);
+    assert_eq!(app.settings.caching.max_response_size, 1000, "from the site");
+    assert_eq!(app.settings.caching.frequent_hit_threshold, 5, "from the server");
     assert_eq!(app.concurrent_requests_max, 7);
     assert_eq!(app.initialization.pages, ["/a.aspx", "/b.aspx"]);
     assert_eq!(app.initialization.remap_managed_requests_to, "splash.htm");
     assert!(app.initialization.after_restart && !root.initialization.after_restart);
     assert_eq!(root.concurrent_requests_max, 7);
     let limits = |app: &Application| {
-        let limits = app.request_limits;
+        let limits = app.settings.request_limits;
         let lengths = (limits.url_max, limits.query_string_max);
         (limits.content_length_max, lengths)
     };
     assert_eq!(limits(root), (30_000_000, (100, 50)));
     assert_eq!(limits(app), (10, (200, 50)));
     assert_eq!(root.initialization.pages, [""; 0]);
-    assert_eq!(deep.default_documents, [""; 0]);
-    assert_eq!(deep.mime_map.keys().collect::<Vec<_>>(), [".wasm"]);
+    assert_eq!(deep.settings.default_documents, [""; 0]);
+    assert_eq!(deep.settings.mime_map.keys().collect::<Vec<_>>(), [".wasm"]);
     assert_eq!(configuration.warnings, []);
 }
 
@@ -368,7 +368,7 @@ fn what_is_not_written_has_the_default_of_the_schema() {
         ("DefaultAppPool", "http")
     );
     assert!(!application.preload_enabled);
-    assert_eq!(application.caching, Caching::default());
+    assert_eq!(application.settings.caching, Caching::default());
 }
 
 #[test]

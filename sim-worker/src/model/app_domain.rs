@@ -13,11 +13,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sim_httpsys::api::RequestId;
+use sim_httpsys::api::{Request, RequestId};
 use sim_httpsys::clockwork::Instant;
 
 use crate::application::{Behaviour, Page, hash, matches};
-use crate::configuration::Application;
+use super::files::{below, lower_case_with_slashes};
+use crate::configuration::{Application, PathSettings};
 
 /// An application as this worker has it.
 #[derive(Debug)]
@@ -148,6 +149,16 @@ impl AppDomain {
             .get(path)
             .copied()
             .or_else(|| matching().map(|&(_, index)| index))
+    }
+
+    /// What `system.webServer` says for a request of it.
+    pub(crate) fn settings_for(&self, request: &Request) -> &PathSettings {
+        let application = &self.application;
+        if application.paths.is_empty() {
+            return &application.settings;
+        }
+        let path = below(&application.path, request.text.str(request.text.path));
+        application.settings_at(&lower_case_with_slashes(path.unwrap_or_default()))
     }
 
     /// Its root folder on this machine.

@@ -1,5 +1,7 @@
 //! The life of a request for a file, and what is done when files change.
 
+use std::borrow::Cow;
+
 use sim_httpsys::api::{CachePolicy, ControlCall, RequestQueueName, UrlContext};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
@@ -61,7 +63,7 @@ impl WorkerProcess {
         };
         let is_folder = key.1.ends_with('/');
         let candidates = if is_folder {
-            let documents = &application.default_documents[..documents];
+            let documents = &application.settings_at(&key.1).default_documents[..documents];
             let mut candidates = default_document::candidates(&place.relative, documents);
             if page.is_some() {
                 candidates.pop();
@@ -115,8 +117,9 @@ impl WorkerProcess {
             } => {
                 self.forget_file(&wanted.key);
                 let application = self.domains[&wanted.key.0].application.clone();
+                let settings = application.settings_at(&wanted.key.1);
                 let name = wanted.candidates[candidate].to_lowercase();
-                let Some(mime) = static_file::mime_type(&application, &name) else {
+                let Some(mime) = static_file::mime_type(&settings.mime_map, &name) else {
                     return self.refuse(context, &Refusal::new(404, 3), now);
                 };
                 let headers = static_file::headers(mime, stamp, contents.len());
@@ -124,7 +127,7 @@ impl WorkerProcess {
                     layer: CacheLayer::File,
                     hit: false,
                 });
-                let caching = &application.caching;
+                let caching = &settings.caching;
                 let refused = http_cache::profile(caching, &name)
                     .is_some_and(|profile| profile.policy == ProfilePolicy::DisableCache);
                 let hot = self.files.is_hot(&wanted.key, caching, now);
@@ -218,7 +221,7 @@ impl WorkerProcess {
         let Some(domain) = self.domains.get(&key.0) else {
             return CachePolicy::Nocache;
         };
-        let caching = &domain.application.caching;
+        let caching = &domain.application.settings_at(&key.1).caching;
         let profile = http_cache::profile(caching, &key.1);
         let refused = profile
             .is_some_and(|profile| profile.kernel_cache_policy == ProfilePolicy::DisableCache);
@@ -311,6 +314,15 @@ pub(super) fn below<'a>(application: &str, path: &'a str) -> Option<&'a str> {
     let is_it =
         head.eq_ignore_ascii_case(application) || head.to_lowercase() == application.to_lowercase();
     (is_it && (rest.is_empty() || rest.starts_with(['/', '\\']))).then_some(rest)
+}
+
+/// A path as pages and files are looked up: lower case, and with slashes.
+pub(super) fn lower_case_with_slashes(path: &str) -> Cow<'_, str> {
+    let is_so = |b: u8| b.is_ascii() && !b.is_ascii_uppercase() && b != b'\\';
+    if path.bytes().all(is_so) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(path.to_lowercase().replace('\\', "/"))
 }
 
 /// Source: IIS, OPTIONS on a static file: `Allow` and `Public`, 200, no body.

@@ -10,7 +10,6 @@
 //! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
 //! runs through in one go, which is the path that matters for speed.
 
-use std::borrow::Cow;
 
 use sim_httpsys::api::{RequestId, SharedRequest};
 use sim_httpsys::clockwork::Instant;
@@ -18,7 +17,7 @@ use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
 use super::app_domain::{AppDomain, AppDomainState, Compiled};
 use super::app_offline;
-use super::files::{below, redirect};
+use super::files::{below, lower_case_with_slashes, redirect};
 use super::http_context::{HeldSession, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
 use super::modules::{Reply, request_filtering, session};
@@ -83,7 +82,7 @@ impl WorkerProcess {
             return self.await_application(context, now);
         };
         // Source: IIS status 500.19: "configuration data is invalid", which is looked at before anything is run.
-        if let Some(message) = &domain.application.configuration_error {
+        if let Some(message) = &domain.application.settings.error {
             let refusal = Refusal::because(500, 19, message.clone());
             return self.refuse(context, &refusal, now);
         }
@@ -126,7 +125,12 @@ impl WorkerProcess {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
         let path = lower_case_with_slashes(path);
-        let limits = &domain.application.request_limits;
+        let settings = domain.application.settings_at(&path);
+        if let Some(message) = &settings.error {
+            let refusal = Refusal::because(500, 19, message.clone());
+            return self.refuse(context, &refusal, now);
+        }
+        let limits = &settings.request_limits;
         if let Err(refusal) = request_filtering::check(&context.request, &path, limits) {
             return self.refuse(context, &refusal, now);
         }
@@ -137,9 +141,9 @@ impl WorkerProcess {
         if let Some(page) = domain.page_at(&path) {
             return self.managed(context, page, now);
         }
-        let mut documents = (domain.application.default_documents.len(), None);
+        let mut documents = (settings.default_documents.len(), None);
         if path.ends_with('/') {
-            let names = domain.application.default_documents.iter().enumerate();
+            let names = settings.default_documents.iter().enumerate();
             let with_page = |(index, name): (usize, &String)| {
                 Some((
                     index,
@@ -396,13 +400,4 @@ impl WorkerProcess {
             self.state(Fact::CacheRemove { layer, key, bytes });
         }
     }
-}
-
-/// A path as pages and files are looked up: lower case, and with slashes.
-fn lower_case_with_slashes(path: &str) -> Cow<'_, str> {
-    let is_so = |b: u8| b.is_ascii() && !b.is_ascii_uppercase() && b != b'\\';
-    if path.bytes().all(is_so) {
-        return Cow::Borrowed(path);
-    }
-    Cow::Owned(path.to_lowercase().replace('\\', "/"))
 }

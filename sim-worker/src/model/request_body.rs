@@ -54,7 +54,7 @@ impl WorkerProcess {
             read += before;
         }
         let domain = &self.domains[&context.request.url_context];
-        let limits = &domain.application.request_limits;
+        let limits = &domain.settings_for(&context.request).request_limits;
         if let Err(refusal) = request_filtering::check_length(limits, read) {
             return self.refuse(context, &refusal, now);
         }

@@ -14,10 +14,11 @@ impl WorkerProcess {
     pub(super) fn keeps_output(&self, context: &HttpContext) -> Option<Duration> {
         let domain = self.domains.get(&context.request.url_context)?;
         let page = &domain.pages[context.page?].page;
-        if page.output_cache.is_none() && domain.application.caching.profiles.is_empty() {
+        let caching = &domain.settings_for(&context.request).caching;
+        if page.output_cache.is_none() && caching.profiles.is_empty() {
             return None;
         }
-        http_cache::output(page, &domain.application.caching, &page.path.to_lowercase())
+        http_cache::output(page, caching, &page.path.to_lowercase())
     }
 
     pub(super) fn driver_policy(&self, context: &HttpContext) -> CachePolicy {
@@ -29,11 +30,12 @@ impl WorkerProcess {
             return CachePolicy::Nocache;
         };
         let page = &domain.pages[page].page;
-        if page.kernel_cache.is_none() && domain.application.caching.profiles.is_empty() {
+        let caching = &domain.settings_for(&context.request).caching;
+        if page.kernel_cache.is_none() && caching.profiles.is_empty() {
             return CachePolicy::Nocache;
         }
         let path = page.path.to_lowercase();
-        http_cache::kernel(page, &domain.application.caching, &path, &context.request)
+        http_cache::kernel(page, caching, &path, &context.request)
     }
 }
 

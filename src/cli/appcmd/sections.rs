@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use sim_was::config::edit::{Act, Change, localized};
 use sim_was::config::view::Views;
 use sim_was::config::{Around, FoundFile, SECTION_LOCKED, decode, load, physical_path};
-use sim_was::live::find_file;
+use sim_was::live::LocalDisk;
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
@@ -128,8 +128,7 @@ impl Files {
     fn of(store: &Store) -> Result<Self, Failure> {
         let (text, name) = (store.text()?, store.name());
         let sites = load(&text, &name)?.sites;
-        let mut read = |path: &str| find_file(path, store.root());
-        let around = Around::find(&sites, &mut read);
+        let around = Around::find(&sites, &mut LocalDisk(store.root()));
         let paths_of = |site: &sim_was::config::Site| {
             let of_site = |app: &str| format!("{}{}", site.name, app.trim_end_matches('/'));
             let paths = site.applications.iter().map(|app| of_site(&app.path));

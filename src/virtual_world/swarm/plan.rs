@@ -301,7 +301,7 @@ impl Plan {
             site.limits.max_connections = self.site.connections_max;
             site.limits.connection_timeout = Duration::from_millis(self.site.connection_timeout);
             for application in &mut site.applications {
-                application.caching.profiles = self.site.profiles();
+                application.settings.caching.profiles = self.site.profiles();
             }
         }
         configuration.web_limits.header_wait_timeout = Duration::from_millis(self.site.header_wait);

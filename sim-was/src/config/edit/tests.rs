@@ -199,6 +199,7 @@ fn a_collection_is_cleared_and_an_inherited_entry_is_removed_by_a_remove() {
     assert!(cleared.contains("<clear />"));
     assert!(
         crate::config::load(&cleared, "f").unwrap().sites[0].applications[0]
+            .settings
             .default_documents
             .is_empty()
     );
@@ -208,7 +209,7 @@ fn a_collection_is_cleared_and_an_inherited_entry_is_removed_by_a_remove() {
     );
     assert!(here.contains("<remove value=\"index.htm\" />"), "{here}");
     let documents =
-        &crate::config::load(&here, "f").unwrap().sites[0].applications[0].default_documents;
+        &crate::config::load(&here, "f").unwrap().sites[0].applications[0].settings.default_documents;
     assert!(!documents.contains(&"index.htm".to_owned()));
 }
 

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 
+use super::super::content_folders;
+
 /// Names of files that are part of the configuration, besides the one that the server was given.
 const NAMES: [&str; 2] = ["web.config", "machine.config"];
 
@@ -32,6 +34,9 @@ pub(super) enum News {
     File,
     /// A folder that is watched, or one on the way to it: all have to be armed anew.
     Folders,
+    /// A folder below a watched one: all have to be armed anew, and it matters if it has a file of the
+    /// configuration.
+    Tree,
 }
 
 /// The watches as they are.
@@ -41,6 +46,10 @@ pub(super) struct Armed {
     file: PathBuf,
     root: PathBuf,
     wanted: BTreeSet<PathBuf>,
+    /// Folders below which every one counts.
+    trees: BTreeSet<PathBuf>,
+    /// The web.config files below them.
+    web_configs: BTreeSet<PathBuf>,
     watches: BTreeMap<i32, Folder>,
 }
 
@@ -49,6 +58,8 @@ pub(super) struct Armed {
 struct Folder {
     /// Files of the configuration.
     is_wanted: bool,
+    /// Every folder that comes or goes.
+    is_tree: bool,
     /// The next folders on the way to a wanted one.
     next: BTreeSet<String>,
 }
@@ -59,26 +70,37 @@ impl Armed {
             file,
             root,
             wanted: BTreeSet::new(),
+            trees: BTreeSet::new(),
+            web_configs: BTreeSet::new(),
             watches: BTreeMap::new(),
         }
     }
 
-    /// Watches these folders, and that of the configuration itself.
-    pub(super) fn want(&mut self, folders: Vec<PathBuf>, inotify: &OwnedFd) {
+    /// Watches these folders, that of the configuration itself, and all below `trees`.
+    pub(super) fn want(
+        &mut self,
+        folders: Vec<PathBuf>,
+        trees: Vec<PathBuf>,
+        inotify: &OwnedFd,
+    ) {
         self.wanted = folders.into_iter().collect();
+        self.trees = trees.into_iter().collect();
         self.wanted.extend(self.file.parent().map(Path::to_owned));
         self.arm(inotify);
     }
 
-    /// Watches what exists of the wanted folders and of what is above them.
-    pub(super) fn arm(&mut self, inotify: &OwnedFd) {
+    /// Watches what exists of the wanted folders and of what is above and below them. True if a web.config
+    /// below them has come or gone.
+    pub(super) fn arm(&mut self, inotify: &OwnedFd) -> bool {
         let mut watches = BTreeMap::<i32, Folder>::new();
-        for (path, folder) in self.plan() {
+        let (plan, web_configs) = self.plan();
+        for (path, folder) in plan {
             match inotify::add_watch(inotify, &path, flags(&folder)) {
                 Ok(watch) => {
                     // Two paths may lead to one folder.
                     let known = watches.entry(watch).or_default();
                     known.is_wanted |= folder.is_wanted;
+                    known.is_tree |= folder.is_tree;
                     known.next.extend(folder.next);
                     if let Err(error) = inotify::add_watch(inotify, &path, flags(known)) {
                         tracing::debug!(folder = %path.display(), %error, "folder not watched");
@@ -94,11 +116,14 @@ impl Armed {
             let _ = inotify::remove_watch(inotify, *gone);
         }
         self.watches = watches;
+        let is_news = self.web_configs != web_configs;
+        self.web_configs = web_configs;
+        is_news
     }
 
     /// What is to be watched, and what counts there; what is above comes first, so that nothing is made
     /// unseen between two watches.
-    fn plan(&self) -> BTreeMap<PathBuf, Folder> {
+    fn plan(&self) -> (BTreeMap<PathBuf, Folder>, BTreeSet<PathBuf>) {
         let mut plan = BTreeMap::<PathBuf, Folder>::new();
         let mut wanted: Vec<PathBuf> = self.wanted.iter().cloned().collect();
         let mut links = 0;
@@ -129,7 +154,16 @@ impl Armed {
                 below = above;
             }
         }
-        plan
+        let mut web_configs = BTreeSet::new();
+        for tree in &self.trees {
+            plan.entry(tree.clone()).or_default().is_tree = true;
+            for folder in content_folders::below(tree) {
+                let planned = plan.entry(folder.path).or_default();
+                (planned.is_wanted, planned.is_tree) = (true, true);
+                web_configs.extend(folder.web_config);
+            }
+        }
+        (plan, web_configs)
     }
 
     /// What an event is about.
@@ -149,6 +183,9 @@ impl Armed {
             ReadFlags::CREATE | ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO;
         if events.intersects(moved) && folder.next.contains(name) {
             return News::Folders;
+        }
+        if events.intersects(moved) && events.contains(ReadFlags::ISDIR) && folder.is_tree {
+            return News::Tree;
         }
         let own = self.file.file_name().map(|own| own.to_string_lossy());
         let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(name));

@@ -3,6 +3,8 @@
 //!
 //! Left out: compression.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 use sim_httpsys::api::{CachePolicy, Request};
@@ -11,7 +13,6 @@ use sim_httpsys::byte_ranges::{Asked, asked, partial};
 use super::super::FileStamp;
 use super::custom_error::{self, Refusal};
 use super::{Reply, SERVER};
-use crate::configuration::Application;
 
 /// The module's name.
 pub(crate) const STATIC_FILE: &str = "StaticFileModule";
@@ -71,9 +72,8 @@ const MIME: [(&str, &str); 46] = [
 ];
 
 /// The MIME type of a file name (lower case); `None` if files of that kind are not served (404.3).
-pub(crate) fn mime_type<'a>(application: &'a Application, name: &str) -> Option<&'a str> {
+pub(crate) fn mime_type<'a>(map: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     let extension = &name[name.rfind('.')?..];
-    let map = &application.mime_map;
     if map.is_empty() {
         return MIME
             .iter()

@@ -20,7 +20,7 @@ use super::super::{
     FileOutcome, FileSeen, FileStamp, Input, Outcome, Output, Work, WorkId, WorkerProcess,
 };
 use crate::configuration::{
-    Application, Caching, PeriodicRestart, RequestLimits, VirtualDirectory, WorkerConfiguration,
+    Application, PeriodicRestart, PathSettings, VirtualDirectory, WorkerConfiguration,
 };
 use crate::facts::{CacheLayer, Fact};
 use crate::ipm::{FromWorker, ShutdownReason, ToWorker};
@@ -38,13 +38,13 @@ pub(crate) fn application(root: &str) -> Application {
         preload: false,
         initialization: crate::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
-        default_documents: ["Default.htm", "index.html", "default.aspx"]
-            .map(str::to_owned)
-            .to_vec(),
-        mime_map: BTreeMap::new(),
-        caching: Caching::default(),
-        request_limits: RequestLimits::default(),
-        configuration_error: None,
+        settings: PathSettings {
+            default_documents: ["Default.htm", "index.html", "default.aspx"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..PathSettings::default()
+        },
+        paths: BTreeMap::new(),
     }
 }
 

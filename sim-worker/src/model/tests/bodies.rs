@@ -14,7 +14,7 @@ const CHUNKED: &str = "POST /default.aspx\nTransfer-Encoding: chunked";
 
 fn limited(limits: RequestLimits) -> Bench {
     let mut configuration = configuration();
-    configuration.applications[0].request_limits = limits;
+    configuration.applications[0].settings.request_limits = limits;
     starting(configuration, &[("a.htm", "<a>")])
 }
 

@@ -129,7 +129,7 @@ fn a_setting_changes_without_a_restart() {
     let mut worker = worker(&[("x.html", "x")]);
     let id = worker.get("/session.aspx").session();
     let mut changed = application("/srv/www");
-    changed.default_documents = vec!["x.html".to_owned()];
+    changed.settings.default_documents = vec!["x.html".to_owned()];
     change(&mut worker, changed, false);
     assert_eq!(worker.flushed, ["/"], "the driver keeps nothing of before");
     assert_eq!(
@@ -212,14 +212,14 @@ fn an_application_that_had_moved_before_it_started_answers_what_waited_for_it_an
 fn a_configuration_that_cannot_be_used_is_a_500_19_until_it_is_repaired() {
     let mut worker = worker(&[]);
     let mut broken = application("/srv/www");
-    broken.configuration_error = Some("web.config: line 3: unknown element".to_owned());
+    broken.settings.error = Some("web.config: line 3: unknown element".to_owned());
     change(&mut worker, broken, true);
     assert_eq!(worker.get("/session.aspx").status(), (500, 19));
     restart(&mut worker);
     assert_eq!(worker.get("/session.aspx").status(), (200, 0));
     // A section that is locked for it, and unlocked, restarts nothing.
     let mut locked = application("/srv/www");
-    locked.configuration_error = Some("web.config: line 3: locked".to_owned());
+    locked.settings.error = Some("web.config: line 3: locked".to_owned());
     change(&mut worker, locked, false);
     assert_eq!(worker.get("/session.aspx").status(), (500, 19));
     change(&mut worker, application("/srv/www"), false);
