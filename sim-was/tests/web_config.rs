@@ -62,7 +62,9 @@ impl Disk for Files<'_> {
 }
 
 fn tree_of(host: &str, files: &[(&str, &str)]) -> Configuration {
-    let files = files.iter().map(|(path, text)| (path.to_lowercase(), *text));
+    let files = files
+        .iter()
+        .map(|(path, text)| (path.to_lowercase(), *text));
     let mut files = Files(files.collect());
     load_tree(host.as_bytes(), "applicationHost.config", &mut files).expect("the host is good")
 }
@@ -111,7 +113,10 @@ fn an_inner_web_config_wins_and_may_clear_what_it_inherits() {
         (r"C:\shop\web.config", &outer),
         (r"D:\api\web.config", &inner),
     ]);
-    assert_eq!(applications(&found)[1].settings.default_documents, ["api.htm"]);
+    assert_eq!(
+        applications(&found)[1].settings.default_documents,
+        ["api.htm"]
+    );
 }
 
 #[test]
@@ -120,7 +125,10 @@ fn what_is_not_inherited_by_child_applications_stays_at_home() {
                 <caching enabled='false' /></system.webServer></location></configuration>";
     let found = tree(&[(r"C:\shop\web.config", text)]);
     let [shop, api, _] = applications(&found);
-    assert_eq!((shop.settings.caching.enabled, api.settings.caching.enabled), (false, true));
+    assert_eq!(
+        (shop.settings.caching.enabled, api.settings.caching.enabled),
+        (false, true)
+    );
 }
 
 #[test]
@@ -356,7 +364,10 @@ fn the_frameworks_own_files_lie_under_everything() {
         ),
         (5, 5)
     );
-    assert!(shop.settings.caching.enabled, "applicationHost.config lies over it");
+    assert!(
+        shop.settings.caching.enabled,
+        "applicationHost.config lies over it"
+    );
 }
 
 #[test]
@@ -450,7 +461,10 @@ fn a_mistake_in_a_folder_is_500_19_there_only() {
     let broken = web_server("<caching enabld='true' />");
     let found = tree(&[(r"C:\shop\images\web.config", &broken)]);
     assert_eq!(errors(&found), [None; 3]);
-    let error = applications(&found)[0].settings_at("/images/a.png").error.clone();
+    let error = applications(&found)[0]
+        .settings_at("/images/a.png")
+        .error
+        .clone();
     assert!(error.is_some_and(|error| error.contains(r"C:\shop\images\web.config: line 2")));
 }
 
@@ -470,7 +484,10 @@ fn a_virtual_directory_has_one_too_unless_its_folders_may_not() {
         let shop = applications(&found)[0];
         assert_eq!(shop.settings_at("/files/").default_documents, ["files.htm"]);
         let chain = shop.web_configs.iter();
-        assert_eq!(chain.filter(|folder| folder.ends_with("deep")).count(), deep);
+        assert_eq!(
+            chain.filter(|folder| folder.ends_with("deep")).count(),
+            deep
+        );
     }
 }
 

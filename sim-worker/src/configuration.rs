@@ -124,7 +124,8 @@ impl PathSettings {
         }
         let ends = path.match_indices('/').map(|(at, _)| at);
         let mut ends = ends.chain([path.len()]).rev();
-        ends.find_map(|end| paths.get(&path[..end])).unwrap_or(around)
+        ends.find_map(|end| paths.get(&path[..end]))
+            .unwrap_or(around)
     }
 }
 

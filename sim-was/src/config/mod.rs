@@ -23,6 +23,7 @@ mod kept;
 mod layers;
 mod locks;
 mod open_view;
+mod order;
 mod outline;
 pub mod physical_path;
 mod raw;

@@ -12,6 +12,7 @@ use roxmltree::Node;
 
 use super::layers::Layers;
 use super::locks::{self, Declared};
+use super::order;
 use super::schema::{self, Attribute, Element};
 use super::value::{Kind, TimeFormat, Value, print_time};
 
@@ -60,9 +61,9 @@ pub struct Settings {
 
 /// A difference between two configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference<'s> {
+pub struct Difference {
     /// Which setting.
-    pub key: &'s Key,
+    pub key: Key,
     /// What it was; `None` if it was not there and has no default.
     pub old: Option<String>,
     /// The line of the old value, if it was written.
@@ -103,8 +104,8 @@ impl Settings {
         self.map.get(key)
     }
 
-    /// What differs, in the order of the keys.
-    pub fn differences<'s>(&'s self, new: &'s Self) -> Vec<Difference<'s>> {
+    /// What differs, in the order of the keys; then which collections are in another order.
+    pub fn differences(&self, new: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         let only_new = new.map.keys().filter(|key| !self.map.contains_key(key));
         let mut keys: Vec<&Key> = self.map.keys().chain(only_new).collect();
@@ -124,7 +125,7 @@ impl Settings {
             let (old, new) = (value(before), value(after));
             if old != new {
                 differences.push(Difference {
-                    key,
+                    key: key.clone(),
                     old,
                     old_line: before.map(|s| s.line),
                     new,
@@ -132,6 +133,7 @@ impl Settings {
                 });
             }
         }
+        differences.extend(order::differences(&self.map, &new.map));
         differences
     }
 

@@ -251,9 +251,8 @@ impl<'a> Builder<'_, 'a> {
         for location in locations {
             let below = &location[place.len()..];
             let mut on_the_way = web_server::locations("", below).into_iter();
-            let is_elsewhere = on_the_way.any(|at| {
-                !at.is_empty() && others.contains(&format!("{place}{at}"))
-            });
+            let is_elsewhere =
+                on_the_way.any(|at| !at.is_empty() && others.contains(&format!("{place}{at}")));
             if is_elsewhere {
                 continue;
             }

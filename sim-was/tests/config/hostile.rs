@@ -20,7 +20,10 @@ fn a_file_of_eight_megabytes_loads() {
     let configuration = good(&text);
     assert_eq!(configuration.application_pools.len(), 20_000);
     assert_eq!(
-        configuration.sites[0].applications[0].settings.mime_map.len(),
+        configuration.sites[0].applications[0]
+            .settings
+            .mime_map
+            .len(),
         100_000
     );
 }

@@ -202,7 +202,10 @@ fn locations_hold_for_the_applications_below_them() {
     let [root, app, deep] = configuration.sites[0].applications.as_slice() else {
         panic!()
     };
-    assert_eq!(root.settings.default_documents, ["index.html", "default.aspx"]);
+    assert_eq!(
+        root.settings.default_documents,
+        ["index.html", "default.aspx"]
+    );
     assert_eq!(root.settings.caching.max_response_size, 1000);
     assert!(
         root.settings.caching.enabled,
@@ -220,8 +223,14 @@ fn locations_hold_for_the_applications_below_them() {
     );
     assert_eq!(app.settings.mime_map[".txt"], "text/x");
     assert!(!app.settings.caching.enabled);
-    assert_eq!(app.settings.caching.max_response_size, 1000, "from the site");
-    assert_eq!(app.settings.caching.frequent_hit_threshold, 5, "from the server");
+    assert_eq!(
+        app.settings.caching.max_response_size, 1000,
+        "from the site"
+    );
+    assert_eq!(
+        app.settings.caching.frequent_hit_threshold, 5,
+        "from the server"
+    );
     assert_eq!(app.concurrent_requests_max, 7);
     assert_eq!(app.initialization.pages, ["/a.aspx", "/b.aspx"]);
     assert_eq!(app.initialization.remap_managed_requests_to, "splash.htm");

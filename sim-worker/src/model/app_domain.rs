@@ -16,8 +16,8 @@ use bytes::Bytes;
 use sim_httpsys::api::{Request, RequestId};
 use sim_httpsys::clockwork::Instant;
 
-use crate::application::{Behaviour, Page, hash, matches};
 use super::files::{below, lower_case_with_slashes};
+use crate::application::{Behaviour, Page, hash, matches};
 use crate::configuration::{Application, PathSettings};
 
 /// An application as this worker has it.

@@ -10,7 +10,6 @@
 //! for; what ends the wait calls [`WorkerProcess::resume`] or its kin. A request that waits for nothing
 //! runs through in one go, which is the path that matters for speed.
 
-
 use sim_httpsys::api::{RequestId, SharedRequest};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};

@@ -208,8 +208,9 @@ fn a_collection_is_cleared_and_an_inherited_entry_is_removed_by_a_remove() {
         &format!("@'Default Web Site' -{files}.[value='index.htm']"),
     );
     assert!(here.contains("<remove value=\"index.htm\" />"), "{here}");
-    let documents =
-        &crate::config::load(&here, "f").unwrap().sites[0].applications[0].settings.default_documents;
+    let documents = &crate::config::load(&here, "f").unwrap().sites[0].applications[0]
+        .settings
+        .default_documents;
     assert!(!documents.contains(&"index.htm".to_owned()));
 }
 

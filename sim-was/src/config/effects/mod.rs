@@ -87,7 +87,7 @@ pub fn effects_of(
     let differences = old.settings.differences(&new.settings);
     differences
         .into_iter()
-        .filter(|difference| !is_named_elsewhere(difference.key))
+        .filter(|difference| !is_named_elsewhere(&difference.key))
         .map(|difference| effect(&difference, old, new, personality))
         .collect()
 }
@@ -102,12 +102,12 @@ fn is_named_elsewhere(key: &Key) -> bool {
 }
 
 fn effect(
-    difference: &Difference<'_>,
+    difference: &Difference,
     old: &Configuration,
     new: &Configuration,
     personality: Personality,
 ) -> Effect {
-    let key = difference.key;
+    let key = &difference.key;
     let mut rule = rules::rule(difference, personality);
     let mut applications = Vec::new();
     let mut pools = Vec::new();

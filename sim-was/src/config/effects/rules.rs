@@ -84,7 +84,7 @@ const POOL_LIVE: [(&str, &str); 11] = [
 ];
 
 /// What a difference causes.
-pub(super) fn rule(difference: &Difference<'_>, personality: Personality) -> Rule {
+pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
     let (path, section) = (
         difference.key.path.as_str(),
         difference.key.section.as_str(),
@@ -104,7 +104,7 @@ pub(super) fn rule(difference: &Difference<'_>, personality: Personality) -> Rul
     }
 }
 
-fn existence_of_pool(difference: &Difference<'_>) -> Rule {
+fn existence_of_pool(difference: &Difference) -> Rule {
     match (&difference.old, &difference.new) {
         (Some(_), None) => Rule::new(
             EffectKind::Live,

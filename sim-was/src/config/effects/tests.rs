@@ -332,3 +332,42 @@ fn a_filter_that_comes_goes_or_is_another_one_recycles_every_pool() {
         assert_eq!(kinds, [], "{effects:#?}");
     }
 }
+
+#[test]
+fn documents_in_another_order_are_a_difference_and_types_are_none() {
+    let of = |section: &str, names: [&str; 3]| {
+        let inner = if section == "defaultDocument" {
+            let entries = names.map(|name| format!("<add value='{name}' />\n"));
+            format!("<files>\n{}</files>", entries.concat())
+        } else {
+            let entry = |name| format!("<mimeMap fileExtension='.{name}' mimeType='x/y' />\n");
+            names.map(entry).concat()
+        };
+        let section = format!(
+            "<system.webServer><{section}>{inner}</{section}></system.webServer></configuration>"
+        );
+        let text = TEXT.replacen("</configuration>", &section, 1);
+        load(&text, "applicationHost.config").unwrap()
+    };
+    let between = |section: &str, old, new| {
+        effects_of(&of(section, old), &of(section, new), Personality::Iis10)
+    };
+    let moved = between("defaultDocument", ["a", "b", "c"], ["b", "a", "c"]);
+    let [effect] = moved.as_slice() else {
+        panic!("{moved:#?}")
+    };
+    assert_eq!(effect.what, "system.webServer/defaultDocument: files.order");
+    assert_eq!(
+        (effect.old.as_deref(), effect.new.as_deref()),
+        (
+            Some("add[value='a'], add[value='b'], add[value='c']"),
+            Some("add[value='b'], add[value='a'], add[value='c']")
+        )
+    );
+    assert_eq!(
+        between("staticContent", ["a", "b", "c"], ["b", "a", "c"]),
+        []
+    );
+    let added = between("defaultDocument", ["a", "b", "c"], ["x", "a", "b"]);
+    assert!(added.iter().all(|effect| !effect.what.ends_with("order")));
+}

@@ -77,12 +77,7 @@ impl Armed {
     }
 
     /// Watches these folders, that of the configuration itself, and all below `trees`.
-    pub(super) fn want(
-        &mut self,
-        folders: Vec<PathBuf>,
-        trees: Vec<PathBuf>,
-        inotify: &OwnedFd,
-    ) {
+    pub(super) fn want(&mut self, folders: Vec<PathBuf>, trees: Vec<PathBuf>, inotify: &OwnedFd) {
         self.wanted = folders.into_iter().collect();
         self.trees = trees.into_iter().collect();
         self.wanted.extend(self.file.parent().map(Path::to_owned));

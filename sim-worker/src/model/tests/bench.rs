@@ -20,7 +20,7 @@ use super::super::{
     FileOutcome, FileSeen, FileStamp, Input, Outcome, Output, Work, WorkId, WorkerProcess,
 };
 use crate::configuration::{
-    Application, PeriodicRestart, PathSettings, VirtualDirectory, WorkerConfiguration,
+    Application, PathSettings, PeriodicRestart, VirtualDirectory, WorkerConfiguration,
 };
 use crate::facts::{CacheLayer, Fact};
 use crate::ipm::{FromWorker, ShutdownReason, ToWorker};

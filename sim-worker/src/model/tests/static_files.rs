@@ -192,7 +192,10 @@ fn a_changed_file_is_dropped_here_and_in_the_driver() {
 #[test]
 fn a_kept_file_is_compared_with_the_disk_once_a_second() {
     let mut configuration = configuration();
-    configuration.applications[0].settings.caching.enable_kernel_cache = false;
+    configuration.applications[0]
+        .settings
+        .caching
+        .enable_kernel_cache = false;
     let mut worker = starting(configuration, SITE);
     worker.get("/a.txt");
     worker.get("/a.txt");
