@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use serde_json::Value;
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control};
@@ -326,4 +326,31 @@ fn row_15_a_full_disk_costs_the_pool_that_has_to_start_and_nobody_else() {
     let is_told = told.contains("is written again") && told.contains("messages were lost");
     assert!(is_told, "{told}");
     assert_eq!(up.end("-INT"), Some(0));
+}
+
+#[test]
+fn a_worker_that_came_while_the_driver_had_no_descriptors_is_let_in_when_it_has() {
+    let up = Up::start();
+    let mut browser = Browser::connect(up.address("http/"));
+    assert_eq!(browser.get("/missing.txt").unwrap().status, 404);
+    signal(up.workers()[0], Signal::KILL);
+    up.until("the end of the worker", || up.workers().is_empty());
+    let driver = up.ready["pids"]["httpsys"].as_i64().unwrap();
+    let pid = Pid::from_raw(driver.try_into().unwrap()).unwrap();
+    let limit = |most: usize| {
+        let current = Some(most as u64);
+        let most = Rlimit {
+            current,
+            ..getrlimit(Resource::Nofile)
+        };
+        prlimit(Some(pid), Resource::Nofile, most).unwrap();
+    };
+    let is_open = |number: &usize| Path::new(&format!("/proc/{driver}/fd/{number}")).is_symlink();
+    limit((0..).find(|number| !is_open(number)).unwrap());
+    let asked = std::thread::spawn(move || browser.get("/default.aspx").unwrap().status);
+    up.until("the worker", || up.workers().len() == 1);
+    std::thread::sleep(500 * MS);
+    assert!(!asked.is_finished(), "it has no driver yet");
+    limit(4096);
+    assert_eq!(asked.join().unwrap(), 200);
 }

@@ -73,6 +73,8 @@ pub(super) struct EventLoop<M> {
     pub(super) processes: BTreeMap<ProcessId, Process>,
     pub(super) endpoints: Endpoints,
     pub(super) device: Device,
+    /// When processes are let in again, if one could not be: for want of descriptors, mostly.
+    pub(super) attach_due: Option<Instant>,
     pub(super) tls: Arc<ServerConfig>,
     pub(super) logs: LogFiles,
     pub(super) trace: Option<Trace>,
@@ -138,7 +140,7 @@ where
         let machine = self.machine.next_deadline().map(|deadline| deadline.at);
         let leaving = self.leaving.next().map(|deadline| deadline.at);
         let files = [self.logs.flush_due(), self.endpoints.publish_due()];
-        let next = [machine, leaving].into_iter().chain(files);
+        let next = [machine, leaving, self.attach_due].into_iter().chain(files);
         let next = next.flatten().min()?;
         Some(next.saturating_since(clock_now()))
     }
@@ -211,6 +213,9 @@ where
             if let Some(connection) = self.connections.remove(id) {
                 reset(&connection.socket);
             }
+        }
+        if self.attach_due.is_some_and(|due| due <= self.now) {
+            self.attach();
         }
         self.logs.flush_if_due(self.now);
         self.endpoints.publish_if_due(self.now);

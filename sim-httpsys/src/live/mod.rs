@@ -130,6 +130,7 @@ fn assemble<M>(machine: M, options: Options, clock: UtcClock) -> Result<EventLoo
         leaving: Deadlines::new(),
         lists: event_loop::Lists::default(),
         buffer: event_loop::read_buffer(),
+        attach_due: None,
         device: device::Device::create(&options.device)
             .map_err(|error| RunError::File(options.device, error))?,
     })

@@ -1,5 +1,7 @@
 //! The processes that have the device open: how they come, call, are told, and go.
 
+use std::time::Duration;
+
 use mio::Token;
 
 use super::super::device::{Parting, Process};
@@ -12,6 +14,9 @@ use crate::model::{Input, Output};
 const HANDLE_BITS: u32 = 22;
 
 /// What epoll calls a process.
+/// A process that could not be let in is let in so much later, if that is possible then: nobody tells.
+const ATTACH_AGAIN: Duration = Duration::from_millis(100);
+
 fn token_of(id: ProcessId) -> Token {
     Token(PROCESS | id.0 as usize)
 }
@@ -21,12 +26,14 @@ where
     M: for<'a> StateMachine<Input<'a> = Input<'a>, Output = Output>,
 {
     pub(super) fn attach(&mut self) {
+        self.attach_due = None;
         loop {
             match self.device.accept() {
                 Ok(Some((stream, pid))) => self.attach_process(stream, pid),
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(%error, "a process could not open the device");
+                    self.attach_due = Some(self.now + ATTACH_AGAIN);
                     return;
                 }
             }
