@@ -346,7 +346,7 @@ fn a_worker_that_came_while_the_driver_had_no_descriptors_is_let_in_when_it_has(
         prlimit(Some(pid), Resource::Nofile, most).unwrap();
     };
     let is_open = |number: &usize| Path::new(&format!("/proc/{driver}/fd/{number}")).is_symlink();
-    limit((0..).find(|number| !is_open(number)).unwrap());
+    limit((0..4096).find(|number| !is_open(number)).unwrap());
     let asked = std::thread::spawn(move || browser.get("/default.aspx").unwrap().status);
     up.until("the worker", || up.workers().len() == 1);
     std::thread::sleep(500 * MS);
