@@ -6,7 +6,7 @@
 //! connection.
 //!
 //! `-- --soak EVENTS` runs so many events and prints the process's memory on the way; `-- --checked` lets
-//! the checkers of the swarm look on; `-- --once EVENTS` runs them and says nothing, for a profiler.
+//! the checkers of the swarm look on; `-- --once EVENTS` runs them and says nothing, for a profiler; `-- --memory` measures bytes only.
 
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
@@ -25,6 +25,7 @@ mod counting;
 static ALLOCATOR: counting::Counting = counting::Counting;
 
 const SCENARIO: &str = include_str!("scenario.toml");
+const IN_FLIGHT: &str = include_str!("in_flight.toml");
 
 /// Virtual time until workers run, and everything that is kept is kept.
 const WARM_UP: Duration = Duration::from_secs(30);
@@ -39,7 +40,11 @@ const SHARE_GOAL: f64 = 0.45;
 const CONNECTION_GOAL: f64 = 256.0;
 
 fn model(connections: u32, rate: f64, checked: bool) -> FullModel {
-    let mut scenario = Scenario::parse(SCENARIO, "scenario.toml", Path::new("."))
+    model_of(SCENARIO, connections, rate, checked)
+}
+
+fn model_of(scenario: &str, connections: u32, rate: f64, checked: bool) -> FullModel {
+    let mut scenario = Scenario::parse(scenario, "scenario.toml", Path::new("."))
         .expect("the scenario beside this file is one");
     scenario.load.keep_alive_connections = connections;
     scenario.load.rate = rate;
@@ -125,6 +130,28 @@ fn bytes_a_connection() {
     println!("  {each:.0} bytes an idle connection (goal {CONNECTION_GOAL})");
 }
 
+/// What a request takes, with its connection, that waits in the driver because its pool is busy.
+#[expect(clippy::cast_precision_loss, reason = "a mean is wanted")]
+fn bytes_a_request() {
+    let held = |connections| {
+        let before = counting::held();
+        let mut model = model_of(IN_FLIGHT, connections, f64::from(connections), false);
+        model
+            .run_for(Duration::from_secs(2))
+            .expect("the model runs");
+        let (held, in_flight) = (counting::held() - before, model.in_flight());
+        drop(model);
+        (held, in_flight)
+    };
+    let (few, many) = (held(1_000), held(21_000));
+    let each = (many.0 - few.0) as f64 / (many.1 - few.1) as f64;
+    println!(
+        "  {each:.0} bytes a request in flight and its connection ({} of them, goal {})",
+        many.1,
+        2.0 * CONNECTION_GOAL
+    );
+}
+
 /// Kilobytes of memory that the process has.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -181,6 +208,9 @@ fn main() {
             .expect("the model runs");
         return;
     }
-    speed(checked);
+    if !has("--memory") {
+        speed(checked);
+    }
     bytes_a_connection();
+    bytes_a_request();
 }
