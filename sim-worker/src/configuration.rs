@@ -58,6 +58,9 @@ pub struct Application {
     pub virtual_directories: Vec<VirtualDirectory>,
     /// Whether it is started before the worker says that it is ready.
     pub preload: bool,
+    /// Whether it is started before, but asked for nothing: its provider warms it.
+    #[serde(default)]
+    pub auto_start: bool,
     /// `applicationInitialization`.
     #[serde(default)]
     pub initialization: Initialization,

@@ -181,6 +181,7 @@ fn server(files: &[(&str, &str)]) -> Server {
             physical_path: site,
         }],
         preload: false,
+        auto_start: false,
         initialization: sim_worker::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
         settings: PathSettings {

@@ -370,6 +370,8 @@ pub struct Application {
     pub enabled_protocols: String,
     /// `preloadEnabled`.
     pub preload_enabled: bool,
+    /// `serviceAutoStartEnabled`, with a `serviceAutoStartProvider`.
+    pub auto_start: bool,
     /// `applicationInitialization`.
     pub initialization: Initialization,
     /// `serverRuntime/@appConcurrentRequestLimit`.

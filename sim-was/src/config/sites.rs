@@ -209,6 +209,8 @@ impl<'a> Builder<'_, 'a> {
             application_pool,
             enabled_protocols: layers.text("enabledProtocols"),
             preload_enabled: layers.flag("preloadEnabled"),
+            auto_start: layers.flag("serviceAutoStartEnabled")
+                && !layers.text("serviceAutoStartProvider").is_empty(),
             virtual_directories,
             web_configs: Vec::new(),
             initialization: web_server.initialization.clone(),

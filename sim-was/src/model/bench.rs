@@ -107,6 +107,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
             application_pool: pool.to_owned(),
             enabled_protocols: "http".to_owned(),
             preload_enabled: false,
+            auto_start: false,
             initialization: sim_worker::configuration::Initialization::default(),
             concurrent_requests_max: 5000,
             virtual_directories: vec![VirtualDirectory {

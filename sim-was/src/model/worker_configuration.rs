@@ -61,6 +61,7 @@ fn application(site: &config::Site, app: &config::Application, root: &Path) -> A
         path: app.path.clone(),
         virtual_directories,
         preload: app.preload_enabled,
+        auto_start: app.auto_start,
         initialization: app.initialization.clone(),
         concurrent_requests_max: app.concurrent_requests_max,
         settings: app.settings.clone(),

@@ -20,7 +20,7 @@ impl WorkerProcess {
         let preloaded = self
             .domains
             .iter()
-            .filter(|(_, domain)| domain.application.preload);
+            .filter(|(_, domain)| domain.application.preload || domain.application.auto_start);
         let preloaded: Vec<UrlContext> = preloaded.map(|(&context, _)| context).collect();
         self.lifecycle = Lifecycle::Preloading {
             left: preloaded.len(),

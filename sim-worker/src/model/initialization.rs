@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   preloadEnabled:  process starts ─► application starts ─► `/` and the pages ─► the worker is ready
+//!   serviceAutoStart: process starts ─► application starts ─► the worker is ready
 //!   without:         first visitor  ─► application starts ─► the pages, beside the visitor
 //!   doAppInitAfterRestart: application restarts ─► it starts at once ─► the pages
 //! ```
@@ -11,7 +12,9 @@
 //!
 //! Source: IIS 8.0 Application Initialization: with preload a simulated request to the application's root
 //! runs before the worker is treated as ready, and no traffic goes to a new worker until all
-//! initialization URLs of all its applications have finished; none of it is in the IIS log.
+//! initialization URLs of all its applications have finished; none of it is in the IIS log. ASP.NET 4: an
+//! application with `serviceAutoStartEnabled` and a provider accepts no request until the provider's `Preload`
+//! has returned; what a provider does is part of the application's start here.
 //! Assumed: all of an application's pages are asked for at once, because no document gives an order; their
 //! paths are relative to the application; `hostName` changes nothing, because no page here looks at it.
 
@@ -50,13 +53,16 @@ impl WorkerProcess {
         };
         let preloads = matches!(self.lifecycle, Lifecycle::Preloading { .. });
         let mut urls = Vec::new();
-        if preloads {
+        if preloads && domain.application.preload {
             urls.push("/".to_owned());
         }
         if std::mem::take(&mut domain.initializes) {
             urls.extend(domain.application.initialization.pages.iter().cloned());
         }
         domain.initialization_requests = urls.len();
+        if urls.is_empty() {
+            return self.preloaded(now);
+        }
         let application = domain.application.clone();
         for url in urls {
             self.initializations += 1;

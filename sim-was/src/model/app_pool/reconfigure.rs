@@ -123,6 +123,7 @@ impl AppPool {
                 if !is_one_of(new, old) && !is_one_of(&self.departed, old) {
                     let mut old = old.clone();
                     old.preload = false;
+                    old.auto_start = false;
                     self.departed.push(old);
                 }
             }

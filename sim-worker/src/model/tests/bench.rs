@@ -36,6 +36,7 @@ pub(crate) fn application(root: &str) -> Application {
             physical_path: root.into(),
         }],
         preload: false,
+        auto_start: false,
         initialization: crate::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
         settings: PathSettings {

@@ -38,6 +38,18 @@ fn a_preloaded_application_is_warm_before_the_worker_is_ready() {
 }
 
 #[test]
+fn an_application_that_is_auto_started_is_started_and_asked_for_nothing() {
+    let mut configuration = configuration();
+    configuration.applications[0].auto_start = true;
+    let simulation =
+        "[start]\ncpu = \"150ms\"\n[[page]]\npath = \"/default.aspx\"\ncompile = \"120ms\"\n";
+    let mut worker = starting(configuration, &[("simulation.toml", simulation)]);
+    assert!(worker.told.is_empty());
+    worker.finish_work();
+    assert_eq!(worker.told, [FromWorker::Ready]);
+}
+
+#[test]
 fn all_requests_wait_for_one_start_of_their_application() {
     let mut worker =
         worker_with("[start]\ncpu = \"150ms\"\nwait = \"50ms\"\n[[page]]\npath = \"/a.aspx\"\n");
