@@ -392,12 +392,28 @@ impl Event {
             .with("Minutes", &minutes)
     }
 
-    /// 5172: the configuration could not be read; `error` names file, line and reason.
+    /// 5172: the configuration could not be read; `error` is `file: line 3: reason`, perhaps without the line.
+    ///
+    /// Assumed: line 0 where nobody knows; so it is in the events that administrators show.
     pub fn configuration_unreadable(error: &str) -> Self {
+        let with_line = |(file, rest): (&'_ str, &'_ str)| {
+            let (line, reason) = rest.split_once(": ")?;
+            Some((file.to_owned(), line.parse().ok()?, reason.to_owned()))
+        };
+        let (file, line, reason): (String, u32, String) = error
+            .split_once(": line ")
+            .and_then(with_line)
+            .unwrap_or_else(|| {
+                let (file, reason) = error.split_once(": ").unwrap_or(("", error));
+                (file.to_owned(), 0, reason.to_owned())
+            });
         let message = format!(
-            "The Windows Process Activation Service encountered an error trying to read configuration data: {error}"
+            "The Windows Process Activation Service encountered an error trying to read configuration data from file '{file}', line number '{line}'.  The error message is: '{reason}'.  The data field contains the error number."
         );
         Self::new(5172, Level::Error, WAS, message)
+            .with("File", &file)
+            .with("Line", &line)
+            .with("Error", &reason)
     }
 
     /// 5005: WAS stops because of an error.

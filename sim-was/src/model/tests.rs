@@ -449,13 +449,17 @@ fn a_configuration_that_cannot_be_read_stops_was_with_an_event() {
         services: vec![Service::W3svc],
     };
     was.handle_input(Input::Commanded { client, command }, Instant(1));
-    was.handle_input(Input::ConfigRead(Err("line 3: no".to_owned())), Instant(2));
+    was.handle_input(
+        Input::ConfigRead(Err("/c: line 3: no".to_owned())),
+        Instant(2),
+    );
     let outputs: Vec<String> = std::iter::from_fn(|| was.poll_output())
         .map(|output| format!("{output:?}"))
         .collect();
     let text = outputs.join("\n");
     assert!(
-        text.contains("id: 5172") && text.contains("line 3: no"),
+        text.contains("id: 5172")
+            && text.contains("from file '/c', line number '3'.  The error message is: 'no'."),
         "{text}"
     );
     assert!(text.contains("Refused"));
