@@ -500,3 +500,26 @@ fn a_location_of_the_server_counts_for_a_path_inside_of_an_application() {
     assert!(!shop.settings_at("/images/a.htm").caching.enabled);
     assert!(shop.settings_at("/images/b.htm").caching.enabled);
 }
+
+#[test]
+fn what_clients_may_keep_is_told_in_header_lines() {
+    for (cache, lines) in [
+        ("", ""),
+        (
+            "<clientCache cacheControlMode='DisableCache' />",
+            "Cache-Control: no-cache\r\n",
+        ),
+        (
+            "<clientCache cacheControlMode='UseMaxAge' cacheControlMaxAge='00:10:00' cacheControlCustom='public' />",
+            "Cache-Control: max-age=600,public\r\n",
+        ),
+        (
+            "<clientCache cacheControlMode='UseExpires' httpExpires='Sun, 29 Mar 2037 00:00:00 GMT' />",
+            "Expires: Sun, 29 Mar 2037 00:00:00 GMT\r\n",
+        ),
+    ] {
+        let text = web_server(&format!("<staticContent>{cache}</staticContent>"));
+        let found = tree(&[(r"C:\shop\web.config", &text)]);
+        assert_eq!(applications(&found)[0].settings.client_cache, lines);
+    }
+}

@@ -89,6 +89,9 @@ pub struct PathSettings {
     pub default_documents: Vec<String>,
     /// `staticContent`: extension (lower case, with its dot) to MIME type.
     pub mime_map: BTreeMap<String, String>,
+    /// `staticContent/clientCache`: header lines of files, each with its end; mostly none.
+    #[serde(default)]
+    pub client_cache: String,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
     /// `security/requestFiltering/requestLimits`.

@@ -32,6 +32,7 @@ impl WebServer {
             settings: PathSettings {
                 default_documents: reader.default_documents(),
                 mime_map: reader.mime_map(),
+                client_cache: reader.client_cache(),
                 caching: reader.caching(),
                 request_limits: reader.request_limits(),
                 error: None,
@@ -105,6 +106,31 @@ impl<'a> Reader<'_, 'a> {
         entries.iter().map(pair).collect()
     }
 
+    /// Source: IIS configuration reference, `clientCache`: what each mode adds to the responses.
+    /// Left out: `setEtag`.
+    fn client_cache(&self) -> String {
+        let cache = self.section("staticContent").child("clientCache");
+        let mut control = match cache.number("cacheControlMode") {
+            1 => "no-cache".to_owned(),
+            2 => format!("max-age={}", cache.time("cacheControlMaxAge").as_secs()),
+            _ => String::new(),
+        };
+        let custom = one_line(&cache.text("cacheControlCustom"));
+        if !control.is_empty() && !custom.is_empty() {
+            control.push(',');
+        }
+        control.push_str(&custom);
+        let mut lines = String::new();
+        if !control.is_empty() {
+            lines = format!("Cache-Control: {control}\r\n");
+        }
+        let expires = one_line(&cache.text("httpExpires"));
+        if cache.number("cacheControlMode") == 3 && !expires.is_empty() {
+            lines.push_str(&format!("Expires: {expires}\r\n"));
+        }
+        lines
+    }
+
     /// Assumed: `skipManagedModules` needs nothing, because no module of ours is managed.
     fn initialization(&self) -> Initialization {
         let section = self.section("applicationInitialization");
@@ -141,6 +167,12 @@ impl<'a> Reader<'_, 'a> {
             profiles: profiles.iter().map(profile).collect(),
         }
     }
+}
+
+/// A value as a header may have it: what is no visible ASCII, and no blank, is left out.
+fn one_line(value: &str) -> String {
+    let is_plain = |c: &char| matches!(c, ' '..='~');
+    value.trim().chars().filter(is_plain).collect()
 }
 
 fn profile(profile: &Layers<'_>) -> CachingProfile {

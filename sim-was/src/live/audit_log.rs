@@ -51,7 +51,7 @@ impl AuditLog {
             "pid": who.and_then(|who| who.pid()),
             "process": who.and_then(|who| who.pid()).and_then(command_line),
             "on_behalf_of": on_behalf_of,
-            "command": command,
+            "command": without_passwords(serde_json::to_value(command).unwrap_or_default()),
             "effect": effect(answer),
             "took_ms": took.as_secs_f64() * 1e3,
         });
@@ -77,12 +77,98 @@ fn effect(answer: &Answer) -> Value {
     }
 }
 
+/// What stands for a password.
+const HIDDEN: &str = "*";
+
+/// A command without the values of passwords: changes name their attribute beside the value.
+fn without_passwords(mut command: Value) -> Value {
+    match &mut command {
+        Value::Object(fields) => {
+            let is_secret = fields.get("attribute").and_then(Value::as_str);
+            if is_secret.is_some_and(is_password)
+                && let Some(value) = fields.get_mut("value")
+            {
+                *value = json!(HIDDEN);
+            }
+            for field in fields.values_mut() {
+                *field = without_passwords(field.take());
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                *item = without_passwords(item.take());
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    command
+}
+
+fn is_password(name: &str) -> bool {
+    let name = name.rsplit(['.', '\'', '/']).next().unwrap_or(name);
+    name.to_lowercase().ends_with("password")
+}
+
+/// A word of a command line without the password that it sets: `/processModel.password:…`, and
+/// `[path='/',password='…']`.
+fn word_without_passwords(word: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = word;
+    let lower = |text: &str| text.to_ascii_lowercase();
+    while let Some(at) = lower(rest).find("password") {
+        let end = at + "password".len();
+        shown.push_str(&rest[..end]);
+        rest = &rest[end..];
+        if let Some(quoted) = rest.strip_prefix("='") {
+            shown.push_str("='");
+            shown.push_str(HIDDEN);
+            rest = quoted.find('\'').map_or("", |end| &quoted[end..]);
+        } else if rest.starts_with([':', '=']) {
+            shown.push_str(&rest[..1]);
+            shown.push_str(HIDDEN);
+            rest = "";
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// What a process was started with; it may have ended already.
 fn command_line(pid: i32) -> Option<String> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = words
         .split(|byte| *byte == 0)
         .filter(|word| !word.is_empty());
-    let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+    let words = words.map(String::from_utf8_lossy);
+    let words: Vec<_> = words.map(|word| word_without_passwords(&word)).collect();
     Some(words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_written_down() {
+        for (word, shown) in [
+            ("/processModel.password:Secret1", "/processModel.password:*"),
+            ("-Password:a'b", "-Password:*"),
+            (
+                "/+x.[path='/',password='S',userName='u']",
+                "/+x.[path='/',password='*',userName='u']",
+            ),
+            ("/managedRuntimeVersion:v4.0", "/managedRuntimeVersion:v4.0"),
+        ] {
+            assert_eq!(word_without_passwords(word), shown);
+        }
+        let command = json!({"Change": [
+            {"attribute": "processModel.password", "value": "S"},
+            {"attribute": "userName", "value": "u"},
+        ]});
+        let shown = json!({"Change": [
+            {"attribute": "processModel.password", "value": "*"},
+            {"attribute": "userName", "value": "u"},
+        ]});
+        assert_eq!(without_passwords(command), shown);
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct ConfigFile {
     around: RefCell<BTreeMap<String, AroundFile>>,
     /// One of the files was being written when it was read last.
     unsettled: Cell<bool>,
+    /// The files have been read before, so that there is something to keep while one is written.
+    is_known: Cell<bool>,
 }
 
 /// A file around applicationHost.config: its Windows path as it is written, and what counts of it.
@@ -37,6 +39,7 @@ impl ConfigFile {
             root,
             around: RefCell::default(),
             unsettled: Cell::new(false),
+            is_known: Cell::new(false),
         }
     }
 
@@ -86,14 +89,17 @@ impl ConfigFile {
         })
     }
 
-    /// A file around applicationHost.config. One that is being written is as it was.
+    /// A file around applicationHost.config. One that is being written is as it was; at the start it is what it
+    /// is, because nothing may be let through that it forbids.
     fn find(&self, path: &str) -> Option<FoundFile> {
         let key = path.to_lowercase();
         let mut found = find_file(path, &self.root);
         let mut around = self.around.borrow_mut();
         if found.as_ref().is_some_and(is_being_written) {
             self.unsettled.set(true);
-            found = around.get(&key).and_then(|(_, known)| known.clone());
+            if self.is_known.get() {
+                found = around.get(&key).and_then(|(_, known)| known.clone());
+            }
         }
         around.insert(key, (path.to_owned(), found.clone()));
         found
@@ -101,7 +107,9 @@ impl ConfigFile {
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
         self.unsettled.set(false);
-        config::load_tree(bytes, &self.name(), &mut &*self).map_err(|error| error.to_string())
+        let read = config::load_tree(bytes, &self.name(), &mut &*self);
+        self.is_known.set(true);
+        read.map_err(|error| error.to_string())
     }
 
     /// Makes changes, if the file is good with them: it is replaced as a whole.
@@ -324,6 +332,15 @@ mod tests {
             assert_eq!(fault(&configuration).is_some(), broken, "{text}");
             assert_eq!(file.is_unsettled(), unsettled, "{text}");
         }
+    }
+
+    #[test]
+    fn a_web_config_that_is_half_written_at_the_start_is_broken() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, path) = (host(root.path()), web_config(root.path()));
+        fs::write(&path, "<configuration>").unwrap();
+        assert!(fault(&file.read().unwrap()).is_some());
+        assert!(file.is_unsettled(), "it is looked at again");
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl WorkerProcess {
                 let Some(mime) = static_file::mime_type(&settings.mime_map, &name) else {
                     return self.refuse(context, &Refusal::new(404, 3), now);
                 };
-                let headers = static_file::headers(mime, stamp, contents.len());
+                let headers =
+                    static_file::headers(mime, &settings.client_cache, stamp, contents.len());
                 self.state(Fact::CacheLookup {
                     layer: CacheLayer::File,
                     hit: false,

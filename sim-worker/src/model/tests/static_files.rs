@@ -209,3 +209,24 @@ fn a_kept_file_is_compared_with_the_disk_once_a_second() {
     worker.pass(Duration::from_secs(1));
     assert_eq!(worker.get("/a.txt").status(), (404, 0));
 }
+
+#[test]
+fn a_file_says_what_clients_may_keep_whole_in_part_and_unchanged() {
+    let mut configuration = configuration();
+    configuration.applications[0].settings.client_cache = "Cache-Control: max-age=60\r\n".into();
+    let mut worker = starting(configuration, SITE);
+    let tag = worker.get("/a.txt").header("ETag").unwrap().to_owned();
+    for (asks, status) in [
+        ("GET /a.txt".to_owned(), 200),
+        ("GET /a.txt\nRange: bytes=0-1".to_owned(), 206),
+        (format!("GET /a.txt\nIf-None-Match: {tag}"), 304),
+    ] {
+        let answer = worker.request(&asks);
+        assert_eq!(answer.status().0, status);
+        assert_eq!(
+            answer.header("Cache-Control"),
+            Some("max-age=60"),
+            "{status}"
+        );
+    }
+}
