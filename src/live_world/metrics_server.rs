@@ -33,16 +33,16 @@ pub fn serve_metrics(root: &Path, address: SocketAddr) -> Result<SocketAddr, Loo
 
 async fn answer(request: Request<hyper::body::Incoming>, root: PathBuf) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
             let page = tokio::task::spawn_blocking(move || render(&scrape(&root))).await;
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             (StatusCode::OK, kind, page.unwrap_or_default())
         }
-        (&Method::GET, "/") => {
+        (&Method::GET | &Method::HEAD, "/") => {
             let page = "<html><body><a href=\"/metrics\">Metrics</a></body></html>\n";
             (StatusCode::OK, "text/html; charset=utf-8", page.to_owned())
         }
-        (&Method::GET, _) => (
+        (&Method::GET | &Method::HEAD, _) => (
             StatusCode::NOT_FOUND,
             "text/plain",
             "see /metrics\n".to_owned(),
@@ -50,7 +50,7 @@ async fn answer(request: Request<hyper::body::Incoming>, root: PathBuf) -> Respo
         _ => (
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
-            "GET only\n".to_owned(),
+            "GET and HEAD only\n".to_owned(),
         ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));

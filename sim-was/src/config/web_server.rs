@@ -126,7 +126,7 @@ impl<'a> Reader<'_, 'a> {
         }
         let expires = one_line(&cache.text("httpExpires"));
         if cache.number("cacheControlMode") == 3 && !expires.is_empty() {
-            lines.push_str(&format!("Expires: {expires}\r\n"));
+            lines.extend(["Expires: ", &expires, "\r\n"]);
         }
         lines
     }

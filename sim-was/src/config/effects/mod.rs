@@ -116,6 +116,15 @@ fn effect(
         Scope::Pool(name) => {
             pools.push(name.clone());
             rule = unless_disallowed(rule, new, name);
+            let stopped = stopped_with(name, old, new);
+            if key.path.is_empty() && !stopped.is_empty() {
+                rule.kind = EffectKind::SiteRebind;
+                let sites = stopped.join("', '");
+                rule.why = format!(
+                    "{} Stopped is '{sites}': its root application belongs to the pool, and a site cannot run without.",
+                    rule.why
+                );
+            }
         }
         Scope::Site(id) => site = Some(*id),
         Scope::Application(id, path) | Scope::VirtualDirectory(id, path, _) => {
@@ -234,6 +243,26 @@ fn applications_below(configuration: &Configuration, location: &str) -> Vec<(u32
         found.extend(around.map(|(_, application)| application));
     }
     found
+}
+
+/// The sites that could run, and cannot without a pool.
+fn stopped_with(pool: &str, old: &Configuration, new: &Configuration) -> Vec<String> {
+    let goes = |configuration: &Configuration| {
+        let mut pools = configuration.application_pools.iter();
+        !pools.any(|known| known.name.eq_ignore_ascii_case(pool))
+    };
+    if !goes(new) {
+        return Vec::new();
+    }
+    let stops = |site: &&super::Site| {
+        let mut root = site.applications.iter().filter(|app| app.path == "/");
+        let is_its = root.any(|app| app.application_pool.eq_ignore_ascii_case(pool));
+        let mut before = old.sites.iter().filter(|before| before.id == site.id);
+        let ran = before.any(|before| old.obstacle(before).is_none());
+        is_its && ran && new.obstacle(site).is_some()
+    };
+    let sites = new.sites.iter().filter(stops);
+    sites.map(|site| site.name.clone()).collect()
 }
 
 /// The applications that read the web.config of a folder.

@@ -371,3 +371,15 @@ fn documents_in_another_order_are_a_difference_and_types_are_none() {
     let added = between("defaultDocument", ["a", "b", "c"], ["x", "a", "b"]);
     assert!(added.iter().all(|effect| !effect.what.ends_with("order")));
 }
+
+#[test]
+fn a_pool_that_goes_takes_the_sites_with_it_whose_root_it_serves() {
+    let read = |text: &str| load(text, "applicationHost.config").unwrap();
+    let without_a = TEXT.replace("<add name=\"A\" />", "");
+    let effects = effects_of(&read(TEXT), &read(&without_a), Personality::Iis10);
+    let [effect] = effects.as_slice() else {
+        panic!("{effects:#?}")
+    };
+    assert_eq!(effect.kind, EffectKind::SiteRebind);
+    assert!(effect.why.contains("Stopped is 'One':"), "{}", effect.why);
+}
