@@ -133,7 +133,7 @@ fn a_broken_file_is_logged_with_its_line_and_the_server_goes_on_until_it_is_repa
     write(&up, &good[..good.len() / 2]);
     up.until("the event", || up.events().contains("5172"));
     assert!(
-        up.events().contains("applicationHost.config: line "),
+        up.events().contains("applicationHost.config', line number '"),
         "{}",
         up.events()
     );
