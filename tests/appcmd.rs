@@ -270,6 +270,21 @@ fn a_folder_in_a_site_has_a_web_config_of_its_own() {
 }
 
 #[test]
+fn what_the_ftp_service_says_of_a_site_is_listed_and_set() {
+    let up = Up::start();
+    let site = "Default Web Site";
+    let path = "ftpServer.security.ssl.controlChannelPolicy";
+    appcmd(&up, &["set", "site", site, &format!("/{path}:SslAllow")]);
+    let listed = appcmd(&up, &["list", "site", site, "/config"]);
+    assert!(
+        listed.contains("<ssl controlChannelPolicy=\"SslAllow\""),
+        "{listed}"
+    );
+    let text = appcmd(&up, &["list", "site", site, &format!("/text:{path}")]);
+    assert_eq!(text.trim(), "SslAllow");
+}
+
+#[test]
 fn a_section_without_a_schema_is_edited_if_it_is_declared() {
     let up = Up::start();
     let section = "/section:system.webServer/security/authentication/windowsAuthentication";

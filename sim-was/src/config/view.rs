@@ -354,7 +354,11 @@ fn view<'a>(
     defaults.extend_from_slice(above);
     let mut children = Vec::new();
     for (child, of_child) in &schema.children {
-        children.push(view(child, of_child, &layers.child(child), &[], entry));
+        children.push(if of_child.foreign {
+            open_view::view(child, of_child, &layers.nodes_of(child))
+        } else {
+            view(child, of_child, &layers.child(child), &[], entry)
+        });
     }
     for (entry_name, of_entry) in &schema.entries {
         // The merged entries borrow the name of their element from the schema, which is static.
