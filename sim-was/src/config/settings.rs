@@ -427,7 +427,7 @@ impl Recorder {
         let is_bare = node.attributes().len() == 0;
         let is_declared =
             || self.declared.has_group(path) || Declared::by_default().has_group(path);
-        let is_dotted = || path.contains('.') && !path.contains('/');
+        let is_dotted = || path.contains('.') && !path.contains('/') && !self.declared.has(path);
         is_bare && (schema::is_group(path) || is_declared() || is_dotted())
     }
 
