@@ -1,6 +1,6 @@
 //! R1–R6: a recycle loses nothing that it has promised to finish, and leaves no gap. R7 is among `trust`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sim_httpsys::api::ProcessId;
@@ -20,8 +20,10 @@ pub(super) struct Recycling {
     asked: BTreeMap<ProcessId, Vec<(RecycleReason, bool)>>,
     /// Old workers that were told in this input to go for a new one.
     replaced: Vec<(ProcessId, PoolIndex)>,
-    /// Pools whose replacement has failed in this input, and how many workers served before.
-    failed: Vec<(PoolIndex, usize)>,
+    /// Pools whose replacement has failed in this input, and who served before.
+    failed: Vec<(PoolIndex, Vec<ProcessId>)>,
+    /// Workers that have failed in this input, each by itself: no replacement's failure has taken them.
+    failures: BTreeSet<ProcessId>,
 }
 
 impl Recycling {
@@ -122,10 +124,14 @@ impl Recycling {
     }
 
     fn failure(&mut self, book: &Book, event: &Event) {
-        let worker = pid_of(event).and_then(|process| book.workers.get(&process));
+        let Some(process) = pid_of(event) else {
+            return;
+        };
+        self.failures.insert(process);
+        let worker = book.workers.get(&process);
         if let Some(worker) = worker.filter(|worker| worker.ready.is_none()) {
-            let serving = serving(book, worker.pool);
-            self.failed.push((worker.pool, serving));
+            let before = serving(book, worker.pool).collect();
+            self.failed.push((worker.pool, before));
         }
     }
 
@@ -221,7 +227,7 @@ impl Recycling {
                 );
                 return broken("R2", what);
             }
-            if !pool.overlapped && serving(book, index) == 0 {
+            if !pool.overlapped && serving(book, index).next().is_none() {
                 seen.note(Seen::NoWorkerInRotation);
             }
             let leaving =
@@ -235,9 +241,12 @@ impl Recycling {
                 return broken("R5", what);
             }
         }
+        let failures = std::mem::take(&mut self.failures);
         for (index, before) in self.failed.drain(..) {
             let pool = book.pool(index);
-            let after = serving(book, index);
+            let is_to_stay = |process: &&ProcessId| !failures.contains(*process);
+            let before = before.iter().filter(is_to_stay).count();
+            let after = serving(book, index).count();
             if pool.may_run() && book.serving && after < before {
                 let what = format!("{} had {before} workers and has {after}", pool.name);
                 return broken("R3", what);
@@ -247,8 +256,9 @@ impl Recycling {
     }
 }
 
-fn serving(book: &Book, pool: PoolIndex) -> usize {
+fn serving(book: &Book, pool: PoolIndex) -> impl Iterator<Item = ProcessId> {
+    let serves = |(_, worker): &(&ProcessId, &Worker)| worker.serves();
     book.workers_of(pool)
-        .filter(|(_, worker)| worker.serves())
-        .count()
+        .filter(serves)
+        .map(|(process, _)| *process)
 }
