@@ -17,7 +17,7 @@ use super::up::stop_flag;
 use crate::live_world::calibrate::{CalibrateError, Calibration, calibrate};
 use crate::report::Environment;
 use crate::scenario::Clock;
-use crate::virtual_world::costs::Measured;
+use crate::virtual_world::costs::{CORES_MAX, Measured};
 
 /// Arguments of `iis-sim calibrate`.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,12 @@ fn origin(calibration: &Calibration) -> (Measured, usize) {
         environment.load_average
     );
     let when = utc_now().timestamp().to_string();
-    (Measured { on, when, samples }, environment.cpus)
+    // A profile has no more.
+    let cores_max = usize::try_from(CORES_MAX).unwrap_or(usize::MAX);
+    (
+        Measured { on, when, samples },
+        environment.cpus.min(cores_max),
+    )
 }
 
 fn nanos(seconds: f64) -> String {

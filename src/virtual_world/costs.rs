@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use sim_worker::application::Distribution;
 
 use crate::load::plan::random_stream;
@@ -22,6 +22,7 @@ pub const DEFAULT_PROFILE: &str = include_str!("default-profile.toml");
 #[serde(deny_unknown_fields)]
 pub struct Costs {
     /// Processor cores that the handlers of all workers share.
+    #[serde(deserialize_with = "cores")]
     pub cores: u32,
     /// From one end of a connection to the other.
     pub client_hop: Distribution,
@@ -54,6 +55,7 @@ pub struct Costs {
     #[serde(with = "duration_text")]
     pub connection_cpu: Duration,
     /// Memory of a worker that has loaded nothing yet, bytes.
+    #[serde(deserialize_with = "worker_memory")]
     pub worker_memory: u64,
     /// Where the figures come from, if they were measured in one go (`iis-sim calibrate`).
     #[serde(default)]
@@ -77,6 +79,33 @@ impl Costs {
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
+}
+
+/// Cores of a profile at most: each event looks at all of them.
+pub const CORES_MAX: u32 = 256;
+/// Memory of an empty worker at most, 1 TiB: the sum over all workers stays a number.
+pub const WORKER_MEMORY_MAX: u64 = 1 << 40;
+
+fn cores<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let cores = i64::deserialize(from)?;
+    u32::try_from(cores)
+        .ok()
+        .filter(|cores| (1..=CORES_MAX).contains(cores))
+        .ok_or_else(|| {
+            de::Error::custom(format!("cores must be from 1 to {CORES_MAX}, not {cores}"))
+        })
+}
+
+fn worker_memory<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let bytes = i64::deserialize(from)?;
+    u64::try_from(bytes)
+        .ok()
+        .filter(|bytes| *bytes <= WORKER_MEMORY_MAX)
+        .ok_or_else(|| {
+            de::Error::custom(format!(
+                "worker_memory must be from 0 to {WORKER_MEMORY_MAX} bytes, not {bytes}"
+            ))
+        })
 }
 
 impl Default for Costs {
@@ -190,6 +219,54 @@ mod tests {
     fn the_profile_in_the_repository_is_one() {
         let costs = Costs::parse(DEFAULT_PROFILE).unwrap();
         assert_eq!(costs.cores, 2);
+    }
+
+    #[test]
+    fn a_figure_out_of_its_range_is_refused_with_its_line() {
+        let with = |key: &str, value: &str| {
+            let lines = DEFAULT_PROFILE.lines().map(|line| {
+                let is_it = line.starts_with(&format!("{key} = "));
+                if is_it {
+                    value.to_owned()
+                } else {
+                    line.to_owned()
+                }
+            });
+            Costs::parse(&lines.collect::<Vec<_>>().join("\n"))
+        };
+        let line = |key: &str| {
+            let is_it = |line: &str| line.starts_with(&format!("{key} = "));
+            DEFAULT_PROFILE.lines().position(is_it).unwrap() + 1
+        };
+        for (key, value, range) in [
+            ("cores", "0", "from 1 to 256"),
+            ("cores", "257", "from 1 to 256"),
+            ("cores", "-1", "from 1 to 256"),
+            ("cores", "99999999999", "from 1 to 256"),
+            (
+                "worker_memory",
+                "1099511627777",
+                "from 0 to 1099511627776 bytes",
+            ),
+            (
+                "worker_memory",
+                "9000000000000000000",
+                "from 0 to 1099511627776 bytes",
+            ),
+        ] {
+            let said = with(key, &format!("{key} = {value}"))
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(&format!("line {}", line(key))), "{said}");
+            assert!(
+                said.contains(&format!("{key} must be {range}, not {value}")),
+                "{said}"
+            );
+        }
+        assert!(with("cores", "cores = 256").is_ok());
+        assert!(with("worker_memory", "worker_memory = 1099511627776").is_ok());
+        let said = with("cores", "").unwrap_err().to_string();
+        assert!(said.contains("missing field `cores`"), "{said}");
     }
 
     #[test]
