@@ -86,7 +86,7 @@ pub struct Metrics {
     /// Workers that lived at or after the operation's start.
     pub workers: Option<Vec<WorkerLife>>,
     /// Until the last worker that the operation ended was gone, and in each pool of these the first new
-    /// one, if there is one, was ready; `None` if it ended none. Workers that crash or ask to be recycled are
+    /// one, if there is one, was ready; `None` if it ended none, or if one that was killed has none after it. Workers that crash or ask to be recycled are
     /// not ended by it.
     pub workers_replaced_ms: Option<f64>,
     /// Memory.

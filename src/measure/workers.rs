@@ -39,9 +39,9 @@ pub struct WorkerLife {
     pub ready_ms: Option<f64>,
     /// When it was told to stop.
     pub stop_ordered_ms: Option<f64>,
-    /// When it was gone.
+    /// When it was gone: as WAS saw it, or else the driver.
     pub exited_ms: Option<f64>,
-    /// How it went: `code 0`, `signal 9`.
+    /// How it went: `code 0`, `signal 9`; `None` also if WAS did not live to see it.
     pub exit: Option<String>,
 }
 
@@ -79,10 +79,8 @@ pub(super) fn replaced_ms(observation: &Observation, lives: &[WorkerLife]) -> Op
             .flatten();
         facts.any(|traced| matches!(traced.fact, facts::Fact::RecycleRequested { .. }))
     };
-    let is_ended = |life: &&WorkerLife| {
-        let is_killed = life.exit.as_deref() == Some("signal 9");
-        (life.stop_ordered_ms.is_some() || is_killed) && !asked(life)
-    };
+    let is_ended =
+        |life: &&WorkerLife| (life.stop_ordered_ms.is_some() || is_killed(life)) && !asked(life);
     let mut done: Option<f64> = None;
     for old in lives.iter().filter(is_old).filter(is_ended) {
         let Some(exited) = old.exited_ms else {
@@ -92,10 +90,23 @@ pub(super) fn replaced_ms(observation: &Observation, lives: &[WorkerLife]) -> Op
             .iter()
             .filter(|life| !is_old(life) && life.pool == old.pool);
         let ready = new.filter_map(|life| life.ready_ms).min_by(f64::total_cmp);
-        let latest = exited.max(ready.unwrap_or(exited));
+        let latest = match ready {
+            Some(ready) => exited.max(ready),
+            // What was killed was to go on: nobody has replaced it.
+            None if old.stop_ordered_ms.is_none() => return None,
+            None => exited,
+        };
         done = Some(done.map_or(latest, |done| done.max(latest)));
     }
     done
+}
+
+/// Whether somebody has killed it: WAS saw the signal, or has died and seen nothing of its end.
+fn is_killed(life: &WorkerLife) -> bool {
+    match life.exit.as_deref() {
+        Some(exit) => exit == "signal 9",
+        None => life.exited_ms.is_some(),
+    }
 }
 
 /// The lives of the workers that lived at or after the start of the operation.
@@ -144,6 +155,16 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
             | event_log::Fact::ServiceState { .. }
             | event_log::Fact::ConfigurationChanged { .. }
             | event_log::Fact::PoolState { .. } => {}
+        }
+    }
+    // Of one that dies with WAS, only the driver tells when it was gone.
+    for traced in observation.httpsys.iter().flatten() {
+        if let etw::Fact::ProcessDetach { process, .. } = traced.fact
+            && traced.at <= times.end
+            && let Some(life) = lives.get_mut(&process)
+            && life.exited_ms.is_none()
+        {
+            life.exited_ms = Some(traced.at.millis_since(times.operation));
         }
     }
     let end = times.end.millis_since(times.operation);
@@ -284,7 +305,61 @@ mod tests {
         assert_eq!(replaced(&[crashed.clone(), aged.clone()]), None);
         let recycled = old(1, Some(5.0), 50.0, "code 0");
         assert_eq!(replaced(&[recycled, crashed, aged]), Some(50.0));
-        assert_eq!(replaced(&[old(4, None, 0.3, "signal 9")]), Some(0.3));
+    }
+
+    #[test]
+    fn until_a_killed_worker_is_replaced_is_unknown_if_none_ever_was() {
+        let observation = Observation::default();
+        let replaced = |lives: &[WorkerLife]| replaced_ms(&observation, lives);
+        let killed = old(4, None, 0.3, "signal 9");
+        let new = WorkerLife {
+            pid: 5,
+            spawned_ms: Some(1.0),
+            ready_ms: None,
+            exited_ms: None,
+            exit: None,
+            ..killed.clone()
+        };
+        assert_eq!(replaced(&[killed.clone(), new.clone()]), None);
+        let ready = WorkerLife {
+            ready_ms: Some(7.0),
+            ..new
+        };
+        assert_eq!(replaced(&[killed.clone(), ready.clone()]), Some(7.0));
+        let died_with_was = WorkerLife {
+            exit: None,
+            ..killed
+        };
+        assert_eq!(replaced(&[died_with_was, ready]), Some(7.0));
+        let stopped = old(6, Some(5.0), 50.0, "code 0");
+        assert_eq!(replaced(&[stopped]), Some(50.0));
+    }
+
+    #[test]
+    fn the_driver_tells_the_end_of_a_worker_that_dies_with_was() {
+        let pid = ProcessId(7);
+        let spawned = Traced {
+            at: at(-500.0),
+            fact: event_log::Fact::WorkerSpawned {
+                process: pid,
+                pool: "A".to_owned(),
+            },
+        };
+        let gone = Traced {
+            at: at(12.0),
+            fact: etw::Fact::ProcessDetach {
+                process: pid,
+                abandoned: 0,
+            },
+        };
+        let observation = Observation {
+            was: Some(vec![spawned]),
+            httpsys: Some(vec![gone]),
+            ..Observation::default()
+        };
+        let lives = worker_lives(&observation, TIMES).unwrap();
+        assert_eq!(lives[0].exited_ms, Some(12.0));
+        assert_eq!(lives[0].exit, None);
     }
 
     const SHOP: UrlContext = UrlContext(1);
