@@ -96,3 +96,25 @@ fn a_scenario_with_a_misspelt_key_is_refused_with_its_line() {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
 }
+
+#[test]
+fn a_result_that_could_not_be_written_is_refused_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing/out.json");
+    let words = [
+        vec!["compare"],
+        vec!["run", "examples/scenarios/long-requests.toml"],
+        vec!["agree"],
+        vec!["merge", "nowhere"],
+    ];
+    for words in &words {
+        for wrong in [missing.as_path(), folder.path(), "-".as_ref()] {
+            let mut command = std::process::Command::new(support::IIS_SIM);
+            let output = command.args(words).arg("--json").arg(wrong).output();
+            let output = output.unwrap();
+            assert_eq!(output.status.code(), Some(2), "{words:?} {output:?}");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(text.contains("'--json <FILE>'"), "{text}");
+        }
+    }
+}

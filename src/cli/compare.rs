@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::measuring::{Failure, Measuring, NOT_TRUSTED, at};
+use super::output_file::output_file;
 use super::selection::Selection;
 use crate::report::{self, Comparison};
 
@@ -17,7 +18,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     measuring: Measuring,
     /// Write everything that was measured to FILE (schema iis-sim/compare/1)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     json: Option<PathBuf>,
 }
 

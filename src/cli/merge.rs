@@ -10,6 +10,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::fail;
+use super::output_file::output_file;
 use super::sweep::cores;
 use super::up::stop_flag;
 use crate::sweep::merge::{Figure, Figures, Group, Merge, MergeError, Merged};
@@ -51,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long = "figure", value_name = "PATH")]
     figures: Vec<String>,
     /// Write the summary to FILE (schema iis-sim/sweep/1)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     json: Option<PathBuf>,
 }
 

@@ -32,6 +32,7 @@ mod measuring;
 mod merge;
 mod mutants;
 mod net;
+mod output_file;
 mod programs;
 mod replay;
 mod replay_live;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::measuring::{Failure, Measuring, NOT_TRUSTED, at};
+use super::output_file::output_file;
 use crate::report::expectations::{self, Decided, Holds};
 use crate::report::{self, Comparison};
 use crate::scenario::Scenario;
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// Write everything that was measured, and every sentence, to FILE (schema iis-sim/run/1)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     json: Option<PathBuf>,
 }
 
