@@ -1,6 +1,7 @@
 //! Many seeds, with faults, all invariants checked. The release build runs far more of them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use iis_sim::virtual_world::record::{Record, Subject};
@@ -94,4 +95,20 @@ fn a_seed_is_recorded_and_replayed_and_a_changed_plan_is_noticed() {
         text.contains("the first fact that differs is number"),
         "{text}"
     );
+}
+
+#[test]
+fn a_place_for_what_fails_is_made_before_anything_has_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, store) = (folder.path().join("file"), folder.path().join("a/store"));
+    std::fs::write(&file, "").expect("it can be written");
+    let swarm = |store: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
+        command.args(["swarm", "--seeds", "1..2", "--seconds", "1", "--store"]);
+        let output = command.arg(store).output().expect("it runs");
+        (output.status.code(), output.stdout)
+    };
+    assert_eq!(swarm(&store).0, Some(0));
+    assert!(store.is_dir());
+    assert_eq!(swarm(&file), (Some(2), Vec::new()));
 }

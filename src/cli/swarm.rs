@@ -11,8 +11,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim_httpsys::live::clock::clock_now;
 
-use super::mutants;
 use super::up::stop_flag;
+use super::{WRONG_ARGUMENTS, mutants};
 use crate::virtual_world::checkers::sometimes::ALL;
 use crate::virtual_world::record::{Record, RecordError};
 use crate::virtual_world::swarm::paired::paired;
@@ -72,7 +72,7 @@ pub(super) struct Arguments {
     /// How many plans are tried at most to make one that fails smaller; 0 leaves it as it is
     #[arg(long, value_name = "N", default_value_t = 400)]
     pub(super) tries: u32,
-    /// Where a plan that fails is stored [default: tests/regressions, if it is there]
+    /// Where a plan that fails is stored; made if it is not there [default: tests/regressions, if it is there]
     #[arg(long, value_name = "DIR")]
     pub(super) store: Option<PathBuf>,
     /// Put faults into the models, one after the other, and see that each is found (needs a build with
@@ -98,6 +98,13 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 
 /// Runs the seeds, and prints what was reached.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    // Now: a seed may fail only after hours, and then there must be a place for it.
+    if let Some(folder) = &arguments.store
+        && let Err(error) = fs::create_dir_all(folder)
+    {
+        eprintln!("iis-sim: --store {}: {error}", folder.display());
+        return ExitCode::from(WRONG_ARGUMENTS);
+    }
     if arguments.mutants {
         return mutants::main(arguments);
     }
