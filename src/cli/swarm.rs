@@ -227,8 +227,12 @@ impl Sum {
             attempts,
             nanos,
         } = self.size;
+        let of = match failed {
+            0 => "",
+            _ => "of the seeds that held ",
+        };
         println!(
-            "{} seeds, {failed} failed, digest {:016x}; {} s of virtual time, {attempts} attempts, \
+            "{} seeds, {failed} failed, digest {:016x}; {of}{} s of virtual time, {attempts} attempts, \
              {events} events in {:.1} s\n\nsometimes (seeds that saw it, times):",
             self.seeds + failed as u64,
             self.digest,
