@@ -134,6 +134,39 @@ fn a_record_whose_figures_are_not_those_of_its_run_is_found_out() {
     assert!(errors.contains("a power of two"), "{errors}");
 }
 
+#[test]
+fn a_record_that_lacks_a_figure_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "figures.json");
+    let mut record = Record::read(&path).unwrap();
+    let metrics = record.runs[0].metrics.as_object_mut().unwrap();
+    metrics.remove("attempts").unwrap();
+    record.runs[1].metrics = serde_json::Value::Null;
+    record.write(&path).unwrap();
+    let (code, told, _) = replay(&path);
+    assert_eq!(code, Some(1), "{told}");
+    for wanted in [
+        "metrics.attempts is not in the record, and is ",
+        "metrics is not in the record",
+    ] {
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
+fn a_digest_that_is_not_of_its_own_trail_blames_no_fact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "digest.json");
+    let mut record = Record::read(&path).unwrap();
+    record.runs[0].digest ^= 1;
+    record.runs[1].facts += 1;
+    record.write(&path).unwrap();
+    let (code, told, _) = replay(&path);
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(told.matches("  no fact differs: ").count(), 2, "{told}");
+    assert!(!told.contains("the first fact that differs"), "{told}");
+}
+
 fn all_facts(
     scenario: &Scenario,
     run: &iis_sim::virtual_world::record::Recorded,

@@ -131,7 +131,12 @@ fn tell(replayed: &Replayed, has_digest: bool) {
 }
 
 fn show(difference: &Difference) {
-    let first = &difference.first;
+    let Some(first) = &difference.first else {
+        println!(
+            "  no fact differs: what is recorded of the digest or the number of facts is not of this run"
+        );
+        return;
+    };
     let count = first.end - first.start;
     if count == 1 {
         println!("  the first fact that differs is number {}", first.start);

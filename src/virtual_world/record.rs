@@ -119,8 +119,9 @@ pub struct Difference {
     pub recorded: u64,
     /// How many facts were recorded.
     pub recorded_facts: u64,
-    /// The number of the first fact that differs, or several of which one does.
-    pub first: Range<u64>,
+    /// The number of the first fact that differs, or several of which one does. `None` if none differs as the
+    /// trail has it: then the recorded digest or number of facts is not that of the recorded run.
+    pub first: Option<Range<u64>>,
     /// The facts of this time from a few before it.
     pub lines: Vec<Line>,
 }
@@ -414,6 +415,14 @@ impl Recorded {
 
     /// Looks for where a run has done something else, and runs it once more to see what that was.
     fn difference(&self, run: &Again<'_>, track: &Track) -> Result<Difference, RecordError> {
+        if self.has_the_facts_of(track) {
+            return Ok(Difference {
+                recorded: self.digest,
+                recorded_facts: self.facts,
+                first: None,
+                lines: Vec::new(),
+            });
+        }
         let first = self.trail.parting(&track.trail).unwrap_or_else(|| {
             // All hashes that both have are equal: one run has more facts than the other.
             let fewer = self.facts.min(track.facts);
@@ -426,9 +435,16 @@ impl Recorded {
         Ok(Difference {
             recorded: self.digest,
             recorded_facts: self.facts,
-            first,
+            first: Some(first),
             lines: again.lines,
         })
+    }
+
+    /// Whether the trail, or the digest, tells that every fact is as it was recorded.
+    fn has_the_facts_of(&self, track: &Track) -> bool {
+        let Trail { stride, hashes } = &self.trail;
+        let is_told_to_the_end = stride * hashes.len() as u64 == track.facts;
+        self.trail == track.trail && (is_told_to_the_end || self.digest == track.digest)
     }
 }
 
@@ -438,15 +454,25 @@ fn as_read(metrics: &Metrics) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// The first figure that was recorded and is another one now.
+/// The first figure that is another one now, or that is not in the record.
 fn other_figure(path: &str, recorded: &Value, now: &Value) -> Option<String> {
     match (recorded, now) {
         (Value::Object(recorded), Value::Object(now)) => {
-            recorded.iter().find_map(|(name, value)| {
+            let other = recorded.iter().find_map(|(name, value)| {
                 let now = now.get(name).unwrap_or(&Value::Null);
                 other_figure(&format!("{path}.{name}"), value, now)
+            });
+            let missing = || now.iter().find(|(name, _)| !recorded.contains_key(*name));
+            other.or_else(|| {
+                let (name, now) = missing()?;
+                Some(format!(
+                    "metrics{path}.{name} is not in the record, and is {now}"
+                ))
             })
         }
+        (Value::Null, Value::Object(_)) => Some(format!(
+            "metrics{path} is not in the record, and is something now"
+        )),
         _ if recorded == now => None,
         _ => Some(format!(
             "metrics{path} was recorded as {recorded}, and is {now}"
