@@ -95,7 +95,7 @@ fn origin(calibration: &Calibration) -> (Measured, usize) {
         environment.cpu,
         environment.kernel,
         environment.build,
-        environment.load_average
+        environment.load_average.as_deref().unwrap_or_default()
     );
     let when = utc_now().timestamp().to_string();
     // A profile has no more.

@@ -124,7 +124,7 @@ fn sentence(agreement: &Agreement) -> String {
 
 /// What is to be said if more ran on the machine than the trials.
 fn busy(environment: &Environment) -> String {
-    let averages = &environment.load_average;
+    let averages = environment.load_average.as_deref().unwrap_or_default();
     let minute = averages
         .split(' ')
         .next()

@@ -19,8 +19,9 @@ pub struct Environment {
     pub cpu: String,
     /// How many of them this process may use.
     pub cpus: usize,
-    /// The load averages over 1, 5 and 15 minutes when the report was made.
-    pub load_average: String,
+    /// The load averages over 1, 5 and 15 minutes when the report was made; `None` in virtual time, which does
+    /// not depend on them.
+    pub load_average: Option<String>,
     /// The clock of every moment.
     pub clock_source: &'static str,
 }
@@ -38,7 +39,8 @@ impl Environment {
         let model = cpu_info
             .lines()
             .find_map(|line| line.strip_prefix("model name"));
-        let averages = read("/proc/loadavg");
+        let averages = || read("/proc/loadavg");
+        let three = |text: String| text.split(' ').take(3).collect::<Vec<_>>().join(" ");
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: if cfg!(debug_assertions) {
@@ -52,7 +54,10 @@ impl Environment {
                 .trim_start_matches(['\t', ' ', ':'])
                 .to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            load_average: averages.split(' ').take(3).collect::<Vec<_>>().join(" "),
+            load_average: match clock {
+                Clock::Live => Some(three(averages())),
+                Clock::Virtual => None,
+            },
             clock_source: match clock {
                 Clock::Live => "CLOCK_MONOTONIC",
                 Clock::Virtual => "virtual",

@@ -110,3 +110,12 @@ fn nothing_is_said_about_an_operation_that_nobody_met() {
     );
     assert!(said.contains("No verdict"), "{said}");
 }
+
+#[test]
+fn a_virtual_report_is_the_same_whatever_else_the_machine_does() {
+    let comparison = recycled("");
+    let value = super::json::value(&comparison);
+    assert!(value["environment"]["load_average"].is_null());
+    let live = super::Environment::of_this_machine(Clock::Live);
+    assert!(live.load_average.is_some());
+}
