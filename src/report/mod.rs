@@ -149,6 +149,11 @@ impl Arm {
         used(&self.trials).map(|trial| trial.metrics.attempts).sum()
     }
 
+    /// How many trials are summed up.
+    pub fn trials_used(&self) -> usize {
+        used(&self.trials).count()
+    }
+
     /// Whether it was tried, and nobody asked for anything once the operation had begun.
     pub fn is_empty(&self) -> bool {
         !self.trials.is_empty() && self.attempts() == 0

@@ -119,3 +119,31 @@ fn a_virtual_report_is_the_same_whatever_else_the_machine_does() {
     let live = super::Environment::of_this_machine(Clock::Live);
     assert!(live.load_average.is_some());
 }
+
+#[test]
+fn attempts_are_told_of_all_trials_and_other_figures_are_medians() {
+    let mut comparison = recycled("");
+    assert!(!text::render(&comparison).contains(" in all "));
+    let arm = &mut comparison.arms[0];
+    let more = arm.trials[0].clone();
+    arm.trials.extend([more.clone(), more]);
+    let wanted = format!("0 of {} attempts in all 3 trials (at most ", arm.attempts());
+    let said = text::render(&comparison);
+    assert!(said.contains(&wanted), "{said}");
+}
+
+#[test]
+fn probes_of_what_goes_on_are_no_proof_that_all_does() {
+    let mut comparison = recycled("");
+    let arm = &mut comparison.arms[0];
+    let attempts = arm.attempts();
+    arm.summary.outcomes.get_mut("http_503").unwrap().count = attempts / 2;
+    let said = text::render(&comparison);
+    let wanted = format!(
+        "a recycle cost no gap of the probes, which ask only for {}, {} of {attempts} attempts",
+        comparison.scenario.load.probes.url,
+        attempts / 2
+    );
+    assert!(said.contains(&wanted), "{said}");
+    assert!(!said.contains("a longest gap of 0 ms"), "{said}");
+}

@@ -38,7 +38,8 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
     // An arm with a name of its own may be another server.
     let is_plain = |arm: &&Arm| arm.name == arm.operation.name();
     let without = nothing.first().copied().filter(is_plain);
-    let clause = |arm: &Arm| clause(arm, without.filter(|_| is_plain(&arm)));
+    let probed = &comparison.scenario.load.probes.url;
+    let clause = |arm: &Arm| clause(arm, without.filter(|_| is_plain(&arm)), probed);
     let clauses: Vec<String> = arms.into_iter().map(clause).collect();
     if clauses.is_empty() {
         return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
@@ -46,8 +47,9 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
     format!("Verdict: {}.", clauses.join("; "))
 }
 
-/// What an operation cost; `without` it some of that happens too, and is said beside it.
-fn clause(arm: &Arm, without: Option<&Arm>) -> String {
+/// What an operation cost; `without` it some of that happens too, and is said beside it. A gap of nothing is that
+/// of what is `probed`, and if much else fails it must not read as that of everything.
+fn clause(arm: &Arm, without: Option<&Arm>, probed: &str) -> String {
     let with = |figure: &dyn Fn(&Arm) -> Option<f64>| {
         let also = without.and_then(figure).filter(|also| *also >= 0.5);
         let also = also.map(|also| format!(" ({also:.0} without it)"));
@@ -64,6 +66,9 @@ fn clause(arm: &Arm, without: Option<&Arm>) -> String {
         format!("{}: ", arm.name)
     };
     let gap = match with(&|arm| arm.median("downtime_max_gap_ms.value")) {
+        (Some(gap), _) if gap < 0.5 && !arm.is_blind() && fails_elsewhere(arm, without) => {
+            format!("no gap of the probes, which ask only for {probed}")
+        }
         (Some(gap), also) if !arm.is_blind() => format!("a longest gap of {gap:.0} ms{also}"),
         (Some(_) | None, _) => "a gap that no probe could tell".to_owned(),
     };
@@ -93,18 +98,32 @@ fn article(operation: Operation) -> &'static str {
     }
 }
 
-/// Failed attempts over all trials; none is said with how many were tried and what that proves.
+fn failed(arm: &Arm) -> u64 {
+    FAILURES.iter().map(|outcome| arm.count(outcome)).sum()
+}
+
+/// Whether the operation made a tenth of all attempts fail, or more.
+fn fails_elsewhere(arm: &Arm, without: Option<&Arm>) -> bool {
+    let caused = failed(arm).saturating_sub(without.map_or(0, failed));
+    caused > 0 && caused * 10 >= arm.attempts()
+}
+
+/// Failed attempts over all trials, which the other figures are medians of; none is said with how many were
+/// tried and what that proves.
 fn failures(arm: &Arm, without: Option<&Arm>) -> String {
-    let failures = |arm: &Arm| FAILURES.iter().map(|outcome| arm.count(outcome)).sum();
-    let failed: u64 = failures(arm);
-    let attempts = arm.attempts();
-    let also = without.map(failures).filter(|also| *also > 0);
+    let trials = match arm.trials_used() {
+        0 | 1 => String::new(),
+        trials => format!(" in all {trials} trials"),
+    };
+    let attempts = format!("{} attempts{trials}", arm.attempts());
+    let also = without.map(failed).filter(|also| *also > 0);
     let also = also.map(|also: u64| format!(" ({also} without it)"));
     let also = also.unwrap_or_default();
-    match upper_bound_of_none(attempts) {
+    let failed = failed(arm);
+    match upper_bound_of_none(arm.attempts()) {
         Some(share) if failed == 0 => {
-            format!("0 of {attempts} attempts (at most {:.3} %)", share * 100.0)
+            format!("0 of {attempts} (at most {:.3} %)", share * 100.0)
         }
-        _ => format!("{failed} of {attempts} attempts{also}"),
+        _ => format!("{failed} of {attempts}{also}"),
     }
 }
