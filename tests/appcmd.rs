@@ -7,9 +7,8 @@
 
 mod support;
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use support::{IIS_SIM, Up};
@@ -25,22 +24,6 @@ fn refused(up: &Up, words: &[&str]) -> (Option<i32>, String) {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Runs appcmd with something on its standard input.
-fn piped(up: &Up, words: &[&str], input: &str) -> Output {
-    let mut child = Command::new(IIS_SIM)
-        .arg("appcmd")
-        .args(words)
-        .env("IIS_SIM_ROOT", &up.root)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap()
 }
 
 fn config(up: &Up) -> String {
@@ -363,117 +346,6 @@ fn a_change_for_an_application_can_be_committed_to_its_site() {
 }
 
 #[test]
-fn a_site_is_copied_by_what_another_appcmd_lists() {
-    let up = Up::start();
-    let bindings = "/bindings:http/*:8181:,http/*:8182:a.example";
-    let add = [
-        "add",
-        "site",
-        "/name:First",
-        "/id:71",
-        bindings,
-        "/physicalPath:C:\\first",
-    ];
-    appcmd(&up, &add);
-    appcmd(
-        &up,
-        &["set", "site", "First", "/limits.connectionTimeout:00:01:00"],
-    );
-    let listed = appcmd(&up, &["list", "site", "First", "/config", "/xml"]);
-    let words = ["add", "site", "/in", "/name:Second", "/id:72"];
-    let said = text(&piped(&up, &words, &listed));
-    assert_eq!(
-        said,
-        "SITE object \"Second\" added\nAPP object \"Second/\" added\nVDIR object \"Second/\" added\n"
-    );
-    let site = appcmd(&up, &["list", "site", "Second"]);
-    assert!(
-        site.contains("(id:72,bindings:http/*:8181:,http/*:8182:a.example,"),
-        "{site}"
-    );
-    let limit = ["list", "site", "Second", "/text:limits.connectionTimeout"];
-    assert_eq!(appcmd(&up, &limit), "00:01:00\n");
-    let folder = ["list", "vdir", "Second/", "/text:physicalPath"];
-    assert_eq!(appcmd(&up, &folder), "C:\\first\n");
-
-    appcmd(
-        &up,
-        &[
-            "add",
-            "apppool",
-            "/name:P",
-            "/recycling.periodicRestart.time:29:00:00",
-        ],
-    );
-    appcmd(
-        &up,
-        &[
-            "set",
-            "apppool",
-            "P",
-            "/+recycling.periodicRestart.schedule.[value='07:30:00']",
-        ],
-    );
-    let listed = appcmd(&up, &["list", "apppool", "P", "/config", "/xml"]);
-    assert!(listed.contains("1.05:00:00"), "{listed}");
-    assert_eq!(
-        text(&piped(&up, &["add", "apppool", "-", "/name:Q"], &listed)),
-        "APPPOOL object \"Q\" added\n"
-    );
-    assert!(
-        appcmd(&up, &["list", "apppool", "Q", "/config"]).contains("<add value=\"07:30:00\" />")
-    );
-}
-
-#[test]
-fn a_section_is_made_like_the_one_that_another_appcmd_lists() {
-    let (from, to) = (Up::start(), Up::start());
-    let set = |up: &Up, words: &[&str]| appcmd(up, &[&["set", "config"], words].concat());
-    let document = "/section:defaultDocument";
-    set(&from, &[document, "/+files.[@start,value='first.html']"]);
-    let mime = "/[fileExtension='.json'].mimeType:text/json";
-    let add = "/+[fileExtension='.new',mimeType='a/b']";
-    set(&from, &["/section:staticContent", mime, add]);
-    set(&from, &["/section:caching", "/enabled:false"]);
-    let header = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n    <CONFIG \
-                  CONFIG.SECTION=\"system.webServer/";
-    let sections = [document, "/section:staticContent", "/section:caching"];
-    for section in sections {
-        let list = ["list", "config", section];
-        let listed = appcmd(&from, &[&list[..], &["/xml"]].concat());
-        assert!(
-            listed.starts_with(header) && listed.contains("path=\"MACHINE/WEBROOT/APPHOST\""),
-            "{listed}"
-        );
-        let done = piped(&to, &["set", "config", "/in"], &listed);
-        assert!(done.status.success(), "{section}: {}", text(&done));
-        let entries = |up: &Up| {
-            let text = appcmd(up, &list);
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            lines.sort();
-            lines
-        };
-        assert_eq!(entries(&from), entries(&to));
-        let before = config(&to);
-        assert!(
-            piped(&to, &["set", "config", "-"], &listed)
-                .status
-                .success()
-        );
-        assert_eq!(config(&to), before, "a second time changes nothing");
-    }
-    let listed = appcmd(&from, &["list", "config", "/section:caching", "/xml"]);
-    let at = ["set", "config", "Default Web Site", "/in"];
-    appcmd(&to, &["set", "config", "/section:caching", "/enabled:true"]);
-    assert!(piped(&to, &at, &listed).status.success());
-    let web_config = std::fs::read_to_string(to.root.join("inetpub/wwwroot/web.config")).unwrap();
-    assert!(
-        web_config.contains("<caching enabled=\"false\" />"),
-        "{web_config}"
-    );
-}
-
-#[test]
 fn a_site_that_cannot_start_is_not_called_started_and_a_name_that_cannot_be_is_refused() {
     let up = Up::start();
     appcmd(
@@ -541,25 +413,6 @@ fn modules_are_listed_enabled_installed_and_taken_away() {
         "{of_app}"
     );
     assert!(!appcmd(&up, &["list", "modules"]).contains("Audit"));
-}
-
-#[test]
-fn what_one_appcmd_lists_another_one_recycles() {
-    let up = Up::start();
-    let listed = appcmd(&up, &["list", "apppool", "/state:Started", "/xml"]);
-    let recycled = piped(&up, &["recycle", "apppool", "/in"], &listed);
-    assert_eq!(
-        text(&recycled),
-        "\"DefaultAppPool\" successfully recycled\n"
-    );
-    let two =
-        "<appcmd><APPPOOL APPPOOL.NAME='Nope'/><APPPOOL APPPOOL.NAME='DefaultAppPool'/></appcmd>";
-    let first = piped(&up, &["recycle", "apppool", "/in"], two);
-    assert_eq!(first.status.code(), Some(1168 % 256), "the first failure's");
-    assert!(text(&first).ends_with("\"DefaultAppPool\" successfully recycled\n"));
-    let bad = piped(&up, &["recycle", "apppool", "/in"], "junk");
-    assert!(text(&bad).contains("hresult:8007000d"));
-    assert!(!bad.status.success());
 }
 
 #[test]

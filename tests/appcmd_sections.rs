@@ -7,6 +7,8 @@
 
 mod support;
 
+use std::path::PathBuf;
+
 use support::Up;
 
 const SITE: &str = "Default Web Site";
@@ -22,9 +24,13 @@ fn set(up: &Up, words: &[&str]) -> (Option<i32>, String) {
     appcmd(up, &[&["set", "config", SITE], words].concat())
 }
 
-fn host(up: &Up) -> String {
+fn host_path(up: &Up) -> PathBuf {
     let path = "Windows/System32/inetsrv/config/applicationHost.config";
-    std::fs::read_to_string(up.root.join(path)).unwrap()
+    up.root.join(path)
+}
+
+fn host(up: &Up) -> String {
+    std::fs::read_to_string(host_path(up)).unwrap()
 }
 
 #[test]
@@ -254,7 +260,7 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
     let compilation = ["set", "config", "/section:compilation", "/debug:True"];
     assert_eq!(appcmd(&up, &compilation).0, Some(0));
     assert!(
-        host(&up).contains("<compilation debug=\"True\" />"),
+        host(&up).contains("<compilation debug=\"true\" />"),
         "{}",
         host(&up)
     );
@@ -351,4 +357,85 @@ fn what_is_committed_to_the_server_does_not_see_the_files_below_it() {
     let (code, said) = set("/+[name='WM',type='A.B']");
     assert_eq!(code, Some(0), "{said}");
     assert!(host(&up).contains("name=\"WM\""), "{}", host(&up));
+}
+
+#[test]
+fn two_dashes_take_an_attribute_away() {
+    let up = Up::start();
+    let section = "-section:anonymousAuthentication";
+    let set = |words: &[&str]| appcmd(&up, &[&["set", "config", section], words].concat());
+    assert_eq!(set(&["-userName:joe", "-password:secret"]).0, Some(0));
+    assert!(host(&up).contains("userName=\"joe\" password=\"secret\""));
+    // Source: Microsoft's page on anonymousAuthentication.
+    let (code, said) = set(&["-userName:", "--password"]);
+    assert_eq!(code, Some(0), "{said}");
+    let text = host(&up);
+    assert!(
+        text.contains("userName=\"\"") && !text.contains("secret"),
+        "{text}"
+    );
+    let documents = |words: &[&str]| {
+        appcmd(
+            &up,
+            &[&["set", "config", "-section:defaultDocument"], words].concat(),
+        )
+    };
+    assert_eq!(documents(&["-+files.[value='two.html']"]).0, Some(0));
+    assert!(host(&up).contains("two.html"));
+    assert_eq!(documents(&["--files.[value='two.html']"]).0, Some(0));
+    assert!(!host(&up).contains("two.html"));
+    let pool = ["set", "apppool", "DefaultAppPool"];
+    let set = |word: &str| appcmd(&up, &[&pool[..], &[word]].concat());
+    assert_eq!(set("-processModel.maxProcesses:2").0, Some(0));
+    assert_eq!(set("--processModel.maxProcesses").0, Some(0));
+    assert!(!host(&up).contains("maxProcesses"));
+}
+
+#[test]
+fn a_bool_is_written_in_one_form_and_shown_so_however_the_file_has_it() {
+    let up = Up::start();
+    let mut words = vec!["set", "apppool", "DefaultAppPool", "/autoStart:True"];
+    words.push("/recycling.disallowOverlappingRotation:TRUE");
+    let (code, said) = appcmd(&up, &words);
+    assert_eq!(code, Some(0), "{said}");
+    let text = host(&up);
+    assert!(
+        text.contains("autoStart=\"true\"")
+            && text.contains("disallowOverlappingRotation=\"true\""),
+        "{text}"
+    );
+    let by_hand = text.replace("autoStart=\"true\"", "autoStart=\"True\"");
+    std::fs::write(host_path(&up), by_hand).unwrap();
+    let list = ["list", "apppool", "DefaultAppPool"];
+    let shown = |how: &str| appcmd(&up, &[&list[..], &[how]].concat()).1;
+    assert_eq!(shown("/text:autoStart"), "true\n");
+    assert!(shown("/config").contains("autoStart=\"true\""));
+    assert!(shown("/text:*").contains("autoStart:\"true\""));
+    appcmd(
+        &up,
+        &["set", "apppool", "DefaultAppPool", "/queueLength:2000"],
+    );
+    assert!(
+        host(&up).contains("autoStart=\"True\""),
+        "what is not changed stays"
+    );
+}
+
+#[test]
+fn what_is_no_attribute_cannot_be_taken_away() {
+    let up = Up::start();
+    let before = host(&up);
+    for words in [
+        &["set", "apppool", "DefaultAppPool", "/-nosuch"][..],
+        &["set", "apppool", "DefaultAppPool", "/-processModel.nosuch"],
+        &["set", "config", "/section:urlCompression", "/-nosuch"],
+        &["set", "config", SITE, "/section:urlCompression", "--nosuch"],
+    ] {
+        let unknown =
+            "ERROR ( message:Unknown attribute \"nosuch\".  Replace with -? for help. )\n";
+        let refused = (Some(1), unknown.to_owned());
+        assert_eq!(appcmd(&up, words), refused, "{words:?}");
+    }
+    assert_eq!(host(&up), before);
+    assert!(!up.root.join("inetpub/wwwroot/web.config").exists());
 }

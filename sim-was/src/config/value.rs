@@ -250,8 +250,14 @@ impl Attribute {
     }
 
     /// A value as IIS writes it: `29:00:00` is `1.05:00:00`, ten minutes are `10` where minutes are counted,
-    /// and an enum has the name that the schema gives it, also if it was written as a number.
+    /// an enum has the name that the schema gives it, also if it was written as a number, and a bool is `true` or
+    /// `false`.
     pub(super) fn canonical<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.kind == Kind::Bool
+            && let Ok(Value::Bool(is_set)) = self.check(text)
+        {
+            return Cow::Borrowed(if is_set { "true" } else { "false" });
+        }
         let is_number = |part: &str| part.trim().parse::<i64>().is_ok();
         let is_named = match self.kind {
             Kind::Enum => true,

@@ -83,7 +83,10 @@ impl Sentence {
                 Some("") if word == "-" && plain.len() > 1 => {
                     sentence.parameters.push(("in".to_owned(), None));
                 }
-                Some(parameter) if !word.starts_with("--") && !plain.is_empty() || word == "/?" => {
+                // Source: Microsoft's pages: `-userName:"" --password`, where the second dash takes away.
+                Some(parameter)
+                    if word != "--" && !plain.is_empty() || ["/?", "-?"].contains(&&**word) =>
+                {
                     sentence.parameters.push(parameter_of(parameter));
                 }
                 Some(_) | None => plain.push(word.clone()),
@@ -207,6 +210,19 @@ mod tests {
         assert_eq!(properties, [("debug", Some("True"))]);
         let switch = sentence("set config /section:compilation /batch:true /debug");
         assert_eq!(switch.properties().count(), 1);
+    }
+
+    #[test]
+    fn behind_a_dash_stands_what_stands_behind_a_slash() {
+        let names = |text: &str| {
+            let sentence = sentence(text);
+            assert_eq!(sentence.identifier(), None, "{text}");
+            sentence.parameters
+        };
+        let slashes = names("set config /section:S /userName: /-password /-c.[k='v'] /+c.[k='v']");
+        let dashes = names("set config -section:S -userName: --password --c.[k='v'] -+c.[k='v']");
+        assert_eq!(slashes, dashes);
+        assert!(sentence("-?").has("?"));
     }
 
     #[test]

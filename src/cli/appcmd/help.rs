@@ -521,6 +521,8 @@ mod tests {
     #[test]
     fn help_is_about_what_was_asked() {
         assert!(help("/?").starts_with("General purpose"));
+        assert_eq!(help("-?"), help("/?"));
+        assert_eq!(help("list site -?"), help("list site /?"));
         assert!(help("list site /?").starts_with("List virtual sites\n\nAPPCMD list SITE"));
         assert!(help("apppool /?").contains("  recycle  Recycle an application pool"));
         assert!(help("frobnicate wps /?").contains("  list     List worker processes"));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use sim_was::config::edit::escape;
 use sim_was::config::view::View;
 
 use super::Failure;
@@ -115,19 +116,19 @@ fn xml_of(sentence: &Sentence, object: Object, rows: &[&Row]) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
     for row in rows {
         let attributes = row.properties.iter();
-        let attributes: Vec<String> = attributes
-            .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
+        let attributes: String = attributes
+            .map(|(name, value)| attribute(name, value))
             .collect();
-        let (name, attributes) = (object.name(), attributes.join(" "));
+        let name = object.name();
         match row.view.as_ref().filter(|_| sentence.has("config")) {
             Some(view) => {
                 let all = sentence.parameter("config") == Some("*");
-                let _ = writeln!(text, "    <{name} {attributes}>");
+                let _ = writeln!(text, "    <{name}{attributes}>");
                 text.push_str(&element(view, 2, all));
                 let _ = writeln!(text, "    </{name}>");
             }
             None => {
-                let _ = writeln!(text, "    <{name} {attributes} />");
+                let _ = writeln!(text, "    <{name}{attributes} />");
             }
         }
     }
@@ -141,9 +142,7 @@ pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
     let mut text = format!("{space}<{}", view.name);
     let attributes = view.attributes.iter();
     let attributes = attributes.filter(|a| all || a.is_written || a.is_inherited);
-    for attribute in attributes {
-        let _ = write!(text, " {}=\"{}\"", attribute.name, escape(&attribute.value));
-    }
+    text.extend(attributes.map(|one| attribute(&one.name, &one.value)));
     let shown = view
         .children
         .iter()
@@ -157,11 +156,7 @@ pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
     text
 }
 
-/// A text as the value of an attribute.
-pub(super) fn escape(value: &str) -> String {
-    value
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+/// ` name="value"`, written as the files are.
+pub(super) fn attribute(name: &str, value: &str) -> String {
+    format!(" {name}=\"{}\"", escape(value, '"'))
 }

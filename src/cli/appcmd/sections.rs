@@ -16,7 +16,7 @@ use sim_was::live::LocalDisk;
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
-use super::print::{element, escape, properties};
+use super::print::{attribute, element, properties};
 use super::url::is_below;
 use crate::administration::store::{Store, changed_file, replace_file};
 
@@ -265,10 +265,9 @@ fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<Strin
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
     for section in names {
         let attributes = [
-            ("CONFIG.SECTION", section.clone()),
-            ("path", machine_path(at)),
+            attribute("CONFIG.SECTION", section),
+            attribute("path", &machine_path(at)),
         ];
-        let attributes = attributes.map(|(name, value)| format!("{name}=\"{}\"", escape(&value)));
         let name = section.replace('/', "-");
         let content = match views.section(section, at)? {
             Some(mut view) => {
@@ -277,8 +276,8 @@ fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<Strin
             }
             None => format!("        <{name} />\n"),
         };
-        let attributes = attributes.join(" ");
-        let _ = writeln!(text, "    <CONFIG {attributes}>\n{content}    </CONFIG>");
+        let attributes = attributes.concat();
+        let _ = writeln!(text, "    <CONFIG{attributes}>\n{content}    </CONFIG>");
     }
     Ok(text + "</appcmd>\n")
 }

@@ -35,13 +35,14 @@ use roxmltree::{Document, Node};
 pub use change::{Act, Change, Position, Step};
 pub use inherited::localized;
 pub(super) use locate::sections as sections_at;
+pub use splice::escape;
 
 use super::binding;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::value::{Fault, Validator};
 use locate::Place;
-use splice::{Splice, escape};
+use splice::Splice;
 
 /// The section of the sites.
 const SITES: &str = "system.applicationHost/sites";
@@ -194,7 +195,11 @@ impl<'t> Editor<'t> {
                 }
                 Ok(vec![self.set(&place, name, &written)])
             }
-            Act::DeleteAttribute { attribute } => Ok(self.delete(&place, attribute)),
+            Act::DeleteAttribute { attribute } => {
+                let known = place.attribute(attribute)?;
+                let name = known.map_or_else(|| place.spelled(attribute), |(name, _)| name);
+                Ok(self.delete(&place, name))
+            }
             Act::Add { attributes, at } => self.add(&place, attributes, *at),
             Act::Remove { keys } => self.remove(&place, keys),
             Act::Clear => Ok(self.clear(&place)),

@@ -58,7 +58,7 @@ fn a_new_entry_has_the_name_of_its_collection_and_not_of_its_neighbour() {
         (
             FILTERING,
             "+fileExtensions.[fileExtension='bak',allowed='False']",
-            "<fileExtensions><add fileExtension=\"bak\" allowed=\"False\" /></fileExtensions>",
+            "<fileExtensions><add fileExtension=\"bak\" allowed=\"false\" /></fileExtensions>",
         ),
         (
             "system.webServer/isapiFilters",

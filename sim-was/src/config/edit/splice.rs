@@ -35,8 +35,8 @@ pub(super) fn carry_out(text: &str, mut splices: Vec<Splice>) -> String {
     edited + &text[at..]
 }
 
-/// A value as it stands between quotes.
-pub(super) fn escape(value: &str, quote: char) -> String {
+/// A value as it stands between quotes: read again, it is what it was, with its line ends.
+pub fn escape(value: &str, quote: char) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
