@@ -146,7 +146,7 @@ fn parameter_of(word: &str) -> (String, Option<String>) {
             '[' if !is_quoted => depth += 1,
             ']' if !is_quoted => depth = depth.saturating_sub(1),
             ':' if !is_quoted && depth == 0 => {
-                let value = word[at + 1..].trim_matches('"').to_owned();
+                let value = without_quotes(&word[at + 1..]).to_owned();
                 return (word[..at].to_owned(), Some(value));
             }
             _ => {}
@@ -155,9 +155,28 @@ fn parameter_of(word: &str) -> (String, Option<String>) {
     (word.to_owned(), None)
 }
 
+/// A value that stands in quotes as a whole; in others they are a part of it: `-p "%1%"`.
+fn without_quotes(value: &str) -> &str {
+    let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('"')).unwrap_or(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_taken_away_only_if_they_stand_around_a_value() {
+        for (word, value) in [
+            ("/a:\"b c\"", "b c"),
+            ("/a:\"\"", ""),
+            ("/a:-p \"%1%\"", "-p \"%1%\""),
+            ("/a:\"x\" \"y\"", "\"x\" \"y\""),
+            ("/a:\"", "\""),
+        ] {
+            assert_eq!(parameter_of(word).1.as_deref(), Some(value), "{word}");
+        }
+    }
 
     fn sentence(text: &str) -> Sentence {
         Sentence::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
