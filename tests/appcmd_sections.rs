@@ -439,3 +439,85 @@ fn what_is_no_attribute_cannot_be_taken_away() {
     assert_eq!(host(&up), before);
     assert!(!up.root.join("inetpub/wwwroot/web.config").exists());
 }
+
+#[test]
+fn all_properties_stand_in_the_order_of_the_schema_and_a_section_in_that_of_the_file() {
+    let up = Up::start();
+    let pool = ["set", "apppool", "DefaultAppPool"];
+    let words = ["/startMode:AlwaysRunning", "/cpu.action:NoAction"];
+    assert_eq!(appcmd(&up, &[&pool[..], &words].concat()).0, Some(0));
+    let (_, said) = appcmd(&up, &["list", "apppool", "DefaultAppPool", "/text:*"]);
+    let stands = |said: &str, lines: &str| {
+        let text = lines.replace("\n        ", "\n");
+        assert!(said.contains(text.trim_start()), "{said}");
+    };
+    // Source: was.md, `/text:*`; the order is that of IIS_schema.xml.
+    stands(
+        &said,
+        r#"
+          [add]
+            name:"DefaultAppPool"
+            queueLength:"1000"
+            autoStart:"true"
+            enable32BitAppOnWin64:"false"
+            managedRuntimeVersion:"v4.0"
+            managedRuntimeLoader:"webengine4.dll"
+            enableConfigurationOverride:"true"
+            managedPipelineMode:"Integrated"
+            CLRConfigFile:""
+            passAnonymousToken:"true"
+            startMode:"AlwaysRunning""#,
+    );
+    stands(
+        &said,
+        "
+            [processModel]
+              identityType:\"ApplicationPoolIdentity\"
+              userName:\"\"",
+    );
+    let at = |word: &str| said.find(word).unwrap();
+    let elements = ["[processModel]", "[recycling]", "[failure]", "[cpu]"];
+    assert!(elements.map(at).is_sorted(), "{said}");
+    let (_, said) = appcmd(&up, &["list", "site", SITE, "/text:*"]);
+    let at = |word: &str| said.find(word).unwrap();
+    let elements = ["[bindings]", "[limits]", "[logFile]", "[application]"];
+    assert!(elements.map(at).is_sorted(), "{said}");
+    // Source: Microsoft's "Getting Started with AppCmd.exe".
+    let (_, said) = appcmd(&up, &["list", "site", SITE, "/config"]);
+    let at = |word: &str| said.find(word).unwrap();
+    assert!(at("<application ") < at("<bindings>"), "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_its_line() {
+    let up = Up::start();
+    let good = host(&up);
+    let list = ["list", "config", "/section:caching"];
+    let refused = |text: &str, words: &[&str], line: &str, description: &str| {
+        std::fs::write(host_path(&up), text).unwrap();
+        let (code, said) = appcmd(&up, words);
+        let line = 1 + text.lines().position(|one| one.contains(line)).unwrap();
+        let file = host_path(&up).canonicalize().unwrap();
+        let expected = format!(
+            "ERROR ( message:Configuration error\nFilename: {}\nLine Number: {line}\nDescription: {description}\n. )\n",
+            file.display()
+        );
+        assert_eq!((code, said), (Some(1), expected));
+    };
+    let torn = good.replace("</sites>", "</nothing>");
+    let description = "Configuration file is not well-formed XML";
+    for words in [
+        &list[..],
+        &["list", "sites"],
+        &["set", "apppool", "DefaultAppPool", "/queueLength:50"],
+    ] {
+        refused(&torn, words, "</nothing>", description);
+    }
+    let twice = good.replace(
+        "<applicationPools>",
+        "<applicationPools>\n<add name=\"X\" />\n<add name='x' />",
+    );
+    let description = "Cannot add duplicate collection entry of type 'add' with unique key attribute 'name' \
+                       set to 'x'";
+    refused(&twice, &list, "<add name='x' />", description);
+}

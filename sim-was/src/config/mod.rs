@@ -34,6 +34,7 @@ pub mod settings;
 mod sites;
 mod value;
 pub mod view;
+mod view_attributes;
 mod web_config;
 mod web_server;
 mod written;

@@ -62,7 +62,7 @@ fn entry_schema(
 }
 
 /// The names of the elements in an element, in the order in which they are found, from the outermost node.
-fn names<'a>(nodes: &[Node<'a, 'a>]) -> Vec<&'a str> {
+pub(super) fn names<'a>(nodes: &[Node<'a, 'a>]) -> Vec<&'a str> {
     let mut names = Vec::new();
     for child in nodes.iter().rev().flat_map(Node::children) {
         let name = child.tag_name().name();

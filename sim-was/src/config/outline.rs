@@ -201,9 +201,7 @@ fn element((section, collections): &Outline) -> (&'static str, Element) {
         for key in keys {
             let (name, default) = key.split_once('=').unwrap_or((key, ""));
             let default = (!default.is_empty()).then(|| default.to_owned());
-            entry
-                .attributes
-                .insert(name.to_owned(), attribute(kind, default));
+            entry.insert(name, attribute(kind, default));
         }
     }
     open(&mut element);

@@ -6,9 +6,11 @@
 //! `processModel` of each entry `add` of the section's collection.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::outline;
 use super::value::{Kind, Range, TimeFormat, Validator};
@@ -22,6 +24,8 @@ pub(super) struct Element {
     pub(super) children: BTreeMap<String, Self>,
     /// Entries of a collection, by the name of the adding element (`add`, `site`, `mimeMap` …).
     pub(super) entries: BTreeMap<String, Self>,
+    /// The names of all of these, in the order of Microsoft's schema.
+    pub(super) order: Vec<String>,
     /// Whether the content belongs to a schema that we do not have: of its collections some may be known,
     /// its attributes are not looked at.
     pub(super) foreign: bool,
@@ -69,8 +73,36 @@ pub(super) enum Key {
 
 #[derive(Deserialize)]
 struct Data {
-    sections: BTreeMap<String, BTreeMap<String, Attribute>>,
-    later: BTreeMap<String, BTreeMap<String, Attribute>>,
+    sections: BTreeMap<String, Attributes>,
+    later: BTreeMap<String, Attributes>,
+}
+
+/// Attributes by their paths, in the order of the file.
+struct Attributes(Vec<(String, Attribute)>);
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Reads [`Attributes`].
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Attributes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the attributes of a section")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
+        let mut attributes = Vec::new();
+        while let Some(attribute) = map.next_entry()? {
+            attributes.push(attribute);
+        }
+        Ok(Attributes(attributes))
+    }
 }
 
 static SECTIONS: LazyLock<BTreeMap<String, Element>> = LazyLock::new(read);
@@ -127,15 +159,13 @@ fn read() -> BTreeMap<String, Element> {
     let mut sections = BTreeMap::<String, Element>::new();
     for (section, attributes) in data.sections.into_iter().chain(data.later) {
         let element = sections.entry(section).or_default();
-        for (path, attribute) in attributes {
+        for (path, attribute) in attributes.0 {
             element.insert(&path, attribute);
         }
     }
     if let Some(pools) = sections.get_mut("system.applicationHost/applicationPools") {
         let defaults = pools.entries["add"].clone().into_defaults();
-        pools
-            .children
-            .insert("applicationPoolDefaults".to_owned(), defaults);
+        pools.put("applicationPoolDefaults", defaults);
     }
     if let Some(sites) = sections.get_mut("system.applicationHost/sites") {
         complete_sites(sites);
@@ -157,13 +187,10 @@ fn read() -> BTreeMap<String, Element> {
 fn complete_sites(sites: &mut Element) {
     let site = sites.entries.get_mut("site").expect("the schema has sites");
     // The FTP service adds its own element to a site when it is installed.
-    site.children.insert(
-        "ftpServer".to_owned(),
-        Element {
-            foreign: true,
-            ..Element::default()
-        },
-    );
+    let ftp_server = Element {
+        foreign: true,
+        ..Element::default()
+    };
     let application = site
         .entries
         .get_mut("application")
@@ -171,43 +198,67 @@ fn complete_sites(sites: &mut Element) {
     let directory = application.entries["virtualDirectory"]
         .clone()
         .into_defaults();
-    application
-        .children
-        .insert("virtualDirectoryDefaults".to_owned(), directory.clone());
+    application.put("virtualDirectoryDefaults", directory.clone());
     let mut application = application.clone().into_defaults();
     application.entries.clear();
     application.children.clear();
-    site.children
-        .insert("virtualDirectoryDefaults".to_owned(), directory.clone());
-    site.children
-        .insert("applicationDefaults".to_owned(), application.clone());
+    site.put("applicationDefaults", application.clone());
+    site.put("virtualDirectoryDefaults", directory.clone());
+    site.put("ftpServer", ftp_server);
     let mut site = site.clone().into_defaults();
     site.entries.clear();
     application
         .attributes
         .retain(|name, _| ["path", "applicationPool", "enabledProtocols"].contains(&name.as_str()));
-    sites.children.insert("siteDefaults".to_owned(), site);
-    sites
-        .children
-        .insert("applicationDefaults".to_owned(), application);
-    sites
-        .children
-        .insert("virtualDirectoryDefaults".to_owned(), directory);
+    sites.put("siteDefaults", site);
+    sites.put("applicationDefaults", application);
+    sites.put("virtualDirectoryDefaults", directory);
 }
 
 impl Element {
-    fn insert(&mut self, path: &str, attribute: Attribute) {
+    /// Adds an attribute at a path such as `add[].processModel.idleTimeout`.
+    pub(super) fn insert(&mut self, path: &str, attribute: Attribute) {
         let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
         let element = self.reach(above);
+        element.note(name);
         element.attributes.insert(name.to_owned(), attribute);
+    }
+
+    fn put(&mut self, name: &str, child: Self) {
+        self.note(name);
+        self.children.insert(name.to_owned(), child);
+    }
+
+    /// Gives a name that is new the next place in the order.
+    fn note(&mut self, name: &str) {
+        if self.rank(name).is_none() {
+            self.order.push(name.to_owned());
+        }
+    }
+
+    /// The place of an attribute or an element in the order of Microsoft's schema.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.order.iter().position(|known| known == name)
+    }
+
+    /// Some of what may stand in it, in the order of Microsoft's schema.
+    pub(super) fn in_order<'e, T>(
+        &'e self,
+        of: &'e BTreeMap<String, T>,
+    ) -> impl Iterator<Item = (&'e String, &'e T)> {
+        self.order.iter().filter_map(|name| of.get_key_value(name))
     }
 
     /// The element at a path such as `add[].processModel`, which is made if it is not there.
     pub(super) fn reach(&mut self, path: &str) -> &mut Self {
         let steps = path.split('.').filter(|step| !step.is_empty());
-        steps.fold(self, |element, step| match step.strip_suffix("[]") {
-            Some(entry) => element.entries.entry(entry.to_owned()).or_default(),
-            None => element.children.entry(step.to_owned()).or_default(),
+        steps.fold(self, |element, step| {
+            let entry = step.strip_suffix("[]");
+            element.note(entry.unwrap_or(step));
+            match entry {
+                Some(entry) => element.entries.entry(entry.to_owned()).or_default(),
+                None => element.children.entry(step.to_owned()).or_default(),
+            }
         })
     }
 
@@ -246,9 +297,8 @@ mod tests {
         let data = data();
         let all = data.sections.into_iter().chain(data.later);
         all.flat_map(|(section, attributes)| {
-            attributes
-                .into_iter()
-                .map(move |(path, a)| (section.clone(), path, a))
+            let attributes = attributes.0.into_iter();
+            attributes.map(move |(path, a)| (section.clone(), path, a))
         })
         .collect()
     }
@@ -258,7 +308,7 @@ mod tests {
         let data = data();
         assert_eq!(data.sections.len(), 25);
         assert_eq!(
-            data.sections.values().map(BTreeMap::len).sum::<usize>(),
+            data.sections.values().map(|of| of.0.len()).sum::<usize>(),
             345
         );
     }

@@ -12,8 +12,9 @@ use super::edit::sections_at;
 use super::layers::Layers;
 use super::locks::Declared;
 use super::raw::{self, ConfigError};
-use super::schema::{self, Attribute, Element};
+use super::schema::{self, Element};
 use super::sections::{self, Sections};
+use super::view_attributes::attributes_of;
 use super::web_config::{Around, FoundFile};
 use super::{Fault, faults, open_view, outline, written};
 
@@ -22,9 +23,9 @@ use super::{Fault, faults, open_view, outline, written};
 pub struct View {
     /// Its name, e.g. `processModel`.
     pub name: String,
-    /// Its attributes: those that are written in the order of the file, then the others by name.
+    /// Its attributes: those that are written in the order of the file, then the others in that of the schema.
     pub attributes: Vec<ViewAttribute>,
-    /// The elements in it: single ones, then the entries of its collections.
+    /// The elements in it: those that are written in the order of the file, then the others in that of the schema.
     pub children: Vec<Self>,
     /// Whether anything in it is written, and not a default.
     pub is_written: bool,
@@ -341,7 +342,6 @@ fn view<'a>(
             attribute.is_inherited = false;
         }
     }
-    attributes.retain(|attribute| !attribute.value.is_empty() || attribute.is_written);
     let found: Vec<(&'static str, Vec<Node<'a, 'a>>)> = DEFAULTS
         .into_iter()
         .filter(|(_, defaults)| schema.children.contains_key(*defaults))
@@ -353,14 +353,14 @@ fn view<'a>(
         .collect();
     defaults.extend_from_slice(above);
     let mut children = Vec::new();
-    for (child, of_child) in &schema.children {
+    for (child, of_child) in schema.in_order(&schema.children) {
         children.push(if of_child.foreign {
             open_view::view(child, of_child, &layers.nodes_of(child))
         } else {
             view(child, of_child, &layers.child(child), &[], entry)
         });
     }
-    for (entry_name, of_entry) in &schema.entries {
+    for (entry_name, of_entry) in schema.in_order(&schema.entries) {
         // The merged entries borrow the name of their element from the schema, which is static.
         let (entries, _) = layers.entries(entry_name, schema.inner_first);
         for one in entries {
@@ -373,6 +373,9 @@ fn view<'a>(
             children.push(view(entry_name, of_entry, &layers, &defaults, around));
         }
     }
+    let written: Vec<&str> = open_view::names(own.as_slice());
+    let place = |child: &View| written.iter().position(|name| *name == child.name);
+    children.sort_by_key(|child| place(child).unwrap_or(usize::MAX));
     let is_written = own.is_some_and(|own| own.attributes().len() > 0)
         || children.iter().any(|child| child.is_written);
     View {
@@ -382,54 +385,6 @@ fn view<'a>(
         is_written,
         schema: Known(Some(schema)),
     }
-}
-
-fn attributes_of(
-    schema: &'static Element,
-    layers: &Layers<'_>,
-    own: Option<Node<'_, '_>>,
-) -> Vec<ViewAttribute> {
-    let mut attributes: Vec<ViewAttribute> = own
-        .iter()
-        .flat_map(Node::attributes)
-        .filter_map(|attribute| as_written(schema, attribute.name(), attribute.value()))
-        .collect();
-    for (name, attribute) in &schema.attributes {
-        if attributes.iter().any(|written| written.name == *name) {
-            continue;
-        }
-        let inherited = layers.written(name).map(|(value, _)| value);
-        let is_inherited = inherited.is_some();
-        let value = inherited.or(attribute.default.as_deref());
-        let value = value.and_then(|value| attribute.effective(value));
-        attributes.extend(value.map(|value| ViewAttribute {
-            name: name.clone(),
-            value,
-            is_written: false,
-            is_inherited,
-        }));
-    }
-    attributes
-}
-
-/// An attribute as tools show it, unless its value is refused: then the default counts, and is shown.
-fn as_written(schema: &Element, name: &str, value: &str) -> Option<ViewAttribute> {
-    let known = schema.attributes.get(name);
-    let shown = |attribute: &Attribute| {
-        // What an entry is known by is said in any case.
-        let is_good = attribute.check(value).is_ok() || attribute.key.is_some();
-        is_good.then(|| attribute.canonical(value).into_owned())
-    };
-    let value = match known {
-        Some(attribute) => shown(attribute)?,
-        None => value.to_owned(),
-    };
-    Some(ViewAttribute {
-        name: name.to_owned(),
-        value,
-        is_written: true,
-        is_inherited: false,
-    })
 }
 
 impl View {

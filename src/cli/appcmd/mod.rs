@@ -64,7 +64,8 @@ impl From<StoreError> for Failure {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             StoreError::Edit(error) => error.into(),
             StoreError::Ask(AskError::TimedOut { .. }) => Self::Refused(Refusal::TimedOut),
-            error @ (StoreError::File { .. } | StoreError::Config(_) | StoreError::Ask(_)) => {
+            StoreError::Config(error) => error.into(),
+            error @ (StoreError::File { .. } | StoreError::Ask(_)) => {
                 Self::Message(error.to_string())
             }
         }
@@ -72,8 +73,29 @@ impl From<StoreError> for Failure {
 }
 
 impl From<ConfigError> for Failure {
+    /// Source: the text of IIS's error 500.19: `Configuration file is not well-formed XML`.
     fn from(error: ConfigError) -> Self {
-        Self::Message(error.to_string())
+        let is_of_file = error.message.starts_with(char::is_lowercase);
+        let text = match error.message.as_str() {
+            text if text.starts_with(NOT_WELL_FORMED) => {
+                format!("Configuration file {NOT_WELL_FORMED}")
+            }
+            text if is_of_file => format!("Configuration file {text}"),
+            text => text.to_owned(),
+        };
+        Self::configuration(&error.file, error.line, &text)
+    }
+}
+
+/// How messages about a file that is no XML begin.
+const NOT_WELL_FORMED: &str = "is not well-formed XML";
+
+impl Failure {
+    /// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.
+    fn configuration(file: &str, line: u32, text: &str) -> Self {
+        Self::Message(format!(
+            "Configuration error\nFilename: {file}\nLine Number: {line}\nDescription: {text}\n."
+        ))
     }
 }
 
@@ -82,6 +104,7 @@ impl From<EditError> for Failure {
     /// collection element "X".`
     fn from(error: EditError) -> Self {
         Self::Message(match error {
+            EditError::Unreadable(error) => return error.into(),
             EditError::Unknown {
                 what: "attribute",
                 name,
@@ -93,8 +116,7 @@ impl From<EditError> for Failure {
                 let name = keys.split('\'').nth(1).unwrap_or(&keys);
                 format!("Failed to add duplicate collection element \"{name}\".")
             }
-            other @ (EditError::Unreadable(_)
-            | EditError::Syntax { .. }
+            other @ (EditError::Syntax { .. }
             | EditError::NoSection(_)
             | EditError::Unknown { .. }
             | EditError::NoEntry { .. }

@@ -104,10 +104,10 @@ pub(super) fn properties(view: &View) -> String {
 fn indent(view: &View, depth: usize, text: &mut String) {
     let space = "  ".repeat(depth);
     let _ = writeln!(text, "{space}[{}]", view.name);
-    for attribute in &view.attributes {
+    for attribute in view.attributes_in_order() {
         let _ = writeln!(text, "{space}  {}:\"{}\"", attribute.name, attribute.value);
     }
-    for child in &view.children {
+    for child in view.children_in_order() {
         indent(child, depth + 1, text);
     }
 }
@@ -141,7 +141,8 @@ pub(super) fn element(view: &View, depth: usize, all: bool) -> String {
     let space = "  ".repeat(depth);
     let mut text = format!("{space}<{}", view.name);
     let attributes = view.attributes.iter();
-    let attributes = attributes.filter(|a| all || a.is_written || a.is_inherited);
+    let attributes =
+        attributes.filter(|a| a.is_written || a.is_inherited || all && !a.value.is_empty());
     text.extend(attributes.map(|one| attribute(&one.name, &one.value)));
     let shown = view
         .children

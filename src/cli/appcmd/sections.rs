@@ -421,7 +421,7 @@ fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.
+/// Why a section cannot be used.
 fn unusable(file: &str, line: u32, text: &str) -> Failure {
     // A fault names the section before what IIS says.
     let text = if text.ends_with(SECTION_LOCKED) {
@@ -429,9 +429,7 @@ fn unusable(file: &str, line: u32, text: &str) -> Failure {
     } else {
         text
     };
-    Failure::Message(format!(
-        "Configuration error\nFilename: {file}\nLine Number: {line}\nDescription: {text}\n."
-    ))
+    Failure::configuration(file, line, text)
 }
 
 /// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path. Absent on purpose:
