@@ -272,14 +272,32 @@ fn sections_that_machine_config_declares_are_there_without_being_written() {
     for words in [
         &["/section:appSettings", "/+[key='a',value='1']"][..],
         &["/section:system.web/customErrors", "/mode:Off"],
+        &["/section:machineKey", "/validation:SHA1"],
+        &["/section:authentication", "/forms.loginUrl:~/in.aspx"],
+        &["/section:smtp", "/network.host:mail"],
+        &["/section:siteMap", "/+providers.[name='p',type='T']"],
     ] {
         let (code, said) = set(&up, words);
         assert_eq!(code, Some(0), "{said}");
     }
+    let (code, said) = appcmd(
+        &up,
+        &["set", "config", "/section:machineKey", "/validation:SHA1"],
+    );
+    assert_eq!(code, Some(0), "{said}");
+    assert!(host(&up).contains("<machineKey validation=\"SHA1\" />"));
+    let (_, said) = appcmd(&up, &["list", "config", "/section:?"]);
+    for name in ["caching/outputCache", "globalization", "profile", "trust"] {
+        assert!(said.contains(&format!("\nsystem.web/{name}\n")), "{said}");
+    }
     let written = std::fs::read_to_string(up.root.join("inetpub/wwwroot/web.config")).unwrap();
     assert!(
         written.contains("<add key=\"a\" value=\"1\" />")
-            && written.contains("<customErrors mode=\"Off\" />"),
+            && written.contains("<customErrors mode=\"Off\" />")
+            && written.contains("<machineKey validation=\"SHA1\" />")
+            && written.contains("<forms loginUrl=\"~/in.aspx\" />")
+            && written.contains("<network host=\"mail\" />")
+            && written.contains("<add name=\"p\" type=\"T\" />"),
         "{written}"
     );
     assert_eq!(up.get("/default.aspx").status, 200);

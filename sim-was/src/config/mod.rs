@@ -22,6 +22,7 @@ mod faults;
 mod kept;
 mod layers;
 mod locks;
+mod machine;
 mod open_view;
 mod order;
 mod outline;

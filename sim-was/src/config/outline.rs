@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::machine;
 use super::schema::{Attribute, Element, Key};
 use super::value::{Kind, TimeFormat};
 
 /// A section, and its collections: the path of one, then what its entries are known by, alone or together, with
 /// the value of a key that is not written (empty unless given). `rule[]` is each entry `rule`.
-type Outline = (&'static str, &'static [&'static str]);
+pub(super) type Outline = (&'static str, &'static [&'static str]);
 
 /// Collections in which what an inner level adds comes before what it inherits.
 /// Assumed: `mergeAppend="false"` for failed request tracing, where the first rule that fits a request is taken.
@@ -28,8 +29,6 @@ const RULE: [&str; 3] = [
 ];
 
 const OUTLINES: &[Outline] = &[
-    ("appSettings", &["add[] key"]),
-    ("connectionStrings", &["add[] name"]),
     (
         "system.applicationHost/customMetadata",
         &["key[] path", "key[].property[] id"],
@@ -57,14 +56,6 @@ const OUTLINES: &[Outline] = &[
             "hiddenSegments.add[] segment",
         ],
     ),
-    // Order tells here, and the same rule may be there twice.
-    ("system.web/authorization", &["allow[]", "deny[]"]),
-    ("system.web/customErrors", &["error[] statusCode"]),
-    ("system.web/httpHandlers", &["add[] path verb"]),
-    ("system.web/httpModules", &["add[] name"]),
-    ("system.web/membership", &["providers.add[] name"]),
-    ("system.web/pages", &["namespaces.add[] namespace"]),
-    ("system.web/roleManager", &["providers.add[] name"]),
     (
         "system.webServer/aspNetCore",
         &[
@@ -161,18 +152,15 @@ const OUTLINES: &[Outline] = &[
 ];
 
 static ELEMENTS: LazyLock<BTreeMap<&'static str, Element>> =
-    LazyLock::new(|| OUTLINES.iter().map(element).collect());
+    LazyLock::new(|| all().map(element).collect());
+
+fn all() -> impl Iterator<Item = &'static Outline> {
+    OUTLINES.iter().chain(machine::OUTLINES)
+}
 
 /// What is known of a section without a schema.
 pub(super) fn of(section: &str) -> Option<&'static Element> {
     ELEMENTS.get(section)
-}
-
-/// Sections that every server has, whatever its file declares.
-/// Source: machine.config, which declares them for ASP.NET.
-pub(super) fn of_machine() -> impl Iterator<Item = &'static str> {
-    let names = OUTLINES.iter().map(|(name, _)| *name);
-    names.filter(|name| !name.contains('/') || name.starts_with("system.web/"))
 }
 
 /// Whether the path is a section group on the way to such a section.
@@ -184,7 +172,7 @@ pub(super) fn is_group(path: &str) -> bool {
     ELEMENTS.keys().any(is_below)
 }
 
-fn element((section, collections): &Outline) -> (&'static str, Element) {
+fn element((section, collections): &'static Outline) -> (&'static str, Element) {
     let mut element = Element {
         inner_first: INNER_FIRST.contains(section),
         ..Element::default()
@@ -240,11 +228,15 @@ mod tests {
 
     #[test]
     fn an_outline_is_for_a_section_without_a_schema_and_stands_in_order() {
-        for (section, collections) in OUTLINES {
+        for (section, _) in all() {
             assert!(schema::section(section).is_none(), "{section}");
+        }
+        for (section, collections) in OUTLINES {
             assert!(!collections.is_empty(), "{section}");
         }
-        assert!(OUTLINES.is_sorted_by_key(|(section, _)| *section));
+        for outlines in [OUTLINES, machine::OUTLINES] {
+            assert!(outlines.is_sorted_by_key(|(section, _)| *section));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::schema::{self, Element};
 use super::sections::{self, Sections};
 use super::view_attributes::attributes_of;
 use super::web_config::{Around, FoundFile};
-use super::{Fault, faults, open_view, outline, written};
+use super::{Fault, faults, machine, open_view, outline, written};
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl<'a> Views<'a> {
     pub fn section_names(&self) -> Result<Vec<String>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
         let declared = Declared::read(document.root_element());
-        let known = schema::section_names().chain(outline::of_machine());
+        let known = schema::section_names().chain(machine::names());
         let known = known.map(str::to_owned);
         let declared = declared.names().map(str::to_owned);
         let written = self.written()?.into_iter().map(|(name, _)| name);

@@ -38,6 +38,7 @@ pub(super) use locate::sections as sections_at;
 pub use splice::escape;
 
 use super::binding;
+use super::machine;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Attribute, Element};
 use super::value::{Fault, Validator};
@@ -167,7 +168,9 @@ impl<'t> Editor<'t> {
             return Ok(lock::splices(self.text, self.root, place, locked));
         }
         // A web.config declares nothing: whoever changes one knows what applicationHost.config declares.
-        let is_declared = change.inherits || lock::is_declared(self.root, &change.section);
+        let is_declared = change.inherits
+            || machine::declares(&change.section)
+            || lock::is_declared(self.root, &change.section);
         if known.is_none() && sections.is_empty() && !is_declared {
             return Err(EditError::NoSection(change.section.clone()));
         }
