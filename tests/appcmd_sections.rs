@@ -254,9 +254,6 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
         Some(0),
         "nothing is done by half"
     );
-    let (code, said) = set(&up, &[section, "/enabled:true", "/commit:WEBROOT"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(!host(&up).contains("<location"), "{said}");
     let compilation = ["set", "config", "/section:compilation", "/debug:True"];
     assert_eq!(appcmd(&up, &compilation).0, Some(0));
     assert!(
@@ -538,4 +535,50 @@ fn a_file_that_cannot_be_used_is_named_with_its_line() {
     let description = "Cannot add duplicate collection entry of type 'add' with unique key attribute 'name' \
                        set to 'x'";
     refused(&twice, &list, "<add name='x' />", description);
+}
+
+#[test]
+fn a_section_is_committed_to_the_files_of_the_framework() {
+    let up = Up::start();
+    let before = host(&up);
+    let folder = up
+        .root
+        .join("Windows/Microsoft.NET/Framework64/v4.0.30319/Config");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let section = "/section:system.web/machineKey";
+    for (commit, path, file) in [
+        ("/commit:WEBROOT", "MACHINE/WEBROOT", "web.config"),
+        ("/commit:machine", "MACHINE", "machine.config"),
+    ] {
+        let words = ["set", "config", section, "/validation:SHA1", commit];
+        let applied = format!(
+            "Applied configuration changes to section \"system.web/machineKey\" for \
+             \"MACHINE/WEBROOT/APPHOST\" at configuration commit path \"{path}\"\n"
+        );
+        assert_eq!(appcmd(&up, &words), (Some(0), applied));
+        let written = "<machineKey validation=\"SHA1\" />";
+        assert!(read(file).contains(written), "{}", read(file));
+        let changed = ["set", "config", section, "/validation:MD5", commit];
+        assert_eq!(appcmd(&up, &changed).0, Some(0));
+        assert_eq!(read(file).matches("<machineKey").count(), 1);
+    }
+    let (_, said) = appcmd(&up, &["list", "config", SITE, section]);
+    assert!(said.contains("validation=\"MD5\""), "{said}");
+    let (code, said) = set(&up, &[section, "/decryption:AES", "/commit:webroot"]);
+    assert_eq!(code, Some(0), "{said}");
+    let located = "<location path=\"Default Web Site\">";
+    assert!(read("web.config").contains(located));
+    let (code, said) = appcmd(
+        &up,
+        &[
+            "set",
+            "config",
+            "/section:sites",
+            "/[name='X'].id:5",
+            "/commit:webroot",
+        ],
+    );
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(host(&up), before);
+    assert_eq!(up.get("/default.aspx").status, 200);
 }

@@ -52,7 +52,7 @@ pub use kept::Kept;
 pub use locks::SECTION_LOCKED;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};
-pub use web_config::{Around, Disk, FoundFile, load_tree};
+pub use web_config::{Around, Disk, FRAMEWORK, FoundFile, load_tree};
 
 /// Everything that the server acts on.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
@@ -89,10 +89,7 @@ impl Configuration {
     pub fn web_config_folders(&self) -> BTreeSet<String> {
         let directories = self.virtual_directories();
         let folders = directories.map(|directory| directory.physical_path.as_str());
-        folders
-            .chain([web_config::FRAMEWORK])
-            .map(str::to_owned)
-            .collect()
+        folders.chain([FRAMEWORK]).map(str::to_owned).collect()
     }
 
     /// The folders (Windows paths, as written) below which folders may have a web.config, too.

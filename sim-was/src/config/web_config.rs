@@ -17,7 +17,7 @@ use super::settings::Scope;
 use super::{Application, Configuration, Site, VirtualDirectory, resolve, web_server};
 
 /// Where the .NET Framework keeps machine.config and its web.config.
-pub(super) const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config";
+pub const FRAMEWORK: &str = r"%SystemRoot%\Microsoft.NET\Framework64\v4.0.30319\Config";
 
 /// The largest web.config. Source: `MaxWebConfigFileSizeInKB`: 250.
 const SIZE_MAX: usize = 250 * 1024;

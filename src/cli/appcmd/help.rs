@@ -69,8 +69,8 @@ const SECTION: (&str, &str) = (
 );
 const COMMIT: (&str, &str) = (
     "/commit",
-    "Where to write it: url (the web.config of the path, the default), app, site, parent, apphost, or a \
-     configuration path",
+    "Where to write it: url (the web.config of the path, the default), app, site, parent, apphost, \
+     webroot, machine, or a configuration path",
 );
 const FILTER: (&str, &str) = (
     "/<property>",

@@ -11,7 +11,7 @@
 //! * `rows`, `filters`, `print` – what `list` finds, what of it is asked for, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
-//! * `sections` – the CONFIG object; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import` – `/in`
+//! * `sections` – the CONFIG object, `commit` – where its changes go; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import` – `/in`
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ use crate::administration::store::{Store, StoreError};
 use grammar::{Object, Sentence};
 
 mod backups;
+mod commit;
 mod edits;
 mod filters;
 mod grammar;

@@ -5,71 +5,21 @@
 //! applicationHost.config itself.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sim_was::config::edit::{Act, Change, localized};
 use sim_was::config::view::Views;
-use sim_was::config::{Around, FoundFile, SECTION_LOCKED, decode, load, physical_path};
+use sim_was::config::{Around, FoundFile, SECTION_LOCKED, load};
 use sim_was::live::LocalDisk;
 
 use super::Failure;
+use super::commit::{self, Commit};
 use super::grammar::{Object, Sentence};
 use super::print::{attribute, element, properties};
-use super::url::is_below;
 use crate::administration::store::{Store, changed_file, replace_file};
 
-/// Where a change is committed.
-enum Commit {
-    /// applicationHost.config, at this location of it.
-    Host(String),
-    /// The web.config of a folder, which stands for a path, at this location of it.
-    Folder {
-        folder: PathBuf,
-        path: String,
-        location: String,
-    },
-}
-
-impl Commit {
-    /// The path that the file stands for; empty for applicationHost.config.
-    fn place(&self) -> &str {
-        match self {
-            Self::Host(_) => "",
-            Self::Folder { path, .. } => path,
-        }
-    }
-
-    /// The web.config.
-    fn file(folder: &Path) -> PathBuf {
-        folder.join("web.config")
-    }
-
-    /// What the file says now.
-    fn text(&self, files: &Files) -> Result<String, Failure> {
-        let Self::Folder { folder, .. } = self else {
-            return Ok(files.text.clone());
-        };
-        let file = Self::file(folder);
-        let bytes = fs::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
-        Ok(decode(&bytes, &file.display().to_string())?.into_owned())
-    }
-
-    /// A change as it is made in the file.
-    fn of(&self, change: &Change) -> Change {
-        match self {
-            Self::Host(location) => change.clone().at(location),
-            Self::Folder { location, .. } => Change {
-                inherits: true,
-                ..change.clone().at(location)
-            },
-        }
-    }
-}
-
 /// The path of the server in output lines.
-const HOST: &str = "MACHINE/WEBROOT/APPHOST";
+pub(super) const HOST: &str = "MACHINE/WEBROOT/APPHOST";
 
 /// Does what is asked of the CONFIG object.
 pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
@@ -88,10 +38,9 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
             let changes = match &sentence.template {
                 Some(template) => {
                     let at = location(sentence);
-                    let commit = commit(sentence, store, &at)?;
-                    let (place, text) = (commit.place(), commit.text(&files)?);
-                    let views = files.views();
-                    let now = views.committed(place, &text).section(&section, &at)?;
+                    let commit = Commit::of(sentence, store, &at)?;
+                    let (views, text) = (files.views(), commit.text(&files.text)?);
+                    let now = commit.effective(&views, &text).section(&section, &at)?;
                     template.differences(&section, &[], now.as_ref())
                 }
                 None => set(sentence, &section)?,
@@ -199,7 +148,7 @@ fn location(sentence: &Sentence) -> String {
 }
 
 /// A path as output lines give it.
-fn machine_path(at: &str) -> String {
+pub(super) fn machine_path(at: &str) -> String {
     format!("{HOST}/{at}").trim_end_matches('/').to_owned()
 }
 
@@ -371,19 +320,20 @@ fn change(
     done: &str,
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
-    let commit = commit(sentence, store, &at)?;
-    let (views, text) = (files.views(), commit.text(files)?);
-    if let Commit::Host(location) = &commit
-        && !changes.is_empty()
-        && !location.is_empty()
-        && done == "changed"
-        && views.is_host_only(section)?
-    {
+    let commit = Commit::of(sentence, store, &at)?;
+    let (views, text) = (files.views(), commit.text(&files.text)?);
+    let is_elsewhere = match &commit {
+        Commit::Host(location) => !location.is_empty(),
+        Commit::Framework { .. } => true,
+        // That is found out below.
+        Commit::Folder { .. } => false,
+    };
+    if is_elsewhere && !changes.is_empty() && done == "changed" && views.is_host_only(section)? {
         return Err(unusable(&store.name(), 0, SECTION_LOCKED));
     }
     // What lies below the file is nothing to it.
-    let effective = |text: &str| views.committed(commit.place(), text).section(section, &at);
-    let of_file: Vec<Change> = changes.iter().map(|change| commit.of(change)).collect();
+    let effective = |text: &str| commit.effective(&views, text).section(section, &at);
+    let of_file: Vec<Change> = changes.iter().map(|change| commit.placed(change)).collect();
     let of_file = localized(&text, &of_file, &effective)?;
     let committed = match &commit {
         // What was piped in is in effect as it is.
@@ -392,8 +342,14 @@ fn change(
             store.change(&of_file)?;
             HOST.to_owned()
         }
+        Commit::Framework { file, path, .. } => {
+            let bytes = changed_file(file, &of_file)?;
+            commit::make_folder(file)?;
+            replace_file(file, &bytes)?;
+            (*path).to_owned()
+        }
         Commit::Folder { folder, path, .. } => {
-            let file = Commit::file(folder);
+            let file = Commit::web_config(folder);
             let name = file.display().to_string();
             let bytes = changed_file(&file, &of_file)?;
             let written = FoundFile {
@@ -430,110 +386,4 @@ fn unusable(file: &str, line: u32, text: &str) -> Failure {
         text
     };
     Failure::configuration(file, line, text)
-}
-
-/// Source: appcmd `/commit`: `apphost`, `site`, `app`, `parent`, `url` (the default) or a path. Absent on purpose:
-/// `webroot` and `machine`, whose files belong to the .NET Framework.
-fn commit(sentence: &Sentence, store: &Store, at: &str) -> Result<Commit, Failure> {
-    let to = sentence.parameter("commit").unwrap_or("url");
-    let to = to.trim_matches('/').to_ascii_lowercase();
-    let is_above = ["webroot", "machine", "machine/webroot"].contains(&to.as_str());
-    if is_above || at.is_empty() && to == "parent" {
-        return Err(Failure::Message(format!(
-            "Invalid commit path \"{to}\": configuration is committed to applicationHost.config or to a \
-             web.config below it, not to the files of the .NET Framework above it."
-        )));
-    }
-    if at.is_empty() {
-        return Ok(Commit::Host(String::new()));
-    }
-    let length = match to.as_str() {
-        "apphost" => 0,
-        "url" => at.len(),
-        "site" => at.find('/').unwrap_or(at.len()),
-        "parent" => at.rfind('/').unwrap_or(0),
-        "app" => application(store, at)?,
-        path => {
-            let path = path.strip_prefix(&HOST.to_ascii_lowercase()).unwrap_or("-");
-            let path = path.trim_matches('/');
-            let head = at.get(..path.len());
-            let rest = at.get(path.len()..).unwrap_or_default();
-            let ends = path.is_empty() || rest.is_empty() || rest.starts_with('/');
-            if !ends || !head.is_some_and(|head| head.eq_ignore_ascii_case(path)) {
-                return Err(Failure::Message(format!(
-                    "Invalid commit path \"{to}\": apphost, site, app, parent, url, or {HOST} and a path \
-                     above \"{at}\" are valid here."
-                )));
-            }
-            path.len()
-        }
-    };
-    let (path, location) = at.split_at(length);
-    if path.is_empty() {
-        return Ok(Commit::Host(at.to_owned()));
-    }
-    Ok(Commit::Folder {
-        folder: folder(store, path)?,
-        path: path.to_owned(),
-        location: location.trim_matches('/').to_owned(),
-    })
-}
-
-/// How much of a path is that of its application.
-fn application(store: &Store, at: &str) -> Result<usize, Failure> {
-    let (text, name) = (store.text()?, store.name());
-    let configuration = load(&text, &name)?;
-    let site_name = at.split('/').next().unwrap_or(at);
-    let mut sites = configuration.sites.iter();
-    let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
-    let path = &at[site_name.len()..];
-    let lengths = site.into_iter().flat_map(|site| &site.applications);
-    let lengths = lengths.map(|app| app.path.trim_end_matches('/'));
-    let lengths = lengths.filter(|app| is_below(path, app)).map(str::len);
-    Ok(site_name.len() + lengths.max().unwrap_or(0))
-}
-
-/// The folder of a path such as `Default Web Site/shop/images`.
-fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
-    let (text, name) = (store.text()?, store.name());
-    let configuration = load(&text, &name)?;
-    let (site_name, rest) = at
-        .split_once('/')
-        .map_or((at, ""), |(site, rest)| (site, rest));
-    let mut sites = configuration.sites.iter();
-    let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
-    let path = format!("/{rest}");
-    let mut best: Option<(usize, &str)> = None;
-    for app in site.iter().flat_map(|site| &site.applications) {
-        for directory in &app.virtual_directories {
-            let whole = format!("{}{}", app.path.trim_end_matches('/'), directory.path);
-            let prefix = whole.trim_end_matches('/');
-            let is_deeper = best.is_none_or(|(length, _)| prefix.len() >= length);
-            if is_deeper && is_below(&path, prefix) {
-                best = Some((prefix.len(), &directory.physical_path));
-            }
-        }
-    }
-    let Some((length, physical)) = best else {
-        return Err(Failure::NotFound {
-            object: Object::Site,
-            identifier: site_name.to_owned(),
-        });
-    };
-    let folder = physical_path::to_unix(physical, store.root());
-    let below = path[length..].trim_matches('/');
-    let folder = if below.is_empty() {
-        folder
-    } else if below.split('/').any(|part| part == "..") {
-        return Err(Failure::Message(format!("\"{at}\" is no path of a site.")));
-    } else {
-        folder.join(below)
-    };
-    if !folder.is_dir() {
-        return Err(Failure::Message(format!(
-            "There is no folder {} for \"{at}\".",
-            folder.display()
-        )));
-    }
-    Ok(folder)
 }
