@@ -100,7 +100,7 @@ fn a_scenario_with_a_misspelt_key_is_refused_with_its_line() {
 #[test]
 fn a_result_that_could_not_be_written_is_refused_before_anything_is_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing/out.json");
+    let missing = folder.path().join("not/there/out.json");
     let words = [
         vec!["compare"],
         vec!["run", "examples/scenarios/long-requests.toml"],
