@@ -9,10 +9,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 /// Understands the name of a file that can be written. What is in it stays until there is something to write. Its
 /// folder is made, if only that is missing: `--out DIR --json DIR/x.json`.
 pub(super) fn output_file() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match writable(&path) {
-        Ok(()) => Ok(path),
-        Err(error) => Err(error.to_string()),
-    })
+    PathBufValueParser::new().try_map(|path| writable(&path).map(|()| path))
 }
 
 fn writable(path: &Path) -> io::Result<()> {

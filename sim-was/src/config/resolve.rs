@@ -17,7 +17,7 @@ use super::check::{self, Finding, FindingKind, OutOfRange};
 use super::layers::Layers;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
-use super::sections::{Sections, from};
+use super::sections::{Sections, keys_from};
 use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
@@ -293,7 +293,7 @@ impl<'a> Resolver<'a> {
     /// The locations below a place in which this file has a mistake.
     pub(super) fn mistakes_below(&self, place: &str) -> impl Iterator<Item = String> {
         let start = format!("{place}/");
-        let found: Vec<String> = from(&self.request_faults, &start).collect();
+        let found: Vec<String> = keys_from(&self.request_faults, &start).collect();
         found.into_iter()
     }
 

@@ -270,8 +270,8 @@ impl<'a> Sections<'a> {
     /// The locations below a place of which something is said, outer ones before those inside of them.
     pub(super) fn below(&self, place: &str) -> BTreeSet<String> {
         let start = format!("{place}/");
-        let of_sections = from(&self.by_location, &start);
-        of_sections.chain(from(&self.faults, &start)).collect()
+        let of_sections = keys_from(&self.by_location, &start);
+        of_sections.chain(keys_from(&self.faults, &start)).collect()
     }
 
     /// The appearances of a section at one location, in the order of the file.
@@ -294,7 +294,7 @@ fn outline_of(path: &str) -> &'static Element {
 }
 
 /// The keys that begin so.
-pub(super) fn from<'m, V>(
+pub(super) fn keys_from<'m, V>(
     map: &'m BTreeMap<String, V>,
     start: &'m str,
 ) -> impl Iterator<Item = String> + 'm {

@@ -77,7 +77,7 @@ fn effect(answer: &Answer) -> Value {
     }
 }
 
-/// What stands for a password.
+/// What stands for a password. Assumed: the log is ours, and whoever reads it needs no password.
 const HIDDEN: &str = "*";
 
 /// A command without the values of passwords: changes name their attribute beside the value.

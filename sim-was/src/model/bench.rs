@@ -116,10 +116,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
                 allow_sub_dir_config: true,
             }],
             web_configs: Vec::new(),
-            settings: sim_worker::configuration::PathSettings {
-                default_documents: vec!["default.htm".to_owned()],
-                ..Default::default()
-            },
+            settings: sim_worker::configuration::PathSettings::default(),
             paths: BTreeMap::new(),
         }],
     }

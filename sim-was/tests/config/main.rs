@@ -2,6 +2,7 @@
 
 mod faults_in_parts;
 mod hostile;
+mod warnings;
 
 use std::time::Duration;
 
@@ -378,93 +379,6 @@ fn what_is_not_written_has_the_default_of_the_schema() {
     );
     assert!(!application.preload_enabled);
     assert_eq!(application.settings.caching, Caching::default());
-}
-
-#[test]
-fn a_pool_value_outside_its_range_is_event_5041_and_the_default() {
-    let configuration = good(&host(
-        r#"<add name="A" queueLength="5"><processModel idleTimeout="00:00:30"/></add><add name="B"/><applicationPoolDefaults><cpu limit="100001"/></applicationPoolDefaults>"#,
-        "",
-    ));
-    assert_eq!(
-        warnings(&configuration),
-        [
-            (
-                5041,
-                "The 'application pool' 'A' failed range validation for property 'queueLength'. The configured value '5' is outside of the range '10' to '65535'. The value will default to '1000'."
-            ),
-            (
-                5041,
-                "The 'application pool' 'A' failed range validation for property 'idleTimeout'. The configured value '00:00:30' is outside of the range '00:00:00' to '30.00:00:00' in steps of '00:01:00'. The value will default to '00:20:00'."
-            ),
-            (
-                5041,
-                "The 'application pool' 'defaults' failed range validation for property 'limit'. The configured value '100001' is outside of the range '0' to '100000'. The value will default to '0'."
-            ),
-        ]
-    );
-    assert_eq!(configuration.application_pools[0].queue_length, 1000);
-    assert_eq!(configuration.application_pools[1].cpu.limit, 0);
-}
-
-#[test]
-fn limits_of_the_service_outside_their_range_are_event_5067() {
-    let text = "<configuration><system.applicationHost><webLimits demandStartThreshold=\"9\"/></system.applicationHost></configuration>";
-    let configuration = good(text);
-    assert_eq!(events(&configuration), [5067]);
-    assert_eq!(configuration.web_limits, WebLimits::default());
-}
-
-#[test]
-fn names_that_was_cannot_use_make_it_ignore_the_pool() {
-    let long = "x".repeat(65);
-    let configuration = good(&host(
-        &format!(
-            r#"<add name="{long}"/><add name=""/><add name="{}"/>"#,
-            &long[1..]
-        ),
-        "",
-    ));
-    assert_eq!(events(&configuration), [5050, 5051]);
-    assert_eq!(configuration.application_pools.len(), 1);
-}
-
-#[test]
-fn an_idle_timeout_beyond_the_restart_time_is_event_5152() {
-    let pool = |time: &str| {
-        format!(r#"<add name="A"><recycling><periodicRestart time="{time}"/></recycling></add>"#)
-    };
-    assert_eq!(events(&good(&host(&pool("00:20:00"), ""))), [5152]);
-    assert!(events(&good(&host(&pool("00:21:00"), ""))).is_empty());
-    assert!(
-        events(&good(&host(&pool("00:00:00"), ""))).is_empty(),
-        "zero is never"
-    );
-}
-
-#[test]
-fn a_binding_that_cannot_be_understood_is_left_out() {
-    let bindings = r#"<bindings><binding protocol="http" bindingInformation="*:99999:"/><binding protocol="http" bindingInformation="*:80:"/></bindings>"#;
-    let configuration = good(&host(r#"<add name="DefaultAppPool"/>"#, &site(bindings)));
-    assert_eq!(
-        warnings(&configuration),
-        [(
-            5174,
-            "applicationHost.config: line 1: the http binding '*:99999:' of site 'S' is ignored, because its port '99999' is not between 1 and 65535"
-        )]
-    );
-    assert_eq!(configuration.sites[0].bindings.len(), 1);
-}
-
-#[test]
-fn a_pool_that_does_not_exist_is_only_a_warning() {
-    let configuration = good(&host("", &site("")));
-    assert_eq!(events(&configuration), [5174]);
-    assert!(
-        configuration.warnings[0]
-            .text
-            .contains("application pool 'DefaultAppPool', which does not exist")
-    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ const HANDLE_BITS: u32 = 22;
 
 /// What epoll calls a process.
 /// A process that could not be let in is let in so much later, if that is possible then: nobody tells.
+/// Assumed: soon enough for a worker that has a startup limit of seconds, and nothing beside a busy loop.
 const ATTACH_AGAIN: Duration = Duration::from_millis(100);
 
 fn token_of(id: ProcessId) -> Token {
