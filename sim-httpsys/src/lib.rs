@@ -8,6 +8,7 @@
 //! * [`etw`], [`counters`], [`service_state`], [`logging`] – facts, and what is folded from them
 //! * [`byte_ranges`] – parts of a representation, and the 206 of them
 //! * [`pieces`] – memory for bytes that soon go
+//! * [`runs`] – runs of bytes, looked over eight at a time
 //! * [`recording`] – every input of a machine with its time, and its replay
 //! * [`id_slab`] – memory for very many things with ids
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
@@ -24,4 +25,5 @@ pub mod logging;
 pub mod model;
 pub mod pieces;
 pub mod recording;
+pub mod runs;
 pub mod service_state;

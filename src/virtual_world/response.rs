@@ -2,7 +2,7 @@
 //!
 //! Absent on purpose: chunked bodies (no model makes any), trailers, `HEAD`.
 
-use memchr::memchr;
+use sim_httpsys::runs;
 
 use crate::load::book::SessionSeen;
 
@@ -92,7 +92,7 @@ impl ResponseReader {
 /// Reads a head, and says where it ends; nothing if that has not arrived.
 fn parse(bytes: &[u8]) -> Option<(Head, usize)> {
     let mut at = line_end(bytes, 0)?;
-    let status = bytes[..at].get(9..12).and_then(number).unwrap_or(0);
+    let status = bytes[..at].get(9..12).and_then(runs::number).unwrap_or(0);
     let mut head = Head {
         status: u16::try_from(status).unwrap_or(0),
         length: matches!(status, 100..200 | 204 | 304).then_some(0),
@@ -103,39 +103,50 @@ fn parse(bytes: &[u8]) -> Option<(Head, usize)> {
         if &bytes[at..end] == b"\r\n" {
             return Some((head, end));
         }
-        head.note(bytes[at..end].trim_ascii_end());
+        head.note(&bytes[at..end]);
         at = end;
     }
 }
 
 /// Where the line ends that begins there.
 fn line_end(bytes: &[u8], begin: usize) -> Option<usize> {
-    Some(begin + memchr(b'\n', &bytes[begin..])? + 1)
+    Some(begin + runs::position(b'\n', &bytes[begin..])? + 1)
 }
 
 impl Head {
-    /// Notes what a header line says.
+    /// Notes what a header line says. Looked at by the first letter: most lines are none of these.
     fn note(&mut self, line: &[u8]) {
-        if let Some(value) = value_of("Connection", line) {
-            self.closes = value.eq_ignore_ascii_case(b"close");
-        } else if let Some(value) = value_of("Set-Cookie", line) {
-            let pair = value.split(|&byte| byte == b';').next().unwrap_or(value);
-            if pair.starts_with(b"ASP.NET_SessionId=") {
-                self.cookie = Some(pair.into());
+        match line.first().map(u8::to_ascii_lowercase) {
+            Some(b'c') => {
+                if let Some(value) = value_of("Connection", line) {
+                    self.closes = value.eq_ignore_ascii_case(b"close");
+                } else if self.length.is_none()
+                    && let Some(value) = value_of("Content-Length", line)
+                {
+                    self.length = runs::number(value);
+                }
             }
-        } else if let Some(value) = value_of("X-Sim-Worker", line) {
-            self.worker = number(value).and_then(|pid| u32::try_from(pid).ok());
-        } else if let Some(value) = value_of("X-Sim-Session", line) {
-            self.session = match value {
-                b"found" => Some(SessionSeen::Found),
-                b"new" => Some(SessionSeen::New),
-                b"lost" => Some(SessionSeen::Lost),
-                _ => None,
-            };
-        } else if let Some(value) = value_of("Content-Length", line)
-            && self.length.is_none()
-        {
-            self.length = number(value);
+            Some(b's') => {
+                if let Some(value) = value_of("Set-Cookie", line) {
+                    let pair = value.split(|&byte| byte == b';').next().unwrap_or(value);
+                    if pair.starts_with(b"ASP.NET_SessionId=") {
+                        self.cookie = Some(pair.into());
+                    }
+                }
+            }
+            Some(b'x') => {
+                if let Some(value) = value_of("X-Sim-Worker", line) {
+                    self.worker = runs::number(value).and_then(|pid| u32::try_from(pid).ok());
+                } else if let Some(value) = value_of("X-Sim-Session", line) {
+                    self.session = match value {
+                        b"found" => Some(SessionSeen::Found),
+                        b"new" => Some(SessionSeen::New),
+                        b"lost" => Some(SessionSeen::Lost),
+                        _ => None,
+                    };
+                }
+            }
+            Some(_) | None => {}
         }
     }
 }
@@ -147,17 +158,7 @@ fn value_of<'a>(name: &str, line: &'a [u8]) -> Option<&'a [u8]> {
     if !is_as_long || !line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
         return None;
     }
-    Some(line[name.len() + 1..].trim_ascii_start())
-}
-
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let digit =
-        |number: u64, byte: &u8| number.checked_mul(10)?.checked_add(u64::from(byte - b'0'));
-    text.iter()
-        .filter(|_| digits)
-        .try_fold(0, digit)
-        .filter(|_| digits)
+    Some(line[name.len() + 1..].trim_ascii())
 }
 
 #[cfg(test)]

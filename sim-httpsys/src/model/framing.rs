@@ -5,6 +5,7 @@ use super::ReasonPhrase;
 use super::http1::parse_activity;
 use super::target::{Authority, Target, parse_authority};
 use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, Span, Version};
+use crate::runs;
 
 /// What headers say about the message, rather than about its meaning.
 #[derive(Clone, Copy)]
@@ -140,7 +141,7 @@ fn entity(verb: &[u8], version: Version, found: &Found<'_>) -> Result<EntityLeng
     };
     match found.content_length {
         Some(_) if found.transfer_encoding.is_some() => Err(ReasonPhrase::Header),
-        Some(length) => match parse_length(length).ok_or(ReasonPhrase::Number)? {
+        Some(length) => match runs::number(length).ok_or(ReasonPhrase::Number)? {
             0 => Ok(EntityLength::None),
             length => Ok(EntityLength::Known(length)),
         },
@@ -148,13 +149,6 @@ fn entity(verb: &[u8], version: Version, found: &Found<'_>) -> Result<EntityLeng
         None if matches!(verb, b"POST" | b"PUT") => Err(ReasonPhrase::LengthRequired),
         None => Ok(EntityLength::None),
     }
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {

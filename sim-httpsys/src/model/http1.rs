@@ -16,6 +16,7 @@ use crate::api::{
     ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, SentVersion, Span, Version,
 };
 use crate::pieces::Pieces;
+use crate::runs;
 
 /// What came of looking at the bytes that a connection has sent.
 #[derive(Debug)]
@@ -171,11 +172,9 @@ impl<'a> Pass<'a> {
     fn read_verb(&mut self) -> Result<Span, Stop> {
         const VERB_MAX: usize = 255;
         let begin = self.at;
-        while is_token(self.peek()?) {
-            self.at += 1;
-            if self.at - begin > VERB_MAX {
-                return Err(ReasonPhrase::Verb.into());
-            }
+        self.at += run_of(is_token, &self.bytes[begin..]);
+        if self.at - begin > VERB_MAX {
+            return Err(ReasonPhrase::Verb.into());
         }
         let verb = &self.bytes[begin..self.at];
         match self.peek()? {
@@ -195,13 +194,17 @@ impl<'a> Pass<'a> {
     /// Takes ` target HTTP/x.y` to the end of the line.
     fn read_rest_of_request_line(&mut self) -> Result<(Span, Version), Stop> {
         let begin = self.at;
-        while !matches!(self.peek()?, b'\r' | b'\n') {
+        loop {
+            self.at += runs::printable(&self.bytes[self.at..]);
+            if let b'\r' | b'\n' = self.peek()? {
+                break;
+            }
             self.at += 1;
         }
         let line = Span::new(begin, self.at);
         self.skip_line_end()?;
         let line = self.of(line);
-        let url_length = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
+        let url_length = runs::position(b' ', line).unwrap_or(line.len());
         let raw_url = Span::new(begin, begin + url_length);
         self.raw_url = Some(raw_url);
         let sent = parse_version(line, url_length)?;
@@ -233,16 +236,16 @@ impl<'a> Pass<'a> {
         if self.skip_line_end()? {
             return Ok(None);
         }
-        self.take_while(begin, is_token)?;
+        self.take(begin, |rest| run_of(is_token, rest))?;
         let name = Span::new(begin, self.at);
         // White space before the colon, a separator, a control character, or no colon at all.
         if self.peek()? != b':' || name.is_empty() {
             return Err(ReasonPhrase::Header.into());
         }
         self.at += 1;
-        self.take_while(begin, |b| matches!(b, b' ' | b'\t'))?;
+        self.take(begin, |rest| run_of(is_blank, rest))?;
         let value = self.at;
-        self.take_while(begin, is_value)?;
+        self.take(begin, value_length)?;
         let mut end = self.at;
         if !self.skip_line_end()? {
             return Err(ReasonPhrase::Header.into());
@@ -253,11 +256,11 @@ impl<'a> Pass<'a> {
         Ok(Some((name, Span::new(value, end))))
     }
 
-    /// Moves over bytes of a header that began at `begin`, and minds its length.
-    fn take_while(&mut self, begin: usize, belongs: impl Fn(u8) -> bool) -> Result<(), Stop> {
-        let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|&b| !belongs(b)).unwrap_or(rest.len());
-        self.at += length;
+    /// Moves over as many bytes as `length` says of a header that began at `begin`, and minds how long
+    /// that is.
+    #[inline]
+    fn take(&mut self, begin: usize, length: impl Fn(&[u8]) -> usize) -> Result<(), Stop> {
+        self.at += length(&self.bytes[self.at..]);
         if self.at - begin > self.parameters.max_field_length as usize {
             return Err(ReasonPhrase::FieldLength.into());
         }
@@ -452,9 +455,7 @@ fn find_activity(bytes: &[u8]) -> ActivityId {
 
 /// Reads the client's name for its attempt; one that is not a number is as good as none.
 pub(super) fn parse_activity(value: &[u8]) -> ActivityId {
-    let digits = value.iter().all(u8::is_ascii_digit).then_some(value);
-    let text = digits.and_then(|digits| str::from_utf8(digits).ok());
-    ActivityId(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+    ActivityId(runs::number(value).unwrap_or(0))
 }
 
 /// Writes blanks over line ends that are followed by a blank, up to the end of the head.
@@ -484,36 +485,44 @@ fn unfold(buffer: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn is_token(byte: u8) -> bool {
-    CLASSES[byte as usize] & TOKEN != 0
+/// How many of the first bytes belong to a kind.
+#[inline]
+fn run_of(belongs: impl Fn(u8) -> bool, bytes: &[u8]) -> usize {
+    let first_other = bytes.iter().position(|&byte| !belongs(byte));
+    first_other.unwrap_or(bytes.len())
 }
 
+/// How many of the first bytes belong to a header's value: all that is visible, space and tab.
+///
 /// Source: win32 parser enhancements, UTF-8 in header values is accepted.
-fn is_value(byte: u8) -> bool {
-    CLASSES[byte as usize] & VALUE != 0
+#[inline]
+pub(super) fn value_length(bytes: &[u8]) -> usize {
+    let mut length = runs::printable(bytes);
+    while bytes.get(length) == Some(&b'\t') {
+        length += 1;
+        length += runs::printable(&bytes[length..]);
+    }
+    length
 }
 
-const TOKEN: u8 = 1;
-const VALUE: u8 = 2;
-const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0_usize;
-    while byte < 256 {
-        if byte == 9 || (byte >= 0x20 && byte != 0x7f) {
-            classes[byte] |= VALUE;
-        }
-        if matches!(byte, 0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a) {
-            classes[byte] |= TOKEN;
-        }
-        byte += 1;
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Source: RFC 9110, `token`.
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let letters = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut letter = 0;
+    while letter < letters.len() {
+        table[letters[letter] as usize] = true;
+        letter += 1;
     }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut other = 0;
-    while other < others.len() {
-        classes[others[other] as usize] |= TOKEN;
-        other += 1;
-    }
-    classes
+    table
 };
 
 #[cfg(test)]

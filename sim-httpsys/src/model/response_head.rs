@@ -8,7 +8,9 @@ use core::ops::Range;
 use bytes::{BufMut, BytesMut};
 
 use super::http_date::HttpDate;
+use super::http1::{is_token, value_length};
 use crate::clockwork::{Instant, UtcClock};
+use crate::runs;
 
 /// What the driver calls itself where a worker names no server.
 /// Source: aspnetcore's tests of http.sys: `Server: Microsoft-HTTPAPI/2.0`.
@@ -55,11 +57,9 @@ impl ResponseHead {
                 return Err(MalformedHead);
             }
             let value = &rest[colon + 1..];
-            let length = value
-                .iter()
-                .position(|&b| !is_value(b))
-                .ok_or(MalformedHead)?;
-            if value[length] != b'\r' || value.get(length + 1) != Some(&b'\n') {
+            // Source: RFC 9110, `field-value`: visible characters, space, tab and obs-text.
+            let length = value_length(value);
+            if !value[length..].starts_with(b"\r\n") {
                 return Err(MalformedHead);
             }
             let end = start + colon + 1 + length + 2;
@@ -76,25 +76,25 @@ impl ResponseHead {
         colon: usize,
     ) -> Result<(), MalformedHead> {
         let name = &lines[line.start..colon];
-        let raw = &lines[colon + 1..line.end - 2];
-        let value = raw.trim_ascii();
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        let leading = raw.len() - raw.trim_ascii_start().len();
-        let span = colon + 1 + leading..colon + 1 + leading + value.len();
+        let raw = &lines[colon + 1..line.end - 2];
+        let span = || {
+            let begin = line.end - 2 - raw.trim_ascii_start().len();
+            begin..begin + raw.trim_ascii().len()
+        };
+        // Looked at by length first: most lines are none of these.
         match name.len() {
             4 if is(b"date") => self.has_date = true,
-            4 if is(b"etag") => self.etag = Some(span),
+            4 if is(b"etag") => self.etag = Some(span()),
             6 if is(b"server") => self.has_server = true,
             10 if is(b"connection") => {
-                let mut options = value.split(|&b| b == b',');
+                let mut options = raw.split(|&b| b == b',');
                 self.close |= options.any(|o| o.trim_ascii().eq_ignore_ascii_case(b"close"));
             }
             12 if is(b"content-type") => self.has_content_type = true,
-            13 if is(b"last-modified") => self.last_modified = Some(span),
+            13 if is(b"last-modified") => self.last_modified = Some(span()),
             14 if is(b"content-length") => {
-                let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-                let number = str::from_utf8(value).ok().filter(|_| digits);
-                let number = number.and_then(|n| n.parse().ok()).ok_or(MalformedHead)?;
+                let number = runs::number(raw.trim_ascii()).ok_or(MalformedHead)?;
                 if self.content_length.is_some_and(|other| other != number) {
                     return Err(MalformedHead);
                 }
@@ -135,27 +135,6 @@ fn append_without(names: &[&[u8]], lines: &[u8], out: &mut BytesMut) {
             out.put_slice(line);
         }
     }
-}
-
-/// Source: RFC 9110, `token`.
-fn is_token(b: u8) -> bool {
-    TOKEN[b as usize]
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let letters = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    let mut i = 0;
-    while i < letters.len() {
-        table[letters[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
-
-/// Source: RFC 9110, `field-value`: visible characters, space, tab and obs-text.
-fn is_value(b: u8) -> bool {
-    (b >= b' ' && b != 0x7f) || b == b'\t'
 }
 
 /// Appends `HTTP/1.1 200 OK\r\n`.

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::{Parameters, ReasonPhrase, url_path};
 use crate::api::Span;
+use crate::runs;
 
 /// What a request target says.
 pub(super) struct Target {
@@ -60,7 +61,7 @@ pub(super) fn parse_target(
         None => return Err(ReasonPhrase::Url),
     };
     let rest = &bytes[path_begin..end];
-    let path_length = rest.iter().position(|&b| b == b'?').unwrap_or(rest.len());
+    let path_length = runs::position(b'?', rest).unwrap_or(rest.len());
     let path = Span::new(path_begin, path_begin + path_length);
     let query_begin = end.min(path_begin + path_length + 1);
     if bytes[query_begin..end]
@@ -112,13 +113,11 @@ pub(super) fn parse_authority(bytes: &[u8], span: Span) -> Option<Authority> {
             .ok()?;
         length
     } else {
-        let length = text.iter().position(|&b| b == b':').unwrap_or(text.len());
-        str::from_utf8(&text[..length]).ok()?;
+        let length = runs::position(b':', text).unwrap_or(text.len());
+        let host = &text[..length];
         (1..=HOST_MAX).contains(&length).then_some(())?;
-        text[..length]
-            .iter()
-            .all(|&b| is_host(b))
-            .then_some(length)?
+        host.iter().all(|&b| HOST[b as usize]).then_some(())?;
+        (host.is_ascii() || str::from_utf8(host).is_ok()).then_some(length)?
     };
     let port = match &text[host_length..] {
         [] | [b':'] => None,
@@ -135,16 +134,23 @@ pub(super) fn parse_authority(bytes: &[u8], span: Span) -> Option<Authority> {
 const HOST_MAX: usize = 255;
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|&port| port != 0)
+    let port = runs::number(digits)?;
+    u16::try_from(port).ok().filter(|&port| port != 0)
 }
 
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"-._~!$&'()+,;=".contains(&byte)
-}
+/// What a host may be written with.
+const HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte, 0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a | 0x80..);
+        byte += 1;
+    }
+    let others = b"-._~!$&'()+,;=";
+    let mut other = 0;
+    while other < others.len() {
+        table[others[other] as usize] = true;
+        other += 1;
+    }
+    table
+};

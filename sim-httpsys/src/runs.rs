@@ -1,0 +1,99 @@
+//! Runs of bytes, looked over eight at a time: what heads and values are made of.
+//!
+//! Heads are short, so that what counts is how little is done before the first byte: less than a search
+//! that is made for long texts needs.
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH_BITS: u64 = ONES << 7;
+
+/// Sets the high bit of the first byte that is `byte`, and perhaps of some behind it.
+#[inline]
+fn marks_of(byte: u8, word: u64) -> u64 {
+    let differences = word ^ (ONES * u64::from(byte));
+    differences.wrapping_sub(ONES) & !differences & HIGH_BITS
+}
+
+/// Sets the high bit of the first byte below `limit`, at most 128, and perhaps of some behind it.
+#[inline]
+fn marks_below(limit: u8, word: u64) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH_BITS
+}
+
+/// Where the first byte is that is marked; `is_marked` says the same of a single byte.
+#[inline]
+fn first_marked(
+    bytes: &[u8],
+    marks: impl Fn(u64) -> u64,
+    is_marked: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let marks = marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return Some(index * 8 + marks.trailing_zeros() as usize / 8);
+        }
+    }
+    let in_rest = rest.iter().position(|&byte| is_marked(byte));
+    in_rest.map(|at| words.len() * 8 + at)
+}
+
+/// Where a byte is found first.
+#[inline]
+pub fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    first_marked(bytes, |word| marks_of(wanted, word), |byte| byte == wanted)
+}
+
+/// How many bytes there are before the first control character, or in all.
+#[inline]
+pub fn printable(bytes: &[u8]) -> usize {
+    let first_other = first_marked(
+        bytes,
+        |word| marks_below(b' ', word) | marks_of(0x7f, word),
+        |byte| byte.is_ascii_control(),
+    );
+    first_other.unwrap_or(bytes.len())
+}
+
+/// The number that decimal digits write; nothing if there is none, or anything else.
+#[inline]
+pub fn number(text: &[u8]) -> Option<u64> {
+    let digit = |number: u64, &byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then_some(())?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    (!text.is_empty()).then_some(())?;
+    text.iter().try_fold(0, digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_digits_are_a_number() {
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for text in ["", "18446744073709551616", "+1", "1 ", "/", ":"] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn eight_at_a_time_finds_what_one_at_a_time_finds(
+            bytes in prop::collection::vec(
+                prop_oneof![any::<u8>(), Just(0x7f), Just(0x80), Just(0x1f), Just(b' '), Just(b'~')],
+                0..40,
+            ),
+            wanted in any::<u8>(),
+        ) {
+            let of = |is: &dyn Fn(u8) -> bool| bytes.iter().position(|&byte| is(byte));
+            prop_assert_eq!(position(wanted, &bytes), of(&|byte| byte == wanted));
+            prop_assert_eq!(position(0x7f, &bytes), of(&|byte| byte == 0x7f));
+            let control = of(&|byte| byte < 0x20 || byte == 0x7f);
+            prop_assert_eq!(printable(&bytes), control.unwrap_or(bytes.len()));
+        }
+    }
+}
