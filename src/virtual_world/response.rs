@@ -155,10 +155,15 @@ impl Head {
 #[inline]
 fn value_of<'a>(name: &str, line: &'a [u8]) -> Option<&'a [u8]> {
     let is_as_long = line.get(name.len()) == Some(&b':');
-    if !is_as_long || !line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
+    if !is_as_long {
         return None;
     }
-    Some(line[name.len() + 1..].trim_ascii())
+    // Mostly it is written as here, and that is seen sooner.
+    let (found, name) = (&line[..name.len()], name.as_bytes());
+    if found != name && !found.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    Some(line[found.len() + 1..].trim_ascii())
 }
 
 #[cfg(test)]

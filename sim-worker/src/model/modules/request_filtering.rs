@@ -48,6 +48,18 @@ const DENIED: [&str; 22] = [
     "rules",
 ];
 
+/// What no name on Windows has in it.
+const ODD: [bool; 256] = {
+    let mut table = [false; 256];
+    let characters = b":\0~*?<>|\"";
+    let mut character = 0;
+    while character < characters.len() {
+        table[characters[character] as usize] = true;
+        character += 1;
+    }
+    table
+};
+
 /// Checks a request whose lower-case path below its application is `path`.
 pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Result<(), Refusal> {
     let text = &request.text;
@@ -67,8 +79,7 @@ pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Re
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         // Windows drops dots and blanks at the end of a name, and `:` names a stream of a file: both
         // would be other names for something that is refused.
-        let odd = segment.ends_with(['.', ' '])
-            || segment.contains([':', '\0', '~', '*', '?', '<', '>', '|', '"']);
+        let odd = segment.ends_with(['.', ' ']) || segment.bytes().any(|b| ODD[b as usize]);
         if odd {
             return Err(Refusal::new(404, 0));
         }
@@ -76,11 +87,8 @@ pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Re
             return Err(Refusal::new(404, 8));
         }
     }
-    match path
-        .rsplit('/')
-        .next()
-        .and_then(|name| name.rsplit_once('.'))
-    {
+    let name = path.rsplit('/').next();
+    match name.and_then(|name| name.rsplit_once('.')) {
         Some((_, extension)) if DENIED.contains(&extension) => Err(Refusal::new(404, 7)),
         Some(_) | None => Ok(()),
     }
@@ -100,5 +108,5 @@ pub(crate) fn check_length(limits: &RequestLimits, length: u64) -> Result<(), Re
 /// Source: requestFiltering, allowDoubleEscaping false: a path that decodes further, or holds a `+`, is refused.
 fn is_escaped_twice(path: &[u8]) -> bool {
     let escape = |window: &[u8]| matches!(window, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-    path.contains(&b'+') || path.windows(3).any(escape)
+    path.contains(&b'+') || (path.contains(&b'%') && path.windows(3).any(escape))
 }
