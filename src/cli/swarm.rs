@@ -13,6 +13,7 @@ use sim_httpsys::live::clock::clock_now;
 
 use super::up::stop_flag;
 use super::{WRONG_ARGUMENTS, mutants};
+use crate::virtual_world::checkers::coverage::{Coverage, Reached};
 use crate::virtual_world::checkers::sometimes::ALL;
 use crate::virtual_world::record::{Record, RecordError};
 use crate::virtual_world::swarm::paired::paired;
@@ -164,7 +165,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if missing > 0 && requires_all {
         eprintln!("iis-sim: {missing} of what must be seen sometimes never was");
     }
-    let failed = !failures.is_empty() || (missing > 0 && requires_all);
+    let thin: Vec<Reached> = sum.coverage.reached();
+    let thin = thin.iter().filter(|machine| !machine.is_enough()).count();
+    if thin > 0 && requires_all {
+        eprintln!(
+            "iis-sim: {thin} of the machines were in less than 95 % of what they should be in"
+        );
+    }
+    let failed = !failures.is_empty() || (missing + thin > 0 && requires_all);
     let mut known = BTreeSet::new();
     for (seed, error) in failures {
         if known.insert(error.name()) {
@@ -205,6 +213,7 @@ struct Sum {
     digest: u64,
     size: Size,
     sometimes: BTreeMap<&'static str, (u64, u64)>,
+    coverage: Coverage,
 }
 
 impl Sum {
@@ -214,6 +223,7 @@ impl Sum {
         self.size.events += outcome.size.events;
         self.size.attempts += outcome.size.attempts;
         self.size.nanos += outcome.size.nanos;
+        self.coverage.add(&outcome.coverage);
         for (what, count) in outcome.sometimes {
             let (seeds, times) = self.sometimes.entry(what).or_default();
             *seeds += 1;
@@ -242,6 +252,19 @@ impl Sum {
         for what in ALL {
             let (seeds, times) = self.sometimes.get(what).copied().unwrap_or_default();
             println!("  {seeds:>6} {times:>9}  {what}");
+        }
+        println!("\nwhat happened to whom in which state (cells seen, of those that should be):");
+        for Reached {
+            machine,
+            expected,
+            missing,
+        } in self.coverage.reached()
+        {
+            let seen = expected - missing.len();
+            println!("  {seen:>6} {expected:>9}  {machine}");
+            for (state, event) in missing {
+                println!("                    never: one that is {state} {event}");
+            }
         }
     }
 }

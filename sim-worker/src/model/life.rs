@@ -227,6 +227,8 @@ impl WorkerProcess {
 
     /// It is to be frozen: what it has posted is taken back first, because a frozen process answers
     /// nothing.
+    /// Assumed: a frozen process sees no change of its files, so that what the driver keeps of its responses
+    /// may be older than they are until it is awake; nothing says that IIS flushes it before.
     fn suspend(&mut self) {
         if self.lifecycle == Lifecycle::Running && self.in_flight == 0 {
             let call = self.call(ControlCall::CancelReceives);

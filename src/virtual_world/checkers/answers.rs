@@ -11,7 +11,7 @@ use sim_httpsys::etw::Fact;
 use sim_httpsys::logging::LogEntry;
 use sim_httpsys::model::ReasonPhrase;
 
-use super::book::{Book, End, Move, Place};
+use super::book::{Book, End, Move, Place, Worker};
 use super::{Verdict, broken};
 
 /// How long an entry may outlive the content that it was made from.
@@ -167,10 +167,12 @@ impl Answers {
         if book.now.saturating_since(changed) <= STALE_MAX {
             return Ok(());
         }
-        let lives = |process: &ProcessId| {
-            let worker = book.workers.get(process);
-            worker.is_some_and(|worker| worker.serves() && !worker.struck)
+        // One that is suspended sees nothing: it looks when it is awake again.
+        let looks = |worker: &Worker| {
+            let awake = book.now.saturating_since(worker.awake_since);
+            worker.serves() && !worker.struck && !worker.suspended && awake > STALE_MAX
         };
+        let lives = |process: &ProcessId| book.workers.get(process).is_some_and(looks);
         let mut entries = self.entries.iter();
         let stale = entries.find(|(_, e)| e.inserted <= changed && lives(&e.process));
         match stale {

@@ -138,6 +138,8 @@ pub(super) struct Worker {
     pub(super) slowed: bool,
     /// WAS has suspended it, and not resumed it.
     pub(super) suspended: bool,
+    /// When it was last resumed, or spawned.
+    pub(super) awake_since: Instant,
     /// Its own word.
     pub(super) said_ready: bool,
     pub(super) stopped_receiving: bool,

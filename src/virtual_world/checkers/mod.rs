@@ -8,6 +8,7 @@
 //! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `queues` – Q1–Q4, Q6, I2
 //! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
 //! * `answers`, `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
+//! * [`coverage`] – which events have met which states of the machines
 //! * [`sometimes`] – what must be seen sometimes in many runs
 //!
 //! C5 and M2 need the clients' book, and X2 needs two runs: whoever has them checks those.
@@ -35,6 +36,7 @@ mod book;
 mod caches;
 mod connections;
 mod conservation;
+pub mod coverage;
 mod numbered;
 mod queues;
 mod rapid_fail;
@@ -51,6 +53,7 @@ use book::{Book, PoolIndex};
 use caches::Caches;
 use connections::Connections;
 use conservation::Conservation;
+use coverage::Coverage;
 use queues::Queues;
 use rapid_fail::RapidFail;
 use recycling::Recycling;
@@ -115,6 +118,7 @@ pub(super) struct Checkers {
     /// When each worker that lives began.
     begun: BTreeMap<ProcessId, Instant>,
     sometimes: Sometimes,
+    coverage: Coverage,
     inputs: u64,
     broken: Option<Broken>,
 }
@@ -140,6 +144,7 @@ impl Checkers {
             hung_up: BTreeSet::new(),
             begun: BTreeMap::new(),
             sometimes: Sometimes::default(),
+            coverage: Coverage::default(),
             inputs: 0,
             broken: None,
         }
@@ -199,6 +204,7 @@ impl Checkers {
     fn follow(&mut self, now: Instant, fact: &etw::Fact) -> Verdict {
         debug_assert!(now == self.book.now, "the time is told before its facts");
         let (book, seen) = (&mut self.book, &mut self.sometimes);
+        self.coverage.httpsys(book, fact)?;
         let step = book.follow(fact)?;
         book.connect(fact, &step)?;
         Workers::httpsys(book, fact, &step, seen)?;
@@ -278,12 +284,16 @@ impl Checkers {
 
     /// WAS hears a worker.
     pub(super) fn told(&mut self, process: ProcessId, message: &FromWorker) {
+        let verdict = self.coverage.told(&self.book, process, message);
+        self.note(verdict);
         let seen = &mut self.sometimes;
         self.workers.told(&self.book, process, message, seen);
     }
 
     /// WAS says something to a worker.
     pub(super) fn tell(&mut self, process: ProcessId, message: &ToWorker) {
+        let verdict = self.coverage.tell(&self.book, process, message);
+        self.note(verdict);
         let verdict = self.workers.tell(&self.book, process, message);
         self.note(verdict);
     }
@@ -302,6 +312,7 @@ impl Checkers {
         {
             seen.note(Seen::RecycledForChange);
         }
+        self.coverage.was(book, fact)?;
         self.services.was(book, fact)?;
         self.rapid_fail.was(book, fact, seen)?;
         self.recycling.was(book, fact, seen)?;
@@ -472,6 +483,11 @@ impl Checkers {
     /// What was seen, and how often.
     pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
         self.sometimes.counts()
+    }
+
+    /// Which events have met which states.
+    pub(super) fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     fn note(&mut self, verdict: Verdict) {

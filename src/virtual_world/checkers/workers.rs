@@ -91,9 +91,11 @@ impl Workers {
                 Ok(())
             }
             Fact::WorkerResumed { process } => {
+                let now = book.now;
                 let worker = book.workers.get_mut(process);
                 let pool = worker.map(|worker| {
                     worker.suspended = false;
+                    worker.awake_since = now;
                     worker.pool
                 });
                 let ping = pool.and_then(|pool| book.pool(pool).ping);
@@ -135,6 +137,7 @@ impl Workers {
             struck: false,
             slowed: false,
             suspended: false,
+            awake_since: now,
             said_ready: false,
             stopped_receiving: false,
             began: 0,

@@ -60,7 +60,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
         Err(error) => return (Err(error), Track::default()),
     };
     let book = run.all(plan);
-    let sometimes = run.world.sometimes();
+    let (sometimes, coverage) = (run.world.sometimes(), run.world.coverage());
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -78,6 +78,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
             failed,
             gap,
             sometimes,
+            coverage,
         })
     });
     (outcome, track)

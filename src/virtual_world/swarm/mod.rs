@@ -18,6 +18,7 @@ use sim_httpsys::clockwork::Instant;
 use sim_was::config::ConfigError;
 
 use super::checkers::Broken;
+use super::checkers::coverage::Coverage;
 use super::trial::Size;
 use crate::load::profile::{NoTarget, ProfileError};
 
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub gap: u64,
     /// What was seen, and how often.
     pub sometimes: BTreeMap<&'static str, u64>,
+    /// Which events have met which states of the machines.
+    pub coverage: Coverage,
 }
 
 /// Why a plan has failed.

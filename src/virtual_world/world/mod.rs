@@ -32,6 +32,7 @@ use sim_was::model::{ClientId, Input as ToWasModel, Parameters, Personality, Was
 use sim_worker::model::{Input as ToWorkerModel, Outcome, WorkId};
 
 use super::checkers::Broken;
+use super::checkers::coverage::Coverage;
 use super::chronicle::{Chronicle, Keeping};
 use super::clients::Clients;
 use super::costs::{Cost, Costs};
@@ -314,6 +315,12 @@ impl World {
     pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
         let checkers = self.chronicle.checkers.as_ref();
         checkers.map_or_else(BTreeMap::new, |checkers| checkers.sometimes().clone())
+    }
+
+    /// Which events have met which states.
+    pub(super) fn coverage(&self) -> Coverage {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(Coverage::default, |checkers| checkers.coverage().clone())
     }
 
     /// The digest of all facts so far.
