@@ -305,14 +305,18 @@ impl Scenario {
             name: name.to_owned(),
             message,
         };
-        let check = scenario.check();
-        check.map_err(|message| invalid(place::with_line(text, &message)))?;
-        scenario.served(Operation::None)?;
-        let arms = scenario.arms()?;
+        let placed = |message: String| invalid(place::with_line(text, &message));
+        let placed_error = |error| match error {
+            ScenarioError::Invalid { message, .. } => placed(message),
+            error @ (ScenarioError::Read { .. } | ScenarioError::Parse { .. }) => error,
+        };
+        scenario.check().map_err(placed)?;
+        scenario.served(Operation::None).map_err(placed_error)?;
+        let arms = scenario.arms().map_err(placed_error)?;
         let mut expectations = scenario.expectations.iter();
         expectations
             .try_for_each(|expectation| expectation.check(&arms))
-            .map_err(invalid)?;
+            .map_err(placed)?;
         Ok(scenario)
     }
 
@@ -498,6 +502,34 @@ mod tests {
         assert!(said.ends_with("from 0 to 9223372036854775807"), "{said}");
         let said = refused("[[variant]]\nname = 'v'\ntrials = -1");
         assert!(said.ends_with("from 0 to 4294967295"), "{said}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_or_the_server_is_told_with_its_line() {
+        let expect =
+            |check: &str| format!("[[expect]]\nthat = 'it holds'\nchecks = [{{ {check} }}]");
+        let twice = "[[variant]]\nname = 'a'\n[[variant]]\nname = 'a'";
+        let set = "[server]\nset = [\"system.applicationHost/applicationPools[name='Nope'].queueLength:5000\"]";
+        for (wrong, said) in [
+            (
+                &*expect("arm = 'nobody', figure = 'failed', equals = 0"),
+                "line 3: [[expect]] \"it holds\": there is no arm",
+            ),
+            (
+                &*expect("arm = 'none', figure = 'nothing', equals = 0"),
+                "line 3: [[expect]] \"it holds\": ",
+            ),
+            (twice, "line 5: two variants are called \"a\""),
+            (
+                "[server]\npool = 'Nope'",
+                "line 3: server.pool = \"Nope\": there is no such pool; there are DefaultAppPool",
+            ),
+            (set, "line 3: server.set: "),
+            (set, "there are the pools DefaultAppPool"),
+        ] {
+            let told = refused(wrong);
+            assert!(told.contains(said), "{told}");
+        }
     }
 
     #[test]

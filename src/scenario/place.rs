@@ -11,11 +11,56 @@ pub(super) fn with_line(text: &str, message: &str) -> String {
     }
 }
 
+/// A list whose entries messages call by a name.
+struct Entry {
+    /// How such a message begins, up to the name in quotes.
+    before: &'static str,
+    list: &'static str,
+    name: &'static str,
+}
+
+const fn entry(before: &'static str, list: &'static str, name: &'static str) -> Entry {
+    Entry { before, list, name }
+}
+
+const ENTRIES: [Entry; 3] = [
+    entry("[[expect]] ", "expect", "that"),
+    entry("two variants are called ", "variant", "name"),
+    entry("variant ", "variant", "name"),
+];
+
+impl Entry {
+    /// Where the name stands that the message begins with; of two that are alike, the second.
+    fn find(&self, table: &DeTable<'_>, message: &str) -> Option<usize> {
+        let called = message.strip_prefix(self.before)?;
+        let DeValue::Array(entries) = table.get(self.list)?.get_ref() else {
+            return None;
+        };
+        let names = entries.iter().filter_map(|entry| {
+            let DeValue::Table(entry) = entry.get_ref() else {
+                return None;
+            };
+            entry.get(self.name)
+        });
+        let mut names = names.filter(|name| {
+            let DeValue::String(name) = name.get_ref() else {
+                return false;
+            };
+            called.starts_with(&format!("{name:?}"))
+        });
+        names.next_back().map(|name| name.span().start)
+    }
+}
+
 fn line_of(text: &str, message: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let path = message.split(|c| !is_part(c)).next()?;
     let parsed = DeTable::parse(text).ok()?;
     let mut table = parsed.get_ref();
+    let line = |at: usize| Some(text.get(..at)?.matches('\n').count() + 1);
+    if let Some(at) = ENTRIES.iter().find_map(|entry| entry.find(table, message)) {
+        return line(at);
+    }
     let mut at = None;
     for name in path.trim_end_matches('.').split('.') {
         let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else {
@@ -27,12 +72,26 @@ fn line_of(text: &str, message: &str) -> Option<usize> {
         };
         table = inner;
     }
-    Some(text.get(..at?)?.matches('\n').count() + 1)
+    line(at?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entry_of_a_list_is_found_by_its_name() {
+        let text = "name = 'x'\n[[variant]]\nname = 'a'\n[[variant]]\nname = 'ab'\n[[variant]]\nname = 'a'\n\
+                    [[expect]]\nchecks = []\nthat = 'it \"holds\"'\n";
+        for (message, line) in [
+            ("two variants are called \"a\"", Some(7)),
+            ("variant \"ab\": load.rate must lie", Some(5)),
+            ("[[expect]] \"it \\\"holds\\\"\": checks is empty", Some(10)),
+            ("[[expect]] \"it\": checks is empty", None),
+        ] {
+            assert_eq!(line_of(text, message), line, "{message}");
+        }
+    }
 
     #[test]
     fn a_key_is_found_however_it_is_written() {
@@ -43,6 +102,7 @@ mod tests {
             ("load.probes.interval is too short", Some(5)),
             ("load.held.at must be before", Some(3)),
             ("two variants are called \"a\"", None),
+            ("variant \"x\": load.rate must lie between 0 and 1", None),
             ("", None),
         ] {
             assert_eq!(line_of(text, message), line, "{message}");

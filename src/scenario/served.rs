@@ -71,8 +71,28 @@ impl Scenario {
     }
 
     fn edited(&self, text: &str, changes: &[String]) -> Result<String, ScenarioError> {
-        let wrong = |error: EditError| invalid(self.label(), format!("server.set: {error}"));
+        let wrong = |error: EditError| {
+            let pools = self.pools_instead(text, &error);
+            invalid(self.label(), format!("server.set: {error}{pools}"))
+        };
         edit::apply(text, &parsed(changes).map_err(wrong)?).map_err(wrong)
+    }
+
+    /// The pools that there are, if a change speaks of one that is not there.
+    fn pools_instead(&self, text: &str, error: &EditError) -> String {
+        match (error, self.understand(text)) {
+            (EditError::NoEntry { place, .. }, Ok(known)) if place.contains("applicationPools") => {
+                let names = known
+                    .application_pools
+                    .iter()
+                    .map(|pool| pool.name.as_str());
+                format!(
+                    "; there are the pools {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )
+            }
+            _other => String::new(),
+        }
     }
 
     fn understand(&self, text: &str) -> Result<Configuration, ScenarioError> {
