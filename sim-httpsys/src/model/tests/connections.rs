@@ -274,6 +274,22 @@ fn a_malformed_chunk_is_refused_whether_a_worker_wants_it_or_not() {
 }
 
 #[test]
+fn a_malformed_trailer_is_refused_as_a_header_is() {
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n";
+    for (trailer, reason) in [
+        ("no colon", ReasonPhrase::Header),
+        ("A : b", ReasonPhrase::Header),
+        ("A: b\rc", ReasonPhrase::InvalidCrLf),
+    ] {
+        let mut server = server().with_worker();
+        let client = server.connect();
+        server.say(client, &format!("{head}{trailer}\r\n\r\n"));
+        assert_eq!(server.status(client), Some(400), "{trailer}");
+        assert_eq!(server.error_log(), [(Some(400), reason)], "{trailer}");
+    }
+}
+
+#[test]
 fn a_body_cut_short_by_fin_ends_its_request() {
     let mut server = server().with_worker();
     let client = server.connect();
