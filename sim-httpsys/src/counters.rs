@@ -82,7 +82,8 @@ pub struct WebServiceCache {
 /// "Web Service", as far as the driver knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebService {
-    /// `Total Method Requests`: requests that were answered.
+    /// `Total Method Requests`: requests that were answered, also those whose client did not wait for it.
+    /// Assumed: they are the lines of the site's log, as far as there is one.
     pub total_method_requests: u64,
     /// The same by verb, in the order of [`Verb::ALL`]: `Total Get Requests` and so on.
     pub total_requests_by_verb: [u64; 16],
@@ -177,9 +178,22 @@ impl Counters {
                 ..
             } => {
                 self.answered(*site, *status, *bytes, *verb, *received);
-                self.web_service_cache.kernel_uri_cache_hits += 1;
-                if let Some(name) = self.queue_of_entry.get(entry).cloned() {
-                    self.queue(&name).cache_hits += 1;
+                self.hit(*entry);
+            }
+            Fact::LogFileWrite {
+                site,
+                process,
+                entry,
+                status,
+                bytes,
+                verb,
+                received,
+                ..
+            } => {
+                self.answered(*site, *status, *bytes, *verb, *received);
+                self.site(*site).total_logon_attempts += u64::from(process.is_some());
+                if let Some(entry) = entry {
+                    self.hit(*entry);
                 }
             }
             Fact::FastResp {
@@ -290,6 +304,13 @@ impl Counters {
         site.total_bytes_sent += bytes;
         site.total_bytes_received += received;
         site.total_not_found_errors += u64::from(status == 404);
+    }
+
+    fn hit(&mut self, entry: u64) {
+        self.web_service_cache.kernel_uri_cache_hits += 1;
+        if let Some(name) = self.queue_of_entry.get(&entry).cloned() {
+            self.queue(&name).cache_hits += 1;
+        }
     }
 
     /// What they read now.

@@ -169,6 +169,28 @@ pub enum Fact {
         /// Whether part of a response had been sent.
         partial: bool,
     },
+    /// A worker had an answer to a request that was [dropped](Self::Dropped) because its client went away: the
+    /// site's log and the counters have it. Of other requests their end says as much.
+    LogFileWrite {
+        /// Which request.
+        request: RequestId,
+        /// The client's name for it.
+        activity: ActivityId,
+        /// Of which site.
+        site: SiteId,
+        /// Who answered; `None` if it was the response cache.
+        process: Option<ProcessId>,
+        /// The cache entry that answered.
+        entry: Option<u64>,
+        /// The status.
+        status: u16,
+        /// Bytes of head and body that were handed over.
+        bytes: u64,
+        /// The verb.
+        verb: Verb,
+        /// Bytes of the request, head and body.
+        received: u64,
+    },
     /// A connection without a pending request got a line in the error log (a timer, mostly).
     ConnError {
         /// Which connection.

@@ -233,6 +233,7 @@ impl<'a> Server<'a> {
             | Fact::SrvdFrmCache { .. }
             | Fact::FastResp { .. }
             | Fact::Dropped { .. }
+            | Fact::LogFileWrite { .. }
             | Fact::SslHandshake { .. }
             | Fact::CacheMiss { .. }
             | Fact::Queued { .. }

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use super::exchange::{Answer, Exchange, Stage};
+use super::exchange::{Answer, Answerer, Exchange, Stage};
 use super::{HttpSys, ReasonPhrase, Timer};
-use crate::api::{Completion, ConnectionId, Ends, LogData, ProcessId, RequestId};
+use crate::api::{Completion, ConnectionId, Ends, LogData, ProcessId, RequestId, Verb};
 use crate::clockwork::Instant;
+use crate::etw::Fact;
 
 /// `sc-win32-status` of a response whose client has gone.
 /// Source: KB944884 and field logs: 64, `ERROR_NETNAME_DELETED`.
@@ -55,7 +56,8 @@ impl HttpSys {
         }
     }
 
-    /// The line of a request whose client has gone: the site's log if the worker gave log data.
+    /// The books of a request whose client has gone: the site's, with its log and its counters, if there was
+    /// an answer; else the error log.
     fn log_lost(
         &mut self,
         exchange: &Exchange,
@@ -64,6 +66,9 @@ impl HttpSys {
         log: Option<LogData>,
         now: Instant,
     ) {
+        if log.is_some() {
+            self.count_lost(exchange, status);
+        }
         match log.filter(|_| exchange.log.is_some()) {
             Some(log) => {
                 let log = LogData {
@@ -74,6 +79,29 @@ impl HttpSys {
             }
             None => self.log_error(exchange, ends, ReasonPhrase::ConnectionDropped, now),
         }
+    }
+
+    fn count_lost(&mut self, exchange: &Exchange, status: u16) {
+        let request = &exchange.request;
+        let text = &request.text;
+        let (process, entry) = match exchange.stage {
+            Stage::Delivered { process } | Stage::Sending(Answerer::Worker(process)) => {
+                (Some(process), None)
+            }
+            Stage::Sending(Answerer::Cache(entry)) => (None, Some(entry)),
+            Stage::Arrived | Stage::Queued { .. } => (None, None),
+        };
+        self.fact(Fact::LogFileWrite {
+            request: request.id,
+            activity: request.activity,
+            site: request.site,
+            process,
+            entry,
+            status,
+            bytes: exchange.answer.map_or(0, |answer| answer.bytes),
+            verb: Verb::of(text.bytes(text.verb)),
+            received: exchange.bytes_received,
+        });
     }
 
     /// A worker answers a request whose client has gone. `false` if there is no such request.

@@ -318,6 +318,7 @@ impl Book {
                 ..
             } => self.ended(*request, End::Dropped(*reason), queue.as_ref()),
             Fact::SslHandshake { .. }
+            | Fact::LogFileWrite { .. }
             | Fact::ConnConnect { .. }
             | Fact::ConnCleanup { .. }
             | Fact::CacheMiss { .. }

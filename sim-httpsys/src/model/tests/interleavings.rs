@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::bench::*;
 use crate::api::{ControlCall, DisabledReason, QueueState, Response};
+use crate::counters::Counters;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -228,6 +229,17 @@ fn check_book(server: &Bench, basic_only: bool) {
             *ends.get_mut(&request).expect("only parsed requests end") += 1;
         }
     }
+    let mut counters = Counters::default();
+    for fact in &server.facts {
+        counters.record(fact, server.now);
+    }
+    let counted = counters.web_service.values();
+    let counted: u64 = counted.map(|site| site.total_method_requests).sum();
+    assert_eq!(
+        counted,
+        server.site_log().len() as u64,
+        "PerfMon and the site's log agree"
+    );
     let once = ends.values().all(|&n| n == 1 || (basic_only && n == 0));
     assert!(once, "every parsed request ends exactly once: {ends:?}");
 }

@@ -2,7 +2,8 @@
 
 use super::super::*;
 use super::bench::*;
-use crate::api::{ControlCall, LogData, RequestQueueName, Response};
+use crate::api::{ControlCall, LogData, RequestQueueName, Response, Verb};
+use crate::counters::Counters;
 use crate::etw::UntrustedCall;
 
 #[test]
@@ -99,6 +100,32 @@ fn a_worker_is_told_that_its_client_has_gone_and_its_line_is_still_written() {
     server.respond(W3WP, request, page("too late"));
     assert_eq!(server.site_log(), [(200, 64)]);
     assert!(server.error_log().is_empty());
+}
+
+#[test]
+fn a_request_whose_client_has_gone_is_counted_when_its_line_is_written() {
+    let mut server = server().with_worker();
+    let counted = |server: &Bench| {
+        let mut counters = Counters::default();
+        for fact in &server.facts {
+            counters.record(fact, server.now);
+        }
+        let site = counters.web_service.get(&SiteId(1)).copied();
+        site.map_or((0, 0, 0), |site| {
+            let gets = site.total_requests_by_verb[Verb::Get as usize];
+            (site.total_method_requests, gets, site.total_logon_attempts)
+        })
+    };
+    let (late, silent) = (server.request("/"), server.request("/"));
+    let (late_request, _) = (server.receive(W3WP).unwrap().id, server.receive(W3WP));
+    server.input(Input::Reset { connection: late });
+    server.input(Input::Reset { connection: silent });
+    assert_eq!(counted(&server), (0, 0, 0));
+    server.respond(W3WP, late_request, page("too late"));
+    assert_eq!(counted(&server), (1, 1, 1));
+    server.wait_seconds(61);
+    assert_eq!(counted(&server), (1, 1, 1), "nobody answered the other one");
+    assert_eq!(server.site_log().len(), 1);
 }
 
 #[test]
