@@ -57,7 +57,8 @@ impl CacheUse {
     ///
     /// Source: aspnetcore's tests of http.sys: `Authorization` bypasses the cache in both directions,
     /// `Cache-Control` and `Pragma` of a request change nothing; KB817445: no body, no
-    /// `Translate: f`, and no range when an entry is made.
+    /// `Translate: f`, and no range when an entry is made. Assumed: whether a precondition fails is the worker's
+    /// business.
     pub(super) fn of(request: &Request) -> Self {
         if request.entity != EntityLength::None {
             return Self::NONE;
@@ -74,11 +75,12 @@ impl CacheUse {
             match name.len {
                 5 if is(b"range") => (may.store, may.range) = (false, true),
                 6 if is(b"expect") => may.store = false,
-                8 if is(b"if-range") => return Self::NONE,
+                8 if is(b"if-range") || is(b"if-match") => return Self::NONE,
                 9 if is(b"translate") => return Self::NONE,
                 13 if is(b"authorization") => return Self::NONE,
                 13 if is(b"if-none-match") => may.conditional = true,
                 17 if is(b"if-modified-since") => may.conditional = true,
+                19 if is(b"if-unmodified-since") => return Self::NONE,
                 _ => {}
             }
         }

@@ -291,6 +291,17 @@ fn a_condition_that_holds_is_304() {
 }
 
 #[test]
+fn a_precondition_is_the_workers_business() {
+    for condition in [
+        "If-Match: \"v1\"\r\n",
+        "If-Unmodified-Since: Sat, 05 Nov 1994 08:49:37 GMT\r\n",
+    ] {
+        let (mut server, client) = warm();
+        assert!(!is_hit(&mut server, client, condition), "{condition}");
+    }
+}
+
+#[test]
 fn http_1_0_gets_its_hit_with_close() {
     let (mut server, _) = warm();
     let client = server.connect();

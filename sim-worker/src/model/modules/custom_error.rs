@@ -79,6 +79,10 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
             "HTTP verb used to access this page is not allowed.",
             "The page cannot be displayed because of the verb.",
         ),
+        (412, _) => (
+            "Precondition set by the client failed when evaluated on the Web server.",
+            "The request was not completed due to preconditions that are set in the request header.",
+        ),
         (413, _) => (
             "Request Entity Too Large",
             "The content of the request is too long.",

@@ -5,6 +5,7 @@ pub(super) mod custom_error;
 pub(super) mod default_document;
 pub(super) mod http_cache;
 pub(super) mod managed_handler;
+pub(super) mod preconditions;
 pub(super) mod request_filtering;
 pub(super) mod session;
 pub(super) mod static_file;

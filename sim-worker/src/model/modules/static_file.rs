@@ -12,6 +12,7 @@ use sim_httpsys::byte_ranges::{Asked, asked, partial};
 
 use super::super::FileStamp;
 use super::custom_error::{self, Refusal};
+use super::preconditions::{self, Verdict};
 use super::{Reply, SERVER};
 
 /// The module's name.
@@ -127,7 +128,7 @@ pub(crate) struct File {
     pub(crate) contents: Bytes,
 }
 
-/// The answer of a file to a request: 200, 206, 304 or 416.
+/// The answer of a file to a request: 200, 206, 304, 412 or 416.
 pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply {
     let plain = |status, headers, body| Reply {
         status,
@@ -136,7 +137,12 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
         body,
         policy: CachePolicy::Nocache,
     };
-    if is_known(request, file.stamp) {
+    let etag = etag(file.stamp);
+    let verdict = preconditions::judge(request, Some(&etag), file.stamp);
+    if verdict == Verdict::Failed {
+        return custom_error::reply(&Refusal::new(412, 0), "");
+    }
+    if verdict == Verdict::NotModified {
         let lines = String::from_utf8_lossy(&file.headers);
         let client_cache = lines
             .split_once("Content-Type: ")
@@ -144,7 +150,7 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
         let headers = format!("{client_cache}{}{SERVER}", validators(file.stamp));
         return plain(304, Bytes::from(headers), Bytes::new());
     }
-    match range(request, file.stamp, file.contents.len()) {
+    match range(request, &etag, &file) {
         Asked::Whole => Reply {
             policy,
             ..plain(200, file.headers, file.contents)
@@ -166,47 +172,12 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
     }
 }
 
-/// Whether the client has the file already. `If-None-Match` counts more than `If-Modified-Since`.
-fn is_known(request: &Request, stamp: FileStamp) -> bool {
-    if let Some(tags) = request.text.header("If-None-Match") {
-        let etag = etag(stamp);
-        let same = |tag: &[u8]| {
-            let tag = tag.trim_ascii();
-            tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
-        };
-        return tags.split(|&b| b == b',').any(same);
-    }
-    let since = request
-        .text
-        .header("If-Modified-Since")
-        .and_then(|text| str::from_utf8(text).ok());
-    since
-        .and_then(http_date)
-        .is_some_and(|since| stamp.modified / 1_000_000_000 <= since)
-}
-
-/// Seconds since 1970 of an IMF-fixdate. IIS 6 clients append `; length=…`, which is ignored.
-fn http_date(text: &str) -> Option<u64> {
-    let text = text.split(';').next().unwrap_or(text).trim();
-    let date = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
-    let moment = date
-        .to_datetime()
-        .ok()?
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .ok()?;
-    u64::try_from(moment.timestamp().as_second()).ok()
-}
-
 /// What of the file a request asks for.
-fn range(request: &Request, stamp: FileStamp, length: usize) -> Asked {
-    let Some(header) = request.text.header("Range") else {
-        return Asked::Whole;
-    };
-    if let Some(condition) = request.text.header("If-Range")
-        && condition != etag(stamp).as_bytes()
-        && condition != last_modified(stamp).as_bytes()
-    {
-        return Asked::Whole;
+fn range(request: &Request, etag: &str, file: &File) -> Asked {
+    match request.text.header("Range") {
+        Some(header) if preconditions::is_same_file(request, Some(etag), file.stamp) => {
+            asked(header, file.contents.len())
+        }
+        Some(_) | None => Asked::Whole,
     }
-    asked(header, length)
 }

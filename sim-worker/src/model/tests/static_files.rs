@@ -100,6 +100,49 @@ fn a_client_that_has_the_file_is_told_so() {
 }
 
 #[test]
+fn a_precondition_that_fails_is_412_before_anything_else_is_looked_at() {
+    let mut worker = worker(SITE);
+    let tag = worker.get("/a.txt").header("ETag").unwrap().to_owned();
+    let date = "Tue, 14 Nov 2023 22:13:20 GMT";
+    let (before, after) = (
+        "Mon, 13 Nov 2023 22:13:20 GMT",
+        "Wed, 15 Nov 2023 22:13:20 GMT",
+    );
+    for (conditions, status) in [
+        (format!("If-Match: {tag}"), 200),
+        (format!("If-Match: \"x\", {tag}"), 200),
+        ("If-Match: *".to_owned(), 200),
+        ("If-Match: \"x\"".to_owned(), 412),
+        (format!("If-Match: W/{tag}"), 412),
+        (format!("If-Unmodified-Since: {date}"), 200),
+        (format!("If-Unmodified-Since: {after}"), 200),
+        (format!("If-Unmodified-Since: {before}"), 412),
+        ("If-Unmodified-Since: once".to_owned(), 200),
+        (
+            format!("If-Match: {tag}\nIf-Unmodified-Since: {before}"),
+            200,
+        ),
+        (format!("If-Match: {tag}\nIf-None-Match: {tag}"), 304),
+        (format!("If-Match: \"x\"\nIf-None-Match: {tag}"), 412),
+        (
+            format!("If-None-Match: \"x\"\nIf-Modified-Since: {date}"),
+            200,
+        ),
+        (format!("If-Match: {tag}\nRange: bytes=0-1"), 206),
+        ("If-Match: \"x\"\nRange: bytes=0-1".to_owned(), 412),
+        (format!("If-Range: {tag}\nRange: bytes=0-1"), 206),
+        (format!("If-Range: W/{tag}\nRange: bytes=0-1"), 200),
+        (format!("If-Range: {date}\nRange: bytes=0-1"), 206),
+        (format!("If-Range: {after}\nRange: bytes=0-1"), 200),
+    ] {
+        let answer = worker.request(&format!("GET /a.txt\n{conditions}"));
+        assert_eq!(answer.status(), (status, 0), "{conditions}");
+    }
+    let missing = worker.request("GET /none.txt\nIf-Match: *");
+    assert_eq!(missing.status(), (404, 0));
+}
+
+#[test]
 fn a_part_of_a_file_can_be_asked_for() {
     let mut worker = worker(SITE);
     let mut part = |range: &str| {
