@@ -520,6 +520,42 @@ fn what_clients_may_keep_is_told_in_header_lines() {
     ] {
         let text = web_server(&format!("<staticContent>{cache}</staticContent>"));
         let found = tree(&[(r"C:\shop\web.config", &text)]);
-        assert_eq!(applications(&found)[0].settings.client_cache, lines);
+        let told = &applications(&found)[0].settings.client_cache;
+        assert_eq!((&*told.lines, told.set_etag), (lines, true));
     }
+    let text = web_server("<staticContent><clientCache setEtag='false' /></staticContent>");
+    let found = tree(&[(r"C:\shop\web.config", &text)]);
+    assert!(!applications(&found)[0].settings.client_cache.set_etag);
+}
+
+#[test]
+fn a_site_adds_to_what_is_filtered_and_takes_away_from_it() {
+    let section = "<section name=\"requestFiltering\" overrideModeDefault=\"Allow\" />";
+    let declared = format!("<sectionGroup name=\"security\">{section}</sectionGroup>");
+    let group = "<sectionGroup name=\"system.webServer\">";
+    let host = HOST.replace(group, &format!("{group}{declared}"));
+    let filtering = |text: &str| {
+        let section = format!("<security><requestFiltering {text}</requestFiltering></security>");
+        let found = tree_of(&host, &[(r"C:\shop\web.config", &web_server(&section))]);
+        assert_eq!(errors(&found)[0], None);
+        applications(&found)[0].settings.request_filtering.clone()
+    };
+    assert_eq!(
+        filtering(">"),
+        sim_worker::configuration::RequestFiltering::default()
+    );
+    let own = filtering(
+        "allowDoubleEscaping='true' allowHighBitCharacters='false'>
+         <hiddenSegments><remove segment='BIN' /><add segment='Secrets' /></hiddenSegments>
+         <denyUrlSequences><add sequence='..A' /></denyUrlSequences>
+         <verbs><add verb='TRACE' allowed='false' /></verbs>
+         <fileExtensions allowUnlisted='false'><clear /><add fileExtension='.TXT' allowed='true' /></fileExtensions>",
+    );
+    assert!(own.allow_double_escaping && !own.allow_high_bit_characters);
+    let hides = |name: &str| own.hidden_segments.iter().any(|segment| segment == name);
+    assert!(hides("web.config") && hides("secrets") && !hides("bin"));
+    assert_eq!(own.deny_url_sequences, ["..a"]);
+    assert!(own.verbs.allows("get") && !own.verbs.allows("trace"));
+    let allows = |extension| own.file_extensions.allows(extension);
+    assert!(allows(".txt") && !allows(".htm") && !allows(".config"));
 }

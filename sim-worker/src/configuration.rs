@@ -89,14 +89,17 @@ pub struct PathSettings {
     pub default_documents: Vec<String>,
     /// `staticContent`: extension (lower case, with its dot) to MIME type.
     pub mime_map: BTreeMap<String, String>,
-    /// `staticContent/clientCache`: header lines of files, each with its end; mostly none.
+    /// `staticContent/clientCache`.
     #[serde(default)]
-    pub client_cache: String,
+    pub client_cache: ClientCache,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
     /// `security/requestFiltering/requestLimits`.
     #[serde(default)]
     pub request_limits: RequestLimits,
+    /// The rest of `security/requestFiltering`.
+    #[serde(default)]
+    pub request_filtering: RequestFiltering,
     /// Why the configuration cannot be used here, if it cannot: requests get 500.19.
     pub error: Option<String>,
 }
@@ -135,6 +138,25 @@ impl PathSettings {
     }
 }
 
+/// `staticContent/clientCache`: what files say of themselves to those who may keep them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCache {
+    /// Header lines, each with its end; mostly none.
+    pub lines: String,
+    /// `setEtag`: whether there is an `ETag`.
+    pub set_etag: bool,
+}
+
+impl Default for ClientCache {
+    /// Source: IIS 10 schema: cacheControlMode `NoControl`, setEtag true.
+    fn default() -> Self {
+        Self {
+            lines: String::new(),
+            set_etag: true,
+        }
+    }
+}
+
 /// `security/requestFiltering/requestLimits`: what is longer is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestLimits {
@@ -156,6 +178,111 @@ impl Default for RequestLimits {
         }
     }
 }
+
+/// `security/requestFiltering`: which requests no handler sees. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestFiltering {
+    /// `allowDoubleEscaping`: paths that decode further, or hold a `+`.
+    pub allow_double_escaping: bool,
+    /// `allowHighBitCharacters`: paths that are not ASCII.
+    pub allow_high_bit_characters: bool,
+    /// `verbs`.
+    pub verbs: Listed,
+    /// `denyUrlSequences`.
+    pub deny_url_sequences: Vec<String>,
+    /// `hiddenSegments`.
+    pub hidden_segments: Vec<String>,
+    /// `fileExtensions`, with their dots.
+    pub file_extensions: Listed,
+}
+
+/// A list that says of what is in it whether it is allowed, and of all the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// `allowUnlisted`.
+    pub allow_unlisted: bool,
+    /// `add/@allowed`.
+    pub allowed: BTreeMap<String, bool>,
+}
+
+impl Listed {
+    /// Whether something in lower case may pass.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        self.allowed
+            .get(name)
+            .copied()
+            .unwrap_or(self.allow_unlisted)
+    }
+}
+
+impl Default for Listed {
+    /// Source: IIS 10 schema: allowUnlisted true.
+    fn default() -> Self {
+        Self {
+            allow_unlisted: true,
+            allowed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for RequestFiltering {
+    /// Source: IIS 10 schema: allowDoubleEscaping false, allowHighBitCharacters true. The lists are those that
+    /// IIS ships, see [`HIDDEN_SEGMENTS`] and [`DENIED_EXTENSIONS`].
+    fn default() -> Self {
+        let denied = DENIED_EXTENSIONS.map(|extension| (extension.to_owned(), false));
+        Self {
+            allow_double_escaping: false,
+            allow_high_bit_characters: true,
+            verbs: Listed::default(),
+            deny_url_sequences: Vec::new(),
+            hidden_segments: HIDDEN_SEGMENTS.map(str::to_owned).into(),
+            file_extensions: Listed {
+                allowed: denied.into(),
+                ..Listed::default()
+            },
+        }
+    }
+}
+
+/// Source: IIS applicationHost.config as shipped, `requestFiltering/hiddenSegments`: web.config, bin, `App_code`,
+/// `App_GlobalResources`, `App_LocalResources`, `App_WebReferences`, `App_Data`, `App_Browsers`.
+pub const HIDDEN_SEGMENTS: [&str; 8] = [
+    "web.config",
+    "bin",
+    "app_code",
+    "app_globalresources",
+    "app_localresources",
+    "app_webreferences",
+    "app_data",
+    "app_browsers",
+];
+
+/// Source: IIS applicationHost.config as shipped, `requestFiltering/fileExtensions` with allowed="false".
+pub const DENIED_EXTENSIONS: [&str; 22] = [
+    ".asa",
+    ".asax",
+    ".ascx",
+    ".master",
+    ".skin",
+    ".browser",
+    ".sitemap",
+    ".config",
+    ".cs",
+    ".csproj",
+    ".vb",
+    ".vbproj",
+    ".webinfo",
+    ".licx",
+    ".resx",
+    ".resources",
+    ".mdb",
+    ".vjsproj",
+    ".java",
+    ".jsl",
+    ".ldb",
+    ".rules",
+];
 
 /// What may be cached, where, and from which popularity on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

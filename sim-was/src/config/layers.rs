@@ -22,6 +22,12 @@ impl<'a> Layers<'a> {
         Self { schema, nodes }
     }
 
+    /// The same, with one more node below all of them.
+    pub(super) fn above(&self, node: Node<'a, 'a>) -> Self {
+        let nodes = self.nodes.iter().copied().chain([node]);
+        Self::new(self.schema, nodes.collect())
+    }
+
     /// An element inside.
     pub(super) fn child(&self, name: &str) -> Self {
         Self {

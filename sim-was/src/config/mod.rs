@@ -28,6 +28,7 @@ mod order;
 mod outline;
 pub mod physical_path;
 mod raw;
+mod request_filtering;
 mod resolve;
 mod schema;
 mod sections;

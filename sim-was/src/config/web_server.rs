@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use sim_worker::configuration::{
-    Caching, CachingProfile, Initialization, PathSettings, ProfilePolicy, RequestLimits,
+    Caching, CachingProfile, ClientCache, Initialization, PathSettings, ProfilePolicy,
+    RequestFiltering, RequestLimits,
 };
 
 use super::layers::Layers;
+use super::request_filtering;
 use super::schema;
 use super::sections::Sections;
 
@@ -35,6 +37,7 @@ impl WebServer {
                 client_cache: reader.client_cache(),
                 caching: reader.caching(),
                 request_limits: reader.request_limits(),
+                request_filtering: reader.request_filtering(),
                 error: None,
             },
             initialization: reader.initialization(),
@@ -107,8 +110,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Source: IIS configuration reference, `clientCache`: what each mode adds to the responses.
-    /// Left out: `setEtag`.
-    fn client_cache(&self) -> String {
+    fn client_cache(&self) -> ClientCache {
         let cache = self.section("staticContent").child("clientCache");
         let mut control = match cache.number("cacheControlMode") {
             1 => "no-cache".to_owned(),
@@ -128,7 +130,10 @@ impl<'a> Reader<'_, 'a> {
         if cache.number("cacheControlMode") == 3 && !expires.is_empty() {
             lines.extend(["Expires: ", &expires, "\r\n"]);
         }
-        lines
+        ClientCache {
+            lines,
+            set_etag: cache.flag("setEtag"),
+        }
     }
 
     /// Assumed: `skipManagedModules` needs nothing, because no module of ours is managed.
@@ -153,6 +158,10 @@ impl<'a> Reader<'_, 'a> {
             url_max: limits.number("maxUrl"),
             query_string_max: limits.number("maxQueryString"),
         }
+    }
+
+    fn request_filtering(&self) -> RequestFiltering {
+        request_filtering::read(&self.section("security/requestFiltering"))
     }
 
     fn caching(&self) -> Caching {

@@ -146,6 +146,7 @@ impl WorkerProcess {
                 }
                 let file = static_file::File {
                     stamp,
+                    set_etag: settings.client_cache.set_etag,
                     headers,
                     contents,
                 };
@@ -196,11 +197,14 @@ impl WorkerProcess {
             hit: true,
         });
         let policy = self.ask_driver(&context, key, now);
+        let settings = self.domains[&key.0].application.settings_at(&key.1);
+        let set_etag = settings.client_cache.set_etag;
         let Some(cached) = self.files.get(key, now) else {
             return;
         };
         let file = static_file::File {
             stamp: cached.stamp,
+            set_etag,
             headers: cached.headers.clone(),
             contents: cached.contents.clone(),
         };

@@ -129,8 +129,8 @@ impl WorkerProcess {
             let refusal = Refusal::because(500, 19, message.clone());
             return self.refuse(context, &refusal, now);
         }
-        let limits = &settings.request_limits;
-        if let Err(refusal) = request_filtering::check(&context.request, &path, limits) {
+        let rules = (&settings.request_limits, &settings.request_filtering);
+        if let Err(refusal) = request_filtering::check(&context.request, &path, rules) {
             return self.refuse(context, &refusal, now);
         }
         if path.is_empty() {

@@ -54,6 +54,11 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
             "Not Found",
             "The extension has no MIME type, so the file is not served.",
         ),
+        (404, 5) => (
+            "Not Found",
+            "The request filtering module denies a sequence in the URL.",
+        ),
+        (404, 6) => ("Not Found", "The request filtering module denies the verb."),
         (404, 7) => (
             "Not Found",
             "The request filtering module denies this file extension.",
@@ -65,6 +70,10 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
         (404, 11) => (
             "Not Found",
             "The request filtering module denies a double escape sequence.",
+        ),
+        (404, 12) => (
+            "Not Found",
+            "The request filtering module denies a URL with high bit characters.",
         ),
         (404, 14) => (
             "Not Found",

@@ -1,52 +1,12 @@
 //! `RequestFilteringModule`: what is refused before a handler is looked for.
 //!
-//! Left out: rules of a site's own, other than `requestLimits`; the defaults hold everywhere.
+//! Left out: `filteringRules`, `headerLimits`, the lists for query strings, and `alwaysAllowedUrls`.
 
 use sim_httpsys::api::{EntityLength, Request};
 
 use super::custom_error::Refusal;
 use crate::application::FILE_NAME;
-use crate::configuration::RequestLimits;
-
-/// Source: IIS schema, `requestFiltering/hiddenSegments`: web.config, bin, `App_code`,
-/// `App_GlobalResources`, `App_LocalResources`, `App_WebReferences`, `App_Data`, `App_Browsers`.
-const HIDDEN: [&str; 9] = [
-    "web.config",
-    "bin",
-    "app_code",
-    "app_globalresources",
-    "app_localresources",
-    "app_webreferences",
-    "app_data",
-    "app_browsers",
-    FILE_NAME,
-];
-
-/// Source: IIS applicationHost.config as shipped, `requestFiltering/fileExtensions` with allowed="false".
-const DENIED: [&str; 22] = [
-    "asa",
-    "asax",
-    "ascx",
-    "master",
-    "skin",
-    "browser",
-    "sitemap",
-    "config",
-    "cs",
-    "csproj",
-    "vb",
-    "vbproj",
-    "webinfo",
-    "licx",
-    "resx",
-    "resources",
-    "mdb",
-    "vjsproj",
-    "java",
-    "jsl",
-    "ldb",
-    "rules",
-];
+use crate::configuration::{Listed, RequestFiltering, RequestLimits};
 
 /// What no name on Windows has in it.
 const ODD: [bool; 256] = {
@@ -61,7 +21,11 @@ const ODD: [bool; 256] = {
 };
 
 /// Checks a request whose lower-case path below its application is `path`.
-pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Result<(), Refusal> {
+pub(crate) fn check(
+    request: &Request,
+    path: &str,
+    (limits, filtering): (&RequestLimits, &RequestFiltering),
+) -> Result<(), Refusal> {
     let text = &request.text;
     if let EntityLength::Known(length) = request.entity {
         check_length(limits, length)?;
@@ -73,9 +37,7 @@ pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Re
     if text.query.len > limits.query_string_max {
         return Err(Refusal::new(404, 15));
     }
-    if is_escaped_twice(text.bytes(text.path)) {
-        return Err(Refusal::new(404, 11));
-    }
+    check_verb_and_url(request, filtering)?;
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         // Windows drops dots and blanks at the end of a name, and `:` names a stream of a file: both
         // would be other names for something that is refused.
@@ -83,15 +45,49 @@ pub(crate) fn check(request: &Request, path: &str, limits: &RequestLimits) -> Re
         if odd {
             return Err(Refusal::new(404, 0));
         }
-        if HIDDEN.contains(&segment) {
+        if segment == FILE_NAME || filtering.hidden_segments.iter().any(|s| s == segment) {
             return Err(Refusal::new(404, 8));
         }
     }
-    let name = path.rsplit('/').next();
-    match name.and_then(|name| name.rsplit_once('.')) {
-        Some((_, extension)) if DENIED.contains(&extension) => Err(Refusal::new(404, 7)),
-        Some(_) | None => Ok(()),
+    if !filtering.file_extensions.allows(extension(path)) {
+        return Err(Refusal::new(404, 7));
     }
+    Ok(())
+}
+
+/// Source: IIS status codes: 404.6 verb denied, 404.11 double escape sequence, 404.12 high-bit characters,
+/// 404.5 URL sequence denied. Assumed: in this order, and verbs are not told apart by case.
+fn check_verb_and_url(request: &Request, filtering: &RequestFiltering) -> Result<(), Refusal> {
+    let text = &request.text;
+    let path = text.bytes(text.path);
+    let is_verb_allowed = filtering.verbs == Listed::default() || {
+        let verb = text.str(text.verb).to_ascii_lowercase();
+        filtering.verbs.allows(&verb)
+    };
+    if !is_verb_allowed {
+        return Err(Refusal::new(404, 6));
+    }
+    if !filtering.allow_double_escaping && is_escaped_twice(path) {
+        return Err(Refusal::new(404, 11));
+    }
+    if !filtering.allow_high_bit_characters && !path.is_ascii() {
+        return Err(Refusal::new(404, 12));
+    }
+    if !filtering.deny_url_sequences.is_empty() {
+        let path = text.str(text.path).to_lowercase();
+        let mut denied = filtering.deny_url_sequences.iter();
+        if denied.any(|sequence| path.contains(sequence)) {
+            return Err(Refusal::new(404, 5));
+        }
+    }
+    Ok(())
+}
+
+/// The extension of a path, with its dot.
+/// Assumed: `.` stands for none, as in UrlScan, whose successor the module is.
+fn extension(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rfind('.').map_or(".", |dot| &name[dot..])
 }
 
 /// Checks how long a body is said to be, or is so far: one of exactly the limit passes.

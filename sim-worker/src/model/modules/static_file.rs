@@ -14,6 +14,7 @@ use super::super::FileStamp;
 use super::custom_error::{self, Refusal};
 use super::preconditions::{self, Verdict};
 use super::{Reply, SERVER};
+use crate::configuration::ClientCache;
 
 /// The module's name.
 pub(crate) const STATIC_FILE: &str = "StaticFileModule";
@@ -86,22 +87,30 @@ pub(crate) fn mime_type<'a>(map: &'a BTreeMap<String, String>, name: &str) -> Op
         .map(String::as_str)
 }
 
-/// Header lines of a whole file; `client_cache` are those of the configuration.
+/// Header lines of a whole file.
 ///
 /// Source: `curl -i` of IIS 10: Cache-Control comes first.
-pub(crate) fn headers(mime: &str, client_cache: &str, stamp: FileStamp, length: usize) -> Bytes {
+pub(crate) fn headers(
+    mime: &str,
+    client_cache: &ClientCache,
+    stamp: FileStamp,
+    length: usize,
+) -> Bytes {
+    let ClientCache { lines, set_etag } = client_cache;
+    let etag = set_etag.then(|| etag(stamp));
     Bytes::from(format!(
-        "{client_cache}Content-Type: {mime}\r\n{}{SERVER}Content-Length: {length}\r\n",
-        validators(stamp),
+        "{lines}Content-Type: {mime}\r\n{}{SERVER}Content-Length: {length}\r\n",
+        validators(stamp, etag.as_deref()),
     ))
 }
 
 /// Source: `curl -i` of IIS 10: Last-Modified, Accept-Ranges, `ETag` in this order.
-fn validators(stamp: FileStamp) -> String {
+fn validators(stamp: FileStamp, etag: Option<&str>) -> String {
+    let etag = etag.map(|etag| format!("ETag: {etag}\r\n"));
     format!(
-        "Last-Modified: {}\r\nAccept-Ranges: bytes\r\nETag: {}\r\n",
+        "Last-Modified: {}\r\nAccept-Ranges: bytes\r\n{}",
         last_modified(stamp),
-        etag(stamp)
+        etag.unwrap_or_default()
     )
 }
 
@@ -124,6 +133,8 @@ pub(crate) fn last_modified(stamp: FileStamp) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) stamp: FileStamp,
+    /// Whether its tag is told.
+    pub(crate) set_etag: bool,
     pub(crate) headers: Bytes,
     pub(crate) contents: Bytes,
 }
@@ -137,8 +148,9 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
         body,
         policy: CachePolicy::Nocache,
     };
-    let etag = etag(file.stamp);
-    let verdict = preconditions::judge(request, Some(&etag), file.stamp);
+    let etag = file.set_etag.then(|| etag(file.stamp));
+    let etag = etag.as_deref();
+    let verdict = preconditions::judge(request, etag, file.stamp);
     if verdict == Verdict::Failed {
         return custom_error::reply(&Refusal::new(412, 0), "");
     }
@@ -147,10 +159,10 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
         let client_cache = lines
             .split_once("Content-Type: ")
             .map_or("", |(before, _)| before);
-        let headers = format!("{client_cache}{}{SERVER}", validators(file.stamp));
+        let headers = format!("{client_cache}{}{SERVER}", validators(file.stamp, etag));
         return plain(304, Bytes::from(headers), Bytes::new());
     }
-    match range(request, &etag, &file) {
+    match range(request, etag, &file) {
         Asked::Whole => Reply {
             policy,
             ..plain(200, file.headers, file.contents)
@@ -173,9 +185,9 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
 }
 
 /// What of the file a request asks for.
-fn range(request: &Request, etag: &str, file: &File) -> Asked {
+fn range(request: &Request, etag: Option<&str>, file: &File) -> Asked {
     match request.text.header("Range") {
-        Some(header) if preconditions::is_same_file(request, Some(etag), file.stamp) => {
+        Some(header) if preconditions::is_same_file(request, etag, file.stamp) => {
             asked(header, file.contents.len())
         }
         Some(_) | None => Asked::Whole,

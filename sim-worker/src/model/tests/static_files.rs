@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{configuration, starting, worker};
+use crate::configuration::Listed;
 use crate::facts::CacheLayer;
 use sim_httpsys::api::CachePolicy;
 
@@ -29,6 +30,95 @@ fn a_file_is_served_whatever_the_case() {
         Some("Tue, 14 Nov 2023 22:13:20 GMT")
     );
     assert_eq!(answer.header("ETag"), Some("\"00006dc64717da01:0\""));
+}
+
+#[test]
+fn a_file_without_a_tag_has_none_that_a_client_could_name() {
+    let mut configuration = configuration();
+    configuration.applications[0].settings.client_cache.set_etag = false;
+    configuration.applications[0]
+        .settings
+        .caching
+        .enable_kernel_cache = false;
+    let mut worker = starting(configuration, SITE);
+    let tag = "\"00006dc64717da01:0\"";
+    for (condition, status) in [
+        (String::new(), 200),
+        (format!("\nIf-None-Match: {tag}"), 200),
+        ("\nIf-None-Match: *".to_owned(), 304),
+        (format!("\nIf-Match: {tag}"), 412),
+        (format!("\nIf-Range: {tag}\nRange: bytes=0-1"), 200),
+        ("\nRange: bytes=0-1".to_owned(), 206),
+    ] {
+        let answer = worker.request(&format!("GET /a.txt{condition}"));
+        assert_eq!(answer.status(), (status, 0), "{condition}");
+        assert_eq!(answer.header("ETag"), None, "{condition}");
+    }
+}
+
+#[test]
+fn what_a_site_forbids_is_refused_with_its_substatus() {
+    let mut configuration = configuration();
+    let filtering = &mut configuration.applications[0].settings.request_filtering;
+    filtering.hidden_segments.push("secrets".to_owned());
+    filtering.deny_url_sequences = vec!["..".to_owned(), "/empty/a".to_owned()];
+    filtering.allow_high_bit_characters = false;
+    filtering.verbs.allowed.insert("head".to_owned(), false);
+    filtering
+        .file_extensions
+        .allowed
+        .insert(".png".to_owned(), false);
+    let mut worker = starting(configuration, SITE);
+    for (asks, status) in [
+        ("GET /a.txt", (200, 0)),
+        ("HEAD /a.txt", (404, 6)),
+        ("GET /Secrets/a.txt", (404, 8)),
+        ("GET /bin/a.dll", (404, 8)),
+        ("GET /EMPTY/a.txt", (404, 5)),
+        ("GET /a..txt", (404, 5)),
+        ("GET /Images/Logo.PNG", (404, 7)),
+        ("GET /code.cs", (404, 7)),
+        ("GET /caf\u{e9}.txt", (404, 12)),
+        ("GET /a+b.txt", (404, 11)),
+    ] {
+        let answer = worker.request(asks);
+        assert_eq!(answer.status(), status, "{asks}");
+        assert_eq!(
+            answer.0.log.map(|log| log.substatus),
+            Some(status.1),
+            "{asks}"
+        );
+    }
+}
+
+#[test]
+fn only_what_is_listed_passes_if_a_site_says_so() {
+    let mut configuration = configuration();
+    let filtering = &mut configuration.applications[0].settings.request_filtering;
+    filtering.hidden_segments.clear();
+    filtering.allow_double_escaping = true;
+    filtering.verbs = listed(&["get"]);
+    filtering.file_extensions = listed(&[".txt", ".html"]);
+    let mut worker = starting(configuration, SITE);
+    for (asks, status) in [
+        ("GET /a.txt", (200, 0)),
+        ("GET /app_data/a.txt", (200, 0)),
+        ("GET /a+b.txt", (404, 0)),
+        ("HEAD /a.txt", (404, 6)),
+        ("GET /Images/Logo.PNG", (404, 7)),
+        ("GET /sub/", (404, 7)),
+        ("GET /simulation.toml", (404, 8)),
+    ] {
+        assert_eq!(worker.request(asks).status(), status, "{asks}");
+    }
+}
+
+fn listed(names: &[&str]) -> Listed {
+    let allowed = names.iter().map(|name| ((*name).to_owned(), true));
+    Listed {
+        allow_unlisted: false,
+        allowed: allowed.collect(),
+    }
 }
 
 #[test]
@@ -256,7 +346,8 @@ fn a_kept_file_is_compared_with_the_disk_once_a_second() {
 #[test]
 fn a_file_says_what_clients_may_keep_whole_in_part_and_unchanged() {
     let mut configuration = configuration();
-    configuration.applications[0].settings.client_cache = "Cache-Control: max-age=60\r\n".into();
+    configuration.applications[0].settings.client_cache.lines =
+        "Cache-Control: max-age=60\r\n".into();
     let mut worker = starting(configuration, SITE);
     let tag = worker.get("/a.txt").header("ETag").unwrap().to_owned();
     for (asks, status) in [
