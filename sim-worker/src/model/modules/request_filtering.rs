@@ -84,7 +84,7 @@ fn check_verb_and_url(request: &Request, filtering: &RequestFiltering) -> Result
 }
 
 /// The extension of a path, with its dot.
-/// Assumed: `.` stands for none, as in UrlScan, whose successor the module is.
+/// Assumed: `.` stands for none, as in `UrlScan`, whose successor the module is.
 fn extension(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.rfind('.').map_or(".", |dot| &name[dot..])
