@@ -25,34 +25,46 @@ pub struct Costs {
     #[serde(deserialize_with = "cores")]
     pub cores: u32,
     /// From one end of a connection to the other.
+    #[serde(deserialize_with = "cost")]
     pub client_hop: Distribution,
     /// Between a process and the driver, one way.
+    #[serde(deserialize_with = "cost")]
     pub device_hop: Distribution,
     /// Between WAS and a worker, one way.
+    #[serde(deserialize_with = "cost")]
     pub ipm_hop: Distribution,
     /// From the order for a process to its first words.
+    #[serde(deserialize_with = "cost")]
     pub spawn: Distribution,
     /// From the death of WAS to the driver's notice.
+    #[serde(deserialize_with = "cost")]
     pub was_hang_up: Distribution,
     /// From there to where the next one starts the services.
+    #[serde(deserialize_with = "cost")]
     pub boot: Distribution,
     /// From the death of a process to the driver's notice.
+    #[serde(deserialize_with = "cost")]
     pub hang_up: Distribution,
     /// From the death of a process to the notice of WAS.
+    #[serde(deserialize_with = "cost")]
     pub reap: Distribution,
     /// A full TLS handshake.
+    #[serde(deserialize_with = "cost")]
     pub handshake_full: Distribution,
     /// A TLS handshake that takes up an earlier session.
+    #[serde(deserialize_with = "cost")]
     pub handshake_resumed: Distribution,
     /// Opening and reading a file.
+    #[serde(deserialize_with = "cost")]
     pub file_read: Distribution,
     /// Between two commands of a tool.
+    #[serde(deserialize_with = "cost")]
     pub command_hop: Distribution,
     /// What both ends of a hop compute for it, between client and driver and between driver and worker.
-    #[serde(with = "duration_text")]
+    #[serde(deserialize_with = "cpu")]
     pub hop_cpu: Duration,
     /// What both ends compute for a connection that is opened and closed, besides its hops.
-    #[serde(with = "duration_text")]
+    #[serde(deserialize_with = "cpu")]
     pub connection_cpu: Duration,
     /// Memory of a worker that has loaded nothing yet, bytes.
     #[serde(deserialize_with = "worker_memory")]
@@ -83,6 +95,8 @@ impl Costs {
 
 /// Cores of a profile at most: each event looks at all of them.
 pub const CORES_MAX: u32 = 256;
+/// Durations of a profile at most: a story's clock does not come near its end.
+pub const COST_MAX: Duration = Duration::from_hours(1);
 /// Memory of an empty worker at most, 1 TiB: the sum over all workers stays a number.
 pub const WORKER_MEMORY_MAX: u64 = 1 << 40;
 
@@ -94,6 +108,27 @@ fn cores<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
         .ok_or_else(|| {
             de::Error::custom(format!("cores must be from 1 to {CORES_MAX}, not {cores}"))
         })
+}
+
+/// The error that comes of it shows the line, and with it the field.
+fn cost<'de, D: Deserializer<'de>>(from: D) -> Result<Distribution, D::Error> {
+    let cost = Distribution::deserialize(from)?;
+    let (Distribution::Constant(most)
+    | Distribution::Exponential { mean: most }
+    | Distribution::Uniform { high: most, .. }
+    | Distribution::Lognormal { median: most, .. }) = cost;
+    bounded(most).map(|_| cost)
+}
+
+fn cpu<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    bounded(duration_text::deserialize(from)?)
+}
+
+fn bounded<E: de::Error>(duration: Duration) -> Result<Duration, E> {
+    if duration > COST_MAX {
+        return Err(E::custom("a cost is at most 1h"));
+    }
+    Ok(duration)
 }
 
 fn worker_memory<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
@@ -223,20 +258,20 @@ mod tests {
 
     #[test]
     fn a_figure_out_of_its_range_is_refused_with_its_line() {
+        let line = |key: &str| {
+            let is_it = |line: &str| line.starts_with(&format!("{key} = "));
+            DEFAULT_PROFILE.lines().position(is_it).unwrap() + 1
+        };
         let with = |key: &str, value: &str| {
-            let lines = DEFAULT_PROFILE.lines().map(|line| {
-                let is_it = line.starts_with(&format!("{key} = "));
-                if is_it {
+            let first = line(key) - 1;
+            let lines = DEFAULT_PROFILE.lines().enumerate().map(|(at, line)| {
+                if at == first {
                     value.to_owned()
                 } else {
                     line.to_owned()
                 }
             });
             Costs::parse(&lines.collect::<Vec<_>>().join("\n"))
-        };
-        let line = |key: &str| {
-            let is_it = |line: &str| line.starts_with(&format!("{key} = "));
-            DEFAULT_PROFILE.lines().position(is_it).unwrap() + 1
         };
         for (key, value, range) in [
             ("cores", "0", "from 1 to 256"),
@@ -263,6 +298,23 @@ mod tests {
                 "{said}"
             );
         }
+        for (key, value) in [
+            ("spawn", "\"61m\""),
+            ("client_hop", "{ exponential_mean = \"2h\" }"),
+            ("boot", "{ uniform = [\"1s\", \"2h\"] }"),
+            ("file_read", "{ lognormal_median = \"2h\", sigma = 0.5 }"),
+            ("hop_cpu", "\"1000000h\""),
+            ("connection_cpu", "\"2h\""),
+        ] {
+            let written = format!("{key} = {value}");
+            let said = with(key, &written).unwrap_err().to_string();
+            assert!(said.contains(&format!("line {}", line(key))), "{said}");
+            assert!(
+                said.contains(&written) && said.contains("at most 1h"),
+                "{said}"
+            );
+        }
+        assert!(with("spawn", "spawn = \"1h\"").is_ok());
         assert!(with("cores", "cores = 256").is_ok());
         assert!(with("worker_memory", "worker_memory = 1099511627776").is_ok());
         let said = with("cores", "").unwrap_err().to_string();
