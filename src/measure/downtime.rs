@@ -52,8 +52,8 @@ pub struct StreamDowntime {
     pub max_gap_ms: Bounded,
     /// Failed probes times the interval.
     pub total_ms: f64,
-    /// From the operation's start to the end of the first success after the first failure; 0 if no
-    /// probe failed; `None` if there was no success any more.
+    /// From the operation's start to the end of the first success after the first failure; `None` if no
+    /// probe failed, so that there is nothing to measure, or if there was no success any more.
     pub time_to_first_success_ms: Option<f64>,
 }
 
@@ -117,9 +117,11 @@ impl Downtime {
         self.streams().map(|s| s.total_ms).max_by(f64::total_cmp)
     }
 
-    /// The time to the first success of the stream that fared worse; `None` if one never had it.
+    /// The time to the first success of the stream that fared worse, of those that failed; `None` if none
+    /// did, or if one never had a success.
     pub fn time_to_first_success_ms(&self) -> Option<f64> {
-        let times: Option<Vec<f64>> = self.streams().map(|s| s.time_to_first_success_ms).collect();
+        let failed = self.streams().filter(|stream| stream.failed > 0);
+        let times: Option<Vec<f64>> = failed.map(|s| s.time_to_first_success_ms).collect();
         times?.into_iter().max_by(f64::total_cmp)
     }
 }
@@ -151,13 +153,10 @@ fn stream_downtime(
     let delta = interval as f64 / 1e6;
     let failed = since.iter().filter(|p| is_failed(p)).count() as u64;
     let first_failure = since.iter().position(|p| is_failed(p));
-    let time_to_first_success_ms = match first_failure {
-        None => Some(0.0),
-        Some(index) => since[index..]
-            .iter()
-            .find(|p| p.outcome.is_success())
-            .map(|p| p.finished.millis_since(operation)),
-    };
+    let time_to_first_success_ms = first_failure.and_then(|index| {
+        let success = since[index..].iter().find(|p| p.outcome.is_success())?;
+        Some(success.finished.millis_since(operation))
+    });
     collect_windows(&since, operation, windows);
     Some(StreamDowntime {
         probes: since.len() as u64,
@@ -277,11 +276,19 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_first_success_spans_the_outage() {
-        assert_eq!(
-            measured(0, Outcome::Refused).time_to_first_success_ms(),
-            Some(0.0)
+    fn a_stream_without_an_outage_has_no_time_to_its_end() {
+        let mut downtime = measured(0, Outcome::Refused);
+        assert_eq!(downtime.time_to_first_success_ms(), None);
+        downtime.new = measured(500, Outcome::Refused).new;
+        assert!(
+            downtime
+                .time_to_first_success_ms()
+                .is_some_and(|ms| ms > 499.0)
         );
+    }
+
+    #[test]
+    fn the_time_to_first_success_spans_the_outage() {
         let spanned = measured(500, Outcome::Refused)
             .time_to_first_success_ms()
             .unwrap();

@@ -48,8 +48,8 @@ pub struct Metrics {
     pub downtime_total_ms: Option<f64>,
     /// Seconds in which at least one probe failed.
     pub disruption_seconds: Option<u64>,
-    /// To the end of the first success after the first failure, of the stream that fared worse; 0
-    /// if no probe failed.
+    /// To the end of the first success after the first failure, of the stream that fared worse; `None` if
+    /// no probe failed.
     pub time_to_first_success_ms: Option<f64>,
     /// To the first moment after which for two seconds nothing failed, the 95th percentile of
     /// latency was within 1.25 times the baseline's, and no cache was colder than 0.95 of it.
@@ -564,7 +564,7 @@ mod tests {
         assert_eq!((metrics.failed, metrics.excess_delay_s), (0, Some(0.0)));
         assert_eq!(
             (metrics.time_to_first_success_ms, metrics.user_uptime),
-            (Some(0.0), Some(1.0))
+            (None, Some(1.0))
         );
         assert_eq!(metrics.time_to_steady_state_ms, Some(0.0));
     }

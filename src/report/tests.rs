@@ -50,6 +50,19 @@ fn compared(operations: &[Operation], load: &str) -> Comparison {
 }
 
 #[test]
+fn a_recycle_that_no_probe_noticed_has_no_time_to_the_first_success() {
+    let compared = recycled("probes.url = '/default.aspx'");
+    let said = text::render(&compared);
+    let row = said
+        .lines()
+        .find(|line| line.contains("time to first success"));
+    assert!(row.is_some_and(|row| row.ends_with("no outage")), "{said}");
+    let trial = compared.trials().next().unwrap();
+    let json = serde_json::to_value(&trial.metrics).unwrap();
+    assert!(json["time_to_first_success_ms"].is_null());
+}
+
+#[test]
 fn what_happens_without_the_operation_too_is_said_beside_its_cost() {
     let missing = "mix = [{ url = '/nothing.aspx' }]\nprobes.url = '/default.aspx'";
     let said = text::render(&compared(&[Operation::None, Operation::FreezeWas], missing));

@@ -279,13 +279,31 @@ fn right(text: &str) -> Cell {
 
 /// A figure of an arm, with its interval.
 pub(super) fn figure(arm: &Arm, row: &Row) -> String {
-    let Some(estimate) = arm.summary.figures.get(row.path) else {
+    let estimate = arm.summary.figures.get(row.path);
+    if row.path == "time_to_first_success_ms" {
+        return first_success(arm, estimate);
+    }
+    let Some(estimate) = estimate else {
         return "unknown".to_owned();
     };
     if row.path == "downtime_max_gap_ms.value" {
         return gap(arm, estimate);
     }
     with_interval(estimate, row.unit)
+}
+
+/// Only trials in which a probe failed have a time to the first success after that.
+fn first_success(arm: &Arm, estimate: Option<&Estimate>) -> String {
+    let failed = arm.summary.figures.get("downtime_total_ms");
+    match (estimate, failed) {
+        (Some(estimate), _) if estimate.unknown > 0 => {
+            let median = write(estimate.median, Unit::Millis);
+            format!("{median} in {} of {}", estimate.known, arm.summary.trials)
+        }
+        (Some(estimate), _) => with_interval(estimate, Unit::Millis),
+        (None, Some(failed)) if failed.max == 0.0 => "no outage".to_owned(),
+        (None, Some(_) | None) => "unknown".to_owned(),
+    }
 }
 
 /// The longest gap carries the interval that probing leaves open, also when there is one trial.
