@@ -16,7 +16,7 @@ fn main() {
     criterion.bench_function("write a line of the W3C log", |bencher| {
         bencher.iter(|| {
             out.clear();
-            write_w3c_line(&record, &mut out, utc);
+            write_w3c_line(&record, "WEB1", &mut out, utc);
         });
     });
     criterion.final_summary();

@@ -145,12 +145,13 @@ pub fn w3c_header(fields: LogFields, utc: UtcTime, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the line of an answered request; `utc` is the civil time of [`W3cRecord::at`].
-pub fn write_w3c_line(record: &W3cRecord, out: &mut Vec<u8>, utc: UtcTime) {
+/// Appends the line of an answered request on the machine of that name; `utc` is the civil time of
+/// [`W3cRecord::at`].
+pub fn write_w3c_line(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, utc: UtcTime) {
     let (start, civil) = (out.len(), Civil::from(utc));
     for (bit, column, _) in COLUMNS {
         if record.settings.fields.has(bit) {
-            write_column(column, record, civil, out);
+            write_column(column, record, (computer, civil), out);
             out.push(b' ');
         }
     }
@@ -167,9 +168,13 @@ pub fn write_w3c_line(record: &W3cRecord, out: &mut Vec<u8>, utc: UtcTime) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Assumed: `s-computername` and `cs-username` are empty; the simulated machine has no name, and
-/// nobody logs on to it.
-fn write_column(column: Column, record: &W3cRecord, civil: Civil, out: &mut Vec<u8>) {
+/// Assumed: `cs-username` is empty; nobody logs on.
+fn write_column(
+    column: Column,
+    record: &W3cRecord,
+    (computer, civil): (&str, Civil),
+    out: &mut Vec<u8>,
+) {
     let text = &record.request.text;
     let header = |name| text.header(name).unwrap_or_default();
     match column {
@@ -179,7 +184,8 @@ fn write_column(column: Column, record: &W3cRecord, civil: Civil, out: &mut Vec<
             out.extend_from_slice(b"W3SVC");
             write_number(record.request.site.0.into(), out);
         }
-        Column::ComputerName | Column::UserName => out.push(b'-'),
+        Column::ComputerName => write_text(computer.as_bytes(), out),
+        Column::UserName => out.push(b'-'),
         Column::ServerIp => write_address(record.request.ends.local, Scope::IfAny, out),
         Column::Method => write_text(text.bytes(text.verb), out),
         Column::UriStem if text.path.is_empty() => write_text(text.bytes(text.raw_url), out),

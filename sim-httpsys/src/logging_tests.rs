@@ -77,7 +77,7 @@ fn w3c_line(fields: LogFields, request: Request) -> String {
         took: Duration::from_micros(15_999),
     };
     let mut out = b"before".to_vec();
-    write_w3c_line(&record, &mut out, AT);
+    write_w3c_line(&record, "WEB 1", &mut out, AT);
     String::from_utf8(out.split_off(6)).unwrap()
 }
 
@@ -135,7 +135,7 @@ fn a_site_logs_every_column_in_the_documented_order() {
     ];
     assert_eq!(
         w3c_line(ALL, request(b"OPTIONS", b"", b"q=1", &headers)),
-        "2026-11-22 17:28:47 W3SVC1 - 10.0.0.1 OPTIONS * q=1 80 - 10.0.0.9 HTTP/1.1 ua a=b;+c http://r/ \
+        "2026-11-22 17:28:47 W3SVC1 WEB+1 10.0.0.1 OPTIONS * q=1 80 - 10.0.0.9 HTTP/1.1 ua a=b;+c http://r/ \
          h:80 200 0 64 1234 18446744073709551615 15\r\n"
     );
 }

@@ -23,6 +23,10 @@ use super::track::{Track, Tracker, Watch, Witness};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
 
+/// What the machine is called in the logs.
+/// Assumed: any name does, as long as it is the same on every machine that runs the story.
+const COMPUTER: &str = "IIS-SIM";
+
 /// Bytes of a log that are kept as text before they are read.
 const TEXT_MAX: usize = 1 << 20;
 
@@ -205,7 +209,7 @@ impl Kept {
                     self.fields = fields;
                     logging::w3c_header(fields, utc, &mut self.w3c);
                 }
-                logging::write_w3c_line(record, &mut self.w3c, utc);
+                logging::write_w3c_line(record, COMPUTER, &mut self.w3c, utc);
             }
             LogEntry::HttpErr(record) => {
                 if self.httperr.len() > TEXT_MAX {

@@ -23,6 +23,8 @@ pub(super) const ERROR_LOG_FOLDER: &str = "Windows/System32/LogFiles/HTTPERR";
 #[derive(Debug)]
 pub(super) struct LogFiles {
     clock: UtcClock,
+    /// The name of this machine.
+    computer: String,
     sites: BTreeMap<String, SiteLog>,
     errors: ErrorLog,
     /// Since when something is kept back.
@@ -33,6 +35,7 @@ impl LogFiles {
     pub(super) fn new(root: &Path, error_log_size_max: u64, clock: UtcClock) -> Self {
         Self {
             clock,
+            computer: computer_name(),
             sites: BTreeMap::new(),
             errors: ErrorLog::new(root.join(ERROR_LOG_FOLDER), error_log_size_max),
             behind_since: None,
@@ -52,7 +55,7 @@ impl LogFiles {
                     .sites
                     .get_mut(directory)
                     .expect("it was just put there");
-                site.write(record, self.clock);
+                site.write(record, &self.computer, self.clock);
             }
             LogEntry::HttpErr(record) => self.errors.write(record, self.clock),
         }
@@ -110,7 +113,7 @@ impl SiteLog {
         }
     }
 
-    fn write(&mut self, record: &W3cRecord, clock: UtcClock) {
+    fn write(&mut self, record: &W3cRecord, computer: &str, clock: UtcClock) {
         let settings = &record.settings;
         let utc = clock.utc(record.at);
         let hour = utc.unix_seconds() / 3600;
@@ -132,8 +135,14 @@ impl SiteLog {
             self.hour = Some(hour);
         }
         self.file
-            .append(|out| logging::write_w3c_line(record, out, clock.utc(record.at)));
+            .append(|out| logging::write_w3c_line(record, computer, out, clock.utc(record.at)));
     }
+}
+
+/// What the machine is called: `s-computername`; empty if nobody says.
+fn computer_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.unwrap_or_default().trim().to_owned()
 }
 
 /// The HTTPERR log.
