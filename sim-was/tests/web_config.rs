@@ -529,6 +529,26 @@ fn what_clients_may_keep_is_told_in_header_lines() {
 }
 
 #[test]
+fn an_application_says_how_long_its_sessions_last() {
+    let of = |attributes: &str| {
+        let text = format!(
+            "<configuration><system.web><sessionState {attributes} /></system.web></configuration>"
+        );
+        let found = tree(&[(r"C:\shop\web.config", &text)]);
+        assert_eq!(errors(&found)[0], None);
+        let [shop, api, blog] = applications(&found);
+        assert_eq!(shop.session_state, api.session_state, "it is inherited");
+        let minutes = |application: &Application| application.session_state.timeout.as_secs() / 60;
+        assert_eq!(minutes(blog), 20);
+        (minutes(shop), shop.session_state.enabled)
+    };
+    assert_eq!(of(""), (20, true));
+    assert_eq!(of("timeout='90'"), (90, true));
+    assert_eq!(of("mode='Off' timeout='5'"), (5, false));
+    assert_eq!(of("mode='InProc'"), (20, true));
+}
+
+#[test]
 fn a_site_adds_to_what_is_filtered_and_takes_away_from_it() {
     let section = "<section name=\"requestFiltering\" overrideModeDefault=\"Allow\" />";
     let declared = format!("<sectionGroup name=\"security\">{section}</sectionGroup>");

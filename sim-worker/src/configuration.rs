@@ -66,6 +66,9 @@ pub struct Application {
     pub initialization: Initialization,
     /// `serverRuntime/@appConcurrentRequestLimit`: one more at the same time is answered 503.2.
     pub concurrent_requests_max: u32,
+    /// `system.web/sessionState`.
+    #[serde(default)]
+    pub session_state: SessionStateSettings,
     /// What holds for its requests.
     pub settings: PathSettings,
     /// What holds instead for a folder or a file of it and what is below that, by its path below the
@@ -113,6 +116,25 @@ pub struct Initialization {
     pub remap_managed_requests_to: String,
     /// `doAppInitAfterRestart`: also when the application restarts inside of its worker.
     pub after_restart: bool,
+}
+
+/// `system.web/sessionState`: whether an application's sessions are kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStateSettings {
+    /// `mode` is not `Off`. Assumed: every other one is `InProc`; there is no state server here.
+    pub enabled: bool,
+    /// `timeout`: a session ends so long after its last request.
+    pub timeout: Duration,
+}
+
+impl Default for SessionStateSettings {
+    /// Source: .NET Framework schema: mode `InProc`, timeout 20 minutes.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            timeout: Duration::from_mins(20),
+        }
+    }
 }
 
 /// One virtual directory.

@@ -184,6 +184,7 @@ fn server(files: &[(&str, &str)]) -> Server {
         auto_start: false,
         initialization: sim_worker::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
+        session_state: sim_worker::configuration::SessionStateSettings::default(),
         settings: PathSettings {
             default_documents: vec!["index.html".into(), "default.aspx".into()],
             ..PathSettings::default()

@@ -45,7 +45,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sim_worker::configuration::{Initialization, PathSettings, PeriodicRestart};
+use sim_worker::configuration::{
+    Initialization, PathSettings, PeriodicRestart, SessionStateSettings,
+};
 use sim_worker::ipm::RecycleReason;
 
 pub use faults::Fault;
@@ -376,6 +378,8 @@ pub struct Application {
     pub initialization: Initialization,
     /// `serverRuntime/@appConcurrentRequestLimit`.
     pub concurrent_requests_max: u32,
+    /// `system.web/sessionState`.
+    pub session_state: SessionStateSettings,
     /// Its virtual directories.
     pub virtual_directories: Vec<VirtualDirectory>,
     /// The folders (Windows paths in lower case) whose web.config it reads, the outermost first.

@@ -215,6 +215,7 @@ impl<'a> Builder<'_, 'a> {
             web_configs: Vec::new(),
             initialization: web_server.initialization.clone(),
             concurrent_requests_max: web_server.concurrent_requests_max,
+            session_state: web_server.session_state,
             settings,
             paths,
             path,

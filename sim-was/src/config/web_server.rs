@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sim_worker::configuration::{
     Caching, CachingProfile, ClientCache, Initialization, PathSettings, ProfilePolicy,
-    RequestFiltering, RequestLimits,
+    RequestFiltering, RequestLimits, SessionStateSettings,
 };
 
 use super::layers::Layers;
@@ -20,6 +20,7 @@ pub(super) struct WebServer {
     /// What counts for applications only.
     pub(super) initialization: Initialization,
     pub(super) concurrent_requests_max: u32,
+    pub(super) session_state: SessionStateSettings,
 }
 
 impl WebServer {
@@ -44,6 +45,7 @@ impl WebServer {
             concurrent_requests_max: reader
                 .section("serverRuntime")
                 .number("appConcurrentRequestLimit"),
+            session_state: reader.session_state(),
         }
     }
 }
@@ -76,12 +78,15 @@ struct Reader<'r, 'a> {
 
 impl<'a> Reader<'_, 'a> {
     fn section(&self, name: &str) -> Layers<'a> {
-        let path = format!("system.webServer/{name}");
+        self.section_at(&format!("system.webServer/{name}"))
+    }
+
+    fn section_at(&self, path: &str) -> Layers<'a> {
         let nodes = self
             .sections
-            .for_application(&self.locations, &self.application, &path);
+            .for_application(&self.locations, &self.application, path);
         Layers::new(
-            schema::section(&path).expect("asked for by a name in the schema"),
+            schema::section(path).expect("asked for by a name in the schema"),
             nodes,
         )
     }
@@ -147,6 +152,14 @@ impl<'a> Reader<'_, 'a> {
                 .collect(),
             remap_managed_requests_to: section.text("remapManagedRequestsTo"),
             after_restart: section.flag("doAppInitAfterRestart"),
+        }
+    }
+
+    fn session_state(&self) -> SessionStateSettings {
+        let section = self.section_at("system.web/sessionState");
+        SessionStateSettings {
+            enabled: section.number("mode") != 0,
+            timeout: section.time("timeout"),
         }
     }
 

@@ -110,6 +110,7 @@ pub(super) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site {
             auto_start: false,
             initialization: sim_worker::configuration::Initialization::default(),
             concurrent_requests_max: 5000,
+            session_state: sim_worker::configuration::SessionStateSettings::default(),
             virtual_directories: vec![VirtualDirectory {
                 path: "/".to_owned(),
                 physical_path: r"%SystemDrive%\inetpub\wwwroot".to_owned(),

@@ -64,6 +64,7 @@ fn application(site: &config::Site, app: &config::Application, root: &Path) -> A
         auto_start: app.auto_start,
         initialization: app.initialization.clone(),
         concurrent_requests_max: app.concurrent_requests_max,
+        session_state: app.session_state,
         settings: app.settings.clone(),
         paths: app.paths.clone(),
     }

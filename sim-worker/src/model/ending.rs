@@ -12,7 +12,7 @@ use super::http_context::{HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
 use super::modules::static_file::STATIC_FILE;
 use super::modules::{Reply, SERVER};
-use super::{Lifecycle, Output, Timer, WorkerProcess, session_state};
+use super::{Lifecycle, Output, Timer, WorkerProcess};
 use crate::facts::Fact;
 
 /// What a response that is cut begins with.
@@ -151,8 +151,7 @@ impl WorkerProcess {
                 self.sessions.wait_no_more(held.number);
             }
             self.sessions.release(held.number, context.request.id);
-            self.deadlines
-                .set(Timer::Session(held.number), now + session_state::TIMEOUT);
+            self.arm_session_timeout(held.number, now);
         }
         self.allocated = self.allocated.saturating_sub(context.plan.allocate);
         if context.has_thread {

@@ -349,12 +349,24 @@ impl WorkerProcess {
                 });
             }
             // A request has it: its end will arm the timer again; if not, look once more.
-            None if self.sessions.get_mut(number).is_some() => self
-                .deadlines
-                .set(Timer::Session(number), now + session_state::TIMEOUT),
-            // It has ended with its application.
-            None => {}
+            // Or it has ended with its application.
+            None => self.arm_session_timeout(number, now),
         }
+    }
+
+    /// A session ends so long after the last request that had it.
+    ///
+    /// Source: sessionState, timeout: sliding.
+    fn arm_session_timeout(&mut self, number: SessionNumber, now: Instant) {
+        let Some(session) = self.sessions.get_mut(number) else {
+            return;
+        };
+        let domain = self.domains.get(&session.application);
+        let settings = domain.map(|domain| domain.application.session_state);
+        self.deadlines.set(
+            Timer::Session(number),
+            now + settings.unwrap_or_default().timeout,
+        );
     }
 
     fn work_done(&mut self, work: WorkId, outcome: Outcome, now: Instant) {

@@ -262,8 +262,11 @@ impl WorkerProcess {
     /// The page may need its client's session, and its lock.
     fn take_session(&mut self, mut context: HttpContext, page: usize, now: Instant) {
         let request = &context.request;
-        let access = self.domains[&request.url_context].pages[page].page.session;
-        if access == Access::None {
+        let domain = &self.domains[&request.url_context];
+        let access = domain.pages[page].page.session;
+        // Source: .NET reference source, `SessionStateModule.InitModuleFromConfig`: nothing is set up for mode Off.
+        // Assumed: a page that only may use a session does without it.
+        if access == Access::None || !domain.application.session_state.enabled {
             return self.execute(context, page, now);
         }
         context.enters(Notification::AcquireRequestState, "Session");

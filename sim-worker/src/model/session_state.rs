@@ -16,8 +16,6 @@ use sim_httpsys::clockwork::Instant;
 
 use crate::application::splitmix64;
 
-/// Source: sessionState, timeout: 20 minutes, sliding.
-pub(crate) const TIMEOUT: Duration = Duration::from_mins(20);
 /// Source: .NET Framework reference source, `SessionStateModule`: a waiter polls every 500 ms.
 pub(crate) const POLL: Duration = Duration::from_millis(500);
 /// Source: `aspnet:RequestQueueLimitPerSession`: 50 since .NET 4.6.3 (before: unlimited).
@@ -35,7 +33,7 @@ pub(crate) struct Session {
     pub(crate) visits: u64,
     /// What the application keeps in it.
     pub(crate) data: Vec<u8>,
-    application: UrlContext,
+    pub(crate) application: UrlContext,
     /// Its application as it was when it began: a domain that is set apart has another number.
     origin: UrlContext,
     lock: Option<RequestId>,

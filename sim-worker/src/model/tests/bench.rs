@@ -39,6 +39,7 @@ pub(crate) fn application(root: &str) -> Application {
         auto_start: false,
         initialization: crate::configuration::Initialization::default(),
         concurrent_requests_max: 5000,
+        session_state: crate::configuration::SessionStateSettings::default(),
         settings: PathSettings {
             default_documents: ["Default.htm", "index.html", "default.aspx"]
                 .map(str::to_owned)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::UrlContext;
 
-use super::bench::{worker, worker_with};
+use super::bench::{configuration, starting, worker, worker_with};
 use crate::facts::Fact;
 
 fn visit(session: &str) -> String {
@@ -23,6 +23,31 @@ fn a_client_keeps_its_session() {
     assert_eq!(second.header("X-Sim-Session"), Some("found"));
     assert_eq!(second.header("Set-Cookie"), None);
     assert!(second.body().contains("visit 2"));
+}
+
+#[test]
+fn a_session_ends_after_the_time_that_its_application_gives_it() {
+    let mut configuration = configuration();
+    configuration.applications[0].session_state.timeout = Duration::from_mins(5);
+    let mut worker = starting(configuration, &[]);
+    let id = worker.get("/session.aspx").session();
+    for (minutes, found) in [(4, "found"), (4, "found"), (6, "lost")] {
+        worker.pass(Duration::from_mins(minutes));
+        let answer = worker.request(&visit(&id));
+        assert_eq!(answer.header("X-Sim-Session"), Some(found));
+    }
+}
+
+#[test]
+fn an_application_without_sessions_begins_none() {
+    let mut configuration = configuration();
+    configuration.applications[0].session_state.enabled = false;
+    let mut worker = starting(configuration, &[]);
+    let answer = worker.get("/session.aspx");
+    assert_eq!(answer.status(), (200, 0));
+    assert_eq!(answer.header("Set-Cookie"), None);
+    let begun = |fact: &Fact| matches!(fact, Fact::SessionStart { .. });
+    assert!(!worker.facts.iter().any(begun));
 }
 
 #[test]
