@@ -282,9 +282,17 @@ impl Scenario {
 
     /// Understands the text of a scenario; `folder` is where the files that it names lie.
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, ScenarioError> {
-        let mut scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::Parse {
-            name: name.to_owned(),
-            message: in_words(&error.to_string()),
+        let mut scenario: Self = toml::from_str(text).map_err(|error| {
+            let wrong = error.message();
+            let line = wrong.starts_with("behaviour: ");
+            let line = line.then(|| place::line_in_behaviour(text)).flatten();
+            ScenarioError::Parse {
+                name: name.to_owned(),
+                message: match line {
+                    Some(line) => format!("line {line}: {wrong}"),
+                    None => in_words(&error.to_string()),
+                },
+            }
         })?;
         name.clone_into(&mut scenario.file);
         if let Some(config) = scenario.server.config.take() {
@@ -528,6 +536,28 @@ mod tests {
             (set, "there are the pools DefaultAppPool"),
         ] {
             let told = refused(wrong);
+            assert!(told.contains(said), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_page_is_told_with_its_line() {
+        let page = |key: &str| format!("[[application.behaviour.page]]\npath = '/{key}.aspx'");
+        let of = |wrong: &str| {
+            let (first, second) = (page("a"), page("b"));
+            let site = "[[application]]\nsite = 'Default Web Site'";
+            refused(&format!(
+                "{site}\n{first}\ncpu = '1ms'\n\n{second}\n{wrong}"
+            ))
+        };
+        for (wrong, said) in [
+            (
+                "bytes = 5\nwait = 'soon'",
+                "line 11: behaviour: `soon` is no",
+            ),
+            ("wiat = '1s'", "line 10: behaviour: unknown field `wiat`"),
+        ] {
+            let told = of(wrong);
             assert!(told.contains(said), "{told}");
         }
     }

@@ -1,6 +1,7 @@
 //! Where in a scenario's text the thing is that a message is about.
 
-use toml::de::{DeTable, DeValue};
+use sim_worker::application::Behaviour;
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// The message with the line of the key that it begins with, e.g. of `load.rate must lie …`; as it is if the
 /// text has no such key.
@@ -49,6 +50,51 @@ impl Entry {
             called.starts_with(&format!("{name:?}"))
         });
         names.next_back().map(|name| name.span().start)
+    }
+}
+
+/// The line of the first mistake in a page of an application's behaviour, whose reader knows its place only in
+/// the behaviour as it is written by us.
+pub(super) fn line_in_behaviour(text: &str) -> Option<usize> {
+    let values: toml::Table = toml::from_str(text).ok()?;
+    let parsed = DeTable::parse(text).ok()?;
+    let applications = array(parsed.get_ref(), "application")?;
+    let written = values.get("application")?.as_array()?;
+    let wrong = |value: &toml::Value| {
+        let written = value.get("behaviour")?.as_table()?.to_string();
+        let wrong = Behaviour::parse("behaviour", &written).err()?;
+        Some((written, wrong.line))
+    };
+    let mut all = applications.iter().zip(written);
+    let (application, (written, line)) = all.find_map(|(at, value)| Some((at, wrong(value)?)))?;
+    let before: Vec<&str> = written.lines().take(line).collect();
+    let headings = before.iter().filter(|line| line.starts_with("[[page]]"));
+    let page = headings.count().checked_sub(1)?;
+    // A mistake of the whole page is told at its heading.
+    let key = before
+        .last()?
+        .split_once(" = ")
+        .map_or("path", |(key, _)| key);
+    let behaviour = table(application.get_ref())?.get("behaviour")?;
+    let pages = array(table(behaviour.get_ref())?, "page")?;
+    let mut keys = table(pages.get(page)?.get_ref())?.iter();
+    let (key, _) = keys.find(|(name, _)| name.get_ref() == key)?;
+    Some(text.get(..key.span().start)?.matches('\n').count() + 1)
+}
+
+fn table<'v, 'i>(value: &'v DeValue<'i>) -> Option<&'v DeTable<'i>> {
+    if let DeValue::Table(table) = value {
+        Some(table)
+    } else {
+        None
+    }
+}
+
+fn array<'v, 'i>(table: &'v DeTable<'i>, name: &str) -> Option<&'v DeArray<'i>> {
+    if let DeValue::Array(array) = table.get(name)?.get_ref() {
+        Some(array)
+    } else {
+        None
     }
 }
 
