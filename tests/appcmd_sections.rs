@@ -534,7 +534,13 @@ fn a_file_that_cannot_be_used_is_named_with_its_line() {
     );
     let description = "Cannot add duplicate collection entry of type 'add' with unique key attribute 'name' \
                        set to 'x'";
-    refused(&twice, &list, "<add name='x' />", description);
+    for words in [
+        &list[..],
+        &["list", "apppools"],
+        &["set", "apppool", "DefaultAppPool", "/queueLength:50"],
+    ] {
+        refused(&twice, words, "<add name='x' />", description);
+    }
 }
 
 #[test]
@@ -568,17 +574,14 @@ fn a_section_is_committed_to_the_files_of_the_framework() {
     assert_eq!(code, Some(0), "{said}");
     let located = "<location path=\"Default Web Site\">";
     assert!(read("web.config").contains(located));
-    let (code, said) = appcmd(
-        &up,
-        &[
-            "set",
-            "config",
-            "/section:sites",
-            "/[name='X'].id:5",
-            "/commit:webroot",
-        ],
-    );
-    assert_eq!(code, Some(1), "{said}");
+    for words in [
+        ["/section:sites", "/[name='X'].id:5"],
+        ["/section:caching", "/enabled:true"],
+    ] {
+        let set = ["set", "config", "/commit:webroot"];
+        let (code, said) = appcmd(&up, &[&set[..], &words].concat());
+        assert_eq!(code, Some(1), "{said}");
+    }
     assert_eq!(host(&up), before);
     assert_eq!(up.get("/default.aspx").status, 200);
 }

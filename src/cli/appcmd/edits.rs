@@ -9,7 +9,7 @@ use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
 use super::import::Template;
-use super::{Failure, name_of};
+use super::{Failure, name_of, usable};
 use crate::administration::store::Store;
 
 const POOLS: &str = "system.applicationHost/applicationPools";
@@ -17,7 +17,7 @@ const SITES: &str = "system.applicationHost/sites";
 
 /// Makes the changes and says so.
 pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
-    let (text, file) = (store.text()?, store.name());
+    let (text, file) = usable(store)?;
     let views = Views::new(&text, &file);
     let (pools, sites) = (views.pools()?, views.sites()?);
     let edits = Edits {

@@ -203,6 +203,13 @@ fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, F
     }
 }
 
+/// The text of applicationHost.config, which can be used, and what messages call the file.
+fn usable(store: &Store) -> Result<(String, String), Failure> {
+    let (text, name) = (store.text()?, store.name());
+    load(&text, &name)?;
+    Ok((text, name))
+}
+
 /// The identifier that a command needs.
 fn name_of(sentence: &Sentence, object: Object) -> Result<String, Failure> {
     let identifier = sentence.identifier().map(str::to_owned);

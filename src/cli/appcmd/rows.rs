@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessInfo};
 
-use super::Failure;
 use super::grammar::Object;
+use super::{Failure, usable};
 use crate::administration::store::Store;
 
 /// One object: its line and its properties, for filters and other outputs.
@@ -97,7 +97,7 @@ fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
 }
 
 fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
-    let (text, name) = (store.text()?, store.name());
+    let (text, name) = usable(store)?;
     Ok(Views::new(&text, &name).sites()?)
 }
 
@@ -117,7 +117,7 @@ fn state(state: Option<ObjectState>) -> &'static str {
 }
 
 fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
-    let (text, name) = (store.text()?, store.name());
+    let (text, name) = usable(store)?;
     let views = Views::new(&text, &name).pools()?;
     let answer = store.ask_if_running(&Command::ListApplicationPools)?;
     let running = if let Some(Answer::ApplicationPools(pools)) = answer {

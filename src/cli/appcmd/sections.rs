@@ -128,12 +128,14 @@ impl Files {
             return Ok(None);
         };
         let full = self.views().section_name(name)?;
-        full.map(Some).ok_or_else(|| {
-            Failure::Message(format!(
-                "Unknown config section \"{name}\".  Replace with -? for help."
-            ))
-        })
+        full.map(Some).ok_or_else(|| unknown_section(name))
     }
+}
+
+fn unknown_section(name: &str) -> Failure {
+    Failure::Message(format!(
+        "Unknown config section \"{name}\".  Replace with -? for help."
+    ))
 }
 
 /// The path that is meant, without slashes at its ends.
@@ -330,6 +332,10 @@ fn change(
     };
     if is_elsewhere && !changes.is_empty() && done == "changed" && views.is_host_only(section)? {
         return Err(unusable(&store.name(), 0, SECTION_LOCKED));
+    }
+    // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
+    if matches!(commit, Commit::Framework { .. }) && section.starts_with("system.webServer/") {
+        return Err(unknown_section(section));
     }
     // What lies below the file is nothing to it.
     let effective = |text: &str| commit.effective(&views, text).section(section, &at);
