@@ -210,9 +210,9 @@ fn what_outer_levels_filter_is_listed_with_what_a_site_adds() {
     );
     let duplicate = "ERROR ( message:Failed to add duplicate collection element \"one\". )\n";
     let said = set(&up, &[section, &add("one")]);
-    assert_eq!(said, (Some(1), duplicate.to_owned()), "it is inherited");
+    assert_eq!(said, (Some(183), duplicate.to_owned()), "it is inherited");
     let said = set(&up, &[section, &add("one"), "/commit:apphost"]);
-    assert_eq!(said, (Some(1), duplicate.to_owned()));
+    assert_eq!(said, (Some(183), duplicate.to_owned()));
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn what_is_committed_to_the_server_does_not_see_the_files_below_it() {
     modules("<remove name=\"Session\"/>");
     let (code, said) = set("/+[name='Session',type='A.B']");
     let duplicate = "ERROR ( message:Failed to add duplicate collection element \"Session\". )\n";
-    assert_eq!((code, said.as_str()), (Some(1), duplicate));
+    assert_eq!((code, said.as_str()), (Some(183), duplicate));
     assert_eq!(host(&up), before);
     let (code, said) = set("/[name='Session'].type:X");
     assert_eq!(code, Some(0), "{said}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sim_was::config::edit::{self, Change, EditError};
-use sim_was::config::{ConfigError, decode};
+use sim_was::config::{ConfigError, decode, load};
 use sim_was::control::client::{AskError, ask_for, ask_telling};
 use sim_was::control::{Answer, Command, Refusal};
 
@@ -115,8 +115,8 @@ impl Store {
     /// recorded; else in the file.
     pub(crate) fn change(&self, changes: &[Change]) -> Result<(), StoreError> {
         let text = self.text()?;
-        // What the server would only say in words is found out here.
-        edit::apply(&text, changes)?;
+        // What the server would only say in words is found out here, and nothing is written that it could not read.
+        load(&edit::apply(&text, changes)?, &self.name())?;
         let command = Command::ChangeConfiguration {
             changes: changes.to_vec(),
         };

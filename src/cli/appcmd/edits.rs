@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Position, Step};
+use sim_was::config::edit::{Act, Change, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -30,6 +30,15 @@ pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<
         "add" => edits.add()?,
         "set" => edits.set()?,
         _ => edits.delete()?,
+    };
+    // What is taken away by its name may be inherited from the defaults of pools or sites.
+    let is_reset = |change: &&Change| matches!(change.act, Act::DeleteAttribute { .. });
+    let changes = match changes.iter().find(is_reset) {
+        Some(Change { section, .. }) => {
+            let effective = |text: &str| Views::new(text, &file).section(section, "");
+            localized(&text, &changes, &effective)?
+        }
+        None => changes,
     };
     store.change(&changes)?;
     for line in lines {
@@ -433,7 +442,9 @@ fn keys_of(step: &Step) -> String {
 /// `/bindings:http/*:80:,https/*:443:` replaces all bindings of a site; `http://host:port` is understood too.
 fn bindings(site: &[Step], value: &str) -> Result<Vec<Change>, Failure> {
     let element = [site.to_vec(), vec![Step::Child("bindings".to_owned())]].concat();
-    let mut changes = vec![Change::new(SITES, element.clone(), Act::Clear)];
+    let attribute = "bindings".to_owned();
+    let reset = Act::DeleteAttribute { attribute };
+    let mut changes = vec![Change::new(SITES, site.to_vec(), reset)];
     for binding in value.split(',').filter(|binding| !binding.is_empty()) {
         let (protocol, information) = if let Some((protocol, place)) = binding.split_once("://") {
             let place = place.trim_end_matches('/');

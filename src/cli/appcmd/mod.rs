@@ -42,6 +42,10 @@ mod url;
 /// found. An exit code on Linux has eight bits, so its low byte is what a shell sees.
 const NOT_FOUND: u16 = 1168;
 
+/// Source: appcmd: `Failed to add duplicate collection element "X".`; Microsoft's page on startup tasks of cloud
+/// services: `ERRORLEVEL 183 occurs when trying to add a section that already exists` (`ERROR_ALREADY_EXISTS`).
+const ALREADY_EXISTS: u8 = 183;
+
 /// Source: published outputs of appcmd: `Failed to process input: The parameter 'x' must begin with a / or -
 /// (HRESULT=80070057).` Assumed: its exit code is that of the error, `ERROR_INVALID_PARAMETER`.
 const INVALID_PARAMETER: u8 = 87;
@@ -51,6 +55,8 @@ const INVALID_PARAMETER: u8 = 87;
 enum Failure {
     /// In words.
     Message(String),
+    /// An entry of a collection is there already.
+    Duplicate { entry: String },
     /// By the server.
     Refused(Refusal),
     /// The words are no command.
@@ -101,8 +107,7 @@ impl Failure {
 }
 
 impl From<EditError> for Failure {
-    /// Source: appcmd: `Unknown attribute "x".  Replace with -? for help.`, `Failed to add duplicate
-    /// collection element "X".`
+    /// Source: appcmd: `Unknown attribute "x".  Replace with -? for help.`
     fn from(error: EditError) -> Self {
         Self::Message(match error {
             EditError::Unreadable(error) => return error.into(),
@@ -114,8 +119,8 @@ impl From<EditError> for Failure {
                 format!("Unknown attribute \"{name}\".  Replace with -? for help.")
             }
             EditError::Duplicate { keys, .. } => {
-                let name = keys.split('\'').nth(1).unwrap_or(&keys);
-                format!("Failed to add duplicate collection element \"{name}\".")
+                let entry = keys.split('\'').nth(1).unwrap_or(&keys).to_owned();
+                return Self::Duplicate { entry };
             }
             other @ (EditError::Syntax { .. }
             | EditError::NoSection(_)
@@ -261,6 +266,10 @@ fn fail(failure: Failure) -> ExitCode {
         Failure::Message(message) => {
             println!("ERROR ( message:{message} )");
             ExitCode::FAILURE
+        }
+        Failure::Duplicate { entry } => {
+            println!("ERROR ( message:Failed to add duplicate collection element \"{entry}\". )");
+            ExitCode::from(ALREADY_EXISTS)
         }
         Failure::Input(message) => {
             println!("Failed to process input: {message}");

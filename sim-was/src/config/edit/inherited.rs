@@ -4,7 +4,7 @@
 
 use super::change::{Act, Change, Position, Step};
 use super::locate::{self, Place};
-use super::{EditError, apply_one};
+use super::{EditError, apply_one, reset};
 use crate::config::raw::{self, ConfigError};
 use crate::config::view::View;
 
@@ -33,8 +33,10 @@ pub fn localized(
             None => vec![change.clone()],
         };
         for change in copied {
-            text = apply_one(&text, &change)?;
-            all.push(change);
+            if let Some(change) = reset::localized(&text, change, effective)? {
+                text = apply_one(&text, &change)?;
+                all.push(change);
+            }
         }
     }
     Ok(all)
@@ -65,11 +67,21 @@ fn refuse_what_cannot_be(change: &Change, effective: &View) -> Result<(), EditEr
             let keys = locate::in_words(&keys);
             Err(EditError::Duplicate { place, keys })
         }
-        Act::Set { .. }
-        | Act::DeleteAttribute { .. }
-        | Act::Clear
-        | Act::DeleteElement
-        | Act::Lock { .. } => Ok(()),
+        Act::DeleteAttribute { attribute } => {
+            let is_by_name = |step: &Step| matches!(step, Step::Child(_));
+            match element {
+                Some(element) if reset::is_there(element, attribute) => Ok(()),
+                // That an entry is not there is found out where it is looked for.
+                None if !change.element.iter().all(is_by_name) => Ok(()),
+                Some(_) | None => Err(EditError::Unknown {
+                    place,
+                    what: "attribute",
+                    name: attribute.clone(),
+                    known: "what is written".to_owned(),
+                }),
+            }
+        }
+        Act::Set { .. } | Act::Clear | Act::DeleteElement | Act::Lock { .. } => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use roxmltree::Node;
 
 use super::change::{Change, Position, Step};
+use super::reset::Named;
 use super::{Attribute, EditError, Element};
 use crate::config::{check, locks, outline, schema};
 
@@ -210,6 +211,34 @@ impl<'a> Place<'a> {
         elements(parent).filter(|node| self.is_entry(*node))
     }
 
+    /// What a collection says, in the order of the file: its entries, and what takes inherited ones away.
+    pub(super) fn entries_and_takers(
+        &self,
+        parent: Node<'a, 'a>,
+    ) -> impl Iterator<Item = Node<'a, 'a>> {
+        let is_taker = |node: &Node<'_, '_>| ["clear", "remove"].contains(&node.tag_name().name());
+        elements(parent).filter(move |node| is_taker(node) || self.is_entry(*node))
+    }
+
+    /// An entry beside this one that would have the same keys if one of its attributes were changed.
+    pub(super) fn twin(&self, name: &str, value: &str) -> Option<Vec<(String, String)>> {
+        let (schema, [node]) = (self.schema?, &*self.nodes) else {
+            return None;
+        };
+        let whole = self.attributes_with(name, value);
+        let of_name = |keys: &Vec<(String, String)>| keys.iter().any(|(key, _)| key == name);
+        let mut groups = keys_of(Some(schema), &whole).into_iter().filter(of_name);
+        groups.find(|keys| {
+            let beside = node.parent().into_iter().flat_map(elements);
+            let mut beside =
+                beside.filter(|other| other != node && other.has_tag_name(node.tag_name()));
+            beside.any(|other| {
+                keys.iter()
+                    .all(|(name, value)| has(other, Some(schema), name, value))
+            })
+        })
+    }
+
     fn is_entry(&self, node: Node<'_, '_>) -> bool {
         let names = self.entry_names();
         let name = node.tag_name().name();
@@ -265,6 +294,38 @@ impl<'a> Place<'a> {
             .map(|attribute| attribute.name())
             .or_else(|| known.into_iter().find(|k| is_it(k)));
         known.unwrap_or(name)
+    }
+
+    /// What has a name here. Where no schema says it, that is what is written, here or (`inherits`) by an outer level.
+    pub(super) fn named<'n>(
+        &'n self,
+        name: &'n str,
+        inherits: bool,
+    ) -> Result<Named<'n>, EditError> {
+        let is_it = |known: &str| known.eq_ignore_ascii_case(name);
+        let spelled = self.spelled(name);
+        let here = self.nodes.iter().filter(|_| self.missing.is_empty());
+        let schema = self.schema.unwrap_or_else(|| schema::foreign());
+        let is_attribute = schema.attributes.keys().any(|known| is_it(known))
+            || here.clone().any(|node| node.has_attribute(spelled))
+            || Self::is_lock(name);
+        if is_attribute {
+            return Ok(Named::Attribute(spelled));
+        }
+        let mut inner = here.flat_map(|node| elements(*node));
+        let is_written = inner.any(|node| node.tag_name().name() == name);
+        if schema.children.keys().any(|known| is_it(known)) || schema.foreign && is_written {
+            return Ok(Named::Element);
+        }
+        if schema.foreign && inherits {
+            return Ok(Named::Elsewhere);
+        }
+        Err(self.unknown("attribute", name, &schema.attributes))
+    }
+
+    /// Whether an attribute is one by which any element locks what is in it.
+    pub(super) fn is_lock(name: &str) -> bool {
+        locking().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// What the schema knows of an attribute: its name as the schema writes it, and its type.
@@ -373,29 +434,33 @@ fn has(node: Node<'_, '_>, kind: Option<&Element>, name: &str, value: &str) -> b
     own.is_some_and(|own| own.to_lowercase() == value.to_lowercase())
 }
 
-/// What tells an entry with these attributes from others: its keys, those that are not written too.
+/// What tells an entry with these attributes from others: its keys, those that are not written too. There may be
+/// several ways to tell: a site by its name and by its id.
 pub(super) fn keys_of(
     schema: Option<&'static Element>,
     attributes: &[(String, String)],
-) -> Vec<(String, String)> {
+) -> Vec<Vec<(String, String)>> {
     let foreign = schema.is_none_or(|schema| schema.foreign);
     let groups = schema.map(Element::keys).unwrap_or_default();
-    let Some((schema, group)) = schema.zip(groups.first()) else {
+    let Some(schema) = schema.filter(|_| !groups.is_empty()) else {
         // Where nothing is known of the keys, only the very same entry is the same.
-        return if foreign {
-            attributes.to_vec()
-        } else {
-            Vec::new()
-        };
+        return foreign.then(|| attributes.to_vec()).into_iter().collect();
+    };
+    let given = |name: &str| {
+        let mut written = attributes.iter();
+        written.find(|(written, _)| written.eq_ignore_ascii_case(name))
     };
     let key = |name: &&str| {
-        let mut written = attributes.iter();
-        let written = written.find(|(written, _)| written.eq_ignore_ascii_case(name));
-        let value = written.map(|(_, value)| value.as_str());
+        let value = given(name).map(|(_, value)| value.as_str());
         let value = value.or(schema.attributes[*name].default.as_deref());
         ((*name).to_owned(), value.unwrap_or_default().to_owned())
     };
-    group.iter().map(key).collect()
+    let is_told = |group: &Vec<&str>| group.iter().any(|name| given(name).is_some());
+    let groups = groups.iter().enumerate();
+    let groups = groups.filter(|(at, group)| *at == 0 || is_told(group));
+    groups
+        .map(|(_, group)| group.iter().map(key).collect())
+        .collect()
 }
 
 /// `name='X', id='1'`.

@@ -26,6 +26,7 @@ mod change;
 mod inherited;
 mod locate;
 mod lock;
+mod reset;
 mod splice;
 
 use std::borrow::Cow;
@@ -196,12 +197,16 @@ impl<'t> Editor<'t> {
                     let whole = place.attributes_with(name, &written);
                     check_together(change, &whole, &place.name)?;
                 }
+                if let Some(keys) = place.twin(name, &written) {
+                    let place = place.name;
+                    let keys = locate::in_words(&keys);
+                    return Err(EditError::Duplicate { place, keys });
+                }
                 Ok(vec![self.set(&place, name, &written)])
             }
             Act::DeleteAttribute { attribute } => {
-                let known = place.attribute(attribute)?;
-                let name = known.map_or_else(|| place.spelled(attribute), |(name, _)| name);
-                Ok(self.delete(&place, name))
+                let inherits = change.inherits || !change.location.is_empty();
+                reset::splices(self.text, place, attribute, inherits)
             }
             Act::Add { attributes, at } => self.add(&place, attributes, *at),
             Act::Remove { keys } => self.remove(&place, keys),
@@ -229,17 +234,6 @@ impl<'t> Editor<'t> {
         }
     }
 
-    fn delete(&self, place: &Place<'t>, name: &str) -> Vec<Splice> {
-        if !place.missing.is_empty() {
-            return Vec::new();
-        }
-        let attribute = |node: &Node<'t, 't>| node.attribute_node(name);
-        let found = place.nodes.iter().filter_map(attribute);
-        found
-            .map(|attribute| splice::remove_attribute(self.text, attribute.range()))
-            .collect()
-    }
-
     fn add(
         &self,
         place: &Place<'t>,
@@ -263,8 +257,9 @@ impl<'t> Editor<'t> {
             written.push((name.to_owned(), text.into_owned()));
         }
         check_together(self.change, &written, &place.name)?;
-        let keys = locate::keys_of(kind, &written);
-        if place.missing.is_empty() && !keys.is_empty() && place.find(&keys).is_some() {
+        let groups = locate::keys_of(kind, &written).into_iter();
+        let mut groups = groups.filter(|_| place.missing.is_empty());
+        if let Some(keys) = groups.find(|keys| !keys.is_empty() && place.find(keys).is_some()) {
             // Those that were given say enough.
             let is_key = |(name, _): &&(String, String)| keys.iter().any(|(key, _)| key == name);
             let given: Vec<_> = written.iter().filter(is_key).cloned().collect();

@@ -1,0 +1,173 @@
+//! What appcmd takes away and what it refuses to write: collections, elements, entries that are there already.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends when something is not as it should be"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{IIS_SIM, Up};
+
+/// A root with the default configuration, at which no server runs.
+struct Asleep {
+    folder: tempfile::TempDir,
+}
+
+impl Asleep {
+    fn new() -> Self {
+        let up = Up::start();
+        let folder = tempfile::tempdir().unwrap();
+        let root = Self { folder };
+        std::fs::create_dir_all(root.host_path().parent().unwrap()).unwrap();
+        let path = "Windows/System32/inetsrv/config/applicationHost.config";
+        std::fs::copy(up.root.join(path), root.host_path()).unwrap();
+        std::fs::create_dir_all(root.folder.path().join("inetpub/wwwroot")).unwrap();
+        root
+    }
+
+    fn host_path(&self) -> PathBuf {
+        let path = "Windows/System32/inetsrv/config/applicationHost.config";
+        self.folder.path().join(path)
+    }
+
+    fn host(&self) -> String {
+        std::fs::read_to_string(self.host_path()).unwrap()
+    }
+
+    fn web_config(&self) -> String {
+        let path = self.folder.path().join("inetpub/wwwroot/web.config");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The exit code and what is printed.
+    fn appcmd(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(IIS_SIM);
+        command.arg("appcmd").arg("--root").arg(self.folder.path());
+        let output = command.args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    }
+
+    fn done(&self, words: &[&str]) {
+        let (code, said) = self.appcmd(words);
+        assert_eq!(code, Some(0), "{words:?}: {said}");
+    }
+
+    /// Nothing is written, and this is said.
+    fn refused(&self, words: &[&str], code: i32, why: &str) {
+        let before = self.host();
+        let (found, said) = self.appcmd(words);
+        assert!(
+            found == Some(code) && said.contains(why),
+            "{words:?}: {found:?} {said}"
+        );
+        assert_eq!(self.host(), before, "{words:?}");
+    }
+}
+
+const SITE: &str = "Default Web Site";
+
+#[test]
+fn a_collection_and_an_element_are_taken_away_by_their_names() {
+    let root = Asleep::new();
+    let before = root.host();
+    let pool = ["set", "apppool", "DefaultAppPool"];
+    let set = |word: &str| root.done(&[&pool[..], &[word]].concat());
+    for time in ["03:00:00", "04:00:00"] {
+        set(&format!(
+            "/+recycling.periodicRestart.schedule.[value='{time}']"
+        ));
+    }
+    set("/-recycling.periodicRestart.schedule");
+    assert!(!root.host().contains(":00:00\" />"), "{}", root.host());
+    set("/processModel.maxProcesses:3");
+    set("/-recycling");
+    set("/-processModel");
+    assert!(!root.host().contains("maxProcesses") && !root.host().contains("<recycling"));
+    root.done(&["set", "site", SITE, "/-bindings"]);
+    let (_, said) = root.appcmd(&["list", "site", SITE, "/text:bindings"]);
+    assert_eq!(said, "\n");
+    root.done(&["set", "site", SITE, "/bindings:http/*:80:"]);
+    let section = "/section:applicationPools";
+    let word = "/[name='DefaultAppPool'].failure.rapidFailProtection:false";
+    root.done(&["set", "config", section, word]);
+    root.done(&[
+        "set",
+        "config",
+        section,
+        "/-[name='DefaultAppPool'].failure",
+    ]);
+    let (own, was) = (root.host(), before.contains("<failure"));
+    assert_eq!(own.contains("<failure"), was);
+}
+
+#[test]
+fn a_collection_that_a_site_inherits_is_emptied_there() {
+    let root = Asleep::new();
+    let section = "/section:defaultDocument";
+    root.done(&["set", "config", SITE, section, "/+files.[value='own.html']"]);
+    root.done(&["set", "config", SITE, section, "/-files"]);
+    let web_config = root.web_config();
+    assert!(
+        web_config.contains("<clear />") && !web_config.contains("own.html"),
+        "{web_config}"
+    );
+    let (_, said) = root.appcmd(&["list", "config", SITE, section]);
+    assert!(!said.contains("<add"), "{said}");
+}
+
+#[test]
+fn what_a_section_without_a_schema_does_not_say_cannot_be_taken_away() {
+    let root = Asleep::new();
+    let section = "/section:windowsAuthentication";
+    let unknown = "Unknown attribute \"nosuch\".  Replace with -? for help.";
+    root.refused(&["set", "config", section, "/-nosuch"], 1, unknown);
+    root.done(&["set", "config", section, "/useKernelMode:false"]);
+    root.done(&["set", "config", section, "/-useKernelMode"]);
+    assert!(!root.host().contains("useKernelMode"));
+}
+
+#[test]
+fn what_is_there_already_exits_with_error_already_exists() {
+    let root = Asleep::new();
+    root.done(&[
+        "add",
+        "site",
+        "/name:Shop",
+        "/id:2",
+        "/physicalPath:C:\\shop",
+    ]);
+    root.done(&["add", "apppool", "/name:Shop"]);
+    for (words, entry) in [
+        (&["add", "apppool", "/name:shop"][..], "shop"),
+        (
+            &["set", "apppool", "Shop", "/name:DefaultAppPool"],
+            "DefaultAppPool",
+        ),
+        (&["add", "site", "/name:Shop", "/id:3"], "Shop"),
+        (&["add", "site", "/name:Other", "/id:2"], "2"),
+        (&["set", "site", "Shop", "/id:1"], "1"),
+        (
+            &["set", "site", "Shop", "/name:default web site"],
+            "default web site",
+        ),
+        (&["add", "app", "/site.name:Shop", "/path:/"], "/"),
+    ] {
+        let why =
+            format!("ERROR ( message:Failed to add duplicate collection element \"{entry}\". )\n");
+        root.refused(words, 183, &why);
+    }
+    root.done(&["set", "apppool", "Shop", "/name:SHOP"]);
+}
+
+#[test]
+fn nothing_is_written_that_the_server_could_not_read() {
+    let root = Asleep::new();
+    for word in ["/-id", "/-name"] {
+        let words = ["set", "site", SITE, word];
+        root.refused(&words, 1, "ERROR ( message:Configuration error\nFilename: ");
+    }
+}
