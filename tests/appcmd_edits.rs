@@ -171,3 +171,71 @@ fn nothing_is_written_that_the_server_could_not_read() {
         root.refused(&words, 1, "ERROR ( message:Configuration error\nFilename: ");
     }
 }
+
+#[test]
+fn modules_are_filtered_and_shown_as_other_objects_are() {
+    let root = Asleep::new();
+    let names = |words: &[&str]| {
+        let (_, said) = root.appcmd(&[&["list", "modules"], words].concat());
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (native, managed) = (names(&["/type:native"]), names(&["/type:managed"]));
+    assert!(
+        native.iter().all(|line| line.contains("( native, ")),
+        "{native:?}"
+    );
+    assert!(
+        managed.iter().all(|line| line.contains("( type:")),
+        "{managed:?}"
+    );
+    assert!(!native.is_empty() && !managed.is_empty());
+    assert_eq!(native.len() + managed.len(), names(&[]).len());
+    root.done(&["add", "module", "/name:Audit", "/type:Shop.Audit"]);
+    let audit = "MODULE \"Audit\" ( type:Shop.Audit, preCondition: )";
+    for words in [
+        &["/type:Shop.Audit"][..],
+        &["/module.name:audit"],
+        &["Audit", "/app.name:Default Web Site/"],
+    ] {
+        assert_eq!(names(words), [audit], "{words:?}");
+    }
+    let (code, said) = root.appcmd(&["list", "modules", "/type:Nope"]);
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    let xml = names(&["Audit", "/xml"]);
+    assert_eq!(
+        xml[2],
+        "    <MODULE MODULE.NAME=\"Audit\" type=\"Shop.Audit\" preCondition=\"\" />"
+    );
+}
+
+#[test]
+fn what_is_not_simulated_is_refused_and_not_passed_over() {
+    let root = Asleep::new();
+    for (words, why) in [
+        (&["list", "trace"][..], "Object 'trace' is not supported."),
+        (
+            &["migrate", "config", SITE],
+            "Command 'migrate' is not supported on CONFIG.",
+        ),
+        (
+            &["list", "config", "/metadata"],
+            "Parameter 'metadata' is not supported.",
+        ),
+    ] {
+        root.refused(words, 1, why);
+    }
+}
+
+#[test]
+fn a_worker_process_has_no_state_that_tools_see() {
+    let up = Up::start();
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let said = up.said(&["appcmd", "list", "wp", "/xml"]);
+    let pid = said.split('"').nth(5).unwrap_or_default();
+    let wanted = format!("    <WP WP.NAME=\"{pid}\" APPPOOL.NAME=\"DefaultAppPool\" />");
+    assert!(said.lines().any(|line| line == wanted), "{said}");
+    assert!(
+        !up.said(&["appcmd", "list", "wp", "/text:*"])
+            .contains("state")
+    );
+}

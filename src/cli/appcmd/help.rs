@@ -385,8 +385,11 @@ const COMMANDS: &[Help] = &[
         parameters: &[
             ("identifier, /module.name", "Its name"),
             ("/app.name", "Of an application: \"Default Web Site/\""),
+            ("/type", "native, managed, or the type of a managed module"),
+            FILTER,
+            OUTPUT,
         ],
-        examples: &["appcmd list modules"],
+        examples: &["appcmd list modules", "appcmd list modules /type:managed"],
     },
     Help {
         object: Object::Module,

@@ -3,7 +3,7 @@
 //! As the real tool it reads applicationHost.config itself, so it works also while no server runs; what only a
 //! running server knows (states, worker processes, requests) it asks for. A change goes through the
 //! server if one runs, and into the file if none does. Output lines and errors are those of the real
-//! tool. Absent on purpose: the TRACE object, `migrate`, `/debug`.
+//! tool. Absent on purpose: the TRACE object, `migrate`, `/metadata`, `/debug`.
 //!
 //! * `grammar` – the command line
 //! * `store` – the file, and the server behind it
@@ -152,6 +152,10 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         return fail(Failure::Input(format!(
             "The parameter '{word}' must begin with a / or - (HRESULT=80070057)."
         )));
+    }
+    if sentence.has("metadata") {
+        let text = "Parameter 'metadata' is not supported.  Run 'appcmd.exe /?' to display supported parameters.";
+        return fail(Failure::Message(text.to_owned()));
     }
     let store = Store::new(root).telling(say_waiting);
     if let Err(failure) = resolve_url(&mut sentence, object, &store) {

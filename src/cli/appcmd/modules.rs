@@ -11,7 +11,9 @@ use sim_was::config::edit::{Act, Change, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
-use super::{Failure, name_of};
+use super::rows::Row;
+use super::sections::Files;
+use super::{Failure, name_of, print};
 use crate::administration::store::Store;
 
 const MODULES: &str = "system.webServer/modules";
@@ -140,20 +142,41 @@ fn find(store: &Store, section: &str, location: &str, name: &str) -> Result<View
 }
 
 /// Source: appcmd: `MODULE "HttpCacheModule" ( native, preCondition: )`; a managed module has its type there.
+/// Assumed: `/type:native` and `/type:managed` are all modules of a kind, anything else is the type of a managed one.
 fn list(sentence: &Sentence, store: &Store, location: &str) -> Result<ExitCode, Failure> {
-    if let Some(name) = sentence.identifier() {
-        println!("{}", line(&find(store, MODULES, location, name)?));
-        return Ok(ExitCode::SUCCESS);
+    let view = Files::of(store)?.views().section(MODULES, location)?;
+    let mut modules = view.map_or_else(Vec::new, |view| view.children);
+    modules.retain(|module| module.name == "add");
+    let mut sentence = sentence.clone();
+    let kind = sentence.parameter("type").map(str::to_ascii_lowercase);
+    let kind = kind.filter(|kind| ["native", "managed"].contains(&&**kind));
+    if let Some(kind) = &kind {
+        modules.retain(|module| is_native(module) == (kind == "native"));
     }
-    let modules = entries(store, MODULES, location)?;
-    for module in &modules {
-        println!("{}", line(module));
+    // They have been looked at.
+    sentence.parameters.retain(|(name, _)| {
+        !name.eq_ignore_ascii_case("app.name")
+            && !(kind.is_some() && name.eq_ignore_ascii_case("type"))
+    });
+    let rows: Vec<Row> = modules.into_iter().map(row).collect();
+    print::list(&sentence, Object::Module, &rows)
+}
+
+fn is_native(module: &View) -> bool {
+    module.attribute("type").is_none_or(str::is_empty)
+}
+
+fn row(module: View) -> Row {
+    let text = |attribute| module.attribute(attribute).unwrap_or_default().to_owned();
+    Row {
+        line: line(&module),
+        properties: vec![
+            ("MODULE.NAME", text("name")),
+            ("type", text("type")),
+            ("preCondition", text("preCondition")),
+        ],
+        view: Some(module),
     }
-    Ok(if modules.is_empty() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
 }
 
 fn line(module: &View) -> String {

@@ -66,6 +66,7 @@ pub(super) fn of(object: Object, store: &Store) -> Result<Vec<Row>, Failure> {
     })
 }
 
+/// Source: appcmd `/xml`: `<WP WP.NAME="1001" APPPOOL.NAME="AppPool1" />`; a worker process has no state there.
 fn workers(store: &Store) -> Result<Vec<Row>, Failure> {
     let Answer::WorkerProcesses(workers) = store.ask(&Command::ListWorkerProcesses)? else {
         return Ok(Vec::new());
@@ -78,7 +79,6 @@ fn workers(store: &Store) -> Result<Vec<Row>, Failure> {
         properties: vec![
             ("WP.NAME", wp.pid.to_string()),
             ("APPPOOL.NAME", wp.application_pool),
-            ("state", format!("{:?}", wp.state)),
         ],
         view: None,
     };

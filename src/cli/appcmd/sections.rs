@@ -63,7 +63,7 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
 }
 
 /// applicationHost.config and the files around it.
-struct Files {
+pub(super) struct Files {
     text: String,
     name: String,
     around: Around,
@@ -74,7 +74,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(store: &Store) -> Result<Self, Failure> {
+    pub(super) fn of(store: &Store) -> Result<Self, Failure> {
         let (text, name) = (store.text()?, store.name());
         let sites = load(&text, &name)?.sites;
         let around = Around::find(&sites, &mut LocalDisk(store.root()));
@@ -94,7 +94,7 @@ impl Files {
         })
     }
 
-    fn views(&self) -> Views<'_> {
+    pub(super) fn views(&self) -> Views<'_> {
         Views::new(&self.text, &self.name).with(self.around.clone())
     }
 
