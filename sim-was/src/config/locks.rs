@@ -195,3 +195,97 @@ fn goes(taker: Node<'_, '_>, item: Node<'_, '_>) -> bool {
             value.eq_ignore_ascii_case(attribute.value())
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::Views;
+    use super::super::web_config::{Around, FoundFile};
+
+    const HOST: &str = r#"<configuration><system.applicationHost><sites><site name="Shop" id="1">
+        <application path="/" /><application path="/App" /></site></sites></system.applicationHost></configuration>"#;
+
+    fn file(text: &str) -> FoundFile {
+        FoundFile {
+            name: "web.config".to_owned(),
+            bytes: Ok(text.as_bytes().to_vec()),
+            modified: 0,
+        }
+    }
+
+    /// Why a place below a site may not have a section, if so. The site has it in a location of its own, with these
+    /// attributes of the `<location>`.
+    fn fault(location: &str, of_site: &str, place: &str, inner: &str) -> Option<String> {
+        let section = |content: &str| format!("<system.webServer>{content}</system.webServer>");
+        let site = format!(
+            "<configuration><location path='.' {location}>{}</location></configuration>",
+            section(of_site)
+        );
+        let inner = format!("<configuration>{}</configuration>", section(inner));
+        let views = Views::new(HOST, "x").with(Around::default().with("shop", file(&site)));
+        let fault = views.refusal(place, file(&inner)).unwrap();
+        fault.map(|fault| fault.text)
+    }
+
+    const OWN: &str = "inheritInChildApplications='false'";
+
+    #[test]
+    fn a_lock_that_a_site_keeps_from_its_applications_holds_in_its_folders_only() {
+        for (of_site, inner) in [
+            (
+                "<urlCompression lockAttributes='doStaticCompression' />",
+                "<urlCompression doStaticCompression='false' />",
+            ),
+            (
+                "<urlCompression lockAllAttributesExcept='doDynamicCompression' />",
+                "<urlCompression doStaticCompression='false' />",
+            ),
+            (
+                "<defaultDocument lockElements='files' />",
+                "<defaultDocument><files><add value='x' /></files></defaultDocument>",
+            ),
+            (
+                "<security><requestFiltering lockAllElementsExcept='verbs' /></security>",
+                "<security><requestFiltering><hiddenSegments /></requestFiltering></security>",
+            ),
+            (
+                "<modules><add name='PM' lockItem='true' /></modules>",
+                "<modules><remove name='PM' /></modules>",
+            ),
+        ] {
+            for (location, place, holds) in [
+                ("", "shop/app", true),
+                (OWN, "shop/app", false),
+                (OWN, "shop/app/in", false),
+                (OWN, "shop/images", true),
+            ] {
+                let fault = fault(location, of_site, place, inner);
+                let is_lock = fault
+                    .as_ref()
+                    .is_some_and(|text| text.starts_with("Lock violation"));
+                assert_eq!(is_lock, holds, "{of_site} {location} {place}: {fault:?}");
+                assert_eq!(
+                    fault.is_some(),
+                    holds,
+                    "{of_site} {location} {place}: {fault:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_a_site_keeps_from_its_applications_is_there_twice_in_its_folders_only() {
+        let modules = "<modules><add name='PM' type='A.B' /></modules>";
+        assert_eq!(fault(OWN, modules, "shop/app", modules), None);
+        let fault = fault(OWN, modules, "shop/images", modules);
+        assert!(fault.is_some_and(|text| text.contains("duplicate")));
+    }
+
+    #[test]
+    fn a_section_that_a_site_locks_for_itself_is_free_in_its_applications() {
+        let (section, inner) = ("<caching />", "<caching enabled='false' />");
+        let locked = format!("overrideMode='Deny' {OWN}");
+        assert_eq!(fault(&locked, section, "shop/app", inner), None);
+        assert!(fault(&locked, section, "shop/images", inner).is_some());
+        assert!(fault("overrideMode='Deny'", section, "shop/app", inner).is_some());
+    }
+}

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use roxmltree::Node;
 
+use super::edit::sections_at;
 use super::faults;
 use super::locks::{self, Declared};
 use super::schema::{self, Element};
@@ -16,6 +17,8 @@ use super::web_config::WebConfig;
 /// So many appearances of a section at one place are merged to find entries that are there twice.
 /// Assumed: nobody writes more of them, unless to make the server busy.
 const LEVELS_MAX: usize = 32;
+/// The section of the sites.
+const SITES: &str = "system.applicationHost/sites";
 
 /// One appearance of a section.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Sections<'a> {
     declared: Declared,
     /// Which file is applicationHost.config.
     host: usize,
+    /// What it says.
+    root: Option<Node<'a, 'a>>,
     /// Whether some sections are not for child applications.
     has_own: bool,
     /// What in the files around makes requests for a location and below it fail.
@@ -63,6 +68,7 @@ impl<'a> Sections<'a> {
     pub(super) fn of_all(host: Node<'a, 'a>, around: &'a [WebConfig<'a>]) -> Self {
         let mut sections = Self {
             declared: Declared::read(host),
+            root: Some(host),
             ..Self::default()
         };
         let outermost = around.iter().take_while(|file| file.is_outermost()).count();
@@ -189,12 +195,31 @@ impl<'a> Sections<'a> {
 
     /// The appearances of a section in outer files that hold at a location, the outermost first.
     pub(super) fn outer(&self, location: &str, section: &str, file: usize) -> Vec<Node<'a, 'a>> {
-        let at = places_to(location)
-            .into_iter()
-            .flat_map(|place| self.at(place, section));
-        at.filter(|found| found.file < file)
-            .map(|found| found.node)
-            .collect()
+        let found = self.reaching(location, section);
+        let found = found.filter(|found| found.file < file);
+        found.map(|found| found.node).collect()
+    }
+
+    /// The appearances of a section at a location and above it, but for those that are kept from its application, the
+    /// outermost first.
+    ///
+    /// Source: IIS: `inheritInChildApplications="false"` keeps a location, with its locks, from the applications below.
+    fn reaching(
+        &self,
+        location: &str,
+        section: &str,
+    ) -> impl DoubleEndedIterator<Item = &Section<'a>> {
+        let application = self.application(location);
+        places_to(location).into_iter().flat_map(move |place| {
+            let found = self.at(place, section).iter();
+            found.filter(move |found| place.len() >= application || !found.own)
+        })
+    }
+
+    /// How much of a location is the path of its application, if that makes a difference.
+    fn application(&self, location: &str) -> usize {
+        let root = self.root.filter(|_| self.has_own);
+        root.map_or(0, |root| application_length(root, location))
     }
 
     /// The appearances of a section that lie under another one at a location, the outermost first; of
@@ -206,8 +231,9 @@ impl<'a> Sections<'a> {
         inner: &Section<'a>,
     ) -> Vec<Node<'a, 'a>> {
         let mut nodes = Vec::new();
+        let application = self.application(location);
         for place in places_to(location) {
-            let here = place == location;
+            let here = place.len() >= application;
             let found = self.at(place, section).iter();
             let found = found.take_while(|found| found.node != inner.node);
             let found = found.filter(|s| here || !s.own).map(|s| s.node);
@@ -226,10 +252,8 @@ impl<'a> Sections<'a> {
         if self.is_host_only(section) {
             return true;
         }
-        let at = places_to(location)
-            .into_iter()
-            .flat_map(|place| self.at(place, section));
-        let mut modes = at
+        let found = self.reaching(location, section);
+        let mut modes = found
             .filter(|found| found.file < file)
             .filter_map(|found| found.mode);
         modes
@@ -281,6 +305,27 @@ impl<'a> Sections<'a> {
             .and_then(|s| s.get(section))
             .map_or(&[], Vec::as_slice)
     }
+}
+
+/// How much of a location, in lower case, is the path of its application.
+pub(super) fn application_length(root: Node<'_, '_>, location: &str) -> usize {
+    let site = location.split('/').next().unwrap_or_default();
+    let below = &location[site.len()..];
+    let is_named = |node: &Node<'_, '_>, name| node.tag_name().name() == name;
+    let is_site = |node: &Node<'_, '_>| {
+        let name = node.attribute("name").unwrap_or_default();
+        is_named(node, "site") && name.to_lowercase() == site
+    };
+    let sections = sections_at(root, "", SITES).into_iter();
+    let sites = sections.flat_map(|section| section.children().filter(is_site));
+    let applications =
+        sites.flat_map(|site| site.children().filter(|n| is_named(n, "application")));
+    let lengths = applications.filter_map(|application| {
+        let path = application.attribute("path")?.trim_end_matches('/');
+        let rest = below.strip_prefix(&path.to_lowercase())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(below.len() - rest.len())
+    });
+    site.len() + lengths.max().unwrap_or(0)
 }
 
 /// What is known of a section that is only declared. The .NET Framework judges its own ones, and takes many entries

@@ -8,7 +8,6 @@ use std::fmt;
 
 use roxmltree::Node;
 
-use super::edit::sections_at;
 use super::layers::Layers;
 use super::locks::Declared;
 use super::raw::{self, ConfigError};
@@ -135,7 +134,7 @@ impl<'a> Views<'a> {
         let around = self.around.web_configs(&documents);
         let location = location.trim_matches('/').to_lowercase();
         let places = places_from(&location);
-        let application = application_length(root, &location);
+        let application = sections::application_length(root, &location);
         // Source: IIS: `inheritInChildApplications="false"` keeps a location from the applications below it.
         let reaches =
             |at: &str, node: &Node<'_, '_>| at.len() >= application || !sections::is_own(*node);
@@ -273,27 +272,6 @@ fn places_from(location: &str) -> Vec<&str> {
         places.push(at);
     }
     places
-}
-
-/// How much of a location, in lower case, is the path of its application.
-fn application_length(root: Node<'_, '_>, location: &str) -> usize {
-    let site = location.split('/').next().unwrap_or_default();
-    let below = &location[site.len()..];
-    let is_named = |node: &Node<'_, '_>, name| node.tag_name().name() == name;
-    let is_site = |node: &Node<'_, '_>| {
-        let name = node.attribute("name").unwrap_or_default();
-        is_named(node, "site") && name.to_lowercase() == site
-    };
-    let sections = sections_at(root, "", SITES).into_iter();
-    let sites = sections.flat_map(|section| section.children().filter(is_site));
-    let applications =
-        sites.flat_map(|site| site.children().filter(|n| is_named(n, "application")));
-    let lengths = applications.filter_map(|application| {
-        let path = application.attribute("path")?.trim_end_matches('/');
-        let rest = below.strip_prefix(&path.to_lowercase())?;
-        (rest.is_empty() || rest.starts_with('/')).then_some(below.len() - rest.len())
-    });
-    site.len() + lengths.max().unwrap_or(0)
 }
 
 fn entries_of(section: Option<View>, name: &str) -> Vec<View> {
