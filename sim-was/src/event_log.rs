@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
 use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
+use crate::config::ConfigWarning;
 use crate::control::{Service, ServiceStatus};
 
 mod pool_events;
@@ -423,11 +424,17 @@ impl Event {
     }
 
     /// A warning about the configuration, e.g. 5041 or 5152.
-    pub fn configuration_warning(id: u16, text: &str) -> Self {
-        match id {
+    pub fn configuration_warning(warning: &ConfigWarning) -> Self {
+        let ConfigWarning { event, text, data } = warning;
+        let said = match event {
             5172 => Self::configuration_unreadable(text),
-            _ => Self::new(id, Level::Warning, WAS, text.to_owned()),
-        }
+            _ => Self::new(*event, Level::Warning, WAS, text.clone()),
+        };
+        let said = data
+            .iter()
+            .fold(said, |said, (name, value)| said.with(name, value));
+        let pool = data.iter().find(|(name, _)| name == "AppPoolID");
+        pool.map_or(said.clone(), |(_, pool)| said.about(pool))
     }
 
     /// 5054: the automatic shutdown program of a pool was not run.

@@ -69,6 +69,16 @@ pub(super) struct OutOfRange {
     pub(super) step: Option<String>,
 }
 
+impl OutOfRange {
+    /// What events call the entry.
+    pub(super) fn name(&self) -> &str {
+        match self.entry.as_str() {
+            "" => "defaults",
+            entry => entry,
+        }
+    }
+}
+
 /// What has been found so far.
 #[derive(Default)]
 struct Findings {

@@ -132,6 +132,9 @@ pub struct ConfigWarning {
     pub event: u16,
     /// The text.
     pub text: String,
+    /// Its insertion strings, by name, as far as it has some.
+    #[serde(default)]
+    pub data: Vec<(String, String)>,
 }
 
 /// `applicationPools/add`.

@@ -137,11 +137,19 @@ impl<'a> Resolver<'a> {
 
     /// Complains, once.
     pub(super) fn warn(&mut self, event: u16, text: impl Into<String>) {
+        self.warn_with(event, text, &[]);
+    }
+
+    /// Complains, once, with the insertion strings of the event.
+    fn warn_with(&mut self, event: u16, text: impl Into<String>, data: &[(&str, &str)]) {
         let text = text.into();
         if self.warnings.len() >= WARNINGS_MAX {
             self.unsaid += 1;
         } else if self.said.insert((event, text.clone())) {
-            self.warnings.push(ConfigWarning { event, text });
+            let data = data.iter();
+            let data = data.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let data = data.collect();
+            self.warnings.push(ConfigWarning { event, text, data });
         }
     }
 
@@ -153,6 +161,25 @@ impl<'a> Resolver<'a> {
         }
         let line = self.line(at);
         self.warn(event, format!("{}: line {line}: {text}", self.file));
+    }
+
+    /// Complains of a value outside of its range.
+    fn warn_range(&mut self, event: u16, what: &str, value: &OutOfRange) {
+        let name = if event == POOL_RANGE {
+            "AppPoolID"
+        } else {
+            "Name"
+        };
+        let data = [
+            ("Element", what),
+            (name, value.name()),
+            ("Property", &value.property),
+            ("Value", &value.value),
+            ("Minimum", &value.min),
+            ("Maximum", &value.max),
+            ("Default", &value.default),
+        ];
+        self.warn_with(event, range_text(what, value), &data);
     }
 
     fn line(&mut self, at: usize) -> usize {
@@ -168,6 +195,7 @@ impl<'a> Resolver<'a> {
             self.warnings.push(ConfigWarning {
                 event: INVALID_DATA,
                 text,
+                data: Vec::new(),
             });
         }
         self.warnings
@@ -240,11 +268,11 @@ impl<'a> Resolver<'a> {
     ) -> Result<(), ConfigError> {
         match (finding.kind, section) {
             (FindingKind::OutOfRange(value), "applicationPools") => {
-                self.warn(POOL_RANGE, range_text("application pool", &value));
+                self.warn_range(POOL_RANGE, "application pool", &value);
                 Ok(())
             }
             (FindingKind::OutOfRange(value), "webLimits") => {
-                self.warn(SERVICE_RANGE, range_text("service", &value));
+                self.warn_range(SERVICE_RANGE, "service", &value);
                 Ok(())
             }
             (FindingKind::Doubt, _) => {
@@ -316,13 +344,18 @@ impl<'a> Resolver<'a> {
                     POOL_NAME_EMPTY,
                     "The application pool id is empty. The application pool will be ignored.",
                 ),
-                length if length > POOL_NAME_MAX => self.warn(
+                length if length > POOL_NAME_MAX => self.warn_with(
                     POOL_NAME_LONG,
                     format!(
                         "The application pool id '{name}' exceeds length limits. It is '{length}' \
                          characters and cannot be more than '{POOL_NAME_MAX}' characters. The \
                          application pool will therefore be ignored."
                     ),
+                    &[
+                        ("AppPoolID", &name),
+                        ("Length", &length.to_string()),
+                        ("LengthMax", &POOL_NAME_MAX.to_string()),
+                    ],
                 ),
                 _ => {
                     let mut nodes = vec![entry.own()];
@@ -344,13 +377,14 @@ impl<'a> Resolver<'a> {
         let idle = pool.process_model.idle_timeout;
         let restart = pool.recycling.periodic_restart.time;
         if !idle.is_zero() && !restart.is_zero() && idle >= restart {
-            self.warn(
+            self.warn_with(
                 IDLE_BEYOND_RESTART,
                 format!(
                     "Application pool '{}' has an IdleTimeout equal to or greater than the \
                      PeriodicRestart time. This can cause unexpected loss of application state.",
                     pool.name
                 ),
+                &[("AppPoolID", pool.name.as_str())],
             );
         }
     }
@@ -388,8 +422,9 @@ fn block(section: Node<'_, '_>) -> u32 {
 /// Source: Microsoft `TechNet`, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
 /// configured value '%4' is outside of the range '%5' to '%6'. The value will default to '%7'."
 fn range_text(what: &str, value: &OutOfRange) -> String {
+    let entry = value.name();
     let OutOfRange {
-        entry,
+        entry: _,
         property,
         value,
         min,
@@ -397,7 +432,6 @@ fn range_text(what: &str, value: &OutOfRange) -> String {
         default,
         step,
     } = value;
-    let entry = if entry.is_empty() { "defaults" } else { entry };
     let step = step
         .as_ref()
         .map(|s| format!(" in steps of '{s}'"))

@@ -89,8 +89,7 @@ impl Was {
             .iter()
             .filter(|warning| !old.warnings.contains(warning))
         {
-            self.fx
-                .event(Event::configuration_warning(warning.event, &warning.text));
+            self.fx.event(Event::configuration_warning(warning));
         }
         let consequences = Consequences::of(&effects, &new, &kept);
         self.change_pools(&new, &consequences);

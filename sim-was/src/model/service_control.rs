@@ -69,7 +69,7 @@ impl Was {
 
     fn was_started(&mut self, configuration: Configuration, now: Instant) {
         for warning in &configuration.warnings {
-            let event = Event::configuration_warning(warning.event, &warning.text);
+            let event = Event::configuration_warning(warning);
             self.fx.event(event);
         }
         self.pools.clear();

@@ -5,7 +5,7 @@ use super::super::bench::{Bench, server_of};
 use crate::config::edit::Change;
 use crate::config::load;
 use crate::control::{Answer, Command, ObjectState};
-use crate::event_log::WorkerExit;
+use crate::event_log::{Event, WorkerExit};
 
 const TEXT: &str = r#"<configuration>
   <system.applicationHost>
@@ -367,6 +367,29 @@ fn a_value_out_of_range_hits_one_pool_only_with_its_default_and_event_5041() {
         load(&text, "f").map_err(|error| error.to_string()),
     ));
     assert_eq!((bench.events(), bench.pids()), (vec![5041], vec![1, 2, 3]));
+}
+
+#[test]
+fn a_warning_about_a_value_carries_its_insertion_strings() {
+    let text = TEXT.replace("<add name=\"A\" />", "<add name=\"A\" queueLength=\"5\" />");
+    let configuration = load(&text, "f").unwrap();
+    let event = Event::configuration_warning(&configuration.warnings[0]);
+    let values: Vec<&str> = event.data.iter().map(|(_, value)| value.as_str()).collect();
+    // Source: event 5041, `%1` to `%7`.
+    let wanted = [
+        "application pool",
+        "A",
+        "queueLength",
+        "5",
+        "10",
+        "65535",
+        "1000",
+    ];
+    assert_eq!((event.id, values), (5041, wanted.to_vec()));
+    assert_eq!(event.pool.as_deref(), Some("A"));
+    for (name, value) in &event.data {
+        assert!(event.message.contains(&format!("'{value}'")), "{name}");
+    }
 }
 
 #[test]
