@@ -295,3 +295,32 @@ fn an_element_that_holds_a_collection_is_no_entry_itself() {
     let wrong = after("system.webServer/httpProtocol", headers, &["[@0].x:1"]);
     assert!(matches!(wrong, Err(EditError::NoEntry { .. })), "{wrong:?}");
 }
+
+#[test]
+fn what_the_encoding_of_a_file_does_not_have_is_a_character_reference() {
+    let change = "webFarms.[name='F'].note:Käse €";
+    let with = |declaration: &str| {
+        let text = format!(
+            "{declaration}<configuration><webFarms><webFarm name=\"F\" /></webFarms></configuration>"
+        );
+        apply(&text, &[change.parse().unwrap()]).unwrap()
+    };
+    for encoding in ["us-ascii", "ISO-8859-1"] {
+        let declaration = format!("<?xml version='1.0' encoding = '{encoding}'?>");
+        let text = with(&declaration);
+        assert!(
+            text.is_ascii() && text.contains("note=\"K&#xE4;se &#x20AC;\""),
+            "{text}"
+        );
+        let document = Document::parse(&text).unwrap();
+        let farm = document.descendants().find(|n| n.has_tag_name("webFarm"));
+        assert_eq!(farm.unwrap().attribute("note"), Some("Käse €"));
+    }
+    for declaration in [
+        "",
+        "<?xml version='1.0'?>",
+        "<?xml version='1.0' encoding='UTF-8'?>",
+    ] {
+        assert!(with(declaration).contains("Käse €"), "{declaration}");
+    }
+}

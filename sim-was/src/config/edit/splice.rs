@@ -1,5 +1,7 @@
 //! The text side of an edit: what is cut out where, what is put there, and how it is indented.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::ops::Range;
 
 use roxmltree::Node;
@@ -29,10 +31,43 @@ pub(super) fn carry_out(text: &str, mut splices: Vec<Splice>) -> String {
     let mut at = 0;
     for splice in splices {
         edited.push_str(&text[at..splice.range.start]);
-        edited.push_str(&splice.text);
+        edited.push_str(&in_encoding(text, &splice.text));
         at = splice.range.end;
     }
     edited + &text[at..]
+}
+
+/// What is put into a text: with character references where the encoding that it declares does not have the
+/// characters.
+///
+/// Source: XML 1.0, section 4.1: a reference stands for a character that the encoding cannot express. Assumed: of
+/// encodings other than UTF-8 and UTF-16 only that they have ASCII.
+fn in_encoding<'s>(text: &str, inserted: &'s str) -> Cow<'s, str> {
+    if inserted.is_ascii() || is_unicode(text) {
+        return Cow::Borrowed(inserted);
+    }
+    let mut ascii = String::with_capacity(inserted.len() + 8);
+    for c in inserted.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            let _ = write!(ascii, "&#x{:X};", u32::from(c));
+        }
+    }
+    Cow::Owned(ascii)
+}
+
+/// Whether the XML declaration says nothing of the encoding, or that it has every character.
+fn is_unicode(text: &str) -> bool {
+    let declaration = text
+        .strip_prefix("<?xml")
+        .and_then(|rest| rest.split_once("?>"));
+    let declared = declaration.and_then(|(declaration, _)| declaration.split_once("encoding"));
+    declared.is_none_or(|(_, encoding)| {
+        let encoding = encoding.trim_start_matches([' ', '=', '"', '\'']);
+        let head = encoding.get(.."utf".len()).unwrap_or_default();
+        head.eq_ignore_ascii_case("utf")
+    })
 }
 
 /// A value as it stands between quotes: read again, it is what it was, with its line ends.
