@@ -239,3 +239,30 @@ fn a_worker_process_has_no_state_that_tools_see() {
             .contains("state")
     );
 }
+
+#[test]
+fn a_section_is_one_for_list_and_set_if_it_is_declared_and_whatever_its_name() {
+    let root = Asleep::new();
+    let declared = "<section name=\"my.dotted.part\" /><sectionGroup name=\"group\">\
+                    <section name=\"dot.ted\" /></sectionGroup></configSections>";
+    let text = root.host().replace("</configSections>", declared);
+    let text = text.replace("</configuration>", "<foo bar=\"1\" /></configuration>");
+    std::fs::write(root.host_path(), text).unwrap();
+    for section in ["my.dotted.part", "group/dot.ted"] {
+        let word = format!("/section:{section}");
+        root.done(&["set", "config", &word, "/inner.on:1"]);
+        let (_, said) = root.appcmd(&["list", "config", &word]);
+        assert!(said.contains("<inner on=\"1\" />"), "{said}");
+        root.done(&["set", "config", SITE, &word, "/inner.off:1"]);
+        let name = section.rsplit('/').next().unwrap();
+        assert!(
+            root.web_config().contains(&format!("<{name}>")),
+            "{}",
+            root.web_config()
+        );
+    }
+    let unknown = "Unknown config section \"foo\".  Replace with -? for help.";
+    root.refused(&["list", "config", "/section:foo"], 1, unknown);
+    root.refused(&["set", "config", "/section:foo", "/bar:2"], 1, unknown);
+    assert!(!root.appcmd(&["list", "config"]).1.contains("<foo"));
+}

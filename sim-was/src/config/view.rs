@@ -211,18 +211,22 @@ impl<'a> Views<'a> {
         Ok(Declared::read(document.root_element()).is_host_only(path))
     }
 
-    /// The names of the sections that are written, with their locations.
+    /// The names of the sections that are written, with their locations; those that no file declares are none.
+    ///
+    /// Source: IIS: `cannot be read because it is missing a section declaration`.
     pub fn written(&self) -> Result<Vec<(String, String)>, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
         let root = document.root_element();
         let declared = Declared::read(root);
         let mut names = written::sections(root, &declared);
+        let mut declares = vec![Declared::read(root)];
         let texts = self.around.texts();
         let documents = self.around.documents(&texts);
         for file in self.around.web_configs(&documents) {
             let Ok(document) = file.document else {
                 continue;
             };
+            declares.push(Declared::read(document.root_element()));
             for (name, location) in written::sections(document.root_element(), &declared) {
                 for place in file.places {
                     let whole = format!("{place}/{location}");
@@ -230,6 +234,12 @@ impl<'a> Views<'a> {
                 }
             }
         }
+        let is_known = |name: &str| {
+            schema::section(name).is_some()
+                || outline::of(name).is_some()
+                || declares.iter().any(|declared| declared.has(name))
+        };
+        names.retain(|(name, _)| is_known(name));
         let mut seen = BTreeSet::new();
         names.retain(|(name, location)| seen.insert((name.clone(), location.to_lowercase())));
         Ok(names)

@@ -294,16 +294,8 @@ fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
 fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     for (name, value) in sentence.properties() {
-        let sign = name.chars().next().filter(|c| ['+', '-'].contains(c));
-        let path = name.trim_start_matches(['+', '-']);
-        let dot = if path.starts_with('[') && sign.is_none() {
-            ""
-        } else {
-            "."
-        };
-        let sign = sign.map(String::from).unwrap_or_default();
         let value = value.map(|value| format!(":{value}")).unwrap_or_default();
-        changes.push(format!("{sign}{section}{dot}{path}{value}").parse::<Change>()?);
+        changes.push(Change::within(section, &format!("{name}{value}"))?);
     }
     if changes.is_empty() {
         return Err(Failure::Message(

@@ -134,6 +134,17 @@ impl Change {
         }
     }
 
+    /// A change of a section in the words of appcmd, without the section: `[name='X'].type:Y`, `+[name='X']`, `-files`.
+    pub fn within(section: &str, words: &str) -> Result<Self, EditError> {
+        let (sign, rest) = sign_of(words);
+        let (path, value) = split_value(rest);
+        let (element, act) = act_of(sign, path, value).map_err(|why| EditError::Syntax {
+            text: words.to_owned(),
+            why,
+        })?;
+        Ok(Self::new(section, element, act))
+    }
+
     /// The same change, committed to a `<location>`.
     #[must_use]
     pub fn at(mut self, location: &str) -> Self {
@@ -250,8 +261,7 @@ impl FromStr for Change {
                 .ok_or_else(|| wrong("after @ comes a location in single quotes"))?;
             rest = rest.trim_start();
         }
-        let sign = rest.chars().next().filter(|c| ['+', '-'].contains(c));
-        let rest = if sign.is_some() { &rest[1..] } else { rest };
+        let (sign, rest) = sign_of(rest);
         let (path, value) = split_value(rest);
         let (section, path) = split_section(path);
         if section.is_empty() {
@@ -259,30 +269,43 @@ impl FromStr for Change {
                 "it begins with a section, e.g. system.webServer/caching",
             ));
         }
-        let mut steps = steps(path).map_err(|why| wrong(&why))?;
-        let last = steps.pop();
-        let act = match (sign, last, value) {
-            (None, Some(Step::Child(attribute)), Some(value)) => Act::Set {
-                attribute,
-                value: value.to_owned(),
-            },
-            (Some('-'), Some(Step::Child(attribute)), None) => Act::DeleteAttribute { attribute },
-            (Some('-'), Some(Step::Entry(keys)), None) => Act::Remove { keys },
-            (Some('+'), Some(Step::Entry(attributes)), None) => {
-                let (attributes, at) = position(attributes);
-                if attributes.is_empty() {
-                    return Err(wrong("a new entry has attributes, each name='value'"));
-                }
-                Act::Add { attributes, at }
-            }
-            _ => {
-                return Err(wrong(
-                    "write SECTION[name='X'].child.attribute:VALUE, or +SECTION.[key='X'], or -SECTION.[key='X']",
-                ));
-            }
-        };
-        Ok(Self::new(section, steps, act).at(&location))
+        let (element, act) = act_of(sign, path, value).map_err(|why| wrong(&why))?;
+        Ok(Self::new(section, element, act).at(&location))
     }
+}
+
+/// The sign in front of a change, and what follows.
+fn sign_of(text: &str) -> (Option<char>, &str) {
+    let sign = text.chars().next().filter(|c| ['+', '-'].contains(c));
+    (sign, if sign.is_some() { &text[1..] } else { text })
+}
+
+/// Where in a section something is done, and what.
+fn act_of(sign: Option<char>, path: &str, value: Option<&str>) -> Result<(Vec<Step>, Act), String> {
+    let mut steps = steps(path)?;
+    let last = steps.pop();
+    let act = match (sign, last, value) {
+        (None, Some(Step::Child(attribute)), Some(value)) => Act::Set {
+            attribute,
+            value: value.to_owned(),
+        },
+        (Some('-'), Some(Step::Child(attribute)), None) => Act::DeleteAttribute { attribute },
+        (Some('-'), Some(Step::Entry(keys)), None) => Act::Remove { keys },
+        (Some('+'), Some(Step::Entry(attributes)), None) => {
+            let (attributes, at) = position(attributes);
+            if attributes.is_empty() {
+                return Err("a new entry has attributes, each name='value'".to_owned());
+            }
+            Act::Add { attributes, at }
+        }
+        _ => {
+            return Err(
+                "write SECTION[name='X'].child.attribute:VALUE, or +SECTION.[key='X'], or -SECTION.[key='X']"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok((steps, act))
 }
 
 /// The path and what stands behind the first colon that is neither in quotes nor in brackets.
