@@ -266,3 +266,60 @@ fn a_section_is_one_for_list_and_set_if_it_is_declared_and_whatever_its_name() {
     root.refused(&["set", "config", "/section:foo", "/bar:2"], 1, unknown);
     assert!(!root.appcmd(&["list", "config"]).1.contains("<foo"));
 }
+
+#[test]
+fn a_section_is_written_down_to_the_level_that_its_declaration_allows() {
+    let root = Asleep::new();
+    std::fs::create_dir_all(root.folder.path().join("inetpub/wwwroot/images")).unwrap();
+    let locked = "This configuration section cannot be used at this path.";
+    let images = "Default Web Site/images";
+    for words in [
+        &[images, "/section:sessionState", "/cookieless:UseUri"][..],
+        &[
+            images,
+            "/section:sessionState",
+            "/cookieless:UseUri",
+            "/commit:apphost",
+        ],
+        &[
+            images,
+            "/section:machineKey",
+            "/validation:SHA1",
+            "/commit:app",
+        ],
+        &[
+            images,
+            "/section:modules",
+            "/runAllManagedModulesForAllRequests:true",
+        ],
+        &[SITE, "/section:protocols", "/+[name='x']"],
+        &["/section:protocols", "/+[name='x']"],
+        &["/section:system.web/processModel", "/enable:true"],
+        &[
+            "/section:system.web/deployment",
+            "/retail:true",
+            "/commit:webroot",
+        ],
+    ] {
+        let words = [&["set", "config"], words].concat();
+        root.refused(&words, 1, locked);
+        assert_eq!(root.web_config(), "", "{words:?}");
+    }
+    for words in [
+        &[images, "/section:customErrors", "/mode:Off"][..],
+        &[SITE, "/section:sessionState", "/cookieless:UseUri"],
+        &["/section:protocols", "/+[name='x']", "/commit:webroot"],
+        &[
+            "/section:system.web/processModel",
+            "/enable:true",
+            "/commit:machine",
+        ],
+        &[
+            "/section:system.web/deployment",
+            "/retail:true",
+            "/commit:machine",
+        ],
+    ] {
+        root.done(&[&["set", "config"], words].concat());
+    }
+}

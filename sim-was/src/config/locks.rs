@@ -4,7 +4,7 @@
 //! Source: IIS configuration reference, "How to use locking in IIS configuration"; the error texts are
 //! those of IIS (0x80070021).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use roxmltree::Node;
@@ -16,7 +16,11 @@ pub const SECTION_LOCKED: &str = "This configuration section cannot be used at t
 
 /// How `configSections` declares sections, by their path.
 #[derive(Debug, Default)]
-pub(super) struct Declared(BTreeMap<String, Definition>);
+pub(super) struct Declared {
+    sections: BTreeMap<String, Definition>,
+    /// Those that no folder of an application may have (`allowDefinition="MachineToApplication"`).
+    of_applications: BTreeSet<String>,
+}
 
 /// Who may have a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,19 +77,22 @@ impl Declared {
                     true => Definition::Locked,
                     false => Definition::Everyone,
                 };
-                self.0.insert(path, definition);
+                if is("allowDefinition", "MachineToApplication") {
+                    self.of_applications.insert(path.clone());
+                }
+                self.sections.insert(path, definition);
             }
         }
     }
 
     /// The sections that are declared.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.sections.keys().map(String::as_str)
     }
 
     /// Whether a section is declared.
     pub(super) fn has(&self, section: &str) -> bool {
-        self.0.contains_key(section)
+        self.sections.contains_key(section)
     }
 
     /// Whether there are declared sections in a group.
@@ -99,7 +106,12 @@ impl Declared {
 
     /// Whether a section is locked where nothing else is said.
     pub(super) fn locks(&self, section: &str) -> bool {
-        self.is_host_only(section) || self.0.get(section) == Some(&Definition::Locked)
+        self.is_host_only(section) || self.sections.get(section) == Some(&Definition::Locked)
+    }
+
+    /// Whether a section may be written for applications, and not for the folders in them.
+    pub(super) fn is_of_applications(&self, section: &str) -> bool {
+        self.of_applications.contains(section)
     }
 
     /// Whether a section counts for the whole server only, and no `<location>` can have or unlock it.
@@ -107,7 +119,7 @@ impl Declared {
     /// Source: IIS schema: the sections of `system.applicationHost` are for applicationHost.config only.
     pub(super) fn is_host_only(&self, section: &str) -> bool {
         section.starts_with("system.applicationHost/")
-            || self.0.get(section) == Some(&Definition::HostOnly)
+            || self.sections.get(section) == Some(&Definition::HostOnly)
     }
 }
 
@@ -278,6 +290,27 @@ mod tests {
         assert_eq!(fault(OWN, modules, "shop/app", modules), None);
         let fault = fault(OWN, modules, "shop/images", modules);
         assert!(fault.is_some_and(|text| text.contains("duplicate")));
+    }
+
+    #[test]
+    fn a_section_of_applications_is_locked_in_their_folders() {
+        let host = HOST.replace(
+            "<configuration>",
+            "<configuration><configSections><sectionGroup name='system.webServer'><section name='modules' \
+             allowDefinition='MachineToApplication' /></sectionGroup></configSections>",
+        );
+        let modules =
+            "<configuration><system.webServer><modules /></system.webServer></configuration>";
+        let views = Views::new(&host, "x");
+        for (place, locked) in [
+            ("shop", false),
+            ("shop/app", false),
+            ("shop/images", true),
+            ("shop/app/in", true),
+        ] {
+            let fault = views.refusal(place, file(modules)).unwrap();
+            assert_eq!(fault.is_some(), locked, "{place}: {fault:?}");
+        }
     }
 
     #[test]

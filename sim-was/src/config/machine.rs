@@ -85,6 +85,55 @@ pub(super) const OUTLINES: &[Outline] = &[
     ("system.web/xhtmlConformance", &[]),
 ];
 
+/// Down to which level a section may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowDefinition {
+    /// At every level, folders included.
+    Everywhere,
+    /// Down to the web.config of an application.
+    MachineToApplication,
+    /// In the files of the .NET Framework.
+    MachineToWebRoot,
+    /// In machine.config.
+    MachineOnly,
+}
+
+impl AllowDefinition {
+    /// What machine.config says of a section.
+    ///
+    /// Source: machine.config of the .NET Framework 4, `allowDefinition`; the configuration reference of each section
+    /// repeats it.
+    pub(super) fn of(section: &str) -> Self {
+        const TO_APPLICATION: [&str; 19] = [
+            "anonymousIdentification",
+            "authentication",
+            "caching/cache",
+            "caching/outputCache",
+            "caching/outputCacheSettings",
+            "caching/sqlCacheDependency",
+            "fullTrustAssemblies",
+            "healthMonitoring",
+            "hostingEnvironment",
+            "machineKey",
+            "membership",
+            "partialTrustVisibleAssemblies",
+            "profile",
+            "roleManager",
+            "securityPolicy",
+            "sessionState",
+            "siteMap",
+            "trust",
+            "urlMappings",
+        ];
+        match section.strip_prefix("system.web/") {
+            Some("deployment" | "processModel") => Self::MachineOnly,
+            Some("protocols") => Self::MachineToWebRoot,
+            Some(name) if TO_APPLICATION.contains(&name) => Self::MachineToApplication,
+            Some(_) | None => Self::Everywhere,
+        }
+    }
+}
+
 /// Whether machine.config declares a section that has no schema here.
 pub(super) fn declares(section: &str) -> bool {
     names().any(|name| name == section)

@@ -53,6 +53,7 @@ use sim_worker::ipm::RecycleReason;
 pub use faults::Fault;
 pub use kept::Kept;
 pub use locks::SECTION_LOCKED;
+pub use machine::AllowDefinition;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes};
 pub use web_config::{Around, Disk, FRAMEWORK, FoundFile, load_tree};

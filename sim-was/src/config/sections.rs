@@ -249,7 +249,7 @@ impl<'a> Sections<'a> {
 
     /// Whether outer files have locked a section at a location.
     pub(super) fn is_locked(&self, location: &str, section: &str, file: usize) -> bool {
-        if self.is_host_only(section) {
+        if self.is_host_only(section) || self.is_beyond_application(location, section) {
             return true;
         }
         let found = self.reaching(location, section);
@@ -259,6 +259,14 @@ impl<'a> Sections<'a> {
         modes
             .next_back()
             .unwrap_or_else(|| self.declared.locks(section))
+    }
+
+    /// Whether a location is in an application, and the section is for applications as a whole.
+    /// Assumed: IIS says of it what it says of a locked section.
+    fn is_beyond_application(&self, location: &str, section: &str) -> bool {
+        let root = self.root.filter(|_| location.contains('/'));
+        let root = root.filter(|_| self.declared.is_of_applications(section));
+        root.is_some_and(|root| application_length(root, location) < location.len())
     }
 
     /// Why nothing can be used at the innermost of some locations, if so.

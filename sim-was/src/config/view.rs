@@ -10,6 +10,7 @@ use roxmltree::Node;
 
 use super::layers::Layers;
 use super::locks::Declared;
+use super::machine::AllowDefinition;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
 use super::sections::{self, Sections};
@@ -209,6 +210,17 @@ impl<'a> Views<'a> {
     pub fn is_host_only(&self, path: &str) -> Result<bool, ConfigError> {
         let document = raw::parse(self.text, self.file)?;
         Ok(Declared::read(document.root_element()).is_host_only(path))
+    }
+
+    /// Down to which level a section may be written, as applicationHost.config or machine.config declares it.
+    pub fn allow_definition(&self, path: &str) -> Result<AllowDefinition, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        let declared = Declared::read(document.root_element());
+        Ok(if declared.is_of_applications(path) {
+            AllowDefinition::MachineToApplication
+        } else {
+            AllowDefinition::of(path)
+        })
     }
 
     /// The names of the sections that are written, with their locations; those that no file declares are none.

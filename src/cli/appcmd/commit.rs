@@ -136,7 +136,7 @@ pub(super) fn make_folder(file: &Path) -> Result<(), Failure> {
 }
 
 /// How much of a path is that of its application.
-fn application(store: &Store, at: &str) -> Result<usize, Failure> {
+pub(super) fn application(store: &Store, at: &str) -> Result<usize, Failure> {
     let (text, name) = (store.text()?, store.name());
     let configuration = load(&text, &name)?;
     let site_name = at.split('/').next().unwrap_or(at);

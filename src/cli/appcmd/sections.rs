@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use sim_was::config::edit::{Act, Change, localized};
 use sim_was::config::view::Views;
-use sim_was::config::{Around, FoundFile, SECTION_LOCKED, load};
+use sim_was::config::{AllowDefinition, Around, FoundFile, SECTION_LOCKED, load};
 use sim_was::live::LocalDisk;
 
 use super::Failure;
@@ -316,13 +316,8 @@ fn change(
     let at = location(sentence);
     let commit = Commit::of(sentence, store, &at)?;
     let (views, text) = (files.views(), commit.text(&files.text)?);
-    let is_elsewhere = match &commit {
-        Commit::Host(location) => !location.is_empty(),
-        Commit::Framework { .. } => true,
-        // That is found out below.
-        Commit::Folder { .. } => false,
-    };
-    if is_elsewhere && !changes.is_empty() && done == "changed" && views.is_host_only(section)? {
+    let sets = !changes.is_empty() && done == "changed";
+    if sets && !is_allowed(section, (store, &views), &commit, &at)? {
         return Err(unusable(&store.name(), 0, SECTION_LOCKED));
     }
     // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
@@ -373,6 +368,35 @@ fn change(
         println!("CONFIG object \"{section}\" {done}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a section may be written there at all, whatever is locked.
+/// Assumed: where it may not, appcmd says of it what it says of a locked section.
+fn is_allowed(
+    section: &str,
+    (store, views): (&Store, &Views<'_>),
+    commit: &Commit,
+    at: &str,
+) -> Result<bool, Failure> {
+    let is_elsewhere = match commit {
+        Commit::Host(location) => !location.is_empty(),
+        Commit::Framework { .. } => true,
+        // That is found out when the file is looked at.
+        Commit::Folder { .. } => false,
+    };
+    if is_elsewhere && views.is_host_only(section)? {
+        return Ok(false);
+    }
+    let framework = match commit {
+        Commit::Framework { path, .. } if at.is_empty() => Some(*path),
+        Commit::Framework { .. } | Commit::Host(_) | Commit::Folder { .. } => None,
+    };
+    Ok(match views.allow_definition(section)? {
+        AllowDefinition::Everywhere => true,
+        AllowDefinition::MachineToApplication => commit::application(store, at)? == at.len(),
+        AllowDefinition::MachineToWebRoot => framework.is_some(),
+        AllowDefinition::MachineOnly => framework == Some("MACHINE"),
+    })
 }
 
 /// Why a section cannot be used.
