@@ -231,14 +231,14 @@ impl<'a> Views<'a> {
         let root = document.root_element();
         let declared = Declared::read(root);
         let mut names = written::sections(root, &declared);
-        let mut declares = vec![Declared::read(root)];
+        let mut declarations = vec![Declared::read(root)];
         let texts = self.around.texts();
         let documents = self.around.documents(&texts);
         for file in self.around.web_configs(&documents) {
             let Ok(document) = file.document else {
                 continue;
             };
-            declares.push(Declared::read(document.root_element()));
+            declarations.push(Declared::read(document.root_element()));
             for (name, location) in written::sections(document.root_element(), &declared) {
                 for place in file.places {
                     let whole = format!("{place}/{location}");
@@ -249,7 +249,7 @@ impl<'a> Views<'a> {
         let is_known = |name: &str| {
             schema::section(name).is_some()
                 || outline::of(name).is_some()
-                || declares.iter().any(|declared| declared.has(name))
+                || declarations.iter().any(|declared| declared.has(name))
         };
         names.retain(|(name, _)| is_known(name));
         let mut seen = BTreeSet::new();

@@ -155,8 +155,9 @@ fn list(sentence: &Sentence, store: &Store, location: &str) -> Result<ExitCode, 
     }
     // They have been looked at.
     sentence.parameters.retain(|(name, _)| {
-        !name.eq_ignore_ascii_case("app.name")
-            && !(kind.is_some() && name.eq_ignore_ascii_case("type"))
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let is_looked_at = is("app.name") || kind.is_some() && is("type");
+        !is_looked_at
     });
     let rows: Vec<Row> = modules.into_iter().map(row).collect();
     print::list(&sentence, Object::Module, &rows)
