@@ -401,6 +401,11 @@ mod tests {
         let cookieless = &section("system.web/sessionState").unwrap().attributes["cookieless"];
         assert_eq!(cookieless.canonical("UseUri"), "UseUri");
         assert_eq!(cookieless.canonical("TRUE"), "UseUri");
+        let pools = section("system.applicationHost/applicationPools").unwrap();
+        let recycling = &pools.entries["add"].children["recycling"];
+        let logged = &recycling.attributes["logEventOnRecycle"];
+        assert_eq!(logged.canonical("memory,Time"), "Time, Memory");
+        assert_eq!(logged.canonical("Time, Nonsense"), "Time, Nonsense");
     }
 
     #[test]

@@ -250,23 +250,17 @@ impl Attribute {
     }
 
     /// A value as IIS writes it: `29:00:00` is `1.05:00:00`, ten minutes are `10` where minutes are counted,
-    /// an enum has the name that the schema gives it, also if it was written as a number, and a bool is `true` or
-    /// `false`.
+    /// enums and flags have the names that the schema gives them, flags in its order (`Time, Memory`), and a
+    /// bool is `true` or `false`.
     pub(super) fn canonical<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.kind == Kind::Bool
             && let Ok(Value::Bool(is_set)) = self.check(text)
         {
             return Cow::Borrowed(if is_set { "true" } else { "false" });
         }
-        let is_number = |part: &str| part.trim().parse::<i64>().is_ok();
-        let is_named = match self.kind {
-            Kind::Enum => true,
-            Kind::Flags => text.split(',').any(is_number),
-            Kind::Bool | Kind::Uint | Kind::Int | Kind::Int64 | Kind::String | Kind::TimeSpan => {
-                false
-            }
-        };
-        if is_named && let Ok(Value::Number(number)) = self.check(text) {
+        if matches!(self.kind, Kind::Enum | Kind::Flags)
+            && let Ok(Value::Number(number)) = self.check(text)
+        {
             return Cow::Owned(self.names(number));
         }
         let time = (self.kind == Kind::TimeSpan)
