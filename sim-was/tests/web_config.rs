@@ -259,6 +259,35 @@ fn an_entry_of_a_section_without_a_schema_must_be_removed_before_it_is_added_too
 }
 
 #[test]
+fn a_list_that_the_server_leaves_out_is_the_one_that_is_shipped() {
+    let segments = |content: &str| {
+        format!(
+            "<security><requestFiltering><hiddenSegments>{content}</hiddenSegments></requestFiltering></security>"
+        )
+    };
+    let hidden = |host: &str| {
+        let own = web_server(&segments("<add segment='own' />"));
+        let found = tree_of(host, &[(r"C:\shop\web.config", &own)]);
+        let filtering = &found.sites[0].applications[0].settings.request_filtering;
+        filtering.hidden_segments.clone()
+    };
+    let of_server = |path: &str| {
+        let section = segments("<add segment='one' />");
+        let written = format!(
+            "<location path='{path}'><system.webServer>{section}</system.webServer></location>"
+        );
+        HOST.replace("</configuration>", &format!("{written}</configuration>"))
+    };
+    let shipped = hidden(HOST);
+    assert!(
+        shipped.len() == 9 && shipped.contains(&"bin".to_owned()),
+        "{shipped:?}"
+    );
+    assert_eq!(hidden(&of_server("")), ["one", "own"]);
+    assert_eq!(hidden(&of_server("Shop")).len(), 10);
+}
+
+#[test]
 fn a_lock_at_one_place_is_none_at_another_that_shares_the_folder() {
     let host = HOST.replace(r"C:\blog", r"C:\shop");
     let text =

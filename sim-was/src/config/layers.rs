@@ -82,6 +82,20 @@ impl<'a> Layers<'a> {
         self.nodes.is_empty()
     }
 
+    /// Whether applicationHost.config says something about it for all of the server.
+    pub(super) fn is_of_server(&self) -> bool {
+        self.nodes.iter().any(|node| {
+            let mut around = node.ancestors();
+            let is_in_location = around.any(|outer| {
+                let path = outer.attribute("path").unwrap_or_default();
+                outer.has_tag_name("location") && !["", "."].contains(&path)
+            });
+            let root = node.document().root_element();
+            let mut groups = root.children();
+            !is_in_location && groups.any(|group| group.has_tag_name("system.applicationHost"))
+        })
+    }
+
     /// An attribute as it is written where it counts, and the byte where that is.
     pub(super) fn written(&self, name: &str) -> Option<(&'a str, usize)> {
         let mut nodes = self.nodes.iter();

@@ -1,7 +1,7 @@
 //! `system.webServer/security/requestFiltering` as a worker needs it, apart from its limits.
 //!
-//! Assumed: the lists that IIS ships in applicationHost.config hold below everything that is written, so that
-//! a short configuration hides what a real server hides; `<remove>` and `<clear />` take them away.
+//! Assumed: a list that an applicationHost.config leaves out is the one that IIS ships, so that a short
+//! configuration hides what a real server hides; one that it writes is all there is.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,18 @@ use sim_worker::configuration::{DENIED_EXTENSIONS, HIDDEN_SEGMENTS, Listed, Requ
 use super::layers::Layers;
 
 pub(super) fn read(section: &Layers<'_>) -> RequestFiltering {
-    let section = section.above(shipped());
-    let texts = |list: &str, attribute: &str| -> Vec<String> {
-        let entries = section.child(list).entries("add", false).0;
+    let list = |name: &'static str| {
+        let list = section.child(name);
+        match shipped()
+            .children()
+            .find(|list| list.tag_name().name() == name)
+        {
+            Some(shipped) if !list.is_of_server() => list.above(shipped),
+            Some(_) | None => list,
+        }
+    };
+    let texts = |name: &'static str, attribute: &str| -> Vec<String> {
+        let entries = list(name).entries("add", false).0;
         let entries = entries
             .iter()
             .map(|entry| entry.text(attribute).to_lowercase());
@@ -22,10 +31,10 @@ pub(super) fn read(section: &Layers<'_>) -> RequestFiltering {
     RequestFiltering {
         allow_double_escaping: section.flag("allowDoubleEscaping"),
         allow_high_bit_characters: section.flag("allowHighBitCharacters"),
-        verbs: listed(&section.child("verbs"), "verb"),
+        verbs: listed(&list("verbs"), "verb"),
         deny_url_sequences: texts("denyUrlSequences", "sequence"),
         hidden_segments: texts("hiddenSegments", "segment"),
-        file_extensions: listed(&section.child("fileExtensions"), "fileExtension"),
+        file_extensions: listed(&list("fileExtensions"), "fileExtension"),
     }
 }
 
