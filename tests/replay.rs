@@ -6,10 +6,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use iis_sim::scenario::Scenario;
 use iis_sim::virtual_world::costs::Costs;
 use iis_sim::virtual_world::record::{Record, Subject};
+use iis_sim::virtual_world::swarm::{self, Plan};
 use iis_sim::virtual_world::track::Watch;
 use iis_sim::virtual_world::trial::Trial;
 
@@ -230,7 +232,8 @@ fn a_record_that_cannot_be_run_is_no_difference() {
     impossible.write(&path).unwrap();
     let (code, told, errors) = replay(&path);
     assert_eq!(code, Some(2), "{told}{errors}");
-    assert!(errors.contains("cannot be run: load profile"), "{errors}");
+    let wanted = "its scenario cannot be run: stored: load.rate must lie between";
+    assert!(errors.contains(wanted), "{errors}");
 }
 
 #[test]
@@ -272,4 +275,43 @@ fn a_virtual_trial_leaves_the_traces_that_a_live_one_leaves() {
     let (code, told, errors) = replay(&out);
     assert_eq!(code, Some(0), "{told}{errors}");
     assert_eq!(told.matches("the same, digest").count(), 2, "{told}");
+}
+
+#[test]
+fn a_record_that_would_never_end_is_refused_with_the_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "long.json");
+    let mut record = Record::read(&path).unwrap();
+    let Subject::Compare { scenario, .. } = &mut record.subject else {
+        panic!("a comparison was recorded");
+    };
+    scenario.timing.watch_max = Duration::from_hours(9_999_999);
+    record.write(&path).unwrap();
+    let (code, _, errors) = replay(&path);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("can be planned"), "{errors}");
+
+    let changes: [(&str, fn(&mut Plan)); 4] = [
+        ("millis", |plan| plan.millis = 1 << 62),
+        ("pools[0].startup_limit", |plan| {
+            plan.pools[0].startup_limit = 0
+        }),
+        ("pools[0].ping_response", |plan| {
+            plan.pools[0].ping_response = 1 << 63
+        }),
+        ("operations[0].at", |plan| plan.operations[0].at = 1 << 63),
+    ];
+    let seed = (0..).find(|seed| !swarm::draw(*seed, 1_000).operations.is_empty());
+    for (field, change) in changes {
+        let mut record = Record::of_seed(&swarm::draw(seed.unwrap(), 1_000));
+        let Subject::Swarm { plan } = &mut record.subject else {
+            panic!("a seed was recorded");
+        };
+        change(plan);
+        record.write(&path).unwrap();
+        let (code, _, errors) = replay(&path);
+        assert_eq!(code, Some(2), "{field}: {errors}");
+        let wanted = format!("its plan cannot be run: {field} must lie between");
+        assert!(errors.contains(&wanted), "{field}: {errors}");
+    }
 }

@@ -94,7 +94,7 @@ pub struct Scenario {
 }
 
 /// Most attempts of a trial, those of pauses included. Assumed: each takes some 200 bytes of memory.
-const ATTEMPTS_MAX: f64 = 50_000_000.0;
+pub(crate) const ATTEMPTS_MAX: f64 = 50_000_000.0;
 
 fn operations_default() -> Vec<Operation> {
     vec![Operation::None, Operation::Iisreset, Operation::Recycle]
@@ -328,6 +328,14 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Whether it can be measured: one that was changed since it was understood, or comes from a record.
+    pub(crate) fn check_changed(&self) -> Result<(), ScenarioError> {
+        self.check().map_err(|message| ScenarioError::Invalid {
+            name: self.label().to_owned(),
+            message,
+        })
+    }
+
     /// Understands a scenario that was put together from parts; `table` has no `name`, and nothing that
     /// names a file.
     #[cfg(feature = "live")]
@@ -340,10 +348,7 @@ impl Scenario {
                     name: name.to_owned(),
                     message: in_words(&error.to_string()),
                 })?;
-        scenario.check().map_err(|message| ScenarioError::Invalid {
-            name: name.to_owned(),
-            message,
-        })?;
+        scenario.check_changed()?;
         Ok(scenario)
     }
 
@@ -462,6 +467,10 @@ impl Scenario {
             watch_max: Duration::from_millis(2_600),
             repeats_max: 1,
         };
+        if let Some(held) = &mut self.load.held {
+            // It begins before the operation.
+            held.at = held.at.min(self.timing.warm_up_min / 2);
+        }
     }
 }
 
@@ -560,6 +569,13 @@ mod tests {
             let told = of(wrong);
             assert!(told.contains(said), "{told}");
         }
+    }
+
+    #[test]
+    fn a_first_look_can_be_measured_too() {
+        let mut scenario = parsed("[load.held]\nat = '2s'\ncount = 1\nurl = '/?held'\n").unwrap();
+        scenario.quick();
+        scenario.check_changed().unwrap();
     }
 
     #[test]

@@ -271,6 +271,8 @@ impl Record {
         match &self.subject {
             Subject::Compare { scenario, costs } => {
                 let costs = Costs::parse(costs)?;
+                let usable = scenario.check_changed().map_err(TrialError::from);
+                usable.map_err(RecordError::Trial)?;
                 for recorded in &self.runs {
                     let trial = Trial {
                         scenario,
@@ -341,8 +343,10 @@ impl Rerun {
         let failure = match ran {
             Ok(_) => None,
             Err(
-                error
-                @ (SwarmError::Configuration(_) | SwarmError::Load(_) | SwarmError::Target(_)),
+                error @ (SwarmError::Range(_)
+                | SwarmError::Configuration(_)
+                | SwarmError::Load(_)
+                | SwarmError::Target(_)),
             ) => return Err(RecordError::Plan(error)),
             Err(error) => Some((error.name(), error.to_string())),
         };

@@ -47,8 +47,8 @@ pub fn run_plan(plan: &Plan) -> Result<Outcome, SwarmError> {
 
 /// Runs a plan, and keeps what is asked for until it has ended, well or not.
 pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, Track) {
-    let begun = plan.configuration().map_err(SwarmError::from);
-    let begun = begun.and_then(|configuration| {
+    let begun = plan.check().map_err(SwarmError::from).and_then(|()| {
+        let configuration = plan.configuration()?;
         Ok(Run {
             rest: time_to_rest(&configuration, plan),
             world: world(plan, configuration, watch)?,

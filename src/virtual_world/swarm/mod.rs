@@ -7,6 +7,7 @@
 //!
 //! * [`plan`] – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
+//! * `limits` – what its numbers may be
 //! * `drive` – from the plan to its outcome; `many` – many of them on every core
 //! * [`paired`] – X2: the same server and load, once recycled and once reset
 //! * [`shrink`] – from a plan that fails to a small one
@@ -24,6 +25,7 @@ use crate::load::profile::{NoTarget, ProfileError};
 
 mod draw;
 mod drive;
+mod limits;
 mod many;
 #[cfg(feature = "mutants")]
 pub mod mutation;
@@ -33,6 +35,7 @@ pub mod shrink;
 
 pub use draw::draw;
 pub use drive::{run_plan, run_watched};
+pub use limits::OutOfRange;
 pub use many::{run_caught, run_many};
 pub use plan::Plan;
 
@@ -56,6 +59,9 @@ pub struct Outcome {
 /// Why a plan has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SwarmError {
+    /// A number of it cannot be used.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// Its configuration is none: a fault of whoever made the plan.
     #[error(transparent)]
     Configuration(#[from] ConfigError),
@@ -88,7 +94,7 @@ impl SwarmError {
     /// The name of what is broken: that of an invariant, or a word.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Configuration(_) | Self::Load(_) | Self::Target(_) => "plan",
+            Self::Range(_) | Self::Configuration(_) | Self::Load(_) | Self::Target(_) => "plan",
             Self::Broken { broken, .. } => broken.invariant,
             Self::Interrupted => "interrupted",
             Self::Silence(_) => "silence",
