@@ -282,7 +282,10 @@ fn a_damaged_file_is_named_by_merge_and_made_again_by_sweep() {
         } else {
             let said = errors(&output);
             assert!(said.contains("units-00000004"), "{said}");
+            assert!(said.contains("remove it and run the sweep again"), "{said}");
             told += 1;
+            bench.sweep("out", &["--file-units", "4"]);
+            assert_eq!(bench.digest(&["out"]), whole, "bit in part {part}");
         }
     }
     assert!(told >= 8, "{told} of 15 were told");

@@ -222,14 +222,56 @@ impl Scan {
         Ok(scan)
     }
 
+    /// Reads the files with units of a part to their end, on so many threads: one whose rows are not what was
+    /// written is no result, however whole it looks.
+    pub fn verify(&mut self, part: &Range<u64>, jobs: usize) -> Result<(), FolderError> {
+        let is_asked = |found: &Found| {
+            let [first, end] = found.header.holds;
+            first < part.end && part.start < end
+        };
+        let (asked, others) = std::mem::take(&mut self.files)
+            .into_iter()
+            .partition(is_asked);
+        self.files = others;
+        let asked: Vec<Found> = asked;
+        let share = asked.len().div_ceil(jobs.max(1)).max(1);
+        let mut outcomes: Vec<Result<(), FolderError>> = asked.iter().map(|_| Ok(())).collect();
+        std::thread::scope(|scope| {
+            for (some, outcomes) in asked.chunks(share).zip(outcomes.chunks_mut(share)) {
+                scope.spawn(move || {
+                    for (found, outcome) in some.iter().zip(outcomes) {
+                        *outcome = read(&found.path).map(|_| ());
+                    }
+                });
+            }
+        });
+        for (found, outcome) in asked.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => self.files.push(found),
+                Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                }
+                Err(error @ FolderError::Io { .. }) => return Err(error),
+                Err(error @ FolderError::Parquet { .. }) => {
+                    self.damaged.push((found.path, error.to_string()));
+                }
+            }
+        }
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
     /// Opens a file that should be results; `false` if it is whole and not a sweep's.
     fn look_at(&mut self, path: PathBuf) -> Result<bool, FolderError> {
         match open(&path) {
-            Ok((reader, Some(header))) => {
-                let columns = reader.columns().map_err(with(&path))?;
-                self.columns.extend(columns);
-                self.files.push(Found { path, header });
-            }
+            Ok((reader, Some(header))) => match reader.columns() {
+                Ok(columns) => {
+                    self.columns.extend(columns);
+                    self.files.push(Found { path, header });
+                }
+                Err(error) => self
+                    .damaged
+                    .push((path.clone(), with(&path)(error).to_string())),
+            },
             Ok((_, None)) => return Ok(false),
             Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error @ FolderError::Io { .. }) => return Err(error),

@@ -117,8 +117,8 @@ pub enum MergeError {
     Nothing(String),
     /// Files that cannot be read.
     #[error(
-        "{count} file(s) are damaged, the first: {first}; remove what is damaged and run the sweep again, \
-         which does only what is missing"
+        "damaged: {first}{}; remove it and run the sweep again, which does only what is missing",
+        if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
     )]
     Damaged {
         /// How many.

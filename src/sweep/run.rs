@@ -111,10 +111,11 @@ impl Work<'_> {
             path: self.folder.to_owned(),
             source,
         })?;
-        let scan = Scan::of(self.folder)?;
+        let mut scan = Scan::of(self.folder)?;
         self.check(&scan)?;
-        folder::tidy(&scan);
         let part = self.shard.part_of(self.plan.units());
+        scan.verify(&part, self.jobs)?;
+        folder::tidy(&scan);
         let todo = missing(&scan, &part);
         let mut progress = Progress {
             units: part.end - part.start,

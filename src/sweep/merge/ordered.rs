@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
 use super::MergeError;
-use crate::sweep::folder::{self, Found, Header};
+use crate::sweep::folder::{self, FolderError, Found, Header};
 use crate::sweep::table::Table;
 
 /// What is read of a file.
@@ -41,10 +41,21 @@ pub(super) fn read(
         for (index, contents) in receiver {
             waiting.insert(index, contents);
             while let Some(contents) = waiting.remove(&expected) {
-                take(expected, contents?)?;
+                take(expected, contents.map_err(damaged)?)?;
                 expected += 1;
             }
         }
         Ok(())
     })
+}
+
+/// A file that cannot be read to its end is as damaged as one without an end.
+fn damaged(error: FolderError) -> MergeError {
+    match error {
+        FolderError::Parquet { .. } => MergeError::Damaged {
+            count: 1,
+            first: error.to_string(),
+        },
+        FolderError::Io { .. } => error.into(),
+    }
 }
