@@ -6,6 +6,11 @@
 //!             value = b − a − δ = 3 δ,   the truth lies in [value − δ, value + δ]
 //! ```
 //!
+//! A probe that had no verdict when the run ended (it was abandoned) is undecided: by itself it is no failure and
+//! no success. Between failures, or between one and the next success, it is a part of their outage, since
+//! nothing had success then; behind the last failure it is too, up to the end of the run. So the
+//! total is the sum of all outages, and never less than the longest of them.
+//!
 //! Failure starts when the request was *made*, so planned times count and not finished ones. A probe
 //! that was answered late is a success: its wait is latency, not downtime. A probe that was in flight when
 //! the operation began belongs to it: what cuts it is the operation.
@@ -27,18 +32,21 @@ pub struct Bounded {
     pub upper: Option<f64>,
 }
 
-/// A run of failed probes of one stream.
+/// A run of probes of one stream without a success, at least one of which failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailureWindow {
     /// Which stream.
     pub stream: Stream,
-    /// The planned time of the first failed probe, in milliseconds since the operation began; negative if it
+    /// The planned time of the first of them, in milliseconds since the operation began; negative if it
     /// was in flight then.
     pub from_ms: f64,
-    /// The planned time of the last failed probe.
+    /// The planned time of the last of them.
     pub to_ms: f64,
     /// How many failed.
     pub failed: u64,
+    /// How many had no verdict when the run ended.
+    #[serde(default)]
+    pub undecided: u64,
 }
 
 /// What one stream of probes saw.
@@ -48,9 +56,12 @@ pub struct StreamDowntime {
     pub probes: u64,
     /// Those that failed.
     pub failed: u64,
+    /// Those that had no verdict when the run ended; they are in none of the other two.
+    #[serde(default)]
+    pub undecided: u64,
     /// The longest gap between two successes, less the interval of the probes.
     pub max_gap_ms: Bounded,
-    /// Failed probes times the interval.
+    /// All outages: failed probes times the interval, if each has a verdict.
     pub total_ms: f64,
     /// From the operation's start to the end of the first success after the first failure; `None` if no
     /// probe failed, so that there is nothing to measure, or if there was no success any more.
@@ -76,10 +87,8 @@ impl Downtime {
     pub fn of(attempts: &[AttemptRecord], operation: Instant, interval: u64) -> Self {
         let mut windows = Vec::new();
         let mut of_stream = |stream| {
-            let mut probes: Vec<&AttemptRecord> = attempts
-                .iter()
-                .filter(|a| a.stream == stream && a.outcome.is_verdict())
-                .collect();
+            let mut probes: Vec<&AttemptRecord> =
+                attempts.iter().filter(|a| a.stream == stream).collect();
             probes.sort_by_key(|probe| probe.planned);
             stream_downtime(&probes, operation, interval, &mut windows)
         };
@@ -135,10 +144,6 @@ fn is_failed(probe: &AttemptRecord) -> bool {
     probe.outcome.is_verdict() && !probe.outcome.is_success()
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and milliseconds of a report"
-)]
 fn stream_downtime(
     probes: &[&AttemptRecord],
     operation: Instant,
@@ -146,91 +151,102 @@ fn stream_downtime(
     windows: &mut Vec<FailureWindow>,
 ) -> Option<StreamDowntime> {
     let since: Vec<&&AttemptRecord> = probes.iter().filter(|p| is_of(p, operation)).collect();
-    let first = since.first()?;
-    // Others that were planned later may have been answered before.
-    let from = probes.partition_point(|p| p.planned < first.planned);
-    let (before, on) = probes.split_at(from);
-    let delta = interval as f64 / 1e6;
+    let decided = since.iter().filter(|p| p.outcome.is_verdict()).count() as u64;
+    let first = since.first().filter(|_| decided > 0)?;
     let failed = since.iter().filter(|p| is_failed(p)).count() as u64;
     let first_failure = since.iter().position(|p| is_failed(p));
     let time_to_first_success_ms = first_failure.and_then(|index| {
         let success = since[index..].iter().find(|p| p.outcome.is_success())?;
         Some(success.finished.millis_since(operation))
     });
-    collect_windows(&since, operation, windows);
+    // Others that were planned later may have been answered before.
+    let before = probes.partition_point(|p| p.planned < first.planned);
+    let success = probes[..before]
+        .iter()
+        .rposition(|p| p.outcome.is_success());
+    let outages = outages(&probes[success.unwrap_or(0)..], operation, interval);
+    let of_stream = outages.iter().map(|outage| FailureWindow {
+        stream: first.stream,
+        from_ms: outage.from.millis_since(operation),
+        to_ms: outage.to.millis_since(operation),
+        failed: outage.failed,
+        undecided: outage.undecided,
+    });
+    windows.extend(of_stream);
+    let mut max_gap_ms = Bounded {
+        value: 0.0,
+        lower: 0.0,
+        upper: Some(millis(interval)),
+    };
+    for gap in outages.iter().map(|outage| outage.gap) {
+        if gap.value > max_gap_ms.value {
+            max_gap_ms = gap;
+        }
+    }
     Some(StreamDowntime {
-        probes: since.len() as u64,
+        probes: decided,
         failed,
-        max_gap_ms: longest_gap(before, on, delta),
-        total_ms: failed as f64 * delta,
+        undecided: since.len() as u64 - decided,
+        max_gap_ms,
+        total_ms: outages.iter().map(|outage| outage.gap.value).sum(),
         time_to_first_success_ms,
     })
 }
 
-/// The longest run of failures that reaches past the operation's start, as a gap.
-fn longest_gap(before: &[&AttemptRecord], on: &[&AttemptRecord], delta: f64) -> Bounded {
-    let before = before.iter().rfind(|p| p.outcome.is_success());
-    let mut last_success = before.map(|p| p.planned);
-    let mut last_failure: Option<Instant> = None;
-    let mut first_failure: Option<Instant> = None;
-    let mut longest = Bounded {
-        value: 0.0,
-        lower: 0.0,
-        upper: Some(delta),
-    };
-    let mut consider = |gap: Bounded| {
-        if gap.value > longest.value {
-            longest = gap;
-        }
-    };
-    for probe in on {
-        if is_failed(probe) {
-            first_failure.get_or_insert(probe.planned);
-            last_failure = Some(probe.planned);
-            continue;
-        }
-        if let (Some(from), Some(to)) = (first_failure, last_failure) {
-            let seen = to.millis_since(from);
-            // Without a success before, the gap began at the first failure at the latest.
-            let gap = last_success.map_or(seen + delta, |s| probe.planned.millis_since(s));
-            consider(Bounded {
-                value: (gap - delta).max(0.0),
-                lower: seen,
-                upper: Some(gap),
-            });
-        }
-        (first_failure, last_failure) = (None, None);
-        last_success = Some(probe.planned);
-    }
-    if let (Some(from), Some(to)) = (first_failure, last_failure) {
-        let seen = to.millis_since(from);
-        consider(Bounded {
-            value: seen + delta,
-            lower: seen,
-            upper: None,
-        });
-    }
-    longest
+/// A run of probes without a success.
+struct Outage {
+    from: Instant,
+    to: Instant,
+    failed: u64,
+    undecided: u64,
+    gap: Bounded,
 }
 
-fn collect_windows(
-    since: &[&&AttemptRecord],
-    operation: Instant,
-    windows: &mut Vec<FailureWindow>,
-) {
-    for run in since.chunk_by(|a, b| is_failed(a) == is_failed(b)) {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+/// Every run without a success that has a failure of the operation in it; `probes` begin with the last success
+/// before them, if there is any.
+fn outages(probes: &[&AttemptRecord], operation: Instant, interval: u64) -> Vec<Outage> {
+    let mut outages = Vec::new();
+    let mut last_success = None;
+    let mut runs = probes
+        .chunk_by(|a, b| a.outcome.is_success() == b.outcome.is_success())
+        .peekable();
+    while let Some(run) = runs.next() {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        if first.outcome.is_success() {
+            last_success = Some(last.planned);
+            continue;
+        }
+        let mut failures = run.iter().filter(|p| is_failed(p));
+        let failed = failures.clone().filter(|p| is_of(p, operation)).count() as u64;
+        let Some(first_failure) = failures.next().filter(|_| failed > 0) else {
             continue;
         };
-        if is_failed(first) {
-            windows.push(FailureWindow {
-                stream: first.stream,
-                from_ms: first.planned.millis_since(operation),
-                to_ms: last.planned.millis_since(operation),
-                failed: run.len() as u64,
-            });
-        }
+        let last_failure = failures.next_back().unwrap_or(first_failure);
+        let next_success = runs.peek().map(|run| run[0].planned);
+        let (from, to) = (first.planned, last.planned);
+        let long = match (last_success, next_success) {
+            (Some(before), Some(after)) => (after.0 - before.0).saturating_sub(interval),
+            // It began at the first of them at the latest, and lasted to the last one at least.
+            (Some(_) | None, Some(_) | None) => to.0 - from.0 + interval,
+        };
+        outages.push(Outage {
+            from,
+            to,
+            failed,
+            undecided: run.iter().filter(|p| !p.outcome.is_verdict()).count() as u64,
+            gap: Bounded {
+                value: millis(long),
+                lower: last_failure.planned.millis_since(first_failure.planned),
+                upper: next_success.map(|_| millis(long + interval)),
+            },
+        });
     }
+    outages
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a report")]
+fn millis(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -312,6 +328,42 @@ mod tests {
         let downtime = measured(60_000, Outcome::Refused);
         assert_eq!(downtime.max_gap_ms().unwrap().upper, None);
         assert_eq!(downtime.time_to_first_success_ms(), None);
+    }
+
+    #[test]
+    fn an_outage_at_the_end_counts_in_the_total_as_long_as_it_is() {
+        let mut attempts = book_with_outage(60_000, Outcome::Refused).attempts;
+        // Whoever came in the outage waits until the run ends; every hundredth is refused.
+        let probes = attempts
+            .iter_mut()
+            .filter(|a| a.outcome == Outcome::Refused);
+        for (number, probe) in probes.enumerate() {
+            if number % 100 > 1 {
+                probe.outcome = Outcome::Abandoned;
+            }
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        for stream in downtime.streams() {
+            let (gap, total) = (stream.max_gap_ms.value, stream.total_ms);
+            assert!(total >= gap && gap > 11_800.0, "{stream:?}");
+            assert!(stream.failed < 50 && stream.undecided > 1_100, "{stream:?}");
+            assert_eq!(stream.max_gap_ms.upper, None);
+        }
+        let of_windows: u64 = downtime.windows.iter().map(|w| w.undecided).sum();
+        let of_streams: u64 = downtime.streams().map(|s| s.undecided).sum();
+        assert_eq!(of_windows, of_streams);
+    }
+
+    #[test]
+    fn who_is_undecided_among_successes_is_no_outage() {
+        let mut attempts = book_with_outage(0, Outcome::Refused).attempts;
+        for probe in attempts.iter_mut().skip(2_000).step_by(7) {
+            probe.outcome = Outcome::Abandoned;
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        assert_eq!(downtime.total_ms(), Some(0.0));
+        assert!(downtime.windows.is_empty());
+        assert!(downtime.streams().all(|stream| stream.undecided > 0));
     }
 
     #[test]
