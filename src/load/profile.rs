@@ -7,6 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::table;
+use asked::{URL_MAX, asked};
+
+mod asked;
 
 /// How much load of which kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -290,6 +293,16 @@ pub enum ProfileError {
         /// What was given.
         url: String,
     },
+    /// A URL that no client would send.
+    #[error("load.{name} has {length} bytes, and at most {URL_MAX} can be asked for: {start:?}…")]
+    LongUrl {
+        /// Its name.
+        name: String,
+        /// How long it is.
+        length: usize,
+        /// How it begins.
+        start: String,
+    },
     /// A host that no client can ask for.
     #[error(
         "load.{name} must be a host name of letters, digits, dots, dashes and underscores, not {host:?}"
@@ -499,27 +512,6 @@ fn share(name: &'static str, value: f64) -> Result<(), ProfileError> {
         Ok(())
     } else {
         Err(ProfileError::Share { name, value })
-    }
-}
-
-/// What is asked for: a path, and a host if there is one.
-fn asked(name: &str, url: &str, host: Option<&String>) -> Result<(), ProfileError> {
-    let plain = url.bytes().all(|byte| byte.is_ascii_graphic());
-    if !url.starts_with('/') || !plain || url.len() > 8_000 {
-        let (name, url) = (format!("{name}.url"), url.to_owned());
-        return Err(ProfileError::Url { name, url });
-    }
-    let is_name = |host: &str| {
-        let host = host.replace("{n}", "0");
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        (1..=253).contains(&host.len()) && host.bytes().all(plain)
-    };
-    match host.filter(|host| !is_name(host)) {
-        Some(host) => Err(ProfileError::Host {
-            name: format!("{name}.host"),
-            host: host.clone(),
-        }),
-        None => Ok(()),
     }
 }
 

@@ -105,6 +105,9 @@ fn impossible_numbers_are_refused_by_name() {
     for (text, wanted) in names {
         assert!(said(text).contains(wanted), "{text}: {}", said(text));
     }
+    let long = said(&format!("[[mix]]\nurl = '/{}'", "a".repeat(8_000)));
+    assert!(long.contains("has 8001 bytes, and at most 8000"), "{long}");
+    assert!(long.len() < 200, "{long}");
     let pages = refused("[[mix]]\nurl = '/a'\ncatalogue = 3");
     assert_eq!(
         pages,
