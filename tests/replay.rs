@@ -35,6 +35,9 @@ mix = [
     { url = '/session.aspx', session = true },
 ]";
 
+/// What is wrong afterwards, and what makes it so.
+type Change<T> = (&'static str, fn(&mut T));
+
 fn iis_sim(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
     command.args(words).output().unwrap()
@@ -291,17 +294,17 @@ fn a_record_that_would_never_end_is_refused_with_the_field() {
     assert_eq!(code, Some(2), "{errors}");
     assert!(errors.contains("can be planned"), "{errors}");
 
-    let changes: [(&str, fn(&mut Plan)); 4] = [
+    let changes: [Change<Plan>; 4] = [
         ("millis", |plan| plan.millis = 1 << 62),
         ("pools[0].startup_limit", |plan| {
-            plan.pools[0].startup_limit = 0
+            plan.pools[0].startup_limit = 0;
         }),
         ("pools[0].ping_response", |plan| {
-            plan.pools[0].ping_response = 1 << 63
+            plan.pools[0].ping_response = 1 << 63;
         }),
         ("operations[0].at", |plan| plan.operations[0].at = 1 << 63),
     ];
-    let seed = (0..).find(|seed| !swarm::draw(*seed, 1_000).operations.is_empty());
+    let seed = (0..100).find(|seed| !swarm::draw(*seed, 1_000).operations.is_empty());
     for (field, change) in changes {
         let mut record = Record::of_seed(&swarm::draw(seed.unwrap(), 1_000));
         let Subject::Swarm { plan } = &mut record.subject else {
@@ -314,4 +317,44 @@ fn a_record_that_would_never_end_is_refused_with_the_field() {
         let wanted = format!("its plan cannot be run: {field} must lie between");
         assert!(errors.contains(&wanted), "{field}: {errors}");
     }
+}
+
+#[test]
+fn a_record_has_the_runs_that_its_scenario_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = record_in(folder.path(), "runs.json");
+    let good = Record::read(&path).unwrap();
+    assert!(good.strays().is_empty());
+    let changes: [Change<Record>; 5] = [
+        ("iisreset, seed 7000021 is asked for", |record| {
+            record.runs.pop();
+        }),
+        ("recycle, seed 7000021 is recorded twice", |record| {
+            record.runs.push(record.runs[0].clone());
+        }),
+        ("seed 7000021 is recorded, and nobody asked", |record| {
+            scenario(record).seed = 8;
+        }),
+        ("seed 7000022 is asked for", |record| {
+            scenario(record).trials = 3;
+        }),
+        ("iisreset, seed 7000021 is recorded, and nobody", |record| {
+            scenario(record).operations.pop();
+        }),
+    ];
+    for (wanted, change) in changes {
+        let mut record = good.clone();
+        change(&mut record);
+        record.write(&path).unwrap();
+        let (code, told, errors) = replay(&path);
+        assert_eq!(code, Some(1), "{wanted}: {told}{errors}");
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+}
+
+fn scenario(record: &mut Record) -> &mut Scenario {
+    let Subject::Compare { scenario, .. } = &mut record.subject else {
+        panic!("a comparison was recorded");
+    };
+    scenario
 }

@@ -18,7 +18,8 @@ const WITHOUT_END: u8 = 3;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 every run did what was recorded; 1 one did something else: \
-    the first fact that differs is named, or an invariant is broken that must hold; 2 the file cannot be used; 3 nothing differs as far as recordings go, and one of a live program ends \
+    the first fact that differs is named, or an invariant is broken that must hold, or the runs are not those \
+    that the record's scenario asks for; 2 the file cannot be used; 3 nothing differs as far as recordings go, and one of a live program ends \
     without its end: its process was killed (by the operation, or at its limit), or the file was cut"
 )]
 pub(super) struct Arguments {
@@ -92,7 +93,11 @@ fn replay(path: &Path) -> Result<usize, RecordError> {
         differing += usize::from(!replayed.is_right);
         true
     })?;
-    Ok(differing)
+    let strays = record.strays();
+    for stray in &strays {
+        println!("{stray}");
+    }
+    Ok(differing + strays.len())
 }
 
 fn tell(replayed: &Replayed, has_digest: bool) {

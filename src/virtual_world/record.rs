@@ -266,6 +266,53 @@ impl Record {
         self.build == build::id()
     }
 
+    /// In which its runs are not exactly those that its subject asks for, in words: one that is missing, is
+    /// there twice, or is of another seed or operation.
+    pub fn strays(&self) -> Vec<String> {
+        let runs = self.runs.len() as u64;
+        let (asked, all) = match &self.subject {
+            Subject::Compare { scenario, .. } => {
+                let rounds = u64::from(scenario.trials).min(runs);
+                let rounds = 0..u32::try_from(rounds).unwrap_or(u32::MAX);
+                let of_round = |round| {
+                    let seed = scenario.seed_of_round(round);
+                    let operations = scenario.operations.iter();
+                    operations.map(move |operation| (seed, Some(*operation)))
+                };
+                let all = u64::from(scenario.trials) * scenario.operations.len() as u64;
+                (rounds.flat_map(of_round).collect(), all)
+            }
+            Subject::Swarm { plan } => (vec![(plan.seed, None)], 1),
+            Subject::Regression { .. } => (Vec::new(), 0),
+        };
+        let words = |(seed, operation): &(u64, Option<Operation>)| match operation {
+            Some(operation) => format!("{operation}, seed {seed}"),
+            None => format!("swarm, seed {seed}"),
+        };
+        let mut strays = Vec::new();
+        let mut left = asked.clone();
+        for run in self.runs.iter().map(|run| (run.seed, run.operation)) {
+            if let Some(place) = left.iter().position(|asked| *asked == run) {
+                left.remove(place);
+            } else if asked.contains(&run) {
+                strays.push(format!("{} is recorded twice", words(&run)));
+            } else {
+                let run = words(&run);
+                strays.push(format!("{run} is recorded, and nobody asked for it"));
+            }
+        }
+        if let Some(missing) = left.first() {
+            let words = words(missing);
+            strays.push(format!("{words} is asked for, and was not recorded"));
+        }
+        if runs != all && strays.is_empty() {
+            strays.push(format!(
+                "{all} runs are asked for, and {runs} were recorded"
+            ));
+        }
+        strays
+    }
+
     /// Runs everything again. `watcher` is told what was shown of each run, and may end it.
     pub fn replay(&self, watcher: &mut dyn FnMut(&Replayed) -> bool) -> Result<(), RecordError> {
         match &self.subject {
