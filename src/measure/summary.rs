@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sim_httpsys::clockwork::Instant;
 
-use super::metrics::{Metrics, Trial};
+use super::downtime::Bounded;
+use super::events::Recycles;
+use super::metrics::{Lateness, Metrics, Trial};
 use super::read::Observation;
 use super::statistics::{median, median_interval, upper_bound_of_none};
 
@@ -110,7 +112,20 @@ pub fn unknown_figure(figure: &str) -> Option<String> {
         workers_peak_bytes: None,
         clock: None,
     };
-    let none = Metrics::of(&Observation::default(), &trial);
+    let mut none = Metrics::of(&Observation::default(), &trial);
+    // What is a table if it is known.
+    none.downtime_max_gap_ms = Some(Bounded {
+        value: 0.0,
+        lower: 0.0,
+        upper: None,
+    });
+    none.recycles = Some(Recycles::default());
+    none.lateness = Some(Lateness {
+        p999_us: 0.0,
+        max_us: 0.0,
+        bound_us: 0.0,
+        valid: true,
+    });
     let metrics = serde_json::to_value(none).unwrap_or_default();
     figure.split(" + ").find_map(|path| {
         let mut value = &metrics;
@@ -118,7 +133,14 @@ pub fn unknown_figure(figure: &str) -> Option<String> {
         if path.trim().starts_with("balancer.") {
             return None;
         }
-        for step in path.trim().split('.') {
+        let path = path.trim();
+        let root = path.split('.').next().unwrap_or_default();
+        if NOT_FIGURES.contains(&root) && root != "events" {
+            return Some(format!(
+                "there is no figure {path:?}: {root} is a list, of each trial"
+            ));
+        }
+        for step in path.split('.') {
             match value {
                 // Nobody knows before what it will hold.
                 Value::Null => return None,
@@ -137,7 +159,23 @@ pub fn unknown_figure(figure: &str) -> Option<String> {
                 }
             }
         }
-        None
+        match value {
+            Value::Null | Value::Number(_) => None,
+            Value::Object(parts) if !parts.is_empty() && path != "events" => {
+                let below: Vec<String> =
+                    parts.keys().map(|name| format!("{path}.{name}")).collect();
+                let below = below.join(", ");
+                Some(format!(
+                    "{path:?} is no number but a table: name one of {below}"
+                ))
+            }
+            Value::Object(_) => Some(format!(
+                "{path:?} is no number but a table: name a number of an event, e.g. events.5074"
+            )),
+            Value::Bool(_) | Value::String(_) | Value::Array(_) => {
+                Some(format!("there is no figure {path:?}: it is no number"))
+            }
+        }
     })
 }
 
@@ -241,6 +279,18 @@ mod tests {
             said.contains("\"faild\"") && said.contains("failed, "),
             "{said}"
         );
+        let said = unknown_figure("failed + downtime_max_gap_ms").expect("it is a table");
+        assert!(said.contains("name one of downtime_max_gap_ms."), "{said}");
+        assert!(said.contains("downtime_max_gap_ms.value"), "{said}");
+        for table in [
+            "recycles",
+            "outcomes",
+            "latency_ms",
+            "workers",
+            "downtime_windows",
+        ] {
+            assert!(unknown_figure(table).is_some(), "{table}");
+        }
         assert!(
             unknown_figure("failed.value").is_some() && unknown_figure("outcomes.ko").is_some()
         );
