@@ -204,6 +204,10 @@ fn what_cannot_be_a_plan_is_refused_in_its_line() {
             "plan.toml:4: the step",
         ),
         (
+            "seeds = '0..1'\n[[vary]]\nkey = 'load.rate'\nvalues = [10, 20, 10.0]",
+            "load.rate has the value 10.0 twice",
+        ),
+        (
             "seeds = '0..1'\n[[vary]]\nkey = 'load.rate'\nrange = { from = 0.5, to = 1 }",
             "needs a step",
         ),

@@ -120,7 +120,7 @@ fn axis(part: Part, at: &impl Fn(usize) -> At) -> Result<Axis, PlanError> {
         return Err(values_at.says(&message));
     }
     for (index, value) in values.iter().enumerate() {
-        if values[..index].contains(value) {
+        if values[..index].iter().any(|other| are_same(other, value)) {
             return Err(values_at.says(&format!("{text} has the value {value} twice")));
         }
     }
@@ -131,6 +131,18 @@ fn axis(part: Part, at: &impl Fn(usize) -> At) -> Result<Axis, PlanError> {
         at: key_at,
         values_at,
     })
+}
+
+/// Whether both are the same value: 10 and 10.0 are.
+fn are_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Integer(whole), Value::Float(broken))
+        | (Value::Float(broken), Value::Integer(whole)) => {
+            let whole = Number::Whole(*whole).float();
+            whole.total_cmp(broken).is_eq()
+        }
+        (one, other) => one == other,
+    }
 }
 
 /// The numbers of a range.
