@@ -201,7 +201,7 @@ fn compare_pairs(seeds: std::ops::Range<u64>, millis: u64) -> Result<(), SwarmEr
     }
     println!(
         "\nX2: {pairs} pair(s) of a recycle and an iisreset, {busy} of them on a server that fails \
-         requests when nobody touches it; of the others the iisreset cost less in {broken}"
+         requests or stands still when nobody touches it; of the others the iisreset cost less in {broken}"
     );
     Ok(())
 }

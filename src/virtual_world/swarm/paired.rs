@@ -26,14 +26,17 @@ pub struct Paired {
     pub recycle: Loss,
     /// The iisreset at the same moment.
     pub iisreset: Loss,
+    /// From one probe to the next, nanoseconds.
+    pub probe_interval: u64,
 }
 
 impl Paired {
     /// Whether the server does all that it is asked for if nobody touches it.
     ///
-    /// One that does not says nothing about X2: an iisreset empties the queue of an overloaded server.
+    /// One that does not says nothing about X2: an iisreset empties the queue of an overloaded server, and on
+    /// one that stands still by itself the probes of a run are lucky or not.
     pub fn is_fair(&self) -> bool {
-        self.none.failed == 0
+        self.none.failed == 0 && self.none.gap <= 2 * self.probe_interval
     }
 
     /// Whether X2 holds.
@@ -74,8 +77,33 @@ pub fn paired(plan: &Plan) -> Result<Paired, SwarmError> {
         })
     };
     Ok(Paired {
+        probe_interval: plan.load.probe_interval * 1_000_000,
         none: loss(None)?,
         recycle: loss(Some(Act::Recycle))?,
         iisreset: loss(Some(Act::Iisreset))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw;
+    use super::*;
+
+    #[test]
+    fn a_server_that_stands_still_by_itself_is_not_fair() {
+        for seed in [918_274_020, 18_446_744_073_709_549_140] {
+            let pair = paired(&draw(seed, 60_000)).unwrap();
+            assert_eq!(pair.none.failed, 0, "seed {seed}");
+            assert!(!pair.is_fair(), "seed {seed}: {pair:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_what_it_is_asked_for_is_fair() {
+        let fair = (0..100).filter(|seed| {
+            let plan = draw(*seed, 1_000);
+            plan.load.rate < 10.0 && paired(&plan).unwrap().is_fair()
+        });
+        assert!(fair.count() > 5);
+    }
 }
