@@ -5,6 +5,7 @@
 //! changing one parameter does not redeal the others. Sources of randomness elsewhere: none.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -68,15 +69,36 @@ pub struct Plan {
 
 impl Plan {
     /// Draws the plan of a profile. The same profile, seed and duration give the same plan.
+    ///
+    /// # Panics
+    ///
+    /// Never: what nobody stops is drawn to its end.
     pub fn draw(profile: &Profile, seed: u64, duration: Duration) -> Result<Self, ProfileError> {
+        let plan = Self::draw_unless(&AtomicBool::new(false), profile, seed, duration)?;
+        Ok(plan.expect("nobody raises it"))
+    }
+
+    /// As [`Plan::draw`]; `None` if `stop` is raised before all is drawn: the largest plans take seconds.
+    pub fn draw_unless(
+        stop: &AtomicBool,
+        profile: &Profile,
+        seed: u64,
+        duration: Duration,
+    ) -> Result<Option<Self>, ProfileError> {
+        const LOOK: u32 = 1 << 16;
         let end = nanos(duration);
         let mut drawing = Attempts::new(profile, seed)?;
         drawing.end = end;
-        let attempts = drawing.by_ref().take_while(|attempt| attempt.at < end);
-        Ok(Self {
-            attempts: attempts.collect(),
+        let mut is_stopped = false;
+        let attempts = drawing.by_ref().take_while(|attempt| {
+            is_stopped |= attempt.number.is_multiple_of(LOOK) && stop.load(Ordering::Relaxed);
+            !is_stopped && attempt.at < end
+        });
+        let attempts = attempts.collect();
+        Ok((!is_stopped).then_some(Self {
+            attempts,
             urls: drawing.urls.list,
-        })
+        }))
     }
 }
 
@@ -401,6 +423,14 @@ mod tests {
             plan.attempts.into_iter().filter(of_load).collect(),
             plan.urls,
         )
+    }
+
+    #[test]
+    fn a_plan_that_nobody_wants_any_more_is_not_drawn() {
+        let second = Duration::from_secs(1);
+        let drawn = |stop| Plan::draw_unless(&AtomicBool::new(stop), &profile(), 1, second);
+        assert_eq!(drawn(true), Ok(None));
+        assert_eq!(drawn(false), Plan::draw(&profile(), 1, second).map(Some));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::clients::{Clients, Load};
 use super::costs::Costs;
 use super::destinations::Destinations;
 use super::faults::Faults;
+use super::interruption;
 use super::machine::Files;
 use super::track::{Track, Watch};
 use super::world::{Notice, Reader, SWITCHED_ON, Setting, World};
@@ -203,11 +204,13 @@ impl Trial<'_> {
 
     fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
         let profile = &self.scenario.load;
-        let plan = Plan::draw(
+        let plan = Plan::draw_unless(
+            &interruption::flag(),
             profile,
             self.seed,
             self.scenario.timing.plan(profile.probes.interval),
         )?;
+        let plan = plan.ok_or(TrialError::Interrupted)?;
         let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)
             .map_err(|source| TrialError::target(self.scenario, source))?;
         Ok(World::new(Setting {

@@ -25,6 +25,7 @@ use crate::virtual_world::chronicle::Keeping;
 use crate::virtual_world::clients::{Clients, Load};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::destinations::Destinations;
+use crate::virtual_world::interruption;
 use crate::virtual_world::machine::Files;
 use crate::virtual_world::track::{Track, Watch};
 use crate::virtual_world::trial::Size;
@@ -192,7 +193,9 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
 
 fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<World, SwarmError> {
     let profile = plan.profile();
-    let attempts = LoadAttempts::draw(&profile, plan.seed, plan.load_span())?;
+    let stop = interruption::flag();
+    let attempts = LoadAttempts::draw_unless(&stop, &profile, plan.seed, plan.load_span())?;
+    let attempts = attempts.ok_or(SwarmError::Interrupted)?;
     let to = Destinations::of(&attempts.urls, &attempts.attempts, &profile, &configuration)?;
     let costs = Costs::default();
     let exact = plan.clone();
