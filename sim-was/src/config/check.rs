@@ -281,11 +281,22 @@ fn value(
                     .to_owned(),
                 property: name.to_owned(),
                 value: shown,
-                min,
-                max,
+                // A forbidden range begins at 0: what is above it is allowed.
+                max: if exclude {
+                    u32::MAX.to_string()
+                } else {
+                    max.clone()
+                },
+                min: if exclude { above(&max) } else { min },
                 default: attribute.default.clone().unwrap_or_default(),
                 step,
             }),
         },
     });
+}
+
+/// The number after a number.
+fn above(number: &str) -> String {
+    let number = number.parse::<i64>().unwrap_or_default();
+    number.saturating_add(1).to_string()
 }

@@ -27,6 +27,7 @@ mod open_view;
 mod order;
 mod outline;
 pub mod physical_path;
+mod range;
 mod raw;
 mod request_filtering;
 mod resolve;

@@ -13,7 +13,7 @@ use roxmltree::Node;
 use sim_worker::configuration::PeriodicRestart;
 use sim_worker::ipm::RecycleReason;
 
-use super::check::{self, Finding, FindingKind, OutOfRange};
+use super::check::{self, Finding, FindingKind};
 use super::layers::Layers;
 use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
@@ -22,21 +22,17 @@ use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
-    Identity, ProcessModel, Recycling, WebLimits, faults, sites, web_config,
+    Identity, ProcessModel, Recycling, WebLimits, faults, range, sites, web_config,
 };
 
 /// The section of the pools.
 const POOLS: &str = "system.applicationHost/applicationPools";
-/// WAS found a value of a pool outside its range.
-const POOL_RANGE: u16 = 5041;
 /// WAS could not read a part of the configuration.
 pub(super) const UNREADABLE: u16 = 5172;
 /// WAS ignores a pool whose name is too long.
 const POOL_NAME_LONG: u16 = 5050;
 /// WAS ignores a pool without a name.
 const POOL_NAME_EMPTY: u16 = 5051;
-/// A property of the WWW service is outside its range.
-const SERVICE_RANGE: u16 = 5067;
 /// `idleTimeout` makes `periodicRestart` pointless.
 const IDLE_BEYOND_RESTART: u16 = 5152;
 /// WAS detected invalid configuration data.
@@ -142,14 +138,20 @@ impl<'a> Resolver<'a> {
 
     /// Complains, once, with the insertion strings of the event.
     fn warn_with(&mut self, event: u16, text: impl Into<String>, data: &[(&str, &str)]) {
-        let text = text.into();
+        let data = data.iter();
+        let data = data.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.say(ConfigWarning {
+            event,
+            text: text.into(),
+            data: data.collect(),
+        });
+    }
+
+    fn say(&mut self, warning: ConfigWarning) {
         if self.warnings.len() >= WARNINGS_MAX {
             self.unsaid += 1;
-        } else if self.said.insert((event, text.clone())) {
-            let data = data.iter();
-            let data = data.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let data = data.collect();
-            self.warnings.push(ConfigWarning { event, text, data });
+        } else if self.said.insert((warning.event, warning.text.clone())) {
+            self.warnings.push(warning);
         }
     }
 
@@ -161,25 +163,6 @@ impl<'a> Resolver<'a> {
         }
         let line = self.line(at);
         self.warn(event, format!("{}: line {line}: {text}", self.file));
-    }
-
-    /// Complains of a value outside of its range.
-    fn warn_range(&mut self, event: u16, what: &str, value: &OutOfRange) {
-        let name = if event == POOL_RANGE {
-            "AppPoolID"
-        } else {
-            "Name"
-        };
-        let data = [
-            ("Element", what),
-            (name, value.name()),
-            ("Property", &value.property),
-            ("Value", &value.value),
-            ("Minimum", &value.min),
-            ("Maximum", &value.max),
-            ("Default", &value.default),
-        ];
-        self.warn_with(event, range_text(what, value), &data);
     }
 
     fn line(&mut self, at: usize) -> usize {
@@ -266,20 +249,16 @@ impl<'a> Resolver<'a> {
         finding: Finding,
         owners: &[Range<usize>],
     ) -> Result<(), ConfigError> {
-        match (finding.kind, section) {
-            (FindingKind::OutOfRange(value), "applicationPools") => {
-                self.warn_range(POOL_RANGE, "application pool", &value);
+        match finding.kind {
+            FindingKind::OutOfRange(value) => {
+                self.say(range::warning(section, &value));
                 Ok(())
             }
-            (FindingKind::OutOfRange(value), "webLimits") => {
-                self.warn_range(SERVICE_RANGE, "service", &value);
-                Ok(())
-            }
-            (FindingKind::Doubt, _) => {
+            FindingKind::Doubt => {
                 self.warn_at(INVALID_DATA, finding.at, &finding.text);
                 Ok(())
             }
-            (FindingKind::Violation | FindingKind::OutOfRange(_), _) => {
+            FindingKind::Violation => {
                 let error = self.error_at(finding.at, &finding.text);
                 let before = owners.partition_point(|owner| owner.start < finding.at);
                 let owner = before.checked_sub(1).and_then(|index| owners.get(index));
@@ -417,30 +396,6 @@ fn block(section: Node<'_, '_>) -> u32 {
     let mut around = section.ancestors().skip(1).filter(Node::is_element);
     let is_block = |n: &Node<'_, '_>| ["location", "configuration"].contains(&n.tag_name().name());
     around.find(is_block).unwrap_or(section).id().get()
-}
-
-/// Source: Microsoft `TechNet`, event 5041: "The '%1' '%2' failed range validation for property '%3'. The
-/// configured value '%4' is outside of the range '%5' to '%6'. The value will default to '%7'."
-fn range_text(what: &str, value: &OutOfRange) -> String {
-    let entry = value.name();
-    let OutOfRange {
-        entry: _,
-        property,
-        value,
-        min,
-        max,
-        default,
-        step,
-    } = value;
-    let step = step
-        .as_ref()
-        .map(|s| format!(" in steps of '{s}'"))
-        .unwrap_or_default();
-    format!(
-        "The '{what}' '{entry}' failed range validation for property '{property}'. The configured \
-         value '{value}' is outside of the range '{min}' to '{max}'{step}. The value will default to \
-         '{default}'."
-    )
 }
 
 /// A section of `system.applicationHost`, as far as it is there.

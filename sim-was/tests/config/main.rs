@@ -397,8 +397,6 @@ fn what_breaks_the_schema_of_the_host_is_refused() {
         (pool(r#"name="A""#, "<environmentVariables><add name=\"\" value=\"x\"/></environmentVariables>"), "is empty"),
         (pool(r#"name="A""#, "<clear/>"), "unknown element <clear>"),
         (host("<remove/>", ""), "nothing to remove"),
-        (host("", &site("<limits maxBandwidth=\"1023\"/>")), "inside the forbidden range 0 to 1023"),
-        (host("", &site("<limits connectionTimeout=\"00:00:00.5\"/>")), "outside of the range"),
         (host("", &site("<application path=\"app\"/>")), "not a path"),
         (host("", "<site name=\"a/b\" id=\"1\"/>"), "not a site's name"),
         (host("", "<site name=\"a\" id=\"-1\"/>"), "id=\"-1\""),

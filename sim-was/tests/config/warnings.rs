@@ -38,6 +38,49 @@ fn limits_of_the_service_outside_their_range_are_event_5067() {
 }
 
 #[test]
+fn a_site_value_outside_its_range_is_event_5041_and_the_default() {
+    let limits =
+        r#"<limits maxBandwidth="500" connectionTimeout="20:00:00" maxUrlSegments="20000"/>"#;
+    let logs = r#"<logFile truncateSize="100"/><traceFailedRequestsLogging maxLogFiles="0"/>"#;
+    let defaults = r#"<siteDefaults><logFile truncateSize="7"/></siteDefaults>"#;
+    let text = host(
+        r#"<add name="DefaultAppPool"/>"#,
+        &(site(&format!("{limits}{logs}")) + defaults),
+    );
+    let configuration = good(&text);
+    assert_eq!(events(&configuration), [5041; 6]);
+    assert_eq!(
+        configuration.warnings[0].text,
+        "The 'site' 'S' failed range validation for property 'maxBandwidth'. The configured value '500' is outside of the range '1024' to '4294967295'. The value will default to '4294967295'."
+    );
+    let (name, value) = &configuration.warnings[0].data[1];
+    assert_eq!((name.as_str(), value.as_str()), ("SiteName", "S"));
+    let site = &configuration.sites[0];
+    assert_eq!(site.fault, None);
+    assert_eq!(site.limits.max_bandwidth, None);
+    assert_eq!(site.limits.connection_timeout, Duration::from_mins(2));
+    assert_eq!(site.log_file.truncate_size, 20_971_520);
+}
+
+#[test]
+fn values_of_the_whole_service_outside_their_range_are_event_5067_and_stop_nothing() {
+    let sections =
+        r#"<log><centralW3CLogFile truncateSize="1"/></log><configHistory maxHistories="0"/>"#;
+    let configuration = good(&format!(
+        "<configuration><system.applicationHost>{sections}</system.applicationHost></configuration>"
+    ));
+    let found = warnings(&configuration);
+    assert_eq!(events(&configuration), [5067; 2]);
+    let wanted =
+        "The 'service' 'configHistory' failed range validation for property 'maxHistories'.";
+    assert!(
+        found.iter().any(|(_, text)| text.starts_with(wanted)),
+        "{found:?}"
+    );
+    assert_eq!(configuration.config_history.max_histories, 10);
+}
+
+#[test]
 fn names_that_was_cannot_use_make_it_ignore_the_pool() {
     let long = "x".repeat(65);
     let configuration = good(&host(

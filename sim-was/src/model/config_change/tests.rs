@@ -370,6 +370,24 @@ fn a_value_out_of_range_hits_one_pool_only_with_its_default_and_event_5041() {
 }
 
 #[test]
+fn a_site_value_out_of_range_is_event_5041_and_the_site_goes_on() {
+    let mut bench = up();
+    let text = TEXT.replace(
+        "</site>",
+        "<limits connectionTimeout=\"20:00:00\" /></site>",
+    );
+    assert_ne!(text, TEXT);
+    let configuration = load(&text, "f").unwrap();
+    assert!(configuration.faults().next().is_none());
+    let sites = configuration.sites.len();
+    bench.input(Input::ConfigChanged(Ok(configuration)));
+    assert_eq!(
+        (bench.events(), bench.pids()),
+        (vec![5041; sites], vec![1, 2, 3])
+    );
+}
+
+#[test]
 fn a_warning_about_a_value_carries_its_insertion_strings() {
     let text = TEXT.replace("<add name=\"A\" />", "<add name=\"A\" queueLength=\"5\" />");
     let configuration = load(&text, "f").unwrap();
