@@ -38,7 +38,7 @@ pub(super) fn differences(old: &Map, new: &Map) -> Vec<Difference> {
             continue;
         }
         let (scope, section, element) = collection;
-        let line = |entries: &Entries<'_>| entries.values().min().copied();
+        let line = |entries: &Entries<'_>| entries.values().min().map(|(line, _)| *line);
         found.push(Difference {
             key: Key {
                 scope: scope.clone(),
@@ -54,15 +54,15 @@ pub(super) fn differences(old: &Map, new: &Map) -> Vec<Difference> {
     found
 }
 
-/// Entries, `add[name='x']`, and their lines.
-type Entries<'m> = BTreeMap<&'m str, u32>;
+/// Entries, `add[name='x']`, and where they stand: the line, and the byte.
+type Entries<'m> = BTreeMap<&'m str, (u32, usize)>;
 
-/// The entries that others have too, in their order; those on one line count as ordered by name.
+/// The entries that others have too, in their order, however they are spread over lines.
 fn common<'m>(entries: &Entries<'m>, others: &Entries<'_>) -> Vec<&'m str> {
     let common = entries
         .iter()
         .filter(|(entry, _)| others.contains_key(*entry));
-    let mut common: Vec<_> = common.map(|(entry, line)| (*line, *entry)).collect();
+    let mut common: Vec<_> = common.map(|(entry, place)| (*place, *entry)).collect();
     common.sort_unstable();
     common.into_iter().map(|(_, entry)| entry).collect()
 }
@@ -76,8 +76,9 @@ fn orders(map: &Map) -> BTreeMap<Collection<'_>, Entries<'_>> {
         if ORDERED.contains(&key.section.as_str()) {
             let collection = (&key.scope, key.section.as_str(), element);
             let entries = orders.entry(collection).or_default();
-            let line = entries.entry(entry).or_insert(setting.line);
-            *line = setting.line.min(*line);
+            let here = (setting.line, setting.at);
+            let place = entries.entry(entry).or_insert(here);
+            *place = here.min(*place);
         }
     }
     orders

@@ -87,7 +87,7 @@ pub(super) fn resolve(
     resolver.recorder.rest(root);
     for file in around {
         let settings = &mut resolver.recorder.settings;
-        settings.insert(file.scope(), &file.file.name, "", file.stamp(), 1);
+        settings.insert(file.scope(), &file.file.name, "", file.stamp(), (1, 0));
     }
     Ok(Configuration {
         application_pools,

@@ -51,6 +51,9 @@ pub struct Setting {
     pub value: String,
     /// The line that says so.
     pub line: u32,
+    /// The byte of the file at which that stands.
+    #[serde(default)]
+    pub at: usize,
 }
 
 /// All settings of a configuration.
@@ -177,14 +180,14 @@ impl Settings {
         section: &str,
         path: &str,
         value: String,
-        line: u32,
+        (line, at): (u32, usize),
     ) {
         let key = Key {
             scope,
             section: section.to_owned(),
             path: path.to_owned(),
         };
-        self.map.insert(key, Setting { value, line });
+        self.map.insert(key, Setting { value, line, at });
     }
 }
 
@@ -260,13 +263,18 @@ impl Lines {
         let line = self.0.partition_point(|start| *start <= byte) + 1;
         u32::try_from(line).unwrap_or(u32::MAX)
     }
+
+    /// The line of a byte, and the byte.
+    fn place(&self, byte: usize) -> (u32, usize) {
+        (self.at(byte), byte)
+    }
 }
 
 /// What a `<location>` says of the sections in it, and where.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
     is_locked: bool,
-    line: u32,
+    place: (u32, usize),
 }
 
 /// Writes settings down while a file is resolved.
@@ -296,10 +304,10 @@ impl Recorder {
         layers: &Layers<'_>,
         apart: &[&str],
     ) {
-        let line = self.lines.at(layers.own().range().start);
+        let place = self.lines.place(layers.own().range().start);
         let name = layers.own().attribute("name").unwrap_or_default();
         self.settings
-            .insert(scope.clone(), section, "", name.to_owned(), line);
+            .insert(scope.clone(), section, "", name.to_owned(), place);
         self.element(scope, section, "", layers, apart);
     }
 
@@ -314,13 +322,13 @@ impl Recorder {
         let schema: &'static Element = layers.schema();
         for (name, attribute) in &schema.attributes {
             if let Some((text, at)) = layers.written(name) {
-                let (value, line) = (in_one_form(attribute, text), self.lines.at(at));
+                let (value, place) = (in_one_form(attribute, text), self.lines.place(at));
                 self.settings.insert(
                     scope.clone(),
                     section,
                     &format!("{prefix}{name}"),
                     value,
-                    line,
+                    place,
                 );
             }
         }
@@ -356,7 +364,7 @@ impl Recorder {
                 let path = if path == "." { "" } else { path };
                 let mode = locks::mode_of(node).map(|is_locked| Mode {
                     is_locked,
-                    line: self.lines.at(node.range().start),
+                    place: self.lines.place(node.range().start),
                 });
                 for node in elements(node) {
                     self.section(&Scope::Location(path.to_lowercase()), "", node, mode);
@@ -388,10 +396,10 @@ impl Recorder {
                 let written = node.attribute_node(name);
                 let at = written.map_or(node.range().start, |written| written.range().start);
                 let value = written.map_or(default, |written| written.value());
-                let (path, line) = (format!("[{path}].{name}"), self.lines.at(at));
+                let (path, place) = (format!("[{path}].{name}"), self.lines.place(at));
                 let scope = Scope::Location(String::new());
                 self.settings
-                    .insert(scope, DECLARATIONS, &path, value.to_owned(), line);
+                    .insert(scope, DECLARATIONS, &path, value.to_owned(), place);
             }
         }
     }
@@ -412,10 +420,10 @@ impl Recorder {
                 self.section(scope, &path, inner, mode);
             }
         } else {
-            if let Some(Mode { is_locked, line }) = mode {
+            if let Some(Mode { is_locked, place }) = mode {
                 let value = if is_locked { "Deny" } else { "Allow" }.to_owned();
                 self.settings
-                    .insert(scope.clone(), &path, OVERRIDE_MODE, value, line);
+                    .insert(scope.clone(), &path, OVERRIDE_MODE, value, place);
             }
             self.written(scope, &path, "", node, known);
         }
@@ -446,13 +454,13 @@ impl Recorder {
                 || attribute.value().to_owned(),
                 |known| in_one_form(known, attribute.value()),
             );
-            let line = self.lines.at(at);
+            let place = self.lines.place(at);
             self.settings.insert(
                 scope.clone(),
                 section,
                 &format!("{prefix}{name}"),
                 value,
-                line,
+                place,
             );
         }
         self.children_written(scope, section, prefix, node, schema);
@@ -479,11 +487,11 @@ impl Recorder {
             // All that there is to say of an entry without known keys is that it is there.
             let is_named_by_all = !is_child && !is_bare && inner.is_none();
             if is_named_by_all || is_bare && elements(child).next().is_none() {
-                let line = self.lines.at(child.range().start);
+                let place = self.lines.place(child.range().start);
                 let text = child.text().unwrap_or_default().trim();
                 let text = if is_named_by_all { PRESENT } else { text };
                 self.settings
-                    .insert(scope.clone(), section, &path, text.to_owned(), line);
+                    .insert(scope.clone(), section, &path, text.to_owned(), place);
             }
             let path = format!("{path}.");
             if is_named_by_all {

@@ -373,6 +373,28 @@ fn documents_in_another_order_are_a_difference_and_types_are_none() {
 }
 
 #[test]
+fn the_order_of_entries_is_that_of_the_file_however_it_is_broken_into_lines() {
+    let of = |names: [&str; 3], end: &str| {
+        let entries = names.map(|name| format!("<add value='{name}' />{end}"));
+        let section = format!(
+            "<system.webServer><defaultDocument><files>{}</files></defaultDocument></system.webServer>\
+             </configuration>",
+            entries.concat()
+        );
+        let text = TEXT.replacen("</configuration>", &section, 1);
+        load(&text, "applicationHost.config").unwrap()
+    };
+    let between = |old: &_, new: &_| effects_of(old, new, Personality::Iis10).len();
+    let (lines, line) = (of(["c", "a", "b"], "\n"), of(["c", "a", "b"], ""));
+    assert_eq!((between(&lines, &line), between(&line, &lines)), (0, 0));
+    assert_eq!(
+        between(&line, &of(["a", "c", "b"], "")),
+        1,
+        "swapped on one line"
+    );
+}
+
+#[test]
 fn a_pool_that_goes_takes_the_sites_with_it_whose_root_it_serves() {
     let read = |text: &str| load(text, "applicationHost.config").unwrap();
     let without_a = TEXT.replace("<add name=\"A\" />", "");
