@@ -241,23 +241,59 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_server_without_anything_to_serve_says_which_line_is_to_blame() {
-    let config = support::config(">").replace(
-        "applicationPool=\"DefaultAppPool\"",
-        "applicationPool=\"Nowhere\"",
-    );
-    let text = refusal(&config, "*:0");
-    for part in [
-        "applicationHost.config: line",
-        "'Nowhere'",
-        "does not exist",
+fn a_server_whose_only_site_cannot_start_runs_and_says_why() {
+    let pool = "applicationPool=\"DefaultAppPool\"";
+    let good = support::config(">");
+    for (config, why) in [
+        (
+            good.replace(pool, "applicationPool=\"Nowhere\""),
+            "'Nowhere', which does not exist",
+        ),
+        (
+            good.replace("<application path=\"/\"", "<application path=\"/x\""),
+            "no root application",
+        ),
+        (good.replace("<bindings>", "<limitz /><bindings>"), "limitz"),
     ] {
-        assert!(text.contains(part), "{part:?} is not in {text}");
+        assert_ne!(config, good);
+        let up = Up::with_config(Some(&config));
+        let refusal = up.ready["endpoints"][0]["refusal"].as_str();
+        let refusal = refusal.unwrap_or_default();
+        assert!(refusal.contains(why), "{why}: {refusal}");
+        assert!(up.events().contains(why), "{why}");
+        let sites = up.said(&["appcmd", "list", "site"]);
+        assert!(sites.contains("state:Stopped"), "{sites}");
     }
-    assert!(
-        !text.contains("--port-map"),
-        "ports are not to blame: {text}"
-    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_the_start_is_event_5172() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    Up::at(&root).end("-TERM");
+    let own = root.join("Windows/System32/inetsrv/config/applicationHost.config");
+    let other = folder.path().join("other.config");
+    for (path, words) in [
+        (&own, Vec::new()),
+        (&other, vec!["--config".as_ref(), other.as_os_str()]),
+    ] {
+        std::fs::write(path, "<configuration>\n<a></b>").unwrap();
+        let output = std::process::Command::new(support::IIS_SIM)
+            .args(["up", "--port-map", "*:0", "--root"])
+            .arg(&root)
+            .args(words)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let log = std::fs::read_to_string(root.join("Windows/System32/winevt/System.jsonl"));
+        let log = log.unwrap();
+        let last = log.lines().last().unwrap();
+        let place = format!("'{}', line number '2'", path.display());
+        assert!(
+            last.contains("\"EventID\":5172") && last.contains(&place),
+            "{last}"
+        );
+    }
 }
 
 #[test]

@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use sim_httpsys::live::clock::utc_now;
 use sim_was::config::{Configuration, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
+use sim_was::event_log::Event;
+use sim_was::live::EventLogFile;
 
 use super::bound_endpoint::bound_endpoints;
 pub use super::bound_endpoint::{BoundEndpoint, Closed};
@@ -103,7 +106,9 @@ impl Server {
         // A root is not made for a file that cannot be run.
         let given = given_config(options)?;
         let readable = match &given {
-            Some(config) if !options.last_good => Some(read_config(config)?),
+            Some(config) if !options.last_good => {
+                Some(read_config(config).inspect_err(|error| log_existing(&options.root, error))?)
+            }
             Some(_) | None => None,
         };
         let root = make_root(&options.root)?;
@@ -121,7 +126,7 @@ impl Server {
         }
         let configuration = match readable {
             Some(configuration) => configuration,
-            None => read_config(&config)?,
+            None => read_config(&config).inspect_err(|error| log_unreadable(&root, error))?,
         };
         let httpsys = spawn("httpsys", &root, &options.httpsys_arguments(&root))?;
         let arguments = options.was_arguments(&root, &config);
@@ -262,10 +267,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(2));
         }
         let endpoints = self.endpoints();
-        // Sites that are not meant to start are no reason to fail.
-        let meant = endpoints
-            .iter()
-            .filter(|e| e.reached != Err(Closed::NotToStart));
+        // Sites that are not meant to start, or cannot, are no reason to fail: their events say why.
+        let is_meant = |e: &&BoundEndpoint| {
+            !matches!(e.reached, Err(Closed::NotToStart | Closed::Obstacle(_)))
+        };
+        let meant = endpoints.iter().filter(is_meant);
         let reached: Vec<bool> = meant.map(|e| e.reached.is_ok()).collect();
         if !reached.is_empty() && !reached.contains(&true) {
             return Err(ServerError::NoEndpoint(self.why_closed(&endpoints)));
@@ -458,6 +464,21 @@ fn read_config(path: &Path) -> Result<Configuration, ServerError> {
     })?;
     let name = path.display().to_string();
     load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
+}
+
+/// Event 5172 in the log of a root that is there already, and at which no server runs.
+fn log_existing(root: &Path, error: &ServerError) {
+    if root.join("run").is_dir() && lock_root(root).is_ok() {
+        log_unreadable(root, error);
+    }
+}
+
+/// Event 5172: WAS cannot start, because it cannot read the file.
+fn log_unreadable(root: &Path, error: &ServerError) {
+    if let Ok(mut log) = EventLogFile::open(root) {
+        let event = Event::configuration_unreadable(&error.to_string());
+        log.write(&event, utc_now()).ok();
+    }
 }
 
 pub(super) fn log_of(root: &Path, program: &str) -> PathBuf {
