@@ -527,3 +527,21 @@ fn explain_change_says_which_entry_is_no_good() {
         "{said}"
     );
 }
+
+#[test]
+fn explain_change_exits_with_2_for_a_part_that_is_ignored() {
+    let old = two_sites();
+    let pool = "applicationPool=\"DefaultAppPool\"";
+    for (from, to, event) in [
+        (pool, "applicationPool=\"Nowhere\"", "event 5174"),
+        ("queueLength=\"1000\"", "queueLength=\"5\"", "event 5041"),
+    ] {
+        let new = old.replacen(from, to, 1);
+        assert_ne!(new, old);
+        let output = explain(&old, &new, &[]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(event), "{said}");
+        let code = if event == "event 5174" { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{said}");
+    }
+}

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use sim_was::config::effects::{Effect, EffectKind, effects_of};
 use sim_was::config::settings::{Key, Scope};
-use sim_was::config::{Configuration, Kept, load_bytes};
+use sim_was::config::{ConfigWarning, Configuration, Kept, load_bytes};
 use sim_was::model::Personality;
 
 /// Arguments of `iis-sim explain-change`.
@@ -59,6 +59,8 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         .warnings
         .iter()
         .filter(|warning| !old.warnings.contains(warning));
+    let ignored = warnings.clone().filter(|warning| is_of_a_part(warning));
+    let no_good = faults.len() + ignored.count();
     if arguments.json {
         let warnings: Vec<_> = warnings
             .map(|warning| json!({ "event": warning.event, "text": warning.text }))
@@ -86,9 +88,9 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
                  goes without it"
             );
         }
-        println!("{}", summary(&effects, faults.len()));
+        println!("{}", summary(&effects, no_good));
     }
-    if faults.is_empty() {
+    if no_good == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(NO_GOOD)
@@ -97,6 +99,19 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 
 /// The exit code for a file, or a part of it, that is no good.
 const NO_GOOD: u8 = 2;
+
+/// Whether a warning says that a part of the file is left out or of no use, and not only that a value is replaced
+/// or odd. What breaks a pool or a site, 5172, is told as its fault.
+fn is_of_a_part(warning: &ConfigWarning) -> bool {
+    [POOL_NAME_LONG, POOL_NAME_EMPTY, INVALID_DATA].contains(&warning.event)
+}
+
+/// WAS ignores a pool whose name is too long.
+const POOL_NAME_LONG: u16 = 5050;
+/// WAS ignores a pool without a name.
+const POOL_NAME_EMPTY: u16 = 5051;
+/// WAS detected invalid configuration data.
+const INVALID_DATA: u16 = 5174;
 
 /// Whose fault it is, and what it is.
 fn in_words((scope, fault): (Scope, &str)) -> (String, String) {
@@ -163,18 +178,18 @@ fn of(effect: &Effect) -> String {
     }
 }
 
-fn summary(effects: &[Effect], faults: usize) -> String {
+fn summary(effects: &[Effect], no_good: usize) -> String {
     let mut counts = std::collections::BTreeMap::<EffectKind, usize>::new();
     for effect in effects {
         *counts.entry(effect.kind).or_default() += 1;
     }
-    if counts.is_empty() && faults == 0 {
+    if counts.is_empty() && no_good == 0 {
         return "no difference that matters".to_owned();
     }
     let words = counts
         .iter()
         .map(|(kind, count)| format!("{count} {}", kind.name()));
-    let no_good = (faults > 0).then(|| format!("{faults} no good"));
+    let no_good = (no_good > 0).then(|| format!("{no_good} no good"));
     let verdict = if counts.contains_key(&EffectKind::ServiceRestart) {
         "; an iisreset is needed"
     } else {

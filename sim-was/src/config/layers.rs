@@ -72,6 +72,11 @@ impl<'a> Layers<'a> {
         )
     }
 
+    /// What says something about it, the most specific first.
+    pub(super) fn nodes(&self) -> &[Node<'a, 'a>] {
+        &self.nodes
+    }
+
     /// The schema of the entries of a collection.
     pub(super) fn entry_schema(&self, name: &str) -> &'static Element {
         &self.schema.entries[name]

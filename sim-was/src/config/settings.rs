@@ -107,6 +107,23 @@ impl Settings {
         self.map.get(key)
     }
 
+    /// The sections that are written for places, each with its place in lower case and a line of it.
+    pub(super) fn sections_of_locations(&self) -> impl Iterator<Item = (&str, &str, u32)> {
+        self.map
+            .iter()
+            .filter_map(|(key, setting)| match &key.scope {
+                Scope::Location(place) if !place.is_empty() => {
+                    Some((place.as_str(), key.section.as_str(), setting.line))
+                }
+                Scope::Location(_)
+                | Scope::Pool(_)
+                | Scope::Site(_)
+                | Scope::Application(..)
+                | Scope::VirtualDirectory(..)
+                | Scope::WebConfig(_) => None,
+            })
+    }
+
     /// What differs, in the order of the keys; then which collections are in another order.
     pub fn differences(&self, new: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
@@ -338,8 +355,14 @@ impl Recorder {
             .filter(|name| !name.ends_with("Defaults"))
         {
             let child = layers.child(name);
-            if !child.is_empty() {
-                self.element(scope, section, &format!("{prefix}{name}."), &child, &[]);
+            let path = format!("{prefix}{name}.");
+            if child.schema().foreign {
+                // What belongs to another service: as it is written, the defaults first.
+                for node in child.nodes().iter().rev() {
+                    self.written(scope, section, &path, *node, None);
+                }
+            } else if !child.is_empty() {
+                self.element(scope, section, &path, &child, &[]);
             }
         }
         for name in schema

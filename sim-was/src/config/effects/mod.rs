@@ -7,6 +7,7 @@
 //! new ─┘
 //! ```
 
+mod renamed;
 mod rules;
 
 use serde::{Deserialize, Serialize};
@@ -84,12 +85,10 @@ pub fn effects_of(
     new: &Configuration,
     personality: Personality,
 ) -> Vec<Effect> {
-    let differences = old.settings.differences(&new.settings);
-    differences
-        .into_iter()
-        .filter(|difference| !is_named_elsewhere(&difference.key))
-        .map(|difference| effect(&difference, old, new, personality))
-        .collect()
+    let differences = old.settings.differences(&new.settings).into_iter();
+    let differences = differences.filter(|difference| !is_named_elsewhere(&difference.key));
+    let effects = differences.map(|difference| effect(&difference, old, new, personality));
+    effects.chain(renamed::effects(old, new)).collect()
 }
 
 /// The name of a pool or a site is told by its coming and going, and a path too.
@@ -132,6 +131,7 @@ fn effect(
             applications.push((*id, path.clone()));
             pools.extend(pool_of(old, *id, path));
             pools.extend(pool_of(new, *id, path));
+            rule = unless_nowhere(rule, difference, old, new);
         }
         Scope::Location(path) if rule.kind == EffectKind::PoolRecycle => {
             let below = applications_below(new, path);
@@ -245,13 +245,39 @@ fn applications_below(configuration: &Configuration, location: &str) -> Vec<(u32
     found
 }
 
+fn has_pool(configuration: &Configuration, pool: &str) -> bool {
+    let mut pools = configuration.application_pools.iter();
+    pools.any(|known| known.name.eq_ignore_ascii_case(pool))
+}
+
+/// An application needs a pool to come from or to go to.
+fn unless_nowhere(
+    rule: Rule,
+    difference: &Difference,
+    old: &Configuration,
+    new: &Configuration,
+) -> Rule {
+    let Scope::Application(id, path) = &difference.key.scope else {
+        return rule;
+    };
+    if difference.key.path != "applicationPool" {
+        return rule;
+    }
+    let (from, to) = (pool_of(old, *id, path), pool_of(new, *id, path));
+    if let Some(to) = to.filter(|to| !has_pool(new, to)) {
+        let mut sites = new.sites.iter();
+        let site = sites.find(|site| site.id == *id && path == "/");
+        return rules::moved_nowhere(&to, site.map(|site| site.name.as_str()));
+    }
+    match from.filter(|from| !has_pool(old, from)) {
+        Some(from) => rules::moved_from_nowhere(&from),
+        None => rule,
+    }
+}
+
 /// The sites that could run, and cannot without a pool.
 fn stopped_with(pool: &str, old: &Configuration, new: &Configuration) -> Vec<String> {
-    let goes = |configuration: &Configuration| {
-        let mut pools = configuration.application_pools.iter();
-        !pools.any(|known| known.name.eq_ignore_ascii_case(pool))
-    };
-    if !goes(new) {
+    if has_pool(new, pool) {
         return Vec::new();
     }
     let stops = |site: &&super::Site| {

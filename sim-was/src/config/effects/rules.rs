@@ -181,6 +181,13 @@ fn site(path: &str) -> Rule {
             GETTING_STARTED,
         );
     }
+    if path.starts_with("ftpServer.") {
+        return Rule::new(
+            EffectKind::None,
+            "Neither WAS nor W3SVC nor the workers read this part of a site; it belongs to the FTP service.",
+            REFERENCE,
+        );
+    }
     if path == "serverAutoStart" {
         return Rule::new(
             EffectKind::Live,
@@ -217,6 +224,59 @@ fn application(path: &str) -> Rule {
             "It is looked at when a worker process starts.",
             REFERENCE,
         ),
+    }
+}
+
+/// An application is moved, and there is no pool where it goes.
+pub(super) fn moved_nowhere(pool: &str, stopped_site: Option<&str>) -> Rule {
+    let ignored = format!(
+        "There is no application pool '{pool}': the application stops in its old pool and is ignored (event 5174)"
+    );
+    let why = match stopped_site {
+        Some(site) => format!(
+            "{ignored}. It is the root application, so '{site}' is stopped: a site cannot run without."
+        ),
+        None => format!(
+            "{ignored}; its URLs go to the application above it. Nothing else of the site is touched."
+        ),
+    };
+    Rule {
+        kind: EffectKind::SiteRebind,
+        why,
+        source: GETTING_STARTED,
+    }
+}
+
+/// An application is moved, and there was no pool where it comes from.
+pub(super) fn moved_from_nowhere(pool: &str) -> Rule {
+    let why = format!(
+        "There was no application pool '{pool}', so that the application was ignored: it comes now, and so does its site if it is the root application."
+    );
+    Rule {
+        kind: EffectKind::SiteRebind,
+        why,
+        source: GETTING_STARTED,
+    }
+}
+
+/// A site has another name than before, and locations have not gone with it.
+pub(super) fn renamed_without(lost: bool, gained: bool) -> Rule {
+    let lost = if lost {
+        "The locations keep the old name: what they say is lost for the site's applications. "
+    } else {
+        ""
+    };
+    let gained = if gained {
+        "Locations have the new name already: what they say holds for the site's applications from now on. "
+    } else {
+        ""
+    };
+    Rule {
+        kind: EffectKind::ApplicationRestart,
+        why: format!(
+            "{lost}{gained}They restart in their processes with what holds for them now; nothing is recycled."
+        ),
+        source: "IIS configuration reference, location: path is the name of the site and a path in it",
     }
 }
 

@@ -405,3 +405,101 @@ fn a_pool_that_goes_takes_the_sites_with_it_whose_root_it_serves() {
     assert_eq!(effect.kind, EffectKind::SiteRebind);
     assert!(effect.why.contains("Stopped is 'One':"), "{}", effect.why);
 }
+
+#[test]
+fn an_application_that_is_moved_to_a_pool_that_does_not_exist_starts_nowhere() {
+    let read = |text: &str| load(text, "applicationHost.config").unwrap();
+    let between = |old: &str, new: &str| {
+        let mut effects = effects_of(&read(old), &read(new), Personality::Iis10);
+        let effect = effects.pop().unwrap();
+        assert_eq!(effects, []);
+        assert_eq!(effect.kind, EffectKind::SiteRebind, "{}", effect.why);
+        effect.why
+    };
+    let root = TEXT.replace(
+        r#"path="/" applicationPool="A""#,
+        r#"path="/" applicationPool="N""#,
+    );
+    let why = between(TEXT, &root);
+    assert!(
+        why.contains("ignored (event 5174)") && why.contains("'One' is stopped"),
+        "{why}"
+    );
+    let shop = TEXT.replace(
+        r#"path="/shop" applicationPool="B""#,
+        r#"path="/shop" applicationPool="N""#,
+    );
+    let why = between(TEXT, &shop);
+    assert!(
+        why.contains("ignored (event 5174)") && !why.contains("stopped"),
+        "{why}"
+    );
+    let why = between(&root, TEXT);
+    assert!(why.contains("There was no application pool 'N'"), "{why}");
+}
+
+#[test]
+fn what_a_site_says_of_ftp_is_a_difference_that_nobody_here_reads() {
+    let with = |timeout: u32| {
+        let ftp = format!(
+            "<ftpServer serverAutoStart='true'><connections unauthenticatedTimeout='{timeout}' /></ftpServer></site>"
+        );
+        load(&TEXT.replacen("</site>", &ftp, 1), "applicationHost.config").unwrap()
+    };
+    let effects = effects_of(&with(30), &with(60), Personality::Iis10);
+    assert!(!effects.is_empty());
+    for effect in effects {
+        assert_eq!(effect.kind, EffectKind::None);
+        let what = &effect.what;
+        assert!(
+            what.starts_with("site 'One': ftpServer.connections"),
+            "{what}"
+        );
+    }
+    assert_eq!(effects_of(&with(30), &with(30), Personality::Iis10), []);
+}
+
+#[test]
+fn a_site_that_is_renamed_loses_the_locations_that_keep_its_old_name() {
+    let location = |path: &str, enabled: bool| {
+        format!(
+            "<location path='{path}'><system.webServer><directoryBrowse enabled='{enabled}' />\
+             </system.webServer></location></configuration>"
+        )
+    };
+    let with = |name: &str, location: &str| {
+        let text = TEXT.replace("name=\"One\"", &format!("name=\"{name}\""));
+        load(
+            &text.replace("</configuration>", location),
+            "applicationHost.config",
+        )
+        .unwrap()
+    };
+    let between = |old, new| {
+        let effects = effects_of(&old, &new, Personality::Iis10);
+        effects
+            .into_iter()
+            .filter(|e| e.what.ends_with(": locations"))
+            .collect::<Vec<_>>()
+    };
+    let shop = location("One/shop", true);
+    let effects = between(with("One", &shop), with("Uno", &shop));
+    let [effect] = effects.as_slice() else {
+        panic!("{effects:#?}")
+    };
+    assert_eq!(
+        (effect.old.as_deref(), effect.new.as_deref()),
+        (Some("one/shop"), None)
+    );
+    assert_eq!((effect.old_line, effect.new_line), (Some(30), None));
+    assert_eq!(effect.kind, EffectKind::ApplicationRestart);
+    assert_eq!(effect.applications, [(1, "/shop".to_owned())]);
+    assert!(effect.why.contains("is lost"), "{}", effect.why);
+    let waiting = location("Uno", true);
+    let effects = between(with("One", &waiting), with("Uno", &waiting));
+    assert_eq!(effects[0].new.as_deref(), Some("uno"));
+    assert_eq!(
+        between(with("One", &shop), with("Uno", &location("Uno/shop", true))),
+        []
+    );
+}
