@@ -323,3 +323,21 @@ fn a_section_is_written_down_to_the_level_that_its_declaration_allows() {
         root.done(&[&["set", "config"], words].concat());
     }
 }
+
+#[test]
+fn a_search_tells_paths_as_they_are_written() {
+    let root = Asleep::new();
+    let section = "/section:directoryBrowse";
+    for place in ["", "/Images", "/Images/Big"] {
+        let folder = format!("inetpub/wwwroot{place}");
+        std::fs::create_dir_all(root.folder.path().join(folder)).unwrap();
+        let place = format!("{SITE}{place}");
+        root.done(&["set", "config", &place, section, "/enabled:true"]);
+    }
+    let (_, said) = root.appcmd(&["search", "config", "default web site", section]);
+    let path = "CONFIGSEARCH \"MACHINE/WEBROOT/APPHOST/Default Web Site";
+    assert_eq!(
+        said,
+        format!("{path}\"\n{path}/Images\"\n{path}/Images/Big\"\n")
+    );
+}

@@ -241,7 +241,7 @@ impl<'a> Views<'a> {
             declarations.push(Declared::read(document.root_element()));
             for (name, location) in written::sections(document.root_element(), &declared) {
                 for place in file.places {
-                    let whole = format!("{place}/{location}");
+                    let whole = format!("{}/{location}", spelled(place, &file.file.name));
                     names.push((name.clone(), whole.trim_matches('/').to_owned()));
                 }
             }
@@ -283,6 +283,20 @@ impl<'a> Views<'a> {
         });
         Ok(names.into_iter().next())
     }
+}
+
+/// A place in lower case as the folders spell it that a file lies in, as far as they have the same names.
+fn spelled(place: &str, file: &str) -> String {
+    let mut folders = file.rsplit(['/', '\\']).skip(1);
+    let mut is_same = true;
+    let steps = place.rsplit('/').map(|step| {
+        let folder = folders.next().unwrap_or_default();
+        is_same &= folder.to_lowercase() == step;
+        if is_same { folder } else { step }
+    });
+    let mut steps: Vec<&str> = steps.collect();
+    steps.reverse();
+    steps.join("/")
 }
 
 /// A place and those above it, up to the server (empty).

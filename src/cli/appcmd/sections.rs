@@ -69,7 +69,7 @@ pub(super) struct Files {
     around: Around,
     /// The names of the sites.
     sites: Vec<String>,
-    /// The applications as paths, as the file spells them.
+    /// The applications and virtual directories as paths, as the file spells them.
     paths: Vec<String>,
 }
 
@@ -79,8 +79,13 @@ impl Files {
         let sites = load(&text, &name)?.sites;
         let around = Around::find(&sites, &mut LocalDisk(store.root()));
         let paths_of = |site: &sim_was::config::Site| {
-            let of_site = |app: &str| format!("{}{}", site.name, app.trim_end_matches('/'));
-            let paths = site.applications.iter().map(|app| of_site(&app.path));
+            let below = |above: &str, path: &str| format!("{above}{}", path.trim_end_matches('/'));
+            let paths = site.applications.iter().flat_map(|app| {
+                let application = below(&site.name, &app.path);
+                let directories = app.virtual_directories.iter();
+                let directories = directories.map(|directory| below(&application, &directory.path));
+                directories.chain([application.clone()]).collect::<Vec<_>>()
+            });
             paths.collect::<Vec<String>>()
         };
         let paths = sites.iter().flat_map(paths_of).collect();
@@ -92,6 +97,21 @@ impl Files {
             sites,
             paths,
         })
+    }
+
+    /// A location as the file spells the innermost application or virtual directory that it lies in.
+    fn spelled(&self, location: &str) -> String {
+        let below = |path: &&String| {
+            let rest = location.get(path.len()..)?;
+            let is_in = rest.is_empty() || rest.starts_with('/');
+            (is_in && location[..path.len()].to_lowercase() == path.to_lowercase()).then_some(rest)
+        };
+        let around = self.paths.iter().filter(|path| below(path).is_some());
+        let around = around.max_by_key(|path| path.len());
+        around.map_or_else(
+            || location.to_owned(),
+            |path| format!("{path}{}", &location[path.len()..]),
+        )
     }
 
     pub(super) fn views(&self) -> Views<'_> {
@@ -272,11 +292,7 @@ fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
             let written = view.as_ref().and_then(|view| view.written(path));
             written.is_some_and(|own| value.is_none_or(|value| own.eq_ignore_ascii_case(value)))
         };
-        let spelled = files
-            .paths
-            .iter()
-            .find(|path| path.eq_ignore_ascii_case(&location));
-        let place = machine_path(spelled.unwrap_or(&location));
+        let place = machine_path(&files.spelled(&location));
         if sentence.properties().all(writes) && !places.contains(&place) {
             places.push(place);
         }
