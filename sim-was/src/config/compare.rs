@@ -17,7 +17,8 @@ impl View {
         })
     }
 
-    /// The last entry with these attributes, without regard to case, or the one at a position.
+    /// The entry with these attributes, without regard to case, or the one at a position. Of several it is the one
+    /// that has the defaults of the keys that are left out, or else the last.
     pub fn entry(&self, keys: &[(String, String)]) -> Option<&Self> {
         let has = |entry: &Self, (name, value): &(String, String)| match entry.attribute(name) {
             Some(own) => own.to_lowercase() == value.to_lowercase(),
@@ -33,7 +34,14 @@ impl View {
                 let entries = entries.filter(|child| !self.has_single(&child.name));
                 position.pick(entries).filter(fits)
             }
-            None => self.children.iter().rev().find(fits),
+            None => {
+                let is_whole = |entry: &&Self| {
+                    let key = entry.schema.0.and_then(|schema| schema.whole_key(keys));
+                    key.is_some_and(|key| key.iter().all(|key| has(entry, key)))
+                };
+                let whole = self.children.iter().rev().find(is_whole);
+                whole.or_else(|| self.children.iter().rev().find(fits))
+            }
         }
     }
 

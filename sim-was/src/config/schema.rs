@@ -216,6 +216,25 @@ fn complete_sites(sites: &mut Element) {
 }
 
 impl Element {
+    /// The attributes by which an entry is looked for, and the defaults of those that its key has besides; `None` if
+    /// none are left out.
+    pub(super) fn whole_key(&self, given: &[(String, String)]) -> Option<Vec<(String, String)>> {
+        let is_given = |name: &str| {
+            given
+                .iter()
+                .any(|(given, _)| given.eq_ignore_ascii_case(name))
+        };
+        let groups = self.keys().into_iter();
+        let mut groups = groups.filter(|group| group.iter().any(|name| is_given(name)));
+        let left_out = groups.next()?.into_iter().filter(|name| !is_given(name));
+        let with_default = |name: &str| {
+            let default = self.attributes[name].default.clone()?;
+            Some((name.to_owned(), default))
+        };
+        let defaults: Vec<_> = left_out.filter_map(with_default).collect();
+        (!defaults.is_empty()).then(|| [given, &defaults].concat())
+    }
+
     /// Adds an attribute at a path such as `add[].processModel.idleTimeout`.
     pub(super) fn insert(&mut self, path: &str, attribute: Attribute) {
         let (above, name) = path.rsplit_once('.').unwrap_or(("", path));

@@ -184,23 +184,34 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// The last entry with these attributes; values are compared without case.
+    /// The entry with these attributes; values are compared without case. Of several it is the one that has the
+    /// defaults of the keys that are left out, or else the last.
     pub(super) fn find(&self, keys: &[(String, String)]) -> Option<Node<'a, 'a>> {
-        let defaults = self.schema.map(|schema| &schema.entries);
-        let fits = |node: &Node<'a, 'a>| {
-            let kind = defaults.and_then(|entries| entries.get(node.tag_name().name()));
-            let mut keys = keys.iter();
-            keys.all(|(name, value)| Position::of(name).is_some() || has(*node, kind, name, value))
-        };
         let position = keys.iter().find_map(|(name, _)| Position::of(name));
         if let Some(position) = position {
             let entries = self.nodes.iter().flat_map(|parent| self.entries(*parent));
-            return position.pick(entries).filter(fits);
+            return position.pick(entries).filter(|node| self.fits(*node, keys));
         }
-        self.nodes
-            .iter()
-            .rev()
-            .find_map(|parent| self.entries(*parent).rev().find(fits))
+        let last = |fits: &dyn Fn(Node<'a, 'a>) -> bool| {
+            let mut parents = self.nodes.iter().rev();
+            parents.find_map(|parent| self.entries(*parent).rev().find(|node| fits(*node)))
+        };
+        let whole = |node| {
+            let key = self.kind(node).and_then(|kind| kind.whole_key(keys));
+            key.is_some_and(|key| self.fits(node, &key))
+        };
+        last(&whole).or_else(|| last(&|node| self.fits(node, keys)))
+    }
+
+    fn kind(&self, entry: Node<'_, '_>) -> Option<&'static Element> {
+        self.schema?.entries.get(entry.tag_name().name())
+    }
+
+    fn fits(&self, entry: Node<'_, '_>, keys: &[(String, String)]) -> bool {
+        let mut keys = keys.iter();
+        keys.all(|(name, value)| {
+            Position::of(name).is_some() || has(entry, self.kind(entry), name, value)
+        })
     }
 
     /// The entries in one of the elements, in the order of the file.

@@ -551,3 +551,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entry_without_a_part_of_its_key_is_the_one_with_the_default() {
+    let text = |first: &str, second: &str| {
+        format!(
+            "<configuration><system.webServer><httpErrors>{first}{second}\
+             </httpErrors></system.webServer></configuration>"
+        )
+    };
+    let (all, some) = (
+        "<error statusCode=\"404\" path=\"a\" />",
+        "<error statusCode=\"404\" subStatusCode=\"2\" path=\"b\" />",
+    );
+    let errors = "system.webServer/httpErrors";
+    let set = edited(
+        &text(all, some),
+        &format!("{errors}.[statusCode='404'].path:c"),
+    );
+    assert_eq!(set, text(&all.replace("\"a\"", "\"c\""), some));
+    let removed = edited(&text(all, some), &format!("-{errors}.[statusCode='404']"));
+    assert_eq!(removed, text("", some));
+    let only = edited(&text("", some), &format!("-{errors}.[statusCode='404']"));
+    assert!(!only.contains("<error "), "no other could be meant: {only}");
+}
