@@ -54,8 +54,8 @@ pub(super) fn differences(old: &Map, new: &Map) -> Vec<Difference> {
     found
 }
 
-/// Entries, `add[name='x']`, and where they stand: the line, and the byte.
-type Entries<'m> = BTreeMap<&'m str, (u32, usize)>;
+/// Entries, `add[name='x']`, and where they stand: the line, and the byte of the line.
+type Entries<'m> = BTreeMap<&'m str, (u32, u32)>;
 
 /// The entries that others have too, in their order, however they are spread over lines.
 fn common<'m>(entries: &Entries<'m>, others: &Entries<'_>) -> Vec<&'m str> {
@@ -76,7 +76,7 @@ fn orders(map: &Map) -> BTreeMap<Collection<'_>, Entries<'_>> {
         if ORDERED.contains(&key.section.as_str()) {
             let collection = (&key.scope, key.section.as_str(), element);
             let entries = orders.entry(collection).or_default();
-            let here = (setting.line, setting.at);
+            let here = (setting.line, setting.column);
             let place = entries.entry(entry).or_insert(here);
             *place = here.min(*place);
         }

@@ -51,9 +51,9 @@ pub struct Setting {
     pub value: String,
     /// The line that says so.
     pub line: u32,
-    /// The byte of the file at which that stands.
+    /// The byte of that line, from 0: several settings may stand on one.
     #[serde(default)]
-    pub at: usize,
+    pub column: u32,
 }
 
 /// All settings of a configuration.
@@ -197,14 +197,19 @@ impl Settings {
         section: &str,
         path: &str,
         value: String,
-        (line, at): (u32, usize),
+        (line, column): (u32, u32),
     ) {
         let key = Key {
             scope,
             section: section.to_owned(),
             path: path.to_owned(),
         };
-        self.map.insert(key, Setting { value, line, at });
+        let setting = Setting {
+            value,
+            line,
+            column,
+        };
+        self.map.insert(key, setting);
     }
 }
 
@@ -281,9 +286,12 @@ impl Lines {
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 
-    /// The line of a byte, and the byte.
-    fn place(&self, byte: usize) -> (u32, usize) {
-        (self.at(byte), byte)
+    /// The line of a byte, and which byte of the line it is.
+    fn place(&self, byte: usize) -> (u32, u32) {
+        let number = self.0.partition_point(|start| *start <= byte);
+        let start = number.checked_sub(1).map_or(0, |last| self.0[last]);
+        let column = u32::try_from(byte - start).unwrap_or(u32::MAX);
+        (self.at(byte), column)
     }
 }
 
@@ -291,7 +299,7 @@ impl Lines {
 #[derive(Clone, Copy, Debug)]
 struct Mode {
     is_locked: bool,
-    place: (u32, usize),
+    place: (u32, u32),
 }
 
 /// Writes settings down while a file is resolved.
