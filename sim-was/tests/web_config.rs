@@ -147,6 +147,10 @@ fn a_mistake_is_500_19_with_file_and_line_for_the_application_and_those_below_it
             "not true or false",
         ),
         ("<nonsense />".to_owned(), "not <configuration>"),
+        (
+            "<configuration>\n<location path='x' allowOverride='no' /></configuration>".to_owned(),
+            "line 2: allowOverride=\"no\" in location is not true or false",
+        ),
     ] {
         let found = tree(&[(r"C:\shop\web.config", &text)]);
         let [shop, api, blog] = errors(&found);

@@ -61,6 +61,12 @@ pub(super) fn of_file<'s>(
     })
 }
 
+/// What is wrong with the `<location>`s of a file; it has no name yet.
+pub(super) fn of_locations(configuration: Node<'_, '_>) -> Option<Fault> {
+    let (at, text) = locks::mistake(configuration)?;
+    Some(Fault::at(at, configuration, text))
+}
+
 fn of_section(
     sections: &Sections<'_>,
     (name, location): (&str, &str),

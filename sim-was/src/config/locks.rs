@@ -136,6 +136,31 @@ pub(super) fn mode_of(location: Node<'_, '_>) -> Option<bool> {
     }
 }
 
+/// The first value of a `<location>` that it cannot have: its byte, and what is wrong. Nobody can tell then what is
+/// locked, so that the file cannot be used.
+///
+/// Source: IIS configuration reference, location: overrideMode is Allow, Deny or Inherit; the others are bools.
+pub(super) fn mistake(configuration: Node<'_, '_>) -> Option<(usize, String)> {
+    let blocks = configuration.children();
+    let mut blocks = blocks.filter(|node| node.has_tag_name("location"));
+    blocks.find_map(|block| {
+        let mut attributes = block.attributes();
+        attributes.find_map(|attribute| {
+            let (known, whole): (&[&str], _) = match attribute.name() {
+                "overrideMode" => (&["Allow", "Deny", "Inherit"], "one of Allow, Deny, Inherit"),
+                "allowOverride" | "inheritInChildApplications" => {
+                    (&["true", "false"], "true or false")
+                }
+                _ => return None,
+            };
+            let (name, value) = (attribute.name(), attribute.value());
+            let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(value));
+            let text = || format!("{name}=\"{value}\" in location is not {whole}");
+            (!is_known).then(|| (attribute.range().start, text()))
+        })
+    })
+}
+
 /// What an inner element does that outer ones forbid, and the byte where it does so.
 pub(super) fn violation(outer: &[Node<'_, '_>], inner: Node<'_, '_>) -> Option<(usize, String)> {
     let attribute = inner.attributes().find(|attribute| {

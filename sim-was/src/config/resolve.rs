@@ -22,7 +22,7 @@ use super::settings::{Recorder, Scope};
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
-    Identity, ProcessModel, Recycling, WebLimits, faults, range, sites, web_config,
+    Identity, ProcessModel, Recycling, WebLimits, faults, locks, range, sites, web_config,
 };
 
 /// The section of the pools.
@@ -76,6 +76,9 @@ pub(super) fn resolve(
             root.range().start,
             message,
         ));
+    }
+    if let Some((at, message)) = locks::mistake(root) {
+        return Err(ConfigError::at(file_name, text, at, message));
     }
     let sections = Sections::of_all(root, around);
     let mut resolver = Resolver::new(file_name, text);

@@ -86,7 +86,14 @@ impl<'a> Sections<'a> {
     fn read_around(&mut self, file: &'a WebConfig<'a>, number: usize) {
         for place in file.places {
             match file.document {
-                Ok(document) => self.read(document.root_element(), place, number),
+                Ok(document) => {
+                    let root = document.root_element();
+                    if let Some(fault) = faults::of_locations(root) {
+                        let fault = fault.of(&file.file.name).to_string();
+                        self.faults.insert(place.clone(), fault);
+                    }
+                    self.read(root, place, number);
+                }
                 Err(fault) => {
                     self.faults.insert(place.clone(), fault.clone());
                 }

@@ -403,6 +403,7 @@ fn what_breaks_the_schema_of_the_host_is_refused() {
         (host("", "<applicationDefaults preloadEnabled=\"true\"/>"), "unknown attribute \"preloadEnabled\" in sites/applicationDefaults; known: applicationPool, enabledProtocols, path"),
         ("<configuration><system.applicationHost><sites configSource=\"s.xml\"/></system.applicationHost></configuration>".to_owned(), "configSource is not supported"),
         ("<configuration><system.applicationHost><sites/><sites/></system.applicationHost></configuration>".to_owned(), "section system.applicationHost/sites appears twice, first in line 1"),
+        ("<configuration><location path=\"a\" overrideMode=\"Maybe\"/></configuration>".to_owned(), "overrideMode=\"Maybe\" in location is not one of Allow, Deny, Inherit"),
         ("<server/>".to_owned(), "begins with <server>, not <configuration>"),
         (String::new(), "not well-formed"),
     ] {
