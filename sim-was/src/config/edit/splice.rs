@@ -255,7 +255,8 @@ fn around(text: &str, parent: Node<'_, '_>) -> (String, String) {
     let children = parent.children().filter(Node::is_element);
     let mut child_lines = children.map(|child| line_of(text, child));
     match child_lines.next_back() {
-        Some(line) => (line.unwrap_or_default(), unit),
+        Some(Some(line)) => (line, unit),
+        Some(None) => (String::new(), String::new()),
         None => match own {
             Some(own) => (own + &unit, unit),
             None => (String::new(), String::new()),

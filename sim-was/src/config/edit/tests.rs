@@ -114,6 +114,25 @@ fn a_file_on_one_line_stays_on_one_line() {
 }
 
 #[test]
+fn what_goes_into_an_element_on_one_line_brings_no_blanks() {
+    let pool = "\t\t\t<add name=\"P\"><cpu /></add>\r\n";
+    for (wanted, written) in [
+        (
+            format!("+{POOLS}[name='P'].environmentVariables.[name='a',value='b']"),
+            "<environmentVariables><add name=\"a\" value=\"b\" /></environmentVariables>",
+        ),
+        (
+            format!("{POOLS}[name='P'].recycling.periodicRestart.memory:1"),
+            "<recycling><periodicRestart memory=\"1\" /></recycling>",
+        ),
+    ] {
+        let new = edited(&host(pool), &wanted);
+        let expected = pool.replace("<cpu />", &format!("<cpu />{written}"));
+        assert_eq!(new, host(&expected));
+    }
+}
+
+#[test]
 fn entries_are_added_behind_their_like_and_removed_with_their_line() {
     let text = host("\t\t\t<add name=\"P\" />\r\n\t\t\t<applicationPoolDefaults />\r\n");
     let new = edited(&text, &format!("+{POOLS}.[name='Q',autoStart='false']"));
