@@ -233,7 +233,8 @@ impl<'a> Place<'a> {
 
     /// An entry beside this one that would have the same keys if one of its attributes were changed.
     pub(super) fn twin(&self, name: &str, value: &str) -> Option<Vec<(String, String)>> {
-        let (schema, [node]) = (self.schema?, &*self.nodes) else {
+        // What is not there yet is a single element, which nothing has to be told from.
+        let (schema, [node], []) = (self.schema?, &*self.nodes, &*self.missing) else {
             return None;
         };
         let whole = self.attributes_with(name, value);

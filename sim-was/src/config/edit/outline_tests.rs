@@ -324,3 +324,16 @@ fn what_the_encoding_of_a_file_does_not_have_is_a_character_reference() {
         assert!(with(declaration).contains("Käse €"), "{declaration}");
     }
 }
+
+#[test]
+fn an_element_that_is_not_there_yet_is_no_twin_of_what_it_goes_into() {
+    let sites = "system.applicationHost/sites";
+    let text = "<configuration><system.applicationHost><sites><site name=\"A\" id=\"1\" serverAutoStart=\"false\" />\
+                <site name=\"B\" id=\"2\" /></sites></system.applicationHost></configuration>";
+    let change = format!("{sites}.[name='B'].ftpServer.serverAutoStart:false");
+    let new = apply(text, &[change.parse().unwrap()]).unwrap();
+    assert!(
+        new.contains("<ftpServer serverAutoStart=\"false\" />"),
+        "{new}"
+    );
+}
