@@ -127,6 +127,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whether a server runs at the root.
+    pub(crate) fn is_running(&self) -> Result<bool, StoreError> {
+        Ok(self.ask_if_running(&Command::ServiceStatus)?.is_some())
+    }
+
+    /// Writes applicationHost.config anew, if it still is as it was and no server runs: whether that was done.
+    pub(crate) fn replace(&self, before: &str, after: &str) -> Result<bool, StoreError> {
+        let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
+        if self.is_running()? || decode(&bytes, &self.name())? != before {
+            return Ok(false);
+        }
+        replace_file(&self.config, &edit::encoded_like(&bytes, after))?;
+        Ok(true)
+    }
+}
+
 /// Something that is wrong with a file.
 pub(crate) fn at(path: &Path, source: std::io::Error) -> StoreError {
     StoreError::File {

@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Position, Step, localized};
+use sim_was::config::edit::{Act, Change, Position, Step, apply, localized};
+use sim_was::config::load;
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -18,7 +19,45 @@ const SITES: &str = "system.applicationHost/sites";
 /// Makes the changes and says so.
 pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
     let (text, file) = usable(store)?;
-    let views = Views::new(&text, &file);
+    let (changes, lines) = changes(sentence, object, (&text, &file))?;
+    store.change(&changes)?;
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the changes of many sentences in one go, and says so; whether that was done. It is not if one of them would
+/// fail, so that each has to be tried by itself, nor if a server runs: that is told one after the other, and goes on
+/// with its work between them.
+pub(super) fn run_all(
+    sentences: &[Sentence],
+    object: Object,
+    store: &Store,
+) -> Result<bool, Failure> {
+    if sentences.len() < 2 || store.is_running()? {
+        return Ok(false);
+    }
+    let (before, file) = usable(store)?;
+    let (mut text, mut said) = (before.clone(), Vec::new());
+    for sentence in sentences {
+        let (changes, lines) = changes(sentence, object, (&text, &file))?;
+        text = apply(&text, &changes)?;
+        said.extend(lines);
+    }
+    load(&text, &file)?;
+    if !store.replace(&before, &text)? {
+        return Ok(false);
+    }
+    for line in said {
+        println!("{line}");
+    }
+    Ok(true)
+}
+
+/// What a sentence makes of a file.
+fn changes(sentence: &Sentence, object: Object, (text, file): (&str, &str)) -> Done {
+    let views = Views::new(text, file);
     let (pools, sites) = (views.pools()?, views.sites()?);
     let edits = Edits {
         sentence,
@@ -35,16 +74,12 @@ pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<
     let is_reset = |change: &&Change| matches!(change.act, Act::DeleteAttribute { .. });
     let changes = match changes.iter().find(is_reset) {
         Some(Change { section, .. }) => {
-            let effective = |text: &str| Views::new(text, &file).section(section, "");
-            localized(&text, &changes, &effective)?
+            let effective = |text: &str| Views::new(text, file).section(section, "");
+            localized(text, &changes, &effective)?
         }
         None => changes,
     };
-    store.change(&changes)?;
-    for line in lines {
-        println!("{line}");
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((changes, lines))
 }
 
 struct Edits<'a> {
@@ -463,4 +498,35 @@ fn bindings(site: &[Step], value: &str) -> Result<Vec<Change>, Failure> {
         changes.push(added(SITES, element.clone(), &attributes));
     }
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_piped_in_is_written_at_once_unless_one_of_it_fails() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::new(root.path().to_owned());
+        std::fs::create_dir_all(store.config().parent().unwrap()).unwrap();
+        let host = "<configuration><system.applicationHost><applicationPools>\
+                    </applicationPools></system.applicationHost></configuration>";
+        std::fs::write(store.config(), host).unwrap();
+        let add = |names: &[&str]| {
+            let sentence = |name: &&str| {
+                let words = ["add", "apppool", &format!("/name:{name}")];
+                Sentence::parse(&words.map(str::to_owned))
+            };
+            let sentences: Vec<Sentence> = names.iter().map(sentence).collect();
+            run_all(&sentences, Object::AppPool, &store).ok()
+        };
+        assert_eq!(add(&["A", "B"]), Some(true));
+        let written = store.text().unwrap();
+        assert!(
+            written.contains("<add name=\"A\" /><add name=\"B\" />"),
+            "{written}"
+        );
+        assert_eq!(add(&["C", "a"]), None, "each has to be tried by itself");
+        assert_eq!(store.text().unwrap(), written);
+    }
 }

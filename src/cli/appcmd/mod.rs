@@ -168,6 +168,14 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(sentences) => sentences,
         Err(failure) => return fail(failure),
     };
+    let is_edit = ["set", "add", "delete"].contains(&sentence.verb.as_str());
+    let is_own = matches!(
+        object,
+        Object::Site | Object::App | Object::Vdir | Object::AppPool
+    );
+    if is_edit && is_own && matches!(edits::run_all(&sentences, object, &store), Ok(true)) {
+        return ExitCode::SUCCESS;
+    }
     // All of them are tried; the first that fails says how it went.
     let codes: Vec<ExitCode> = sentences
         .iter()

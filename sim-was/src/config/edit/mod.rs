@@ -128,14 +128,18 @@ pub fn apply(text: &str, changes: &[Change]) -> Result<String, EditError> {
 /// Like [`apply`], from the bytes of a file to its bytes: its encoding and byte order mark stay.
 pub fn apply_to_bytes(bytes: &[u8], file: &str, changes: &[Change]) -> Result<Vec<u8>, EditError> {
     let text = raw::decode(bytes, file)?;
-    let edited = apply(&text, changes)?;
-    let units = |order: fn(u16) -> [u8; 2]| edited.encode_utf16().flat_map(order).collect();
-    Ok(match bytes {
+    Ok(encoded_like(bytes, &apply(&text, changes)?))
+}
+
+/// The bytes of a text, with the encoding and the byte order mark of some others.
+pub fn encoded_like(bytes: &[u8], text: &str) -> Vec<u8> {
+    let units = |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect();
+    match bytes {
         [0xFF, 0xFE, ..] => [vec![0xFF, 0xFE], units(u16::to_le_bytes)].concat(),
         [0xFE, 0xFF, ..] => [vec![0xFE, 0xFF], units(u16::to_be_bytes)].concat(),
-        [0xEF, 0xBB, 0xBF, ..] => [b"\xEF\xBB\xBF", edited.as_bytes()].concat(),
-        _ => edited.into_bytes(),
-    })
+        [0xEF, 0xBB, 0xBF, ..] => [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+        _ => text.as_bytes().to_vec(),
+    }
 }
 
 fn apply_one(text: &str, change: &Change) -> Result<String, EditError> {
