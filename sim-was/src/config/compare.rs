@@ -28,21 +28,17 @@ impl View {
         let is_position = |(name, _): &(String, String)| Position::of(name).is_some();
         let fits = |entry: &&Self| keys.iter().all(|key| is_position(key) || has(entry, key));
         let mut positions = keys.iter().filter_map(|(name, _)| Position::of(name));
-        match positions.next() {
-            Some(position) => {
-                let entries = self.children.iter();
-                let entries = entries.filter(|child| !self.has_single(&child.name));
-                position.pick(entries).filter(fits)
-            }
-            None => {
-                let is_whole = |entry: &&Self| {
-                    let key = entry.schema.0.and_then(|schema| schema.whole_key(keys));
-                    key.is_some_and(|key| key.iter().all(|key| has(entry, key)))
-                };
-                let whole = self.children.iter().rev().find(is_whole);
-                whole.or_else(|| self.children.iter().rev().find(fits))
-            }
+        if let Some(position) = positions.next() {
+            let entries = self.children.iter();
+            let entries = entries.filter(|child| !self.has_single(&child.name));
+            return position.pick(entries).filter(fits);
         }
+        let is_whole = |entry: &&Self| {
+            let key = entry.schema.0.and_then(|schema| schema.whole_key(keys));
+            key.is_some_and(|key| key.iter().all(|key| has(entry, key)))
+        };
+        let whole = self.children.iter().rev().find(is_whole);
+        whole.or_else(|| self.children.iter().rev().find(fits))
     }
 
     /// The entry that has the keys of one with these attributes, so that the two cannot be there together.
