@@ -413,6 +413,16 @@ fn modules_are_listed_enabled_installed_and_taken_away() {
         "{of_app}"
     );
     assert!(!appcmd(&up, &["list", "modules"]).contains("Audit"));
+    let before = config(&up);
+    let web_config =
+        || std::fs::read_to_string(up.root.join("inetpub/wwwroot/web.config")).unwrap();
+    assert!(web_config().contains("<add name=\"Audit\" type=\"A.B\" />"));
+    let of_app = "/app.name:Default Web Site/";
+    appcmd(&up, &["delete", "module", "Audit", of_app]);
+    appcmd(&up, &["delete", "module", "Session", of_app]);
+    assert!(!web_config().contains("Audit"), "{}", web_config());
+    assert!(web_config().contains("<remove name=\"Session\" />"));
+    assert_eq!(config(&up), before);
 }
 
 #[test]

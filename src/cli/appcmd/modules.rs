@@ -7,12 +7,13 @@
 
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Position, Step, localized};
-use sim_was::config::view::{View, Views};
+use sim_was::config::edit::{Act, Change, Position, Step};
+use sim_was::config::view::View;
 
+use super::commit::Commit;
 use super::grammar::{Object, Sentence};
 use super::rows::Row;
-use super::sections::Files;
+use super::sections::{self, Files};
 use super::{Failure, name_of, print};
 use crate::administration::store::Store;
 
@@ -32,11 +33,10 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         None => name_of(sentence, Object::Module)?,
     };
     let listed = |section: &str, what: &[&str]| added(section, sentence, &name, what);
-    let module = |change: Change| change.at(location);
     let says = |what: &str, done: &str| format!("{what} object \"{name}\" {done}");
     let (changes, lines) = match sentence.verb.as_str() {
         "add" => {
-            let add = module(listed(MODULES, &["type", "preCondition"]));
+            let add = listed(MODULES, &["type", "preCondition"]);
             (vec![add], vec![says("MODULE", "added")])
         }
         "install" => {
@@ -53,7 +53,7 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         "delete" => {
             find(store, MODULES, location, &name)?;
             (
-                vec![module(removed(MODULES, &name))],
+                vec![removed(MODULES, &name)],
                 vec![says("MODULE", "deleted")],
             )
         }
@@ -75,7 +75,7 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
                     value: value.unwrap_or_default().to_owned(),
                 };
                 let entry = vec![Step::Entry(vec![("name".to_owned(), name.clone())])];
-                is_own.then(|| module(Change::new(MODULES, entry, act)))
+                is_own.then(|| Change::new(MODULES, entry, act))
             });
             (changes.collect(), vec![says("MODULE", "changed")])
         }
@@ -86,14 +86,13 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
             )));
         }
     };
-    let changes = if location.is_empty() {
-        changes
+    // Source: Microsoft's page on `appcmd add module`: that of an application goes into its web.config.
+    if location.is_empty() {
+        store.change(&changes)?;
     } else {
-        let (text, file) = (store.text()?, store.name());
-        let effective = |text: &str| Views::new(text, &file).section(MODULES, location);
-        localized(&text, &changes, &effective)?
-    };
-    store.change(&changes)?;
+        let (commit, files) = (Commit::of(sentence, store, location)?, Files::of(store)?);
+        sections::make(&commit, (store, &files), (MODULES, &changes), location)?;
+    }
     for line in lines {
         println!("{line}");
     }
@@ -121,24 +120,20 @@ fn removed(section: &str, name: &str) -> Change {
     Change::new(section, Vec::new(), Act::Remove { keys })
 }
 
-/// The entries of a section at a location.
-fn entries(store: &Store, section: &str, location: &str) -> Result<Vec<View>, Failure> {
-    let (text, file) = (store.text()?, store.name());
-    let view = Views::new(&text, &file).section(section, location)?;
-    let entries = view.map(|view| view.entries("add").cloned().collect());
-    Ok(entries.unwrap_or_default())
-}
-
+/// A module as it is in effect at a location.
 fn find(store: &Store, section: &str, location: &str, name: &str) -> Result<View, Failure> {
-    let mut entries = entries(store, section, location)?.into_iter();
+    let view = Files::of(store)?.views().section(section, location)?;
     let is_it = |view: &View| {
         view.attribute("name")
             .is_some_and(|n| n.eq_ignore_ascii_case(name))
     };
-    entries.find(is_it).ok_or_else(|| Failure::NotFound {
-        object: Object::Module,
-        identifier: name.to_owned(),
-    })
+    let mut entries = view.into_iter().flat_map(|view| view.children);
+    entries
+        .find(|entry| entry.name == "add" && is_it(entry))
+        .ok_or_else(|| Failure::NotFound {
+            object: Object::Module,
+            identifier: name.to_owned(),
+        })
 }
 
 /// Source: appcmd: `MODULE "HttpCacheModule" ( native, preCondition: )`; a managed module has its type there.

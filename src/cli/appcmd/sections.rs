@@ -321,7 +321,6 @@ fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
     Ok(changes)
 }
 
-/// Makes changes where they are committed.
 /// Source: appcmd: `Applied configuration changes to section "…" for "…" at configuration commit path "…"`.
 fn change(
     sentence: &Sentence,
@@ -331,22 +330,42 @@ fn change(
 ) -> Result<ExitCode, Failure> {
     let at = location(sentence);
     let commit = Commit::of(sentence, store, &at)?;
-    let (views, text) = (files.views(), commit.text(&files.text)?);
     let sets = !changes.is_empty() && done == "changed";
-    if sets && !is_allowed(section, (store, &views), &commit, &at)? {
+    if sets && !is_allowed(section, (store, &files.views()), &commit, &at)? {
         return Err(unusable(&store.name(), 0, SECTION_LOCKED));
     }
+    let committed = make(&commit, (store, files), (section, changes), &at)?;
+    if done == "changed" {
+        println!(
+            "Applied configuration changes to section \"{section}\" for \"{}\" at configuration commit \
+             path \"{committed}\"",
+            machine_path(&at)
+        );
+    } else {
+        println!("CONFIG object \"{section}\" {done}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes changes of a section for a path where they are committed; gives the path that this file stands for.
+pub(super) fn make(
+    commit: &Commit,
+    (store, files): (&Store, &Files),
+    (section, changes): (&str, &[Change]),
+    at: &str,
+) -> Result<String, Failure> {
+    let (views, text) = (files.views(), commit.text(&files.text)?);
     // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
     if matches!(commit, Commit::Framework { .. }) && section.starts_with("system.webServer/") {
         return Err(unknown_section(section));
     }
     // What lies below the file is nothing to it.
-    let effective = |text: &str| commit.effective(&views, text).section(section, &at);
+    let effective = |text: &str| commit.effective(&views, text).section(section, at);
     let of_file: Vec<Change> = changes.iter().map(|change| commit.placed(change)).collect();
     let of_file = localized(&text, &of_file, &effective)?;
-    let committed = match &commit {
+    Ok(match commit {
         // What was piped in is in effect as it is.
-        _ if changes.is_empty() => machine_path(&at),
+        _ if changes.is_empty() => machine_path(at),
         Commit::Host(_) => {
             store.change(&of_file)?;
             HOST.to_owned()
@@ -373,17 +392,7 @@ fn change(
             replace_file(&file, &bytes)?;
             machine_path(path)
         }
-    };
-    if done == "changed" {
-        println!(
-            "Applied configuration changes to section \"{section}\" for \"{}\" at configuration commit \
-             path \"{committed}\"",
-            machine_path(&at)
-        );
-    } else {
-        println!("CONFIG object \"{section}\" {done}");
-    }
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Whether a section may be written there at all, whatever is locked.
