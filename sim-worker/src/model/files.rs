@@ -62,11 +62,14 @@ impl WorkerProcess {
             return self.refuse(context, &Refusal::new(404, 0), now);
         };
         let is_folder = key.1.ends_with('/');
+        let mut folder = None;
         let candidates = if is_folder {
             let documents = &application.settings_at(&key.1).default_documents[..documents];
             let mut candidates = default_document::candidates(&place.relative, documents);
             if page.is_some() {
                 candidates.pop();
+            } else {
+                folder = Some(candidates.len() - 1);
             }
             candidates
         } else {
@@ -82,6 +85,7 @@ impl WorkerProcess {
             key,
             candidates,
             default_document: is_folder,
+            folder,
         }));
         context.waits = Waits::File { page };
         self.start_work(read, Doer::Request(context.request.id));
@@ -116,6 +120,10 @@ impl WorkerProcess {
                 contents,
             } => {
                 self.forget_file(&wanted.key);
+                if wanted.folder == Some(candidate) {
+                    // A file is no folder: with a slash behind it, its name names nothing.
+                    return self.refuse(context, &Refusal::new(404, 0), now);
+                }
                 let application = self.domains[&wanted.key.0].application.clone();
                 let settings = application.settings_at(&wanted.key.1);
                 let name = wanted.candidates[candidate].to_lowercase();

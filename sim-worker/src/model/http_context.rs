@@ -127,6 +127,8 @@ pub(crate) struct FileRequest {
     pub(crate) candidates: Vec<String>,
     /// Whether the candidates are default documents, followed by the folder itself.
     pub(crate) default_document: bool,
+    /// The candidate that is the folder itself.
+    pub(crate) folder: Option<usize>,
 }
 
 impl HttpContext {

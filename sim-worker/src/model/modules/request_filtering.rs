@@ -84,8 +84,10 @@ fn check_verb_and_url(request: &Request, filtering: &RequestFiltering) -> Result
 }
 
 /// The extension of a path, with its dot.
-/// Assumed: `.` stands for none, as in `UrlScan`, whose successor the module is.
+/// Assumed: `.` stands for none, as in `UrlScan`, whose successor the module is. A slash behind a name does not
+/// hide its extension.
 fn extension(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
     let name = path.rsplit('/').next().unwrap_or(path);
     name.rfind('.').map_or(".", |dot| &name[dot..])
 }

@@ -166,6 +166,27 @@ fn a_folder_answers_with_its_default_document_or_is_sent_to_its_slash() {
 }
 
 #[test]
+fn a_slash_makes_no_folder_of_a_file_and_hides_no_extension() {
+    let mut worker = worker(SITE);
+    for (url, status) in [
+        ("/a.txt", (200, 0)),
+        ("/a.txt/", (404, 0)),
+        ("/a.txt//", (404, 0)),
+        ("/a.txt\\", (404, 0)),
+        ("/a.txt", (200, 0)),
+        ("/a.txt/", (404, 0)),
+        ("/code.cs", (404, 7)),
+        ("/code.cs/", (404, 7)),
+        ("/code.cs//", (404, 7)),
+        ("/code.cs\\", (404, 7)),
+        ("/sub/", (200, 0)),
+        ("/empty//", (403, 14)),
+    ] {
+        assert_eq!(worker.get(url).status(), status, "{url}");
+    }
+}
+
+#[test]
 fn a_client_that_has_the_file_is_told_so() {
     let mut worker = worker(SITE);
     let first = worker.get("/a.txt");
