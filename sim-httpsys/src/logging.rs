@@ -195,7 +195,11 @@ fn write_column(
         Column::ClientIp => write_address(record.request.ends.client, Scope::IfAny, out),
         Column::ProtocolVersion => write_version(record.request.version.into(), out),
         Column::UserAgent => write_text(header("User-Agent"), out),
-        Column::Cookie => write_text(header("Cookie"), out),
+        // Source: RFC 9113, 8.2.3: cookies in several lines are those of one, with `; ` between them.
+        Column::Cookie => {
+            let cookies: Vec<&[u8]> = text.header_lines("Cookie").collect();
+            write_text(&cookies.join(&b"; "[..]), out);
+        }
         Column::Referer => write_text(header("Referer"), out),
         Column::Host => write_text(header("Host"), out),
         Column::HttpStatus => write_number(record.status.into(), out),

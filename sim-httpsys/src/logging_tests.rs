@@ -218,6 +218,16 @@ fn a_client_cannot_write_a_line_or_a_directive() {
 }
 
 #[test]
+fn cookies_in_several_lines_are_logged_as_in_one() {
+    let cookies =
+        |lines: &[(&str, &[u8])]| w3c_line(LogFields(131_072), request(b"GET", b"/", b"", lines));
+    let several = cookies(&[("Cookie", b"a=b"), ("Accept", b"*/*"), ("cookie", b"c=d")]);
+    assert_eq!(several, "a=b;+c=d\r\n");
+    assert_eq!(several, cookies(&[("Cookie", b"a=b; c=d")]));
+    assert_eq!(cookies(&[]), "-\r\n");
+}
+
+#[test]
 fn log_files_are_named_by_their_period() {
     let name = |period| w3c_file_name(period, AT, 3);
     assert_eq!(name(LogPeriod::Daily), "u_ex261122.log");

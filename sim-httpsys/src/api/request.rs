@@ -112,11 +112,23 @@ impl RequestText {
 
     /// The value of the first header of that name (any case), as bytes.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.header_lines(name).next()
+    }
+
+    /// The values of all headers of that name (any case), in order.
+    pub fn header_lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let is_it = |&&(n, _): &&(Span, Span)| self.bytes(n).eq_ignore_ascii_case(name.as_bytes());
-        self.headers
-            .iter()
-            .find(is_it)
-            .map(|&(_, value)| self.bytes(value))
+        let lines = self.headers.iter().filter(is_it);
+        lines.map(|&(_, value)| self.bytes(value))
+    }
+
+    /// The members of a header that is a list.
+    ///
+    /// Source: RFC 9110, 5.3: lines with the same name are one list; `None` if there is no such line.
+    pub fn header_list<'a>(&'a self, name: &str) -> Option<impl Iterator<Item = &'a [u8]>> {
+        self.header(name)?;
+        let lines = self.header_lines(name);
+        Some(lines.flat_map(|line| line.split(|&b| b == b',').map(<[u8]>::trim_ascii)))
     }
 }
 

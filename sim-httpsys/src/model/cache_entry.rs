@@ -181,13 +181,10 @@ pub(super) fn answer_from(entry: &CacheEntry, exchange: &Exchange, date: &[u8]) 
 /// Assumed: the driver answers conditions itself; no Microsoft page describes it.
 fn is_not_modified(entry: &CacheEntry, exchange: &Exchange) -> bool {
     let text = &exchange.request.text;
-    if let Some(wanted) = text.header("if-none-match") {
-        let Some(etag) = &entry.etag else {
-            return wanted.trim_ascii() == b"*";
-        };
+    if let Some(mut tags) = text.header_list("if-none-match") {
         let strong = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-        let mut tags = wanted.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-        return tags.any(|tag| tag == b"*" || strong(tag) == strong(etag));
+        let etag = entry.etag.as_deref().map(strong);
+        return tags.any(|tag| tag == b"*" || etag.as_ref().is_some_and(|it| strong(tag) == *it));
     }
     let (Some(since), Some(modified)) = (text.header("if-modified-since"), &entry.last_modified)
     else {

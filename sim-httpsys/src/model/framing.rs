@@ -49,8 +49,7 @@ pub(super) fn framing(
         Some(expect) if version == Version::Http11 => {
             // Assumed: any other expectation is refused by its header; the driver's list of reasons
             // has none for 417.
-            let known = expect.eq_ignore_ascii_case(b"100-continue");
-            known
+            is_continue(expect)
                 .then_some(entity != EntityLength::None)
                 .ok_or(ReasonPhrase::Header)?
         }
@@ -79,7 +78,10 @@ impl<'a> Found<'a> {
                     let twice = found.host.replace(value).is_some();
                     found.twice_if(twice, ReasonPhrase::Header);
                 }
-                6 if is("Expect") => found.expect = Some(of(value)),
+                // Each line counts: one that is not known is not hidden by one that is.
+                6 if is("Expect") => {
+                    found.expect = found.expect.filter(|e| !is_continue(e)).or(Some(of(value)));
+                }
                 10 if is("Connection") => found.close |= has_token(of(value), b"close"),
                 12 if is(ACTIVITY_HEADER) => found.activity = parse_activity(of(value)),
                 14 if is("Content-Length") => {
@@ -149,6 +151,10 @@ fn entity(verb: &[u8], version: Version, found: &Found<'_>) -> Result<EntityLeng
         None if matches!(verb, b"POST" | b"PUT") => Err(ReasonPhrase::LengthRequired),
         None => Ok(EntityLength::None),
     }
+}
+
+fn is_continue(expect: &[u8]) -> bool {
+    expect.eq_ignore_ascii_case(b"100-continue")
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {

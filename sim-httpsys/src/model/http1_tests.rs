@@ -304,6 +304,10 @@ fn lengths_and_codings_are_checked() {
         ),
         ("Transfer-Encoding:\n", ReasonPhrase::NotImplemented),
         ("Expect: miracles\n", ReasonPhrase::Header),
+        (
+            "Expect: miracles\nExpect: 100-continue\n",
+            ReasonPhrase::Header,
+        ),
     ] {
         assert_eq!(refused(get(headers)).reason, reason, "{headers:?}");
     }

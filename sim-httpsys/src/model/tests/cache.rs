@@ -280,6 +280,7 @@ fn a_condition_that_holds_is_304() {
         ("If-None-Match: \"v1\"\r\n", 304),
         ("If-None-Match: \"v0\", W/\"v1\"\r\n", 304),
         ("If-None-Match: \"v2\"\r\n", 200),
+        ("If-None-Match: \"v0\"\r\nIf-None-Match: \"v1\"\r\n", 304),
         ("If-Modified-Since: Sat, 05 Nov 1994 08:49:37 GMT\r\n", 304),
         ("If-Modified-Since: Sun, 06 Nov 1994 00:00:00 GMT\r\n", 304),
         ("If-Modified-Since: Fri, 04 Nov 1994 00:00:00 GMT\r\n", 200),

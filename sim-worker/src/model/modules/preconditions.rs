@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
 
 /// Judges the conditions of a request, but that of a range. `etag` is the file's, if it is told.
 pub(crate) fn judge(request: &Request, etag: Option<&str>, stamp: FileStamp) -> Verdict {
-    let tags = |name| request.text.header(name);
+    let tags = |name| request.text.header_list(name);
     let date = |name| http_date(request.text.header(name)?);
     let holds = match (tags("If-Match"), date("If-Unmodified-Since")) {
         (Some(tags), _) => is_listed(tags, |tag| is_tag(tag, etag)),
@@ -55,8 +55,7 @@ pub(crate) fn is_same_file(request: &Request, etag: Option<&str>, stamp: FileSta
     })
 }
 
-fn is_listed(tags: &[u8], is_it: impl Fn(&[u8]) -> bool) -> bool {
-    let mut tags = tags.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+fn is_listed<'a>(mut tags: impl Iterator<Item = &'a [u8]>, is_it: impl Fn(&[u8]) -> bool) -> bool {
     tags.any(|tag| tag == b"*" || is_it(tag))
 }
 

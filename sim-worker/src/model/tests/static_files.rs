@@ -222,6 +222,9 @@ fn a_precondition_that_fails_is_412_before_anything_else_is_looked_at() {
     for (conditions, status) in [
         (format!("If-Match: {tag}"), 200),
         (format!("If-Match: \"x\", {tag}"), 200),
+        (format!("If-Match: \"x\"\nIf-Match: {tag}"), 200),
+        ("If-Match: \"x\"\nIf-Match: \"y\"".to_owned(), 412),
+        (format!("If-None-Match: \"x\"\nIf-None-Match: {tag}"), 304),
         ("If-Match: *".to_owned(), 200),
         ("If-Match: \"x\"".to_owned(), 412),
         (format!("If-Match: W/{tag}"), 412),
