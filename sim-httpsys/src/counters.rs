@@ -196,29 +196,23 @@ impl Counters {
                     self.hit(*entry);
                 }
             }
+            // The queue refuses with a page, or by a reset; for a bad body it is not the one that refuses.
             Fact::FastResp {
                 request,
                 queue: Some(queue),
+                reason,
                 ..
-            } => {
-                let queue = self.queue(queue);
-                queue.waiting.remove(request);
-                queue.rejected_requests += 1;
             }
-            Fact::Dropped {
+            | Fact::Dropped {
                 request,
                 queue: Some(queue),
-                process,
-                partial,
+                reason,
                 ..
             } => {
                 self.held.remove(request);
                 let queue = self.queue(queue);
-                let waited = queue.waiting.remove(request).is_some();
-                // Refused by reset: it was not given to anybody, and had not got in.
-                if !waited && process.is_none() && !partial {
-                    queue.rejected_requests += 1;
-                }
+                queue.waiting.remove(request);
+                queue.rejected_requests += u64::from(reason.is_of_queue());
             }
             Fact::CacheInsert {
                 entry,

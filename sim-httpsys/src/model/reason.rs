@@ -172,6 +172,46 @@ impl ReasonPhrase {
         }
     }
 
+    /// Whether a queue refuses with it.
+    pub const fn is_of_queue(self) -> bool {
+        match self {
+            Self::AppOffline
+            | Self::AppPoolTimer
+            | Self::AppShutdown
+            | Self::Disabled
+            | Self::QueueFull => true,
+            Self::ConnLimit
+            | Self::NotAvailable
+            | Self::NotImplemented
+            | Self::Internal
+            | Self::VersionNotSupported
+            | Self::BadRequest
+            | Self::Verb
+            | Self::Url
+            | Self::UrlLength
+            | Self::Header
+            | Self::Hostname
+            | Self::InvalidCrLf
+            | Self::Number
+            | Self::FieldLength
+            | Self::RequestLength
+            | Self::Forbidden
+            | Self::LengthRequired
+            | Self::Precondition
+            | Self::EntityTooLarge
+            | Self::NotFound
+            | Self::ClientReset
+            | Self::ConnectionDropped
+            | Self::ConnectionAbandonedByReqQueue
+            | Self::TimerConnectionIdle
+            | Self::TimerHeaderWait
+            | Self::TimerEntityBody
+            | Self::TimerReqQueue
+            | Self::TimerMinBytesPerSecond
+            | Self::RequestCancelled => false,
+        }
+    }
+
     /// The status of the response, `None` if the connection ends without one.
     ///
     /// Source: KB820729 for 500, 501, 505 and 503.

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::bench::*;
 use crate::api::{ControlCall, DisabledReason, QueueState};
+use crate::counters::Counters;
 
 #[test]
 fn a_full_queue_answers_503() {
@@ -26,6 +27,37 @@ fn a_full_queue_with_basic_verbosity_resets() {
     assert_eq!(server.heard(second), "");
     assert_eq!(server.closed(second), Some(CloseHow::Reset));
     assert_eq!(server.error_log(), [(None, ReasonPhrase::QueueFull)]);
+}
+
+#[test]
+fn a_rejected_request_is_one_that_its_queue_refused() {
+    let read = |server: &Bench| {
+        let mut counters = Counters::default();
+        for fact in &server.facts {
+            counters.record(fact, server.now);
+        }
+        let reading = counters.snapshot(server.now).request_queues.remove(0);
+        let state = &server.machine.service_state().request_queues[0];
+        assert_eq!(reading.rejected_requests, state.rejected);
+        (reading.rejected_requests, reading.max_delivered_age_ms)
+    };
+    for setup in [server(), server().resetting()] {
+        let mut server = setup.queue_length(1).without_worker();
+        server.requests(2);
+        assert_eq!(read(&server).0, 1, "a full queue");
+        server.queue_state(QueueState::Inactive(DisabledReason::Disabled));
+        assert_eq!(read(&server).0, 2, "a stopped pool refuses who waits");
+    }
+    let coded = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, rest) in [("zz\r\n", ""), ("2\r\nhe\r\n", "zz\r\n")] {
+        let mut server = server().with_worker();
+        let client = server.connect();
+        server.say(client, &format!("{coded}{body}"));
+        server.say(client, rest);
+        assert_eq!(server.reasons(), [ReasonPhrase::Number]);
+        server.wait_seconds(2);
+        assert_eq!(read(&server), (0, 0), "a bad body, and nobody holds it now");
+    }
 }
 
 #[test]
