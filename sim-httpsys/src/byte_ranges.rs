@@ -53,6 +53,21 @@ pub fn asked(header: &[u8], length: usize) -> Asked {
     }
 }
 
+/// Whether a `Range` header names a last byte behind which no byte could be counted in 64 bits.
+///
+/// Source: MS15-034: what `bytes=18-18446744073709551615` did to the driver; since then it is a bad header.
+pub fn overflows(header: &[u8]) -> bool {
+    let text = str::from_utf8(header).unwrap_or("").trim();
+    let mut specs = text.strip_prefix("bytes=").unwrap_or("").split(',');
+    specs.any(|spec| {
+        let (first, last) = spec.split_once('-').unwrap_or_default();
+        let (first, last) = (first.trim(), last.trim());
+        let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let end = last.parse().ok().and_then(|last: u64| last.checked_add(1));
+        are_digits(first) && are_digits(last) && end.is_none()
+    })
+}
+
 /// One part, empty if it lies behind the end; `None` if it is none.
 fn part(spec: &str, length: usize) -> Option<Range<usize>> {
     let (first, last) = spec.split_once('-')?;

@@ -5,7 +5,7 @@ use super::ReasonPhrase;
 use super::http1::parse_activity;
 use super::target::{Authority, Target, parse_authority};
 use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, Span, Version};
-use crate::runs;
+use crate::{byte_ranges, runs};
 
 /// What headers say about the message, rather than about its meaning.
 #[derive(Clone, Copy)]
@@ -27,8 +27,8 @@ struct Found<'a> {
     expect: Option<&'a [u8]>,
     close: bool,
     activity: ActivityId,
-    /// A header that must be there once is there twice.
-    twice: Option<ReasonPhrase>,
+    /// What is wrong first: a header that must be there once is there twice, or a range overflows.
+    wrong: Option<ReasonPhrase>,
 }
 
 /// Judges the headers of a request.
@@ -40,7 +40,7 @@ pub(super) fn framing(
     target: &Target,
 ) -> Result<Framing, ReasonPhrase> {
     let found = Found::among(bytes, headers);
-    if let Some(reason) = found.twice {
+    if let Some(reason) = found.wrong {
         return Err(reason);
     }
     let authority = host(bytes, version, &found, target)?;
@@ -76,7 +76,11 @@ impl<'a> Found<'a> {
             match name.len {
                 4 if is("Host") => {
                     let twice = found.host.replace(value).is_some();
-                    found.twice_if(twice, ReasonPhrase::Header);
+                    found.wrong_if(twice, ReasonPhrase::Header);
+                }
+                5 if is("Range") => {
+                    let overflows = byte_ranges::overflows(of(value));
+                    found.wrong_if(overflows, ReasonPhrase::Header);
                 }
                 // Each line counts: one that is not known is not hidden by one that is.
                 6 if is("Expect") => {
@@ -86,12 +90,12 @@ impl<'a> Found<'a> {
                 12 if is(ACTIVITY_HEADER) => found.activity = parse_activity(of(value)),
                 14 if is("Content-Length") => {
                     let twice = found.content_length.replace(of(value)).is_some();
-                    found.twice_if(twice, ReasonPhrase::Header);
+                    found.wrong_if(twice, ReasonPhrase::Header);
                 }
                 17 if is("Transfer-Encoding") => {
                     let twice = found.transfer_encoding.replace(of(value)).is_some();
                     // Coded twice is a coding that nobody implements.
-                    found.twice_if(twice, ReasonPhrase::NotImplemented);
+                    found.wrong_if(twice, ReasonPhrase::NotImplemented);
                 }
                 _ => {}
             }
@@ -99,11 +103,11 @@ impl<'a> Found<'a> {
         found
     }
 
-    /// Source: pages observed for two lengths, "invalid header name".
-    /// Assumed: the same for two hosts, and for a length that is merely repeated.
-    fn twice_if(&mut self, twice: bool, reason: ReasonPhrase) {
-        if twice && self.twice.is_none() {
-            self.twice = Some(reason);
+    /// Source: pages observed for two lengths, and since MS15-034 for a range that overflows: "invalid header
+    /// name". Assumed: the same for two hosts, and for a length that is merely repeated.
+    fn wrong_if(&mut self, wrong: bool, reason: ReasonPhrase) {
+        if wrong && self.wrong.is_none() {
+            self.wrong = Some(reason);
         }
     }
 }

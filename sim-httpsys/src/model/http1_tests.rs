@@ -258,6 +258,31 @@ fn malformed_headers_are_refused() {
 }
 
 #[test]
+fn a_range_that_overflows_is_an_invalid_header() {
+    for (range, overflows) in [
+        ("bytes=18-18446744073709551615", true),
+        ("bytes=0-18446744073709551615", true),
+        ("bytes=0-1, 18 - 18446744073709551616", true),
+        ("bytes=0-1\nRange: bytes=18-18446744073709551615", true),
+        ("bytes=18-18446744073709551614", false),
+        ("bytes=18446744073709551615-", false),
+        ("bytes=-18446744073709551615", false),
+        ("bytes=2-1, x-y", false),
+        ("lines=18-18446744073709551615", false),
+    ] {
+        let head = get(&format!("Range: {range}\n"));
+        match parse(head.as_bytes()) {
+            Head::Refused(head) => {
+                assert!(overflows, "{range}");
+                assert_eq!(head.reason, ReasonPhrase::Header, "{range}");
+            }
+            Head::Complete(_) => assert!(!overflows, "{range}"),
+            Head::Incomplete => panic!("{range} ends"),
+        }
+    }
+}
+
+#[test]
 fn a_folded_header_is_unfolded() {
     let raw = "GET / HTTP/1.1\r\nHost: a\r\nB: c\r\n d\n\te\r\n \r\nF: g\r\n\r\nrest";
     let parsed = accepted(raw);

@@ -268,6 +268,15 @@ fn a_range_of_an_entry_is_206() {
 }
 
 #[test]
+fn a_range_that_overflows_is_refused_before_the_cache_is_asked() {
+    let (mut server, client) = warm();
+    let range = "Range: bytes=3-18446744073709551615\r\n";
+    assert!(!is_hit(&mut server, client, range));
+    assert_eq!(server.status(client), Some(400));
+    assert_eq!(server.error_log(), [(Some(400), ReasonPhrase::Header)]);
+}
+
+#[test]
 fn a_condition_that_holds_is_304() {
     let headers = "Content-Type: a/b\r\nETag: \"v1\"\r\n\
                    Last-Modified: Sat, 05 Nov 1994 08:49:37 GMT\r\n";
