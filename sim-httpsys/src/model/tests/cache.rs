@@ -109,11 +109,14 @@ fn authorization_bypasses_and_leaves_the_entry() {
 #[test]
 fn other_verbs_bypass_and_leave_the_entry() {
     let (mut server, client) = warm();
-    server.say(
-        client,
-        "HEAD /a.htm HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
-    );
-    server.answer(W3WP, cacheable(""));
+    for range in ["", "Range: bytes=0-1\r\n"] {
+        server.say(
+            client,
+            &format!("HEAD /a.htm HTTP/1.1\r\nHost: www.example.com\r\n{range}\r\n"),
+        );
+        server.answer(W3WP, cacheable(""));
+        assert_eq!(server.status(client), Some(200), "{range}");
+    }
     assert!(is_hit(&mut server, client, ""));
 }
 

@@ -185,8 +185,12 @@ pub(crate) fn reply(request: &Request, file: File, policy: CachePolicy) -> Reply
 }
 
 /// What of the file a request asks for.
+///
+/// Source: RFC 9110, 14.2: only GET has ranges.
 fn range(request: &Request, etag: Option<&str>, file: &File) -> Asked {
-    match request.text.header("Range") {
+    let text = &request.text;
+    let is_get = text.bytes(text.verb) == b"GET";
+    match text.header("Range").filter(|_| is_get) {
         Some(header) if preconditions::is_same_file(request, etag, file.stamp) => {
             asked(header, file.contents.len())
         }

@@ -305,6 +305,16 @@ fn head_has_the_headers_and_no_body() {
 }
 
 #[test]
+fn head_has_no_ranges() {
+    let mut worker = worker(SITE);
+    for range in ["bytes=0-1", "bytes=0-1,3-4", "bytes=9-"] {
+        let answer = worker.request(&format!("HEAD /a.txt\nRange: {range}"));
+        assert_eq!(answer.status(), (200, 0), "{range}");
+        assert_eq!(answer.header("Content-Length"), Some("5"), "{range}");
+    }
+}
+
+#[test]
 fn a_file_is_hot_at_its_second_hit_and_then_the_driver_may_keep_it() {
     let mut worker = worker(SITE);
     assert_eq!(worker.get("/a.txt").0.cache_policy, CachePolicy::Nocache);
