@@ -2,9 +2,9 @@
 //! changed.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use jiff::civil::DateTime;
 
 use super::exchange::Exchange;
+use super::http_date::seconds_of;
 use super::request_queue::QueueIndex;
 use super::response_head::{append_length, append_status_line};
 use crate::api::{LogData, ProcessId};
@@ -190,11 +190,7 @@ fn is_not_modified(entry: &CacheEntry, exchange: &Exchange) -> bool {
     else {
         return false;
     };
-    let moment = |date: &[u8]| {
-        let date = str::from_utf8(date).ok()?;
-        DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", date.trim()).ok()
-    };
-    match (moment(since), moment(modified)) {
+    match (seconds_of(since), seconds_of(modified)) {
         (Some(since), Some(modified)) => modified <= since,
         (None | Some(_), _) => false,
     }

@@ -1,4 +1,7 @@
-//! The value of the `Date` header, kept for the second in which it is true.
+//! Dates in headers: the value of `Date`, kept for the second in which it is true, and those that clients send.
+
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 
 use crate::clockwork::UtcTime;
 use crate::clockwork::civil::{Civil, two_digits};
@@ -48,9 +51,52 @@ impl HttpDate {
     }
 }
 
+/// Seconds since 1970 of a date in a request, in any of its three forms; `None` if it is none.
+///
+/// Source: RFC 9110, 5.6.7: a recipient must accept IMF-fixdate, and the obsolete forms of RFC 850 and of
+/// asctime. Clients of IIS 6 append `; length=…`, which is ignored. Assumed: two digits of a year are those
+/// of 1969 to 2068, which keeps an answer from depending on the year in which it is given.
+pub fn seconds_of(text: &[u8]) -> Option<i64> {
+    const FORMS: [&str; 3] = [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ];
+    let text = str::from_utf8(text).ok()?;
+    let text = text.split(';').next().unwrap_or(text).trim();
+    let date = FORMS
+        .iter()
+        .find_map(|form| strtime::parse(form, text).ok()?.to_datetime().ok())?;
+    let moment = date.to_zoned(TimeZone::UTC).ok()?;
+    Some(moment.timestamp().as_second())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_read_in_all_three_forms() {
+        for (text, seconds) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+            ("Wed Nov 16 08:49:37 1994", Some(784_975_777)),
+            ("Monday, 30-Nov-26 00:00:00 GMT", Some(1_795_996_800)),
+            (
+                "Sunday, 06-Nov-94 08:49:37 GMT; length=5",
+                Some(784_111_777),
+            ),
+            ("Sun, 06 Nov 1994 08:49:37", None),
+            ("Sunday, 06-Nov-1994 08:49:37 GMT", None),
+            ("Sun Nov  6 08:49:37 1994 CET", None),
+            ("Mon, 06 Nov 1994 08:49:37 GMT", None),
+            ("once", None),
+            ("", None),
+        ] {
+            assert_eq!(seconds_of(text.as_bytes()), seconds, "{text}");
+        }
+    }
 
     fn second(s: u64) -> UtcTime {
         UtcTime(s * 1_000_000_000)

@@ -296,6 +296,12 @@ fn a_condition_that_holds_is_304() {
         ("If-Modified-Since: Sat, 05 Nov 1994 08:49:37 GMT\r\n", 304),
         ("If-Modified-Since: Sun, 06 Nov 1994 00:00:00 GMT\r\n", 304),
         ("If-Modified-Since: Fri, 04 Nov 1994 00:00:00 GMT\r\n", 200),
+        (
+            "If-Modified-Since: Saturday, 05-Nov-94 08:49:37 GMT\r\n",
+            304,
+        ),
+        ("If-Modified-Since: Sat Nov  5 08:49:37 1994\r\n", 304),
+        ("If-Modified-Since: Fri Nov  4 00:00:00 1994\r\n", 200),
         ("If-Modified-Since: nonsense\r\n", 200),
     ] {
         assert!(is_hit(&mut server, client, condition));

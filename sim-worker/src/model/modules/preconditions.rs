@@ -2,13 +2,11 @@
 //!
 //! Source: RFC 9110, 13.2.2, for the order; 8.8.3.2 for the two comparisons of tags. IIS answers a condition
 //! that fails 412 (its custom error file `412.htm`).
-//!
-//! Left out: the obsolete forms of dates; a header with one of them counts as absent.
 
 use sim_httpsys::api::Request;
+use sim_httpsys::model::http_date::seconds_of;
 
 use super::super::FileStamp;
-use super::static_file::last_modified;
 
 /// What came of the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub(crate) enum Verdict {
 /// Judges the conditions of a request, but that of a range. `etag` is the file's, if it is told.
 pub(crate) fn judge(request: &Request, etag: Option<&str>, stamp: FileStamp) -> Verdict {
     let tags = |name| request.text.header_list(name);
-    let date = |name| http_date(request.text.header(name)?);
+    let date = |name| seconds_of(request.text.header(name)?);
     let holds = match (tags("If-Match"), date("If-Unmodified-Since")) {
         (Some(tags), _) => is_listed(tags, |tag| is_tag(tag, etag)),
         (None, Some(since)) => seconds(stamp) <= since,
@@ -51,7 +49,7 @@ pub(crate) fn judge(request: &Request, etag: Option<&str>, stamp: FileStamp) -> 
 /// its tag, or exactly its date.
 pub(crate) fn is_same_file(request: &Request, etag: Option<&str>, stamp: FileStamp) -> bool {
     request.text.header("If-Range").is_none_or(|condition| {
-        is_tag(condition, etag) || condition == last_modified(stamp).as_bytes()
+        is_tag(condition, etag) || seconds_of(condition) == Some(seconds(stamp))
     })
 }
 
@@ -64,19 +62,6 @@ fn is_tag(tag: &[u8], etag: Option<&str>) -> bool {
     etag.is_some_and(|etag| tag == etag.as_bytes())
 }
 
-fn seconds(stamp: FileStamp) -> u64 {
-    stamp.modified / 1_000_000_000
-}
-
-/// Seconds since 1970 of an IMF-fixdate. IIS 6 clients append `; length=…`, which is ignored.
-fn http_date(text: &[u8]) -> Option<u64> {
-    let text = str::from_utf8(text).ok()?;
-    let text = text.split(';').next().unwrap_or(text).trim();
-    let date = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
-    let moment = date
-        .to_datetime()
-        .ok()?
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .ok()?;
-    u64::try_from(moment.timestamp().as_second()).ok()
+fn seconds(stamp: FileStamp) -> i64 {
+    i64::try_from(stamp.modified / 1_000_000_000).unwrap_or(i64::MAX)
 }

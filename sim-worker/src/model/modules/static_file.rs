@@ -123,7 +123,7 @@ pub(crate) fn etag(stamp: FileStamp) -> String {
     format!("\"{:016x}:0\"", ticks.swap_bytes())
 }
 
-pub(crate) fn last_modified(stamp: FileStamp) -> String {
+fn last_modified(stamp: FileStamp) -> String {
     let seconds = i64::try_from(stamp.modified / 1_000_000_000).unwrap_or(i64::MAX);
     let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()

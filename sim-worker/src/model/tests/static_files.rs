@@ -248,6 +248,30 @@ fn a_precondition_that_fails_is_412_before_anything_else_is_looked_at() {
         (format!("If-Range: W/{tag}\nRange: bytes=0-1"), 200),
         (format!("If-Range: {date}\nRange: bytes=0-1"), 206),
         (format!("If-Range: {after}\nRange: bytes=0-1"), 200),
+        (
+            "If-Modified-Since: Tuesday, 14-Nov-23 22:13:20 GMT".to_owned(),
+            304,
+        ),
+        (
+            "If-Modified-Since: Tue Nov 14 22:13:20 2023".to_owned(),
+            304,
+        ),
+        (
+            "If-Unmodified-Since: Monday, 13-Nov-23 22:13:20 GMT".to_owned(),
+            412,
+        ),
+        (
+            "If-Unmodified-Since: Mon Nov 13 22:13:20 2023".to_owned(),
+            412,
+        ),
+        (
+            "If-Range: Tuesday, 14-Nov-23 22:13:20 GMT\nRange: bytes=0-1".to_owned(),
+            206,
+        ),
+        (
+            "If-Range: Mon Nov 13 22:13:20 2023\nRange: bytes=0-1".to_owned(),
+            200,
+        ),
     ] {
         let answer = worker.request(&format!("GET /a.txt\n{conditions}"));
         assert_eq!(answer.status(), (status, 0), "{conditions}");
