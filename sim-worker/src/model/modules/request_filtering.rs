@@ -1,6 +1,7 @@
 //! `RequestFilteringModule`: what is refused before a handler is looked for.
 //!
-//! Left out: `filteringRules`, `headerLimits`, the lists for query strings, and `alwaysAllowedUrls`.
+//! Left out: `filteringRules`, `headerLimits`, the lists for query strings, `alwaysAllowedUrls`, and
+//! `removeServerHeader`: every response names its server.
 
 use sim_httpsys::api::{EntityLength, Request};
 
