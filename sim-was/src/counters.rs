@@ -24,6 +24,10 @@ pub struct AppPoolWas {
     pub current_application_pool_uptime_s: u64,
     /// Total Application Pool Uptime, seconds that it has run since WAS was started.
     pub total_application_pool_uptime_s: u64,
+    /// When the current uptime began; the moment of looking while the pool is not running.
+    pub current_uptime_began: Instant,
+    /// When the total uptime would have begun, had the pool run ever since.
+    pub total_uptime_began: Instant,
     /// Recent Worker Process Failures: inside the interval of rapid-fail protection.
     pub recent_worker_process_failures: u64,
     /// Time Since Last Worker Process Failure, seconds; 0 if there was none.
@@ -145,6 +149,10 @@ impl Counters {
         let since_failure = times.last_failure.map(|at| now.saturating_since(at));
         reading.current_application_pool_uptime_s = current.as_secs();
         reading.total_application_pool_uptime_s = (times.ran + current).as_secs();
+        reading.current_uptime_began = times.running_since.unwrap_or(now);
+        let began = Instant::SWITCHED_ON + times.ran;
+        let began = reading.current_uptime_began.saturating_since(began);
+        reading.total_uptime_began = Instant::SWITCHED_ON + began;
         reading.time_since_last_worker_process_failure_s =
             since_failure.unwrap_or_default().as_secs();
         reading
@@ -233,5 +241,23 @@ mod tests {
         assert_eq!(reading.current_application_pool_uptime_s, 5);
         assert_eq!(reading.total_application_pool_uptime_s, 15);
         assert_eq!(reading.current_application_pool_state, 3);
+    }
+
+    #[test]
+    fn while_a_pool_runs_its_uptimes_have_begun_at_one_moment() {
+        let mut counters = Counters::default();
+        let mut at = |seconds: u64, state: &str| {
+            let (pool, state) = ("P".to_owned(), state.to_owned());
+            let at = Instant(seconds * 1_000_000_000);
+            counters.record(&Fact::PoolState { pool, state }, at);
+        };
+        at(1, "Started");
+        at(10, "Stopped");
+        at(30, "Started");
+        for now in [30_000_000_000, 30_400_000_000, 31_200_000_000] {
+            let reading = counters.reading("P", Instant(now));
+            assert_eq!(reading.current_uptime_began, Instant(30_000_000_000));
+            assert_eq!(reading.total_uptime_began, Instant(21_000_000_000));
+        }
     }
 }

@@ -6,8 +6,10 @@
 
 use std::fmt::Write;
 
+use sim_httpsys::clockwork::UtcClock;
 use sim_httpsys::counters::QueueReading;
 use sim_was::control::{CounterReadings, Service, ServiceStatus};
+use sim_was::counters::AppPoolWas;
 
 use crate::perfmon::{APP_POOL_WAS, Counter, VERB_COUNTERS, W3SVC_W3WP, WEB_SERVICE, counters};
 
@@ -83,8 +85,9 @@ pub struct Scrape {
     pub processes: Vec<ProcessReading>,
     /// The name of this machine.
     pub hostname: String,
-    /// Seconds since 1970.
-    pub unix_s: f64,
+    /// Translates the moments of the readings: the same at every scrape, so that what began at one moment
+    /// is shown at one time.
+    pub clock: UtcClock,
 }
 
 /// The page that a scrape gets.
@@ -110,7 +113,15 @@ pub fn render(scrape: &Scrape) -> String {
     if let Some(readings) = &scrape.readings {
         let counters = counters(readings);
         for family in &families::FAMILIES {
-            page.iis(family, &counters, scrape.unix_s);
+            match family.shape {
+                Shape::StartTime => page.start_times(family, &readings.app_pools, scrape.clock),
+                Shape::Plain
+                | Shape::Busy
+                | Shape::Modes
+                | Shape::State
+                | Shape::Statuses
+                | Shape::Verbs => page.iis(family, &counters),
+            }
         }
     }
     page.processes(&scrape.processes);
@@ -151,12 +162,16 @@ impl Page {
         let _ = writeln!(self.text, " {}", go_g(value));
     }
 
-    fn iis(&mut self, family: &Family, counters: &[Counter], unix_s: f64) {
+    fn begin(&mut self, family: &Family) {
         let help = match family.counters {
             [] => format!("{}, by kind.", family.object),
             names => format!("{}: {}.", family.object, names.join(" + ")),
         };
         self.family(family.name, &help, family.kind);
+    }
+
+    fn iis(&mut self, family: &Family, counters: &[Counter]) {
+        self.begin(family);
         for (instance, of_instance) in instances(family.object, counters) {
             let sum = |names: &[&str]| names.iter().filter_map(|n| of_instance.read(n)).sum();
             let (pid, app) = instance.split_once('_').unwrap_or(("", instance));
@@ -175,11 +190,26 @@ impl Page {
                     self.sample(&[labels, &[("state", "busy")]].concat(), value);
                 }
                 Shape::Modes => self.modes(family.counters, &of_instance),
-                Shape::StartTime => self.sample(labels, unix_s - sum(family.counters)),
+                Shape::StartTime => {}
                 Shape::State => self.states(labels, sum(family.counters)),
                 Shape::Statuses => self.statuses(labels, &of_instance),
                 Shape::Verbs => self.verbs(instance, &of_instance),
             }
+        }
+    }
+
+    /// Not the time of the scrape less the uptime, which is told in whole seconds: that would go up and down.
+    fn start_times(&mut self, family: &Family, pools: &[(String, AppPoolWas)], clock: UtcClock) {
+        self.begin(family);
+        let is_current = family.counters == ["Current Application Pool Uptime"];
+        for (name, pool) in pools {
+            let began = if is_current {
+                pool.current_uptime_began
+            } else {
+                pool.total_uptime_began
+            };
+            let began = clock.utc(began).timestamp().as_duration();
+            self.sample(&[("app", name)], began.as_secs_f64());
         }
     }
 
@@ -389,6 +419,7 @@ fn go_g(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use sim_httpsys::api::SiteId;
+    use sim_httpsys::clockwork::{Instant, UtcTime};
     use sim_httpsys::counters::{Snapshot, WebService};
 
     use super::*;
@@ -440,9 +471,40 @@ mod tests {
     }
 
     #[test]
+    fn a_running_pool_is_shown_with_one_start_time() {
+        let page = |uptime: u64| {
+            let pool = AppPoolWas {
+                current_application_pool_uptime_s: uptime,
+                total_application_pool_uptime_s: uptime,
+                current_uptime_began: Instant(2_500_000_000),
+                total_uptime_began: Instant(1_250_000_000),
+                ..AppPoolWas::default()
+            };
+            let readings = CounterReadings {
+                app_pools: vec![("P".to_owned(), pool)],
+                ..CounterReadings::default()
+            };
+            render(&Scrape {
+                readings: Some(readings),
+                clock: UtcClock::reading(UtcTime(1_000_000_000), Instant(0)),
+                ..Scrape::default()
+            })
+        };
+        for uptime in [0, 1, 2] {
+            let page = page(uptime);
+            for line in [
+                "windows_iis_current_application_pool_start_time{app=\"P\"} 3.5\n",
+                "windows_iis_total_application_pool_start_time{app=\"P\"} 2.25\n",
+            ] {
+                assert!(page.contains(line), "{line}{page}");
+            }
+        }
+    }
+
+    #[test]
     fn every_family_of_the_collector_has_counters_to_be_read_from() {
         let readings = CounterReadings {
-            app_pools: vec![("P".to_owned(), sim_was::counters::AppPoolWas::default())],
+            app_pools: vec![("P".to_owned(), AppPoolWas::default())],
             ..CounterReadings::default()
         };
         let known = counters(&readings);

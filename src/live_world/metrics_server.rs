@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use sim_httpsys::live::clock::utc_now;
+use sim_httpsys::clockwork::UtcClock;
+use sim_httpsys::live::clock::utc_clock;
 use sim_was::control::client::Question;
 use sim_was::control::{Answer, Command, CounterReadings};
 
@@ -23,18 +24,23 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Serves the metrics of the server at `root` until this process ends; gives where.
 pub fn serve_metrics(root: &Path, address: SocketAddr) -> Result<SocketAddr, LoopbackError> {
     let root = root.to_owned();
+    let clock = utc_clock();
     loopback::listen(address, "/metrics", "metrics", move |stream| {
         let root = root.clone();
         loopback::converse(stream, ANSWER_MAX, move |request| {
-            answer(request, root.clone())
+            answer(request, root.clone(), clock)
         })
     })
 }
 
-async fn answer(request: Request<hyper::body::Incoming>, root: PathBuf) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<hyper::body::Incoming>,
+    root: PathBuf,
+    clock: UtcClock,
+) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let page = tokio::task::spawn_blocking(move || render(&scrape(&root))).await;
+            let page = tokio::task::spawn_blocking(move || render(&scrape(&root, clock))).await;
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             (StatusCode::OK, kind, page.unwrap_or_default())
         }
@@ -60,7 +66,7 @@ async fn answer(request: Request<hyper::body::Incoming>, root: PathBuf) -> Respo
     response
 }
 
-fn scrape(root: &Path) -> Scrape {
+fn scrape(root: &Path, clock: UtcClock) -> Scrape {
     let readings = readings(root);
     let workers = readings.iter().flat_map(|readings| &readings.workers);
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -68,7 +74,7 @@ fn scrape(root: &Path) -> Scrape {
     Scrape {
         processes: processes.collect(),
         hostname: hostname.trim().to_owned(),
-        unix_s: utc_now().timestamp().as_duration().as_secs_f64(),
+        clock,
         readings,
     }
 }

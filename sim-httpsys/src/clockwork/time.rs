@@ -99,7 +99,7 @@ impl UtcTime {
 }
 
 /// Translates moments to civil time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtcClock {
     /// The civil time at [`Instant::SWITCHED_ON`].
     pub switched_on: UtcTime,
