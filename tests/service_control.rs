@@ -22,7 +22,7 @@ fn stdout(output: &Output) -> String {
 
 /// The `was` of a server now: the child of its launcher that has that name.
 fn was_of(up: &Up) -> Option<u32> {
-    let launcher = up.pids()[0];
+    let launcher = up.launcher();
     let path = format!("/proc/{launcher}/task/{launcher}/children");
     let children = std::fs::read_to_string(path).unwrap_or_default();
     let is_was = |pid: &u32| {
@@ -273,6 +273,43 @@ fn a_was_that_dies_takes_its_workers_along_and_is_started_again_beside_the_same_
         events.contains("The Windows Process Activation Service service terminated unexpectedly.  It has done this 1 time(s)."),
         "{events}"
     );
+}
+
+#[test]
+fn services_that_ran_are_started_again_as_often_as_they_are_killed() {
+    let up = Up::start();
+    let httpsys = up.pids()[1];
+    for death in 1..=4 {
+        let was = was_of(&up).unwrap();
+        Up::signal("-KILL", was);
+        let again = || was_of(&up).is_some_and(|pid| pid != was) && status(&up) == RUNNING;
+        up.until("the services to run again", again);
+        assert!(is_alive(httpsys), "HTTP.sys stays");
+        assert_eq!(up.events().matches("\"EventID\":7031").count(), 2 * death);
+    }
+    assert_eq!(up.get("/default.aspx").status, 200);
+}
+
+#[test]
+fn services_that_cannot_run_are_given_up_and_may_be_started_when_they_can() {
+    let up = Up::start();
+    let httpsys = up.pids()[1];
+    // A folder where a file should be.
+    let trace = up.root.join("trace/was.jsonl");
+    std::fs::remove_file(&trace).unwrap();
+    std::fs::create_dir(&trace).unwrap();
+    Up::signal("-KILL", was_of(&up).unwrap());
+    let given_up = || up.events().matches("\"EventID\":7034").count() == 2;
+    up.until("the service manager to give up", given_up);
+    assert_eq!(up.events().matches("\"EventID\":7031").count(), 2 * 3);
+    assert!(is_alive(up.launcher()) && is_alive(httpsys));
+    std::fs::remove_dir(&trace).unwrap();
+    up.until("the services to be there", || {
+        status(&up).contains("( WAS ) : Stopped")
+    });
+    assert!(up.tool(&["iisreset", "/start"]).status.success());
+    assert_eq!(up.get("/default.aspx").status, 200);
+    assert_eq!(up.pids()[1], httpsys);
 }
 
 #[test]

@@ -534,6 +534,18 @@ impl Event {
             .with("param5", &"Restart the service")
     }
 
+    /// 7034: the process of a service has ended for the nth time, and is not started again for it.
+    /// Source: the service control manager's message 7034.
+    pub fn service_given_up(service: Service, times: u32) -> Self {
+        let name = service.display_name();
+        let message = format!(
+            "The {name} service terminated unexpectedly.  It has done this {times} time(s)."
+        );
+        Self::new(7034, Level::Error, SCM, message)
+            .with("param1", &name)
+            .with("param2", &times)
+    }
+
     /// 3201 to 3204: what iisreset was told to do, by whom, and what came of it.
     /// Source: `TechNet` "IIS Reset Activity": 3201, 3202, 3203, 3206; Assumed: which is which, from
     /// the order start, stop, reboot, kill.

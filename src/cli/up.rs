@@ -130,8 +130,12 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         }
         if server.terminations() > terminations {
             terminations = server.terminations();
-            let pid = server.was_pid();
-            eprintln!("iis-sim: was has died and is started again, pid {pid} (event 7031)");
+            if server.has_given_up() {
+                eprintln!("iis-sim: was cannot run, its services are stopped (event 7034)");
+            } else {
+                let pid = server.was_pid();
+                eprintln!("iis-sim: was has died and is started again, pid {pid} (event 7031)");
+            }
         }
     }
     server.stop();

@@ -216,7 +216,12 @@ impl Server {
         self.check()
     }
 
-    /// How often `was` has died and was started again.
+    /// Whether `was` cannot run and is not started again for its services any more.
+    pub fn has_given_up(&self) -> bool {
+        self.services.is_given_up()
+    }
+
+    /// How often `was` has died.
     pub fn terminations(&self) -> u32 {
         self.services.terminations()
     }

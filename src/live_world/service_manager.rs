@@ -1,10 +1,19 @@
 //! The service control manager's part: `was`, the process that hosts the services, is started, and
 //! started again when it ends without having been told to.
 //!
-//! Source: the recovery settings of WAS and W3SVC, "restart the service", and event 7031. Assumed: the
-//! delay before the restart, 0 ms.
+//! ```text
+//!   running ── killed ──► started again (7031), always
+//!      ▲  └── says that it cannot go on ──► started again (7031), the third time in a row: given up (7034)
+//!      │                                                                         │
+//!      └────────────── it stays ◄── started now and then, its services stopped ◄─┘
+//! ```
+//!
+//! Source: the recovery settings of WAS and W3SVC, "restart the service", and events 7031 and 7034. Assumed:
+//! the delay before the restart, 0 ms; and that a process which says again and again that it cannot run is
+//! given up. The rest of the server goes on without it: the driver is no service of this process.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
@@ -19,10 +28,13 @@ use super::server::{ServerError, log_of, spawn};
 /// Below the root: iisreset has killed the process, and leaves this so that it stays stopped.
 pub const KILLED_FILE: &str = "run/was.killed";
 
-/// An end so soon after the start means that the process cannot run.
-const RUN_MIN: Duration = Duration::from_secs(1);
-/// So many of them in a row, and it is not started again.
+/// Whoever ends by itself so soon after the start cannot run. Longer than it looks for what it needs.
+const RUN_MIN: Duration = Duration::from_secs(10);
+/// So many such ends in a row, and it is given up.
 const QUICK_ENDS_MAX: u32 = 3;
+/// How often a process that was given up is tried again, with its services stopped: somebody may want to start
+/// them when what was wrong is mended.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The process `was`, and how often it has ended by itself.
 #[derive(Debug)]
@@ -33,6 +45,7 @@ pub(super) struct ServiceManager {
     started: Instant,
     terminations: u32,
     quick_ends: u32,
+    is_given_up: bool,
 }
 
 impl ServiceManager {
@@ -45,6 +58,7 @@ impl ServiceManager {
             started: Instant::now(),
             terminations: 0,
             quick_ends: 0,
+            is_given_up: false,
         })
     }
 
@@ -56,36 +70,59 @@ impl ServiceManager {
         self.process.id()
     }
 
-    /// How often the process has ended by itself and was started again.
+    /// Whether it cannot run, and is not started again for its services.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up
+    }
+
+    /// How often the process has ended by itself.
     pub(super) fn terminations(&self) -> u32 {
         self.terminations
     }
 
-    /// Starts the process again if it has died. If it has ended in order, or cannot run, that is an
-    /// end: how it went.
+    /// Starts the process again if it has died. If it has ended in order, that is an end: how it went.
     pub(super) fn keep_running(&mut self) -> Result<Option<ExitStatus>, ServerError> {
         let Ok(Some(status)) = self.process.try_wait() else {
+            self.is_given_up &= self.started.elapsed() < RUN_MIN;
             return Ok(None);
         };
+        if status.success() {
+            return Ok(Some(status));
+        }
+        let by_itself = status.signal().is_none();
+        if self.is_given_up && by_itself {
+            if self.started.elapsed() >= RETRY_INTERVAL {
+                self.start_again("stopped")?;
+            }
+            return Ok(None);
+        }
         let by_iisreset = fs::remove_file(self.root.join(KILLED_FILE)).is_ok();
-        self.quick_ends = if self.started.elapsed() < RUN_MIN && !by_iisreset {
+        // Who is killed had been running.
+        self.quick_ends = if by_itself && self.started.elapsed() < RUN_MIN {
             self.quick_ends + 1
         } else {
             0
         };
-        if status.success() || self.quick_ends >= QUICK_ENDS_MAX {
-            return Ok(Some(status));
-        }
+        self.is_given_up = self.quick_ends >= QUICK_ENDS_MAX;
         if !by_iisreset {
             self.terminations += 1;
         }
         self.log_end(by_iisreset);
-        let boot = if by_iisreset { "stopped" } else { "restart" };
+        let boot = if by_iisreset || self.is_given_up {
+            "stopped"
+        } else {
+            "restart"
+        };
+        self.start_again(boot)?;
+        Ok(None)
+    }
+
+    fn start_again(&mut self, boot: &str) -> Result<(), ServerError> {
         let mut arguments = self.arguments.clone();
         arguments.extend(["--boot".to_owned(), boot.to_owned()]);
         self.process = spawn("was", &self.root, &arguments)?;
         self.started = Instant::now();
-        Ok(None)
+        Ok(())
     }
 
     /// One event for each service, as both live in one process. Assumed: of those that were told to stop, and
@@ -97,6 +134,8 @@ impl ServiceManager {
         for service in [Service::W3svc, Service::Was] {
             let event = if by_iisreset {
                 Event::service_state(service, ServiceStatus::Stopped)
+            } else if self.is_given_up {
+                Some(Event::service_given_up(service, self.terminations))
             } else {
                 Some(Event::service_terminated(service, self.terminations))
             };

@@ -217,6 +217,11 @@ impl Up {
         code
     }
 
+    /// The pid of the launcher.
+    pub fn launcher(&self) -> u32 {
+        self.running.0.id()
+    }
+
     /// All processes of the server, launcher included.
     pub fn pids(&self) -> Vec<u32> {
         let number =
