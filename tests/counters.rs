@@ -248,6 +248,59 @@ fn a_recycle_and_an_iisreset_show_in_the_counters() {
     assert!(is(sum(&page, "windows_service_state", &w3svc), 1.0));
 }
 
+/// What is counted since the services were started.
+fn since_the_start(page: &str) -> f64 {
+    let families = [
+        "windows_iis_requests_total",
+        "windows_iis_sent_bytes_total",
+        "windows_iis_http_requests_arrival_rate",
+    ];
+    families.iter().map(|family| sum(page, family, &[])).sum()
+}
+
+#[test]
+fn the_counters_of_queues_and_sites_begin_anew_with_the_services() {
+    let server = Server::start();
+    let up = &server.up;
+    let answers = || sum(&server.metrics(), "windows_iis_requests_total", &[]);
+    let asked = |count: f64| {
+        up.get("/default.aspx");
+        up.until("the answer to be counted", || is(answers(), count));
+    };
+    asked(1.0);
+    up.said(&["appcmd", "stop", "site", "Default Web Site"]);
+    up.said(&["appcmd", "start", "site", "Default Web Site"]);
+    asked(2.0);
+    up.said(&["iisreset"]);
+    assert!(is(since_the_start(&server.metrics()), 0.0));
+    asked(1.0);
+    Up::signal("-KILL", up.pids()[2]);
+    up.until("the services to run again", || {
+        let running = [r#"name="w3svc""#, r#"state="running""#];
+        let page = server.metrics();
+        is(sum(&page, "windows_service_state", &running), 1.0) && is(since_the_start(&page), 0.0)
+    });
+    asked(1.0);
+    up.said(&["net", "stop", "was", "/y"]);
+    assert!(is(since_the_start(&server.metrics()), 0.0));
+}
+
+#[test]
+fn the_start_time_of_a_pool_that_runs_does_not_change() {
+    let server = Server::start();
+    let times = || -> Vec<String> {
+        let page = server.metrics();
+        let is_time = |line: &&str| line.contains("application_pool_start_time{");
+        page.lines().filter(is_time).map(str::to_owned).collect()
+    };
+    let first = times();
+    assert_eq!(first.len(), 2, "{first:?}");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1_300) {
+        assert_eq!(times(), first);
+    }
+}
+
 #[test]
 fn a_was_that_stands_still_is_told_by_the_page_and_not_by_a_scrape_that_never_ends() {
     let server = Server::start();

@@ -31,7 +31,7 @@ pub struct Counters {
     site_of_connection: BTreeMap<ConnectionId, SiteId>,
 }
 
-/// "HTTP Service Request Queues".
+/// "HTTP Service Request Queues", since the queue was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpServiceRequestQueues {
     /// `ArrivalRate`, as a total: requests that the queue took.
@@ -79,7 +79,7 @@ pub struct WebServiceCache {
     pub kernel_current_bytes: u64,
 }
 
-/// "Web Service", as far as the driver knows it.
+/// "Web Service", as far as the driver knows it, since W3SVC was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebService {
     /// `Total Method Requests`: requests that were answered, also those whose client did not wait for it.
@@ -234,7 +234,7 @@ impl Counters {
                 self.queue_of_process.remove(process);
             }
             Fact::CreateRequestQueue { queue } => self.queue(queue).is_open = true,
-            Fact::CloseRequestQueue { queue, .. } => self.queue(queue).is_open = false,
+            Fact::CloseRequestQueue { queue, .. } => self.queue_closed(queue),
             Fact::ConnCounted { connection, site } => {
                 self.site_of_connection.insert(*connection, *site);
                 let site = self.site(*site);
@@ -272,6 +272,28 @@ impl Counters {
         self.http_service_request_queues
             .get_mut(name)
             .expect("it was inserted above")
+    }
+
+    /// The counters of a queue go with it. With the last one W3SVC has let go of everything, and the counters of
+    /// its sites go, too.
+    ///
+    /// Assumed: "Web Service" is counted as long as W3SVC runs, whatever becomes of the URL groups of a site
+    /// meanwhile: stopping a site, or giving it another pool, does not begin its counters anew.
+    fn queue_closed(&mut self, name: &RequestQueueName) {
+        let queue = self.queue(name);
+        *queue = HttpServiceRequestQueues {
+            waiting: core::mem::take(&mut queue.waiting),
+            ..HttpServiceRequestQueues::default()
+        };
+        if self.open_queues().is_empty() {
+            for site in self.web_service.values_mut() {
+                *site = WebService {
+                    current_connections: site.current_connections,
+                    maximum_connections: site.current_connections,
+                    ..WebService::default()
+                };
+            }
+        }
     }
 
     fn delivered(&mut self, request: RequestId, process: ProcessId) {

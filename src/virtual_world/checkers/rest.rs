@@ -121,17 +121,30 @@ impl Rest {
         Ok(())
     }
 
-    /// M1: PerfMon's counters, folded from the facts, are those of the book.
+    /// M1: PerfMon's counters, folded from the facts, are those of the book, and fall only when W3SVC lets go
+    /// of everything.
     pub(super) fn counters(book: &Book, facts: &[Traced<etw::Fact>]) -> Verdict {
+        let answered_of = |counters: &Counters| -> u64 {
+            let sites = counters.web_service.values();
+            sites.map(|site| site.total_method_requests).sum()
+        };
         let mut counters = Counters::default();
+        let mut answered_before = 0;
         for traced in facts {
+            let before = answered_of(&counters);
             counters.record(&traced.fact, traced.at);
+            let after = answered_of(&counters);
+            if after >= before {
+                continue;
+            }
+            let is_reset = matches!(traced.fact, etw::Fact::CloseRequestQueue { .. });
+            if !is_reset || after != 0 || !counters.open_queues().is_empty() {
+                let what = format!("PerfMon's {before} answers became {after} at {traced:?}");
+                return broken("M1", what);
+            }
+            answered_before += before;
         }
-        let answered: u64 = counters
-            .web_service
-            .values()
-            .map(|site| site.total_method_requests)
-            .sum();
+        let answered = answered_before + answered_of(&counters);
         let is_late =
             |traced: &&Traced<etw::Fact>| matches!(traced.fact, etw::Fact::LogFileWrite { .. });
         let booked = book.tally.responded + facts.iter().filter(is_late).count() as u64;

@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::super::*;
 use super::bench::*;
-use crate::api::{CachePolicy, ControlCall, DisabledReason, QueueState, Response};
+use crate::api::{
+    CachePolicy, ControlCall, DisabledReason, QueueState, RequestQueueName, Response,
+};
 use crate::counters::Counters;
 use crate::etw::CacheRemoval;
 
@@ -447,5 +449,38 @@ fn counters_are_a_fold_of_the_facts() {
             .max_queue_item_age(server.now + core::time::Duration::from_secs(4))
             .as_secs(),
         4
+    );
+}
+
+#[test]
+fn the_counters_of_a_queue_go_with_it_and_those_of_sites_with_the_last() {
+    let (mut server, client) = warm();
+    assert!(is_hit(&mut server, client, ""));
+    let mut counters = Counters::default();
+    for fact in &server.facts {
+        counters.record(fact, server.now);
+    }
+    let created = |name: &str| Fact::CreateRequestQueue {
+        queue: RequestQueueName(name.into()),
+    };
+    let closed = |name: &str| Fact::CloseRequestQueue {
+        queue: RequestQueueName(name.into()),
+        waiting: 0,
+    };
+    counters.record(&created("Other"), server.now);
+    counters.record(&closed(&pool().0), server.now);
+    counters.record(&created(&pool().0), server.now);
+    let queue = &counters.http_service_request_queues[&pool()];
+    assert_eq!((queue.arrivals, queue.cache_hits), (0, 0));
+    assert_eq!(counters.web_service[&SiteId(1)].total_method_requests, 2);
+    counters.record(&closed(&pool().0), server.now);
+    counters.record(&closed("Other"), server.now);
+    let site = counters.web_service[&SiteId(1)];
+    assert_eq!(site.total_method_requests, 0);
+    assert_eq!(site.total_connection_attempts, 0);
+    assert_eq!(site.current_connections, 1, "it is open");
+    assert_eq!(
+        counters.web_service_cache.kernel_uri_cache_hits, 1,
+        "the driver's own"
     );
 }
