@@ -505,6 +505,14 @@ fn sites_applications_requests_services_and_counters() {
         "{of_pool}"
     );
     assert_eq!(of_pool["requests"]["total"], counters["requests"]["total"]);
+    let old = up.workers();
+    up.said(&["appcmd", "recycle", "apppool", "DefaultAppPool"]);
+    up.until("a new worker alone", || {
+        let workers = up.workers();
+        workers.len() == 1 && workers != old
+    });
+    let counters = api.get("/webserver/monitoring");
+    assert_eq!(of_site["requests"]["total"], counters["requests"]["total"]);
 
     assert_eq!(
         api.get("/webserver/transactions"),

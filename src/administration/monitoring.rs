@@ -124,7 +124,8 @@ fn counters(whose: &Whose, readings: &CounterReadings, active: &[RequestInfo]) -
         .iter()
         .flat_map(|driver| &driver.web_service);
     let is_counted = |site: &SiteId| match whose {
-        Whose::Server => true,
+        // Of sites that were deleted the driver has counters, too.
+        Whose::Server => readings.sites.iter().any(|(known, _)| *known == site.0),
         Whose::Site(number, _) => site == number,
         Whose::Pool(_, sites) => sites.as_ref().is_some_and(|sites| sites.contains(site)),
     };
@@ -135,7 +136,8 @@ fn counters(whose: &Whose, readings: &CounterReadings, active: &[RequestInfo]) -
     if readings.driver.is_none() || matches!(whose, Whose::Pool(_, None)) {
         return object;
     }
-    if matches!(whose, Whose::Site(..)) {
+    if matches!(whose, Whose::Site(..) | Whose::Server) {
+        // Not what the workers of this moment have served: that falls with every recycle.
         object["requests"]["total"] =
             json!(sites.iter().map(|s| s.total_method_requests).sum::<u64>());
     }
