@@ -150,6 +150,16 @@ fn row_1_a_worker_is_killed() {
 }
 
 #[test]
+fn the_first_segmentation_fault_or_bus_error_that_is_sent_kills_a_worker() {
+    for fault in [Signal::SEGV, Signal::BUS] {
+        let up = Up::start();
+        let worker = up.get("/default.aspx").worker();
+        signal(worker, fault);
+        up.until("the worker to die", || !is_alive(worker));
+    }
+}
+
+#[test]
 fn row_2_a_worker_crashes() {
     let (up, dead) = dies("row 2", 1, |up, _| {
         let moment = now();

@@ -304,11 +304,10 @@ impl EventLoop {
             Death::Exit(code) => std::process::exit(code),
             Death::Abort => std::process::abort(),
             Death::SegmentationFault => {
-                // Rust's own handler takes the first one for a fault and steps aside for the next.
-                // Signals that are still pending count once, so it is sent until one kills.
+                // Another thread may have to take it first.
                 let until = clock_now() + FAREWELL;
+                kill_process(getpid(), Signal::SEGV).ok();
                 while clock_now() < until {
-                    kill_process(getpid(), Signal::SEGV).ok();
                     std::thread::yield_now();
                 }
                 std::process::abort()

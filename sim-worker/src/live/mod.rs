@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use sim_httpsys::api::ProcessId;
 
 use crate::configuration::WorkerConfiguration;
@@ -150,9 +150,50 @@ pub fn run(args: Args) -> Result<i32, RunError> {
         maximum: Some(0),
     };
     setrlimit(Resource::Core, none).ok();
+    let_faults_kill();
     let configuration = read_configuration(&args)?;
     let process = ProcessId(std::process::id());
     event_loop::run(args, configuration, process)
+}
+
+/// A fault signal that somebody sends kills this process, as the first one kills any other.
+///
+/// Rust's own handler, which tells overflows of the stack from other faults, returns from the first that is
+/// none and restores the default action for the next. Here it gets that first one at once.
+fn let_faults_kill() {
+    for signal in [Signal::SEGV, Signal::BUS] {
+        // A signal to the own process is taken by the time that the call returns, or soon after by another
+        // thread.
+        for _ in 0..TAKEN_MAX {
+            if !is_caught(signal) {
+                break;
+            }
+            kill_process(getpid(), signal).ok();
+            while is_pending(signal) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// How often a signal is offered to a handler at most.
+const TAKEN_MAX: u32 = 3;
+
+/// Whether this process has a handler for a signal.
+fn is_caught(signal: Signal) -> bool {
+    in_mask("SigCgt:", signal)
+}
+
+fn is_pending(signal: Signal) -> bool {
+    in_mask("ShdPnd:", signal)
+}
+
+/// Source: proc(5), `/proc/self/status`: masks in hexadecimal, signal 1 is the lowest bit.
+fn in_mask(mask: &str, signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(mask));
+    let bits = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 fn read_configuration(args: &Args) -> Result<WorkerConfiguration, RunError> {
