@@ -2,7 +2,7 @@
 //! started again when it ends without having been told to.
 //!
 //! ```text
-//!   running ── killed ──► started again (7031), always
+//!   running ── killed ──► started again (7031)
 //!      ▲  └── says that it cannot go on ──► started again (7031), the third time in a row: given up (7034)
 //!      │                                                                         │
 //!      └────────────── it stays ◄── started now and then, its services stopped ◄─┘
@@ -30,6 +30,8 @@ pub const KILLED_FILE: &str = "run/was.killed";
 
 /// Whoever ends by itself so soon after the start cannot run. Longer than it looks for what it needs.
 const RUN_MIN: Duration = Duration::from_secs(10);
+/// Whoever is killed so soon had not begun to run: a fault of its own, not somebody with a signal.
+const BEGIN_MIN: Duration = Duration::from_millis(50);
 /// So many such ends in a row, and it is given up.
 const QUICK_ENDS_MAX: u32 = 3;
 /// How often a process that was given up is tried again, with its services stopped: somebody may want to start
@@ -89,16 +91,19 @@ impl ServiceManager {
         if status.success() {
             return Ok(Some(status));
         }
-        let by_itself = status.signal().is_none();
-        if self.is_given_up && by_itself {
+        let run_min = match status.signal() {
+            Some(_) => BEGIN_MIN,
+            None => RUN_MIN,
+        };
+        let cannot_run = self.started.elapsed() < run_min;
+        if self.is_given_up && (cannot_run || status.signal().is_none()) {
             if self.started.elapsed() >= RETRY_INTERVAL {
                 self.start_again("stopped")?;
             }
             return Ok(None);
         }
         let by_iisreset = fs::remove_file(self.root.join(KILLED_FILE)).is_ok();
-        // Who is killed had been running.
-        self.quick_ends = if by_itself && self.started.elapsed() < RUN_MIN {
+        self.quick_ends = if cannot_run && !by_iisreset {
             self.quick_ends + 1
         } else {
             0
