@@ -91,17 +91,17 @@ impl ServiceManager {
         if status.success() {
             return Ok(Some(status));
         }
-        let run_min = match status.signal() {
-            Some(_) => BEGIN_MIN,
-            None => RUN_MIN,
-        };
-        let cannot_run = self.started.elapsed() < run_min;
-        if self.is_given_up && (cannot_run || status.signal().is_none()) {
+        if self.is_given_up {
             if self.started.elapsed() >= RETRY_INTERVAL {
                 self.start_again("stopped")?;
             }
             return Ok(None);
         }
+        let run_min = match status.signal() {
+            Some(_) => BEGIN_MIN,
+            None => RUN_MIN,
+        };
+        let cannot_run = self.started.elapsed() < run_min;
         let by_iisreset = fs::remove_file(self.root.join(KILLED_FILE)).is_ok();
         self.quick_ends = if cannot_run && !by_iisreset {
             self.quick_ends + 1
