@@ -139,9 +139,11 @@ impl Was {
             return self.fx.refuse(client, Refusal::not_found("APPPOOL", name));
         }
         let mut pools = std::mem::take(&mut self.pools);
+        let is_it = |pool: &&mut AppPool| same_name(&pool.settings().name, name);
         let result = match pools
             .iter_mut()
-            .find(|p| same_name(&p.settings().name, name))
+            .filter(|pool| !pool.is_leaving())
+            .find(is_it)
         {
             Some(pool) => act(pool, self),
             None => Err(Refusal::not_started()),

@@ -22,7 +22,7 @@ use super::app_pool::AppPool;
 use super::listener_adapter::url_context;
 use super::services::Phase;
 use super::was::{SiteState, Then};
-use super::worker_configuration::{same_name, worker_configuration};
+use super::worker_configuration::worker_configuration;
 use super::{ClientId, Output, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
 use crate::config::{Configuration, Kept, Site};
@@ -116,10 +116,11 @@ impl Was {
         let serves = self.services.phase == Phase::Running;
         for settings in &new.application_pools {
             let worker = worker_configuration(settings, new, &self.parameters);
+            // By its spelling, which is its queue's: with another one it is another pool.
             let known = self
                 .pools
                 .iter_mut()
-                .find(|pool| same_name(&pool.settings().name, &settings.name));
+                .find(|pool| pool.settings().name == settings.name);
             if let Some(pool) = known {
                 let recycles = consequences
                     .recycled
@@ -140,7 +141,7 @@ impl Was {
         for pool in &mut self.pools {
             let name = pool.settings().name.clone();
             let mut names = new.application_pools.iter().map(|settings| &settings.name);
-            if !names.any(|known| same_name(known, &name)) {
+            if !names.any(|known| *known == name) {
                 pool.leave(&mut self.fx);
             }
         }

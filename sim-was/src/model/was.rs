@@ -109,7 +109,7 @@ impl Was {
 
     /// The applications of a pool, as a worker that is started now is to know them.
     pub fn applications_of(&self, pool: &str) -> Option<&[Application]> {
-        let mut pools = self.pools.iter();
+        let mut pools = self.pools.iter().filter(|pool| !pool.is_leaving());
         let pool = pools.find(|known| same_name(&known.settings().name, pool))?;
         Some(pool.applications())
     }

@@ -115,6 +115,10 @@ fn effect(
         Scope::Pool(name) => {
             pools.push(name.clone());
             rule = unless_disallowed(rule, new, name);
+            if let Some(rule_of_case) = respelled(difference, new) {
+                rule = rule_of_case;
+                applications = applications_of(old, name);
+            }
             let stopped = stopped_with(name, old, new);
             if key.path.is_empty() && !stopped.is_empty() {
                 rule.kind = EffectKind::SiteRebind;
@@ -273,6 +277,30 @@ fn unless_nowhere(
         Some(from) => rules::moved_from_nowhere(&from),
         None => rule,
     }
+}
+
+/// What it means that a pool is gone, and that there is one of the same name in other letters.
+/// Assumed: a pool is its name as it is written, because its queue in HTTP.sys is.
+fn respelled(difference: &Difference, new: &Configuration) -> Option<Rule> {
+    let Scope::Pool(name) = &difference.key.scope else {
+        return None;
+    };
+    let is_gone = difference.key.path.is_empty() && difference.new.is_none();
+    (is_gone && has_pool(new, name)).then(|| Rule {
+        kind: EffectKind::ApplicationRestart,
+        why: "Written in other letters it is another pool, with another queue: the workers of the old one \
+              finish and go, and its applications start in the new one, without their sessions and caches."
+            .to_owned(),
+        source: "Assumed: a request queue is its name as it is written",
+    })
+}
+
+/// The applications of a pool.
+fn applications_of(configuration: &Configuration, pool: &str) -> Vec<(u32, String)> {
+    let sites = configuration.sites.iter();
+    let all = sites.flat_map(|site| site.applications.iter().map(move |app| (site.id, app)));
+    let of_pool = all.filter(|(_, app)| app.application_pool.eq_ignore_ascii_case(pool));
+    of_pool.map(|(id, app)| (id, app.path.clone())).collect()
 }
 
 /// The sites that could run, and cannot without a pool.

@@ -170,7 +170,7 @@ fn site(path: &str) -> Rule {
     if path.is_empty() {
         return Rule::new(
             EffectKind::SiteRebind,
-            "A site comes, goes or is renamed: W3SVC changes its URLs in HTTP.sys; no worker is recycled and no other site is touched.",
+            "A site comes, goes or is renamed: W3SVC changes its URLs in HTTP.sys; no worker is recycled and no other site is touched. The applications of one that goes, or gets another id, end with their sessions and caches.",
             GETTING_STARTED,
         );
     }

@@ -503,3 +503,13 @@ fn a_site_that_is_renamed_loses_the_locations_that_keep_its_old_name() {
         []
     );
 }
+
+#[test]
+fn a_pool_in_other_letters_restarts_its_applications() {
+    let name = "system.applicationHost/applicationPools.[name='A'].name:a";
+    let effects = effects(&[name.parse().unwrap()]);
+    let gone = effects.iter().find(|effect| effect.new.is_none()).unwrap();
+    assert_eq!(gone.kind, EffectKind::ApplicationRestart);
+    assert_eq!(gone.applications, [(1, "/".to_owned())]);
+    assert!(gone.why.contains("another pool"), "{}", gone.why);
+}

@@ -154,6 +154,23 @@ fn a_pool_that_comes_back_before_it_has_gone_goes_on() {
 }
 
 #[test]
+fn a_pool_that_is_spelled_otherwise_is_another_one_with_a_queue_and_workers_of_its_own() {
+    let mut bench = up();
+    bench.stops = false;
+    let name = "system.applicationHost/applicationPools.[name='A'].name:a";
+    bench.change(name);
+    assert!(bench.has("create queue a") && bench.has("stop 1 PoolStop drain"));
+    bench.request("a");
+    bench.recycle("A");
+    assert!(
+        bench.pids().contains(&5),
+        "commands mean the one that stays"
+    );
+    bench.exit(1, WorkerExit::Code(0));
+    assert!(bench.has("close queue A") && !bench.has("close queue a"));
+}
+
+#[test]
 fn a_site_comes_and_goes_and_others_are_not_touched() {
     let mut bench = up();
     let site = "system.applicationHost/sites";
