@@ -169,7 +169,10 @@ fn let_faults_kill() {
                 break;
             }
             kill_process(getpid(), signal).ok();
-            while is_pending(signal) {
+            for _ in 0..YIELDS_MAX {
+                if !is_pending(signal) {
+                    break;
+                }
                 std::thread::yield_now();
             }
         }
@@ -178,6 +181,8 @@ fn let_faults_kill() {
 
 /// How often a signal is offered to a handler at most.
 const TAKEN_MAX: u32 = 3;
+/// How often it is looked whether it was taken: whoever started this process may have blocked it.
+const YIELDS_MAX: u32 = 1_000;
 
 /// Whether this process has a handler for a signal.
 fn is_caught(signal: Signal) -> bool {
