@@ -54,6 +54,18 @@ pub fn printable(bytes: &[u8]) -> usize {
     first_other.unwrap_or(bytes.len())
 }
 
+/// A table of bytes, with those that are members.
+#[must_use]
+pub const fn members(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < bytes.len() {
+        table[bytes[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
 /// The number that decimal digits write; nothing if there is none, or anything else.
 #[inline]
 pub fn number(text: &[u8]) -> Option<u64> {

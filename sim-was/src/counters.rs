@@ -226,17 +226,20 @@ mod tests {
         assert_eq!(counters.pools()["P"], expected);
     }
 
+    /// The counters of a pool that entered states, each at its second.
+    fn of_states(states: &[(u64, &str)]) -> Counters {
+        let mut counters = Counters::default();
+        for (second, state) in states {
+            let (pool, state) = ("P".to_owned(), (*state).to_owned());
+            let at = Instant(second * 1_000_000_000);
+            counters.record(&Fact::PoolState { pool, state }, at);
+        }
+        counters
+    }
+
     #[test]
     fn a_pool_that_was_stopped_in_between_has_run_for_less_than_was() {
-        let mut counters = Counters::default();
-        let mut at = |seconds: u64, state: &str| {
-            let (pool, state) = ("P".to_owned(), state.to_owned());
-            let at = Instant(seconds * 1_000_000_000);
-            counters.record(&Fact::PoolState { pool, state }, at);
-        };
-        at(0, "Started");
-        at(10, "Stopped");
-        at(30, "Started");
+        let counters = of_states(&[(0, "Started"), (10, "Stopped"), (30, "Started")]);
         let reading = counters.reading("P", Instant(35_000_000_000));
         assert_eq!(reading.current_application_pool_uptime_s, 5);
         assert_eq!(reading.total_application_pool_uptime_s, 15);
@@ -245,15 +248,7 @@ mod tests {
 
     #[test]
     fn while_a_pool_runs_its_uptimes_have_begun_at_one_moment() {
-        let mut counters = Counters::default();
-        let mut at = |seconds: u64, state: &str| {
-            let (pool, state) = ("P".to_owned(), state.to_owned());
-            let at = Instant(seconds * 1_000_000_000);
-            counters.record(&Fact::PoolState { pool, state }, at);
-        };
-        at(1, "Started");
-        at(10, "Stopped");
-        at(30, "Started");
+        let counters = of_states(&[(1, "Started"), (10, "Stopped"), (30, "Started")]);
         for now in [30_000_000_000, 30_400_000_000, 31_200_000_000] {
             let reading = counters.reading("P", Instant(now));
             assert_eq!(reading.current_uptime_began, Instant(30_000_000_000));

@@ -250,7 +250,7 @@ impl Default for Listed {
 
 impl Default for RequestFiltering {
     /// Source: IIS 10 schema: allowDoubleEscaping false, allowHighBitCharacters true. The lists are those that
-    /// IIS ships, see [`HIDDEN_SEGMENTS`] and [`DENIED_EXTENSIONS`].
+    /// IIS ships, `HIDDEN_SEGMENTS` and `DENIED_EXTENSIONS`.
     fn default() -> Self {
         let denied = DENIED_EXTENSIONS.map(|extension| (extension.to_owned(), false));
         Self {
@@ -269,7 +269,7 @@ impl Default for RequestFiltering {
 
 /// Source: IIS applicationHost.config as shipped, `requestFiltering/hiddenSegments`: web.config, bin, `App_code`,
 /// `App_GlobalResources`, `App_LocalResources`, `App_WebReferences`, `App_Data`, `App_Browsers`.
-pub const HIDDEN_SEGMENTS: [&str; 8] = [
+const HIDDEN_SEGMENTS: [&str; 8] = [
     "web.config",
     "bin",
     "app_code",
@@ -281,7 +281,7 @@ pub const HIDDEN_SEGMENTS: [&str; 8] = [
 ];
 
 /// Source: IIS applicationHost.config as shipped, `requestFiltering/fileExtensions` with allowed="false".
-pub const DENIED_EXTENSIONS: [&str; 22] = [
+const DENIED_EXTENSIONS: [&str; 22] = [
     ".asa",
     ".asax",
     ".ascx",

@@ -28,13 +28,14 @@ use super::server::{ServerError, log_of, spawn};
 /// Below the root: iisreset has killed the process, and leaves this so that it stays stopped.
 pub const KILLED_FILE: &str = "run/was.killed";
 
-/// Whoever ends by itself so soon after the start cannot run. Longer than it looks for what it needs.
+/// Whoever ends by itself so soon after the start cannot run. Assumed: longer than it looks for what it needs.
 const RUN_MIN: Duration = Duration::from_secs(10);
-/// Whoever is killed so soon had not begun to run: a fault of its own, not somebody with a signal.
+/// Whoever is killed so soon had not begun to run: a fault of its own, not somebody with a signal. Assumed: about
+/// what a start takes.
 const BEGIN_MIN: Duration = Duration::from_millis(50);
-/// So many such ends in a row, and it is given up.
+/// So many such ends in a row, and it is given up. Assumed: as the recovery settings have three failures.
 const QUICK_ENDS_MAX: u32 = 3;
-/// How often a process that was given up is tried again, with its services stopped: somebody may want to start
+/// How often a process that was given up is tried again, with its services stopped (assumed): somebody may want to start
 /// them when what was wrong is mended.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 

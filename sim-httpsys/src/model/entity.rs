@@ -12,6 +12,7 @@
 use bytes::Bytes;
 
 use super::ReasonPhrase;
+use super::http1::is_token;
 use crate::api::EntityLength;
 
 /// Most hexadecimal digits of a chunk's size, leading zeros included: what fits in 64 bits.
@@ -248,11 +249,6 @@ impl State {
             | Self::Done => ReasonPhrase::Number,
         }
     }
-}
-
-/// What the name of a header or a trailer may hold.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_text(byte: u8) -> bool {

@@ -514,16 +514,8 @@ pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let letters = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    let mut letter = 0;
-    while letter < letters.len() {
-        table[letters[letter] as usize] = true;
-        letter += 1;
-    }
-    table
-};
+const TOKEN: [bool; 256] =
+    runs::members(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
 #[cfg(test)]
 #[path = "http1_tests.rs"]

@@ -174,42 +174,14 @@ impl ReasonPhrase {
 
     /// Whether a queue refuses with it.
     pub const fn is_of_queue(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::AppOffline
-            | Self::AppPoolTimer
-            | Self::AppShutdown
-            | Self::Disabled
-            | Self::QueueFull => true,
-            Self::ConnLimit
-            | Self::NotAvailable
-            | Self::NotImplemented
-            | Self::Internal
-            | Self::VersionNotSupported
-            | Self::BadRequest
-            | Self::Verb
-            | Self::Url
-            | Self::UrlLength
-            | Self::Header
-            | Self::Hostname
-            | Self::InvalidCrLf
-            | Self::Number
-            | Self::FieldLength
-            | Self::RequestLength
-            | Self::Forbidden
-            | Self::LengthRequired
-            | Self::Precondition
-            | Self::EntityTooLarge
-            | Self::NotFound
-            | Self::ClientReset
-            | Self::ConnectionDropped
-            | Self::ConnectionAbandonedByReqQueue
-            | Self::TimerConnectionIdle
-            | Self::TimerHeaderWait
-            | Self::TimerEntityBody
-            | Self::TimerReqQueue
-            | Self::TimerMinBytesPerSecond
-            | Self::RequestCancelled => false,
-        }
+                | Self::AppPoolTimer
+                | Self::AppShutdown
+                | Self::Disabled
+                | Self::QueueFull
+        )
     }
 
     /// The status of the response, `None` if the connection ends without one.

@@ -116,7 +116,9 @@ pub(super) fn parse_authority(bytes: &[u8], span: Span) -> Option<Authority> {
         let length = runs::position(b':', text).unwrap_or(text.len());
         let host = &text[..length];
         (1..=HOST_MAX).contains(&length).then_some(())?;
-        host.iter().all(|&b| HOST[b as usize]).then_some(())?;
+        host.iter()
+            .all(|&b| HOST[b as usize] || !b.is_ascii())
+            .then_some(())?;
         (host.is_ascii() || str::from_utf8(host).is_ok()).then_some(length)?
     };
     let port = match &text[host_length..] {
@@ -138,19 +140,6 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
     u16::try_from(port).ok().filter(|&port| port != 0)
 }
 
-/// What a host may be written with.
-const HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(byte, 0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a | 0x80..);
-        byte += 1;
-    }
-    let others = b"-._~!$&'()+,;=";
-    let mut other = 0;
-    while other < others.len() {
-        table[others[other] as usize] = true;
-        other += 1;
-    }
-    table
-};
+/// What a host may be written with, of ASCII.
+const HOST: [bool; 256] =
+    runs::members(b"-._~!$&'()+,;=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");

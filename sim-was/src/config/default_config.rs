@@ -1,6 +1,10 @@
 //! The applicationHost.config of a machine on which IIS has just been installed: what the simulator
 //! starts with when it is given no file.
 
+use std::sync::LazyLock;
+
+use roxmltree::Document;
+
 /// The text of that file.
 ///
 /// Source: applicationHost.config of a fresh IIS 10: DefaultAppPool with .NET 4, Default Web Site on
@@ -8,6 +12,14 @@
 /// Assumed: the modules are those that the simulated pipeline has, and the caches that workers have.
 /// Handlers and modules are declared as what the `<location path="">` of that file makes of them.
 pub const DEFAULT_CONFIG: &str = include_str!("default.config");
+
+/// The same, read.
+pub(super) fn document() -> &'static Document<'static> {
+    static DOCUMENT: LazyLock<Document<'static>> = LazyLock::new(|| {
+        Document::parse(DEFAULT_CONFIG).expect("the default configuration is ours, and tested")
+    });
+    &DOCUMENT
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use roxmltree::Node;
 
-use super::default_config::DEFAULT_CONFIG;
+use super::default_config;
 
 /// What IIS says of a section that is locked.
 pub const SECTION_LOCKED: &str = "This configuration section cannot be used at this path. This happens when the section is locked at a parent level. Locking is either by default (overrideModeDefault=\"Deny\"), or set explicitly by a location tag with overrideMode=\"Deny\" or the legacy allowOverride=\"false\"";
@@ -47,11 +47,8 @@ impl Declared {
 
     /// What the applicationHost.config that IIS comes with declares.
     pub(super) fn by_default() -> &'static Self {
-        static DEFAULT: LazyLock<Declared> = LazyLock::new(|| {
-            let text = roxmltree::Document::parse(DEFAULT_CONFIG);
-            let document = text.expect("the default configuration is ours, and tested");
-            Declared::read(document.root_element())
-        });
+        static DEFAULT: LazyLock<Declared> =
+            LazyLock::new(|| Declared::read(default_config::document().root_element()));
         &DEFAULT
     }
 

@@ -3,20 +3,17 @@
 //! Assumed: a list that an applicationHost.config leaves out is the one that IIS ships, so that a short
 //! configuration hides what a real server hides; one that it writes is all there is.
 
-use std::sync::LazyLock;
+use roxmltree::Node;
+use sim_worker::configuration::{Listed, RequestFiltering};
 
-use roxmltree::{Document, Node};
-use sim_worker::configuration::{DENIED_EXTENSIONS, HIDDEN_SEGMENTS, Listed, RequestFiltering};
-
+use super::default_config;
 use super::layers::Layers;
 
 pub(super) fn read(section: &Layers<'_>) -> RequestFiltering {
     let list = |name: &'static str| {
         let list = section.child(name);
-        match shipped()
-            .children()
-            .find(|list| list.tag_name().name() == name)
-        {
+        let mut lists = shipped().into_iter().flat_map(|section| section.children());
+        match lists.find(|list| list.has_tag_name(name)) {
             Some(shipped) if !list.is_of_server() => list.above(shipped),
             Some(_) | None => list,
         }
@@ -48,19 +45,24 @@ fn listed(list: &Layers<'_>, key: &str) -> Listed {
 }
 
 /// The section as IIS ships it.
-fn shipped() -> Node<'static, 'static> {
-    static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let segments = HIDDEN_SEGMENTS.map(|segment| format!("<add segment='{segment}' />"));
-        let extensions = DENIED_EXTENSIONS
-            .map(|extension| format!("<add fileExtension='{extension}' allowed='false' />"));
-        format!(
-            "<requestFiltering><hiddenSegments>{}</hiddenSegments><fileExtensions>{}</fileExtensions>\
-             </requestFiltering>",
-            segments.concat(),
-            extensions.concat()
-        )
-    });
-    static SECTION: LazyLock<Document<'static>> =
-        LazyLock::new(|| Document::parse(&TEXT).expect("it is put together above"));
-    SECTION.root_element()
+fn shipped() -> Option<Node<'static, 'static>> {
+    let mut sections = default_config::document().descendants();
+    sections.find(|node| node.is_element() && node.has_tag_name("requestFiltering"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sim_worker::configuration::RequestFiltering;
+
+    use crate::config::{default_config::DEFAULT_CONFIG, load};
+
+    #[test]
+    fn what_is_shipped_is_what_a_worker_assumes() {
+        let short = DEFAULT_CONFIG.replace("requestFiltering>", "requestFilterink>");
+        for text in [DEFAULT_CONFIG, &short] {
+            let configuration = load(text, "applicationHost.config").unwrap();
+            let settings = &configuration.sites[0].applications[0].settings;
+            assert_eq!(settings.request_filtering, RequestFiltering::default());
+        }
+    }
 }

@@ -4,22 +4,14 @@
 //! `removeServerHeader`: every response names its server.
 
 use sim_httpsys::api::{EntityLength, Request};
+use sim_httpsys::runs;
 
 use super::custom_error::Refusal;
 use crate::application::FILE_NAME;
 use crate::configuration::{Listed, RequestFiltering, RequestLimits};
 
 /// What no name on Windows has in it.
-const ODD: [bool; 256] = {
-    let mut table = [false; 256];
-    let characters = b":\0~*?<>|\"";
-    let mut character = 0;
-    while character < characters.len() {
-        table[characters[character] as usize] = true;
-        character += 1;
-    }
-    table
-};
+const ODD: [bool; 256] = runs::members(b":\0~*?<>|\"");
 
 /// Checks a request whose lower-case path below its application is `path`.
 pub(crate) fn check(
