@@ -279,7 +279,7 @@ fn a_was_that_dies_takes_its_workers_along_and_is_started_again_beside_the_same_
 fn services_that_ran_are_started_again_as_often_as_they_are_killed() {
     let up = Up::start();
     let httpsys = up.pids()[1];
-    for death in 1..=4 {
+    for death in 1..=9 {
         let was = was_of(&up).unwrap();
         Up::signal("-KILL", was);
         let again = || was_of(&up).is_some_and(|pid| pid != was) && status(&up) == RUNNING;

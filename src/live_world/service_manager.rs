@@ -12,7 +12,8 @@
 //! the delay before the restart, 0 ms; and that a process which says again and again that it cannot run is
 //! given up. The rest of the server goes on without it: the driver is no service of this process.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
@@ -21,18 +22,17 @@ use std::time::{Duration, Instant};
 use sim_httpsys::live::clock::utc_now;
 use sim_was::control::{Service, ServiceStatus};
 use sim_was::event_log::Event;
-use sim_was::live::EventLogFile;
+use sim_was::event_record::Channel;
+use sim_was::live::{EventLogFile, event_log_path};
 
 use super::server::{ServerError, log_of, spawn};
 
 /// Below the root: iisreset has killed the process, and leaves this so that it stays stopped.
 pub const KILLED_FILE: &str = "run/was.killed";
 
-/// Whoever ends by itself so soon after the start cannot run. Assumed: longer than it looks for what it needs.
+/// Whoever ends by itself so soon after the start cannot run, nor who is killed so soon by a signal before a service
+/// of it ran: that is a fault of its own, not somebody with a signal. Assumed: longer than it looks for what it needs.
 const RUN_MIN: Duration = Duration::from_secs(10);
-/// Whoever is killed so soon had not begun to run: a fault of its own, not somebody with a signal. Assumed: about
-/// what a start takes.
-const BEGIN_MIN: Duration = Duration::from_millis(50);
 /// So many such ends in a row, and it is given up. Assumed: as the recovery settings have three failures.
 const QUICK_ENDS_MAX: u32 = 3;
 /// How often a process that was given up is tried again, with its services stopped (assumed): somebody may want to start
@@ -46,6 +46,8 @@ pub(super) struct ServiceManager {
     arguments: Vec<String>,
     process: Child,
     started: Instant,
+    /// How long the event log was then, in bytes.
+    log_length: u64,
     terminations: u32,
     quick_ends: u32,
     is_given_up: bool,
@@ -55,6 +57,7 @@ impl ServiceManager {
     /// Starts the process with both services.
     pub(super) fn start(root: &Path, arguments: Vec<String>) -> Result<Self, ServerError> {
         Ok(Self {
+            log_length: log_length(root),
             process: spawn("was", root, &arguments)?,
             root: root.to_owned(),
             arguments,
@@ -98,11 +101,8 @@ impl ServiceManager {
             }
             return Ok(None);
         }
-        let run_min = match status.signal() {
-            Some(_) => BEGIN_MIN,
-            None => RUN_MIN,
-        };
-        let cannot_run = self.started.elapsed() < run_min;
+        let was_killed = status.signal().is_some() && self.has_run().unwrap_or(false);
+        let cannot_run = self.started.elapsed() < RUN_MIN && !was_killed;
         let by_iisreset = fs::remove_file(self.root.join(KILLED_FILE)).is_ok();
         self.quick_ends = if cannot_run && !by_iisreset {
             self.quick_ends + 1
@@ -126,9 +126,24 @@ impl ServiceManager {
     fn start_again(&mut self, boot: &str) -> Result<(), ServerError> {
         let mut arguments = self.arguments.clone();
         arguments.extend(["--boot".to_owned(), boot.to_owned()]);
+        self.log_length = log_length(&self.root);
         self.process = spawn("was", &self.root, &arguments)?;
         self.started = Instant::now();
         Ok(())
+    }
+
+    /// Whether a service has entered the running state since the process was started. The event log says so, which the
+    /// process writes before it says it to anybody.
+    fn has_run(&self) -> io::Result<bool> {
+        let mut log = File::open(event_log_path(&self.root, Channel::System))?;
+        log.seek(SeekFrom::Start(self.log_length))?;
+        let mut since = Vec::new();
+        log.read_to_end(&mut since)?;
+        let since = String::from_utf8_lossy(&since);
+        let mut services = [Service::Was, Service::W3svc].into_iter();
+        Ok(services
+            .filter_map(|service| Event::service_state(service, ServiceStatus::Running))
+            .any(|event| since.contains(&event.message)))
     }
 
     /// One event for each service, as both live in one process. Assumed: of those that were told to stop, and
@@ -155,4 +170,10 @@ impl ServiceManager {
     pub(super) fn log(&self) -> PathBuf {
         log_of(&self.root, "was")
     }
+}
+
+/// How long the event log of a root is, in bytes.
+fn log_length(root: &Path) -> u64 {
+    let metadata = fs::metadata(event_log_path(root, Channel::System));
+    metadata.map_or(0, |metadata| metadata.len())
 }
