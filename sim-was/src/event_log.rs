@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
 use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
-use crate::config::ConfigWarning;
 use crate::control::{Service, ServiceStatus};
 
+mod configuration_events;
 mod pool_events;
 mod service_events;
+mod w3svc_events;
 
 pub use pool_events::{DynamicIdleLoad, DynamicIdleStep};
 
@@ -308,14 +309,6 @@ impl Event {
         Self::new(5059, Level::Error, WAS, message).about(pool)
     }
 
-    /// 5189: the pool's copy of the configuration could not be written.
-    pub fn pool_config_not_written(pool: &str, error: &str) -> Self {
-        let message = format!(
-            "The Windows Process Activation Service failed to generate an application pool config file for application pool '{pool}'. The error type is '{error}'. To resolve this issue, please ensure that the applicationhost.config file is correct and recommit the last configuration changes made."
-        );
-        Self::new(5189, Level::Error, WAS, message).about(pool)
-    }
-
     /// 5093: a recycle could not be overlapped. Assumed: the wording around the names.
     pub fn overlap_failed(pool: &str, pid: ProcessId) -> Self {
         let message = format!(
@@ -394,112 +387,12 @@ impl Event {
             .with("Minutes", &minutes)
     }
 
-    /// 5172: the configuration could not be read; `error` is `file: line 3: reason`, perhaps without the line.
-    ///
-    /// Assumed: line 0 where nobody knows; so it is in the events that administrators show.
-    pub fn configuration_unreadable(error: &str) -> Self {
-        let with_line = |(file, rest): (&'_ str, &'_ str)| {
-            let (line, reason) = rest.split_once(": ")?;
-            Some((file.to_owned(), line.parse().ok()?, reason.to_owned()))
-        };
-        let (file, line, reason): (String, u32, String) = error
-            .split_once(": line ")
-            .and_then(with_line)
-            .unwrap_or_else(|| {
-                let (file, reason) = error.split_once(": ").unwrap_or(("", error));
-                (file.to_owned(), 0, reason.to_owned())
-            });
-        let message = format!(
-            "The Windows Process Activation Service encountered an error trying to read configuration data from file '{file}', line number '{line}'.  The error message is: '{reason}'.  The data field contains the error number."
-        );
-        Self::new(5172, Level::Error, WAS, message)
-            .with("File", &file)
-            .with("Line", &line)
-            .with("Error", &reason)
-    }
-
-    /// 5005: WAS stops because of an error.
-    pub fn was_stopping_on_error() -> Self {
-        let message = "Windows Process Activation Service (WAS) is stopping because it encountered an error. The data field contains the error number.";
-        Self::new(5005, Level::Error, WAS, message.to_owned())
-    }
-
-    /// A warning about the configuration, e.g. 5041 or 5152.
-    pub fn configuration_warning(warning: &ConfigWarning) -> Self {
-        let ConfigWarning { event, text, data } = warning;
-        let said = match event {
-            5172 => Self::configuration_unreadable(text),
-            _ => Self::new(*event, Level::Warning, WAS, text.clone()),
-        };
-        let said = data
-            .iter()
-            .fold(said, |said, (name, value)| said.with(name, value));
-        let pool = data.iter().find(|(name, _)| name == "AppPoolID");
-        pool.map_or(said.clone(), |(_, pool)| said.about(pool))
-    }
-
     /// 5054: the automatic shutdown program of a pool was not run.
     pub fn auto_shutdown_not_run(pool: &str) -> Self {
         let message = format!(
             "The automatic shutdown executable for application pool '{pool}' was not run. The data field contains the error number."
         );
         Self::new(5054, Level::Warning, WAS, message).about(pool)
-    }
-
-    /// 1003, 1004 or 1007: a URL could not be registered, so its site is off.
-    pub fn url_not_registered(
-        error: sim_httpsys::api::Win32Error,
-        url: &str,
-        site: sim_httpsys::api::SiteId,
-    ) -> Self {
-        use sim_httpsys::api::Win32Error;
-        let begin = format!(
-            "The World Wide Web Publishing Service (WWW Service) did not register the URL prefix {url} for site {}.",
-            site.0
-        );
-        let end = "The site has been disabled. The data field contains the error number.";
-        let (id, between) = match error {
-            Win32Error::InvalidParameter => (1003, " The URL may be invalid. "),
-            Win32Error::SharingViolation | Win32Error::AccessDenied => (
-                1007,
-                " The necessary network binding may already be in use. ",
-            ),
-            Win32Error::AlreadyExists
-            | Win32Error::FileNotFound
-            | Win32Error::InvalidIdAuthority
-            | Win32Error::ConnectionInvalid => (1004, " "),
-        };
-        Self::new(id, Level::Error, W3SVC, format!("{begin}{between}{end}"))
-            .with("UrlPrefix", &url)
-            .with("SiteID", &site.0)
-    }
-
-    /// 1005: W3SVC cannot go on.
-    pub fn w3svc_stopping_on_error() -> Self {
-        let message = "The World Wide Web Publishing Service is exiting due to an error. The data field contains the error number.";
-        Self::new(1005, Level::Error, W3SVC, message.to_owned())
-    }
-
-    /// 1087: a queue's properties could not be changed.
-    pub fn queue_not_configured(pool: &str) -> Self {
-        let message = format!(
-            "The World Wide Web Publishing Service failed to configure the queue of application pool {pool}. The data field contains the error number."
-        );
-        Self::new(1087, Level::Warning, W3SVC, message).about(pool)
-    }
-
-    /// 1089: no demand start could be asked for.
-    pub fn demand_start_not_issued(pool: &str) -> Self {
-        let message = format!(
-            "The World Wide Web Publishing Service failed to issue a demand start to HTTP.sys for application pool {pool}. The data field contains the error number."
-        );
-        Self::new(1089, Level::Error, W3SVC, message).about(pool)
-    }
-
-    /// 1173: the driver is gone.
-    pub fn driver_lost() -> Self {
-        let message = "The World Wide Web Publishing Service cannot run without the HTTP driver. The data field contains the error number.";
-        Self::new(1173, Level::Error, W3SVC, message.to_owned())
     }
 
     /// 5138: a worker held on to its requests when its service stopped, and is killed.
