@@ -533,7 +533,7 @@ fn explain_change_exits_with_2_for_a_part_that_is_ignored() {
     let old = two_sites();
     let pool = "applicationPool=\"DefaultAppPool\"";
     for (from, to, event) in [
-        (pool, "applicationPool=\"Nowhere\"", "event 5174"),
+        (pool, "applicationPool=\"Nowhere\"", "event 5179"),
         ("queueLength=\"1000\"", "queueLength=\"5\"", "event 5041"),
     ] {
         let new = old.replacen(from, to, 1);
@@ -541,7 +541,7 @@ fn explain_change_exits_with_2_for_a_part_that_is_ignored() {
         let output = explain(&old, &new, &[]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains(event), "{said}");
-        let code = if event == "event 5174" { 2 } else { 0 };
+        let code = if event == "event 5179" { 2 } else { 0 };
         assert_eq!(output.status.code(), Some(code), "{said}");
     }
 }

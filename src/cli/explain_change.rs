@@ -103,15 +103,16 @@ const NO_GOOD: u8 = 2;
 /// Whether a warning says that a part of the file is left out or of no use, and not only that a value is replaced
 /// or odd. What breaks a pool or a site, 5172, is told as its fault.
 fn is_of_a_part(warning: &ConfigWarning) -> bool {
-    [POOL_NAME_LONG, POOL_NAME_EMPTY, INVALID_DATA].contains(&warning.event)
+    [POOL_NAME_LONG, POOL_NAME_EMPTY].contains(&warning.event)
+        || INVALID_DATA.contains(&warning.event)
 }
 
 /// WAS ignores a pool whose name is too long.
 const POOL_NAME_LONG: u16 = 5050;
 /// WAS ignores a pool without a name.
 const POOL_NAME_EMPTY: u16 = 5051;
-/// WAS detected invalid configuration data.
-const INVALID_DATA: u16 = 5174;
+/// WAS detected invalid configuration data: of a site, an application, a binding.
+const INVALID_DATA: [u16; 3] = [5174, 5179, 5180];
 
 /// Whose fault it is, and what it is.
 fn in_words((scope, fault): (Scope, &str)) -> (String, String) {

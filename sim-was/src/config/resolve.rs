@@ -35,9 +35,15 @@ const POOL_NAME_LONG: u16 = 5050;
 const POOL_NAME_EMPTY: u16 = 5051;
 /// `idleTimeout` makes `periodicRestart` pointless.
 const IDLE_BEYOND_RESTART: u16 = 5152;
-/// WAS detected invalid configuration data.
-/// Assumed: the id for everything that has none of its own; 5179 and 5180 are its siblings.
+/// WAS detected invalid configuration data of a site; also everything that has no id of its own.
+///
+/// Source: events 5174, 5179 and 5180, "WAS detected invalid configuration data" of a site, an application or
+/// a binding. Assumed: in this order, and which of them stands for the rest.
 pub(super) const INVALID_DATA: u16 = 5174;
+/// The same, of an application.
+pub(super) const INVALID_APPLICATION: u16 = 5179;
+/// The same, of a binding.
+pub(super) const INVALID_BINDING: u16 = 5180;
 
 /// Source: IIS schema: identityType `SpecificUser` is 3.
 const SPECIFIC_USER: u32 = 3;

@@ -8,7 +8,7 @@ use sim_httpsys::api::{LogFields, LogPeriod};
 use sim_worker::configuration::PathSettings;
 
 use super::layers::Layers;
-use super::resolve::{INVALID_DATA, Resolver, section};
+use super::resolve::{INVALID_APPLICATION, INVALID_BINDING, INVALID_DATA, Resolver, section};
 use super::sections::Sections;
 use super::settings::Scope;
 use super::web_server::{self, Locations, WebServer};
@@ -143,7 +143,7 @@ impl<'a> Builder<'_, 'a> {
                         "the {protocol} binding '{information}' of site '{site}' is ignored, because {why}"
                     );
                     self.resolver
-                        .warn_at(INVALID_DATA, entry.own().range().start, &text);
+                        .warn_at(INVALID_BINDING, entry.own().range().start, &text);
                     return None;
                 }
             }
@@ -200,7 +200,7 @@ impl<'a> Builder<'_, 'a> {
         {
             let text =
                 format!("application '{path}' of site '{site}' has no root virtual directory");
-            self.resolver.warn_at(INVALID_DATA, at, &text);
+            self.resolver.warn_at(INVALID_APPLICATION, at, &text);
         }
         let web_server = self.web_server(site, &path, "");
         let settings = self.settings(site, &path, "");
@@ -300,7 +300,7 @@ impl<'a> Builder<'_, 'a> {
             "application {application} belongs to application pool '{written}', which does not \
              exist; the application is ignored"
         );
-        self.resolver.warn_at(INVALID_DATA, at, &text);
+        self.resolver.warn_at(INVALID_APPLICATION, at, &text);
         written
     }
 }

@@ -114,7 +114,7 @@ fn a_binding_that_cannot_be_understood_is_left_out() {
     assert_eq!(
         warnings(&configuration),
         [(
-            5174,
+            5180,
             "applicationHost.config: line 1: the http binding '*:99999:' of site 'S' is ignored, because its port '99999' is not between 1 and 65535"
         )]
     );
@@ -124,10 +124,28 @@ fn a_binding_that_cannot_be_understood_is_left_out() {
 #[test]
 fn a_pool_that_does_not_exist_is_only_a_warning() {
     let configuration = good(&host("", &site("")));
-    assert_eq!(events(&configuration), [5174]);
+    assert_eq!(events(&configuration), [5179]);
     assert!(
         configuration.warnings[0]
             .text
             .contains("application pool 'DefaultAppPool', which does not exist")
     );
+}
+
+#[test]
+fn what_a_site_or_an_application_lacks_is_told_of_it() {
+    let root = r#"<virtualDirectory path="/" physicalPath="C:\x"/>"#;
+    let site = |id: u32, path: &str, directory: &str| {
+        let application = format!(r#"<application path="{path}">{directory}</application>"#);
+        format!(r#"<site name="S" id="{id}">{application}</site>"#)
+    };
+    for (written, told) in [
+        (site(0, "/", root), vec![5174]),
+        (site(1, "/shop", root), vec![5174]),
+        (site(1, "/", ""), vec![5179]),
+        (site(1, "/", root), vec![]),
+    ] {
+        let configuration = good(&host(r#"<add name="DefaultAppPool"/>"#, &written));
+        assert_eq!(events(&configuration), told, "{written}");
+    }
 }

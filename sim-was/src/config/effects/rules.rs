@@ -230,7 +230,7 @@ fn application(path: &str) -> Rule {
 /// An application is moved, and there is no pool where it goes.
 pub(super) fn moved_nowhere(pool: &str, stopped_site: Option<&str>) -> Rule {
     let ignored = format!(
-        "There is no application pool '{pool}': the application stops in its old pool and is ignored (event 5174)"
+        "There is no application pool '{pool}': the application stops in its old pool and is ignored (event 5179)"
     );
     let why = match stopped_site {
         Some(site) => format!(

@@ -422,7 +422,7 @@ fn an_application_that_is_moved_to_a_pool_that_does_not_exist_starts_nowhere() {
     );
     let why = between(TEXT, &root);
     assert!(
-        why.contains("ignored (event 5174)") && why.contains("'One' is stopped"),
+        why.contains("ignored (event 5179)") && why.contains("'One' is stopped"),
         "{why}"
     );
     let shop = TEXT.replace(
@@ -431,7 +431,7 @@ fn an_application_that_is_moved_to_a_pool_that_does_not_exist_starts_nowhere() {
     );
     let why = between(TEXT, &shop);
     assert!(
-        why.contains("ignored (event 5174)") && !why.contains("stopped"),
+        why.contains("ignored (event 5179)") && !why.contains("stopped"),
         "{why}"
     );
     let why = between(&root, TEXT);
