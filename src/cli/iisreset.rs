@@ -136,13 +136,30 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         }
         Action::Status => return status(&root),
         Action::Enable | Action::Disable => allow(&root, wish.action == Action::Enable),
-        Action::Reboot => Err(not_supported()),
+        Action::Reboot => Err(reboot(&root)),
         Action::Restart | Action::Stop | Action::Start => reset(&root, &wish),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failed(&wish, &failure),
+        Err(failure) => {
+            if wish.reboot_on_error {
+                reboot(&root);
+            }
+            failed(&wish, &failure)
+        }
     }
+}
+
+/// Writes down that the computer was to be restarted, and why it is not.
+fn reboot(root: &Path) -> Failure {
+    let failure = not_supported();
+    if root.join("run").is_dir()
+        && let Ok(mut log) = EventLogFile::open(root)
+    {
+        let event = Event::iisreset(IisReset::Reboot, &user(), failure.1);
+        log.write(&event, utc_now()).ok();
+    }
+    failure
 }
 
 fn parse(words: &[String]) -> Result<Wish, String> {
