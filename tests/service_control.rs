@@ -302,6 +302,9 @@ fn services_that_cannot_run_are_given_up_and_may_be_started_when_they_can() {
     let given_up = || up.events().matches("\"EventID\":7034").count() == 2;
     up.until("the service manager to give up", given_up);
     assert_eq!(up.events().matches("\"EventID\":7031").count(), 2 * 3);
+    up.until("the last event of that", || {
+        up.events().matches("\"EventID\":5030").count() == 1
+    });
     assert!(is_alive(up.launcher()) && is_alive(httpsys));
     std::fs::remove_dir(&trace).unwrap();
     up.until("the services to be there", || {

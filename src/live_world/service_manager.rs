@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!   running ── killed ──► started again (7031)
-//!      ▲  └── says that it cannot go on ──► started again (7031), the third time in a row: given up (7034)
+//!      ▲  └── says that it cannot go on ──► started again (7031), the third time in a row: given up (7034, 5030)
 //!      │                                                                         │
 //!      └────────────── it stays ◄── started now and then, its services stopped ◄─┘
 //! ```
 //!
-//! Source: the recovery settings of WAS and W3SVC, "restart the service", and events 7031 and 7034. Assumed:
+//! Source: the recovery settings of WAS and W3SVC, "restart the service", and events 7031, 7034 and 5030. Assumed:
 //! the delay before the restart, 0 ms; and that a process which says again and again that it cannot run is
 //! given up. The rest of the server goes on without it: the driver is no service of this process.
 
@@ -140,7 +140,7 @@ impl ServiceManager {
         let mut since = Vec::new();
         log.read_to_end(&mut since)?;
         let since = String::from_utf8_lossy(&since);
-        let mut services = [Service::Was, Service::W3svc].into_iter();
+        let services = [Service::Was, Service::W3svc].into_iter();
         Ok(services
             .filter_map(|service| Event::service_state(service, ServiceStatus::Running))
             .any(|event| since.contains(&event.message)))
@@ -163,6 +163,9 @@ impl ServiceManager {
             if let Some(event) = event {
                 log.write(&event, utc_now()).ok();
             }
+        }
+        if self.is_given_up && !by_iisreset {
+            log.write(&Event::was_not_restarted(), utc_now()).ok();
         }
     }
 

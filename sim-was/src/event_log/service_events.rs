@@ -1,6 +1,6 @@
 //! Events of services: what the service control manager says of them, and what iisreset was told.
 
-use super::{Event, IISRESET, IisReset, Level, SCM};
+use super::{Event, IISRESET, IisReset, Level, SCM, WAS};
 use crate::control::{Service, ServiceStatus};
 
 impl Event {
@@ -47,6 +47,13 @@ impl Event {
         Self::new(7034, Level::Error, SCM, message)
             .with("param1", &name)
             .with("param2", &times)
+    }
+
+    /// 5030: WAS has ended, and is not started again for it.
+    /// Assumed: it goes with 7034; whose recovery is off, and who has failed too often, is in the same case.
+    pub fn was_not_restarted() -> Self {
+        let message = "The Windows Process Activation Service terminated unexpectedly and the system is not configured to restart it.";
+        Self::new(5030, Level::Warning, WAS, message.to_owned())
     }
 
     /// 3201 to 3204: what iisreset was told to do, by whom, and what came of it.
