@@ -133,7 +133,7 @@ fn a_broken_file_is_logged_with_its_line_and_the_server_goes_on_until_it_is_repa
     let worker = browser.get("/default.aspx").unwrap().worker();
     let good = read(&up);
     write(&up, &good[..good.len() / 2]);
-    up.until("the event", || up.events().contains("5172"));
+    up.until("the events", || up.events().contains("\"EventID\":5053"));
     assert!(
         up.events()
             .contains("applicationHost.config', line number '"),
@@ -264,7 +264,8 @@ fn a_pool_that_breaks_serves_also_with_its_next_worker() {
         1,
     );
     write(&up, &wrong);
-    up.until("the event", || up.events().contains("5172"));
+    up.until("the events", || up.events().contains("\"EventID\":5085"));
+    assert!(up.events().contains("\"EventID\":5172"));
     Up::signal("-KILL", up.workers()[0]);
     up.until("the end of the worker", || up.workers().is_empty());
     let after = up.get("/default.aspx");

@@ -328,6 +328,30 @@ fn row_15_a_full_disk_costs_the_pool_that_has_to_start_and_nobody_else() {
     assert_eq!(up.end("-INT"), Some(0));
 }
 
+fn pid_of(up: &Up, program: &str) -> Pid {
+    let pid = up.ready["pids"][program].as_i64().unwrap();
+    Pid::from_raw(pid.try_into().unwrap()).unwrap()
+}
+
+/// From now on a process can open nothing more.
+fn limit_descriptors(pid: Pid) {
+    let number = pid.as_raw_nonzero();
+    let is_open = |fd: &usize| Path::new(&format!("/proc/{number}/fd/{fd}")).is_symlink();
+    set_descriptors(pid, (0..4096).find(|fd| !is_open(fd)).unwrap());
+}
+
+fn allow_descriptors(pid: Pid) {
+    set_descriptors(pid, 4096);
+}
+
+fn set_descriptors(pid: Pid, most: usize) {
+    let limit = Rlimit {
+        current: Some(most as u64),
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+}
+
 #[test]
 fn a_worker_that_came_while_the_driver_had_no_descriptors_is_let_in_when_it_has() {
     let up = Up::start();
@@ -335,22 +359,52 @@ fn a_worker_that_came_while_the_driver_had_no_descriptors_is_let_in_when_it_has(
     assert_eq!(browser.get("/missing.txt").unwrap().status, 404);
     signal(up.workers()[0], Signal::KILL);
     up.until("the end of the worker", || up.workers().is_empty());
-    let driver = up.ready["pids"]["httpsys"].as_i64().unwrap();
-    let pid = Pid::from_raw(driver.try_into().unwrap()).unwrap();
-    let limit = |most: usize| {
-        let current = Some(most as u64);
-        let most = Rlimit {
-            current,
-            ..getrlimit(Resource::Nofile)
-        };
-        prlimit(Some(pid), Resource::Nofile, most).unwrap();
-    };
-    let is_open = |number: &usize| Path::new(&format!("/proc/{driver}/fd/{number}")).is_symlink();
-    limit((0..4096).find(|number| !is_open(number)).unwrap());
+    let pid = pid_of(&up, "httpsys");
+    limit_descriptors(pid);
     let asked = std::thread::spawn(move || browser.get("/default.aspx").unwrap().status);
     up.until("the worker", || up.workers().len() == 1);
     std::thread::sleep(500 * MS);
     assert!(!asked.is_finished(), "it has no driver yet");
-    limit(4096);
+    allow_descriptors(pid);
     assert_eq!(asked.join().unwrap(), 200);
+}
+
+#[test]
+fn a_pool_whose_cpu_time_cannot_be_measured_is_told_and_goes_on() {
+    let up = Up::with_pool(r#"><cpu limit="50000" action="Throttle" />"#);
+    let mut browser = Browser::connect(up.address("http/"));
+    assert_eq!(browser.get("/default.aspx").unwrap().status, 200);
+    let was = pid_of(&up, "was");
+    limit_descriptors(was);
+    let told = || up.events().matches("\"EventID\":5060").count();
+    up.until("the event", || told() == 1);
+    assert_eq!(browser.get("/default.aspx").unwrap().status, 200);
+    allow_descriptors(was);
+    std::thread::sleep(200 * MS);
+    assert_eq!(told(), 1, "once while it lasts");
+}
+
+#[test]
+fn a_machine_that_cannot_tell_of_changes_runs_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "sh", "-c", without]);
+        unshare
+    };
+    if !unshare()
+        .arg("true")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!("not run: nobody may have a user namespace here");
+        return;
+    }
+    let up = Up::launched(unshare().arg(IIS_SIM), &folder.path().join("root"), &[]);
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let told = || up.events().matches("\"EventID\":5063").count();
+    assert_eq!(told(), 1, "{}", up.events());
+    assert!(up.tool(&["iisreset"]).status.success());
+    assert_eq!(told(), 2, "it is tried whenever WAS starts");
 }

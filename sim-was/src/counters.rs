@@ -162,7 +162,7 @@ impl Counters {
         let counters = self.of(pool);
         match id {
             5010 => counters.total_worker_process_ping_failures += 1,
-            5012 | 5039 => counters.total_worker_process_startup_failures += 1,
+            5012 | 5039 | 5139 => counters.total_worker_process_startup_failures += 1,
             5013 => counters.total_worker_process_shutdown_failures += 1,
             5009 | 5011 | 5127 => {}
             _ => return,

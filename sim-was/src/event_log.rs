@@ -1,6 +1,27 @@
 //! What WAS and W3SVC state: the events of the Windows event log, and the life of workers.
 //!
 //! The texts are those of the real events, so that a search for one finds Microsoft's page about it.
+//!
+//! Never written, because their cause cannot occur here:
+//!
+//! | event | of | why not |
+//! |---|---|---|
+//! | WAS 5014 | an internal error in the management of a worker | that is an assertion here |
+//! | WAS 5023 | a pool that could not be created | it is memory of WAS; what it needs of HTTP.sys is 1026 |
+//! | WAS 5042 | a wrong `AppPoolCommand` | a property of the metabase, which does not exist |
+//! | WAS 5061, 5088 | a worker not put under a job, a limit not enforced | workers are known by their pid, and whoever has started a process may stop and kill it |
+//! | WAS 5066 | a recycle not ordered | the tool that wants it is refused |
+//! | WAS 5081 | a configuration store that may have missed changes | all is read anew and compared: nothing is stale |
+//! | WAS 5091 | as 5054 | what tells them apart is not published |
+//! | W3SVC 1020, 1175 | properties and end point sharing of the control channel | none are set |
+//! | W3SVC 1062, 1133 to 1135 | central logging | every site has log files of its own |
+//! | W3SVC 1071, 1073 | bandwidth throttling | `maxBandwidth` has no effect |
+//! | W3SVC 1126 | a change not copied to W3SVC | WAS and W3SVC are one machine |
+//! | worker 2201 to 2208, 2258, 2277 to 2279, 2281, 2297 | other ways to fail at the start or the end | a worker opens one queue (2269) and reads one file (2276); one without WAS has nobody to tell |
+//! | worker 2214, 2216, 2219, 2220, 2262, 2268, 2274 | filters, scripts and ISAPI extensions | the one ISAPI is ASP.NET's, and gives no reason (2263) |
+//! | worker 2264 | the folder of compressed files | there is none |
+//! | worker 2280, 2282, 2293 to 2299 but 2297 | native modules | they are built in |
+//! | ASP.NET 1309, 1310, 1325, .NET Runtime 1026, Application Error 1000 | failures of an application's code | no code of an application runs; its process is 5009 or 5011 |
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
@@ -12,8 +33,10 @@ mod configuration_events;
 mod pool_events;
 mod service_events;
 mod w3svc_events;
+mod worker_events;
 
 pub use pool_events::{DynamicIdleLoad, DynamicIdleStep};
+pub use w3svc_events::QueueChange;
 
 /// What has happened in WAS or W3SVC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,6 +222,8 @@ pub enum WorkerFailure {
     ShutdownTime,
     /// 5039: it said itself that it could not start.
     Reported,
+    /// 5139: it said that HTTP.sys gave it no queue.
+    ListenerChannel,
     /// 5127: it sent nonsense.
     Untrusted,
 }
@@ -227,7 +252,7 @@ impl Event {
         self
     }
 
-    /// 5009 to 5013, 5039, 5127: a worker has failed.
+    /// 5009 to 5013, 5039, 5127, 5139: a worker has failed.
     /// Source: `TechNet` "IIS Worker Process Availability"; 5013 from KB 2634635.
     pub fn worker_failed(pool: &str, pid: ProcessId, failure: WorkerFailure) -> Self {
         let pid = pid.0;
@@ -269,6 +294,12 @@ impl Event {
                     "A worker process '{pid}' serving application pool '{pool}' reported a failure. The data field contains the error number."
                 ),
             ),
+            WorkerFailure::ListenerChannel => (
+                5139,
+                format!(
+                    "A listener channel for protocol 'http' in worker process '{pid}' serving application pool '{pool}' reported a listener channel failure. The data field contains the error number."
+                ),
+            ),
             WorkerFailure::Untrusted => (
                 5127,
                 format!(
@@ -284,6 +315,7 @@ impl Event {
             WorkerFailure::Terminated(exit) => {
                 event.with("ExitCode", &format!("{:x}", exit.windows_code()))
             }
+            WorkerFailure::ListenerChannel => event.with("ProtocolID", &"http"),
             WorkerFailure::Ping
             | WorkerFailure::Pipe
             | WorkerFailure::StartupTime
@@ -425,10 +457,13 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_and_a_duplicate_binding_have_different_events() {
+    fn a_port_in_use_a_duplicate_binding_and_a_scheme_that_is_not_the_ports_have_different_events()
+    {
         use sim_httpsys::api::{SiteId, Win32Error};
         let id = |error| Event::url_not_registered(error, "http://*:80/", SiteId(1)).id;
         assert_eq!(id(Win32Error::SharingViolation), 1007);
         assert_eq!(id(Win32Error::AlreadyExists), 1004);
+        // Source: HTTP Server API: a port carries one scheme.
+        assert_eq!(id(Win32Error::InvalidParameter), 1003);
     }
 }

@@ -28,6 +28,33 @@ impl Event {
             .with("Error", &reason)
     }
 
+    /// 5036: WAS cannot start, because its configuration manager has nothing to go by.
+    pub fn configuration_manager_not_initialized() -> Self {
+        let message = "The configuration manager for Windows Process Activation Service (WAS) did not initialize. The data field contains the error number.";
+        Self::new(5036, Level::Error, WAS, message.to_owned())
+    }
+
+    /// 5053: the configuration has changed, and WAS can make nothing of it.
+    pub fn change_not_processed() -> Self {
+        let message = "The Windows Process Activation Service (WAS) received a change notification, but was unable to process it correctly. The data field contains the error number.";
+        Self::new(5053, Level::Warning, WAS, message.to_owned())
+    }
+
+    /// 5063: nobody will tell WAS of changes.
+    pub fn changes_not_notified() -> Self {
+        let message = "The Windows Process Activation Service (WAS) encountered a failure requesting IIS configuration store change notifications. The data field contains the error number.";
+        Self::new(5063, Level::Error, WAS, message.to_owned())
+    }
+
+    /// 5085: a pool goes on with what it had.
+    /// Assumed: the level, that of other events about one pool's configuration.
+    pub fn changes_not_applied(pool: &str) -> Self {
+        let message = format!(
+            "Windows Process Activation Service (WAS) did not apply configuration changes to application pool '{pool}'. The data field contains the error number."
+        );
+        Self::new(5085, Level::Warning, WAS, message).about(pool)
+    }
+
     /// 5005: WAS stops because of an error.
     pub fn was_stopping_on_error() -> Self {
         let message = "Windows Process Activation Service (WAS) is stopping because it encountered an error. The data field contains the error number.";
@@ -53,6 +80,9 @@ impl Event {
         let message = format!(
             "The Windows Process Activation Service failed to generate an application pool config file for application pool '{pool}'. The error type is '{error}'. To resolve this issue, please ensure that the applicationhost.config file is correct and recommit the last configuration changes made."
         );
-        Self::new(5189, Level::Error, WAS, message).about(pool)
+        Self::new(5189, Level::Error, WAS, message)
+            .about(pool)
+            .with("AppPoolID", &pool)
+            .with("ErrorType", &error)
     }
 }

@@ -56,6 +56,30 @@ impl Event {
         Self::new(5021, Level::Warning, WAS, message).about(pool)
     }
 
+    /// 5022: a process could not be created.
+    pub fn process_not_created(pool: &str) -> Self {
+        let message = format!(
+            "The Windows Process Activation Service failed to create a worker process for the application pool '{pool}'. The data field contains the error number."
+        );
+        Self::new(5022, Level::Error, WAS, message).about(pool)
+    }
+
+    /// 5060: what the workers of a pool with a CPU limit have used cannot be measured.
+    pub fn job_not_queried(pool: &str) -> Self {
+        let message = format!(
+            "The job object associated with application pool '{pool}' encountered an error when it was queried. CPU monitoring may not function as expected. The data field contains the error number."
+        );
+        Self::new(5060, Level::Warning, WAS, message).about(pool)
+    }
+
+    /// 5070: some workers of a pool are not recycled.
+    pub fn recycle_not_issued_to_all(pool: &str) -> Self {
+        let message = format!(
+            "The Windows Process Activation Service failed to issue recycle requests to all worker processes of application pool '{pool}'. The data field contains the error number."
+        );
+        Self::new(5070, Level::Warning, WAS, message).about(pool)
+    }
+
     /// 5025: a pool has used more CPU time than it may.
     /// Assumed: number and text. IIS 6 logged 1025, "Application pool '%1' exceeded its job limit
     /// settings", and its events became WAS's at n + 4000.
@@ -110,6 +134,11 @@ impl Event {
             "The Dynamic Idle load is '{percent}' percent of the Dynamic Idle threshold. The Windows Process Activation Service (WAS) {what}. The current number of worker processes is '{processes}', current total commit is '{commit}' MBs, total physical memory is '{physical}' MBs and the current free physical memory is '{free}' MBs."
         );
         Self::new(id, level, WAS, message)
+            .with("Load", &percent)
+            .with("ProcessCount", &processes)
+            .with("TotalCommit", &commit)
+            .with("PhysicalMemory", &physical)
+            .with("FreeMemory", &free)
     }
 
     /// 5195: a worker was shut down for want of work, earlier than configured.
@@ -122,6 +151,8 @@ impl Event {
             .about(pool)
             .with("AppPoolID", &pool)
             .with("ProcessID", &pid.0)
+            .with("Minutes", &configured)
+            .with("DecreasedMinutes", &decreased)
     }
 
     /// 5196: no worker is started, because there are as many as there may be.
@@ -130,6 +161,9 @@ impl Event {
         let message = format!(
             "A request to create a new worker process for application pool '{pool}' has arrived while the maximum ('{processes_max}') of worker processes is running. The request will wait until a worker process ends."
         );
-        Self::new(5196, Level::Warning, WAS, message).about(pool)
+        Self::new(5196, Level::Warning, WAS, message)
+            .about(pool)
+            .with("AppPoolID", &pool)
+            .with("ProcessesMax", &processes_max)
     }
 }

@@ -1,5 +1,7 @@
 //! What WAS measures of this machine: CPU time of workers, memory, NUMA nodes, the time zone.
 
+use std::fs;
+use std::io;
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -25,14 +27,15 @@ pub(super) struct Machine {
 impl Machine {
     /// The CPU time that workers have used, and whether others want the processor too: it is busy, and a
     /// good part of that is not theirs.
-    pub(super) fn cpu_of(&mut self, pids: &[ProcessId]) -> CpuUse {
+    pub(super) fn cpu_of(&mut self, pids: &[ProcessId]) -> io::Result<CpuUse> {
         let tick = Duration::from_secs(1) / ticks_per_second();
-        let used: Vec<_> = pids
-            .iter()
-            .filter_map(|pid| Some((*pid, tick * ticks_of(*pid)?)))
-            .collect();
+        let mut used = Vec::new();
+        for pid in pids {
+            used.extend(ticks_of(*pid)?.map(|ticks| (*pid, tick * ticks)));
+        }
         let own: Duration = used.iter().map(|(_, used)| *used).sum();
-        let (total, idle) = all_ticks().unwrap_or((self.total, self.idle));
+        let stat = fs::read_to_string("/proc/stat")?;
+        let (total, idle) = all_ticks(&stat).unwrap_or((self.total, self.idle));
         let (span, idled) = (
             total.saturating_sub(self.total),
             idle.saturating_sub(self.idle),
@@ -42,7 +45,7 @@ impl Machine {
         let whole = tick * u32::try_from(span).unwrap_or(u32::MAX);
         let is_contended = idled * 10 < span && others * 20 > whole;
         *self = Self { total, idle, own };
-        CpuUse { used, is_contended }
+        Ok(CpuUse { used, is_contended })
     }
 }
 
@@ -75,17 +78,27 @@ fn ticks_per_second() -> u32 {
         .max(1)
 }
 
-/// User and system time of a process, ticks.
-fn ticks_of(pid: ProcessId) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.0)).ok()?;
+/// User and system time of a process, ticks; nothing if it is gone.
+fn ticks_of(pid: ProcessId) -> io::Result<Option<u32>> {
+    match fs::read_to_string(format!("/proc/{}/stat", pid.0)) {
+        Ok(stat) => Ok(ticks_in(&stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `ESRCH`: the process has gone between the opening of its file and the reading.
+const NO_SUCH_PROCESS: i32 = 3;
+
+fn ticks_in(stat: &str) -> Option<u32> {
     // The name in parentheses may hold spaces; the 14th and 15th fields count from the pid.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     u32::try_from(user + system).ok()
 }
 
-fn all_ticks() -> Option<(u64, u64)> {
-    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+fn all_ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let fields: Vec<u64> = line
         .split_whitespace()
@@ -97,7 +110,7 @@ fn all_ticks() -> Option<(u64, u64)> {
 
 /// The memory of the machine.
 pub(super) fn memory() -> Option<MachineMemory> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
     let bytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let kb: u64 = line.split_whitespace().next()?.parse().ok()?;
@@ -112,7 +125,7 @@ pub(super) fn memory() -> Option<MachineMemory> {
 
 /// How many NUMA nodes there are.
 pub(super) fn numa_nodes() -> u32 {
-    let Ok(entries) = std::fs::read_dir("/sys/devices/system/node") else {
+    let Ok(entries) = fs::read_dir("/sys/devices/system/node") else {
         return 1;
     };
     let is_node = |name: &str| {
@@ -137,9 +150,10 @@ mod tests {
     #[test]
     fn this_process_has_used_cpu_time() {
         let pid = ProcessId(std::process::id());
-        let before = Machine::default().cpu_of(&[pid]).used[0].1;
+        let used = || Machine::default().cpu_of(&[pid]).unwrap().used[0].1;
+        let before = used();
         let mut x = 1_u64;
-        while Machine::default().cpu_of(&[pid]).used[0].1 < before + Duration::from_millis(20) {
+        while used() < before + Duration::from_millis(20) {
             for _ in 0..100_000 {
                 x = std::hint::black_box(x.wrapping_mul(3));
             }
@@ -147,6 +161,7 @@ mod tests {
         assert!(
             Machine::default()
                 .cpu_of(&[ProcessId(u32::MAX)])
+                .unwrap()
                 .used
                 .is_empty()
         );

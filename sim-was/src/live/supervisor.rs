@@ -25,7 +25,7 @@ use super::{Boot, Options, RunError};
 use crate::config;
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, ServiceStatus};
-use crate::event_log::Fact;
+use crate::event_log::{Event, Fact};
 use crate::model::{ClientId, Input, Output, Parameters, PoolId, Program, Spawn, SpawnError, Was};
 use sim_httpsys::live::clock::{clock_now, utc_now};
 
@@ -40,8 +40,7 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
     let (inputs, mut happened) = mpsc::channel(1024);
     let (commands, mut commanded) = mpsc::channel(64);
     let (news, mut configuration_news) = mpsc::channel(1);
-    let mut supervisor = Supervisor::begin(options, inputs, commands).await?;
-    supervisor.watch(news);
+    let mut supervisor = Supervisor::begin(options, inputs, commands, news).await?;
     let mut history = tokio::time::interval(Duration::from_secs(1));
     let mut terminate =
         signal(SignalKind::terminate()).map_err(RunError::io("a signal handler"))?;
@@ -99,6 +98,8 @@ struct Supervisor {
     /// Pools whose configuration could not be written.
     unwritten: BTreeSet<String>,
     watch: Option<Watch>,
+    /// Where it is told that the configuration has changed.
+    news: mpsc::Sender<()>,
     /// When the configuration is read again, because a file was being written.
     look_again: Option<tokio::time::Instant>,
     /// When it is looked next whether the configuration has to go into the history.
@@ -117,6 +118,7 @@ impl Supervisor {
         options: Options,
         inputs: Inputs,
         commands: mpsc::Sender<Commanded>,
+        news: mpsc::Sender<()>,
     ) -> Result<Self, RunError> {
         let root = options.root.clone();
         control::make_run_folder(&root).map_err(RunError::io("the folder run"))?;
@@ -127,13 +129,18 @@ impl Supervisor {
                 RunError::io("the control socket")(error)
             }
         })?;
-        let journal = Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
-        let device = Device::open(&options.device, inputs.clone())
-            .await
-            .map_err(|source| RunError::Device {
-                path: options.device.clone(),
-                source,
-            })?;
+        let mut journal =
+            Journal::open(&root, options.trace).map_err(RunError::io("the event log"))?;
+        let device = match Device::open(&options.device, inputs.clone()).await {
+            Ok(device) => device,
+            Err(source) => {
+                let fact = Fact::Event(no_device(&source));
+                journal.write(&fact, clock_now(), utc_now());
+                journal.flush();
+                let path = options.device.clone();
+                return Err(RunError::Device { path, source });
+            }
+        };
         let audit = AuditLog::open(&root).map_err(RunError::io("the audit log"))?;
         tokio::spawn(control::serve(listener, commands, Arc::new(audit)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -161,6 +168,7 @@ impl Supervisor {
             config: ConfigFile::new(options.config.clone(), options.root.clone()),
             unwritten: BTreeSet::new(),
             watch: None,
+            news,
             look_again: None,
             history_due: tokio::time::Instant::now(),
             history_kept: true,
@@ -228,7 +236,9 @@ impl Supervisor {
             | Input::ConfigChanged(_)
             | Input::ConfigEdited { .. }
             | Input::RunFailed(_)
+            | Input::ConfigNotWatched
             | Input::CpuMeasured { .. }
+            | Input::CpuUnknown { .. }
             | Input::MachineMeasured(_)
             | Input::AffinityRefused { .. } => {}
         }
@@ -292,11 +302,19 @@ impl Supervisor {
             Output::Thaw { pid } => self.signal(pid, Signal::CONT),
             Output::MeasureCpu { pool, pids } => {
                 let machine = self.machines.entry(pool).or_default();
-                let cpu = machine.cpu_of(&pids);
-                return Some(Input::CpuMeasured { pool, cpu });
+                return Some(match machine.cpu_of(&pids) {
+                    Ok(cpu) => Input::CpuMeasured { pool, cpu },
+                    Err(error) => {
+                        tracing::debug!(%error, "CPU time not measured");
+                        Input::CpuUnknown { pool }
+                    }
+                });
             }
             Output::MeasureMachine => return machine::memory().map(Input::MachineMeasured),
-            Output::ReadConfig => return Some(Input::ConfigRead(self.read_configuration())),
+            Output::ReadConfig => {
+                self.watch();
+                return Some(Input::ConfigRead(self.read_configuration()));
+            }
             Output::EditConfig { client, changes } => {
                 let result = self.config.edit(&changes);
                 self.look_again_if_unsettled();
@@ -381,11 +399,19 @@ impl Supervisor {
         }
     }
 
-    /// Begins to watch the configuration; a machine without inotify goes on without.
-    fn watch(&mut self, changes: mpsc::Sender<()>) {
+    /// Begins to watch the configuration, if that was not done before; a machine without inotify, or one on which
+    /// others have taken all that there is of it, goes on without.
+    fn watch(&mut self) {
+        if self.watch.is_some() {
+            return;
+        }
+        let changes = self.news.clone();
         match Watch::begin(self.config.path(), &self.options.root, changes) {
             Ok(watch) => self.watch = Some(watch),
-            Err(error) => tracing::warn!(%error, "the configuration is not watched"),
+            Err(error) => {
+                tracing::warn!(%error, "the configuration is not watched");
+                self.was.handle_input(Input::ConfigNotWatched, clock_now());
+            }
         }
     }
 
@@ -463,6 +489,16 @@ impl Supervisor {
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.journal.flush();
         self.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Assumed: W3SVC initializes the driver first (1173), then opens the control channel (1037); here both are one
+/// connection, and a driver that was never loaded has no device.
+fn no_device(error: &std::io::Error) -> Event {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Event::driver_missing()
+    } else {
+        Event::control_channel_not_opened()
     }
 }
 

@@ -11,10 +11,11 @@ use sim_httpsys::api::wire::{Frames, decode_call, encode_completion};
 use sim_httpsys::api::{Call, CallResult, Completion, ControlCall};
 use sim_worker::ipm::{FromWorker, ToWorker, wire as ipm};
 
-use super::{Options, RunError, run};
+use super::{Options, RunError, event_log_path, read_event_log, run};
 use crate::control::client::{AskError, ask};
 use crate::control::wire::socket_path;
 use crate::control::{Answer, Command, Refusal, Service, WorkerProcessInfo, WorkerProcessState};
+use crate::event_record::Channel;
 
 const CONFIG: &str = r#"<configuration>
   <system.applicationHost>
@@ -259,6 +260,47 @@ fn a_broken_configuration_is_said_with_its_file() {
     play_device(&options.device);
     let error = run(options).unwrap_err().to_string();
     assert!(error.contains("applicationHost.config"), "{error}");
+    assert_eq!(event_ids(root.path()), [5172, 5036, 5005, 7036]);
+}
+
+/// What the log System says.
+fn event_ids(root: &Path) -> Vec<u16> {
+    let records = read_event_log(&event_log_path(root, Channel::System)).unwrap();
+    records.iter().map(|record| record.event_id).collect()
+}
+
+#[test]
+fn a_worker_whose_program_is_not_there_is_not_created_and_its_pool_is_off() {
+    let root = tempfile::tempdir().unwrap();
+    let options = Options {
+        executable: root.path().join("w3wp"),
+        ..options(root.path())
+    };
+    std::fs::write(&options.config, CONFIG).unwrap();
+    play_device(&options.device);
+    let program = thread::spawn(move || run(options));
+    while !event_log_path(root.path(), Channel::System).exists() || event_ids(root.path()).len() < 4
+    {
+        thread::yield_now();
+    }
+    assert_eq!(event_ids(root.path()), [7036, 7036, 5022, 5059]);
+    assert_eq!(ask(root.path(), &Command::Quit).unwrap(), Answer::Done);
+    program.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_driver_that_is_not_there_or_does_not_listen_is_told_in_the_log() {
+    for (is_there, id) in [(false, 1173), (true, 1037)] {
+        let root = tempfile::tempdir().unwrap();
+        let options = options(root.path());
+        std::fs::write(&options.config, CONFIG).unwrap();
+        if is_there {
+            drop(UnixListener::bind(&options.device).unwrap());
+        }
+        let error = run(options).unwrap_err();
+        assert!(matches!(error, RunError::Device { .. }), "{error}");
+        assert_eq!(event_ids(root.path()), [id]);
+    }
 }
 
 #[test]

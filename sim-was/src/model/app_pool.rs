@@ -11,7 +11,7 @@
 //! the way, the pool asks the driver for a demand start; so a request that waits always brings a
 //! worker, and exactly one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sim_httpsys::api::{
     CallId, ControlCall, DisabledReason, ProcessId, QueueState, RequestQueueName,
@@ -85,6 +85,8 @@ pub(super) struct AppPool {
     settling: bool,
     /// Why its configuration could not be written when its last worker was to start.
     unwritten: Option<String>,
+    /// The replacements of the last recycle of all workers, until one of them could not be created.
+    recycled_together: BTreeSet<SpawnId>,
 }
 
 /// Whether the driver was asked for a demand start.
@@ -134,6 +136,7 @@ impl AppPool {
             leaving: false,
             settling: false,
             unwritten: None,
+            recycled_together: BTreeSet::new(),
         };
         pool.slots.resize_with(pool.slots_wanted(), Slot::default);
         pool
@@ -334,11 +337,11 @@ impl AppPool {
             FromWorker::ScheduleRan { local } => {
                 self.schedule_ran = self.schedule_ran.max(Some(local));
             }
-            FromWorker::StartFailed { .. } if worker.is_starting() => {
+            FromWorker::StartFailed { failure, .. } if worker.is_starting() => {
                 worker.leaving(self.settings.process_model.shutdown_time_limit, fx, now);
                 let slot = worker.slot;
                 self.slots[slot].retire(id);
-                self.fail(id, WorkerFailure::Reported, fx, now);
+                self.start_failed(id, failure, fx, now);
             }
             FromWorker::StartFailed { .. }
             | FromWorker::Draining

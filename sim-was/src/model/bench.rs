@@ -17,7 +17,7 @@ use super::{ClientId, CpuUse, Input, MachineMemory, Output, Parameters, SpawnErr
 use crate::config::edit::{self, Change};
 use crate::config::{ApplicationPool, Configuration, load};
 use crate::control::{Answer, Command, Service};
-use crate::event_log::{Fact, WorkerExit};
+use crate::event_log::{Event, Fact, WorkerExit};
 
 mod objects;
 
@@ -57,6 +57,10 @@ pub(super) struct Bench {
     /// What the last process was ordered with.
     pub(super) ordered: Option<WorkerConfiguration>,
     pub(super) refused_urls: BTreeSet<String>,
+    /// Names of calls that the driver refuses.
+    pub(super) refused_calls: BTreeSet<&'static str>,
+    /// The events that were logged, in order.
+    pub(super) said: Vec<Event>,
     pub(super) queues: BTreeMap<RequestQueueName, QueueState>,
     pub(super) armed: BTreeSet<RequestQueueName>,
     pub(super) stopped: bool,
@@ -107,6 +111,8 @@ pub(super) fn server() -> Bench {
         lines_at_answer: 0,
         ordered: None,
         refused_urls: BTreeSet::new(),
+        refused_calls: BTreeSet::new(),
+        said: Vec::new(),
         queues: BTreeMap::new(),
         armed: BTreeSet::new(),
         stopped: false,
@@ -369,12 +375,23 @@ impl Bench {
             Output::MeasureMachine => {
                 inputs.push(Input::MachineMeasured(self.memory));
             }
-            Output::Fact(fact) => self.stated(&fact),
+            Output::Fact(fact) => {
+                self.stated(&fact);
+                if let Fact::Event(event) = fact {
+                    self.said.push(event);
+                }
+            }
             Output::Stopped => self.stopped = true,
         }
     }
 
     fn called(&mut self, id: CallId, call: ControlCall, inputs: &mut Vec<Input>) {
+        let text = format!("{call:?}");
+        let word = text.split_whitespace().next().unwrap_or_default();
+        if self.refused_calls.contains(word) {
+            let result = Err(Win32Error::InvalidIdAuthority);
+            return inputs.push(Input::Completed(Completion::Called { id, result }));
+        }
         let mut result = Ok(CallResult::Done);
         match call {
             ControlCall::CreateRequestQueue { name, properties } => {

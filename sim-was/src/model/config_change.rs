@@ -58,18 +58,19 @@ impl Was {
         }
     }
 
-    /// Says once what is wrong with the file as it is.
+    /// Says once what is wrong with the file as it is. While WAS does not run, nobody looks.
+    ///
+    /// Assumed: 5053, that the notification came to nothing, follows 5172 as 5036 does at a start.
     fn configuration_is_unreadable(&mut self, error: String) {
-        if self.unreadable.as_ref() != Some(&error) {
+        if self.was_runs() && self.unreadable.as_ref() != Some(&error) {
             self.fx.event(Event::configuration_unreadable(&error));
+            self.fx.event(Event::change_not_processed());
             self.unreadable = Some(error);
         }
     }
 
-    /// Goes from the old configuration to the new one. While WAS does not run there is nothing to do:
-    /// it reads the file when it starts.
-    fn take_configuration(&mut self, mut new: Configuration, now: Instant) {
-        let runs = match self.services.phase {
+    fn was_runs(&self) -> bool {
+        match self.services.phase {
             Phase::Stopped | Phase::ReadingConfiguration => false,
             Phase::WasRunning
             | Phase::StartingW3svc
@@ -78,11 +79,18 @@ impl Was {
             | Phase::Draining
             | Phase::ClosingUrls
             | Phase::StoppingWorkers => true,
-        };
+        }
+    }
+
+    /// Goes from the old configuration to the new one. While WAS does not run there is nothing to do:
+    /// it reads the file when it starts.
+    fn take_configuration(&mut self, mut new: Configuration, now: Instant) {
+        let runs = self.was_runs();
         let Some(old) = self.configuration.take_if(|old| runs && *old != new) else {
             return;
         };
         let effects = effects_of(&old, &new, self.parameters.personality);
+        let broken = broken_pools(&new);
         let kept = Kept::of(&old, &mut new);
         for warning in new
             .warnings
@@ -90,6 +98,13 @@ impl Was {
             .filter(|warning| !old.warnings.contains(warning))
         {
             self.fx.event(Event::configuration_warning(warning));
+        }
+        // As for the warning that says why: once, however often the file is written.
+        for (pool, fault) in broken {
+            let was_said = old.warnings.iter().any(|warning| warning.text == fault);
+            if kept.pools.contains(&pool.to_lowercase()) && !was_said {
+                self.fx.event(Event::changes_not_applied(&pool));
+            }
         }
         let consequences = Consequences::of(&effects, &new, &kept);
         self.change_pools(&new, &consequences);
@@ -194,6 +209,14 @@ impl Was {
             self.configure_driver(Then::Nothing, now);
         }
     }
+}
+
+/// The pools of a configuration that cannot be read, each with the reason.
+fn broken_pools(configuration: &Configuration) -> Vec<(String, String)> {
+    let pools = configuration.application_pools.iter();
+    pools
+        .filter_map(|pool| Some((pool.name.clone(), pool.fault.clone()?)))
+        .collect()
 }
 
 /// What the effects of a change come down to.

@@ -42,7 +42,7 @@ fn a_process_that_cannot_be_created_disables_the_pool() {
     let mut server = server().up();
     server.spawns = false;
     server.request(POOL);
-    assert_eq!(server.events(), [5059]);
+    assert_eq!(server.events(), [5022, 5059]);
     assert_eq!(
         queue_state(&server),
         QueueState::Inactive(DisabledReason::AppOffline)

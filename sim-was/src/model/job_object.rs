@@ -52,6 +52,10 @@ pub(super) enum JobVerdict {
 
 /// The CPU time of one pool.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(super) struct JobObject {
     settings: Cpu,
     processors: u32,
@@ -65,6 +69,8 @@ pub(super) struct JobObject {
     purse: i128,
     frozen: bool,
     logged: bool,
+    /// It could not be measured the last time.
+    lost: bool,
     held_until: Option<Instant>,
 }
 
@@ -81,6 +87,7 @@ impl JobObject {
             purse: 0,
             frozen: false,
             logged: false,
+            lost: false,
             held_until: None,
         }
     }
@@ -124,8 +131,15 @@ impl JobObject {
         *self = Self::new(self.settings.clone(), self.processors);
     }
 
+    /// CPU time could not be measured; true if it could the last time.
+    pub(super) fn lost(&mut self) -> bool {
+        self.frozen = false;
+        !std::mem::replace(&mut self.lost, true)
+    }
+
     /// CPU time was measured.
     pub(super) fn measured(&mut self, cpu: &CpuUse, now: Instant) -> JobVerdict {
+        self.lost = false;
         let mut more = Duration::ZERO;
         for (process, used) in &cpu.used {
             let before = self.used.get(process).copied().unwrap_or_default();

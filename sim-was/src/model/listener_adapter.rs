@@ -21,6 +21,7 @@ use super::effects::Effects;
 use super::worker_configuration::same_name;
 use crate::config::physical_path::to_unix;
 use crate::config::{Application, ApplicationPool, Configuration, HttpBinding, Site, WebLimits};
+use crate::event_log::QueueChange;
 
 /// What is set up in the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -364,10 +365,12 @@ pub(super) enum Subject {
         /// The URL.
         url: String,
     },
-    /// A queue or a URL group, which W3SVC cannot do without.
+    /// A queue, which W3SVC cannot do without.
+    NewQueue(RequestQueueName),
+    /// A URL group, which W3SVC cannot do without.
     SetUp,
-    /// A change of a queue.
-    Queue(RequestQueueName),
+    /// Changes of a queue.
+    Queue(RequestQueueName, Vec<QueueChange>),
     /// Something that goes away; it does not matter if it was not there.
     Closing,
 }
@@ -379,7 +382,7 @@ impl ListenerAdapter {
         let ids = calls
             .into_iter()
             .map(|call| {
-                let subject = subject(&call, &next);
+                let subject = subject(&call, &self.applied, &next);
                 let id = fx.call(call);
                 self.subjects.insert(id, subject);
                 id
@@ -395,7 +398,7 @@ impl ListenerAdapter {
     }
 }
 
-fn subject(call: &ControlCall, next: &DriverState) -> Subject {
+fn subject(call: &ControlCall, before: &DriverState, next: &DriverState) -> Subject {
     match call {
         ControlCall::AddUrl { group, url, .. } | ControlCall::MoveUrl { group, url, .. } => {
             Subject::Url {
@@ -403,10 +406,13 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
                 url: url.clone(),
             }
         }
-        ControlCall::SetRequestQueueProperties { queue, .. } => Subject::Queue(queue.clone()),
-        ControlCall::CreateRequestQueue { .. } | ControlCall::CreateUrlGroup { .. } => {
-            Subject::SetUp
+        ControlCall::SetRequestQueueProperties { queue, properties } => {
+            let before = before.queues.get(queue);
+            let changes = before.map_or_else(Vec::new, |before| queue_changes(before, properties));
+            Subject::Queue(queue.clone(), changes)
         }
+        ControlCall::CreateRequestQueue { name, .. } => Subject::NewQueue(name.clone()),
+        ControlCall::CreateUrlGroup { .. } => Subject::SetUp,
         ControlCall::SetUrlGroupProperties { .. }
         | ControlCall::CloseRequestQueue { .. }
         | ControlCall::CloseUrlGroup { .. }
@@ -420,6 +426,26 @@ fn subject(call: &ControlCall, next: &DriverState) -> Subject {
         | ControlCall::DisownProcess { .. }
         | ControlCall::ShutdownRequestQueue => Subject::Closing,
     }
+}
+
+fn queue_changes(
+    before: &RequestQueueProperties,
+    after: &RequestQueueProperties,
+) -> Vec<QueueChange> {
+    let state = match after.state {
+        QueueState::Active => QueueChange::Enable,
+        QueueState::Inactive(_) => QueueChange::Disable,
+    };
+    let all = [
+        (before.state != after.state, state),
+        (
+            before.verbosity != after.verbosity,
+            QueueChange::LoadBalancerCapabilities,
+        ),
+        (before.length != after.length, QueueChange::Length),
+    ];
+    let changed = all.into_iter().filter(|(changed, _)| *changed);
+    changed.map(|(_, change)| change).collect()
 }
 
 #[cfg(test)]

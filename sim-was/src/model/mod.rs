@@ -29,6 +29,8 @@ mod counter_query;
 mod dynamic_idle;
 mod effects;
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
 mod failure_tests;
 mod idle;
 mod job_object;
@@ -162,6 +164,8 @@ pub enum Input {
     ConfigRead(Result<Configuration, String>),
     /// applicationHost.config or a web.config has changed, and was read anew; or why it could not be.
     ConfigChanged(Result<Configuration, String>),
+    /// Nobody will say when a file of the configuration changes.
+    ConfigNotWatched,
     /// The configuration was edited (the answer to [`Output::EditConfig`]) and read anew; or why not.
     ConfigEdited {
         /// Who asked.
@@ -177,6 +181,11 @@ pub enum Input {
         pool: PoolId,
         /// What they have used.
         cpu: CpuUse,
+    },
+    /// It cannot be known (the other answer to [`Output::MeasureCpu`]).
+    CpuUnknown {
+        /// Whose.
+        pool: PoolId,
     },
     /// The memory of the machine (the answer to [`Output::MeasureMachine`]).
     MachineMeasured(MachineMemory),
@@ -250,7 +259,7 @@ pub enum Output {
         /// Which.
         pid: ProcessId,
     },
-    /// Measure CPU time; answered by [`Input::CpuMeasured`].
+    /// Measure CPU time; answered by [`Input::CpuMeasured`] or [`Input::CpuUnknown`].
     MeasureCpu {
         /// Whose.
         pool: PoolId,

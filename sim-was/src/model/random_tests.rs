@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sim_httpsys::api::ProcessId;
-use sim_worker::ipm::{FromWorker, RecycleReason};
+use sim_worker::ipm::{FromWorker, RecycleReason, StartFailure};
 
 use super::Input;
 use super::bench::{POOL, pool, server, site};
@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_u64).prop_map(|sequence| FromWorker::PingReply { sequence }),
         2 => Just(FromWorker::RequestRecycle { reason: RecycleReason::Time }),
         1 => Just(FromWorker::Idle),
-        1 => Just(FromWorker::StartFailed { message: String::new() }),
+        1 => Just(FromWorker::StartFailed { failure: StartFailure::RequestQueue, message: String::new() }),
     ];
     prop_oneof![
         6 => any::<bool>().prop_map(Step::Request),

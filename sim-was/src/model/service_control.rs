@@ -60,6 +60,8 @@ impl Was {
             }
             Err(error) => {
                 self.fx.event(Event::configuration_unreadable(&error));
+                self.fx
+                    .event(Event::configuration_manager_not_initialized());
                 self.fx.event(Event::was_stopping_on_error());
                 self.services.phase = Phase::Stopped;
                 self.start_refused(Refusal::unreadable(&error));
@@ -366,7 +368,7 @@ impl Was {
 
     /// The driver is gone: the machine is down, nothing can be put in order any more.
     pub(super) fn device_lost(&mut self, now: Instant) {
-        self.fx.event(Event::driver_lost());
+        self.fx.event(Event::w3svc_stopping_on_error());
         self.start_refused(Refusal::cannot_accept_control());
         self.give_up_waiting();
         self.services.stop = None;

@@ -117,7 +117,7 @@ fn the_old_worker_keeps_serving_if_no_replacement_can_be_created() {
     server.spawns = false;
     server.recycle(POOL);
     assert_eq!(server.pids(), [1]);
-    assert_eq!(server.events(), [5079, 5093]);
+    assert_eq!(server.events(), [5079, 5022, 5093, 5070]);
 }
 
 #[test]
@@ -462,6 +462,8 @@ fn a_configuration_that_cannot_be_read_stops_was_with_an_event() {
             && text.contains("from file '/c', line number '3'.  The error message is: 'no'."),
         "{text}"
     );
+    let places = [5172, 5036, 5005].map(|id| text.find(&format!("id: {id}")).unwrap());
+    assert!(places.is_sorted(), "{text}");
     assert!(text.contains("Refused"));
 }
 

@@ -150,7 +150,16 @@ impl Was {
     ) {
         match subject {
             Some(Subject::Url { site, url }) => self.url_refused(site, &url, error),
-            Some(Subject::Queue(queue)) => self.fx.event(Event::queue_not_configured(&queue.0)),
+            Some(Subject::Queue(queue, changes)) => {
+                for change in changes {
+                    let event = Event::queue_not_changed(&queue.0, change);
+                    self.fx.event(event);
+                }
+            }
+            Some(Subject::NewQueue(queue)) => {
+                self.fx.event(Event::queue_not_created(&queue.0));
+                self.set_up_refused(error, now);
+            }
             Some(Subject::SetUp) => self.set_up_refused(error, now),
             Some(Subject::Closing) => {}
             None => {
@@ -426,6 +435,7 @@ impl StateMachine for Was {
             Input::Commanded { client, command } => self.command(client, command, now),
             Input::ConfigRead(result) => self.config_read(result, now),
             Input::ConfigChanged(result) => self.config_changed(result, now),
+            Input::ConfigNotWatched => self.fx.event(Event::changes_not_notified()),
             Input::ConfigEdited { client, result } => self.config_edited(client, result, now),
             Input::RunFailed(program) => self.fx.event(match program.purpose {
                 Purpose::AutoShutdown => Event::auto_shutdown_not_run(&program.pool),
@@ -436,6 +446,7 @@ impl StateMachine for Was {
             Input::CpuMeasured { pool, cpu } => {
                 self.in_pool(pool, |pool, fx| pool.cpu_measured(&cpu, fx, now));
             }
+            Input::CpuUnknown { pool } => self.in_pool(pool, AppPool::cpu_unknown),
             Input::MachineMeasured(memory) => self.machine_measured(memory),
             Input::AffinityRefused { pool } => self.fx.event(Event::affinity_not_set(&pool)),
             Input::DeviceLost => self.device_lost(now),

@@ -125,8 +125,19 @@ pub enum FromWorker {
     /// A module or the configuration failed at start; it will exit.
     StartFailed {
         /// What failed.
+        failure: StartFailure,
+        /// How, in words.
         message: String,
     },
+}
+
+/// What can fail when a worker starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartFailure {
+    /// It can make nothing of what it was started with.
+    Configuration,
+    /// HTTP.sys gives it no queue.
+    RequestQueue,
 }
 
 /// The eight reasons of `logEventOnRecycle`.

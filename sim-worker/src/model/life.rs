@@ -6,7 +6,7 @@ use sim_httpsys::clockwork::Instant;
 
 use super::{Doer, Lifecycle, Output, Timer, Work, WorkerProcess, health};
 use crate::facts::Fact;
-use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, ToWorker};
+use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, StartFailure, ToWorker};
 use crate::symptoms::StartEnd;
 
 impl WorkerProcess {
@@ -29,8 +29,8 @@ impl WorkerProcess {
     }
 
     /// It says why it cannot start, and exits.
-    pub(super) fn cannot_start(&mut self, message: String) {
-        self.tell(FromWorker::StartFailed { message });
+    pub(super) fn cannot_start(&mut self, failure: StartFailure, message: String) {
+        self.tell(FromWorker::StartFailed { failure, message });
         self.exit(1);
     }
 
@@ -83,7 +83,7 @@ impl WorkerProcess {
                 Ok(_) => self.initialize(now),
                 Err(error) => {
                     let message = format!("cannot open the request queue {}: {error}", self.pool);
-                    self.cannot_start(message);
+                    self.cannot_start(StartFailure::RequestQueue, message);
                 }
             },
             Lifecycle::Draining {

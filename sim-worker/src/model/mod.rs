@@ -21,7 +21,7 @@ use sim_httpsys::pieces::Pieces;
 use crate::configuration::WorkerConfiguration;
 use crate::counters::WorkerCounters;
 use crate::facts::Fact;
-use crate::ipm::{FromWorker, RecycleReason, ToWorker};
+use crate::ipm::{FromWorker, RecycleReason, StartFailure, ToWorker};
 use crate::symptoms::Symptoms;
 
 mod app_domain;
@@ -292,7 +292,7 @@ impl WorkerProcess {
         }
         match symptoms {
             Ok(_) => worker.open(open, now),
-            Err(error) => worker.cannot_start(error.to_string()),
+            Err(error) => worker.cannot_start(StartFailure::Configuration, error.to_string()),
         }
         worker
     }

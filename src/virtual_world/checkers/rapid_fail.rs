@@ -91,7 +91,7 @@ impl RapidFail {
             return Ok(());
         };
         match event.id {
-            5009..=5013 | 5039 | 5127 => {
+            5009..=5013 | 5039 | 5127 | 5139 => {
                 let process = pid_of(event);
                 if process.is_some() && process == self.ended_well {
                     let what = format!("{process:?} stopped in order, and failed by {}", event.id);

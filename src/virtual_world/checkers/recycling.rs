@@ -82,7 +82,7 @@ impl Recycling {
             5076 => RecycleReason::Schedule,
             5077 => RecycleReason::Memory,
             5117 => RecycleReason::PrivateMemory,
-            5009..=5013 | 5039 | 5127 => {
+            5009..=5013 | 5039 | 5127 | 5139 => {
                 self.failure(book, event);
                 return Ok(());
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sim_httpsys::api::{ControlCall, DisabledReason, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
+use sim_worker::ipm::StartFailure;
 
 use super::{AppPool, AppPoolState, DemandStart};
 use crate::event_log::{Event, Fact, WorkerExit, WorkerFailure};
@@ -69,6 +70,26 @@ impl AppPool {
             WorkerState::Killed => {}
         }
         self.forget(id, fx);
+    }
+
+    /// A worker says that it cannot start, and ends.
+    pub(super) fn start_failed(
+        &mut self,
+        id: SpawnId,
+        failure: StartFailure,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
+        let (said, failure) = match failure {
+            StartFailure::Configuration => {
+                (Event::worker_not_initialized(), WorkerFailure::Reported)
+            }
+            StartFailure::RequestQueue => {
+                (Event::worker_without_http(), WorkerFailure::ListenerChannel)
+            }
+        };
+        fx.event(said);
+        self.fail(id, failure, fx, now);
     }
 
     /// A process is no longer the pool's.
@@ -224,8 +245,15 @@ impl AppPool {
             fx.event(Event::pool_config_not_written(pool, error));
             self.unwritten = Some(error.clone());
         }
+        if let SpawnError::Process(_) = error {
+            fx.event(Event::process_not_created(pool));
+        }
         if let Some(old) = replaced.and_then(|old| self.workers[&old].pid) {
             fx.event(Event::overlap_failed(pool, old));
+            if self.recycled_together.contains(&id) {
+                self.recycled_together.clear();
+                fx.event(Event::recycle_not_issued_to_all(pool));
+            }
             self.count_failure(None, fx, now);
         } else if self.may_run() && worker.state() == WorkerState::Spawned {
             match error {

@@ -51,6 +51,20 @@ impl AppPool {
         });
     }
 
+    /// CPU time could not be measured: nobody is held back for what nobody knows.
+    pub(in crate::model) fn cpu_unknown(&mut self, fx: &mut Effects) {
+        if self.job.is_active() && self.job.lost() {
+            fx.event(Event::job_not_queried(&self.settings.name));
+            let awake = self
+                .workers
+                .values_mut()
+                .filter(|worker| worker.state() != WorkerState::Suspended);
+            for worker in awake {
+                worker.thaw(fx);
+            }
+        }
+    }
+
     /// CPU time was measured.
     pub(in crate::model) fn cpu_measured(&mut self, cpu: &CpuUse, fx: &mut Effects, now: Instant) {
         if !self.job.is_active() {

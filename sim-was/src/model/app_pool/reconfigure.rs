@@ -103,6 +103,7 @@ impl AppPool {
                 _ => self.carry_out(slot, step, fx, now),
             }
         }
+        self.note_recycle_of_all();
     }
 
     /// Tells running workers how their applications are from now on. Without one the next will have to know

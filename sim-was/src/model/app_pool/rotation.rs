@@ -39,7 +39,15 @@ impl AppPool {
         for (slot, step) in steps.into_iter().enumerate() {
             self.carry_out(slot, step, fx, now);
         }
+        self.note_recycle_of_all();
         Ok(())
+    }
+
+    /// Assumed: event 5070 is for a recycle of all workers of which one could not be replaced. It says so once,
+    /// however many could not.
+    pub(super) fn note_recycle_of_all(&mut self) {
+        let replacements = self.slots.iter().filter_map(|slot| slot.replacement);
+        self.recycled_together = replacements.collect();
     }
 
     pub(super) fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
@@ -116,6 +124,9 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
+        if reason == RecycleReason::IsapiUnhealthy {
+            fx.event(Event::isapi_unhealthy());
+        }
         let worker = &self.workers[&id];
         let (slot, pid) = (worker.slot, worker.pid);
         if !self.may_run() || self.slots[slot].current != Some(id) {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::{Input, Work};
+use super::super::{Input, Output, Work, WorkerProcess};
 use super::bench::{configuration, starting, worker, worker_with};
 use crate::facts::Fact;
-use crate::ipm::{FromWorker, RecycleReason, ToWorker};
-use sim_httpsys::api::{Completion, UrlContext};
-use sim_httpsys::clockwork::{UtcClock, UtcTime};
+use crate::ipm::{FromWorker, RecycleReason, StartFailure, ToWorker};
+use sim_httpsys::api::{CallId, Completion, ProcessId, UrlContext, Win32Error};
+use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 
 #[test]
 fn a_worker_says_that_it_is_ready_and_posts_its_receives() {
@@ -262,10 +262,34 @@ fn a_worker_that_is_never_ready_still_answers_pings_and_can_be_told_to_stop() {
 fn a_variable_that_makes_no_sense_fails_the_start_and_says_why() {
     let worker = with_variable("IIS_SIM_START", "sometimes");
     assert_eq!(worker.exit, Some(1));
-    let [FromWorker::StartFailed { message }] = &worker.told[..] else {
+    let [
+        FromWorker::StartFailed {
+            failure: StartFailure::Configuration,
+            message,
+        },
+    ] = &worker.told[..]
+    else {
         panic!("{:?}", worker.told);
     };
     assert!(message.contains("IIS_SIM_START: `sometimes`"), "{message}");
+}
+
+#[test]
+fn a_worker_that_is_given_no_queue_says_so_and_ends() {
+    let clock = UtcClock::reading(UtcTime(0), Instant(0));
+    let mut worker = WorkerProcess::new(configuration(), ProcessId(4711), clock, Instant(1));
+    let refused = Completion::Called {
+        id: CallId(1),
+        result: Err(Win32Error::FileNotFound),
+    };
+    worker.handle_input(Input::Completed(refused), Instant(2));
+    let outputs: Vec<Output> = std::iter::from_fn(|| worker.poll_output()).collect();
+    let says_so = |output: &Output| {
+        let failure = StartFailure::RequestQueue;
+        matches!(output, Output::Tell(FromWorker::StartFailed { failure: f, .. }) if *f == failure)
+    };
+    assert!(outputs.iter().any(says_so), "{outputs:?}");
+    assert!(matches!(outputs.last(), Some(Output::Exit { code: 1 })));
 }
 
 // ---- suspension ---------------------------------------------------------------------------------
