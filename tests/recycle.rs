@@ -164,3 +164,24 @@ fn five_crashes_take_the_pool_off_line() {
     up.said(&["appcmd", "start", "apppool", "DefaultAppPool"]);
     assert_eq!(up.get("/").status, 200);
 }
+
+#[test]
+fn a_worker_that_is_unhealthy_says_so_in_its_own_log_and_one_that_cannot_start_why() {
+    let up = Up::with_pool(
+        r#"><environmentVariables><add name="IIS_SIM_START" value="ready" /></environmentVariables>"#,
+    );
+    let application = |id: u16| {
+        let query = format!("/q:*[System[EventID={id}]]");
+        let said = up.said(&["wevtutil", "qe", "Application", &query, "/f:text"]);
+        said.contains("Source: Microsoft-Windows-IIS-W3SVC-WP") && said.contains("Event[0]")
+    };
+    let old = up.get("/unhealthy.aspx").worker();
+    up.until("a new worker", || up.get("/default.aspx").worker() != old);
+    assert!(application(2263) && up.events().contains("\"EventID\":5078"));
+    let path = up.root.with_file_name("applicationHost.config");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"ready\"", "\"sometimes\"")).unwrap();
+    up.until("its last word", || application(2276));
+    up.until("what WAS says", || up.events().contains("\"EventID\":5039"));
+    assert_eq!(up.get("/default.aspx").status, 200, "the old one serves");
+}
