@@ -184,11 +184,9 @@ fn the_last_good_copy_takes_the_place_of_a_broken_file_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_root_that_cannot_be_made_is_named_and_none_is_made_for_a_file_that_cannot_be_run() {
+fn a_root_that_cannot_be_made_is_named_and_none_is_made_for_a_file_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
-    let broken = folder.path().join("broken.config");
-    std::fs::write(&broken, "<configuration>").unwrap();
     let refused = |words: &[&std::ffi::OsStr]| {
         let output = std::process::Command::new(support::IIS_SIM)
             .args(["up", "--port-map", "*:0", "--root"])
@@ -199,17 +197,56 @@ fn a_root_that_cannot_be_made_is_named_and_none_is_made_for_a_file_that_cannot_b
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let missing = folder.path().join("nosuch.config");
-    for config in [&missing, &broken] {
-        let words = [root.as_os_str(), "--config".as_ref(), config.as_os_str()];
-        let text = refused(&words);
-        assert!(text.contains(config.to_str().unwrap()), "{text}");
-        assert!(!root.exists());
-    }
+    let words = [root.as_os_str(), "--config".as_ref(), missing.as_os_str()];
+    let text = refused(&words);
+    assert!(text.contains(missing.to_str().unwrap()), "{text}");
+    assert!(!root.exists());
     let text = refused(&["/proc/foo/bar".as_ref()]);
     assert!(
         text.starts_with("iis-sim: cannot make the folder /proc/foo: "),
         "{text}"
     );
+}
+
+#[test]
+fn a_copy_of_a_root_has_a_configuration_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (root, given, outside) = (path("root"), path("given"), path("mine.config"));
+    Up::at(&root).end("-TERM");
+    std::fs::write(&outside, support::config(">")).unwrap();
+    let word = outside.to_str().unwrap().to_owned();
+    Up::with_words(&given, &["--config".to_owned(), word]).end("-TERM");
+    let own = |root: &str| {
+        let config = "Windows/System32/inetsrv/config/applicationHost.config";
+        std::fs::read_to_string(path(root).join(config)).unwrap()
+    };
+    let before = own("root");
+    for (from, to, how) in [
+        ("root", "copy", "-r"),
+        ("root", "deep", "-rL"),
+        ("given", "given2", "-r"),
+    ] {
+        let copied = std::process::Command::new("cp")
+            .args([how, from, to])
+            .current_dir(folder.path())
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let set = std::process::Command::new(support::IIS_SIM)
+            .args(["appcmd", "set", "apppool", "DefaultAppPool"])
+            .args([&format!("/queueLength:{}", 1000 + to.len()), "--root", to])
+            .current_dir(folder.path())
+            .status()
+            .unwrap();
+        assert!(set.success(), "{to}");
+    }
+    assert_eq!(own("root"), before);
+    assert!(own("copy").contains("queueLength=\"1004\""));
+    assert!(own("deep").contains("queueLength=\"1004\""));
+    let text = std::fs::read_to_string(&outside).unwrap();
+    assert!(text.contains("queueLength=\"1006\""), "what was given stays");
+    assert_eq!(Up::at(&path("deep")).get("/").status, 200);
 }
 
 /// What `up` says to a configuration that it refuses.
@@ -273,14 +310,16 @@ fn a_file_that_cannot_be_read_at_the_start_is_event_5172() {
     Up::at(&root).end("-TERM");
     let own = root.join("Windows/System32/inetsrv/config/applicationHost.config");
     let other = folder.path().join("other.config");
-    for (path, words) in [
-        (&own, Vec::new()),
-        (&other, vec!["--config".as_ref(), other.as_os_str()]),
+    let new = folder.path().join("new");
+    for (root, path, words) in [
+        (&root, &own, Vec::new()),
+        (&root, &other, vec!["--config".as_ref(), other.as_os_str()]),
+        (&new, &other, vec!["--config".as_ref(), other.as_os_str()]),
     ] {
         std::fs::write(path, "<configuration>\n<a></b>").unwrap();
         let output = std::process::Command::new(support::IIS_SIM)
             .args(["up", "--port-map", "*:0", "--root"])
-            .arg(&root)
+            .arg(root)
             .args(words)
             .output()
             .unwrap();

@@ -103,11 +103,11 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until its services run.
     pub fn start(options: &ServerOptions) -> Result<Self, ServerError> {
-        // A root is not made for a file that cannot be run.
+        // A root is not made for a file that is not there.
         let given = given_config(options)?;
         let readable = match &given {
             Some(config) if !options.last_good => {
-                Some(read_config(config).inspect_err(|error| log_existing(&options.root, error))?)
+                Some(read_config(config).inspect_err(|error| log_refused(&options.root, error))?)
             }
             Some(_) | None => None,
         };
@@ -396,19 +396,21 @@ pub fn config_path(root: &Path) -> PathBuf {
     root.join("Windows/System32/inetsrv/config/applicationHost.config")
 }
 
-/// The configuration file that the server of a root runs with, or would.
+/// The configuration file that the server of a root runs with, or would. What a copy of a root has in the
+/// link's place, a file, is what nobody runs with.
 pub fn running_config_path(root: &Path) -> PathBuf {
     let link = root.join(RUNNING_CONFIG);
-    if link.exists() {
+    if link.is_symlink() && link.exists() {
         link
     } else {
         config_path(root)
     }
 }
 
-/// A link to the configuration file that a server was started with, if it is not the root's own.
+/// A link to the configuration file that a server was started with.
 const RUNNING_CONFIG: &str = "run/applicationHost.config";
 
+/// A file below the root is named from the link, so that the link of a copied root leads to the copy.
 fn link_config(config: &Path, root: &Path) -> Result<(), ServerError> {
     let link = root.join(RUNNING_CONFIG);
     let at = |source| ServerError::File {
@@ -418,10 +420,12 @@ fn link_config(config: &Path, root: &Path) -> Result<(), ServerError> {
     if let Some(folder) = link.parent() {
         fs::create_dir_all(folder).map_err(at)?;
     }
-    if link.is_symlink() {
+    if link.is_symlink() || link.exists() {
         fs::remove_file(&link).map_err(at)?;
     }
-    std::os::unix::fs::symlink(config, &link).map_err(at)
+    let below = config.strip_prefix(root);
+    let target = below.map_or_else(|_| config.to_owned(), |below| Path::new("..").join(below));
+    std::os::unix::fs::symlink(target, &link).map_err(at)
 }
 
 /// The configuration file that is asked for, if one is.
@@ -471,10 +475,13 @@ fn read_config(path: &Path) -> Result<Configuration, ServerError> {
     load_bytes(&bytes, &name).map_err(|error| ServerError::Config(error.to_string()))
 }
 
-/// Event 5172 in the log of a root that is there already, and at which no server runs.
-fn log_existing(root: &Path, error: &ServerError) {
-    if root.join("run").is_dir() && lock_root(root).is_ok() {
-        log_unreadable(root, error);
+/// Event 5172 in the log of a root at which no server runs; a new one is made for it, as a machine has an event
+/// log before IIS starts for the first time.
+fn log_refused(root: &Path, error: &ServerError) {
+    if let Ok(root) = make_root(root)
+        && let Ok(_lock) = lock_root(&root)
+    {
+        log_unreadable(&root, error);
     }
 }
 
