@@ -136,6 +136,8 @@ impl Attribute {
                 .filter(|name| !name.is_empty())
                 .try_fold(0, |all, name| Ok(all | self.name(name)?))
                 .map(Value::Number),
+            // Source: IIS schema: the type `uint` has no sign, and comes before any range. So `-1` breaks the schema
+            // (event 5172), while a number out of range is the default instead (event 5041).
             Kind::Uint => self.number(text, 0, i64::from(u32::MAX)),
             Kind::Int => self.number(text, i64::from(i32::MIN), i64::from(i32::MAX)),
             Kind::Int64 => self.number(text, i64::MIN, i64::MAX),

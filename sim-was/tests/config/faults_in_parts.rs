@@ -44,3 +44,14 @@ fn what_all_pools_share_and_what_cannot_be_told_apart_is_refused_as_a_whole() {
         assert!(load(&host(pools, ""), NAME).is_err(), "{pools}");
     }
 }
+
+#[test]
+fn a_sign_breaks_an_unsigned_number_and_a_range_does_not() {
+    let pools = "<add name='A' queueLength='-1'/><add name='B' queueLength='9'/>";
+    let configuration = load(&host(pools, ""), NAME).unwrap();
+    let pools = configuration.application_pools.iter();
+    let broken: Vec<bool> = pools.map(|pool| pool.fault.is_some()).collect();
+    assert_eq!(broken, [true, false]);
+    let events: Vec<u16> = configuration.warnings.iter().map(|w| w.event).collect();
+    assert_eq!(events, [5172, 5041]);
+}
