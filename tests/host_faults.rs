@@ -52,6 +52,12 @@ fn row_19_a_site_whose_port_is_taken_is_stopped_and_the_others_run() {
     for part in [&port.to_string(), "Address already in use", &me] {
         assert!(refusal.contains(part), "{part:?} is not in {refusal}");
     }
+    let refused = up.said(&["appcmd", "start", "site", "Second"]);
+    let wanted = "ERROR ( hresult:80070020, message:Command execution failed.\n\
+                  The process cannot access the file because it is being used by another process.\n. )\n";
+    assert_eq!(refused, wanted);
+    let diagnostics = std::fs::read_to_string(up.root.join("run/httpsys.log")).unwrap();
+    assert!(diagnostics.contains(&me), "{me} is not in {diagnostics}");
     drop(taken);
     let begun = now();
     let started = up.said(&["appcmd", "start", "site", "Second"]);

@@ -23,6 +23,7 @@ use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
 use super::endpoints_file::EndpointsFile;
+use super::port_owner::port_owner;
 use crate::api::{Endpoint, Win32Error};
 use crate::clockwork::Instant;
 
@@ -81,11 +82,20 @@ impl Endpoints {
         registry: &Registry,
     ) -> Result<(), Win32Error> {
         let opened = self.open_socket(endpoint, registry).map_err(|error| {
-            tracing::warn!(?endpoint, %error, "an endpoint cannot be opened");
+            let owner = self.owner(endpoint, &error);
+            tracing::warn!(?endpoint, owner, %error, "an endpoint cannot be opened");
             win32_error(&error)
         });
         self.publish();
         opened
+    }
+
+    /// Who has the port of an endpoint that is in use: W3SVC's event and appcmd only say that somebody has it.
+    fn owner(&mut self, endpoint: Endpoint, error: &io::Error) -> Option<String> {
+        let ip = self.real_address(endpoint.address).ok()?;
+        let address = SocketAddr::new(ip, self.real_port(endpoint.port));
+        let is_in_use = error.kind() == ErrorKind::AddrInUse;
+        is_in_use.then(|| port_owner(address)).flatten()
     }
 
     fn open_socket(&mut self, endpoint: Endpoint, registry: &Registry) -> io::Result<()> {

@@ -22,6 +22,7 @@ mod event_loop;
 mod lifetime;
 mod line_file;
 mod log_files;
+mod port_owner;
 mod rolling_file;
 mod socket_path;
 mod tls;
@@ -30,6 +31,7 @@ mod trace;
 pub use device::open_device;
 pub use lifetime::die_with_launcher;
 pub use line_file::LineFile;
+pub use port_owner::port_owner;
 pub use socket_path::SocketPath;
 pub use tls::{TlsError, configuration as tls_configuration};
 
