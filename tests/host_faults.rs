@@ -131,6 +131,18 @@ fn row_26_what_may_not_be_read_is_named_and_brings_nobody_down() {
     let diagnostics = || std::fs::read_to_string(root.join("run/httpsys.log")).unwrap();
     let told = log.display().to_string();
     up.until("the folder to be named", || diagnostics().contains(&told));
+    let event = || {
+        let events = up.events();
+        let line = events
+            .lines()
+            .find(|line| line.contains("\"EventID\":15000"));
+        line.map(str::to_owned)
+    };
+    up.until("event 15000", || event().is_some());
+    let event = event().unwrap();
+    for part in [&*told, "Unable to create log file", "HttpEvent"] {
+        assert!(event.contains(part), "{part:?} is not in {event}");
+    }
     assert_eq!(up.end("-INT"), Some(0));
     permit(&log, 0o700);
 

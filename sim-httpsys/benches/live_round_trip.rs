@@ -62,6 +62,7 @@ fn httpsys(root: PathBuf) -> Result<(), sim_httpsys::live::RunError> {
         trace: false,
         record: false,
         parameters: Parameters::default(),
+        telling: |_, _| {},
     })
 }
 

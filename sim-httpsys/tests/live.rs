@@ -46,6 +46,7 @@ fn the_program_itself() {
         trace: true,
         record: false,
         parameters: Parameters::default(),
+        telling: |_, _| {},
     })
     .unwrap();
 }

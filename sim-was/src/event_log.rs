@@ -187,6 +187,9 @@ const W3SVC: &str = "Microsoft-Windows-IIS-W3SVC";
 /// The source of the service control manager's events.
 const SCM: &str = "Service Control Manager";
 
+/// The source of HTTP.sys's events.
+const HTTP: &str = "Microsoft-Windows-HttpEvent";
+
 /// The source of iisreset's events.
 const IISRESET: &str = "IIS-IISReset";
 

@@ -63,13 +63,15 @@ impl Channel {
     }
 
     /// The channel that a source writes to. Source: the event viewer's folders "Windows Logs": WAS,
-    /// IIS-W3SVC, IIS-IISReset and the service control manager are under System, workers and ASP.NET
+    /// `HttpEvent`, IIS-W3SVC, IIS-IISReset and the service control manager are under System, workers and ASP.NET
     /// under Application.
     pub fn of_source(source: &str) -> Self {
         match source {
-            "WAS" | "Microsoft-Windows-IIS-W3SVC" | "IIS-IISReset" | "Service Control Manager" => {
-                Self::System
-            }
+            "WAS"
+            | "Microsoft-Windows-HttpEvent"
+            | "Microsoft-Windows-IIS-W3SVC"
+            | "IIS-IISReset"
+            | "Service Control Manager" => Self::System,
             _ => Self::Application,
         }
     }
@@ -98,6 +100,7 @@ fn provider(source: &str) -> Provider {
         "IIS-IISReset" | "Microsoft-Windows-IIS-IISReset" => {
             ("Microsoft-Windows-IIS-IISReset", None, Some("IIS-IISReset"))
         }
+        "Microsoft-Windows-HttpEvent" => ("Microsoft-Windows-HttpEvent", None, Some("HTTP")),
         "Service Control Manager" => (
             "Service Control Manager",
             Some("{555908d1-a6d7-4695-8e1e-26931d2012f4}"),

@@ -63,6 +63,7 @@ fn up(root: &Path) {
         trace: false,
         record: false,
         parameters: Parameters::default(),
+        telling: |_, _| {},
     };
     thread::spawn(move || sim_httpsys::live::run(driver));
     thread::spawn(move || sim_was::live::run(options));

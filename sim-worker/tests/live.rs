@@ -45,6 +45,7 @@ fn the_program_itself() {
             trace: false,
             record: false,
             parameters: sim_httpsys::model::Parameters::default(),
+            telling: |_, _| {},
         };
         return sim_httpsys::live::run(options).unwrap();
     }

@@ -4,10 +4,13 @@
 //! diagnostics: they go to `ROOT/run/<program>.log`.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sim_was::live::Boot;
+use sim_httpsys::live::LogFault;
+use sim_httpsys::live::clock::utc_now;
+use sim_was::event_log::Event;
+use sim_was::live::{Boot, EventLogFile};
 use sim_was::model::Personality;
 
 use super::diagnostics::Diagnostics;
@@ -99,7 +102,17 @@ fn httpsys_options(words: &[String]) -> Result<sim_httpsys::live::Options, Strin
         trace,
         record,
         parameters,
+        telling: log_fault,
     })
+}
+
+/// Puts into the event log what the driver says of a log file.
+fn log_fault(root: &Path, fault: &LogFault) {
+    let event = Event::log_file_failed(&fault.path, fault.is_open);
+    let written = EventLogFile::open(root).and_then(|mut log| log.write(&event, utc_now()));
+    if let Err(error) = written {
+        tracing::warn!(%error, "an event is lost");
+    }
 }
 
 fn was(words: &[String]) -> ExitCode {

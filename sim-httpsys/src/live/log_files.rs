@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::rolling_file::{RollingFile, newest};
+use super::rolling_file::{LogFault, RollingFile, newest};
 use crate::api::LogPeriod;
 use crate::clockwork::{Instant, UtcClock};
 use crate::logging::{self, HttpErrRecord, LogEntry, W3cRecord};
@@ -19,9 +19,14 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// Source: KB820729, `%SystemRoot%\System32\LogFiles\HTTPERR`.
 pub(super) const ERROR_LOG_FOLDER: &str = "Windows/System32/LogFiles/HTTPERR";
 
+/// Who is told of a log file that cannot be written: the root, and what is wrong.
+pub type Telling = fn(&Path, &LogFault);
+
 /// All log files.
 #[derive(Debug)]
 pub(super) struct LogFiles {
+    root: PathBuf,
+    telling: Telling,
     clock: UtcClock,
     /// The name of this machine.
     computer: String,
@@ -32,8 +37,15 @@ pub(super) struct LogFiles {
 }
 
 impl LogFiles {
-    pub(super) fn new(root: &Path, error_log_size_max: u64, clock: UtcClock) -> Self {
+    pub(super) fn new(
+        root: &Path,
+        error_log_size_max: u64,
+        clock: UtcClock,
+        telling: Telling,
+    ) -> Self {
         Self {
+            root: root.to_owned(),
+            telling,
             clock,
             computer: computer_name(),
             sites: BTreeMap::new(),
@@ -56,8 +68,12 @@ impl LogFiles {
                     .get_mut(directory)
                     .expect("it was just put there");
                 site.write(record, &self.computer, self.clock);
+                tell(&mut site.file, self.telling, &self.root);
             }
-            LogEntry::HttpErr(record) => self.errors.write(record, self.clock),
+            LogEntry::HttpErr(record) => {
+                self.errors.write(record, self.clock);
+                tell(&mut self.errors.file, self.telling, &self.root);
+            }
         }
         self.behind_since.get_or_insert(now);
     }
@@ -83,7 +99,14 @@ impl LogFiles {
             .filter(|file| file.is_behind())
         {
             file.flush();
+            tell(file, self.telling, &self.root);
         }
+    }
+}
+
+fn tell(file: &mut RollingFile, telling: Telling, root: &Path) {
+    if let Some(fault) = file.take_fault() {
+        telling(root, &fault);
     }
 }
 

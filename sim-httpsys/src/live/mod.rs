@@ -31,7 +31,9 @@ mod trace;
 pub use device::open_device;
 pub use lifetime::die_with_launcher;
 pub use line_file::LineFile;
+pub use log_files::Telling;
 pub use port_owner::port_owner;
+pub use rolling_file::LogFault;
 pub use socket_path::SocketPath;
 pub use tls::{TlsError, configuration as tls_configuration};
 
@@ -55,6 +57,9 @@ pub struct Options {
     pub record: bool,
     /// What the driver reads when it is loaded.
     pub parameters: Parameters,
+    /// Who is told of a log file that cannot be written. Assumed: the event log is not the driver's own, as the
+    /// kernel does not keep it either.
+    pub telling: Telling,
 }
 
 /// Where endpoints really listen, below the root: a JSON list of `{endpoint, address}`.
@@ -126,7 +131,7 @@ fn assemble<M>(machine: M, options: Options, clock: UtcClock) -> Result<EventLoo
         processes: BTreeMap::new(),
         endpoints: endpoints::Endpoints::new(options.listen, options.port_map, endpoints_file),
         tls: tls::configuration(&run_folder)?,
-        logs: log_files::LogFiles::new(&options.root, truncate_size, clock),
+        logs: log_files::LogFiles::new(&options.root, truncate_size, clock, options.telling),
         trace,
         counters: Counters::default(),
         leaving: Deadlines::new(),

@@ -8,6 +8,15 @@ use super::line_file::LineFile;
 /// Bytes that are kept back for one write. Assumed: 64 KiB, as logs of IIS are said to be buffered.
 pub(super) const BUFFER_MAX: usize = 64 << 10;
 
+/// What is wrong with a log file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFault {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it could be made, and lines do not get into it.
+    pub is_open: bool,
+}
+
 /// A log file.
 #[derive(Debug)]
 pub(super) struct RollingFile {
@@ -19,8 +28,10 @@ pub(super) struct RollingFile {
     header: Vec<u8>,
     buffer: Vec<u8>,
     size: u64,
-    /// It was said that the present file cannot be opened.
+    /// It was said that the present file cannot be opened, or written.
     told: bool,
+    /// What has gone wrong since somebody asked.
+    fault: Option<LogFault>,
 }
 
 impl RollingFile {
@@ -33,7 +44,13 @@ impl RollingFile {
             buffer: Vec::new(),
             size: 0,
             told: false,
+            fault: None,
         }
+    }
+
+    /// What has gone wrong since this was asked last: once for a file, until lines get into it again.
+    pub(super) fn take_fault(&mut self) -> Option<LogFault> {
+        self.fault.take()
     }
 
     /// Bytes in the present file, written or kept back.
@@ -84,21 +101,35 @@ impl RollingFile {
                 self.header.clear();
             }
             if !self.buffer.is_empty() {
-                file.write(&self.buffer);
+                let is_written = file.write(&self.buffer);
+                self.note(is_written, true);
             }
         }
         self.buffer.clear();
     }
 
+    /// Keeps in mind, once, that the file cannot be opened or written.
+    fn note(&mut self, is_good: bool, is_open: bool) {
+        if !is_good && !self.told {
+            let path = self.directory.join(&self.name);
+            self.fault = Some(LogFault { path, is_open });
+        }
+        self.told = !is_good;
+    }
+
     fn open(&mut self) {
         let path = self.directory.join(&self.name);
         match LineFile::open(&path) {
-            Ok(file) => self.file = Some(file),
-            Err(error) if !self.told => {
-                tracing::warn!(%error, path = %path.display(), "a log file cannot be opened");
-                self.told = true;
+            Ok(file) => {
+                self.file = Some(file);
+                self.told = false;
             }
-            Err(_) => {}
+            Err(error) => {
+                if !self.told {
+                    tracing::warn!(%error, path = %path.display(), "a log file cannot be opened");
+                }
+                self.note(false, false);
+            }
         }
     }
 }
@@ -151,7 +182,11 @@ mod tests {
         log.begin("a.log");
         log.append_header(|out| out.extend_from_slice(b"#Fields: a\r\n"));
         log.append(|out| out.extend_from_slice(b"lost\r\n"));
+        let path = directory.join("a.log");
+        let is_open = false;
+        assert_eq!(log.take_fault(), Some(LogFault { path, is_open }));
         log.flush();
+        assert_eq!(log.take_fault(), None, "it was said");
         fs::remove_file(&directory).unwrap();
         log.append(|out| out.extend_from_slice(b"kept\r\n"));
         log.flush();

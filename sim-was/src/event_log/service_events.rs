@@ -1,6 +1,8 @@
 //! Events of services: what the service control manager says of them, and what iisreset was told.
 
-use super::{Event, IISRESET, IisReset, Level, SCM, WAS};
+use std::path::Path;
+
+use super::{Event, HTTP, IISRESET, IisReset, Level, SCM, WAS};
 use crate::control::{Service, ServiceStatus};
 
 impl Event {
@@ -54,6 +56,25 @@ impl Event {
     pub fn was_not_restarted() -> Self {
         let message = "The Windows Process Activation Service terminated unexpectedly and the system is not configured to restart it.";
         Self::new(5030, Level::Warning, WAS, message.to_owned())
+    }
+
+    /// 15000 or 15002: a log file could not be made, or not be written.
+    /// Assumed: the numbers and the texts, from memory of HTTP.sys's messages, which lie before 15005 (no transport) and
+    /// 15007 (a reservation was added).
+    pub fn log_file_failed(path: &Path, is_open: bool) -> Self {
+        let file = path.display();
+        let (id, message) = if is_open {
+            let text = format!(
+                "Unable to write to the log file {file}. Disk may be full. If this is a network path, make sure that network connectivity is not broken."
+            );
+            (15002, text)
+        } else {
+            let text = format!(
+                "Unable to create log file {file}. Make sure that the logging directory is correct and this computer has write access to that directory."
+            );
+            (15000, text)
+        };
+        Self::new(id, Level::Error, HTTP, message).with("LogFile", &file)
     }
 
     /// 3201 to 3204: what iisreset was told to do, by whom, and what came of it.

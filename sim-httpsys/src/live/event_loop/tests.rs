@@ -192,6 +192,7 @@ impl Server {
             trace: true,
             record: false,
             parameters: Parameters::default(),
+            telling: |_, _| {},
         };
         let device = options.device.clone();
         let (end, ended) = UnixStream::pair().unwrap();
