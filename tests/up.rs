@@ -372,6 +372,47 @@ fn of_every_binding_that_is_not_open_it_is_said_why() {
 }
 
 #[test]
+fn a_site_that_is_left_out_is_listed_with_the_reason() {
+    let site = |name: &str, id: u32, bindings: &str| {
+        format!(
+            r#"<site name="{name}" id="{id}"><application path="/" applicationPool="DefaultAppPool">
+            <virtualDirectory path="/" physicalPath="C:\inetpub\wwwroot" /></application>
+            <bindings>{bindings}</bindings></site>"#
+        )
+    };
+    let bad = "<binding protocol=\"http\" bindingInformation=\"*:x:\" />";
+    let good = "<binding protocol=\"http\" bindingInformation=\"*:80:good\" />";
+    let more = [
+        site("Bad", 2, bad),
+        site("Half", 3, &format!("{good}{bad}")),
+        site("Zero", 0, good),
+        site("Bare", 4, ""),
+    ];
+    let config = support::config(">").replace("</sites>", &format!("{}</sites>", more.concat()));
+    let up = Up::with_config(Some(&config));
+    let endpoints = up.ready["endpoints"].as_array().unwrap();
+    let text = |endpoint: &serde_json::Value, what: &str| {
+        endpoint[what].as_str().unwrap_or_default().to_owned()
+    };
+    let listed: Vec<_> = endpoints
+        .iter()
+        .map(|e| [text(e, "site"), text(e, "binding"), text(e, "refusal")].join("|"))
+        .collect();
+    let port = "http/*:x:|ignored: its port 'x' is not between 1 and 65535";
+    assert_eq!(
+        listed,
+        [
+            "Default Web Site|http/*:80:|",
+            &format!("Bad|{port}"),
+            "Half|http/*:80:good|",
+            &format!("Half|{port}"),
+            "Bare||stopped: site 'Bare' has no valid binding",
+            "Zero||ignored: its id 0 is not valid",
+        ]
+    );
+}
+
+#[test]
 fn a_server_none_of_whose_sites_is_to_start_runs_all_the_same() {
     let config = support::config(">").replace("id=\"1\"", "id=\"1\" serverAutoStart=\"false\"");
     let up = Up::with_config(Some(&config));

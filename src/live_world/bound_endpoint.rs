@@ -1,5 +1,6 @@
 //! Where the bindings of a running server are really reached, and why one of them is not.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sim_httpsys::api::Endpoint;
-use sim_was::config::{Configuration, HttpBinding, Site};
+use sim_was::config::{ConfigWarning, Configuration, HttpBinding, Site};
 use sim_was::control::{ObjectState, SiteInfo};
 
 use super::ports::Ports;
@@ -41,6 +42,8 @@ pub enum Closed {
     NotToStart,
     /// Its site cannot start.
     Obstacle(String),
+    /// It is invalid and left out, or its site is.
+    Ignored(String),
     /// Another site has the same binding.
     Taken {
         /// That site.
@@ -57,6 +60,7 @@ impl fmt::Display for Closed {
         match self {
             Self::NotToStart => write!(f, "stopped: serverAutoStart is false"),
             Self::Obstacle(text) => write!(f, "stopped: {text}"),
+            Self::Ignored(why) => write!(f, "ignored: {why}"),
             Self::Taken { by } => write!(f, "stopped: site '{by}' has this binding (event 1004)"),
             Self::Refused(text) => write!(f, "not open: {text}"),
             Self::Unknown => write!(
@@ -67,7 +71,8 @@ impl fmt::Display for Closed {
     }
 }
 
-/// Every http and https binding of a configuration. `sites` is what the server says of its sites; nothing if
+/// Every http and https binding of a configuration, with those that are left out. A site that has none is there once,
+/// with an empty binding. `sites` is what the server says of its sites; nothing if
 /// it has not answered.
 pub(super) fn bound_endpoints(
     root: &Path,
@@ -114,9 +119,48 @@ pub(super) fn bound_endpoints(
                 reached: reached(site, http),
             })
         });
-        endpoints.collect::<Vec<_>>()
+        let mut endpoints = endpoints.collect::<Vec<_>>();
+        endpoints.extend(ignored(configuration, &site.name));
+        let obstacle = configuration.obstacle(site).map(Closed::Obstacle);
+        if let Some(closed) = obstacle.filter(|_| endpoints.is_empty()) {
+            endpoints.push(nowhere(&site.name, "", closed));
+        }
+        endpoints
     };
-    configuration.sites.iter().flat_map(of_site).collect()
+    let mut endpoints: Vec<_> = configuration.sites.iter().flat_map(of_site).collect();
+    // Sites that are left out altogether have no place among the others.
+    let named: BTreeSet<&str> = configuration.sites.iter().map(|site| &*site.name).collect();
+    let warnings = configuration.warnings.iter();
+    let left_out: BTreeSet<&str> = warnings.filter_map(|w| w.data("SiteName")).collect();
+    let left_out = left_out.difference(&named);
+    endpoints.extend(left_out.flat_map(|name| ignored(configuration, name)));
+    endpoints
+}
+
+/// What the reader of the configuration has left out of a site, or the site itself.
+fn ignored(configuration: &Configuration, site: &str) -> Vec<BoundEndpoint> {
+    let warnings = configuration.warnings.iter();
+    let of_site = warnings.filter(|warning| warning.data("SiteName") == Some(site));
+    let endpoint = |warning: &ConfigWarning| {
+        let why = Closed::Ignored(warning.data("Reason")?.to_owned());
+        Some(nowhere(
+            site,
+            warning.data("Binding").unwrap_or_default(),
+            why,
+        ))
+    };
+    of_site.filter_map(endpoint).collect()
+}
+
+/// What is not reached, and cannot be.
+fn nowhere(site: &str, binding: &str, closed: Closed) -> BoundEndpoint {
+    BoundEndpoint {
+        site: site.to_owned(),
+        binding: binding.to_owned(),
+        host: String::new(),
+        secure: binding.starts_with("https"),
+        reached: Err(closed),
+    }
 }
 
 /// Whether a site has this binding too. Host names compare without case.

@@ -274,7 +274,11 @@ impl Server {
         let endpoints = self.endpoints();
         // Sites that are not meant to start, or cannot, are no reason to fail: their events say why.
         let is_meant = |e: &&BoundEndpoint| {
-            !matches!(e.reached, Err(Closed::NotToStart | Closed::Obstacle(_)))
+            let reached = &e.reached;
+            !matches!(
+                reached,
+                Err(Closed::NotToStart | Closed::Obstacle(_) | Closed::Ignored(_))
+            )
         };
         let meant = endpoints.iter().filter(is_meant);
         let reached: Vec<bool> = meant.map(|e| e.reached.is_ok()).collect();

@@ -139,6 +139,14 @@ pub struct ConfigWarning {
     pub data: Vec<(String, String)>,
 }
 
+impl ConfigWarning {
+    /// An insertion string.
+    pub fn data(&self, name: &str) -> Option<&str> {
+        let found = self.data.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
 /// `applicationPools/add`.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationPool {

@@ -166,12 +166,23 @@ impl<'a> Resolver<'a> {
 
     /// Complains about a place in the file, with its line.
     pub(super) fn warn_at(&mut self, event: u16, at: usize, text: &str) {
+        self.warn_at_with(event, at, text, &[]);
+    }
+
+    /// The same, with the insertion strings of the event.
+    pub(super) fn warn_at_with(
+        &mut self,
+        event: u16,
+        at: usize,
+        text: &str,
+        data: &[(&str, &str)],
+    ) {
         if self.warnings.len() >= WARNINGS_MAX {
             self.unsaid += 1;
             return;
         }
         let line = self.line(at);
-        self.warn(event, format!("{}: line {line}: {text}", self.file));
+        self.warn_with(event, format!("{}: line {line}: {text}", self.file), data);
     }
 
     fn line(&mut self, at: usize) -> usize {

@@ -79,8 +79,9 @@ impl<'a> Builder<'_, 'a> {
         let (name, id) = (entry.text("name"), entry.number("id"));
         if id == 0 {
             let text = format!("site '{name}' has the id 0, which is not valid, and is ignored");
+            let data = [("SiteName", &*name), ("Reason", "its id 0 is not valid")];
             self.resolver
-                .warn_at(INVALID_DATA, entry.own().range().start, &text);
+                .warn_at_with(INVALID_DATA, entry.own().range().start, &text, &data);
             return None;
         }
         let scope = Scope::Site(id);
@@ -142,8 +143,11 @@ impl<'a> Builder<'_, 'a> {
                     let text = format!(
                         "the {protocol} binding '{information}' of site '{site}' is ignored, because {why}"
                     );
+                    let whole = format!("{protocol}/{information}");
+                    let data = [("SiteName", site), ("Binding", &whole), ("Reason", &why)];
+                    let at = entry.own().range().start;
                     self.resolver
-                        .warn_at(INVALID_BINDING, entry.own().range().start, &text);
+                        .warn_at_with(INVALID_BINDING, at, &text, &data);
                     return None;
                 }
             }
