@@ -46,6 +46,10 @@ const NOT_FOUND: u16 = 1168;
 /// services: `ERRORLEVEL 183 occurs when trying to add a section that already exists` (`ERROR_ALREADY_EXISTS`).
 const ALREADY_EXISTS: u8 = 183;
 
+/// Source: published outputs of appcmd: `Cannot find requested collection element.`; build servers show its exit
+/// code: 4312 (`ERROR_OBJECT_NOT_FOUND`).
+const NO_ENTRY: u16 = 4312;
+
 /// Source: published outputs of appcmd: `Failed to process input: The parameter 'x' must begin with a / or -
 /// (HRESULT=80070057).` Assumed: its exit code is that of the error, `ERROR_INVALID_PARAMETER`.
 const INVALID_PARAMETER: u8 = 87;
@@ -57,6 +61,8 @@ enum Failure {
     Message(String),
     /// An entry of a collection is there already.
     Duplicate { entry: String },
+    /// An entry of a collection is not there.
+    NoEntry,
     /// By the server.
     Refused(Refusal),
     /// The words are no command.
@@ -122,10 +128,10 @@ impl From<EditError> for Failure {
                 let entry = keys.split('\'').nth(1).unwrap_or(&keys).to_owned();
                 return Self::Duplicate { entry };
             }
+            EditError::NoEntry { .. } => return Self::NoEntry,
             other @ (EditError::Syntax { .. }
             | EditError::NoSection(_)
             | EditError::Unknown { .. }
-            | EditError::NoEntry { .. }
             | EditError::Invalid { .. }) => other.to_string(),
         })
     }
@@ -282,6 +288,10 @@ fn fail(failure: Failure) -> ExitCode {
         Failure::Duplicate { entry } => {
             println!("ERROR ( message:Failed to add duplicate collection element \"{entry}\". )");
             ExitCode::from(ALREADY_EXISTS)
+        }
+        Failure::NoEntry => {
+            println!("ERROR ( message:Cannot find requested collection element. )");
+            ExitCode::from(NO_ENTRY.to_le_bytes()[0])
         }
         Failure::Input(message) => {
             println!("Failed to process input: {message}");
