@@ -190,3 +190,51 @@ fn a_value_with_line_ends_and_tabs_passes_through_a_pipe_as_it_is() {
     let vdirs = appcmd(&from, &["list", "vdir", "/xml"]);
     assert!(vdirs.contains("physicalPath=\"/a&#x9;b\""), "{vdirs}");
 }
+
+#[test]
+fn an_element_that_there_cannot_be_is_refused_even_if_it_says_nothing() {
+    let up = Up::start();
+    let before = config(&up);
+    let pool = |content: &str| {
+        format!(
+            "<appcmd><APPPOOL APPPOOL.NAME='N'><add name='N'>{content}</add></APPPOOL></appcmd>"
+        )
+    };
+    let section = |name: &str, content: &str| {
+        let element = name.replace('/', "-");
+        format!(
+            "<appcmd><CONFIG CONFIG.SECTION='{name}'><{element}>{content}</{element}></CONFIG></appcmd>"
+        )
+    };
+    let modules = "system.webServer/modules";
+    let pools = "system.applicationHost/applicationPools";
+    for content in ["<nosuch/>", "<nosuch a='b'/>", "<nosuch name='b'/>"] {
+        for (words, input) in [
+            (["add", "apppool", "/in"], pool(content)),
+            (
+                ["add", "apppool", "/in"],
+                pool(&format!("<recycling>{content}</recycling>")),
+            ),
+            (["set", "config", "/in"], section(modules, content)),
+            (
+                ["set", "config", "/in"],
+                section(pools, &format!("<add name='N'>{content}</add>")),
+            ),
+            (
+                ["set", "config", "/in"],
+                section(
+                    pools,
+                    &format!("<add name='DefaultAppPool'>{content}</add>"),
+                ),
+            ),
+        ] {
+            let said = text(&piped(&up, &words, &input));
+            let wanted = "has no element \"nosuch\"";
+            assert!(said.contains(wanted), "{input}: {said}");
+        }
+    }
+    assert_eq!(config(&up), before);
+    let good = pool("<recycling/><environmentVariables><clear/></environmentVariables>");
+    let said = text(&piped(&up, &["add", "apppool", "/in"], &good));
+    assert_eq!(said, "APPPOOL object \"N\" added\n");
+}

@@ -449,6 +449,17 @@ impl View {
         children.find(|child| child.name.eq_ignore_ascii_case(name))
     }
 
+    /// Whether an element of that name may stand in it, as far as that is known.
+    pub fn can_hold(&self, name: &str) -> bool {
+        let may = |schema: &Element| {
+            schema.foreign
+                || schema.children.contains_key(name)
+                || schema.entries.contains_key(name)
+                || !schema.entries.is_empty() && ["remove", "clear"].contains(&name)
+        };
+        self.schema.0.is_none_or(may)
+    }
+
     /// The entries of that name.
     pub fn entries<'v>(&'v self, name: &'v str) -> impl Iterator<Item = &'v Self> {
         self.children.iter().filter(move |child| child.name == name)

@@ -70,6 +70,9 @@ impl Template {
         now: Option<&View>,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
+        if now.is_none() {
+            changes.extend(self.looked_up(section, here));
+        }
         for (attribute, value) in &self.attributes {
             if now.and_then(|now| now.attribute(attribute)) != Some(value) {
                 let (attribute, value) = (attribute.clone(), value.clone());
@@ -79,7 +82,10 @@ impl Template {
         }
         for child in &self.children {
             let is_single = now.map_or(child.name != "add", |now| now.has_single(&child.name));
-            if is_single {
+            if now.is_some_and(|now| !now.can_hold(&child.name)) {
+                let step = Step::Child(child.name.clone());
+                changes.push(look_up(section, &[here, &[step]].concat()));
+            } else if is_single {
                 let step = Step::Child(child.name.clone());
                 let inner = now.and_then(|now| now.child(&child.name));
                 changes.extend(child.differences(section, &[here, &[step]].concat(), inner));
@@ -122,11 +128,17 @@ impl Template {
             keys
         };
         let inner = [here, &[Step::Entry(known_by)]].concat();
+        let kept = known.filter(|_| is_same);
+        if kept.is_none() {
+            changes.extend(self.looked_up(section, &inner));
+        }
         for child in &self.children {
-            let now = known.filter(|_| is_same);
-            let now = now.and_then(|known| known.child(&child.name));
-            let step = Step::Child(child.name.clone());
-            changes.extend(child.differences(section, &[&inner[..], &[step]].concat(), now));
+            let inner = [&inner[..], &[Step::Child(child.name.clone())]].concat();
+            if kept.is_some_and(|kept| !kept.can_hold(&child.name)) {
+                changes.push(look_up(section, &inner));
+            }
+            let now = kept.and_then(|kept| kept.child(&child.name));
+            changes.extend(child.differences(section, &inner, now));
         }
         changes
     }
@@ -155,11 +167,31 @@ impl Template {
                 ));
             }
         }
+        changes.extend(self.looked_up(section, &here));
         for child in &self.children {
             changes.extend(child.changes(section, &here));
         }
         changes
     }
+
+    /// Of an element that says nothing it is found out at least whether there can be one. In something that is made
+    /// anew; what is in it as well comes later.
+    fn looked_up(&self, section: &str, here: &[Step]) -> Vec<Change> {
+        let says_nothing = |child: &&Self| child.attributes.is_empty() && child.children.is_empty();
+        let is_entry = |child: &&Self| {
+            let known = ENTRIES.iter().any(|(name, _)| *name == child.name);
+            known || child.name == "clear"
+        };
+        let empty = self.children.iter().filter(says_nothing);
+        let empty = empty.filter(|child| !is_entry(child));
+        let at = |child: &Self| [here, &[Step::Child(child.name.clone())]].concat();
+        empty.map(|child| look_up(section, &at(child))).collect()
+    }
+}
+
+/// Fails if there can be no such element, and changes nothing where it is not written.
+fn look_up(section: &str, element: &[Step]) -> Change {
+    Change::new(section, element.to_vec(), Act::DeleteElement)
 }
 
 #[cfg(test)]
