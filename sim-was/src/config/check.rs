@@ -37,6 +37,11 @@ impl Finding {
     pub(super) fn is_doubt(&self) -> bool {
         matches!(self.kind, FindingKind::Doubt)
     }
+
+    /// Whether it breaks the schema.
+    pub(super) fn is_violation(&self) -> bool {
+        matches!(self.kind, FindingKind::Violation)
+    }
 }
 
 /// How bad a finding is.

@@ -8,6 +8,7 @@ use roxmltree::Node;
 
 use super::collection::Duplicate;
 use super::layers::Layers;
+use super::schema::Element;
 use super::sections::{Section, Sections};
 use super::settings::Lines;
 use super::{check, locks};
@@ -65,6 +66,24 @@ pub(super) fn of_file<'s>(
 pub(super) fn of_locations(configuration: Node<'_, '_>) -> Option<Fault> {
     let (at, text) = locks::mistake(configuration)?;
     Some(Fault::at(at, configuration, text))
+}
+
+/// What breaks the schema in an appearance of a section of applicationHost.config; the file has no name yet.
+///
+/// Source: Microsoft's pages on error 500.19 and on appcmd: `Configuration error`, with file and line, of a section
+/// that cannot be understood. A value out of range in `system.applicationHost` is a matter of WAS (event 5041).
+/// Assumed: the .NET Framework, which checks its own sections, is not asked.
+pub(super) fn of_host(name: &str, node: Node<'_, '_>, schema: &'static Element) -> Option<Fault> {
+    let is_of_requests = name.starts_with("system.webServer/");
+    let place = name.strip_prefix("system.applicationHost/");
+    if !is_of_requests && place.is_none() {
+        return None;
+    }
+    let findings = check::check(node, schema, place.unwrap_or(name)).into_iter();
+    let mut wrong =
+        findings.filter(|finding| finding.is_violation() || is_of_requests && !finding.is_doubt());
+    let finding = wrong.next()?;
+    Some(Fault::at(finding.at, node, finding.text))
 }
 
 fn of_section(

@@ -8,6 +8,7 @@ use std::fmt;
 
 use roxmltree::Node;
 
+use super::edit::sections_at;
 use super::layers::Layers;
 use super::locks::Declared;
 use super::machine::AllowDefinition;
@@ -189,6 +190,20 @@ impl<'a> Views<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// What breaks the schema in a section of applicationHost.config that counts at a location: then it can be
+    /// neither shown nor changed.
+    pub fn mistake(&self, path: &str, location: &str) -> Result<Option<Fault>, ConfigError> {
+        let document = raw::parse(self.text, self.file)?;
+        let Some(schema) = schema::section(path) else {
+            return Ok(None);
+        };
+        let location = location.trim_matches('/').to_lowercase();
+        let places = places_from(&location).into_iter().rev();
+        let mut nodes = places.flat_map(|at| sections_at(document.root_element(), at, path));
+        let fault = nodes.find_map(|node| faults::of_host(path, node, schema));
+        Ok(fault.map(|fault| fault.of(self.file)))
     }
 
     /// Why the web.config of a place may not say this, if so: a section that is locked there, or what the

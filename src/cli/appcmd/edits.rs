@@ -10,21 +10,30 @@ use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
 use super::import::Template;
-use super::{Failure, name_of, usable};
+use super::{Failure, name_of, usable_section};
 use crate::administration::store::Store;
 
-const POOLS: &str = "system.applicationHost/applicationPools";
-const SITES: &str = "system.applicationHost/sites";
+pub(super) const POOLS: &str = "system.applicationHost/applicationPools";
+pub(super) const SITES: &str = "system.applicationHost/sites";
 
 /// Makes the changes and says so.
 pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
-    let (text, file) = usable(store)?;
+    let (text, file) = usable_section(store, section_of(object))?;
     let (changes, lines) = changes(sentence, object, (&text, &file))?;
     store.change(&changes)?;
     for line in lines {
         println!("{line}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The section that has the objects of a kind.
+fn section_of(object: Object) -> &'static str {
+    if object == Object::AppPool {
+        POOLS
+    } else {
+        SITES
+    }
 }
 
 /// Makes the changes of many sentences in one go, and says so; whether that was done. It is not if one of them would
@@ -38,7 +47,7 @@ pub(super) fn run_all(
     if sentences.len() < 2 || store.is_running()? {
         return Ok(false);
     }
-    let (before, file) = usable(store)?;
+    let (before, file) = usable_section(store, section_of(object))?;
     let (mut text, mut said) = (before.clone(), Vec::new());
     for sentence in sentences {
         let (changes, lines) = changes(sentence, object, (&text, &file))?;

@@ -16,6 +16,7 @@
 use std::process::ExitCode;
 
 use sim_was::config::edit::EditError;
+use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, load};
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
@@ -230,6 +231,15 @@ fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, F
 fn usable(store: &Store) -> Result<(String, String), Failure> {
     let (text, name) = (store.text()?, store.name());
     load(&text, &name)?;
+    Ok((text, name))
+}
+
+/// The same, and nothing in a section breaks the schema.
+fn usable_section(store: &Store, section: &str) -> Result<(String, String), Failure> {
+    let (text, name) = usable(store)?;
+    if let Some(fault) = Views::new(&text, &name).mistake(section, "")? {
+        return Err(Failure::configuration(&fault.file, fault.line, &fault.text));
+    }
     Ok((text, name))
 }
 

@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessInfo};
 
+use super::edits::{POOLS, SITES};
 use super::grammar::Object;
-use super::{Failure, usable};
+use super::{Failure, usable, usable_section};
 use crate::administration::store::Store;
 
 /// One object: its line and its properties, for filters and other outputs.
@@ -89,7 +90,8 @@ fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
     let Answer::Requests(requests) = store.ask(&Command::ListRequests)? else {
         return Ok(Vec::new());
     };
-    let sites = site_views(store)?;
+    let (text, name) = usable(store)?;
+    let sites = Views::new(&text, &name).sites()?;
     let rows = requests
         .into_iter()
         .map(|request| request_row(request, &sites));
@@ -97,7 +99,7 @@ fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
 }
 
 fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
-    let (text, name) = usable(store)?;
+    let (text, name) = usable_section(store, SITES)?;
     Ok(Views::new(&text, &name).sites()?)
 }
 
@@ -117,7 +119,7 @@ fn state(state: Option<ObjectState>) -> &'static str {
 }
 
 fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
-    let (text, name) = usable(store)?;
+    let (text, name) = usable_section(store, POOLS)?;
     let views = Views::new(&text, &name).pools()?;
     let answer = store.ask_if_running(&Command::ListApplicationPools)?;
     let running = if let Some(Answer::ApplicationPools(pools)) = answer {

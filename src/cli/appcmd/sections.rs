@@ -188,7 +188,7 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
         }
     }
     for section in &names {
-        if let Some(fault) = views.fault(section, &at)? {
+        if let Some(fault) = views.mistake(section, &at)?.or(views.fault(section, &at)?) {
             return Err(unusable(&fault.file, fault.line, &fault.text));
         }
     }
@@ -355,6 +355,9 @@ pub(super) fn make(
     at: &str,
 ) -> Result<String, Failure> {
     let (views, text) = (files.views(), commit.text(&files.text)?);
+    if let Some(fault) = views.mistake(section, at)? {
+        return Err(unusable(&fault.file, fault.line, &fault.text));
+    }
     // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
     if matches!(commit, Commit::Framework { .. }) && section.starts_with("system.webServer/") {
         return Err(unknown_section(section));
