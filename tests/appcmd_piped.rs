@@ -238,3 +238,53 @@ fn an_element_that_there_cannot_be_is_refused_even_if_it_says_nothing() {
     let said = text(&piped(&up, &["add", "apppool", "/in"], &good));
     assert_eq!(said, "APPPOOL object \"N\" added\n");
 }
+
+#[test]
+fn many_objects_are_few_orders_to_a_server_that_runs_and_one_that_fails_costs_no_other() {
+    let up = Up::start();
+    let pools = |numbers: std::ops::Range<u32>| {
+        let pool = |i| {
+            format!("<APPPOOL APPPOOL.NAME='P{i}'><add name='P{i}' queueLength='77' /></APPPOOL>")
+        };
+        format!("<appcmd>{}</appcmd>", numbers.map(pool).collect::<String>())
+    };
+    let orders = || {
+        let log = up
+            .root
+            .join("Windows/System32/LogFiles/iis-sim/audit.jsonl");
+        std::fs::read_to_string(log)
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    let said = text(&piped(&up, &["add", "apppool", "/in"], &pools(0..60)));
+    let wanted = (0..60).map(|i| format!("APPPOOL object \"P{i}\" added"));
+    assert_eq!(said.lines().collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    assert!(orders() <= 2, "{}", orders());
+    assert_eq!(
+        appcmd(&up, &["list", "apppool", "/state:Started"])
+            .lines()
+            .count(),
+        61
+    );
+
+    let before = orders();
+    let listed = appcmd(&up, &["list", "apppool", "/xml"]);
+    let set = piped(&up, &["set", "apppool", "/in", "/queueLength:99"], &listed);
+    assert_eq!(text(&set).lines().count(), 61);
+    assert!(orders() <= before + 2, "{}", orders() - before);
+    assert_eq!(config(&up).matches("queueLength=\"99\"").count(), 61);
+
+    let output = piped(&up, &["add", "apppool", "/in"], &pools(58..62));
+    let said = text(&output);
+    assert_eq!(
+        said.matches("duplicate collection element").count(),
+        2,
+        "{said}"
+    );
+    assert_eq!(said.matches(" added").count(), 2, "{said}");
+    assert!(!output.status.success());
+    let output = piped(&up, &["delete", "apppool", "/in"], &pools(0..62));
+    assert_eq!(text(&output).matches(" deleted").count(), 62);
+    assert_eq!(appcmd(&up, &["list", "apppool"]).lines().count(), 1);
+}

@@ -117,10 +117,7 @@ impl Store {
         let text = self.text()?;
         // What the server would only say in words is found out here, and nothing is written that it could not read.
         load(&edit::apply(&text, changes)?, &self.name())?;
-        let command = Command::ChangeConfiguration {
-            changes: changes.to_vec(),
-        };
-        if self.ask_if_running(&command)?.is_none() {
+        if !self.order(changes.to_vec())? {
             change_file(&self.config, changes)?;
         }
         Ok(())
@@ -128,6 +125,12 @@ impl Store {
 }
 
 impl Store {
+    /// Has a running server make changes that the file is good with: whether one runs.
+    pub(crate) fn order(&self, changes: Vec<Change>) -> Result<bool, StoreError> {
+        let command = Command::ChangeConfiguration { changes };
+        Ok(self.ask_if_running(&command)?.is_some())
+    }
+
     /// Whether a server runs at the root.
     pub(crate) fn is_running(&self) -> Result<bool, StoreError> {
         Ok(self.ask_if_running(&Command::ServiceStatus)?.is_some())

@@ -2,10 +2,11 @@
 //!
 //! Everything becomes [`Change`]s in the words that appcmd itself uses, written for the section.
 
+use std::cell::OnceCell;
 use std::process::ExitCode;
 
-use sim_was::config::edit::{Act, Change, Position, Step, apply, localized};
-use sim_was::config::load;
+use sim_was::config::ConfigError;
+use sim_was::config::edit::{Act, Change, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -19,7 +20,7 @@ pub(super) const SITES: &str = "system.applicationHost/sites";
 /// Makes the changes and says so.
 pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
     let (text, file) = usable_section(store, section_of(object))?;
-    let (changes, lines) = changes(sentence, object, (&text, &file))?;
+    let (changes, lines) = changes(sentence, object, &Objects::of(&text, &file))?;
     store.change(&changes)?;
     for line in lines {
         println!("{line}");
@@ -28,7 +29,7 @@ pub(super) fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<
 }
 
 /// The section that has the objects of a kind.
-fn section_of(object: Object) -> &'static str {
+pub(super) fn section_of(object: Object) -> &'static str {
     if object == Object::AppPool {
         POOLS
     } else {
@@ -36,43 +37,12 @@ fn section_of(object: Object) -> &'static str {
     }
 }
 
-/// Makes the changes of many sentences in one go, and says so; whether that was done. It is not if one of them would
-/// fail, so that each has to be tried by itself, nor if a server runs: that is told one after the other, and goes on
-/// with its work between them.
-pub(super) fn run_all(
-    sentences: &[Sentence],
-    object: Object,
-    store: &Store,
-) -> Result<bool, Failure> {
-    if sentences.len() < 2 || store.is_running()? {
-        return Ok(false);
-    }
-    let (before, file) = usable_section(store, section_of(object))?;
-    let (mut text, mut said) = (before.clone(), Vec::new());
-    for sentence in sentences {
-        let (changes, lines) = changes(sentence, object, (&text, &file))?;
-        text = apply(&text, &changes)?;
-        said.extend(lines);
-    }
-    load(&text, &file)?;
-    if !store.replace(&before, &text)? {
-        return Ok(false);
-    }
-    for line in said {
-        println!("{line}");
-    }
-    Ok(true)
-}
-
 /// What a sentence makes of a file.
-fn changes(sentence: &Sentence, object: Object, (text, file): (&str, &str)) -> Done {
-    let views = Views::new(text, file);
-    let (pools, sites) = (views.pools()?, views.sites()?);
+pub(super) fn changes(sentence: &Sentence, object: Object, objects: &Objects<'_>) -> Done {
     let edits = Edits {
         sentence,
         object,
-        pools,
-        sites,
+        objects,
     };
     let (changes, lines) = match sentence.verb.as_str() {
         "add" => edits.add()?,
@@ -83,23 +53,61 @@ fn changes(sentence: &Sentence, object: Object, (text, file): (&str, &str)) -> D
     let is_reset = |change: &&Change| matches!(change.act, Act::DeleteAttribute { .. });
     let changes = match changes.iter().find(is_reset) {
         Some(Change { section, .. }) => {
-            let effective = |text: &str| Views::new(text, file).section(section, "");
-            localized(text, &changes, &effective)?
+            let effective = |text: &str| Views::new(text, objects.file).section(section, "");
+            localized(objects.text, &changes, &effective)?
         }
         None => changes,
     };
     Ok((changes, lines))
 }
 
+/// The pools and sites of a file, read when they are asked for.
+pub(super) struct Objects<'a> {
+    text: &'a str,
+    file: &'a str,
+    pools: OnceCell<Vec<View>>,
+    sites: OnceCell<Vec<View>>,
+}
+
+impl<'a> Objects<'a> {
+    pub(super) fn of(text: &'a str, file: &'a str) -> Self {
+        Self {
+            text,
+            file,
+            pools: OnceCell::new(),
+            sites: OnceCell::new(),
+        }
+    }
+
+    fn pools(&self) -> Result<&[View], Failure> {
+        read(&self.pools, || Views::new(self.text, self.file).pools())
+    }
+
+    fn sites(&self) -> Result<&[View], Failure> {
+        read(&self.sites, || Views::new(self.text, self.file).sites())
+    }
+}
+
+fn read(
+    cell: &OnceCell<Vec<View>>,
+    find: impl FnOnce() -> Result<Vec<View>, ConfigError>,
+) -> Result<&[View], Failure> {
+    if let Some(known) = cell.get() {
+        return Ok(known);
+    }
+    let found = find()?;
+    Ok(cell.get_or_init(|| found))
+}
+
 struct Edits<'a> {
     sentence: &'a Sentence,
     object: Object,
-    pools: Vec<View>,
-    sites: Vec<View>,
+    objects: &'a Objects<'a>,
 }
 
 /// Changes, and what is said when they are made.
-type Done = Result<(Vec<Change>, Vec<String>), Failure>;
+pub(super) type Changes = (Vec<Change>, Vec<String>);
+type Done = Result<Changes, Failure>;
 
 /// An object of the configuration, found by its identifier.
 struct Found {
@@ -256,7 +264,11 @@ impl Edits<'_> {
     /// each said in a line of its own; without an id it takes the next free one.
     fn add_site(&self) -> Done {
         let name = self.required("name")?.to_owned();
-        let ids = self.sites.iter().filter_map(|site| site.attribute("id"));
+        let ids = self
+            .objects
+            .sites()?
+            .iter()
+            .filter_map(|site| site.attribute("id"));
         let highest = ids
             .filter_map(|id| id.parse::<u32>().ok())
             .max()
@@ -363,7 +375,11 @@ impl Edits<'_> {
     }
 
     fn find_pool(&self, identifier: &str) -> Result<Found, Failure> {
-        let mut names = self.pools.iter().filter_map(|pool| pool.attribute("name"));
+        let mut names = self
+            .objects
+            .pools()?
+            .iter()
+            .filter_map(|pool| pool.attribute("name"));
         let name = names.find(|name| name.eq_ignore_ascii_case(identifier));
         let name = name.ok_or_else(|| not_found(Object::AppPool, identifier))?;
         Ok(Found {
@@ -382,7 +398,7 @@ impl Edits<'_> {
             };
             is("name") || is("id")
         };
-        let site = self.sites.iter().find(is_it);
+        let site = self.objects.sites()?.iter().find(is_it);
         let name = site.and_then(|site| site.attribute("name"));
         let name = name.ok_or_else(|| not_found(Object::Site, identifier))?;
         Ok(Found {
@@ -395,7 +411,7 @@ impl Edits<'_> {
     /// `Default Web Site/app`; the site alone is its root application.
     fn find_app(&self, identifier: &str) -> Result<Found, Failure> {
         let wanted = identifier.trim_end_matches('/');
-        for site in &self.sites {
+        for site in self.objects.sites()? {
             let site_name = site.attribute("name").unwrap_or_default();
             for app in site.entries("application") {
                 let path = app.attribute("path").unwrap_or_default();
@@ -415,7 +431,7 @@ impl Edits<'_> {
 
     fn find_vdir(&self, identifier: &str) -> Result<Found, Failure> {
         let wanted = identifier.trim_end_matches('/');
-        for site in &self.sites {
+        for site in self.objects.sites()? {
             let site_name = site.attribute("name").unwrap_or_default();
             for app in site.entries("application") {
                 let app_path = app.attribute("path").unwrap_or_default();
@@ -507,35 +523,4 @@ fn bindings(site: &[Step], value: &str) -> Result<Vec<Change>, Failure> {
         changes.push(added(SITES, element.clone(), &attributes));
     }
     Ok(changes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_piped_in_is_written_at_once_unless_one_of_it_fails() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::new(root.path().to_owned());
-        std::fs::create_dir_all(store.config().parent().unwrap()).unwrap();
-        let host = "<configuration><system.applicationHost><applicationPools>\
-                    </applicationPools></system.applicationHost></configuration>";
-        std::fs::write(store.config(), host).unwrap();
-        let add = |names: &[&str]| {
-            let sentence = |name: &&str| {
-                let words = ["add", "apppool", &format!("/name:{name}")];
-                Sentence::parse(&words.map(str::to_owned))
-            };
-            let sentences: Vec<Sentence> = names.iter().map(sentence).collect();
-            run_all(&sentences, Object::AppPool, &store).ok()
-        };
-        assert_eq!(add(&["A", "B"]), Some(true));
-        let written = store.text().unwrap();
-        assert!(
-            written.contains("<add name=\"A\" /><add name=\"B\" />"),
-            "{written}"
-        );
-        assert_eq!(add(&["C", "a"]), None, "each has to be tried by itself");
-        assert_eq!(store.text().unwrap(), written);
-    }
 }

@@ -11,7 +11,7 @@
 //! * `rows`, `filters`, `print` – what `list` finds, what of it is asked for, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
-//! * `sections` – the CONFIG object, `commit` – where its changes go; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import` – `/in`
+//! * `sections` – the CONFIG object, `commit` – where its changes go; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import`, `together` – `/in`
 
 use std::process::ExitCode;
 
@@ -37,6 +37,7 @@ mod piped;
 mod print;
 mod rows;
 mod sections;
+mod together;
 mod url;
 
 /// Source: a published test of appcmd: exit code 1168 (`ERROR_NOT_FOUND`) where an object is not
@@ -180,11 +181,13 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         object,
         Object::Site | Object::App | Object::Vdir | Object::AppPool
     );
-    if is_edit && is_own && matches!(edits::run_all(&sentences, object, &store), Ok(true)) {
-        return ExitCode::SUCCESS;
-    }
+    let done = if is_edit && is_own {
+        together::run_all(&sentences, object, &store).unwrap_or(0)
+    } else {
+        0
+    };
     // All of them are tried; the first that fails says how it went.
-    let codes: Vec<ExitCode> = sentences
+    let codes: Vec<ExitCode> = sentences[done..]
         .iter()
         .map(|one| run(one, object, &store).unwrap_or_else(fail))
         .collect();
