@@ -12,11 +12,17 @@ use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use rustix::net::sockopt::set_socket_linger;
 
+use super::send_queue::{not_sent, unacknowledged};
 use super::tls::Tls;
 use crate::api::ConnectionId;
 
 /// Most pieces that one write gathers.
 const GATHERED_MAX: usize = 16;
+
+/// Bytes that count as sent as soon as they are written.
+/// Source: KB944884, `time-taken`: the client's acknowledgement is waited for, except for a response of at
+/// most 2 KB from memory.
+const UNWATCHED_MAX: u32 = 2 << 10;
 
 /// Low bits of a [`ConnectionId`]: its slot. The others count connections.
 const SLOT_BITS: u32 = 24;
@@ -30,7 +36,9 @@ pub(super) enum Phase {
     HalfClosed,
     /// The model has let go of it; what waits is still sent.
     Closing,
-    /// FIN was sent; what arrives is dropped until the client closes too.
+    /// FIN was sent, and the client has not acknowledged everything.
+    Finishing,
+    /// It has; what arrives is dropped until the client closes too.
     Draining,
 }
 
@@ -85,6 +93,10 @@ pub(super) struct Connection {
     pub(super) ended: bool,
     /// Whether the model is owed an answer for bytes that it sent.
     pub(super) owed: bool,
+    /// How often it was looked in vain whether the client has taken what was written.
+    pub(super) looks: u8,
+    /// Bytes that were handed over since everything was known to have left.
+    unwatched: u32,
     waiting: VecDeque<Bytes>,
     tls: Option<Box<Tls>>,
 }
@@ -92,10 +104,36 @@ pub(super) struct Connection {
 impl Connection {
     /// Keeps bytes for the end of the turn.
     pub(super) fn queue(&mut self, bytes: Bytes) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.unwatched = self.unwatched.saturating_add(length);
         if !bytes.is_empty() {
             self.waiting.push_back(bytes);
         }
         self.owed = true;
+    }
+
+    /// Whether everything that was written has left for the client; what lies in the socket may still be
+    /// cut.
+    pub(super) fn has_sent_all(&mut self) -> bool {
+        if self.unwatched <= UNWATCHED_MAX {
+            return true;
+        }
+        let all = not_sent(&self.socket) == 0;
+        if all {
+            self.unwatched = 0;
+        }
+        all
+    }
+
+    /// Whether the client has acknowledged everything, the FIN too.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        unacknowledged(&self.socket) == 0
+    }
+
+    /// Bytes that the client has not got, or not said to have got.
+    pub(super) fn outstanding(&self) -> u64 {
+        let waiting = self.waiting.iter().map(|bytes| bytes.len() as u64);
+        waiting.sum::<u64>() + unacknowledged(&self.socket)
     }
 
     /// Whether TLS itself has something to say (its handshake, its alerts).
@@ -224,6 +262,8 @@ impl Connections {
             paused: false,
             ended: false,
             owed: false,
+            looks: 0,
+            unwatched: 0,
             waiting: VecDeque::new(),
             tls,
         }))

@@ -21,7 +21,7 @@ use mio::{Interest, Poll, Token};
 use rustls::ServerConfig;
 
 use super::clock::clock_now;
-use super::connection::{Connections, Flushed, Phase, Received, Writing, reset};
+use super::connection::{Connections, Phase, Received, Writing, reset};
 use super::device::{Device, Process};
 use super::endpoints::{Accepted, ENDPOINT, Endpoints};
 use super::log_files::LogFiles;
@@ -33,6 +33,7 @@ use crate::counters::Counters;
 use crate::model::{CloseHow, Input, Output};
 
 mod processes;
+mod sending;
 
 /// Bytes that one read may bring.
 const READ_MAX: usize = 64 << 10;
@@ -42,14 +43,6 @@ const READS_MAX: usize = 4;
 
 /// Connections accepted before it is the others' turn.
 const ACCEPTS_MAX: usize = 256;
-
-/// How long what a client still sends is dropped after our FIN.
-/// Assumed: long enough for a response to arrive before the RST that unread bytes would cause.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
-
-/// How long a client may take to read what waited when the machine let go of its connection.
-/// Assumed: as long as IIS lets a connection be idle (`connectionTimeout`, 120 s).
-const LEAVING_MAX: Duration = Duration::from_mins(2);
 
 const ENDED: Token = Token(0);
 const DEVICE: Token = Token(1);
@@ -81,6 +74,8 @@ pub(super) struct EventLoop<M> {
     pub(super) counters: Counters,
     /// Connections that the machine has let go of, and how long they may still take.
     pub(super) leaving: Deadlines<ConnectionId>,
+    /// When it is looked again whether a client has taken what was written to it.
+    pub(super) looks: Deadlines<ConnectionId>,
     pub(super) lists: Lists,
     pub(super) buffer: Box<[u8]>,
 }
@@ -140,7 +135,9 @@ where
         let machine = self.machine.next_deadline().map(|deadline| deadline.at);
         let leaving = self.leaving.next().map(|deadline| deadline.at);
         let files = [self.logs.flush_due(), self.endpoints.publish_due()];
-        let next = [machine, leaving, self.attach_due].into_iter().chain(files);
+        let looks = self.looks.next().map(|deadline| deadline.at);
+        let next = [machine, leaving, looks, self.attach_due];
+        let next = next.into_iter().chain(files);
         let next = next.flatten().min()?;
         Some(next.saturating_since(clock_now()))
     }
@@ -209,11 +206,7 @@ where
             self.machine.handle_deadline(self.now);
             self.perform_all();
         }
-        while let Some(id) = self.leaving.pop_due(self.now) {
-            if let Some(connection) = self.connections.remove(id) {
-                reset(&connection.socket);
-            }
-        }
+        self.on_sending_deadlines();
         if self.attach_due.is_some_and(|due| due <= self.now) {
             self.attach();
         }
@@ -273,11 +266,7 @@ where
                 connection: id,
                 how: CloseHow::AfterSending,
             } => {
-                if let Some(connection) = self.connections.find(id) {
-                    connection.phase = Phase::Closing;
-                    self.leaving.set(id, self.now + LEAVING_MAX);
-                    self.touch(id);
-                }
+                self.take_leave(id);
             }
             Output::Close {
                 connection: id,
@@ -388,7 +377,7 @@ where
         if self
             .connections
             .find(id)
-            .is_some_and(|connection| connection.wants_write())
+            .is_some_and(|connection| connection.wants_write() || connection.owed)
         {
             self.touch(id);
         }
@@ -432,9 +421,13 @@ where
                 Phase::HalfClosed,
                 Received::Fin | Received::Bytes { .. } | Received::Secured { .. },
             ) => false,
-            (Phase::Closing | Phase::Draining, Received::Bytes { more, .. }) => more || to_the_end,
-            (Phase::Closing | Phase::Draining, Received::Secured { .. }) => true,
-            (Phase::Draining, Received::Fin) => {
+            (Phase::Closing | Phase::Finishing | Phase::Draining, Received::Bytes { more, .. }) => {
+                more || to_the_end
+            }
+            (Phase::Closing | Phase::Finishing | Phase::Draining, Received::Secured { .. }) => true,
+            // A client that has said all may still read.
+            (Phase::Finishing, Received::Fin) if !connection.is_acknowledged() => false,
+            (Phase::Finishing | Phase::Draining, Received::Fin) => {
                 self.forget(id);
                 false
             }
@@ -445,27 +438,6 @@ where
         }
     }
 
-    /// The connection broke.
-    fn lost(&mut self, id: ConnectionId) {
-        let Some(connection) = self.forget(id) else {
-            return;
-        };
-        reset(&connection.socket);
-        match connection.phase {
-            Phase::Open | Phase::HalfClosed => self.tell(Input::Reset { connection: id }),
-            Phase::Closing | Phase::Draining => {}
-        }
-    }
-
-    fn forget(&mut self, id: ConnectionId) -> Option<super::connection::Connection> {
-        let connection = self.connections.remove(id)?;
-        match connection.phase {
-            Phase::Open | Phase::HalfClosed => {}
-            Phase::Closing | Phase::Draining => self.leaving.clear(id),
-        }
-        Some(connection)
-    }
-
     /// Puts a connection on the list of those to write to.
     fn touch(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id)
@@ -473,33 +445,6 @@ where
         {
             connection.writing = Writing::Dirty;
             self.lists.dirty_connections.push(id);
-        }
-    }
-
-    fn flush_connection(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else {
-            return;
-        };
-        connection.writing = Writing::Idle;
-        let mut flushed = connection.flush();
-        if flushed == Flushed::All && connection.phase == Phase::Closing {
-            flushed = connection.finish();
-            if flushed == Flushed::All {
-                connection.phase = Phase::Draining;
-                self.leaving.set(id, self.now + DRAIN_MAX);
-                // What arrived before is still unread.
-                self.lists.again.push(Again::Connection(id));
-                return;
-            }
-        }
-        match flushed {
-            Flushed::All if connection.owed => {
-                connection.owed = false;
-                self.lists.sent.push(id);
-            }
-            Flushed::All => {}
-            Flushed::Blocked => connection.writing = Writing::Blocked,
-            Flushed::Reset => self.lost(id),
         }
     }
 

@@ -24,6 +24,7 @@ mod line_file;
 mod log_files;
 mod port_owner;
 mod rolling_file;
+mod send_queue;
 mod socket_path;
 mod tls;
 mod trace;
@@ -135,6 +136,7 @@ fn assemble<M>(machine: M, options: Options, clock: UtcClock) -> Result<EventLoo
         trace,
         counters: Counters::default(),
         leaving: Deadlines::new(),
+        looks: Deadlines::new(),
         lists: event_loop::Lists::default(),
         buffer: event_loop::read_buffer(),
         attach_due: None,

@@ -463,13 +463,12 @@ impl HttpSys {
         self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset);
     }
 
-    /// What was handed over is sent before the connection closes: the request counts as answered.
-    pub(super) fn answer_and_close(&mut self, id: ConnectionId, by: Answerer, now: Instant) {
+    /// What was handed over is sent before the connection closes, in the time that any response has.
+    pub(super) fn close_when_answered(&mut self, id: ConnectionId) {
         if let Some(exchange) = self.connections.get_mut(id).and_then(|c| c.exchange())
             && let Some(answer) = &mut exchange.answer
         {
             answer.close = true;
-            self.request_answered(id, by, now);
         }
     }
 

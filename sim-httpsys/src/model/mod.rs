@@ -62,6 +62,7 @@ use url_group::UrlGroup;
 use zombie::Zombie;
 
 pub use reason::ReasonPhrase;
+pub use timeouts::MIN_SEND_RATE;
 pub use zombie::ZOMBIE_MAX;
 
 /// What can happen to the driver.
@@ -97,7 +98,8 @@ pub enum Input<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// Everything that was to be sent on the connection has been written.
+    /// Everything that was to be sent on the connection is on its way, as far as the client has room for it:
+    /// what an RST would still take back does not count.
     Sent {
         /// On which connection.
         connection: ConnectionId,

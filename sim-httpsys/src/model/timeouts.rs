@@ -19,7 +19,7 @@ const INHERITED: u16 = 120;
 
 /// What a `min_send_rate` of 0 inherits, bytes a second.
 /// Source: `HTTP_TIMEOUT_LIMIT_INFO`, `MinSendRate`: default 150 (KB820729 says 240).
-const MIN_SEND_RATE: u32 = 150;
+pub const MIN_SEND_RATE: u32 = 150;
 
 /// A timer of this many seconds is off. Source: `HTTP_TIMEOUT_LIMIT_INFO`, MAXUSHORT disables.
 const OFF: u16 = u16::MAX;

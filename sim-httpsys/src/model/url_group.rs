@@ -410,7 +410,7 @@ impl HttpSys {
         };
         match &connection.state {
             ConnectionState::Busy(exchange) => match (exchange.stage, fin) {
-                (Stage::Sending(answerer), Some(_)) => self.answer_and_close(id, answerer, now),
+                (Stage::Sending(_), Some(_)) => self.close_when_answered(id),
                 (
                     Stage::Arrived
                     | Stage::Queued { .. }

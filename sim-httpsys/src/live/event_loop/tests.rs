@@ -17,7 +17,7 @@ use crate::api::{Call, Completion, RequestId};
 use crate::clockwork::Deadline;
 use crate::etw::Fact;
 use crate::live::{Options, assemble, clock, open_device};
-use crate::model::Parameters;
+use crate::model::{Parameters, ReasonPhrase};
 
 const CLEAR: Endpoint = Endpoint {
     address: None,
@@ -30,7 +30,11 @@ const SECURE: Endpoint = Endpoint {
     secure: true,
 };
 
-/// Listens when a process attaches; says what was said; `bye`, `cut`, `lots` and `pause` are orders.
+/// More than a client's window and less than what a socket takes.
+const SOME: usize = 2_000_000;
+
+/// Listens when a process attaches; says what was said; `bye`, `cut`, `lots`, `some`, `kept` and `pause`
+/// are orders.
 #[derive(Default)]
 struct Parrot {
     outputs: VecDeque<Output>,
@@ -90,6 +94,21 @@ impl StateMachine for Parrot {
             }
             Input::Received {
                 connection,
+                bytes: order @ (b"some" | b"kept"),
+            } => {
+                out(Output::Send {
+                    connection,
+                    bytes: vec![b'x'; SOME].into(),
+                });
+                if order == b"some" {
+                    out(Output::Close {
+                        connection,
+                        how: CloseHow::AfterSending,
+                    });
+                }
+            }
+            Input::Received {
+                connection,
                 bytes: b"pause",
             } => {
                 out(Output::Send {
@@ -139,8 +158,11 @@ impl StateMachine for Parrot {
                 call: Call::ReceiveRequest { credits: 0 },
                 ..
             }
-            | Input::Opened { .. }
-            | Input::Reset { .. } => {}
+            | Input::Opened { .. } => {}
+            Input::Reset { connection } => out(Output::Fact(Fact::ConnError {
+                connection,
+                reason: ReasonPhrase::ClientReset,
+            })),
             Input::Called { by: to, call } => {
                 if let (Call::ReceiveRequest { credits: 2 }, Some(connection)) = (call, self.paused)
                 {
@@ -183,7 +205,10 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(folder: tempfile::TempDir) -> Self {
         let options = Options {
             device: folder.path().join("run/httpsys"),
             root: folder.path().to_owned(),
@@ -299,6 +324,66 @@ fn an_orderly_close_sends_everything_first() {
     let mut client = server.connect();
     client.write_all(b"bye").unwrap();
     assert_eq!(rest(&mut client), b"bye");
+}
+
+/// Longer than what arrives is dropped after our FIN.
+const LONG: Duration = Duration::from_millis(2500);
+
+#[test]
+fn a_client_that_reads_late_gets_everything_of_a_connection_that_was_closed() {
+    let server = Server::start();
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        // It fits into the socket's buffer.
+        client.write_all(b"some").unwrap();
+    }
+    // This one has said all.
+    clients[1].shutdown(std::net::Shutdown::Write).unwrap();
+    std::thread::park_timeout(LONG);
+    // This one says more.
+    let _ = clients[2].write_all(b"more");
+    for client in &mut clients {
+        assert_eq!(rest(client).len(), SOME);
+    }
+}
+
+#[test]
+fn what_lies_in_the_socket_is_not_sent_yet() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    client.write_all(b"kept").unwrap();
+    std::thread::park_timeout(Duration::from_millis(100));
+    assert_eq!(
+        server.call(&Call::ReceiveRequest { credits: 1 }),
+        RequestId(0)
+    );
+    assert_eq!(said(&mut client, SOME).len(), SOME);
+    // What it asks next says that it has everything.
+    client.write_all(b"next").unwrap();
+    assert_eq!(said(&mut client, 4), "next");
+    let sent = server.call(&Call::ReceiveRequest { credits: 1 });
+    assert!(sent > RequestId(0));
+}
+
+#[test]
+fn a_client_that_goes_before_it_has_read_what_was_sent_is_told_as_a_reset() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    client.write_all(b"kept").unwrap();
+    assert_eq!(said(&mut client, 1), "x");
+    drop(client);
+    for _ in 0..1000 {
+        server.call(&Call::ReceiveRequest { credits: 1 });
+        if server.trace().contains("ConnError") {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert!(server.trace().contains("ConnError"));
+    assert_eq!(
+        server.call(&Call::ReceiveRequest { credits: 1 }),
+        RequestId(0)
+    );
 }
 
 #[test]

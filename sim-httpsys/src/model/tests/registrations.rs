@@ -90,6 +90,29 @@ fn idle_connections_of_a_closed_endpoint_may_end_by_fin() {
 }
 
 #[test]
+fn a_response_on_its_way_counts_once_it_is_sent_though_its_endpoint_closes_by_fin() {
+    let fin = |p: &mut Parameters| p.endpoint_close = EndpointClose::Fin;
+    let mut server = server().parameters(fin).with_worker();
+    server.writes = false;
+    let [reads, stalls] = [(); 2].map(|()| {
+        let client = server.request("/");
+        server.answer(W3WP, page("slow"));
+        client
+    });
+    server
+        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
+        .unwrap();
+    assert_eq!(server.closed(reads), None);
+    server.input(Input::Sent { connection: reads });
+    assert_eq!(server.closed(reads), Some(CloseHow::AfterSending));
+    server.wait_seconds(20);
+    assert_eq!(server.closed(stalls), Some(CloseHow::Reset));
+    assert_eq!(server.reasons(), [ReasonPhrase::TimerMinBytesPerSecond]);
+    let sent = |f: &Fact| matches!(f, Fact::SendComplete { .. });
+    assert_eq!(server.count(sent), 1);
+}
+
+#[test]
 fn when_the_controller_goes_everything_goes() {
     let mut server = server().without_worker();
     server.worker(W3WP, 1);
