@@ -13,19 +13,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Interest, Poll, Token};
-use rustls::ServerConfig;
 
 use super::clock::clock_now;
 use super::connection::{Connections, Phase, Received, Writing, reset};
 use super::device::{Device, Process};
 use super::endpoints::{Accepted, ENDPOINT, Endpoints};
 use super::log_files::LogFiles;
-use super::tls::Tls;
+use super::tls::{Tls, TlsConfigurations};
 use super::trace::Trace;
 use crate::api::{CallResult, Completion, ConnectionId, Endpoint, Ends, ProcessId, Win32Error};
 use crate::clockwork::{Deadlines, Instant, StateMachine};
@@ -68,7 +66,7 @@ pub(super) struct EventLoop<M> {
     pub(super) device: Device,
     /// When processes are let in again, if one could not be: for want of descriptors, mostly.
     pub(super) attach_due: Option<Instant>,
-    pub(super) tls: Arc<ServerConfig>,
+    pub(super) tls: TlsConfigurations,
     pub(super) logs: LogFiles,
     pub(super) trace: Option<Trace>,
     pub(super) counters: Counters,
@@ -327,7 +325,8 @@ where
             client,
             local,
         } = accepted;
-        let tls = match endpoint.secure.then(|| Tls::new(&self.tls)).transpose() {
+        let tls = endpoint.secure.then(|| Tls::new(self.tls.of(local)));
+        let tls = match tls.transpose() {
             Ok(tls) => tls,
             Err(error) => {
                 tracing::warn!(%error, "a connection is turned away");

@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::model::{HttpSys, MachineSetup, Parameters};
 use crate::recording::{Recorded, Tape};
 
+mod certificates;
 pub mod clock;
 mod connection;
 mod device;
@@ -45,7 +46,7 @@ use event_loop::EventLoop;
 pub struct Options {
     /// Where processes open the device: a Unix socket, mode 0600.
     pub device: PathBuf,
-    /// The simulated `C:\`: log files, the certificate and the trace lie below it.
+    /// The simulated `C:\`: log files, the certificates and the trace lie below it.
     pub root: PathBuf,
     /// On which address an endpoint for all addresses (`*`) really listens.
     pub listen: std::net::IpAddr,
@@ -131,7 +132,7 @@ fn assemble<M>(machine: M, options: Options, clock: UtcClock) -> Result<EventLoo
         connections: connection::Connections::default(),
         processes: BTreeMap::new(),
         endpoints: endpoints::Endpoints::new(options.listen, options.port_map, endpoints_file),
-        tls: tls::configuration(&run_folder)?,
+        tls: tls::TlsConfigurations::read(&run_folder)?,
         logs: log_files::LogFiles::new(&options.root, truncate_size, clock, options.telling),
         trace,
         counters: Counters::default(),

@@ -1,24 +1,22 @@
-//! TLS of one connection, and what all of them share: the certificate and the sessions.
+//! TLS of one connection, and what all of them share: the certificates and the sessions.
 //!
 //! Under Windows TLS lives in the kernel as well, and its session cache in LSASS: neither a recycle
 //! nor an iisreset forgets a session. Here sessions live as long as the driver does.
 //! HTTP/2 is not offered.
 
-use std::collections::VecDeque;
-use std::fs;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
+use super::certificates::Certificates;
 use super::connection::Received;
 
 /// Sessions that are remembered. Source: Schannel, `MaximumCacheSize` default 20,000.
@@ -31,11 +29,25 @@ const ENCRYPTED_AHEAD: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate or its key could not be read or stored.
-    #[error("the certificate in {0} cannot be read or stored")]
-    File(std::path::PathBuf, #[source] io::Error),
+    #[error("{0} cannot be read or stored")]
+    File(PathBuf, #[source] io::Error),
     /// The certificate's file is not PEM.
-    #[error("the certificate in {0} is malformed")]
-    Pem(std::path::PathBuf, #[source] rustls::pki_types::pem::Error),
+    #[error("the certificate or key in {0} is malformed")]
+    Pem(PathBuf, #[source] rustls::pki_types::pem::Error),
+    /// A certificate's file is not named after a binding.
+    #[error("{0} is not named after a binding: expected <host or ip>_<port>.pem")]
+    Name(PathBuf),
+    /// There is no key to a certificate.
+    #[error("the certificate in {0} has no key, neither in that file nor in {1}")]
+    NoKey(PathBuf, PathBuf),
+    /// A certificate and its key do not go together, or are of no use.
+    #[error("the certificate in {0} cannot be used with its key")]
+    Pair(PathBuf, #[source] rustls::Error),
+    /// There is a key and no certificate, and none can be made for it.
+    #[error(
+        "no certificate can be made for the key in {0}; put its certificate beside it, or remove it"
+    )]
+    KeyAlone(PathBuf, #[source] rcgen::Error),
     /// The certificate could not be made.
     #[error("a certificate cannot be made")]
     Make(#[from] rcgen::Error),
@@ -44,48 +56,50 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// What all connections share. The certificate is made once and kept in `folder`.
-pub fn configuration(folder: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let (certificate, key) = (
-        folder.join("certificate.pem"),
-        folder.join("certificate.key"),
-    );
-    if !certificate.exists() || !key.exists() {
-        make_certificate(&certificate, &key)?;
-    }
-    let chain = vec![
-        CertificateDer::from_pem_file(&certificate)
-            .map_err(|error| TlsError::Pem(certificate.clone(), error))?,
-    ];
-    let key = PrivateKeyDer::from_pem_file(&key).map_err(|error| TlsError::Pem(key, error))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-    config.ticketer = ring::Ticketer::new()?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct TlsConfigurations {
+    default: Arc<ServerConfig>,
+    /// Those of the places that have certificates of their own; `None` stands for all other addresses.
+    own: BTreeMap<(Option<IpAddr>, u16), Arc<ServerConfig>>,
 }
 
-/// Assumed: ECDSA P-256, the cheapest handshake; `New-SelfSignedCertificate` would make RSA-2048,
-/// whose handshakes cost six times as much.
-fn make_certificate(certificate: &Path, key: &Path) -> Result<(), TlsError> {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names)?;
-    let store = |path: &Path, pem: String| {
-        let mut options = fs::OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path);
-        file.and_then(|mut file| file.write_all(pem.as_bytes()))
-            .map_err(|error| TlsError::File(path.to_owned(), error))
-    };
-    store(key, made.signing_key.serialize_pem())?;
-    store(certificate, made.cert.pem())
+impl TlsConfigurations {
+    /// The certificates are read, or made, below `run`.
+    pub(super) fn read(run: &Path) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let certificates = Certificates::read(run, &provider)?;
+        let mut default = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates.choice(None)));
+        default.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        default.ticketer = ring::Ticketer::new()?;
+        default.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Sessions are common: a client takes one up only for the name that it was made for.
+        let of_place = |place| {
+            let mut own = default.clone();
+            own.cert_resolver = Arc::new(certificates.choice(Some(place)));
+            (place, Arc::new(own))
+        };
+        Ok(Self {
+            own: certificates.places().map(of_place).collect(),
+            default: Arc::new(default),
+        })
+    }
+
+    /// That of a connection, by the server's address as the binding names it.
+    pub(super) fn of(&self, local: SocketAddr) -> &Arc<ServerConfig> {
+        let (ip, port) = (local.ip(), local.port());
+        let own = self.own.get(&(Some(ip), port));
+        let own = own.or_else(|| self.own.get(&(None, port)));
+        own.unwrap_or(&self.default)
+    }
+}
+
+/// TLS with the certificate in `folder` of all that has none of its own.
+pub fn configuration(folder: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    Ok(TlsConfigurations::read(folder)?.default)
 }
 
 /// TLS of one connection.

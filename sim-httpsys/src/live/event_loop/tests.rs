@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::{Bytes, BytesMut};
@@ -521,4 +522,34 @@ fn a_long_answer_over_tls_arrives_in_full() {
     assert_eq!(said(&mut client, 4), "full");
     client.write_all(b"lots").unwrap();
     assert_eq!(rest(&mut client).len(), 10 << 20);
+}
+
+#[test]
+fn a_connection_gets_the_certificate_of_the_name_that_it_asks_for_or_else_of_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = folder.path().join("run/certificates");
+    std::fs::create_dir_all(&certificates).unwrap();
+    let made = ["a.example", "127.0.0.1"].map(|name| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+        std::fs::write(certificates.join(format!("{name}_443.pem")), pem).unwrap();
+        made.cert.der().clone()
+    });
+    let server = Server::start_in(folder);
+    for (name, expected) in ["a.example", "127.0.0.1"].into_iter().zip(made) {
+        let mut roots = RootCertStore::empty();
+        roots.add(expected.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(name).unwrap();
+        let session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let socket = TcpStream::connect(server.address(443)).unwrap();
+        let mut client = StreamOwned::new(session, socket);
+        assert_eq!(said(&mut client, 4), "full");
+        assert_eq!(client.conn.peer_certificates(), Some(&[expected][..]));
+    }
 }
