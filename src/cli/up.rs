@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sim_was::config::{Binding, Configuration};
 use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
@@ -19,8 +20,28 @@ use crate::virtual_world::interruption;
 /// How often a running server is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+const HTTPS: &str = "\
+https: a binding's certificate is looked up below DIR/run, when the server starts (what is changed later counts at the \
+next up):
+  certificates/HOST_PORT.pem       of the host that the client asks for (SNI)
+  certificates/*.DOMAIN_PORT.pem   of its domain
+  certificates/IP_PORT.pem         of the address; 0.0.0.0 is any
+  certificate.pem                  of everything else; made, for localhost, if missing
+PORT is the binding's, not that of --port-map. A file may hold a whole chain, its own certificate first, and the key; or \
+the key lies beside it as .key.";
+
+/// `sslFlags` that something other than what the flag asks for comes of.
+///
+/// Of the others the SNI flag (1) is not needed, as a client's name is always looked at; and no HTTP/2 (4), no OCSP
+/// stapling (8), no QUIC (16), no TLS before 1.2 (64) hold for every binding.
+const SSL_FLAGS_WITHOUT_EFFECT: [(u32, &str); 2] = [
+    (2, "2 (central certificate store)"),
+    (32, "32 (no TLS 1.3)"),
+];
+
 /// Arguments of `iis-sim up`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HTTPS)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     /// The applicationHost.config to run [default: the root's own, made with a welcome page if missing]
@@ -103,6 +124,9 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     for warning in &server.configuration().warnings {
         eprintln!("iis-sim: warning: {}", warning.text);
     }
+    for warning in ssl_flags_without_effect(server.configuration()) {
+        eprintln!("iis-sim: warning: {warning}");
+    }
     let metrics = arguments.metrics.map(|at| serve_metrics(&server.root, at));
     let metrics = match metrics.transpose() {
         Ok(metrics) => metrics.map(|address| format!("http://{address}/metrics")),
@@ -153,6 +177,25 @@ pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)
+}
+
+/// What is said about the `sslFlags` of https bindings that are not followed.
+fn ssl_flags_without_effect(configuration: &Configuration) -> Vec<String> {
+    let mut said = Vec::new();
+    for site in &configuration.sites {
+        let secure = |binding: &&Binding| binding.http.as_ref().is_some_and(|http| http.secure);
+        for binding in site.bindings.iter().filter(secure) {
+            for (flag, meaning) in SSL_FLAGS_WITHOUT_EFFECT {
+                if binding.ssl_flags & flag != 0 {
+                    said.push(format!(
+                        "sslFlags {} of the https binding '{}' of site '{}': {meaning} has no effect here",
+                        binding.ssl_flags, binding.information, site.name
+                    ));
+                }
+            }
+        }
+    }
+    said
 }
 
 /// What is served besides the sites.
