@@ -20,6 +20,7 @@ use super::outcomes::Outcomes;
 use super::read::Observation;
 use super::statistics::{median, quantile};
 use super::steady::time_to_steady_state_ms;
+use super::targets::without_target_ms;
 use super::workers::{Sessions, WorkerLife, exits, replaced_ms, sessions, worker_lives};
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
@@ -89,6 +90,12 @@ pub struct Metrics {
     /// one, if there is one, was ready; `None` if it ended none, or if one that was killed has none after it. Workers that crash or ask to be recycled are
     /// not ended by it.
     pub workers_replaced_ms: Option<f64>,
+    /// How long a queue had no worker to deliver requests to, from the operation's begin to the end of the
+    /// load, in all: of the queues that had one when it began the worst. Requests wait meanwhile, or are
+    /// refused: see `downtime_total_ms` for what that cost. `None` without the driver's facts, or if no
+    /// queue had a worker.
+    #[serde(default)]
+    pub no_delivery_target_ms: Option<f64>,
     /// Memory.
     pub memory: Memory,
     /// How often each event was logged from the operation's begin to the end of the load, by its id.
@@ -267,6 +274,10 @@ impl Metrics {
                 .as_deref()
                 .and_then(|lives| replaced_ms(observation, lives)),
             workers,
+            no_delivery_target_ms: observation
+                .httpsys
+                .as_deref()
+                .and_then(|facts| without_target_ms(facts, operation, end)),
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
@@ -296,7 +307,9 @@ impl Metrics {
         let operation = trial.operation;
         let mut of_server = Self::of(observation, trial);
         if let Some(own) = servers.first() {
-            of_server.cache.kernel = cache::kernel(own, trial.times(observation)).0;
+            let times = trial.times(observation);
+            of_server.cache.kernel = cache::kernel(own, times).0;
+            of_server.no_delivery_target_ms = without_target_ms(own, operation, times.end);
         }
         Self {
             ledger: Some(Ledger::reconcile_farm(book, log, servers)),
@@ -509,6 +522,7 @@ mod tests {
             "sessions",
             "latency_ms",
             "workers",
+            "no_delivery_target_ms",
             "memory",
             "ledger",
         ] {

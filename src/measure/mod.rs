@@ -4,6 +4,7 @@
 //! * [`metrics`] – the figures of one trial, with their definitions
 //! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
 //! * [`balancer`] – what a balancer in front of a farm saw
+//! * `targets` – when a queue had no worker to deliver to
 //! * [`outcomes`] – how attempts ended
 //! * [`events`] – the event log
 //! * [`ledger`] – the client's story against the server's, attempt by attempt
@@ -26,6 +27,7 @@ pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
+pub(crate) mod targets;
 mod trial_result;
 pub mod workers;
 

@@ -167,6 +167,11 @@ const PARTS: [Part; 6] = [
                 "workers_replaced_ms",
                 Unit::Millis,
             ),
+            row(
+                "a pool without a worker to deliver to, ms",
+                "no_delivery_target_ms",
+                Unit::Millis,
+            ),
         ],
     },
     Part {
