@@ -9,7 +9,10 @@
 //! A probe that had no verdict when the run ended (it was abandoned) is undecided: by itself it is no failure and
 //! no success. Between failures, or between one and the next success, it is a part of their outage, since
 //! nothing had success then; behind the last failure it is too, up to the end of the run. So the
-//! total is the sum of all outages, and never less than the longest of them.
+//! total is the sum of all outages, and never less than the longest of them. One that has waited for
+//! longer than a probe may is no such one: it has failed, as a time-out. So when all hang until the end of the
+//! run it is an outage from the first of them that timed out; if none had the time to, the gap has no upper
+//! bound, and that is all that can be said.
 //!
 //! Failure starts when the request was *made*, so planned times count and not finished ones. A probe
 //! that was answered late is a success: its wait is latency, not downtime. A probe that was in flight when
@@ -182,6 +185,10 @@ fn stream_downtime(
         if gap.value > max_gap_ms.value {
             max_gap_ms = gap;
         }
+    }
+    // Nobody knows what would have become of them: it may be the longest of all gaps that has just begun.
+    if since.last().is_some_and(|last| !last.outcome.is_verdict()) {
+        max_gap_ms.upper = None;
     }
     Some(StreamDowntime {
         probes: decided,
@@ -364,6 +371,33 @@ mod tests {
         assert_eq!(downtime.total_ms(), Some(0.0));
         assert!(downtime.windows.is_empty());
         assert!(downtime.streams().all(|stream| stream.undecided > 0));
+    }
+
+    #[test]
+    fn when_all_hang_to_the_end_those_that_timed_out_make_an_outage_and_the_others_leave_it_open() {
+        // Whoever comes from 100 ms on hangs; a probe may take ten seconds, and the run lasts twelve.
+        let mut attempts = book_with_outage(60_000, Outcome::Timeout).attempts;
+        let hangs = |outage: &AttemptRecord| outage.outcome == Outcome::Timeout;
+        for probe in attempts.iter_mut().filter(|probe| hangs(probe)) {
+            if probe.planned > OPERATION + std::time::Duration::from_secs(2) {
+                probe.outcome = Outcome::Abandoned;
+            }
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        for stream in downtime.streams() {
+            let (gap, total) = (stream.max_gap_ms, stream.total_ms);
+            assert!(gap.value > 11_800.0 && total > 11_800.0, "{stream:?}");
+            assert!(gap.lower > 1_800.0 && gap.upper.is_none(), "{stream:?}");
+        }
+        for probe in attempts.iter_mut().filter(|probe| hangs(probe)) {
+            probe.outcome = Outcome::Abandoned;
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        for stream in downtime.streams() {
+            let gap = stream.max_gap_ms;
+            assert!(stream.failed == 0 && stream.undecided > 1_100);
+            assert!(gap.value < 1e-9 && gap.upper.is_none(), "{gap:?}");
+        }
     }
 
     #[test]
