@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use super::measuring::{Failure, Measuring, NOT_TRUSTED, at};
 use super::output_file::output_file;
 use super::selection::Selection;
+use crate::live_world::trial::TrialError;
 use crate::report::{self, Comparison};
+use crate::virtual_world::interruption;
 
 /// Arguments of `iis-sim compare`.
 #[derive(Debug, clap::Args)]
@@ -30,14 +32,23 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenario = arguments.selection.scenario().map_err(Failure::Scenario)?;
     let results = arguments.measuring.run(&scenario, "")?;
-    let comparison = Comparison::new(&scenario, arguments.measuring.clock_of(&scenario), results)
-        .with_profile(arguments.measuring.profile(&scenario)?);
+    let clock = arguments.measuring.clock_of(&scenario);
+    let profile = arguments.measuring.profile(&scenario)?;
+    let wants_json = arguments.json.is_some();
+    // Intervals of many trials take their time.
+    let rendered = interruption::unless_raised(move || {
+        let comparison = Comparison::new(&scenario, clock, results).with_profile(profile);
+        let json = wants_json.then(|| report::json::render(&comparison));
+        let text = report::text::render(&comparison);
+        (json, text, comparison.is_trusted())
+    });
+    let interrupted = || Failure::Trial(TrialError::Interrupted);
+    let (json, text, trusted) = rendered.ok_or_else(interrupted)?;
     // First: whoever reads only the beginning of what is printed closes the pipe.
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, report::json::render(&comparison)).map_err(at(path))?;
+    if let (Some(path), Some(json)) = (&arguments.json, json) {
+        std::fs::write(path, json).map_err(at(path))?;
     }
-    println!("{}", report::text::render(&comparison));
-    let trusted = comparison.is_trusted();
+    println!("{text}");
     Ok(if trusted {
         ExitCode::SUCCESS
     } else {

@@ -16,6 +16,7 @@ use super::operate::perform;
 use super::processes::{children, resident_bytes};
 use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
 use crate::load::plan_file::{PlanFile, Target};
+use crate::measure::apart::unless_stopped;
 use crate::measure::metrics::Trial as Measured;
 use crate::measure::{Looks, Metrics, Observation, ReadError, Steady, TrialResult};
 use crate::scenario::{ApplicationPart, Operation, Scenario, ScenarioError, Served, timing};
@@ -134,7 +135,7 @@ impl Trial<'_> {
         let left = farm.map(Farm::stop).transpose()?;
         let root = server.root.clone();
         server.stop();
-        self.reconcile(&root, &book, left, times, memory)
+        self.reconcile((root, book), left, (times, memory), watcher)
     }
 
     fn options(&self, root: &Path) -> ServerOptions {
@@ -244,26 +245,30 @@ impl Trial<'_> {
 
     fn reconcile(
         &self,
-        root: &Path,
-        book: &Path,
+        (root, book): (PathBuf, PathBuf),
         farm: Option<Left>,
-        times: Times,
-        memory: u64,
+        (times, memory): (Times, u64),
+        watcher: Watcher<'_>,
     ) -> Result<(TrialResult, Observation), TrialError> {
-        let mut observation = observe(root, book)?;
         let measured = Measured {
             operation: times.operation,
             baseline_from: times.warm,
             workers_peak_bytes: Some(memory),
             clock: Some(utc_clock()),
         };
-        let metrics = match farm {
-            None => Metrics::of(&observation, &measured),
-            Some(left) => {
-                let servers = facts_of_servers(&mut observation, &left.roots)?;
-                Metrics::of_farm(&observation, &measured, &left.log, &servers)
-            }
-        };
+        let mut goes_on = || tell(watcher, Stage::Reconciling).is_ok();
+        let worked_out = unless_stopped(&mut goes_on, move || {
+            let mut observation = observe(&root, &book)?;
+            let metrics = match farm {
+                None => Metrics::of(&observation, &measured),
+                Some(left) => {
+                    let servers = facts_of_servers(&mut observation, &left.roots)?;
+                    Metrics::of_farm(&observation, &measured, &left.log, &servers)
+                }
+            };
+            Ok::<_, TrialError>((metrics, observation))
+        });
+        let (metrics, observation) = worked_out.ok_or(TrialError::Interrupted)??;
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
         if let Some(why) = self.scenario.nobody_came(&result.metrics) {
             result.invalid = Some(why);

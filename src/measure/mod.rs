@@ -4,6 +4,7 @@
 //! * [`metrics`] – the figures of one trial, with their definitions
 //! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
 //! * [`balancer`] – what a balancer in front of a farm saw
+//! * `apart` – what takes long, so that Ctrl-C does not
 //! * `targets` – when a queue had no worker to deliver to
 //! * [`outcomes`] – how attempts ended
 //! * [`events`] – the event log
@@ -12,6 +13,7 @@
 //!
 //! What is not known is `None`, never a made-up number: a trace that is missing leaves holes.
 
+pub(crate) mod apart;
 pub mod balancer;
 pub mod cache;
 pub mod connections;

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use crate::measure::apart::unless_stopped;
+
 /// From one look to the next, in events: a millisecond or so of real time, and nothing of its speed.
 const EVENTS: u64 = 1024;
 
@@ -14,6 +16,13 @@ static FLAG: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// What a handler of signals raises.
 pub fn flag() -> Arc<AtomicBool> {
     Arc::clone(&FLAG)
+}
+
+/// What comes of work that does not look at it; `None` if it is raised before that is known.
+pub(crate) fn unless_raised<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    unless_stopped(&mut || !FLAG.load(Ordering::Relaxed), work)
 }
 
 /// Whether it was raised; looked at once in [`EVENTS`].

@@ -154,7 +154,7 @@ impl Trial<'_> {
         };
         let played = self.play(&mut stage, &served);
         let (observation, track) = stage.world.close();
-        let run = played.map(|played| self.measure(played, observation, track.digest));
+        let run = played.and_then(|played| self.measure(played, observation, track.digest));
         (run, track)
     }
 
@@ -183,23 +183,33 @@ impl Trial<'_> {
         })
     }
 
-    fn measure(&self, played: Played, observation: Observation, digest: u64) -> Run {
+    fn measure(
+        &self,
+        played: Played,
+        observation: Observation,
+        digest: u64,
+    ) -> Result<Run, TrialError> {
         let observation = Observation {
             book: played.book,
             ..observation
         };
-        let metrics = Metrics::of(&observation, &played.measured);
+        let measured = played.measured;
+        let worked_out = interruption::unless_raised(move || {
+            let metrics = Metrics::of(&observation, &measured);
+            (metrics, observation)
+        });
+        let (metrics, observation) = worked_out.ok_or(TrialError::Interrupted)?;
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
         result.digest = Some(digest);
         if let Some(why) = self.scenario.nobody_came(&result.metrics) {
             result.invalid = Some(why);
         }
-        Run {
+        Ok(Run {
             result,
             observation,
-            operation: played.measured.operation,
+            operation: measured.operation,
             size: played.size,
-        }
+        })
     }
 
     fn world(&self, served: &Served, watch: Watch) -> Result<World, TrialError> {
