@@ -41,3 +41,23 @@ fn a_worker_that_calls_itself_idle_and_has_a_request_is_found_by_its_own_word() 
     let caught = verdicts[0].caught.as_ref().expect("it is found");
     assert_eq!(caught.by, "W8");
 }
+
+#[test]
+fn what_goes_to_another_site_or_is_counted_for_it_is_found() {
+    let wanted = [
+        (Mutant::RouteToFirstPool, "N6"),
+        (Mutant::HostIgnored, "N6"),
+        (Mutant::FirstSiteNamed, "N6"),
+        (Mutant::CacheKeyWithoutSite, "N6"),
+        (Mutant::ConnectionsOfAllSites, "N5"),
+        (Mutant::CountForFirstSite, "M1"),
+        (Mutant::CountBytesShort, "C4"),
+    ];
+    let mutants = wanted.map(|(mutant, _)| mutant);
+    let verdicts = check(&mutants, &(0..40), MILLIS, 1, &|_| true);
+    for (verdict, (mutant, by)) in verdicts.iter().zip(wanted) {
+        let caught = verdict.caught.as_ref();
+        let caught = caught.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+        assert_eq!(caught.by, by, "{mutant:?}: {caught:?}");
+    }
+}

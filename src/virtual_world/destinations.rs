@@ -47,8 +47,17 @@ impl Destinations {
         profile: &Profile,
         configuration: &Configuration,
     ) -> Result<Self, NoTarget> {
-        let targets = targets(configuration);
-        let default_host = default_host(&targets);
+        Self::reached(urls, attempts, profile, &targets(configuration))
+    }
+
+    /// As [`Destinations::of`], with these hosts and their endpoints.
+    pub(super) fn reached<'a>(
+        urls: &[PlannedUrl],
+        attempts: impl IntoIterator<Item = &'a PlannedAttempt>,
+        profile: &Profile,
+        targets: &[(String, Endpoint)],
+    ) -> Result<Self, NoTarget> {
+        let default_host = default_host(targets);
         let host_of = |url: u32| {
             let host = urls[url as usize].host.as_deref();
             host.unwrap_or(&default_host)
@@ -74,7 +83,7 @@ impl Destinations {
             if slot.is_some() {
                 continue;
             }
-            let endpoint = endpoint(&targets, host, planned.secure)?;
+            let endpoint = endpoint(targets, host, planned.secure)?;
             let is_for_probes = planned.stream != Stream::Load;
             let key = (is_for_probes, endpoint, host);
             *slot = Some(*number_of.entry(key).or_insert_with(|| {
@@ -118,7 +127,7 @@ impl Route {
 }
 
 /// Every host and endpoint of the configuration; an empty host is any.
-fn targets(configuration: &Configuration) -> Vec<(String, Endpoint)> {
+pub(super) fn targets(configuration: &Configuration) -> Vec<(String, Endpoint)> {
     let bindings = configuration.sites.iter().flat_map(|site| &site.bindings);
     let http = bindings.filter_map(|binding| binding.http.as_ref());
     let target = |binding: &sim_was::config::HttpBinding| {

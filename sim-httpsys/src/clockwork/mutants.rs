@@ -51,9 +51,17 @@ mutants! {
     TwoLinesPerRefusal = "two-lines-per-refusal": "A refusal is logged twice.";
     NoLineForDrop = "no-line-for-drop": "A request that is dropped is not logged.";
     NoLineForAnswer = "no-line-for-answer": "A response from the cache is not logged.";
+    // HTTP.sys: several sites
+    RouteToFirstPool = "route-to-first-pool": "Every request goes to the pool of the first URL group.";
+    HostIgnored = "host-ignored": "A host name leads nowhere: requests go where any host may.";
+    FirstSiteNamed = "first-site-named": "What becomes of a request is told of the first site.";
+    CountForFirstSite = "count-for-first-site": "Answers of every site are counted for the first one.";
+    ConnectionsOfAllSites = "connections-of-all-sites": "Connections of every site count for each one's limit.";
+    CountBytesShort = "count-bytes-short": "A response is counted one byte short.";
     // HTTP.sys: the response cache
     ServeExpired = "serve-expired": "An entry whose time is over is still served.";
     CacheBodyDamaged = "cache-body-damaged": "A kept body has a wrong last byte.";
+    CacheKeyWithoutSite = "cache-key-without-site": "The key of an entry leaves site, port and host out.";
     CacheKeyWithoutUrl = "cache-key-without-url": "The key of an entry leaves the URL out.";
     NoFlushAtPoolStop = "no-flush-at-pool-stop": "A pool that goes off keeps its entries.";
     NoFlushAtQueueClose = "no-flush-at-queue-close": "An iisreset does not empty the cache.";

@@ -160,6 +160,11 @@ impl HttpSys {
             return self.refuse_unrouted(id, &request, ReasonPhrase::NotAvailable, now);
         };
         request.site = group.properties.site;
+        if mutated(Mutant::FirstSiteNamed) {
+            request.site = self
+                .first_group()
+                .map_or(request.site, |g| g.properties.site);
+        }
         request.url_context = registration.context;
         let is_get = request.text.bytes(request.text.verb) == b"GET";
         let is_head = request.text.bytes(request.text.verb) == b"HEAD";
@@ -168,7 +173,10 @@ impl HttpSys {
         } else {
             CacheUse::NONE
         };
-        let (queue, log) = (group.queue, group.log.clone());
+        let (mut queue, log) = (group.queue, group.log.clone());
+        if mutated(Mutant::RouteToFirstPool) {
+            queue = self.first_group().map_or(queue, |first| first.queue);
+        }
         let (timeouts, limit) = (Rc::clone(&group.timeouts), group.properties.connections_max);
         let no_body_yet = connection.unread.is_empty();
         let entity = match head.entity {
@@ -265,9 +273,17 @@ impl HttpSys {
         let Some(site) = connection.exchange().map(|exchange| exchange.request.site) else {
             return false;
         };
+        let mut others = 0;
+        if mutated(Mutant::ConnectionsOfAllSites) {
+            let all = self.site_connections.iter();
+            others = all
+                .filter(|(of, _)| **of != site)
+                .map(|(_, open)| open)
+                .sum();
+        }
         let open = self.site_connections.entry(site).or_default();
         let extra = u32::from(mutated(Mutant::ConnectionLimitOffByOne));
-        if limit.is_some_and(|limit| *open >= limit + extra) {
+        if limit.is_some_and(|limit| *open + others >= limit + extra) {
             return true;
         }
         *open += 1;
@@ -302,6 +318,7 @@ impl HttpSys {
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let site = exchange.request.site;
         let Answer { status, bytes, .. } = answer;
+        let bytes = bytes - u64::from(mutated(Mutant::CountBytesShort));
         let text = &exchange.request.text;
         let (verb, received) = (Verb::of(text.bytes(text.verb)), exchange.bytes_received);
         let took = now.saturating_since(exchange.request.received).as_nanos();

@@ -2,6 +2,7 @@
 //! unless one of them is switched on.
 
 use super::connection::ConnectionState;
+use super::url_group::UrlGroup;
 use super::{HttpSys, ReasonPhrase};
 use crate::api::{ConnectionId, ProcessId, RequestId};
 use crate::clockwork::Instant;
@@ -12,6 +13,11 @@ impl HttpSys {
         let held = self.processes.get(&by)?.held.clone();
         let others = held.into_iter().filter(|(request, _)| *request != than);
         others.min().map(|(_, connection)| connection)
+    }
+
+    /// The URL group with the least number: that of the first site and its first pool.
+    pub(super) fn first_group(&self) -> Option<&UrlGroup> {
+        self.groups.values().next()
     }
 
     /// Cuts every connection that has no request.

@@ -112,12 +112,14 @@ impl ResponseCache {
     fn write_key(&mut self, port: u16, request: &Request) {
         let text = &request.text;
         self.scratch.clear();
-        self.scratch
-            .extend_from_slice(&request.site.0.to_le_bytes());
-        self.scratch.extend_from_slice(&port.to_le_bytes());
-        let host = text.bytes(text.host);
-        self.scratch.extend(host.iter().map(u8::to_ascii_lowercase));
-        self.scratch.push(0);
+        if !mutated(Mutant::CacheKeyWithoutSite) {
+            self.scratch
+                .extend_from_slice(&request.site.0.to_le_bytes());
+            self.scratch.extend_from_slice(&port.to_le_bytes());
+            let host = text.bytes(text.host);
+            self.scratch.extend(host.iter().map(u8::to_ascii_lowercase));
+            self.scratch.push(0);
+        }
         if !mutated(Mutant::CacheKeyWithoutUrl) {
             self.scratch.extend_from_slice(text.bytes(text.raw_url));
         }

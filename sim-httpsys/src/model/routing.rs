@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use super::url_prefix::{PrefixHost, UrlPrefix, fold_case};
 use crate::api::{UrlContext, UrlGroupId, Win32Error};
+use crate::clockwork::mutants::{Mutant, mutated};
 
 /// All registered prefixes of the driver.
 #[derive(Debug, Default)]
@@ -110,8 +111,13 @@ impl RoutingTable {
             path: &fold_case(by.path),
             host_known: false,
         };
+        let host = if mutated(Mutant::HostIgnored) {
+            ""
+        } else {
+            by.host
+        };
         search
-            .in_port(port, by.local, &fold_case(by.host))
+            .in_port(port, by.local, &fold_case(host))
             .unwrap_or(if search.host_known {
                 Route::NoPath
             } else {

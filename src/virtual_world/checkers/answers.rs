@@ -1,5 +1,5 @@
-//! K1, K2, N4: what comes from the response cache is the answer to that URL and not too old, content that
-//! was changed is not served for long, and no timer of an idle connection ends a request.
+//! K1, K2, C4, N4: what comes from the response cache is the answer to that URL and not too old, content that
+//! was changed is not served for long, whole responses are whole, and no timer of an idle connection ends a request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(super) struct Answers {
     made_for: BTreeMap<RequestId, u64>,
     /// Requests that were answered from an entry of that URL, and have no line so far.
     hits: BTreeMap<RequestId, String>,
+    /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
+    bodies: BTreeMap<u64, u64>,
     /// When the content was changed last.
     changed: Option<Instant>,
 }
@@ -70,6 +72,13 @@ impl Answers {
 
     /// A fact of the driver.
     pub(super) fn httpsys(&mut self, book: &Book, fact: &Fact, step: &Move) -> Verdict {
+        if let Fact::SendComplete { activity, .. } | Fact::SrvdFrmCache { activity, .. } = fact
+            && let Move::Ended(request, before, _) = step
+        {
+            let sent = self.sent.get(&before.connection);
+            let body = whole_body(*request, sent.map(Vec::as_slice).unwrap_or_default())?;
+            self.bodies.insert(activity.0, body);
+        }
         match fact {
             Fact::CacheInsert { entry, process, .. } => {
                 let Some((request, policy, body)) = self.answering.clone() else {
@@ -138,6 +147,11 @@ impl Answers {
         idle_timer(step)
     }
 
+    /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
+    pub(super) fn bodies(&self) -> &BTreeMap<u64, u64> {
+        &self.bodies
+    }
+
     /// A line of a site's log says which URL a request was for.
     pub(super) fn log(&mut self, entry: &LogEntry) -> Verdict {
         let LogEntry::W3c(record) = entry else {
@@ -185,11 +199,37 @@ impl Answers {
     }
 }
 
+/// A head and a body.
+fn parts(sent: &[u8]) -> Option<(&[u8], &[u8])> {
+    const END: &[u8] = b"\r\n\r\n";
+    let head = sent.windows(END.len()).position(|bytes| bytes == END)?;
+    sent.split_at_checked(head + END.len())
+}
+
+/// C4: a whole response has a body as long as its head says. Gives its length.
+fn whole_body(request: RequestId, sent: &[u8]) -> Result<u64, (&'static str, String)> {
+    let Some((head, body)) = parts(sent) else {
+        let sent = sent.len();
+        let what = format!("{request:?} was answered, and the {sent} bytes have no head");
+        return Err(("C4", what));
+    };
+    let head = String::from_utf8_lossy(head);
+    let said = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<u64>().ok())?
+    });
+    let (is, has_none) = (body.len() as u64, head.contains(" 304 ") && body.is_empty());
+    if said.is_some_and(|said| said != is) && !has_none {
+        let what = format!("{request:?} has a body of {is} bytes, and its head says {said:?}");
+        return Err(("C4", what));
+    }
+    Ok(is)
+}
+
 /// K1: what comes from an entry has the bytes that its worker gave.
 fn same_body(request: RequestId, entry: u64, sent: &[u8], made: &[u8]) -> Verdict {
-    const END: &[u8] = b"\r\n\r\n";
-    let head = sent.windows(END.len()).position(|bytes| bytes == END);
-    let body = head.and_then(|at| sent.get(at + END.len()..));
+    let body = parts(sent).map(|(_, body)| body);
     if body == Some(made) {
         return Ok(());
     }

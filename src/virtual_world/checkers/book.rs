@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sim_httpsys::api::{ConnectionId, DisabledReason, ProcessId, RequestId, RequestQueueName};
+use sim_httpsys::api::{
+    ConnectionId, DisabledReason, ProcessId, RequestId, RequestQueueName, SiteId,
+};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::ReasonPhrase;
@@ -15,6 +17,7 @@ use sim_worker::configuration::PeriodicRestart;
 use sim_worker::ipm::ShutdownReason;
 
 use super::numbered::Numbered;
+use super::sites::Wanted;
 use super::{Verdict, broken};
 
 /// A pool, by its place in the configuration.
@@ -36,6 +39,8 @@ pub(super) struct Request {
     pub(super) place: Place,
     /// The pool that it was routed to, once that is known.
     pub(super) pool: Option<PoolIndex>,
+    /// Where it belongs.
+    pub(super) wanted: Wanted,
     /// When it came to its place.
     pub(super) since: Instant,
     /// The worker has handed over its whole response.
@@ -51,8 +56,12 @@ pub(super) struct Connection {
     pub(super) idle_since: Instant,
     /// When the head that is not whole yet began.
     pub(super) head_since: Option<Instant>,
-    /// A request was routed: it counts for its site's limit, and has its site's times.
-    pub(super) counts: bool,
+    /// The site whose limit it counts for: that of its first request that was routed.
+    pub(super) site: Option<SiteId>,
+    /// The site whose times it has: that of its last one.
+    pub(super) times_of: Option<SiteId>,
+    /// Nobody can tell whose times it has.
+    pub(super) is_unsure: bool,
     /// Recycles that were complete when it was opened.
     pub(super) recycles: u64,
 }
@@ -198,6 +207,13 @@ impl Limits {
     };
 }
 
+/// What a site allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SiteBook {
+    pub(super) connections_max: Option<u32>,
+    pub(super) limits: Limits,
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -210,8 +226,7 @@ pub(super) struct Book {
     last_parsed: RequestId,
     pub(super) accepted: u64,
     pub(super) closed: u64,
-    pub(super) connections_max: Option<u32>,
-    pub(super) limits: Option<Limits>,
+    pub(super) sites: BTreeMap<SiteId, SiteBook>,
     /// W3SVC runs: pools may start workers.
     pub(super) serving: bool,
     /// Workers that were replaced, or stopped to be.
@@ -230,11 +245,15 @@ impl Book {
             0 => Duration::from_mins(2),
             seconds => Duration::from_secs(seconds),
         };
-        // With several sites, nobody knows from the facts alone whose limits a connection has.
-        let site = match configuration.sites.as_slice() {
-            [site] => Some(site),
-            _ => None,
-        };
+        let header = seconds(configuration.web_limits.header_wait_timeout);
+        let sites = configuration.sites.iter().map(|site| {
+            let idle = seconds(site.limits.connection_timeout);
+            let of_site = SiteBook {
+                connections_max: site.limits.max_connections,
+                limits: Limits { idle, header },
+            };
+            (SiteId(site.id), of_site)
+        });
         Self {
             now: Instant::SWITCHED_ON,
             pools: configuration
@@ -249,11 +268,7 @@ impl Book {
             last_parsed: RequestId(0),
             accepted: 0,
             closed: 0,
-            connections_max: site.and_then(|site| site.limits.max_connections),
-            limits: site.map(|site| Limits {
-                idle: seconds(site.limits.connection_timeout),
-                header: seconds(configuration.web_limits.header_wait_timeout),
-            }),
+            sites: sites.collect(),
             serving: false,
             recycles: 0,
             let_go: BTreeMap::new(),
@@ -349,6 +364,7 @@ impl Book {
             connection,
             place: Place::Parsed,
             pool: None,
+            wanted: Wanted::Unknown,
             since: self.now,
             answered: false,
         };
@@ -487,7 +503,9 @@ impl Book {
                 request: None,
                 idle_since: self.now,
                 head_since: None,
-                counts: false,
+                site: None,
+                times_of: None,
+                is_unsure: false,
                 recycles: self.recycles,
             };
             if !self.connections.insert(connection.0, fresh) {

@@ -1,10 +1,13 @@
 //! N1–N5: connections are closed once and for a reason, carry one request at a time, and are counted.
 
-use sim_httpsys::api::ConnectionId;
+use std::collections::BTreeMap;
+
+use sim_httpsys::api::{ConnectionId, SiteId};
 use sim_httpsys::etw::{ConnectionEnd, Fact};
 use sim_httpsys::model::ReasonPhrase;
 
 use super::book::{Book, Connection, End, Limits, Move};
+use super::sites::Wanted;
 use super::sometimes::{Seen, Sometimes};
 use super::{Verdict, broken};
 
@@ -24,7 +27,8 @@ pub(super) struct Connections {
     closing: Vec<u16>,
     /// Ports whose endpoint is open.
     open_ports: Vec<u16>,
-    counted: u32,
+    /// Connections that count, by their site.
+    counted: BTreeMap<SiteId, u32>,
 }
 
 impl Connections {
@@ -76,8 +80,8 @@ impl Connections {
             return broken("N1", format!("{id:?} ended, and was not open"));
         };
         book.closed += 1;
-        if connection.counts {
-            self.counted -= 1;
+        if let Some(counted) = connection.site.and_then(|site| self.counted.get_mut(&site)) {
+            *counted -= 1;
         }
         if let Some(request) = connection.request {
             return broken("N2", format!("{id:?} ended before its {request:?}"));
@@ -92,24 +96,26 @@ impl Connections {
         Ok(())
     }
 
-    /// N5: which connections count, and that no more than the limit do.
-    fn count(&mut self, book: &mut Book, fact: &Fact, step: &Move) -> Verdict {
-        let counted = self.counted;
-        if let Move::Ended(_, _, End::Refused(reason) | End::Dropped(reason)) = step
+    /// N5: no more connections than its limit count for a site.
+    fn count(&mut self, book: &Book, fact: &Fact, step: &Move) -> Verdict {
+        if let Move::Ended(_, entry, End::Refused(reason) | End::Dropped(reason)) = step
             && *reason == ReasonPhrase::ConnLimit
-            && book.connections_max.is_none_or(|limit| counted < limit)
+            && let Some(site) = site_of(book, entry.wanted)
         {
-            let limit = book.connections_max;
-            let what = format!("refused for the limit {limit:?} with {counted} open");
-            return broken("N5", what);
+            let counted = self.counted.get(&site).copied().unwrap_or_default();
+            let limit = book.sites.get(&site).and_then(|site| site.connections_max);
+            if limit.is_none_or(|limit| counted < limit) {
+                let what =
+                    format!("refused for the limit {limit:?} of {site:?} with {counted} open");
+                return broken("N5", what);
+            }
         }
-        if let Fact::ConnCounted { connection, .. } = fact
-            && let Some(connection) = book.connections.get_mut(connection.0)
-        {
-            connection.counts = true;
-            self.counted += 1;
-            if book.connections_max.is_some_and(|limit| counted >= limit) {
-                let what = format!("{counted} connections were open, and one more counts");
+        if let Fact::ConnCounted { site, .. } = fact {
+            let counted = self.counted.entry(*site).or_default();
+            *counted += 1;
+            let limit = book.sites.get(site).and_then(|site| site.connections_max);
+            if limit.is_some_and(|limit| *counted > limit) {
+                let what = format!("{counted} connections count for {site:?}, and {limit:?} may");
                 return broken("N5", what);
             }
         }
@@ -175,14 +181,22 @@ impl Connections {
     }
 }
 
+/// The site that a request is for, if that is known.
+fn site_of(book: &Book, wanted: Wanted) -> Option<SiteId> {
+    match wanted {
+        Wanted::To(site, _) => Some(site),
+        Wanted::Unknown if book.sites.len() == 1 => book.sites.keys().next().copied(),
+        Wanted::Unknown | Wanted::Nowhere => None,
+    }
+}
+
 /// The limits of a connection, if they are known.
 fn limits(book: &Book, connection: &Connection) -> Option<Limits> {
-    let of_site = book.limits?;
-    Some(if connection.counts {
-        of_site
-    } else {
-        Limits::OF_DRIVER
-    })
+    match connection.times_of {
+        _ if connection.is_unsure => None,
+        Some(site) => book.sites.get(&site).map(|site| site.limits),
+        None => Some(Limits::OF_DRIVER),
+    }
 }
 
 /// N4: a timer fires when its own limit is over, and not for an older wait.

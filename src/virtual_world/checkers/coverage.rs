@@ -461,7 +461,7 @@ impl Coverage {
         } else if connection.head_since.is_some() {
             1
         } else {
-            3 * usize::from(connection.counts)
+            3 * usize::from(connection.site.is_some())
         };
         self.note(CONNECTION, state, event as usize)
     }

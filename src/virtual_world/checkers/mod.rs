@@ -5,7 +5,7 @@
 //! first one that breaks ends the run.
 //!
 //! * `book` – C1, N1, N2, Q5: requests, connections, pools and workers, as the facts tell of them
-//! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `queues` – Q1–Q4, Q6, I2
+//! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `sites` – N6, C4, M1 · `queues` – Q1–Q4, Q6, I2
 //! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
 //! * `answers`, `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
 //! * [`coverage`] – which events have met which states of the machines
@@ -43,6 +43,7 @@ mod rapid_fail;
 mod recycling;
 mod rest;
 mod services;
+mod sites;
 pub mod sometimes;
 mod trust;
 mod workers;
@@ -59,6 +60,7 @@ use rapid_fail::RapidFail;
 use recycling::Recycling;
 use rest::Rest;
 use services::Services;
+use sites::Sites;
 use sometimes::{Seen, Sometimes};
 use trust::Trust;
 use workers::Workers;
@@ -107,6 +109,7 @@ pub(super) struct Checkers {
     recycling: Recycling,
     rapid_fail: RapidFail,
     services: Services,
+    sites: Sites,
     answers: Answers,
     caches: Caches,
     trust: Trust,
@@ -136,6 +139,7 @@ impl Checkers {
             recycling: Recycling::default(),
             rapid_fail: RapidFail::new(pools),
             services: Services::default(),
+            sites: Sites::new(configuration),
             answers: Answers::default(),
             caches: Caches::new(parameters.response_cache_bytes_max, flush_owned),
             trust: Trust::default(),
@@ -160,6 +164,7 @@ impl Checkers {
             ToHttpSys::Called { by, call } => {
                 self.trust.called(&mut self.book, *by, call);
                 self.answers.called(call);
+                self.sites.called(call);
                 self.caches.called(&self.book, call);
                 let seen = &mut self.sometimes;
                 self.queues.called(&mut self.book, *by, call, seen);
@@ -177,8 +182,9 @@ impl Checkers {
                     self.hung_up.insert(*process);
                 }
             }
-            ToHttpSys::Received { connection, .. } => {
+            ToHttpSys::Received { connection, bytes } => {
                 Connections::received(&mut self.book, *connection);
+                self.sites.received(&self.book, *connection, bytes);
             }
             ToHttpSys::Listening { .. }
             | ToHttpSys::Opened { .. }
@@ -193,6 +199,7 @@ impl Checkers {
     /// The driver sends something to a client.
     pub(super) fn sends(&mut self, connection: ConnectionId, bytes: &[u8]) {
         self.answers.sends(connection, bytes);
+        self.sites.sends(connection, bytes);
     }
 
     /// The driver states a fact.
@@ -207,6 +214,7 @@ impl Checkers {
         self.coverage.httpsys(book, fact)?;
         let step = book.follow(fact)?;
         book.connect(fact, &step)?;
+        self.sites.httpsys(book, fact, &step, seen)?;
         Workers::httpsys(book, fact, &step, seen)?;
         self.trust.httpsys(book, fact, &step, seen)?;
         self.queues.httpsys(book, fact, &step, seen)?;
@@ -471,7 +479,7 @@ impl Checkers {
     pub(super) fn after_the_end(&mut self, alive: usize, facts: &[Traced<etw::Fact>]) {
         let verdict = self.workers.after_the_end(&self.book, alive);
         self.note(verdict);
-        let verdict = Rest::counters(&self.book, facts);
+        let verdict = Rest::counters(&self.book, &self.sites, facts);
         self.note(verdict);
     }
 
@@ -483,6 +491,11 @@ impl Checkers {
     /// What was seen, and how often.
     pub(super) fn sometimes(&self) -> BTreeMap<&'static str, u64> {
         self.sometimes.counts()
+    }
+
+    /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
+    pub(super) fn bodies(&self) -> &BTreeMap<u64, u64> {
+        self.answers.bodies()
     }
 
     /// Which events have met which states.

@@ -44,6 +44,17 @@ impl<T> Numbered<T> {
         is_free
     }
 
+    /// What is in a place; what was put there if it was empty.
+    pub(super) fn get_or_default(&mut self, number: u64) -> &mut T
+    where
+        T: Default,
+    {
+        if self.get(number).is_none() {
+            self.insert(number, T::default());
+        }
+        self.get_mut(number).expect("it is there by now")
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<&T> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.places.get(index)?.as_ref()

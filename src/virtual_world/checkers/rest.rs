@@ -8,6 +8,7 @@ use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::service_state::ServiceState;
 
 use super::book::{Book, Place, PoolIndex, Request};
+use super::sites::{Sites, Told};
 use super::{Verdict, broken};
 
 /// Inputs that machines may be given in one instant.
@@ -123,27 +124,34 @@ impl Rest {
 
     /// M1: PerfMon's counters, folded from the facts, are those of the book, and fall only when W3SVC lets go
     /// of everything.
-    pub(super) fn counters(book: &Book, facts: &[Traced<etw::Fact>]) -> Verdict {
+    pub(super) fn counters(book: &Book, sites: &Sites, facts: &[Traced<etw::Fact>]) -> Verdict {
         let answered_of = |counters: &Counters| -> u64 {
             let sites = counters.web_service.values();
             sites.map(|site| site.total_method_requests).sum()
         };
         let mut counters = Counters::default();
         let mut answered_before = 0;
+        let mut told = Told::default();
         for traced in facts {
             let before = answered_of(&counters);
+            let is_reset = matches!(traced.fact, etw::Fact::CloseRequestQueue { .. });
+            let of_sites = is_reset.then(|| counters.web_service.clone());
             counters.record(&traced.fact, traced.at);
+            if let Some(of_sites) = of_sites.filter(|_| counters.open_queues().is_empty()) {
+                told.add(&of_sites);
+            }
             let after = answered_of(&counters);
             if after >= before {
                 continue;
             }
-            let is_reset = matches!(traced.fact, etw::Fact::CloseRequestQueue { .. });
             if !is_reset || after != 0 || !counters.open_queues().is_empty() {
                 let what = format!("PerfMon's {before} answers became {after} at {traced:?}");
                 return broken("M1", what);
             }
             answered_before += before;
         }
+        told.add(&counters.web_service);
+        sites.counters(&told)?;
         let answered = answered_before + answered_of(&counters);
         let is_late =
             |traced: &&Traced<etw::Fact>| matches!(traced.fact, etw::Fact::LogFileWrite { .. });

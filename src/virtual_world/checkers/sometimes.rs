@@ -38,10 +38,13 @@ pub(super) enum Seen {
     Suspended,
     QueueShortened,
     RecycledForChange,
+    OtherSiteAsked,
+    NoSiteAsked,
+    ConnectionOfOtherSite,
 }
 
 /// All of them, in the order of `Seen`.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 35] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -74,11 +77,20 @@ pub const ALL: [&str; 32] = [
     "a worker was suspended",
     "a queue was made shorter than what waits in it",
     "a pool was recycled for a change of its configuration",
+    "a site besides the first one was asked",
+    "a request was for no site, and others were up",
+    "a connection that counts for one site carried a request for another",
 ];
 
 /// How often each was seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sometimes([u64; ALL.len()]);
+
+impl Default for Sometimes {
+    fn default() -> Self {
+        Self([0; ALL.len()])
+    }
+}
 
 impl Sometimes {
     #[inline]

@@ -4,16 +4,19 @@
 use sim_was::config::CpuAction;
 
 use super::plan::{Act, LoadPlan, Plan, PlannedOperation, PoolPlan, SitePlan};
+use super::sites::{Bound, FIRST_SITE, OtherSite};
 use crate::virtual_world::faults::{Faults, Moment};
 use crate::virtual_world::random::Random;
 
 /// Draws what a seed stands for, with `millis` of virtual time for load and faults.
 pub fn draw(seed: u64, millis: u64) -> Plan {
     let pools = pools(&mut Dice::of(seed, "swarm: pools"));
+    let mut sites = Dice::of(seed, "swarm: sites");
     let mut plan = Plan {
         seed,
         millis,
         site: site(&mut Dice::of(seed, "swarm: site")),
+        other_sites: other_sites(&mut sites, &pools),
         load: load(&mut Dice::of(seed, "swarm: load")),
         operations: operations(
             &mut Dice::of(seed, "swarm: operations"),
@@ -26,6 +29,10 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
     };
     features(&mut Dice::of(seed, "swarm: features"), &mut plan);
     press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
+    let numbers: Vec<u32> = plan.sites().collect();
+    for operation in &mut plan.operations {
+        operation.site = sites.one_of(&numbers);
+    }
     plan
 }
 
@@ -33,6 +40,9 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
 fn press(dice: &mut Dice, plan: &mut Plan) {
     let theme = dice.0.below(60);
     let number = dice.one_of(&[120, 150, 180, 210, 240]);
+    if theme < 4 {
+        plan.other_sites.clear();
+    }
     let (pools, load, faults) = (&mut plan.pools, &mut plan.load, &mut plan.faults);
     match theme {
         // A long queue, and starts that fail late.
@@ -218,6 +228,25 @@ fn site(dice: &mut Dice) -> SitePlan {
     }
 }
 
+/// Up to three more sites, each with some of the pools: most are shared then.
+fn other_sites(dice: &mut Dice, pools: &[PoolPlan]) -> Vec<OtherSite> {
+    let count = dice.one_of(&[0_u32, 0, 1, 1, 2, 3]);
+    let numbered = |index| {
+        let first = usize::try_from(dice.0.below(pools.len() as u64)).unwrap_or(0);
+        let served = dice.one_of(&[1_usize, 1, 2, 3]).min(pools.len());
+        let names = pools.iter().map(|pool| pool.name.clone());
+        OtherSite {
+            number: FIRST_SITE + 1 + index,
+            bound: dice.one_of(&[Bound::Host, Bound::Port]),
+            pools: names.cycle().skip(first).take(served).collect(),
+            connections_max: dice.one_of(&[None, None, None, Some(5)]),
+            connection_timeout: dice.one_of(&[120_000, 120_000, 3_000]),
+            cache_seconds: dice.one_of(&[0, 0, 2]),
+        }
+    };
+    (0..count).map(numbered).collect()
+}
+
 fn load(dice: &mut Dice) -> LoadPlan {
     LoadPlan {
         rate: dice.log_uniform(1.0, 100.0).round(),
@@ -271,6 +300,7 @@ fn operations(
             at: at.min(millis * 1_000_000),
             act: dice.one_of(acts),
             pool: pools[pool].name.clone(),
+            site: FIRST_SITE,
         });
     }
     operations.sort_by_key(|operation| operation.at);
@@ -325,5 +355,43 @@ fn any_faults(dice: &mut Dice) -> Faults {
         trickle: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
         slow_read: dice.maybe(|dice| dice.log_uniform(1e-3, 0.1)),
         resend: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_one_to_four_sites_and_they_share_pools_and_ports() {
+        let plans: Vec<Plan> = (0..200).map(|seed| draw(seed, 60_000)).collect();
+        for count in 1..=4 {
+            let with = |plan: &&Plan| plan.sites().count() == count;
+            assert!(plans.iter().filter(with).count() > 10, "{count} site(s)");
+        }
+        let others: Vec<&OtherSite> = plans.iter().flat_map(|plan| &plan.other_sites).collect();
+        let bound = |bound| others.iter().filter(|site| site.bound == bound).count();
+        assert!(bound(Bound::Host) > 50 && bound(Bound::Port) > 50);
+        assert!(others.iter().any(|site| site.pools.len() > 1));
+        let operations = plans.iter().flat_map(|plan| &plan.operations);
+        let elsewhere = operations.filter(|operation| operation.site != FIRST_SITE);
+        assert!(elsewhere.count() > 50);
+    }
+
+    #[test]
+    fn every_site_is_asked_for_every_application_that_it_has() {
+        let with_most = (0..200).map(|seed| draw(seed, 60_000));
+        let plan = with_most.max_by_key(|plan| plan.other_sites.len()).unwrap();
+        let profile = plan.profile();
+        let asked = |host: Option<&str>, url: &str| {
+            let mut mix = profile.mix.iter();
+            mix.any(|entry| entry.host.as_deref() == host && entry.url == url)
+        };
+        assert!(asked(None, "/default.aspx"));
+        for site in &plan.other_sites {
+            for (path, _) in site.applications(&plan) {
+                assert!(asked(Some(&site.host()), &format!("{path}/iisstart.htm")));
+            }
+        }
     }
 }

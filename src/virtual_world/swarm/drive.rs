@@ -1,9 +1,10 @@
 //! From a plan to its outcome: load and faults, then load alone, then nothing until all is at rest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
+use sim_httpsys::api::Endpoint;
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::{CacheOnWorkerExit, Parameters, ZOMBIE_MAX};
@@ -13,18 +14,19 @@ use sim_was::control::{Command, Service};
 use sim_was::model::ClientId;
 
 use super::plan::{Act, Plan, PlannedOperation};
+use super::sites::site_name;
 use super::{Outcome, SwarmError};
 use crate::load::Book;
 use crate::load::book::AttemptRecord;
 use crate::load::plan::{Plan as LoadAttempts, Stream};
-use crate::measure::Observation;
 use crate::measure::ledger::{Ledger, Unexplained};
+use crate::measure::{Observation, targets};
 use crate::scenario::{Operation, Step, timing};
 use crate::virtual_world::checkers::Broken;
 use crate::virtual_world::chronicle::Keeping;
 use crate::virtual_world::clients::{Clients, Load};
 use crate::virtual_world::costs::Costs;
-use crate::virtual_world::destinations::Destinations;
+use crate::virtual_world::destinations::{self, Destinations};
 use crate::virtual_world::interruption;
 use crate::virtual_world::machine::Files;
 use crate::virtual_world::track::{Track, Watch};
@@ -62,6 +64,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
     };
     let book = run.all(plan);
     let (sometimes, coverage) = (run.world.sometimes(), run.world.coverage());
+    let bodies = run.world.bodies();
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -71,7 +74,19 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
             nanos: now.0,
         };
         observation.book = book;
-        agree(plan, &observation, now, events)?;
+        let breaks = |(invariant, what)| {
+            let at = now;
+            let broken = Broken {
+                invariant,
+                what,
+                at,
+            };
+            SwarmError::Broken {
+                broken,
+                event: events,
+            }
+        };
+        agree(plan, &observation, &bodies).map_err(breaks)?;
         let (failed, gap) = losses(&observation);
         Ok(Outcome {
             digest: track.digest,
@@ -100,55 +115,17 @@ fn losses(observation: &Observation) -> (u64, u64) {
     (failed, gaps.max().unwrap_or_default())
 }
 
-/// M2: while no endpoint is open, no new connection has success.
-fn no_success_in_the_dark(observation: &Observation) -> Result<(), String> {
-    let mut dark: Vec<(u64, u64)> = Vec::new();
-    let mut open = 0_u32;
-    for traced in observation.httpsys.iter().flatten() {
-        if let Fact::EndpointOpen { .. } = traced.fact {
-            if let (0, Some(last)) = (open, dark.last_mut()) {
-                last.1 = traced.at.0;
-            }
-            open += 1;
-        } else if let Fact::EndpointClose { .. } = traced.fact {
-            open = open.saturating_sub(1);
-            if open == 0 {
-                dark.push((traced.at.0, u64::MAX));
-            }
-        }
-    }
-    let probes = &observation.book.attempts;
-    for probe in probes.iter().filter(|a| a.stream == Stream::ProbeNew) {
-        let within = |(from, to): &(u64, u64)| probe.sent.0 >= *from && probe.finished.0 <= *to;
-        if probe.outcome.is_success() && dark.iter().any(within) {
-            return Err(format!(
-                "probe {} had success with no endpoint open",
-                probe.id
-            ));
-        }
-    }
-    Ok(())
-}
+/// What the client's book and the server's disagree in: the name of an invariant, and how.
+type Disagreement = Result<(), (&'static str, String)>;
 
-/// C5: the client's book and the server's tell the same story of every attempt; and M2.
+/// C5: the client's book and the server's tell the same story of every attempt; C4: of as many bytes; and M2.
 ///
 /// A worker that lies may answer, of its own requests, one that has not reached it yet, and end before it
 /// does: then it does not know what it has answered.
-fn agree(
-    plan: &Plan,
-    observation: &Observation,
-    at: Instant,
-    event: u64,
-) -> Result<(), SwarmError> {
-    if let Err(what) = no_success_in_the_dark(observation) {
-        let invariant = "M2";
-        let broken = Broken {
-            invariant,
-            what,
-            at,
-        };
-        return Err(SwarmError::Broken { broken, event });
-    }
+fn agree(plan: &Plan, observation: &Observation, bodies: &BTreeMap<u64, u64>) -> Disagreement {
+    no_success_in_the_dark(observation)?;
+    no_success_without_target(plan, observation)?;
+    same_bytes(observation, bodies)?;
     let Some(ledger) = Ledger::reconcile(observation).filter(|ledger| ledger.unexplained > 0)
     else {
         return Ok(());
@@ -159,16 +136,85 @@ fn agree(
         return Ok(());
     }
     let examples: Vec<String> = ledger.examples.iter().map(|e| format!("{e:?}")).collect();
-    let broken = Broken {
-        invariant: "C5",
-        what: format!(
-            "{} unexplained: {}",
-            ledger.unexplained,
-            examples.join("; ")
-        ),
-        at,
+    let (count, examples) = (ledger.unexplained, examples.join("; "));
+    Err(("C5", format!("{count} unexplained: {examples}")))
+}
+
+/// M2: while no endpoint is open, no new connection has success.
+fn no_success_in_the_dark(observation: &Observation) -> Disagreement {
+    let mut dark: Vec<(Instant, Instant)> = Vec::new();
+    let mut open = 0_u32;
+    for traced in observation.httpsys.iter().flatten() {
+        if let Fact::EndpointOpen { .. } = traced.fact {
+            if let (0, Some(last)) = (open, dark.last_mut()) {
+                last.1 = traced.at;
+            }
+            open += 1;
+        } else if let Fact::EndpointClose { .. } = traced.fact {
+            open = open.saturating_sub(1);
+            if open == 0 {
+                dark.push((traced.at, Instant(u64::MAX)));
+            }
+        }
+    }
+    let probes = &observation.book.attempts;
+    let probes = probes.iter().filter(|a| a.stream == Stream::ProbeNew);
+    match success_within(probes, &dark) {
+        Some(id) => Err((
+            "M2",
+            format!("probe {id} had success with no endpoint open"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// M2: while the queue of the pool that is probed has no delivery target, no probe has success. It asks for a
+/// page that no cache keeps.
+fn no_success_without_target(plan: &Plan, observation: &Observation) -> Disagreement {
+    let facts = observation.httpsys.as_deref().unwrap_or_default();
+    let (Some(pool), gaps) = (plan.pools.first(), targets::gaps(facts)) else {
+        return Ok(());
     };
-    Err(SwarmError::Broken { broken, event })
+    let of_pool = gaps.iter().find(|(queue, _)| queue.0 == pool.name);
+    let probes = &observation.book.attempts;
+    let probes = probes.iter().filter(|a| a.stream != Stream::Load);
+    match of_pool.and_then(|(_, gaps)| success_within(probes, gaps)) {
+        Some(id) => {
+            let name = &pool.name;
+            let what = format!("probe {id} had success, and {name} had no delivery target");
+            Err(("M2", what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// An attempt that was begun, and had success, within one of these times.
+fn success_within<'a>(
+    attempts: impl Iterator<Item = &'a AttemptRecord>,
+    times: &[(Instant, Instant)],
+) -> Option<u64> {
+    let is_within = |attempt: &&AttemptRecord| {
+        let mut times = times.iter();
+        times.any(|(from, to)| attempt.sent >= *from && attempt.finished <= *to)
+    };
+    let mut good = attempts.filter(|attempt| attempt.outcome.is_success());
+    good.find(is_within).map(|attempt| attempt.id)
+}
+
+/// C4: of a whole response the client has got every byte of the body, and of no response more.
+fn same_bytes(observation: &Observation, bodies: &BTreeMap<u64, u64>) -> Disagreement {
+    for attempt in &observation.book.attempts {
+        let Some(sent) = bodies.get(&attempt.id) else {
+            continue;
+        };
+        let (id, got, outcome) = (attempt.id, attempt.bytes, attempt.outcome);
+        if got > *sent || (outcome.is_success() && got < *sent) {
+            let what =
+                format!("attempt {id} ({outcome}) got a body of {got} bytes, and {sent} were sent");
+            return Err(("C4", what));
+        }
+    }
+    Ok(())
 }
 
 /// After so long without load and faults nothing may be under way: a worker that hangs is found by its
@@ -196,7 +242,12 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
     let stop = interruption::flag();
     let attempts = LoadAttempts::draw_unless(&stop, &profile, plan.seed, plan.load_span())?;
     let attempts = attempts.ok_or(SwarmError::Interrupted)?;
-    let to = Destinations::of(&attempts.urls, &attempts.attempts, &profile, &configuration)?;
+    let to = Destinations::reached(
+        &attempts.urls,
+        &attempts.attempts,
+        &profile,
+        &targets(plan, &configuration),
+    )?;
     let costs = Costs::default();
     let exact = plan.clone();
     Ok(World::new(Setting {
@@ -224,15 +275,35 @@ fn world(plan: &Plan, configuration: Configuration, watch: Watch) -> Result<Worl
     }))
 }
 
-/// A page for the root and for each pool.
+/// Where hosts are found: in the bindings, and those that no binding names where a client is told.
+fn targets(plan: &Plan, configuration: &Configuration) -> Vec<(String, Endpoint)> {
+    let told = plan
+        .other_sites
+        .iter()
+        .flat_map(|site| [false, true].map(|secure| (site.host(), site.endpoint(secure))));
+    let mut targets = destinations::targets(configuration);
+    targets.extend(told);
+    targets
+}
+
+/// A page for the root of each site and for each of its pools. Those of the sites besides the first one
+/// are pages of their own, so that one is not taken for the other.
 fn files(plan: &Plan) -> Files {
+    const PAGE: &[u8] = include_bytes!("../../live_world/iisstart.htm");
     let mut files = Files::default();
+    let mut put = |folder: &str, page: Vec<u8>| {
+        let windows = format!("%SystemDrive%\\inetpub\\{folder}");
+        let path = physical_path::to_unix(&windows, Path::new(ROOT));
+        files.put(&path.join("iisstart.htm"), SWITCHED_ON.0, page);
+    };
     let folders = plan.pools.iter().map(|pool| pool.name.as_str());
     for folder in folders.chain(["wwwroot"]) {
-        let windows = format!("%SystemDrive%\\inetpub\\{folder}");
-        let folder = physical_path::to_unix(&windows, Path::new(ROOT));
-        let page = include_bytes!("../../live_world/iisstart.htm");
-        files.put(&folder.join("iisstart.htm"), SWITCHED_ON.0, page.to_vec());
+        put(folder, PAGE.to_vec());
+    }
+    for folder in plan.other_sites.iter().flat_map(|site| site.folders(plan)) {
+        let mut page = PAGE.to_vec();
+        page.extend_from_slice(format!("<!-- {folder} -->\n").as_bytes());
+        put(&folder, page);
     }
     files
 }
@@ -376,7 +447,7 @@ impl Run {
 
     fn perform(&mut self, operation: &PlannedOperation) {
         let name = operation.pool.clone();
-        let site = || "Default Web Site".to_owned();
+        let site = || site_name(operation.site);
         let scenario = |operation: Operation| operation.steps(&name, &site(), &[]);
         let ask = |command| vec![Step::Ask(command)];
         let set = |path: &str, value: &str| {

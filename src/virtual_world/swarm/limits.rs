@@ -6,6 +6,7 @@
 use std::fmt::Display;
 
 use super::plan::{LoadPlan, Plan, PoolPlan, SitePlan};
+use super::sites::{FIRST_SITE, OtherSite};
 use crate::scenario::ATTEMPTS_MAX;
 use crate::virtual_world::faults::Faults;
 
@@ -41,6 +42,13 @@ impl Plan {
             check_pool(pool).map_err(|wrong| wrong.below(&format!("pools[{index}].")))?;
         }
         check_site(&self.site).map_err(|wrong| wrong.below("site."))?;
+        within("other_sites", self.other_sites.len() as u64, 0, 64)?;
+        let mut least = FIRST_SITE + 1;
+        for (index, site) in self.other_sites.iter().enumerate() {
+            let checked = check_other_site(site, least);
+            checked.map_err(|wrong| wrong.below(&format!("other_sites[{index}].")))?;
+            least = site.number + 1;
+        }
         check_load(&self.load).map_err(|wrong| wrong.below("load."))?;
         within("operations", self.operations.len() as u64, 0, 10_000)?;
         let end = self.load_span().as_nanos();
@@ -90,6 +98,15 @@ fn check_site(site: &SitePlan) -> Result<(), OutOfRange> {
     )?;
     or_never("header_wait", site.header_wait, AGAIN_MIN, DAY)?;
     within("cache_bytes", site.cache_bytes, 0, 1 << 40)?;
+    within("cache_seconds", site.cache_seconds, 0, TIMER_MAX)
+}
+
+/// Numbers go upwards, so that no two sites have the same; ports are made of them.
+fn check_other_site(site: &OtherSite, least: u32) -> Result<(), OutOfRange> {
+    let timeout = site.connection_timeout;
+    within("number", site.number.into(), least.into(), 999)?;
+    within("pools", site.pools.len() as u64, 0, 64)?;
+    within("connection_timeout", timeout, AGAIN_MIN, DAY)?;
     within("cache_seconds", site.cache_seconds, 0, TIMER_MAX)
 }
 
@@ -227,6 +244,13 @@ mod tests {
         plan.faults.hang = f64::NAN;
         let said = plan.check().unwrap_err().to_string();
         assert_eq!(said, "faults.hang must lie between 0 and 1, not NaN");
+        let mut plan = draw(1, 60_000);
+        plan.other_sites = vec![OtherSite::default(), OtherSite::default()];
+        let said = plan.check().unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "other_sites[1].number must lie between 3 and 999, not 2"
+        );
         let mut plan = draw(1, 60_000);
         plan.pools[0].ping_interval = 3;
         let said = plan.check().unwrap_err().to_string();

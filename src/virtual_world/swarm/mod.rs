@@ -5,7 +5,7 @@
 //! does, and then everything must come to rest; the client's book must agree with the server's to the
 //! last attempt.
 //!
-//! * [`plan`] – what a seed stands for, as plain data
+//! * [`plan`], [`sites`] – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
 //! * `limits` – what its numbers may be
 //! * `drive` – from the plan to its outcome; `many` – many of them on every core
@@ -32,6 +32,7 @@ pub mod mutation;
 pub mod paired;
 pub mod plan;
 pub mod shrink;
+pub mod sites;
 
 pub use draw::draw;
 pub use drive::{run_plan, run_watched};

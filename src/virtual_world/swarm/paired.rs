@@ -1,6 +1,7 @@
 //! X2: an iisreset costs at least what a recycle costs, with the same server, load and random numbers.
 
 use super::plan::{Act, Plan, PlannedOperation};
+use super::sites::FIRST_SITE;
 use super::{SwarmError, run_plan};
 use crate::virtual_world::faults::Faults;
 
@@ -57,6 +58,7 @@ pub fn paired(plan: &Plan) -> Result<Paired, SwarmError> {
                     at: 10_000_000_000,
                     act,
                     pool: plan.pools[0].name.clone(),
+                    site: FIRST_SITE,
                 })
                 .into_iter()
                 .collect(),
@@ -92,7 +94,10 @@ mod tests {
     #[test]
     fn a_server_that_stands_still_by_itself_is_not_fair() {
         for seed in [918_274_020, 18_446_744_073_709_549_140] {
-            let pair = paired(&draw(seed, 60_000)).unwrap();
+            let mut plan = draw(seed, 60_000);
+            // A site more is asked for what is slow less often.
+            plan.other_sites.clear();
+            let pair = paired(&plan).unwrap();
             assert_eq!(pair.none.failed, 0, "seed {seed}");
             assert!(!pair.is_fair(), "seed {seed}: {pair:?}");
         }

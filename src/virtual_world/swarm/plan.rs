@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sim_was::config::{self, ApplicationPool, ConfigError, Configuration, CpuAction};
 use sim_worker::configuration::{CachingProfile, ProfilePolicy};
 
+use super::sites::{FIRST_SITE, OtherSite};
 use crate::load::profile::{MixEntry, Probes, Profile};
 use crate::virtual_world::faults::Faults;
 
@@ -24,10 +25,13 @@ pub struct Plan {
     pub seed: u64,
     /// Virtual milliseconds of load with faults; half as much without faults follows at most.
     pub millis: u64,
-    /// The application pools. The first one serves `/`, each also `/` and its own name.
+    /// The application pools. Of the first site the first one serves `/`, each also `/` and its own name.
     pub pools: Vec<PoolPlan>,
-    /// The site.
+    /// The first site.
     pub site: SitePlan,
+    /// The sites besides it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_sites: Vec<OtherSite>,
     /// The load.
     pub load: LoadPlan,
     /// What administrators do, in the order of time.
@@ -120,7 +124,7 @@ impl Default for PoolPlan {
     }
 }
 
-/// The site. Times are milliseconds.
+/// The first site, and what holds for all. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SitePlan {
@@ -151,7 +155,7 @@ impl Default for SitePlan {
     }
 }
 
-/// The load: a mix over all pools, and probes of the first one.
+/// The load: a mix over all pools of all sites, and probes of the first one of the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadPlan {
@@ -187,6 +191,18 @@ pub struct PlannedOperation {
     pub act: Act,
     /// With which pool, if it is about one.
     pub pool: String,
+    /// With which site, if it is about one: its number.
+    #[serde(default = "first_site", skip_serializing_if = "is_first_site")]
+    pub site: u32,
+}
+
+fn first_site() -> u32 {
+    FIRST_SITE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_first_site(site: &u32) -> bool {
+    *site == FIRST_SITE
 }
 
 /// What is done.
@@ -219,7 +235,7 @@ pub enum Act {
     StopSite,
     /// Start the site
     StartSite,
-    /// Write to every static file of the site
+    /// Write to every static file of all sites
     ChangeContent,
     /// Let the pool's queue hold ten requests
     ShortenQueue,
@@ -279,9 +295,12 @@ impl Plan {
         }
         text.push_str(
             "<bindings><binding protocol=\"http\" bindingInformation=\"*:80:\" />\
-             <binding protocol=\"https\" bindingInformation=\"*:443:\" /></bindings></site></sites>\n\
-             </system.applicationHost></configuration>\n",
+             <binding protocol=\"https\" bindingInformation=\"*:443:\" /></bindings></site>",
         );
+        for site in &self.other_sites {
+            site.write(self, &mut text);
+        }
+        text.push_str("</sites>\n</system.applicationHost></configuration>\n");
         text
     }
 
@@ -298,10 +317,15 @@ impl Plan {
             planned.set_times(pool);
         }
         for site in &mut configuration.sites {
+            let mut others = self.other_sites.iter();
+            if let Some(other) = others.find(|other| other.number == site.id) {
+                other.set(site);
+                continue;
+            }
             site.limits.max_connections = self.site.connections_max;
             site.limits.connection_timeout = Duration::from_millis(self.site.connection_timeout);
             for application in &mut site.applications {
-                application.settings.caching.profiles = self.site.profiles();
+                application.settings.caching.profiles = profiles(self.site.cache_seconds);
             }
         }
         configuration.web_limits.header_wait_timeout = Duration::from_millis(self.site.header_wait);
@@ -311,27 +335,36 @@ impl Plan {
     /// Its load.
     pub fn profile(&self) -> Profile {
         let load = &self.load;
+        let first = self
+            .pools
+            .iter()
+            .enumerate()
+            .map(|(index, pool)| match index {
+                0 => (String::new(), None),
+                _ => (format!("/{}", pool.name), None),
+            });
+        let others = self.other_sites.iter().flat_map(|site| {
+            let paths = site.applications(self).into_iter().map(|(path, _)| path);
+            paths.map(|path| (path, Some(site.host())))
+        });
         let mut mix = Vec::new();
-        let entry = |url: String, weight: u32| MixEntry {
-            url,
-            weight: f64::from(weight.max(1)),
-            ..MixEntry::default()
-        };
-        for (index, pool) in self.pools.iter().enumerate() {
-            let path = match index {
-                0 => String::new(),
-                _ => format!("/{}", pool.name),
+        for (path, host) in first.chain(others) {
+            let entry = |page: &str, weight: u32| MixEntry {
+                url: format!("{path}/{page}"),
+                weight: f64::from(weight.max(1)),
+                host: host.clone(),
+                ..MixEntry::default()
             };
-            mix.push(entry(format!("{path}/default.aspx"), 3));
+            mix.push(entry("default.aspx", 3));
             mix.push(MixEntry {
                 session: true,
-                ..entry(format!("{path}/session.aspx"), 2)
+                ..entry("session.aspx", 2)
             });
-            mix.push(entry(format!("{path}/cache.aspx"), 1));
-            let wait = format!("{path}/wait.aspx?time={}", load.wait);
-            mix.push(entry(wait, load.wait_weight));
-            mix.push(entry(format!("{path}/cpu.aspx?time={}", load.cpu), 1));
-            mix.push(entry(format!("{path}/iisstart.htm"), load.file_weight));
+            mix.push(entry("cache.aspx", 1));
+            let wait = format!("wait.aspx?time={}", load.wait);
+            mix.push(entry(&wait, load.wait_weight));
+            mix.push(entry(&format!("cpu.aspx?time={}", load.cpu), 1));
+            mix.push(entry("iisstart.htm", load.file_weight));
         }
         Profile {
             rate: load.rate,
@@ -350,25 +383,27 @@ impl Plan {
         }
     }
 
+    /// The numbers of its sites.
+    pub(super) fn sites(&self) -> impl Iterator<Item = u32> {
+        let others = self.other_sites.iter().map(|site| site.number);
+        std::iter::once(FIRST_SITE).chain(others)
+    }
+
     /// For how long the plan of attempts is drawn.
     pub(super) fn load_span(&self) -> Duration {
         Duration::from_millis(self.millis + self.millis / 2)
     }
 }
 
-impl SitePlan {
-    fn profiles(&self) -> Vec<CachingProfile> {
-        let timed = CachingProfile {
-            extension: ".htm".to_owned(),
-            policy: ProfilePolicy::CacheUntilChange,
-            kernel_cache_policy: ProfilePolicy::CacheForTimePeriod,
-            duration: Duration::from_secs(self.cache_seconds),
-        };
-        (self.cache_seconds > 0)
-            .then_some(timed)
-            .into_iter()
-            .collect()
-    }
+/// For how long files are kept in the response cache.
+pub(super) fn profiles(seconds: u64) -> Vec<CachingProfile> {
+    let timed = CachingProfile {
+        extension: ".htm".to_owned(),
+        policy: ProfilePolicy::CacheUntilChange,
+        kernel_cache_policy: ProfilePolicy::CacheForTimePeriod,
+        duration: Duration::from_secs(seconds),
+    };
+    (seconds > 0).then_some(timed).into_iter().collect()
 }
 
 impl PoolPlan {
@@ -392,7 +427,7 @@ impl PoolPlan {
     }
 }
 
-fn application(path: &str, folder: &str, pool: &PoolPlan) -> String {
+pub(super) fn application(path: &str, folder: &str, pool: &PoolPlan) -> String {
     format!(
         "<application path=\"{path}\" applicationPool=\"{}\" preloadEnabled=\"{}\">\
          <virtualDirectory path=\"/\" physicalPath=\"%SystemDrive%\\inetpub\\{folder}\" /></application>\n",

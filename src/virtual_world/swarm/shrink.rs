@@ -71,8 +71,9 @@ pub fn shrink(
 type Step = fn(&Plan, usize) -> Option<Plan>;
 
 /// What removes most comes first.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     half_of_the_operations,
+    one_site_less,
     one_pool_less,
     one_operation_less,
     one_fault_less,
@@ -80,6 +81,7 @@ const STEPS: [Step; 8] = [
     less_load,
     simpler_pools,
     simpler_site,
+    simpler_other_sites,
 ];
 
 fn half_of_the_operations(plan: &Plan, index: usize) -> Option<Plan> {
@@ -113,6 +115,20 @@ fn one_pool_less(plan: &Plan, index: usize) -> Option<Plan> {
     smaller
         .operations
         .retain(|operation| operation.pool != gone.name);
+    for site in &mut smaller.other_sites {
+        site.pools.retain(|pool| *pool != gone.name);
+    }
+    Some(smaller)
+}
+
+/// The last sites first.
+fn one_site_less(plan: &Plan, index: usize) -> Option<Plan> {
+    let last = plan.other_sites.len().checked_sub(1 + index)?;
+    let mut smaller = plan.clone();
+    let gone = smaller.other_sites.remove(last);
+    smaller
+        .operations
+        .retain(|operation| operation.site != gone.number);
     Some(smaller)
 }
 
@@ -125,13 +141,30 @@ fn one_fault_less(plan: &Plan, index: usize) -> Option<Plan> {
 }
 
 fn simpler_pools(plan: &Plan, index: usize) -> Option<Plan> {
+    let (position, pool) = simpler_one(&plan.pools, index, &["name"])?;
+    let mut smaller = plan.clone();
+    smaller.pools[position] = pool;
+    Some(smaller)
+}
+
+fn simpler_other_sites(plan: &Plan, index: usize) -> Option<Plan> {
+    let (position, site) = simpler_one(&plan.other_sites, index, &["number"])?;
+    let mut smaller = plan.clone();
+    smaller.other_sites[position] = site;
+    Some(smaller)
+}
+
+/// One of some records, with one value less that is not the default.
+fn simpler_one<T: Serialize + Default + DeserializeOwned>(
+    records: &[T],
+    index: usize,
+    kept: &[&str],
+) -> Option<(usize, T)> {
     let mut index = index;
-    for (position, pool) in plan.pools.iter().enumerate() {
-        let choices = differences(pool, &["name"]).len();
+    for (position, record) in records.iter().enumerate() {
+        let choices = differences(record, kept).len();
         if index < choices {
-            let mut smaller = plan.clone();
-            smaller.pools[position] = with_default(pool, index, &["name"])?;
-            return Some(smaller);
+            return Some((position, with_default(record, index, kept)?));
         }
         index -= choices;
     }
@@ -242,9 +275,11 @@ mod tests {
                 smaller.millis <= plan.millis && smaller.operations.len() <= plan.operations.len()
             );
             smaller.configuration().unwrap();
+            smaller.check().unwrap();
             for operation in &smaller.operations {
                 assert!(operation.at <= smaller.millis * 1_000_000, "{smaller:?}");
                 assert!(smaller.pools.iter().any(|pool| pool.name == operation.pool));
+                assert!(smaller.sites().any(|site| site == operation.site));
             }
         }
     }

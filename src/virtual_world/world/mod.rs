@@ -317,6 +317,12 @@ impl World {
         checkers.map_or_else(BTreeMap::new, |checkers| checkers.sometimes().clone())
     }
 
+    /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
+    pub(super) fn bodies(&self) -> BTreeMap<u64, u64> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(BTreeMap::new, |checkers| checkers.bodies().clone())
+    }
+
     /// Which events have met which states.
     pub(super) fn coverage(&self) -> Coverage {
         let checkers = self.chronicle.checkers.as_ref();

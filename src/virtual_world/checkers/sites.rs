@@ -1,0 +1,511 @@
+//! N6, C4: a request goes to the site and the pool that its port, its host and its path name, what becomes of
+//! it is told of that site, and as many bytes are counted as were on the wire.
+//!
+//! The checker reads requests itself, and looks the URLs through that are registered. Where a configuration
+//! has what it does not read (addresses, wildcards in a host) it says nothing; so it does of a request that
+//! is no plain one.
+
+use std::collections::BTreeMap;
+
+use sim_httpsys::api::{Call, ConnectionId, RequestId, SiteId};
+use sim_httpsys::counters::WebService;
+use sim_httpsys::etw::Fact;
+use sim_httpsys::model::ReasonPhrase;
+use sim_was::config::{Configuration, HttpBinding, Site};
+
+use super::book::{Book, End, Move, PoolIndex};
+use super::numbered::Numbered;
+use super::sometimes::{Seen, Sometimes};
+use super::{Verdict, broken};
+
+/// Where a request belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The checker cannot tell.
+    #[default]
+    Unknown,
+    /// No URL is registered for it.
+    Nowhere,
+    /// To that site, and that pool of it.
+    To(SiteId, PoolIndex),
+}
+
+impl Wanted {
+    /// Whether a request may go to a pool.
+    fn takes(self, pool: PoolIndex) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Nowhere => false,
+            Self::To(_, wanted) => wanted == pool,
+        }
+    }
+
+    /// Whether a request may be one of a site.
+    fn is_of(self, site: SiteId) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Nowhere => false,
+            Self::To(wanted, _) => wanted == site,
+        }
+    }
+}
+
+/// What was on a connection since its last request ended.
+#[derive(Debug, Default)]
+struct Wire {
+    received: Vec<u8>,
+    sent: u64,
+}
+
+/// What was counted of one site, by what was seen on the wires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    answered: u64,
+    sent: u64,
+    received: u64,
+    connections: u64,
+}
+
+/// URLs, and what was on the wires.
+#[derive(Debug)]
+pub(super) struct Sites {
+    /// What each URL of the configuration leads to.
+    owners: BTreeMap<String, (SiteId, PoolIndex)>,
+    /// The first site of the configuration.
+    first: Option<SiteId>,
+    /// Paths that are registered, by port and host.
+    registered: BTreeMap<(u16, String), BTreeMap<String, (SiteId, PoolIndex)>>,
+    /// Everything that was registered can be read.
+    is_readable: bool,
+    wires: Numbered<Wire>,
+    /// Requests that have ended without an answer, and what came for them: the answer may still be counted.
+    late: BTreeMap<RequestId, (Wanted, u64)>,
+    /// The request that this input answers.
+    answering: Option<RequestId>,
+    /// Where the requests belong that entries of the response cache were made for.
+    entries: BTreeMap<u64, Wanted>,
+    tallies: BTreeMap<SiteId, Tally>,
+}
+
+impl Sites {
+    pub(super) fn new(configuration: &Configuration) -> Self {
+        let pools = &configuration.application_pools;
+        let mut owners = BTreeMap::new();
+        for site in &configuration.sites {
+            for (url, name) in urls(site) {
+                let pool = pools.iter().position(|pool| pool.name == name);
+                if let Some(pool) = pool {
+                    owners.insert(url, (SiteId(site.id), PoolIndex(pool)));
+                }
+            }
+        }
+        Self {
+            owners,
+            first: configuration.sites.first().map(|site| SiteId(site.id)),
+            registered: BTreeMap::new(),
+            is_readable: true,
+            wires: Numbered::default(),
+            late: BTreeMap::new(),
+            answering: None,
+            entries: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+        }
+    }
+
+    /// Bytes have come on a connection.
+    pub(super) fn received(&mut self, book: &Book, id: ConnectionId, bytes: &[u8]) {
+        if book.connections.get(id.0).is_some() {
+            let wire = self.wires.get_or_default(id.0);
+            wire.received.extend_from_slice(bytes);
+        }
+    }
+
+    /// The driver sends something.
+    pub(super) fn sends(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if let Some(wire) = self.wires.get_mut(id.0) {
+            wire.sent += bytes.len() as u64;
+        }
+    }
+
+    /// A call has reached the driver.
+    pub(super) fn called(&mut self, call: &Call) {
+        self.answering = match call {
+            Call::SendResponse { request, .. } => Some(*request),
+            _other => None,
+        };
+    }
+
+    /// A fact of the driver.
+    pub(super) fn httpsys(
+        &mut self,
+        book: &mut Book,
+        fact: &Fact,
+        step: &Move,
+        seen: &mut Sometimes,
+    ) -> Verdict {
+        match fact {
+            Fact::AddUrl { url } => self.add(url),
+            Fact::RemoveUrl { url } => self.remove(url),
+            Fact::ConnCounted { connection, site } => self.counted(book, *connection, *site)?,
+            Fact::CacheInsert { entry, queue, .. } => {
+                let wanted = self.answering.map_or(Wanted::Unknown, |request| {
+                    let late = || self.late.get(&request).map(|(wanted, _)| *wanted);
+                    let known = book.requests.get(request.0).map(|known| known.wanted);
+                    known.or_else(late).unwrap_or_default()
+                });
+                if book.pool_of(queue).is_some_and(|pool| !wanted.takes(pool)) {
+                    let what = format!("entry {entry} is kept for {queue}, and is {wanted:?}");
+                    return broken("N6", what);
+                }
+                self.entries.insert(*entry, wanted);
+            }
+            Fact::CacheRemove { entry, .. } => {
+                self.entries.remove(entry);
+            }
+            Fact::LogFileWrite {
+                request,
+                site,
+                bytes,
+                received,
+                ..
+            } => {
+                let late = self.late.remove(request);
+                let (wanted, came) = late.unwrap_or((Wanted::Unknown, *received));
+                self.answered(*request, wanted, *site, (*bytes, *bytes), (*received, came))?;
+            }
+            Fact::ConnCleanup { connection, .. } => {
+                self.wires.remove(connection.0);
+            }
+            _other => {}
+        }
+        match *step {
+            Move::Parsed(request) => {
+                self.parsed(book, request, seen);
+                Ok(())
+            }
+            Move::Queued(request, pool) => check(book, request, pool),
+            Move::Delivered(request, process, _) => match book.workers.get(&process) {
+                Some(worker) => check(book, request, worker.pool),
+                None => Ok(()),
+            },
+            Move::Ended(request, entry, end) => {
+                let wire = self.wires.get_mut(entry.connection.0);
+                let wire = wire.map(std::mem::take).unwrap_or_default();
+                let came = wire.received.len() as u64;
+                if let Fact::SendComplete {
+                    site,
+                    bytes,
+                    received,
+                    ..
+                }
+                | Fact::SrvdFrmCache {
+                    site,
+                    bytes,
+                    received,
+                    ..
+                } = fact
+                {
+                    let sent = (*bytes, wire.sent);
+                    self.answered(request, entry.wanted, *site, sent, (*received, came))?;
+                }
+                if let Fact::SrvdFrmCache { entry: kept, .. } = fact {
+                    self.same_site(request, entry.wanted, *kept)?;
+                }
+                if let End::Dropped(ReasonPhrase::ConnectionDropped) = end {
+                    self.late.insert(request, (entry.wanted, came));
+                }
+                ended(book, request, entry.wanted, entry.pool, end)
+            }
+            Move::None => Ok(()),
+        }
+    }
+
+    /// C4, N6: an answer is counted, as what was on the wire, for the site that was asked.
+    fn answered(
+        &mut self,
+        request: RequestId,
+        wanted: Wanted,
+        site: SiteId,
+        (told_sent, sent): (u64, u64),
+        (told_received, received): (u64, u64),
+    ) -> Verdict {
+        if !wanted.is_of(site) {
+            let what = format!("{request:?} is counted for {site:?}, and is {wanted:?}");
+            return broken("N6", what);
+        }
+        if (told_sent, told_received) != (sent, received) {
+            let what = format!(
+                "{request:?} had {received} bytes, and {told_received} are counted; its answer {sent}, and \
+                 {told_sent} are"
+            );
+            return broken("C4", what);
+        }
+        let tally = self.tallies.entry(site).or_default();
+        tally.answered += 1;
+        tally.sent += sent;
+        tally.received += received;
+        Ok(())
+    }
+
+    fn same_site(&self, request: RequestId, wanted: Wanted, entry: u64) -> Verdict {
+        // It may have left before the last byte went.
+        let Some(made_for) = self.entries.get(&entry).copied() else {
+            return Ok(());
+        };
+        let is_known = made_for != Wanted::Unknown && wanted != Wanted::Unknown;
+        if is_known && made_for != wanted {
+            let what =
+                format!("{request:?} is {wanted:?}, and got entry {entry}, which is {made_for:?}");
+            return broken("N6", what);
+        }
+        Ok(())
+    }
+
+    /// A connection counts for the site of its first request.
+    fn counted(&mut self, book: &mut Book, id: ConnectionId, site: SiteId) -> Verdict {
+        self.tallies.entry(site).or_default().connections += 1;
+        let Some(connection) = book.connections.get_mut(id.0) else {
+            return Ok(());
+        };
+        connection.site = Some(site);
+        connection.times_of.get_or_insert(site);
+        let request = connection.request;
+        let wanted = request.map_or(Wanted::Unknown, |request| wanted_of(book, request));
+        if wanted.is_of(site) {
+            return Ok(());
+        }
+        let what = format!("{id:?} counts for {site:?}, and {request:?} is {wanted:?}");
+        broken("N6", what)
+    }
+
+    /// Reads a request, and finds out where it belongs.
+    fn parsed(&mut self, book: &mut Book, request: RequestId, seen: &mut Sometimes) {
+        let Some(entry) = book.requests.get_mut(request.0) else {
+            return;
+        };
+        let Some(connection) = book.connections.get_mut(entry.connection.0) else {
+            return;
+        };
+        let head = self.wires.get(entry.connection.0);
+        let head = head.and_then(|wire| read(&wire.received));
+        entry.wanted = match head {
+            Some((host, path)) if self.is_readable => self.find(connection.port, host, path),
+            Some(_) | None => Wanted::Unknown,
+        };
+        match entry.wanted {
+            Wanted::To(site, _) => {
+                if self.first != Some(site) {
+                    seen.note(Seen::OtherSiteAsked);
+                }
+                if connection.site.is_some_and(|counted| counted != site) {
+                    seen.note(Seen::ConnectionOfOtherSite);
+                }
+                connection.times_of = Some(site);
+            }
+            Wanted::Unknown => connection.is_unsure = book.sites.len() > 1,
+            Wanted::Nowhere => seen.note(Seen::NoSiteAsked),
+        }
+    }
+
+    /// An exact host comes before any, and among its paths the longest.
+    fn find(&self, port: u16, host: &str, path: &str) -> Wanted {
+        let host = host.split(':').next().unwrap_or_default();
+        let path = format!("{}/", path.to_ascii_lowercase());
+        let found = [&host.to_ascii_lowercase(), "*"]
+            .into_iter()
+            .find_map(|host| {
+                let paths = self.registered.get(&(port, host.to_owned()))?;
+                let fitting = paths.iter().filter(|(prefix, _)| path.starts_with(*prefix));
+                fitting.max_by_key(|(prefix, _)| prefix.len())
+            });
+        found.map_or(Wanted::Nowhere, |(_, (site, pool))| {
+            Wanted::To(*site, *pool)
+        })
+    }
+
+    fn add(&mut self, url: &str) {
+        match (split(url), self.owners.get(url)) {
+            (Some((key, path)), Some(owner)) => {
+                let paths = self.registered.entry(key).or_default();
+                paths.insert(path, *owner);
+            }
+            (None, _) | (_, None) => self.is_readable = false,
+        }
+    }
+
+    fn remove(&mut self, url: &str) {
+        if let Some((key, path)) = split(url)
+            && let Some(paths) = self.registered.get_mut(&key)
+        {
+            paths.remove(&path);
+        }
+    }
+
+    /// M1: what PerfMon's counters said of each site is what was seen of it on the wires.
+    pub(super) fn counters(&self, told: &Told) -> Verdict {
+        for site in self.tallies.keys().chain(told.0.keys()) {
+            let of =
+                |tallies: &BTreeMap<SiteId, Tally>| tallies.get(site).copied().unwrap_or_default();
+            let (seen, told) = (of(&self.tallies), of(&told.0));
+            if seen != told {
+                let what = format!("{site:?} had {seen:?}, and PerfMon says {told:?}");
+                return broken("M1", what);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What PerfMon's counters said of each site, over all times that W3SVC ran.
+#[derive(Debug, Default)]
+pub(super) struct Told(BTreeMap<SiteId, Tally>);
+
+impl Told {
+    /// They have begun anew, or it is the end.
+    pub(super) fn add(&mut self, sites: &BTreeMap<SiteId, WebService>) {
+        for (site, counters) in sites {
+            let tally = self.0.entry(*site).or_default();
+            tally.answered += counters.total_method_requests;
+            tally.sent += counters.total_bytes_sent;
+            tally.received += counters.total_bytes_received;
+            tally.connections += counters.total_connection_attempts;
+        }
+    }
+}
+
+fn wanted_of(book: &Book, request: RequestId) -> Wanted {
+    let entry = book.requests.get(request.0);
+    entry.map(|entry| entry.wanted).unwrap_or_default()
+}
+
+fn check(book: &Book, request: RequestId, pool: PoolIndex) -> Verdict {
+    let wanted = wanted_of(book, request);
+    if wanted.takes(pool) {
+        return Ok(());
+    }
+    let name = &book.pool(pool).name;
+    let what = format!("{request:?} goes to {name}, and is {wanted:?}");
+    broken("N6", what)
+}
+
+/// What is refused is refused by the pool that was meant, or for want of one.
+fn ended(
+    book: &Book,
+    request: RequestId,
+    wanted: Wanted,
+    pool: Option<PoolIndex>,
+    end: End,
+) -> Verdict {
+    if let Some(pool) = pool
+        && !wanted.takes(pool)
+    {
+        let name = &book.pool(pool).name;
+        let what = format!("{request:?} has ended in {name}, and is {wanted:?}");
+        return broken("N6", what);
+    }
+    if let (Wanted::To(..), End::Refused(ReasonPhrase::NotFound | ReasonPhrase::Hostname)) =
+        (wanted, end)
+    {
+        let what = format!("{request:?} was refused by {end:?}, and is {wanted:?}");
+        return broken("N6", what);
+    }
+    Ok(())
+}
+
+/// The host and the path of a plain request.
+fn read(head: &[u8]) -> Option<(&str, &str)> {
+    let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
+    let mut words = lines.next()?.split(' ');
+    let target = words.nth(1)?;
+    let path = target.split('?').next()?;
+    let is_plain = path.starts_with('/')
+        && !path.contains(['%', '\\'])
+        && !path.contains("//")
+        && !path.contains("..")
+        && words.next() == Some("HTTP/1.1");
+    let host = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("host").then(|| value.trim())
+    });
+    is_plain.then_some((host?, path))
+}
+
+/// The port and the host of a URL, and its path.
+fn split(url: &str) -> Option<((u16, String), String)> {
+    let (_, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find('/')?);
+    let (host, port) = authority.split_once(':')?;
+    let host = host.to_ascii_lowercase();
+    Some(((port.parse().ok()?, host), path.to_ascii_lowercase()))
+}
+
+/// The URLs of a site that the checker reads, and their pools.
+fn urls(site: &Site) -> Vec<(String, &str)> {
+    let bindings = site.bindings.iter().filter_map(|b| b.http.as_ref());
+    let plain = |binding: &&HttpBinding| binding.address.is_none() && !binding.host.contains('*');
+    let of_binding = |binding: &HttpBinding| {
+        let scheme = if binding.secure { "https" } else { "http" };
+        let host = Some(binding.host.as_str()).filter(|host| !host.is_empty());
+        format!("{scheme}://{}:{}", host.unwrap_or("*"), binding.port)
+    };
+    let begins = bindings.filter(plain).map(of_binding);
+    let of_begin = |begin: String| {
+        let applications = site.applications.iter();
+        applications.map(move |application| {
+            let path = application.path.trim_matches('/');
+            let slash = if path.is_empty() { "" } else { "/" };
+            let pool = application.application_pool.as_str();
+            (format!("{begin}/{path}{slash}"), pool)
+        })
+    };
+    begins.flat_map(of_begin).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered(urls: &[(&str, u32)]) -> Sites {
+        let mut sites = Sites::new(&Configuration::default());
+        for (url, number) in urls {
+            let owner = (SiteId(*number), PoolIndex(0));
+            sites.owners.insert((*url).to_owned(), owner);
+            sites.add(url);
+        }
+        sites
+    }
+
+    #[test]
+    fn an_exact_host_comes_before_any_and_a_longer_path_before_a_shorter() {
+        let mut sites = registered(&[
+            ("http://*:80/", 1),
+            ("http://*:80/shop/", 2),
+            ("http://two.test:80/", 3),
+        ]);
+        let to = |number| Wanted::To(SiteId(number), PoolIndex(0));
+        assert_eq!(sites.find(80, "one.test", "/default.aspx"), to(1));
+        assert_eq!(sites.find(80, "one.test:80", "/Shop"), to(2));
+        assert_eq!(sites.find(80, "one.test", "/shopping"), to(1));
+        assert_eq!(sites.find(80, "TWO.test", "/shop/default.aspx"), to(3));
+        assert_eq!(sites.find(81, "two.test", "/"), Wanted::Nowhere);
+        sites.remove("http://two.test:80/");
+        assert_eq!(sites.find(80, "two.test", "/shop/x"), to(2));
+    }
+
+    #[test]
+    fn only_plain_requests_are_read() {
+        let head = b"GET /a/b?c=/d HTTP/1.1\r\nHost: x.test\r\n\r\n";
+        assert_eq!(read(head), Some(("x.test", "/a/b")));
+        for other in ["/a/../b", "/%61", "*", "/a//b"] {
+            let head = format!("GET {other} HTTP/1.1\r\nhost: x\r\n\r\n");
+            assert_eq!(read(head.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn of_a_url_that_is_not_read_nothing_is_said() {
+        let mut sites = registered(&[("http://*:80/", 1)]);
+        sites.add("http://10.0.0.1:80:10.0.0.1/");
+        assert!(!sites.is_readable);
+    }
+}
