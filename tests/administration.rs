@@ -1,82 +1,13 @@
 //! The IIS Administration REST API, as a foreign client (curl) uses it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use support::api::Api;
 use support::{Up, is_alive};
-
-struct Api {
-    url: String,
-    token: String,
-}
-
-/// Status, headers and body.
-struct Said {
-    status: u16,
-    head: String,
-    body: Value,
-}
-
-impl Api {
-    fn of(up: &Up) -> Self {
-        let served = &up.ready["administration"];
-        let file = served["token"].as_str().unwrap();
-        Self {
-            url: served["url"].as_str().unwrap().to_owned(),
-            token: std::fs::read_to_string(file).unwrap(),
-        }
-    }
-
-    fn curl(&self, words: &[&str], path: &str, token: Option<&str>) -> Said {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--insecure", "--include"])
-            .args(words);
-        if let Some(token) = token {
-            curl.args(["-H", &format!("Access-Token: Bearer {token}")]);
-        }
-        let output = curl.arg(format!("{}{path}", self.url)).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let text = text.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
-        Said {
-            status: status.unwrap_or_else(|| panic!("{words:?} {path}: {text:?}")),
-            head: head.to_ascii_lowercase(),
-            body: serde_json::from_str(body).unwrap_or(Value::Null),
-        }
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let said = self.curl(&[], path, Some(&self.token));
-        assert_eq!(said.status, 200, "{path}: {}", said.body);
-        said.body
-    }
-
-    fn send(&self, method: &str, path: &str, body: &Value) -> Said {
-        let body = body.to_string();
-        let words = [
-            "-X",
-            method,
-            "-H",
-            "Content-Type: application/json",
-            "-d",
-            &body,
-        ];
-        self.curl(&words, path, Some(&self.token))
-    }
-
-    fn pool(&self, name: &str) -> String {
-        let list = self.get("/webserver/application-pools");
-        let pools = list["app_pools"].as_array().unwrap();
-        let pool = pools.iter().find(|pool| pool["name"] == name);
-        let id = pool.unwrap_or_else(|| panic!("no {name} in {list}"))["id"].as_str();
-        format!("/webserver/application-pools/{}", id.unwrap())
-    }
-}
 
 #[test]
 fn only_whoever_has_the_token_may_ask() {

@@ -1,7 +1,7 @@
 //! `/api/webserver/websites`.
 
 use serde_json::{Map, Value, json};
-use sim_was::config::edit::{Act, Change, Position, Step};
+use sim_was::config::edit::{Act, Change, NEXT_ID, Position, Step};
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, SiteInfo};
 
@@ -297,9 +297,6 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
             "there is such a site",
         ));
     }
-    // Source: appcmd: the next number above all.
-    let number = |site: &View| own(site, "id").parse::<u64>().unwrap_or(0);
-    let number = sites.iter().map(number).max().unwrap_or(0) + 1;
     let bindings = bindings(asked)?.unwrap_or_default();
     if bindings.is_empty() {
         return Err(ApiError::field("bindings", "is required"));
@@ -317,7 +314,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
         Change::new(
             SECTION,
             Vec::new(),
-            entry(&[("name", name), ("id", &number.to_string())]),
+            entry(&[("name", name), ("id", NEXT_ID)]),
         ),
         Change::new(SECTION, vec![site()], entry(&[("path", "/")])),
         Change::new(
@@ -332,19 +329,17 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     }
     let bare = store.with(&changes)?;
     let file = store.name();
-    let mut views = Views::new(&bare, &file).sites()?.into_iter();
-    if let Some(bare) = views.find(|view| own(view, "name") == name) {
+    let mut then = Views::new(&bare, &file).sites()?.into_iter();
+    if let Some(bare) = then.find(|view| own(view, "name") == name) {
         for (attribute, text) in write(SITE, &asked.body, &OTHERS, &bare)? {
             changes.push(Change::site(name, attribute, &text));
         }
     }
     store.change(&changes)?;
-    show(
-        asked,
-        201,
-        &find(&id('s', &number.to_string()), store)?,
-        store,
-    )
+    let mut sites = views(store)?.into_iter();
+    let site = sites.find(|site| own(site, "name") == name);
+    let site = site.ok_or_else(|| ApiError::not_found("website"))?;
+    show(asked, 201, &site, store)
 }
 
 fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> {

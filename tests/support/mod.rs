@@ -11,6 +11,7 @@
     reason = "every test uses the part that it needs; an expectation would fail in the others"
 )]
 
+pub mod api;
 pub mod crowd;
 pub mod figures;
 

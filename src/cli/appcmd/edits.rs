@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::process::ExitCode;
 
 use sim_was::config::ConfigError;
-use sim_was::config::edit::{Act, Change, Position, Step, localized};
+use sim_was::config::edit::{Act, Change, NEXT_ID, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
@@ -264,17 +264,7 @@ impl Edits<'_> {
     /// each said in a line of its own; without an id it takes the next free one.
     fn add_site(&self) -> Done {
         let name = self.required("name")?.to_owned();
-        let ids = self
-            .objects
-            .sites()?
-            .iter()
-            .filter_map(|site| site.attribute("id"));
-        let highest = ids
-            .filter_map(|id| id.parse::<u32>().ok())
-            .max()
-            .unwrap_or(0);
-        let next = highest.saturating_add(1).to_string();
-        let id = self.property("id").unwrap_or(&next);
+        let id = self.property("id").unwrap_or(NEXT_ID);
         let site = entry(&[("name", &name)]);
         let mut changes = vec![added(SITES, Vec::new(), &[("name", &name), ("id", id)])];
         let mut lines = vec![self.says(&name, "added")];

@@ -48,6 +48,11 @@ use splice::Splice;
 
 /// The section of the sites.
 const SITES: &str = "system.applicationHost/sites";
+/// What stands in the place of a new site's id: the next number above those of all sites.
+///
+/// Source: appcmd: a site that is added without an id takes the next free one. The edit chooses it, and not who
+/// asks for it: several may ask at once, and edits are made one after the other.
+pub const NEXT_ID: &str = "next";
 /// The longest name of a pool, characters.
 const NAME_MAX: usize = 64;
 
@@ -245,8 +250,11 @@ impl<'t> Editor<'t> {
         at: Position,
     ) -> Result<Vec<Splice>, EditError> {
         let (entry, kind) = place.entry_for(attributes)?;
+        let next = self.next_id(place);
         let mut written = Vec::new();
         for (name, value) in attributes {
+            let is_next = name == "id" && value == NEXT_ID;
+            let value = next.as_ref().filter(|_| is_next).unwrap_or(value);
             let known = kind
                 .map(|kind| place.attribute_of(kind, name))
                 .transpose()?
@@ -285,6 +293,16 @@ impl<'t> Editor<'t> {
         Ok(vec![splice::add_entry(
             self.text, *parent, &entry, &element, first,
         )])
+    }
+
+    /// The number above those of all sites, if it is a site that is added.
+    fn next_id(&self, place: &Place<'t>) -> Option<String> {
+        if self.change.section != SITES || !self.change.element.is_empty() {
+            return None;
+        }
+        let sites = place.nodes.iter().flat_map(|node| place.entries(*node));
+        let ids = sites.filter_map(|site| site.attribute("id")?.trim().parse::<u32>().ok());
+        Some(ids.max().unwrap_or(0).saturating_add(1).to_string())
     }
 
     fn remove(
@@ -458,3 +476,5 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, E
 mod outline_tests;
 #[cfg(test)]
 mod tests;
+mod site_tests;
+#[cfg(test)]
