@@ -6,10 +6,10 @@
 //! nothing of it ever happens. So do files received, because no module here takes a PUT.
 
 use sim_httpsys::api::Verb;
-use sim_httpsys::counters::{QueueReading, Snapshot, WebService};
+use sim_httpsys::counters::{QueueReading, Snapshot, WebService, WebServiceCache};
 use sim_was::control::{CounterReadings, WorkerReading};
 use sim_was::counters::AppPoolWas;
-use sim_worker::counters::{CacheCounters, WorkerCounters};
+use sim_worker::counters::WorkerCounters;
 
 /// One counter of one instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,12 +108,14 @@ pub fn counters(readings: &CounterReadings) -> Vec<Counter> {
     let mut list = List::default();
     list.app_pools(&readings.app_pools);
     list.workers(&readings.workers);
-    let none = Snapshot::default();
-    let driver = readings.driver.as_ref().unwrap_or(&none);
-    list.sites(readings, driver);
-    list.caches(&readings.workers, driver);
-    for queue in &driver.request_queues {
-        list.queue(queue);
+    list.caches(readings);
+    // A driver that has not answered has no counters: zeros would look as if they had begun anew.
+    if let Some(driver) = &readings.driver {
+        list.sites(readings, driver);
+        list.kernel_cache(&driver.web_service_cache);
+        for queue in &driver.request_queues {
+            list.queue(queue);
+        }
     }
     list.counters
 }
@@ -179,7 +181,7 @@ impl List {
             let counters = &worker.counters;
             w3svc_w3wp(&mut self.of(W3SVC_W3WP, Some(instance.clone())), counters);
             was_w3wp(&mut self.of(WAS_W3WP, Some(instance)), counters);
-            add_worker(&mut total, counters);
+            total.add(counters);
         }
         w3svc_w3wp(&mut self.of(W3SVC_W3WP, Some(TOTAL.to_owned())), &total);
     }
@@ -198,14 +200,21 @@ impl List {
         web_service(&mut instance, &total, uptime);
     }
 
-    fn caches(&mut self, workers: &[WorkerReading], driver: &Snapshot) {
+    /// Source: "Web Service Cache": totals "since service startup", whatever became of the workers.
+    fn caches(&mut self, readings: &CounterReadings) {
         let mut total = WorkerCounters::default();
-        for worker in workers {
-            add_worker(&mut total, &worker.counters);
+        for worker in &readings.workers {
+            total.add(&worker.counters);
         }
+        for (_, counters) in &readings.others {
+            total.add(counters);
+        }
+        total.file_cache.memory_max = readings.file_cache_memory_max;
+        worker_caches(&mut self.of(WEB_SERVICE_CACHE, None), &total);
+    }
+
+    fn kernel_cache(&mut self, kernel: &WebServiceCache) {
         let mut cache = self.of(WEB_SERVICE_CACHE, None);
-        worker_caches(&mut cache, &total);
-        let kernel = &driver.web_service_cache;
         cache.add(
             "Kernel: Current URIs Cached",
             kernel.kernel_current_uris_cached,
@@ -371,31 +380,6 @@ fn was_w3wp(to: &mut Instance<'_>, worker: &WorkerCounters) {
     // It listens for HTTP, and for nothing else.
     to.add("Active Listener Channels", 1);
     to.add("Active Protocol Handlers", 1);
-}
-
-fn add_worker(total: &mut WorkerCounters, worker: &WorkerCounters) {
-    total.active_requests += worker.active_requests;
-    total.total_http_requests_served += worker.total_http_requests_served;
-    total.active_threads_count += worker.active_threads_count;
-    total.maximum_threads_count += worker.maximum_threads_count;
-    for (sum, count) in total
-        .answers_by_status
-        .iter_mut()
-        .zip(worker.answers_by_status)
-    {
-        *sum += count;
-    }
-    add_cache(&mut total.file_cache, &worker.file_cache);
-    add_cache(&mut total.output_cache, &worker.output_cache);
-}
-
-fn add_cache(total: &mut CacheCounters, cache: &CacheCounters) {
-    total.hits += cache.hits;
-    total.misses += cache.misses;
-    total.total_items += cache.total_items;
-    total.flushed_items += cache.flushed_items;
-    total.memory += cache.memory;
-    total.memory_max += cache.memory_max;
 }
 
 /// Source: `TechNet` cc775901: anonymous users are those with an anonymous connection. Assumed: so

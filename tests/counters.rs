@@ -202,6 +202,74 @@ fn answered(up: &Up) -> (f64, f64) {
 }
 
 #[test]
+fn totals_over_all_workers_do_not_fall_when_workers_exit_or_their_pool_is_deleted() {
+    let server = Server::start();
+    let up = &server.up;
+    std::fs::write(up.root.join("inetpub/wwwroot/a.txt"), "a").unwrap();
+    up.said(&["appcmd", "add", "apppool", "/name:Shop"]);
+    let site = [
+        "appcmd",
+        "add",
+        "app",
+        "/site.name:Default Web Site",
+        "/path:/shop",
+    ];
+    let folder = [
+        "/physicalPath:C:\\inetpub\\wwwroot",
+        "/applicationPool:Shop",
+    ];
+    up.said(&[&site[..], &folder[..]].concat());
+    up.until("the new application", || {
+        up.get("/shop/a.txt").status == 200
+    });
+    for number in 0..10 {
+        assert_eq!(up.get(&format!("/a.txt?{number}")).status, 200);
+        assert_eq!(up.get(&format!("/shop/a.txt?{number}")).status, 200);
+    }
+    let totals = || {
+        let page = server.metrics();
+        ["hits", "queries", "items"].map(|of| {
+            let family = format!("windows_iis_server_file_cache_{of}_total");
+            sum(&page, &family, &[])
+        })
+    };
+    let grown = |before: [f64; 3]| {
+        let now = totals();
+        let falls = now.iter().zip(before).any(|(now, before)| *now < before);
+        assert!(!falls, "{before:?} became {now:?}");
+        now
+    };
+    let before = std::cell::Cell::new(totals());
+    let goes_on = || before.set(grown(before.get()));
+    assert!(before.get()[0] >= 2.0, "{before:?}");
+    let old = up.workers();
+    up.said(&["appcmd", "recycle", "apppool", "DefaultAppPool"]);
+    up.until("a recycle", || {
+        goes_on();
+        let now = up.workers();
+        now.len() == 2 && now != old
+    });
+    Up::signal("-KILL", up.get("/default.aspx").worker());
+    up.until("one worker less", || {
+        goes_on();
+        up.workers().len() == 1
+    });
+    up.said(&[
+        "appcmd",
+        "set",
+        "app",
+        "Default Web Site/shop",
+        "/applicationPool:DefaultAppPool",
+    ]);
+    up.said(&["appcmd", "delete", "apppool", "Shop"]);
+    up.until("no worker", || {
+        goes_on();
+        up.workers().is_empty()
+    });
+    goes_on();
+}
+
+#[test]
 fn a_recycle_and_an_iisreset_show_in_the_counters() {
     let server = Server::start();
     let up = &server.up;

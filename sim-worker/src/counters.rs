@@ -31,6 +31,25 @@ impl CacheCounters {
     pub fn current_items(&self) -> u64 {
         self.total_items.saturating_sub(self.flushed_items)
     }
+
+    /// Adds what another cache has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.total_items += other.total_items;
+        self.flushed_items += other.flushed_items;
+        self.memory += other.memory;
+        self.memory_max += other.memory_max;
+    }
+
+    /// Its process is gone, and everything that was in it.
+    ///
+    /// Assumed: those entries count as flushed, so that what came less what went is what is in.
+    fn end(&mut self) {
+        self.flushed_items = self.total_items;
+        self.memory = 0;
+        self.memory_max = 0;
+    }
 }
 
 /// What the counters of one worker read.
@@ -116,6 +135,33 @@ impl WorkerCounters {
     /// Takes in what was said to WAS.
     pub fn said(&mut self, _message: &FromWorker) {
         self.total_messages_sent_to_was += 1;
+    }
+
+    /// Adds what another worker has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.active_requests += other.active_requests;
+        self.total_http_requests_served += other.total_http_requests_served;
+        self.active_threads_count += other.active_threads_count;
+        self.maximum_threads_count += other.maximum_threads_count;
+        let counts = other.answers_by_status;
+        for (sum, count) in self.answers_by_status.iter_mut().zip(counts) {
+            *sum += count;
+        }
+        self.file_cache.add(&other.file_cache);
+        self.output_cache.add(&other.output_cache);
+        self.total_health_pings += other.total_health_pings;
+        self.total_runtime_status_queries += other.total_runtime_status_queries;
+        self.total_was_messages_received += other.total_was_messages_received;
+        self.total_messages_sent_to_was += other.total_messages_sent_to_was;
+    }
+
+    /// Its process is gone: what it has counted stays, what it had at a moment is 0.
+    pub fn end(&mut self) {
+        self.active_requests = 0;
+        self.active_threads_count = 0;
+        self.maximum_threads_count = 0;
+        self.file_cache.end();
+        self.output_cache.end();
     }
 
     fn cache(&mut self, layer: CacheLayer) -> Option<&mut CacheCounters> {

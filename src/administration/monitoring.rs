@@ -85,10 +85,15 @@ fn counters(whose: &Whose, readings: &CounterReadings, active: &[RequestInfo]) -
     };
     let workers = readings.workers.iter();
     let workers: Vec<_> = workers.filter(|w| is_of(&w.application_pool)).collect();
-    let sum = |of: &dyn Fn(&WorkerCounters) -> u64| {
-        let counted = workers.iter().map(|worker| of(&worker.counters));
-        counted.sum::<u64>()
-    };
+    let mut counted = WorkerCounters::default();
+    for worker in &workers {
+        counted.add(&worker.counters);
+    }
+    let (active_requests, threads) = (counted.active_requests, counted.active_threads_count);
+    // Totals do not fall when a worker is recycled.
+    for (_, gone) in readings.others.iter().filter(|(pool, _)| is_of(pool)) {
+        counted.add(gone);
+    }
     let memory = workers.iter().filter_map(|w| process_reading(w.pid));
     let (private, resident) = memory.fold((0, 0), |(private, resident), reading| {
         (
@@ -102,17 +107,17 @@ fn counters(whose: &Whose, readings: &CounterReadings, active: &[RequestInfo]) -
     });
     let mut object = json!({
         "requests": {
-            "active": sum(&|w| w.active_requests),
-            "total": sum(&|w| w.total_http_requests_served),
+            "active": active_requests,
+            "total": counted.total_http_requests_served,
         },
         "memory": {"private_bytes": private, "working_set": resident},
-        "cpu": {"processes": workers.len(), "threads": sum(&|w| w.active_threads_count)},
+        "cpu": {"processes": workers.len(), "threads": threads},
         "disk": {"total_io_read_operations": reads, "total_io_write_operations": writes},
         "cache": {
-            "file_cache_hits": sum(&|w| w.file_cache.hits),
-            "file_cache_misses": sum(&|w| w.file_cache.misses),
-            "output_cache_total_hits": sum(&|w| w.output_cache.hits),
-            "output_cache_total_misses": sum(&|w| w.output_cache.misses),
+            "file_cache_hits": counted.file_cache.hits,
+            "file_cache_misses": counted.file_cache.misses,
+            "output_cache_total_hits": counted.output_cache.hits,
+            "output_cache_total_misses": counted.output_cache.misses,
         },
     });
     if let Whose::Site(site, _) = whose {
@@ -137,7 +142,7 @@ fn counters(whose: &Whose, readings: &CounterReadings, active: &[RequestInfo]) -
         return object;
     }
     if matches!(whose, Whose::Site(..) | Whose::Server) {
-        // Not what the workers of this moment have served: that falls with every recycle.
+        // Not what workers have served: of one that was killed that is not known to the end.
         object["requests"]["total"] =
             json!(sites.iter().map(|s| s.total_method_requests).sum::<u64>());
     }

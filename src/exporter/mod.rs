@@ -215,13 +215,12 @@ impl Page {
 
     fn modes(&mut self, names: &[&str], of: &OfInstance<'_>) {
         let user = names.iter().filter(|name| !name.starts_with("Kernel: "));
-        let read = |name: String| of.read(&name).unwrap_or(0.0);
-        let kernel: f64 = user
-            .clone()
-            .map(|name| read(format!("Kernel: {name}")))
-            .sum();
-        let user: f64 = user.map(|name| read((*name).to_owned())).sum();
-        self.sample(&[("mode", "kernel")], kernel);
+        let kernel = user.clone().map(|name| of.read(&format!("Kernel: {name}")));
+        let kernel: Vec<f64> = kernel.flatten().collect();
+        if !kernel.is_empty() {
+            self.sample(&[("mode", "kernel")], kernel.iter().sum());
+        }
+        let user = user.filter_map(|name| of.read(name)).sum();
         self.sample(&[("mode", "user")], user);
     }
 
@@ -471,6 +470,21 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_that_does_not_answer_has_no_samples_and_none_that_read_0() {
+        let readings = CounterReadings {
+            sites: vec![(1, "Shop".to_owned())],
+            ..CounterReadings::default()
+        };
+        let page = render(&Scrape {
+            readings: Some(readings),
+            ..Scrape::default()
+        });
+        assert!(!page.contains("site=\"Shop\""), "{page}");
+        assert!(!page.contains("mode=\"kernel\""), "{page}");
+        assert!(page.contains("windows_iis_server_uri_cache_hits_total{mode=\"user\"} 0\n"));
+    }
+
+    #[test]
     fn a_running_pool_is_shown_with_one_start_time() {
         let page = |uptime: u64| {
             let pool = AppPoolWas {
@@ -505,6 +519,7 @@ mod tests {
     fn every_family_of_the_collector_has_counters_to_be_read_from() {
         let readings = CounterReadings {
             app_pools: vec![("P".to_owned(), AppPoolWas::default())],
+            driver: Some(Snapshot::default()),
             ..CounterReadings::default()
         };
         let known = counters(&readings);

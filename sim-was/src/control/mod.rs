@@ -190,6 +190,11 @@ pub struct CounterReadings {
     pub app_pools: Vec<(String, AppPoolWas)>,
     /// `W3SVC_W3WP` and `WAS_W3WP`, by worker; one that hangs is missing.
     pub workers: Vec<WorkerReading>,
+    /// What workers have counted that are not among them, because they are gone or hang, by pool: with it the
+    /// totals of all workers do not fall when one exits.
+    pub others: Vec<(String, WorkerCounters)>,
+    /// The most memory that the file caches of all workers have had.
+    pub file_cache_memory_max: u64,
     /// The sites of the configuration, by number.
     pub sites: Vec<(u32, String)>,
     /// The driver's counters; `None` if it has not answered.

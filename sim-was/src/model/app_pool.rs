@@ -346,7 +346,8 @@ impl AppPool {
             FromWorker::StartFailed { .. }
             | FromWorker::Draining
             | FromWorker::Requests { .. }
-            | FromWorker::Counters { .. } => {}
+            | FromWorker::Counters { .. }
+            | FromWorker::Exiting { .. } => {}
         }
     }
 

@@ -57,18 +57,30 @@ impl Was {
         counters: WorkerCounters,
         now: Instant,
     ) {
-        let workers = worker_processes(self);
-        let pool = workers.into_iter().find(|worker| worker.pid == pid.0);
-        if let (Some(query), Some(worker)) = (self.counter_queries.get_mut(&token), pool)
+        let application_pool = self.worker_counted(pid, counters);
+        if let (Some(query), Some(application_pool)) =
+            (self.counter_queries.get_mut(&token), application_pool)
             && query.workers.remove(&pid)
         {
             query.readings.workers.push(WorkerReading {
                 pid: pid.0,
-                application_pool: worker.application_pool,
+                application_pool,
                 counters,
             });
         }
         self.finish_counter_queries(now);
+    }
+
+    /// A worker has told its counters, because it was asked or because it exits; gives back its pool.
+    pub(super) fn worker_counted(
+        &mut self,
+        pid: ProcessId,
+        counters: WorkerCounters,
+    ) -> Option<String> {
+        let mut workers = worker_processes(self).into_iter();
+        let pool = workers.find(|worker| worker.pid == pid.0)?.application_pool;
+        self.counted.told(pid, &pool, counters);
+        Some(pool)
     }
 
     /// The driver has answered a call; `true` if it was one for counters.
@@ -90,6 +102,7 @@ impl Was {
 
     /// A worker has exited: nobody waits for its counters any more.
     pub(super) fn worker_counts_no_more(&mut self, pid: ProcessId, now: Instant) {
+        self.counted.gone(pid);
         for query in self.counter_queries.values_mut() {
             query.workers.remove(&pid);
         }
@@ -117,7 +130,7 @@ impl Was {
             };
             self.fx.timers.clear(Timer::Query(token));
             let mut readings = Box::new(query.readings);
-            readings.workers.sort_by_key(|worker| worker.pid);
+            self.counted.complete(&mut readings);
             self.own_readings(&mut readings, now);
             self.fx.answer(query.client, Answer::Counters(readings));
         }

@@ -47,6 +47,7 @@ mod services;
 mod supervised_worker;
 mod was;
 mod worker_configuration;
+mod worker_totals;
 
 #[cfg(test)]
 mod bench;

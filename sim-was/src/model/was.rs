@@ -16,9 +16,10 @@ use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
 use super::worker_configuration::same_name;
+use super::worker_totals::WorkerTotals;
 use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
 use crate::config::{self, Configuration, WebLimits};
-use crate::control::{Answer, Refusal};
+use crate::control::{Answer, Refusal, Service, ServiceStatus};
 use crate::event_log::{Event, Fact};
 
 /// WAS and W3SVC. Begins stopped: the first command is
@@ -35,6 +36,7 @@ pub struct Was {
     pub(super) queries: BTreeMap<u64, Query>,
     pub(super) counter_queries: BTreeMap<u64, CounterQuery>,
     pub(super) queries_asked: u64,
+    pub(super) counted: WorkerTotals,
     pub(super) pools_made: usize,
     /// What was wrong with the configuration when it was read last, if something was.
     pub(super) unreadable: Option<String>,
@@ -93,6 +95,7 @@ impl Was {
             queries: BTreeMap::new(),
             counter_queries: BTreeMap::new(),
             queries_asked: 0,
+            counted: WorkerTotals::default(),
             pools_made: 0,
             unreadable: None,
             fx: Effects::default(),
@@ -261,6 +264,8 @@ impl Was {
             self.requests_listed(pid, token, requests);
         } else if let FromWorker::Counters { token, counters } = message {
             self.worker_counters(pid, token, *counters, now);
+        } else if let FromWorker::Exiting { counters } = message {
+            self.worker_counted(pid, *counters);
         } else {
             self.with_worker(pid, |pool, id, fx| pool.told(id, &message, fx, now));
         }
@@ -397,6 +402,9 @@ impl Was {
     /// Says what has changed about the services.
     pub(super) fn state_services(&mut self) {
         for (service, status) in self.services.changes() {
+            if (service, status) == (Service::W3svc, ServiceStatus::StartPending) {
+                self.counted = WorkerTotals::default();
+            }
             self.fx.fact(Fact::ServiceState { service, status });
             if let Some(event) = Event::service_state(service, status) {
                 self.fx.event(event);

@@ -113,6 +113,12 @@ pub enum FromWorker {
     },
     /// It has stopped receiving and drains.
     Draining,
+    /// It exits, and this is what it has counted.
+    /// Source: IIS 6 architecture: a worker process sends its counters to WAS when it shuts down, too.
+    Exiting {
+        /// What they read.
+        counters: Box<WorkerCounters>,
+    },
     /// It has nothing to do and takes nothing: it can be frozen.
     Suspended,
     /// It takes requests (again).

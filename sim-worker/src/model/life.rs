@@ -5,6 +5,7 @@ use sim_httpsys::api::{Call, CallId, CallResult, ControlCall, RequestQueueName, 
 use sim_httpsys::clockwork::Instant;
 
 use super::{Doer, Lifecycle, Output, Timer, Work, WorkerProcess, health};
+use crate::counters::WorkerCounters;
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, ShutdownReason, StartFailure, ToWorker};
 use crate::symptoms::StartEnd;
@@ -121,9 +122,7 @@ impl WorkerProcess {
                 }
             }
             ToWorker::QueryCounters { token } => {
-                let mut counters = Box::new(self.counters);
-                counters.active_threads_count = self.threads.busy() as u64;
-                counters.maximum_threads_count = self.threads.threads_max() as u64;
+                let counters = self.counters_now();
                 self.tell(FromWorker::Counters { token, counters });
             }
             ToWorker::ListRequests { token } => {
@@ -217,10 +216,26 @@ impl WorkerProcess {
 
     pub(super) fn exit(&mut self, code: i32) {
         if self.lifecycle != Lifecycle::Exited {
+            let has_begun = !matches!(
+                self.lifecycle,
+                Lifecycle::Opening(_) | Lifecycle::Initializing
+            );
             self.lifecycle = Lifecycle::Exited;
             self.state(Fact::Exiting { code });
+            // Whoever has not come to be has counted nothing.
+            if has_begun {
+                let counters = self.counters_now();
+                self.tell(FromWorker::Exiting { counters });
+            }
             self.outputs.push_back(Output::Exit { code });
         }
+    }
+
+    fn counters_now(&self) -> Box<WorkerCounters> {
+        let mut counters = Box::new(self.counters);
+        counters.active_threads_count = self.threads.busy() as u64;
+        counters.maximum_threads_count = self.threads.threads_max() as u64;
+        counters
     }
 
     // ---- suspension -----------------------------------------------------------------------------

@@ -449,3 +449,15 @@ fn an_application_that_moves_away_while_its_worker_starts_answers_who_has_waited
     let answer = worker.answer(late);
     assert!(answer.is_some_and(|answer| answer.status().0 == 500));
 }
+
+#[test]
+fn a_worker_that_exits_says_what_it_has_counted() {
+    let mut worker = worker(&[]);
+    assert_eq!(worker.get("/default.aspx").status(), (200, 0));
+    worker.order_to_stop(true);
+    assert_eq!(worker.exit, Some(0));
+    let Some(FromWorker::Exiting { counters }) = worker.told.last() else {
+        panic!("{:?}", worker.told);
+    };
+    assert_eq!(counters.total_http_requests_served, 1);
+}
