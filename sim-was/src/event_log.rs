@@ -23,10 +23,13 @@
 //! | worker 2280, 2282, 2293 to 2299 but 2297 | native modules | they are built in |
 //! | ASP.NET 1309, 1310, 1325, .NET Runtime 1026, Application Error 1000 | failures of an application's code | no code of an application runs; its process is 5009 or 5011 |
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
 use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
+use crate::config::effects::EffectKind;
 use crate::control::{Service, ServiceStatus};
 
 mod configuration_events;
@@ -105,6 +108,8 @@ pub enum Fact {
     ConfigurationChanged {
         /// How many settings.
         changes: u32,
+        /// How many of them cause what.
+        causes: BTreeMap<EffectKind, u32>,
         /// Which pools recycle, in lower case.
         recycled: Vec<String>,
         /// Which applications restart in their processes: `Default Web Site/app`.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sim_httpsys::live::{TlsError, tls_configuration};
 use tokio_rustls::TlsAcceptor;
 
@@ -119,15 +119,31 @@ async fn answer(
     request: Request<hyper::body::Incoming>,
     shared: Arc<Shared>,
 ) -> Response<Full<Bytes>> {
+    let wanted = format!("{} {}", request.method(), request.uri().path());
+    let wanted = json!({"Rest": wanted});
     let reply = match admit(&request, &shared.token) {
-        Err(error) => error.reply(),
+        Err(error) => {
+            // Whoever sends none may not know that there is one; who sends a wrong one tries.
+            if error.status == 403 {
+                let store = Store::new(shared.root.clone());
+                let store = store.on_behalf_of("IIS Administration API, a wrong access token");
+                store.write_down(&wanted, Some(&error.to_string()));
+            }
+            error.reply()
+        }
         Ok(()) => match understand(request).await {
             Err(error) => error.reply(),
             Ok(asked) => {
                 let work = move || {
                     let store = Store::new(shared.root.clone());
                     let store = store.on_behalf_of("IIS Administration API, access token");
-                    api::answer(&asked, &store)
+                    let reply = api::answer(&asked, &store);
+                    if asked.method != "GET" {
+                        let refusal = reply.body.as_ref().filter(|_| reply.status >= 400);
+                        let refusal = refusal.map(|body| body["detail"].to_string());
+                        store.write_down(&wanted, refusal.as_deref());
+                    }
+                    reply
                 };
                 let failed = ApiError::new(500, "Server error", "", "the request was given up");
                 let done = tokio::task::spawn_blocking(work).await;

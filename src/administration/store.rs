@@ -1,12 +1,17 @@
 //! Where tools read and write: the configuration file of a root, and the server that runs there.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+use sim_httpsys::clockwork::Instant;
+use sim_httpsys::live::clock::clock_now;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{ConfigError, decode, load};
 use sim_was::control::client::{AskError, ask_for, ask_telling};
 use sim_was::control::{Answer, Command, Refusal};
+use sim_was::live::{Asker, AuditLog, without_secrets};
 
 use crate::live_world::server::running_config_path;
 
@@ -18,6 +23,11 @@ pub(crate) struct Store {
     on_behalf_of: Option<String>,
     /// Called if the server takes its time.
     waiting: fn(),
+    /// What was done without the server, for the audit log.
+    deeds: RefCell<Vec<Value>>,
+    /// The server has refused something, and has written that down.
+    is_refused: Cell<bool>,
+    begun: Instant,
 }
 
 /// Why something was not read or written.
@@ -47,6 +57,9 @@ impl Store {
             root,
             on_behalf_of: None,
             waiting: || {},
+            deeds: RefCell::default(),
+            is_refused: Cell::default(),
+            begun: clock_now(),
         }
     }
 
@@ -66,10 +79,14 @@ impl Store {
     }
 
     fn put(&self, command: &Command) -> Result<Answer, AskError> {
-        match &self.on_behalf_of {
+        let answer = match &self.on_behalf_of {
             None => ask_telling(&self.root, command, self.waiting),
             Some(who) => ask_for(&self.root, command, who),
+        };
+        if matches!(answer, Ok(Answer::Refused(_))) && !command.is_question() {
+            self.is_refused.set(true);
         }
+        answer
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -119,8 +136,48 @@ impl Store {
         load(&edit::apply(&text, changes)?, &self.name())?;
         if !self.order(changes.to_vec())? {
             change_file(&self.config, changes)?;
+            self.has_changed(&self.config, changes);
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Something was done without the server: the audit log is to say so.
+    pub(crate) fn has_done(&self, deed: Value) {
+        self.deeds.borrow_mut().push(deed);
+    }
+
+    /// A file was changed without the server.
+    pub(crate) fn has_changed(&self, file: &Path, changes: &[Change]) {
+        let changes: Vec<Change> = changes.iter().map(without_secrets).collect();
+        self.has_done(json!({"ChangeFile": {"file": file, "changes": changes}}));
+    }
+
+    /// Writes into the audit log what the server does not: what was done without it, or that `wanted` was not done.
+    /// A root without a configuration is no server, and gets no log.
+    pub(crate) fn write_down(&self, wanted: &Value, refusal: Option<&str>) {
+        let mut deeds: Vec<(Value, Value)> = self
+            .deeds
+            .take()
+            .into_iter()
+            .map(|deed| (deed, json!("done")))
+            .collect();
+        let is_refused = self.is_refused.take();
+        if let Some(refusal) = refusal.filter(|_| deeds.is_empty() && !is_refused) {
+            deeds.push((wanted.clone(), json!({ "refused": refusal })));
+        }
+        if deeds.is_empty() || !self.config.exists() {
+            return;
+        }
+        // Whoever may not write there has changed nothing, as a rule.
+        let Ok(log) = AuditLog::open(&self.root) else {
+            return;
+        };
+        let asker = Asker::this_process(self.on_behalf_of.clone());
+        for (deed, effect) in &deeds {
+            log.write(&asker, deed, effect, clock_now() - self.begun);
+        }
     }
 }
 
@@ -143,6 +200,7 @@ impl Store {
             return Ok(false);
         }
         replace_file(&self.config, &edit::encoded_like(&bytes, after))?;
+        self.has_done(json!({"ReplaceFile": {"file": self.config}}));
         Ok(true)
     }
 }

@@ -17,11 +17,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 use sim_httpsys::live::clock::{clock_now, utc_now};
 use sim_was::control::client::{AskError, Question, kill_services};
 use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
 use sim_was::event_log::{Event, IisReset};
-use sim_was::live::EventLogFile;
+use sim_was::live::{Asker, AuditLog, EventLogFile};
 
 use super::take_root;
 use crate::live_world::service_manager::KILLED_FILE;
@@ -405,6 +406,15 @@ fn allow(root: &Path, allowed: bool) -> Result<(), Failure> {
         Err(std::io::ErrorKind::NotFound.into())
     };
     done.map_err(|error| (format!("{}: {error}", path.display()), 0x8007_0002))?;
+    if let Ok(log) = AuditLog::open(root) {
+        let deed = json!({"AllowRestart": {"allowed": allowed}});
+        log.write(
+            &Asker::this_process(None),
+            &deed,
+            &json!("done"),
+            Duration::ZERO,
+        );
+    }
     // Assumed: the wording, after the usage text.
     let word = if allowed { "enabled" } else { "disabled" };
     println!("\nRestarting of Internet Services is {word} on the local system");

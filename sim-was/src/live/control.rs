@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::audit_log::{Asker, AuditLog};
 use crate::control::wire::{self, MessageError, Order};
 use crate::control::{Answer, Command, Refusal};
+use crate::event_log::Fact;
 
 /// Most connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -30,7 +31,14 @@ const CONNECTIONS_MAX: usize = 64;
 const COMMAND_MAX: Duration = Duration::from_secs(5);
 
 /// A command, and where its answer goes.
-pub(super) type Commanded = (Command, oneshot::Sender<Answer>);
+pub(super) type Commanded = (Command, oneshot::Sender<Answered>);
+
+/// What a tool is told, and what the audit log is told beyond that.
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    /// What a change of the configuration has caused.
+    pub(super) consequences: Option<Fact>,
+}
 
 /// Makes the folder of sockets below a root, for this user only.
 pub(super) fn make_run_folder(root: &Path) -> io::Result<()> {
@@ -109,12 +117,19 @@ async fn converse(
             let begun = clock_now();
             let (answer, answered) = oneshot::channel();
             let quit_already = commands.send((command.clone(), answer)).await.is_err();
-            let answer = match answered.await {
-                Ok(answer) if !quit_already => answer,
-                Ok(_) | Err(_) => Answer::Refused(Refusal::cannot_accept_control()),
+            let Answered {
+                answer,
+                consequences,
+            } = match answered.await {
+                Ok(answered) if !quit_already => answered,
+                Ok(_) | Err(_) => Answered {
+                    answer: Answer::Refused(Refusal::cannot_accept_control()),
+                    consequences: None,
+                },
             };
-            let asker = Asker { who, on_behalf_of };
-            audit.write(asker, &command, &answer, clock_now() - begun);
+            let asker = Asker::peer(who, on_behalf_of);
+            let took = clock_now() - begun;
+            audit.command(&asker, (&command, &answer), consequences.as_ref(), took);
             answer
         }
         Ok(Err(error)) => malformed(&error.to_string()),

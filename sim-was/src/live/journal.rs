@@ -122,10 +122,17 @@ fn log(fact: &Fact) {
         }
         Fact::ConfigurationChanged {
             changes,
+            causes,
             recycled,
             restarted,
         } => {
-            tracing::info!(changes, ?recycled, ?restarted, "configuration changed");
+            tracing::info!(
+                changes,
+                ?causes,
+                ?recycled,
+                ?restarted,
+                "configuration changed"
+            );
         }
         Fact::PoolState { pool, state } => tracing::info!(%pool, %state, "application pool"),
     }

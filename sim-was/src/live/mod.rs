@@ -24,6 +24,7 @@ mod device;
 mod event_log_file;
 mod journal;
 mod machine;
+mod secrets;
 mod supervisor;
 mod watch;
 mod worker;
@@ -31,8 +32,10 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use audit_log::{Asker, AuditLog};
 pub use config_file::LocalDisk;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
+pub use secrets::{without_secrets, words_without_secrets};
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::audit_log::AuditLog;
 use super::command_line;
 use super::config_file::ConfigFile;
-use super::control::{self, Commanded};
+use super::control::{self, Answered, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::machine::{self, Affinity, Machine};
@@ -107,7 +107,12 @@ struct Supervisor {
     /// Whether that could be done the last time.
     history_kept: bool,
     /// Tools that wait for an answer.
-    clients: BTreeMap<ClientId, oneshot::Sender<Answer>>,
+    clients: BTreeMap<ClientId, oneshot::Sender<Answered>>,
+    /// Whose change of the configuration is being made.
+    editor: Option<ClientId>,
+    /// What it has caused.
+    consequences: Option<Fact>,
+    audit: Arc<AuditLog>,
     clients_seen: u64,
     stopped: bool,
     failure: Option<RunError>,
@@ -142,7 +147,8 @@ impl Supervisor {
             }
         };
         let audit = AuditLog::open(&root).map_err(RunError::io("the audit log"))?;
-        tokio::spawn(control::serve(listener, commands, Arc::new(audit)));
+        let audit = Arc::new(audit);
+        tokio::spawn(control::serve(listener, commands, Arc::clone(&audit)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let mut parameters = Parameters::new(root, processors);
@@ -180,6 +186,9 @@ impl Supervisor {
             orphans: Vec::new(),
             machines: BTreeMap::new(),
             clients: BTreeMap::new(),
+            editor: None,
+            consequences: None,
+            audit,
             clients_seen: BOOT.0,
             stopped: false,
             failure: None,
@@ -316,6 +325,8 @@ impl Supervisor {
                 return Some(Input::ConfigRead(self.read_configuration()));
             }
             Output::EditConfig { client, changes } => {
+                self.editor = Some(client);
+                self.consequences = None;
                 let result = self.config.edit(&changes);
                 self.look_again_if_unsettled();
                 return Some(Input::ConfigEdited { client, result });
@@ -462,7 +473,14 @@ impl Supervisor {
                 self.stopped = true;
             }
         } else if let Some(waiting) = self.clients.remove(&client) {
-            waiting.send(answer).ok();
+            let is_editor = self.editor.take_if(|editor| *editor == client).is_some();
+            let consequences = self.consequences.take_if(|_| is_editor);
+            waiting
+                .send(Answered {
+                    answer,
+                    consequences,
+                })
+                .ok();
         }
     }
 
@@ -474,6 +492,13 @@ impl Supervisor {
         if *fact == was_stopped {
             // Source: IIS docs, "Features of WAS": the folder is emptied when WAS stops.
             std::fs::remove_dir_all(pool_files(&self.options.root)).ok();
+        }
+        if let Fact::ConfigurationChanged { .. } = fact {
+            if self.editor.is_some() {
+                self.consequences = Some(fact.clone());
+            } else {
+                self.audit.files_changed(fact);
+            }
         }
         self.journal.write(fact, clock_now(), utc_now());
     }

@@ -109,8 +109,13 @@ impl Was {
         let consequences = Consequences::of(&effects, &new, &kept);
         self.change_pools(&new, &consequences);
         self.change_sites(&old, &new);
+        let mut causes = BTreeMap::<EffectKind, u32>::new();
+        for effect in &effects {
+            *causes.entry(effect.kind).or_default() += 1;
+        }
         self.fx.fact(Fact::ConfigurationChanged {
-            changes: u32::try_from(effects.len()).unwrap_or(u32::MAX),
+            changes: causes.values().sum(),
+            causes,
             recycled: consequences.recycled.iter().cloned().collect(),
             restarted: consequences.restarted_names(&new),
         });

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
+use serde_json::json;
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Service};
 
@@ -24,6 +25,7 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
         "delete" => {
             let (name, folder) = existing(sentence, store)?;
             fs::remove_dir_all(&folder).map_err(|source| at(&folder, source))?;
+            store.has_done(json!({"DeleteBackup": {"name": name}}));
             println!("BACKUP object \"{name}\" deleted");
             Ok(ExitCode::SUCCESS)
         }
@@ -98,6 +100,7 @@ fn add(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).map_err(|source| at(&folder, source))?;
     let copy = folder.join(FILE);
     fs::copy(store.config(), &copy).map_err(|source| at(&copy, source))?;
+    store.has_done(json!({"AddBackup": {"name": name}}));
     println!("BACKUP object \"{name}\" added");
     Ok(ExitCode::SUCCESS)
 }
@@ -137,6 +140,9 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
         store.ask(&stop)?;
     }
     let copied = fs::copy(folder.join(FILE), store.config());
+    if copied.is_ok() {
+        store.has_done(json!({"RestoreBackup": {"name": name, "file": store.config()}}));
+    }
     if is_running {
         let services = services.into_iter().rev().collect();
         store.ask(&Command::StartServices { services })?;

@@ -15,11 +15,13 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
 use sim_was::config::edit::EditError;
 use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, load};
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
+use sim_was::live::words_without_secrets;
 
 use super::{say_waiting, take_root};
 use crate::administration::store::{Store, StoreError};
@@ -106,6 +108,22 @@ impl From<ConfigError> for Failure {
 const NOT_WELL_FORMED: &str = "is not well-formed XML";
 
 impl Failure {
+    /// In words.
+    fn text(&self) -> String {
+        match self {
+            Self::Message(text) | Self::Input(text) => text.clone(),
+            Self::Duplicate { entry } => {
+                format!("Failed to add duplicate collection element \"{entry}\".")
+            }
+            Self::NoEntry => "Cannot find requested collection element.".to_owned(),
+            Self::Refused(refusal) => format!("{refusal:?}"),
+            Self::NotFound { object, identifier } => {
+                let object = object.name();
+                format!("Cannot find {object} object with identifier \"{identifier}\".")
+            }
+        }
+    }
+
     /// Source: appcmd: `ERROR ( message:Configuration error`, then file, line and description, a line each.
     fn configuration(file: &str, line: u32, text: &str) -> Self {
         Self::Message(format!(
@@ -169,8 +187,13 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
     if let Err(failure) = resolve_url(&mut sentence, object, &store) {
         return fail(failure);
     }
+    let run = |sentence: &Sentence| {
+        let done = carry_out(sentence, object, &store);
+        write_down(&words, sentence, &store, done.as_ref().err());
+        done.unwrap_or_else(fail)
+    };
     if !sentence.has("in") {
-        return run(&sentence, object, &store).unwrap_or_else(fail);
+        return run(&sentence);
     }
     let sentences = match piped::sentences(&sentence, object) {
         Ok(sentences) => sentences,
@@ -186,11 +209,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
     } else {
         0
     };
+    write_down(&words, &sentence, &store, None);
     // All of them are tried; the first that fails says how it went.
-    let codes: Vec<ExitCode> = sentences[done..]
-        .iter()
-        .map(|one| run(one, object, &store).unwrap_or_else(fail))
-        .collect();
+    let codes: Vec<ExitCode> = sentences[done..].iter().map(run).collect();
     let mut failures = codes.into_iter().filter(|code| *code != ExitCode::SUCCESS);
     failures.next().unwrap_or(ExitCode::SUCCESS)
 }
@@ -207,7 +228,19 @@ fn resolve_url(sentence: &mut Sentence, object: Object, store: &Store) -> Result
     Ok(())
 }
 
-fn run(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
+/// Writes into the audit log what the server does not write there: what was done in files, and what was refused
+/// before the server was asked.
+fn write_down(words: &[String], sentence: &Sentence, store: &Store, failure: Option<&Failure>) {
+    if ["list", "search"].contains(&sentence.verb.as_str()) {
+        return;
+    }
+    let words = words_without_secrets(words.iter().map(String::as_str));
+    let wanted = json!({"Appcmd": {"words": words, "identifier": sentence.identifier()}});
+    let refusal = failure.map(Failure::text);
+    store.write_down(&wanted, refusal.as_deref());
+}
+
+fn carry_out(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
     match (sentence.verb.as_str(), object) {
         (_, Object::Config) => sections::run(sentence, store),
         (_, Object::Module) => modules::run(sentence, store),

@@ -377,6 +377,7 @@ pub(super) fn make(
             let bytes = changed_file(file, &of_file)?;
             commit::make_folder(file)?;
             replace_file(file, &bytes)?;
+            store.has_changed(file, &of_file);
             (*path).to_owned()
         }
         Commit::Folder { folder, path, .. } => {
@@ -393,6 +394,7 @@ pub(super) fn make(
                 return Err(unusable(&fault.file, 0, &fault.text));
             }
             replace_file(&file, &bytes)?;
+            store.has_changed(&file, &of_file);
             machine_path(path)
         }
     })

@@ -1,0 +1,195 @@
+//! The audit log: who has changed what, by whatever way, and what came of it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::api::Api;
+use support::{IIS_SIM, Up};
+
+fn path_of(root: &Path) -> PathBuf {
+    root.join("Windows/System32/LogFiles/iis-sim/audit.jsonl")
+}
+
+/// All entries about a deed of this name.
+fn entries(root: &Path, deed: &str) -> Vec<Value> {
+    let log = std::fs::read_to_string(path_of(root)).unwrap_or_default();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let is_it = |entry: &Value| {
+        let command = &entry["command"];
+        command == deed || command.get(deed).is_some()
+    };
+    lines.filter(is_it).collect()
+}
+
+fn only(root: &Path, deed: &str) -> Value {
+    let mut found = entries(root, deed);
+    assert_eq!(found.len(), 1, "{deed}: {found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn what_a_change_has_made_was_do_is_its_effect() {
+    let up = Up::start();
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let set = |attribute: &str| {
+        up.said(&["appcmd", "set", "apppool", "DefaultAppPool", attribute]);
+        entries(&up.root, "ChangeConfiguration").pop().unwrap()
+    };
+    let live = set("/queueLength:5000");
+    assert_eq!(live["effect"]["causes"], json!({"live": 1}), "{live}");
+    let recycled = set("/managedRuntimeVersion:v2.0");
+    assert_eq!(
+        recycled["effect"]["recycled"],
+        json!(["defaultapppool"]),
+        "{recycled}"
+    );
+    let nothing = set("/queueLength:5000");
+    assert!(
+        nothing["effect"].as_str().unwrap().contains("nothing"),
+        "{nothing}"
+    );
+
+    let config = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("5000", "6000")).unwrap();
+    up.until("what was edited by hand", || {
+        !entries(&up.root, "ConfigurationFilesChanged").is_empty()
+    });
+    let by_hand = only(&up.root, "ConfigurationFilesChanged");
+    assert_eq!(
+        (&by_hand["uid"], &by_hand["effect"]["changes"]),
+        (&Value::Null, &json!(1))
+    );
+    let mode = path_of(&up.root).metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn what_tools_do_in_files_they_write_down_themselves() {
+    let up = Up::start();
+    up.said(&["appcmd", "add", "backup", "One"]);
+    up.said(&["appcmd", "restore", "backup", "One"]);
+    up.said(&["appcmd", "delete", "backup", "One"]);
+    for deed in ["AddBackup", "RestoreBackup", "DeleteBackup"] {
+        let entry = only(&up.root, deed);
+        assert_eq!(entry["command"][deed]["name"], "One", "{entry}");
+        assert_eq!(entry["effect"], "done");
+    }
+    let section = "/section:defaultDocument";
+    up.said(&[
+        "appcmd",
+        "set",
+        "config",
+        "Default Web Site",
+        section,
+        "/enabled:false",
+    ]);
+    up.said(&["appcmd", "clear", "config", "Default Web Site", section]);
+    let changed = entries(&up.root, "ChangeFile");
+    assert_eq!(changed.len(), 2, "{changed:?}");
+    let file = changed[0]["command"]["ChangeFile"]["file"]
+        .as_str()
+        .unwrap();
+    assert!(file.ends_with("wwwroot/web.config"), "{file}");
+    up.said(&["iisreset", "/disable"]);
+    up.said(&["iisreset", "/enable"]);
+    let allowed: Vec<Value> = entries(&up.root, "AllowRestart")
+        .iter()
+        .map(|entry| entry["command"]["AllowRestart"]["allowed"].clone())
+        .collect();
+    assert_eq!(allowed, [json!(false), json!(true)]);
+    up.said(&["appcmd", "list", "config"]);
+    up.said(&["appcmd", "set", "apppool", "Nope", "/queueLength:50"]);
+    up.said(&[
+        "appcmd",
+        "set",
+        "apppool",
+        "DefaultAppPool",
+        "/queueLength:5",
+    ]);
+    let refused = entries(&up.root, "Appcmd");
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    let why = |at: usize| refused[at]["effect"]["refused"].as_str().unwrap();
+    assert!(
+        why(0).contains("Nope") && why(1).contains("queueLength"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_is_edited_while_no_server_runs_is_written_down_and_values_of_variables_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let up = Up::at(&root);
+    let variable =
+        "/+[name='DefaultAppPool'].environmentVariables.[name='DB_PASSWORD',value='hunter2']";
+    let set = [
+        "appcmd",
+        "set",
+        "config",
+        "/section:applicationPools",
+        variable,
+    ];
+    up.said(&set);
+    assert_eq!(entries(&root, "ChangeConfiguration").len(), 1);
+    up.end("-TERM");
+    let pool = [
+        "appcmd",
+        "add",
+        "apppool",
+        "/name:Shop",
+        "/processModel.password:hunter3",
+    ];
+    let output = Command::new(IIS_SIM)
+        .args(pool)
+        .arg("--root")
+        .arg(&root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let entry = only(&root, "ChangeFile");
+    assert!(
+        entry["process"].as_str().unwrap().contains("/name:Shop"),
+        "{entry}"
+    );
+    let log = std::fs::read_to_string(path_of(&root)).unwrap();
+    assert!(log.contains("DB_PASSWORD"), "{log}");
+    assert!(!log.contains("hunter"), "{log}");
+}
+
+#[test]
+fn a_wrong_token_and_what_the_rest_api_refuses_are_written_down() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let pools = "/webserver/application-pools";
+    api.curl(&[], pools, Some("0000"));
+    let entry = only(&up.root, "Rest");
+    assert_eq!(
+        entry["command"]["Rest"],
+        "GET /api/webserver/application-pools"
+    );
+    assert!(
+        entry["effect"]["refused"]
+            .as_str()
+            .unwrap()
+            .contains("token"),
+        "{entry}"
+    );
+    let own = api.pool("DefaultAppPool");
+    api.send("PATCH", &own, &json!({"queue_length": 5}));
+    let refused = entries(&up.root, "Rest");
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(
+        refused[1]["command"]["Rest"]
+            .as_str()
+            .unwrap()
+            .starts_with("PATCH")
+    );
+}
