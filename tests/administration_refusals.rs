@@ -55,3 +55,70 @@ fn sites_that_are_made_at_the_same_time_get_a_number_each() {
     assert_eq!(keys, (1..=9).collect(), "{sites:?}");
     assert_ne!(sites[0]["id"], Value::Null);
 }
+
+#[test]
+fn what_cannot_be_changed_is_refused_and_a_path_is() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let site = api.get("/webserver/websites")["websites"][0]["id"].clone();
+    let body = json!({
+        "path": "shop", "physical_path": "C:\\inetpub\\wwwroot", "website": {"id": site},
+    });
+    let made = api.send("POST", "/webserver/webapps", &body);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let own = format!("/webserver/webapps/{}", made.body["id"].as_str().unwrap());
+    assert_eq!(
+        api.send("PATCH", &own, &made.body).status,
+        200,
+        "it is sent back as it came"
+    );
+    for (field, value) in [
+        ("website", json!({"id": "zz"})),
+        ("location", json!("X/y")),
+        ("id", json!("zz")),
+    ] {
+        let said = api.send("PATCH", &own, &json!({ field: value }));
+        assert_eq!(
+            (said.status, &said.body["name"]),
+            (400, &json!(field)),
+            "{}",
+            said.body
+        );
+    }
+    let moved = api.send("PATCH", &own, &json!({"path": "/shop9"}));
+    assert_eq!(
+        (moved.status, &moved.body["path"]),
+        (200, &json!("/shop9")),
+        "{}",
+        moved.body
+    );
+    assert_eq!(up.get("/shop9/default.aspx").status, 200);
+    let odd = api.send("POST", "/webserver/webapps", &{
+        let mut body = body.clone();
+        body["path"] = json!("a?b");
+        body
+    });
+    assert_eq!(odd.status, 400, "{}", odd.body);
+
+    let apps = api.get("/webserver/webapps?fields=*");
+    let root = apps["webapps"][0]["id"].as_str().unwrap();
+    let root = format!("/webserver/webapps/{root}");
+    assert_eq!(
+        api.send("PATCH", &root, &json!({"path": "/zzz"})).status,
+        400
+    );
+    let directories = api.get("/webserver/virtual-directories");
+    for directory in directories["virtual_directories"].as_array().unwrap() {
+        let id = directory["id"].as_str().unwrap();
+        let own = format!("/webserver/virtual-directories/{id}");
+        let renamed = api.send("PATCH", &own, &json!({"path": "/zzz"}));
+        assert_eq!(
+            (renamed.status, &renamed.body["name"]),
+            (400, &json!("path"))
+        );
+        let moved = api.send("PATCH", &own, &json!({"webapp": {"id": "zz"}}));
+        assert_eq!((moved.status, &moved.body["name"]), (400, &json!("webapp")));
+    }
+    let of_site = format!("/webserver/websites/{}", site.as_str().unwrap());
+    assert_eq!(api.send("PATCH", &of_site, &json!({"key": 7})).status, 400);
+}

@@ -266,3 +266,17 @@ impl Asked {
         })
     }
 }
+    /// Refuses a body that gives another value to what is as it is; what is sent back as it came is no wish. Of an
+    /// object that is named by its id only that counts.
+    pub(super) fn leaves(&self, now: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+        let key = |value: &Value| value.get("id").unwrap_or(value).clone();
+        for name in names {
+            if let Some(wanted) = self.body.get(*name)
+                && now.get(*name).map(key) != Some(key(wanted))
+            {
+                return Err(ApiError::field(name, "cannot be changed"));
+            }
+        }
+        Ok(())
+    }
+

@@ -90,10 +90,7 @@ pub(super) fn answer(asked: &Asked, rest: &[String], store: &Store) -> Result<Re
         ("PATCH", [of]) => change(asked, &find(of, store)?, store),
         ("DELETE", [of]) => {
             let directory = find(of, store)?;
-            if directory.path() == "/" {
-                let detail = "is the root of its application, which goes with the application";
-                return Err(ApiError::field("path", detail));
-            }
+            refuse_root(&directory)?;
             let keys = vec![("path".to_owned(), directory.path().to_owned())];
             let remove = Change::new(SECTION, directory.app.steps(), Act::Remove { keys });
             store.change(&[remove])?;
@@ -145,6 +142,10 @@ fn root_of(website: &str, store: &Store) -> Result<App, ApiError> {
 
 fn change(asked: &Asked, directory: &Directory, store: &Store) -> Result<Reply, ApiError> {
     check(asked)?;
+    asked.leaves(
+        &directory.object(store)?,
+        &["id", "location", "webapp", "website"],
+    )?;
     let mut steps = directory.app.steps();
     let keys = vec![("path".to_owned(), directory.path().to_owned())];
     steps.push(Step::Entry(keys));
@@ -158,6 +159,7 @@ fn change(asked: &Asked, directory: &Directory, store: &Store) -> Result<Reply, 
     if let Some(wanted) = asked.text("path")? {
         let wanted = format!("/{}", wanted.trim_matches('/'));
         if wanted != path {
+            refuse_root(directory)?;
             changes.push(set(&steps, "path", &wanted));
             path = wanted;
         }
@@ -166,6 +168,15 @@ fn change(asked: &Asked, directory: &Directory, store: &Store) -> Result<Reply, 
         store.change(&changes)?;
     }
     show(asked, 200, &id_of(&directory.app, &path), store)
+}
+
+/// An application has a root as long as it is there.
+fn refuse_root(directory: &Directory) -> Result<(), ApiError> {
+    if directory.path() == "/" {
+        let detail = "is the root of its application, which goes with the application";
+        return Err(ApiError::field("path", detail));
+    }
+    Ok(())
 }
 
 fn set(steps: &[Step], attribute: &str, value: &str) -> Change {

@@ -147,11 +147,26 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 }
 
 fn change(asked: &Asked, app: &App, store: &Store) -> Result<Reply, ApiError> {
-    let changes = settings(asked, own(&app.site, "name"), app.path(), Some(&app.view))?;
+    asked.leaves(&app.object(store)?, &["id", "location", "website"])?;
+    let site = own(&app.site, "name");
+    let mut changes = settings(asked, site, app.path(), Some(&app.view))?;
+    let mut of = app.id();
+    // Source: microsoft/IIS.Administration, `ApplicationHelper`: an application has the path that it is given.
+    if let Some(wanted) = asked.text("path")? {
+        let wanted = format!("/{}", wanted.trim_matches('/'));
+        if wanted != app.path() {
+            if app.path() == "/" {
+                let detail = "is that of the root application, which every site has";
+                return Err(ApiError::field("path", detail));
+            }
+            changes.push(Change::application(site, app.path(), "path", &wanted));
+            of = id('a', &format!("{}{wanted}", own(&app.site, "id")));
+        }
+    }
     if !changes.is_empty() {
         store.change(&changes)?;
     }
-    show(asked, 200, &app.id(), store)
+    show(asked, 200, &of, store)
 }
 
 /// What a body says of an application, besides whose it is; `now` is how it is.

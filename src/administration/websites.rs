@@ -343,6 +343,7 @@ fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
 }
 
 fn change(asked: &Asked, view: &View, store: &Store) -> Result<Reply, ApiError> {
+    asked.leaves(&object(view, &states(store)?, store)?, &["id", "key"])?;
     let name = own(view, "name").to_owned();
     let wanted = asked.status(&["started", "stopped"])?;
     let mut changes: Vec<Change> = write(SITE, &asked.body, &OTHERS, view)?
