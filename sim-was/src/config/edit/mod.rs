@@ -395,11 +395,22 @@ impl<'t> Editor<'t> {
 
 fn check(kind: &Attribute, name: &str, value: &str, place: &str) -> Result<(), EditError> {
     let is_pool = kind.validate == Some(Validator::ApplicationPoolName);
+    let is_path = matches!(
+        kind.validate,
+        Some(Validator::ApplicationPath | Validator::VirtualDirectoryPath)
+    );
     let why = match kind.check(value) {
         // Source: events 5050 and 5051: WAS ignores a pool with such a name.
         Ok(_) if is_pool && !(1..=NAME_MAX).contains(&value.chars().count()) => {
             format!("not 1 to {NAME_MAX} characters long")
         }
+        // Assumed: one of blanks counts as empty, and no tool takes a line end.
+        Ok(_) if is_pool && (value.trim().is_empty() || value.contains(char::is_control)) => {
+            "not a pool's name: it is blank, or has a control character in it".to_owned()
+        }
+        // Source: Microsoft.Web.Administration, `InvalidApplicationPathCharacters`. Assumed: only this one of them
+        // is refused, because no URL's path has it.
+        Ok(_) if is_path && value.contains('?') => "not a path: ? may not be in it".to_owned(),
         Ok(_) => return Ok(()),
         Err(Fault::Malformed(why)) => why,
         Err(Fault::OutOfRange {
@@ -475,6 +486,6 @@ pub fn disallow_overlapping_rotation(text: &str, pool: &str) -> Result<String, E
 #[cfg(test)]
 mod outline_tests;
 #[cfg(test)]
-mod tests;
 mod site_tests;
 #[cfg(test)]
+mod tests;

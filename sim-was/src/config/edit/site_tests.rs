@@ -1,4 +1,4 @@
-//! Edits of sites: the number of a new one.
+//! Edits of sites and pools: the number of a new site, and names that cannot be.
 
 use super::*;
 
@@ -22,4 +22,30 @@ fn a_new_site_gets_the_number_above_all_others_of_the_text_that_is_edited() {
         added(&more, "D", "8").is_err(),
         "a number that is given is taken as it is"
     );
+}
+
+#[test]
+fn blank_names_of_pools_and_paths_with_a_question_mark_are_refused() {
+    let sites = r#"<configuration><system.applicationHost><sites><site name="A" id="1"><application path="/"/></site>
+        </sites></system.applicationHost></configuration>"#;
+    let pools = "system.applicationHost/applicationPools";
+    for (section, words) in [
+        (pools, "+[name='  ']"),
+        (pools, "+[name='a\nb']"),
+        (SITES, "+[name='A'].[path='/a?b']"),
+        (SITES, "[name='A'].[path='/'].path:/a?b"),
+        (
+            SITES,
+            "+[name='A'].[path='/'].[path='/v?',physicalPath='C:\\']",
+        ),
+    ] {
+        let change = Change::within(section, words).unwrap();
+        let refused = apply(sites, &[change]);
+        assert!(
+            matches!(refused, Err(EditError::Invalid { .. })),
+            "{words}: {refused:?}"
+        );
+    }
+    let change = Change::within(pools, "+[name='a b']").unwrap();
+    assert!(apply(sites, &[change]).is_ok());
 }
