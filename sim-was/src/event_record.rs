@@ -222,19 +222,32 @@ impl EventRecord {
 
     /// What a query may ask about it: elements, their attributes and texts.
     pub fn tree(&self) -> Node {
-        let provider = Node::leaf("Provider", "").with("Name", &self.provider_name);
+        let known = provider(&self.provider_name);
+        let mut source = Node::leaf("Provider", "").with("Name", &self.provider_name);
+        for (name, value) in [("Guid", known.guid), ("EventSourceName", known.source_name)] {
+            source = match value {
+                Some(value) => source.with(name, value),
+                None => source,
+            };
+        }
         let time = Node::leaf("TimeCreated", "").with("SystemTime", &self.time_created);
         let id = Node::leaf("EventID", &self.event_id.to_string())
             .with("Qualifiers", &self.qualifiers().to_string());
         let system = Node::parent(
             "System",
             vec![
-                provider,
+                source,
                 id,
+                Node::leaf("Version", "0"),
                 Node::leaf("Level", &self.level.to_string()),
+                Node::leaf("Task", "0"),
+                Node::leaf("Opcode", "0"),
                 Node::leaf("Keywords", "36028797018963968"),
                 time,
                 Node::leaf("EventRecordID", &self.event_record_id.to_string()),
+                Node::leaf("Execution", "")
+                    .with("ProcessID", "0")
+                    .with("ThreadID", "0"),
                 Node::leaf("Channel", self.channel.name()),
                 Node::leaf("Computer", &self.computer),
             ],

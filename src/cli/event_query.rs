@@ -8,9 +8,9 @@ use std::fmt;
 
 use sim_was::event_record::Node;
 
-/// A query, taken apart.
+/// A query, taken apart: paths, of which those that lead somewhere hold.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Query(Path);
+pub(super) struct Query(Expression);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Path {
@@ -85,12 +85,12 @@ impl Query {
             at: 0,
             depth: 0,
         };
-        let path = parser.path()?;
+        let whole = parser.paths()?;
         parser.blank();
         if parser.at < text.len() {
             return Err(parser.wanted("the end of the query"));
         }
-        Ok(Self(path))
+        Ok(Self(whole))
     }
 
     /// Whether an event is asked for; `now_ms` is the time since 1970 for `timediff`.
@@ -99,7 +99,7 @@ impl Query {
             children: vec![event.clone()],
             ..Node::default()
         };
-        !self.0.found(&root, now_ms).is_empty()
+        self.0.holds(&root, now_ms)
     }
 }
 
@@ -273,6 +273,21 @@ impl Parser<'_> {
         let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         self.at += end;
         (end > 0).then(|| rest[..end].to_owned())
+    }
+
+    /// Source: queries that Event Viewer makes: `*[System[…]] and *[EventData[…]]`. Each is about the whole event.
+    fn paths(&mut self) -> Result<Expression, NoQuery> {
+        let mut parts = Vec::new();
+        loop {
+            let mut all = vec![Expression::Exists(Operand::Path(self.path()?))];
+            while self.word("and") {
+                all.push(Expression::Exists(Operand::Path(self.path()?)));
+            }
+            parts.push(Expression::And(all));
+            if !self.word("or") {
+                return Ok(Expression::Or(parts));
+            }
+        }
     }
 
     fn path(&mut self) -> Result<Path, NoQuery> {
@@ -468,6 +483,14 @@ mod tests {
         assert!(selects("*[System/Level<=2]"));
         assert!(selects("*[EventData[Data[@Name='AppPoolID']='P']]"));
         assert!(selects("*[EventData/Data='P']"));
+        assert!(selects("*[System[Provider[@EventSourceName='WAS']]]"));
+        assert!(selects(
+            "*[System[EventID=5002]] and *[EventData[Data[@Name='AppPoolID']='P']]"
+        ));
+        assert!(selects("*[System[EventID=1]] or *[EventData[Data='P']]"));
+        assert!(!selects(
+            "*[System[EventID=1]] or *[System[EventID=5002]] and *[EventData[Data='Q']]"
+        ));
         assert!(selects("*[System[band(Keywords,36028797018963968)]]"));
         assert!(!selects("*[System[EventID=5079]]"));
         assert!(!selects(

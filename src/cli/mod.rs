@@ -39,6 +39,7 @@ mod replay_live;
 mod run;
 mod sc;
 mod selection;
+mod structured_query;
 mod swarm;
 mod sweep;
 mod typeperf;

@@ -10,6 +10,7 @@ use sim_was::event_record::{Channel, EventRecord};
 use sim_was::live::{event_log_path, read_event_log};
 
 use super::event_query::{Query, milliseconds};
+use super::structured_query::StructuredQuery;
 use super::take_root;
 
 const HELP: &str = "Windows Events Command Line Utility, as far as iis-sim has it.
@@ -25,6 +26,9 @@ wevtutil { el | enum-logs }
   /c:VALUE       the maximum number of events to read
   /rd:VALUE      true: the newest event first
   /e:VALUE       the name of a root element around the XML
+  /sq:true       <log> is a file with a structured query, a <QueryList>; /q: takes one, too
+  /lf:true       <log> is a file of events
+  /l:, /uni:     taken, and without effect: texts are English, and UTF-8
 
 Examples:
   iis-sim wevtutil qe System /f:text /c:5 /rd:true
@@ -42,12 +46,37 @@ enum Format {
 #[derive(Debug)]
 struct Wish {
     log: String,
-    query: Option<Query>,
+    asked: Asked,
     format: Format,
     count: usize,
     newest_first: bool,
     element: Option<String>,
     is_file: bool,
+    is_query_file: bool,
+}
+
+/// Which events are asked for.
+#[derive(Debug)]
+enum Asked {
+    /// All of a log.
+    All,
+    /// Some of a log.
+    Some(Query),
+    /// Those of a list, whose logs it names itself.
+    Listed(StructuredQuery),
+}
+
+impl Asked {
+    fn parse(text: &str) -> Result<Self, String> {
+        let parsed = if text.trim_start().starts_with('<') {
+            StructuredQuery::parse(text).map(Self::Listed)
+        } else {
+            Query::parse(text)
+                .map(Self::Some)
+                .map_err(|error| error.to_string())
+        };
+        parsed.map_err(|error| format!("The specified query is invalid: {error}"))
+    }
 }
 
 /// Runs `wevtutil` with the words after its name.
@@ -85,12 +114,13 @@ impl Wish {
     fn parse(words: &[String]) -> Result<Self, String> {
         let mut wish = Self {
             log: String::new(),
-            query: None,
+            asked: Asked::All,
             format: Format::Xml,
             count: usize::MAX,
             newest_first: false,
             element: None,
             is_file: false,
+            is_query_file: false,
         };
         for word in words {
             match word
@@ -104,6 +134,12 @@ impl Wish {
         }
         if wish.log.is_empty() {
             return Err("The log is missing: System or Application.".to_owned());
+        }
+        // Source: wevtutil's usage text: with /sq the path is that of a file that contains a structured query.
+        if wish.is_query_file {
+            let text = std::fs::read_to_string(&wish.log);
+            let text = text.map_err(|error| format!("{}: {error}", wish.log))?;
+            wish.asked = Asked::parse(text.trim_start_matches('\u{feff}'))?;
         }
         Ok(wish)
     }
@@ -124,10 +160,7 @@ impl Wish {
         };
         match name.to_ascii_lowercase().as_str() {
             "q" | "query" => {
-                let query = Query::parse(value);
-                self.query = Some(
-                    query.map_err(|error| format!("The specified query is invalid: {error}"))?,
-                );
+                self.asked = Asked::parse(value)?;
             }
             "f" | "format" => {
                 self.format = match value.to_ascii_lowercase().as_str() {
@@ -145,23 +178,33 @@ impl Wish {
             "rd" | "reversedirection" => self.newest_first = truth()?,
             "e" | "element" => self.element = Some(value.to_owned()),
             "lf" | "logfile" => self.is_file = truth()?,
+            "sq" | "structuredquery" => self.is_query_file = truth()?,
+            // Texts are English, and UTF-8.
+            "l" | "locale" => {}
+            "uni" | "unicode" => drop(truth()?),
             _ => return Err(format!("Invalid option: /{name}")),
         }
         Ok(())
     }
 
     /// Where the events lie.
+    fn paths(&self, root: &Path) -> Result<Vec<PathBuf>, String> {
+        match &self.asked {
+            Asked::Listed(list) if !self.is_file => {
+                let channels = list.channels().into_iter();
+                channels.map(|channel| log_of(channel, root)).collect()
+            }
+            Asked::Listed(_) | Asked::All | Asked::Some(_) => Ok(vec![self.path(root)?]),
+        }
+    }
+
     fn path(&self, root: &Path) -> Result<PathBuf, String> {
         if self.is_file {
             return Ok(PathBuf::from(&self.log));
         }
         let named = |channel: &Channel| channel.name().eq_ignore_ascii_case(&self.log);
         match Channel::ALL.into_iter().find(named) {
-            Some(channel) if root.is_dir() => Ok(event_log_path(root, channel)),
-            Some(_) => Err(format!(
-                "{}: no server has run there; name its folder with --root",
-                root.display()
-            )),
+            Some(channel) => log_of(channel, root),
             // Source: winerror.h, ERROR_EVT_CHANNEL_NOT_FOUND (15007).
             None => Err(format!(
                 "The specified channel could not be found. Check channel configuration. ('{}'; System and Application exist)",
@@ -171,15 +214,32 @@ impl Wish {
     }
 
     fn selects(&self, record: &EventRecord, now_ms: f64) -> bool {
-        let query = self.query.as_ref();
-        query.is_none_or(|query| query.selects(&record.tree(), now_ms))
+        match &self.asked {
+            Asked::All => true,
+            Asked::Some(query) => query.selects(&record.tree(), now_ms),
+            Asked::Listed(list) => list.selects(record, now_ms),
+        }
     }
 }
 
+fn log_of(channel: Channel, root: &Path) -> Result<PathBuf, String> {
+    if root.is_dir() {
+        return Ok(event_log_path(root, channel));
+    }
+    Err(format!(
+        "{}: no server has run there; name its folder with --root",
+        root.display()
+    ))
+}
+
 fn query_events(root: &Path, wish: &Wish) -> ExitCode {
-    let records = wish.path(root).and_then(|path| {
-        read_event_log(&path).map_err(|error| format!("{}: {error}", path.display()))
-    });
+    let read = |path: &PathBuf| {
+        read_event_log(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let records = wish
+        .paths(root)
+        .and_then(|paths| paths.iter().map(read).collect::<Result<Vec<_>, _>>())
+        .map(|logs| logs.concat());
     let mut records = match records {
         Ok(records) => records,
         Err(message) => {
@@ -187,6 +247,10 @@ fn query_events(root: &Path, wish: &Wish) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Asked::Listed(_) = wish.asked {
+        // Those of several logs as they have happened.
+        records.sort_by_key(|record| record.time_created.parse::<jiff::Timestamp>().ok());
+    }
     if wish.newest_first {
         records.reverse();
     }
@@ -241,6 +305,15 @@ mod tests {
         );
         let long = wish(&["System", "/format:RenderedXml", "/count:1"]).unwrap();
         assert_eq!((long.format, long.count), (Format::RenderedXml, 1));
+        let list = "/q:<QueryList><Query><Select Path='System'>*</Select></Query></QueryList>";
+        let listed = wish(&["System", list, "/l:en-US", "/uni:true"]).unwrap();
+        assert!(matches!(listed.asked, Asked::Listed(_)));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("query.xml").display().to_string();
+        std::fs::write(&file, &list["/q:".len()..]).unwrap();
+        let listed = wish(&[&file, "/sq:true"]).unwrap();
+        let paths = listed.paths(folder.path()).unwrap();
+        assert!(paths[0].ends_with("System.jsonl"), "{paths:?}");
     }
 
     #[test]
