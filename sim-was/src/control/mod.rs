@@ -236,6 +236,9 @@ pub enum Refusal {
 /// What Windows says of a file that is not there (`ERROR_FILE_NOT_FOUND`).
 pub const FILE_NOT_FOUND: &str = "The system cannot find the file specified.";
 
+/// What Windows says of a file that somebody may not read or write (`ERROR_ACCESS_DENIED`).
+pub const ACCESS_DENIED: &str = "Access is denied.";
+
 /// What Windows says of a service that stands still (`ERROR_SERVICE_REQUEST_TIMEOUT`, 1053).
 pub const REQUEST_TIMEOUT: &str =
     "The service did not respond to the start or control request in a timely fashion.";
@@ -280,10 +283,13 @@ impl Refusal {
         Self::failed(0x8007_000d, text)
     }
 
-    /// Why a configuration cannot be read: `ERROR_FILE_NOT_FOUND` or `ERROR_INVALID_DATA`.
+    /// Why a configuration cannot be read or written: `ERROR_FILE_NOT_FOUND`, `ERROR_ACCESS_DENIED`, or
+    /// `ERROR_INVALID_DATA`.
     pub fn unreadable(error: &str) -> Self {
         if error.ends_with(FILE_NOT_FOUND) {
             Self::failed(0x8007_0002, FILE_NOT_FOUND)
+        } else if error.ends_with(ACCESS_DENIED) {
+            Self::failed(0x8007_0005, error)
         } else {
             Self::invalid_data(error)
         }

@@ -14,7 +14,7 @@ use super::content_folders;
 use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, Disk, FoundFile};
-use crate::control::FILE_NOT_FOUND;
+use crate::control::{ACCESS_DENIED, FILE_NOT_FOUND};
 
 /// The file.
 #[derive(Debug)]
@@ -57,13 +57,19 @@ impl ConfigFile {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        fs::read(&self.path).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                format!("{}: {FILE_NOT_FOUND}", self.name())
-            } else {
-                format!("{}: {error}", self.name())
-            }
-        })
+        fs::read(&self.path).map_err(|error| self.in_words(&error))
+    }
+
+    /// What is wrong with the file, as Windows says it where it has words for it.
+    fn in_words(&self, error: &io::Error) -> String {
+        let words = if error.kind() == io::ErrorKind::NotFound {
+            FILE_NOT_FOUND.to_owned()
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            ACCESS_DENIED.to_owned()
+        } else {
+            error.to_string()
+        };
+        format!("{}: {words}", self.name())
     }
 
     /// What the file says now, with the web.config files of its applications.
@@ -128,7 +134,7 @@ impl ConfigFile {
             }
         }
         if edited != bytes {
-            replace(&self.path, &edited).map_err(|error| format!("{}: {error}", self.name()))?;
+            replace(&self.path, &edited).map_err(|error| self.in_words(&error))?;
         }
         Ok(configuration)
     }
@@ -270,6 +276,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::ConfigHistory;
+    use crate::control::Refusal;
 
     #[test]
     fn the_history_keeps_the_last_versions_and_only_what_differs() {
@@ -360,6 +367,29 @@ mod tests {
         assert!(!file.has_changed_in(&folders));
         fs::write(&path, "").unwrap();
         assert!(!file.has_changed_in(&folders), "it is being written");
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_access_denied() {
+        let root = tempfile::tempdir().unwrap();
+        let error = host(root.path()).in_words(&io::ErrorKind::PermissionDenied.into());
+        let refusal = Refusal::unreadable(&error);
+        assert!(matches!(
+            refusal,
+            Refusal::Failed {
+                hresult: 0x8007_0005,
+                ..
+            }
+        ));
+        let error = host(root.path()).in_words(&io::ErrorKind::NotFound.into());
+        let refusal = Refusal::unreadable(&error);
+        assert!(matches!(
+            refusal,
+            Refusal::Failed {
+                hresult: 0x8007_0002,
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Was {
                 self.take_configuration(new, now);
                 self.fx.answer(client, Answer::Done);
             }
-            Err(error) => self.fx.refuse(client, Refusal::invalid_data(&error)),
+            Err(error) => self.fx.refuse(client, Refusal::unreadable(&error)),
         }
     }
 
