@@ -4,7 +4,7 @@
 //! [`Counters::reading`]. The failures inside the rapid-fail interval end without a fact: the pool
 //! itself counts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,10 @@ pub struct Counters {
     times: BTreeMap<String, Times>,
     pool_of: BTreeMap<ProcessId, String>,
     w3svc_since: Option<Instant>,
+    /// Workers that have said that they are ready.
+    ready: BTreeSet<ProcessId>,
+    /// The fact before was that a worker has exited without an error.
+    exited_clean: bool,
 }
 
 /// The moments of a pool that its counters measure from.
@@ -71,6 +75,7 @@ struct Times {
 impl Counters {
     /// Takes a fact in that was stated at `at`.
     pub fn record(&mut self, fact: &Fact, at: Instant) {
+        let exited_clean = std::mem::take(&mut self.exited_clean);
         match fact {
             Fact::WorkerSpawned { process, pool } => {
                 self.pool_of.insert(*process, pool.clone());
@@ -88,7 +93,14 @@ impl Counters {
                     self.of(&pool).total_application_pool_recycles += 1;
                 }
             }
+            Fact::WorkerReady { process } => {
+                self.ready.insert(*process);
+            }
             Fact::WorkerExited { process, .. } | Fact::WorkerOrphaned { process } => {
+                let was_ready = self.ready.remove(process);
+                if let Fact::WorkerExited { exit, .. } = fact {
+                    self.exited_clean = was_ready && exit.is_clean();
+                }
                 if let Some(pool) = self.pool_of.remove(process) {
                     let counters = self.of(&pool);
                     counters.current_worker_processes =
@@ -108,7 +120,10 @@ impl Counters {
                     .turn(number == 3, at);
             }
             Fact::Event(event) => {
-                if let Some(pool) = &event.pool {
+                // Source: cc787273: an exit without an error is reported, and is no failure.
+                if let Some(pool) = &event.pool
+                    && !(exited_clean && event.id == 5009)
+                {
                     self.event(event.id, pool, at);
                 }
             }
@@ -122,7 +137,6 @@ impl Counters {
             }
             Fact::WorkerSuspended { .. }
             | Fact::WorkerResumed { .. }
-            | Fact::WorkerReady { .. }
             | Fact::WorkerKilled { .. }
             | Fact::ConfigurationChanged { .. }
             | Fact::CommandAccepted { .. } => {}
@@ -224,6 +238,29 @@ mod tests {
             ..AppPoolWas::default()
         };
         assert_eq!(counters.pools()["P"], expected);
+    }
+
+    #[test]
+    fn a_worker_that_exits_by_itself_without_an_error_is_no_failure() {
+        let failures = |exit: WorkerExit, is_ready: bool| {
+            let mut counters = Counters::default();
+            let (process, pool) = (ProcessId(1), "P".to_owned());
+            counters.record(&Fact::WorkerSpawned { process, pool }, Instant(0));
+            if is_ready {
+                counters.record(&Fact::WorkerReady { process }, Instant(0));
+            }
+            counters.record(&Fact::WorkerExited { process, exit }, Instant(0));
+            let event = Event::worker_failed("P", process, WorkerFailure::Terminated(exit));
+            counters.record(&Fact::Event(event), Instant(0));
+            counters.pools()["P"].total_worker_process_failures
+        };
+        assert_eq!(failures(WorkerExit::Code(0), true), 0);
+        assert_eq!(
+            failures(WorkerExit::Code(0), false),
+            1,
+            "it has not come to be"
+        );
+        assert_eq!(failures(WorkerExit::Code(1), true), 1);
     }
 
     /// The counters of a pool that entered states, each at its second.
