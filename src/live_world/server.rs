@@ -70,7 +70,7 @@ pub enum ServerError {
         program: &'static str,
         /// How.
         status: ExitStatus,
-        /// `: ` and the last line of its diagnostics, if there is one.
+        /// `: ` and the last line of its diagnostics, if there is one; or that it was told to end.
         last_words: String,
         /// Where it wrote its diagnostics.
         log: PathBuf,
@@ -315,10 +315,18 @@ impl Server {
 }
 
 fn died(program: &'static str, status: ExitStatus, log: PathBuf) -> ServerError {
+    // Who ends in order, because somebody has sent SIGTERM, has no last words: what was written last is about
+    // something else. The service control manager does not start again what has stopped in order, and a server is
+    // nothing without its services' process.
+    let last_words = if status.success() {
+        ": it was told to, and has stopped in order".to_owned()
+    } else {
+        last_words(&log)
+    };
     ServerError::Died {
         program,
         status,
-        last_words: last_words(&log),
+        last_words,
         log,
     }
 }
@@ -530,4 +538,25 @@ pub(super) fn spawn(
 /// calling [`crate::cli::program`] first.
 fn executable() -> io::Result<PathBuf> {
     std::env::current_exe()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn who_was_told_to_end_has_no_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("was.log");
+        fs::write(&log, "recycled\n").unwrap();
+        let said = |status: i32| {
+            let status = ExitStatus::from_raw(status);
+            died("was", status, log.clone()).to_string()
+        };
+        assert!(!said(0).contains("recycled"), "{}", said(0));
+        assert!(said(0).contains("told to"), "{}", said(0));
+        assert!(said(1 << 8).contains(": recycled"), "{}", said(1 << 8));
+    }
 }
