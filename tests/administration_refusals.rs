@@ -122,3 +122,20 @@ fn what_cannot_be_changed_is_refused_and_a_path_is() {
     let of_site = format!("/webserver/websites/{}", site.as_str().unwrap());
     assert_eq!(api.send("PATCH", &of_site, &json!({"key": 7})).status, 400);
 }
+
+#[test]
+fn fields_of_an_inner_object_can_be_chosen() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let own = api.pool("DefaultAppPool");
+    let chosen = api.get(&format!(
+        "{own}?fields=name,process_model.idle_timeout,recycling.periodic_restart.time_interval"
+    ));
+    let expected = json!({
+        "name": "DefaultAppPool",
+        "id": chosen["id"],
+        "process_model": {"idle_timeout": 20},
+        "recycling": {"periodic_restart": {"time_interval": 1740}},
+    });
+    assert_eq!(chosen, expected);
+}

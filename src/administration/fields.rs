@@ -25,7 +25,7 @@ enum Kind {
     Number,
     /// A time, as a number of so many seconds each.
     Time(u64),
-    /// One of several, lower case in JSON.
+    /// One of several, in JSON as IIS spells it: `Integrated`. Source: microsoft/IIS.Administration: `Enum.GetName`.
     Choice(&'static [&'static str]),
     /// Whether a word is among the flags of the attribute.
     Among(&'static str),

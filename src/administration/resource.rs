@@ -5,8 +5,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 use sim_was::config::edit::EditError;
+use sim_was::control::client::AskError;
 use sim_was::control::{ObjectState, Refusal};
 
+use super::fields::put;
 use super::store::StoreError;
 
 /// A request, understood.
@@ -113,7 +115,11 @@ impl From<StoreError> for ApiError {
             StoreError::Config(wrong) => {
                 Self::new(500, "Configuration error", "", &wrong.to_string())
             }
-            StoreError::File { .. } | StoreError::Ask(_) => {
+            // Its process is being started again, or stands still: whoever asks may try again.
+            StoreError::Ask(
+                AskError::NotRunning { .. } | AskError::NoAnswer { .. } | AskError::TimedOut { .. },
+            ) => Self::new(503, "Service unavailable", "", &error.to_string()),
+            StoreError::File { .. } | StoreError::Ask(AskError::Denied { .. }) => {
                 Self::new(500, "Server error", "", &error.to_string())
             }
         }
@@ -218,10 +224,23 @@ impl Asked {
             Some("*") => true,
             Some(fields) => name == "id" || fields.split(',').any(|f| f.trim() == name),
         };
-        let mut chosen: Map<String, Value> = object
-            .into_iter()
-            .filter(|(name, _)| is_chosen(name))
-            .collect();
+        let fields_of = fields.unwrap_or_default().split(',').map(str::trim);
+        let mut chosen = Map::new();
+        for (name, value) in object {
+            // Assumed: of an inner object some fields may be chosen, too: `process_model.idle_timeout`.
+            let inner = fields_of
+                .clone()
+                .filter_map(|f| f.strip_prefix(&name)?.strip_prefix('.'));
+            if is_chosen(&name) {
+                chosen.insert(name, value);
+            } else {
+                for path in inner {
+                    if let Some(inner) = value.pointer(&format!("/{}", path.replace('.', "/"))) {
+                        put(&mut chosen, &format!("{name}.{path}"), inner.clone());
+                    }
+                }
+            }
+        }
         if self.links {
             chosen.insert("_links".to_owned(), json!({"self": {"href": href}}));
         }
@@ -254,18 +273,6 @@ impl Asked {
             .ok_or_else(|| ApiError::field(name, "give an object with the id of one that exists"))
     }
 
-    /// The status that is asked for, one of `known`.
-    pub(super) fn status(&self, known: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
-        let Some(wanted) = self.text("status")? else {
-            return Ok(None);
-        };
-        let found = known.iter().find(|word| word.eq_ignore_ascii_case(wanted));
-        found.copied().map(Some).ok_or_else(|| {
-            let detail = format!("\"{wanted}\" is not valid; give {}", known.join(", "));
-            ApiError::field("status", &detail)
-        })
-    }
-}
     /// Refuses a body that gives another value to what is as it is; what is sent back as it came is no wish. Of an
     /// object that is named by its id only that counts.
     pub(super) fn leaves(&self, now: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
@@ -280,3 +287,34 @@ impl Asked {
         Ok(())
     }
 
+    /// The status that is asked for, one of `known`.
+    pub(super) fn status(&self, known: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
+        let Some(wanted) = self.text("status")? else {
+            return Ok(None);
+        };
+        let found = known.iter().find(|word| word.eq_ignore_ascii_case(wanted));
+        found.copied().map(Some).ok_or_else(|| {
+            let detail = format!("\"{wanted}\" is not valid; give {}", known.join(", "));
+            ApiError::field("status", &detail)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_was_is_started_again_the_service_is_unavailable() {
+        let status = |error: AskError| ApiError::from(StoreError::Ask(error)).status;
+        let root = std::path::PathBuf::from("root");
+        let source = std::io::ErrorKind::ConnectionRefused.into();
+        let not_running = AskError::NotRunning {
+            root: root.clone(),
+            source,
+        };
+        assert_eq!(status(not_running), 503);
+        assert_eq!(status(AskError::TimedOut { root: root.clone() }), 503);
+        assert_eq!(status(AskError::Denied { root }), 500);
+    }
+}
