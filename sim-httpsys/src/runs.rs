@@ -43,6 +43,18 @@ pub fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
     first_marked(bytes, |word| marks_of(wanted, word), |byte| byte == wanted)
 }
 
+/// A mask of a word's bytes, the lowest first, up to the first `byte` and with seven bits of that; all if there is
+/// none.
+#[inline]
+pub(crate) fn before(byte: u8, word: u64) -> u64 {
+    let marks = marks_of(byte, word);
+    if marks == 0 {
+        u64::MAX
+    } else {
+        (marks & marks.wrapping_neg()) - 1
+    }
+}
+
 /// How many bytes there are before the first control character, or in all.
 #[inline]
 pub fn printable(bytes: &[u8]) -> usize {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use super::connection::ConnectionState;
 use super::http1::{EntityReader, ParsedHead};
+use super::known_routes::CameIn;
 use super::refusal::error_record;
 use super::request_queue::QueueIndex;
 use super::response_cache::CacheUse;
@@ -123,14 +124,28 @@ impl HttpSys {
             return;
         };
         let endpoint = self.endpoints.of(connection.endpoint);
-        let route = self.routing.route(RouteBy {
+        let ends = connection.ends();
+        let came_in = CameIn {
             secure: endpoint.secure,
             port: endpoint.port,
-            local: Some(connection.ends().local.ip()),
-            host: head.text.str(head.text.host),
-            path: head.text.str(head.text.path),
+            local: ends.local.ip(),
+            version: self.routing.version(),
+        };
+        let known = head.known;
+        let route = known.and_then(|host| self.known_routes.route(host, &came_in));
+        let route = route.unwrap_or_else(|| {
+            let route = self.routing.route(RouteBy {
+                secure: came_in.secure,
+                port: came_in.port,
+                local: Some(came_in.local),
+                host: head.text.str(head.text.host),
+                path: head.text.str(head.text.path),
+            });
+            if let Some(host) = known {
+                self.known_routes.keep(host, came_in, route);
+            }
+            route
         });
-        let ends = connection.ends();
         let mut request = Request {
             id: request_id,
             connection: id,
@@ -217,7 +232,7 @@ impl HttpSys {
         }
         if self.is_over_connection_limit(id, limit) {
             self.refuse_request(id, ReasonPhrase::ConnLimit, now);
-        } else if !self.serve_from_cache(id, now) {
+        } else if !self.serve_from_cache(id, known, now) {
             self.offer(id, now);
         }
         if has_entity {

@@ -9,7 +9,8 @@
 //! Left out: the registry switches that loosen the rules (`AllowWeakHeaderNameSyntax` and its kind).
 
 pub use super::entity::{EntityPiece, EntityReader};
-use super::framing::{Framing, framing};
+use super::framing::{Found, Framing, framing};
+use super::known_heads::{FirstLine, FirstLines, KnownHead, KnownHeads, KnownHost};
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
 use crate::api::{
@@ -29,13 +30,17 @@ pub enum Head {
     Refused(RefusedHead),
 }
 
-/// Memory that heads take, and that earlier ones have left behind.
+/// Memory that heads take, and that earlier ones have left behind; all of them are read with the same
+/// parameters.
 #[derive(Debug, Default)]
 pub struct HeadMemory {
     /// Where their texts lie.
     pub pieces: Pieces,
     /// A list of headers that is used no more.
     pub headers: Vec<(Span, Span)>,
+    /// The headers of the head that is being read.
+    read: Vec<(Span, Span)>,
+    known: KnownHeads,
 }
 
 /// A request's head, understood.
@@ -57,6 +62,8 @@ pub struct ParsedHead {
     pub activity: ActivityId,
     /// The port in the host that counts, if one was given.
     pub host_port: Option<u16>,
+    /// The known beginning that it has, if that names its host.
+    pub(super) known: Option<KnownHost>,
 }
 
 /// Why a head was refused, and what of it was understood, for the error log.
@@ -133,20 +140,64 @@ impl<'a> Pass<'a> {
     }
 
     fn run(&mut self, memory: &mut HeadMemory) -> Result<ParsedHead, Stop> {
+        let first_line = FirstLine::of(self.bytes);
+        let known = first_line.and_then(|line| Some((line, memory.known.find(line, self.bytes)?)));
+        let headers = &mut memory.read;
+        headers.clear();
+        let mut lines = if let Some((_, known)) = known {
+            headers.extend_from_slice(&known.headers);
+            self.go_on_behind(known)
+        } else {
+            self.read_request_line()?
+        };
+        let mut end = self.at;
+        while let Some(header) = self.read_header(headers)? {
+            lines.found.note(self.bytes, header);
+            headers.push(header);
+            end = self.at;
+        }
+        let verb = self.of(lines.verb);
+        let FirstLines { found, target, .. } = &lines;
+        let framing = framing(self.bytes, verb, lines.version, found, target, lines.host)?;
+        let host = known.and_then(|(line, known)| KnownHeads::host_of(line, known));
+        if let (Some(line), None) = (first_line, known) {
+            lines.host = framing.host_header;
+            let text = &self.bytes[..end];
+            memory.known.learn(line, text, headers, &lines);
+        }
+        let mut kept = std::mem::take(&mut memory.headers);
+        kept.clear();
+        kept.extend_from_slice(&memory.read);
+        Ok(self.parsed(lines, kept, framing, host, &mut memory.pieces))
+    }
+
+    fn read_request_line(&mut self) -> Result<FirstLines, Stop> {
         self.skip_blank_lines()?;
         self.start = self.at;
         let verb = self.read_verb()?;
-        let (raw_url, version) = self.read_rest_of_request_line()?;
+        let (raw_url, sent, version) = self.read_rest_of_request_line()?;
         let target = self.check_target(verb, raw_url)?;
-        let mut headers = std::mem::take(&mut memory.headers);
-        headers.clear();
-        headers.reserve(16);
-        while let Some(header) = self.read_header(&headers)? {
-            headers.push(header);
-        }
-        let framing = framing(self.bytes, self.of(verb), version, &headers, &target)?;
-        let line = (verb, raw_url, version);
-        Ok(self.parsed(line, headers, target, framing, &mut memory.pieces))
+        Ok(FirstLines {
+            start: self.start,
+            verb,
+            raw_url,
+            sent,
+            version,
+            target,
+            found: Found::default(),
+            host: None,
+        })
+    }
+
+    /// The first lines were read before.
+    fn go_on_behind(&mut self, known: &KnownHead) -> FirstLines {
+        let lines = known.lines.clone();
+        self.at = known.end();
+        self.start = lines.start;
+        self.verb = Some(lines.verb);
+        self.raw_url = Some(lines.raw_url);
+        self.version = Some(lines.sent);
+        lines
     }
 
     /// Source: win32 parser enhancements: blank lines, also of white space, before the request line
@@ -192,7 +243,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes ` target HTTP/x.y` to the end of the line.
-    fn read_rest_of_request_line(&mut self) -> Result<(Span, Version), Stop> {
+    fn read_rest_of_request_line(&mut self) -> Result<(Span, SentVersion, Version), Stop> {
         let begin = self.at;
         loop {
             self.at += runs::printable(&self.bytes[self.at..]);
@@ -209,7 +260,7 @@ impl<'a> Pass<'a> {
         self.raw_url = Some(raw_url);
         let sent = parse_version(line, url_length)?;
         self.version = Some(sent);
-        Ok((raw_url, served_as(sent)?))
+        Ok((raw_url, sent, served_as(sent)?))
     }
 
     fn check_target(&self, verb: Span, raw_url: Span) -> Result<Target, Stop> {
@@ -304,12 +355,13 @@ impl<'a> Pass<'a> {
 
     fn parsed(
         &self,
-        (verb, raw_url, version): (Span, Span, Version),
+        lines: FirstLines,
         headers: Vec<(Span, Span)>,
-        target: Target,
         framing: Framing,
+        known: Option<KnownHost>,
         pieces: &mut Pieces,
     ) -> ParsedHead {
+        let target = lines.target;
         let head = &self.bytes[..self.at];
         let (text, path) = match target.decoded_path {
             None => (pieces.copy(head), target.path),
@@ -327,19 +379,20 @@ impl<'a> Pass<'a> {
             consumed: self.at,
             text: RequestText {
                 text,
-                verb,
-                raw_url,
+                verb: lines.verb,
+                raw_url: lines.raw_url,
                 path,
                 query: target.query,
                 host: framing.host,
                 headers,
             },
-            version,
+            version: lines.version,
             entity: framing.entity,
             keep_alive: framing.keep_alive,
             expect_continue: framing.expect_continue,
             activity: framing.activity,
             host_port: framing.host_port,
+            known,
         }
     }
 

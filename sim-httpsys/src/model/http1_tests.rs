@@ -455,7 +455,58 @@ fn essence(head: &Head) -> Option<Result<(usize, &RequestText, EntityLength), Re
     }
 }
 
+/// All that was found out about a head, but whether it was known.
+fn all_of(mut head: Head) -> String {
+    if let Head::Complete(parsed) = &mut head {
+        parsed.known = None;
+    }
+    format!("{head:?}")
+}
+
+#[test]
+fn what_heads_have_in_common_is_read_once() {
+    let (parameters, mut memory) = (Parameters::default(), HeadMemory::default());
+    let known = |number: u32, memory: &mut HeadMemory| {
+        let raw = format!("GET /a HTTP/1.1\r\nHost: b\r\nx-attempt-id: {number}\r\n\r\n");
+        match parse_head(raw.as_bytes(), &parameters, memory) {
+            Head::Complete(parsed) => {
+                assert_eq!(parsed.activity, ActivityId(number.into()));
+                parsed.known
+            }
+            other @ (Head::Incomplete | Head::Refused(_)) => panic!("{other:?}"),
+        }
+    };
+    for number in 1..=3 {
+        assert_eq!(known(number, &mut memory), None);
+    }
+    let host = known(4, &mut memory);
+    assert!(host.is_some() && known(5, &mut memory) == host);
+}
+
 proptest! {
+    #[test]
+    fn heads_that_were_read_before_change_nothing(
+        raws in prop::collection::vec(nearly_a_request(), 1..4),
+        order in prop::collection::vec((0_usize..4, 0_usize..3, 0_usize..40), 1..24),
+    ) {
+        let parameters = Parameters { max_field_length: 60, ..Parameters::default() };
+        let mut memory = HeadMemory::default();
+        for (which, line, cut) in order {
+            let mut raw = raws[which % raws.len()].clone();
+            // Another line in it, or not all of it.
+            let lines: Vec<usize> = (1..raw.len()).filter(|&at| raw[at - 1] == b'\n').collect();
+            match lines.get(cut) {
+                Some(&at) if line == 1 => {
+                    raw.splice(at..at, *b"x-attempt-id: 7\r\n");
+                }
+                Some(&at) if line == 2 => raw.truncate(at),
+                Some(_) | None => {}
+            }
+            let again = parse_head(&raw, &parameters, &mut memory);
+            prop_assert_eq!(all_of(again), all_of(parse_within(&raw, &parameters)));
+        }
+    }
+
     #[test]
     fn no_bytes_make_the_parser_panic(raw in prop::collection::vec(any::<u8>(), 0..300)) {
         parse(&raw);

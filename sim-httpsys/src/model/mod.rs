@@ -31,6 +31,8 @@ pub mod http1;
 pub mod http_date;
 mod id_map;
 mod mutations;
+mod known_heads;
+mod known_routes;
 mod processes;
 mod reason;
 mod refusal;
@@ -54,6 +56,7 @@ use endpoints::Endpoints;
 use exchange::Exchange;
 use http1::HeadMemory;
 use processes::Process;
+use known_routes::KnownRoutes;
 use request_queue::RequestQueues;
 use response_cache::ResponseCache;
 use routing::RoutingTable;
@@ -356,6 +359,7 @@ pub struct HttpSys {
     site_connections: BTreeMap<SiteId, u32>,
     tally: Tally,
     head_memory: HeadMemory,
+    known_routes: KnownRoutes,
     answer_memory: Pieces,
     /// Requests that have ended, of which the memory is used again.
     ended: VecDeque<Box<Exchange>>,
@@ -393,6 +397,7 @@ impl HttpSys {
             site_connections: BTreeMap::new(),
             tally: Tally::default(),
             head_memory: HeadMemory::default(),
+            known_routes: KnownRoutes::default(),
             answer_memory: Pieces::default(),
             ended: VecDeque::new(),
         }

@@ -14,6 +14,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::cache_entry::{CacheEntry, answer_from};
 use super::exchange::{Answer, Answerer, Stage};
+use super::known_heads::KnownHost;
+use super::known_routes::Cached;
 use super::request_queue::QueueIndex;
 use super::response::INLINE_BODY_MAX;
 use super::response_head::ResponseHead;
@@ -125,6 +127,30 @@ impl ResponseCache {
         }
     }
 
+    /// The entry that a request could be answered from.
+    fn look_up(&mut self, port: u16, request: &Request) -> Cached {
+        self.write_key(port, request);
+        let found = self.by_key.get(self.scratch.as_slice());
+        let entry = found.and_then(|&slot| Some((slot, self.slots.get(slot)?.as_ref()?)));
+        match entry {
+            Some((slot, entry)) => Cached::Entry { slot, id: entry.id },
+            None => Cached::Nothing {
+                inserted: self.inserted,
+            },
+        }
+    }
+
+    /// Whether what was looked up would be found again.
+    fn is_still(&self, cached: Cached) -> bool {
+        match cached {
+            Cached::Nothing { inserted } => inserted == self.inserted,
+            Cached::Entry { slot, id } => {
+                let entry = self.slots.get(slot).and_then(Option::as_ref);
+                entry.is_some_and(|entry| entry.id == id)
+            }
+        }
+    }
+
     fn remove(&mut self, slot: usize) -> Option<CacheEntry> {
         let entry = self.slots.get_mut(slot)?.take()?;
         self.by_key.remove(&entry.key);
@@ -161,7 +187,14 @@ impl ResponseCache {
 
 impl HttpSys {
     /// Answers a request from the cache. `false` if it has to go to its queue.
-    pub(super) fn serve_from_cache(&mut self, id: ConnectionId, now: Instant) -> bool {
+    ///
+    /// `known` is the beginning of its head that is known: what the cache has for it is looked up once.
+    pub(super) fn serve_from_cache(
+        &mut self,
+        id: ConnectionId,
+        known: Option<KnownHost>,
+        now: Instant,
+    ) -> bool {
         if !self.parameters.uri_enable_cache {
             return false;
         }
@@ -176,13 +209,21 @@ impl HttpSys {
         }
         let (request, activity) = (exchange.request.id, exchange.request.activity);
         let queue = exchange.queue;
-        let port = self.endpoints.of(connection.endpoint).port;
-        self.cache.write_key(port, &exchange.request);
-        let found = self
-            .cache
-            .by_key
-            .get(self.cache.scratch.as_slice())
-            .copied();
+        let site = exchange.request.site;
+        let remembered = known.and_then(|host| self.known_routes.cached(host, site));
+        let remembered = remembered.filter(|&cached| self.cache.is_still(cached));
+        let cached = remembered.unwrap_or_else(|| {
+            let port = self.endpoints.of(connection.endpoint).port;
+            let cached = self.cache.look_up(port, &exchange.request);
+            if let Some(host) = known {
+                self.known_routes.keep_cached(host, site, cached);
+            }
+            cached
+        });
+        let found = match cached {
+            Cached::Nothing { .. } => None,
+            Cached::Entry { slot, .. } => Some(slot),
+        };
         let Some(slot) = found.and_then(|slot| self.unexpired(slot, queue, now)) else {
             self.fact(Fact::CacheMiss { request, activity });
             return false;

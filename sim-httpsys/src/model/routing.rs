@@ -18,6 +18,8 @@ use crate::clockwork::mutants::{Mutant, mutated};
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     ports: BTreeMap<(u16, bool), PortTable>,
+    /// How often it was changed.
+    version: u64,
 }
 
 /// What a prefix leads to.
@@ -58,6 +60,11 @@ pub enum Route {
 }
 
 impl RoutingTable {
+    /// How often it was changed: a route holds as long as this is the same.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Registers a prefix. `AlreadyExists` if it is registered, in whatever group;
     /// `InvalidParameter` if its port carries the other scheme.
     ///
@@ -87,6 +94,7 @@ impl RoutingTable {
 
     /// Removes a prefix. `FileNotFound` if it is not registered for that group.
     pub fn remove(&mut self, prefix: &UrlPrefix, group: UrlGroupId) -> Result<(), Win32Error> {
+        self.version += 1;
         let key = (prefix.port, prefix.secure);
         let port = self.ports.get_mut(&key).ok_or(Win32Error::FileNotFound)?;
         let removed = port.paths_mut(&prefix.host).remove(&prefix.path, group);
@@ -126,6 +134,7 @@ impl RoutingTable {
     }
 
     fn paths_mut(&mut self, prefix: &UrlPrefix) -> &mut PathTable {
+        self.version += 1;
         self.ports
             .entry((prefix.port, prefix.secure))
             .or_default()

@@ -7,6 +7,7 @@ use crate::api::Span;
 use crate::runs;
 
 /// What a request target says.
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     /// The path as it was written; empty for `*`.
     pub(super) path: Span,

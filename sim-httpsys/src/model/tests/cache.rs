@@ -67,6 +67,22 @@ fn a_hit_is_the_same_answer_without_the_worker() {
 }
 
 #[test]
+fn what_is_asked_for_often_is_looked_up_anew_when_the_cache_has_changed() {
+    let (mut server, client) = warm();
+    for _ in 0..5 {
+        assert!(is_hit(&mut server, client, ""));
+    }
+    flush(&mut server, None, false);
+    for response in [page("x"), page("x"), cacheable("new")] {
+        assert!(!is_hit(&mut server, client, ""));
+        server.answer(W3WP, response);
+    }
+    server.heard(client);
+    assert!(is_hit(&mut server, client, ""));
+    assert!(server.heard(client).ends_with("\r\n\r\nnew"));
+}
+
+#[test]
 fn the_date_of_a_hit_is_the_present_one() {
     let (mut server, client) = warm();
     server.wait_seconds(3);

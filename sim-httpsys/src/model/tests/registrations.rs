@@ -66,6 +66,33 @@ fn a_url_goes_to_another_group_without_its_endpoint_being_closed() {
 }
 
 #[test]
+fn what_is_asked_for_often_goes_where_its_url_leads_now() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 100);
+    let ask = |server: &mut Bench| {
+        server.request("/app/page");
+        let request = server.receive(W3WP).unwrap();
+        server.respond(W3WP, request.id, page("x"));
+        request.url_context
+    };
+    let first = ask(&mut server);
+    for _ in 0..5 {
+        assert_eq!(ask(&mut server), first);
+    }
+    let context = UrlContext(9);
+    let add = ControlCall::AddUrl {
+        group: SITE_1,
+        url: "http://*:80/app/".into(),
+        context,
+    };
+    server.control(W3SVC, add).unwrap();
+    assert_eq!(ask(&mut server), context);
+    assert_eq!(ask(&mut server), context);
+    server.control(W3SVC, remove("http://*:80/app/")).unwrap();
+    assert_eq!(ask(&mut server), first);
+}
+
+#[test]
 fn connections_of_a_closed_endpoint_are_reset() {
     let mut server = server().without_worker();
     let idle = server.connect();

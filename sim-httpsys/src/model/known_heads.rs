@@ -1,0 +1,170 @@
+//! Beginnings of heads that were read before: the same bytes are understood only once.
+//!
+//! What the first lines of a head say depends on their bytes alone, and the heads of a client, or of many
+//! clients of one kind, mostly differ in a line or two. So the lines that two heads have had in common are kept
+//! with what was read in them, and where a head begins with the same bytes it is read from there on. That
+//! changes nothing but the work: the lines are compared byte by byte.
+//!
+//! ```text
+//!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 1 ⏎ …     first seen: nothing is kept
+//!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 2 ⏎ …     seen again: all its lines are kept
+//!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 3 ⏎ …     the first two lines are kept
+//! ```
+
+use super::framing::Found;
+use super::target::{Authority, Target};
+use crate::api::{SentVersion, Span, Version};
+use crate::runs;
+
+/// How many beginnings are kept at most.
+/// Assumed: 2,048, as many as the URLs that are asked for again and again.
+const SLOTS: usize = 2_048;
+
+/// Longer beginnings are not kept, so that all of them together stay small.
+const TEXT_MAX: usize = 2_048;
+
+/// The beginnings that are known, by a hash of their first line.
+#[derive(Debug, Default)]
+pub(super) struct KnownHeads {
+    slots: Vec<Slot>,
+    /// Beginnings that were ever kept.
+    kept: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The hash of the first line that was looked for last and not found: what is seen once is not kept.
+    missed: u64,
+    known: Option<Box<KnownHead>>,
+}
+
+/// A first line, as it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstLine(u64);
+
+/// A beginning that names its request line and its host: what they lead to can be remembered with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownHost {
+    /// Where it is kept.
+    pub(super) slot: u32,
+    /// Its number, never used again.
+    pub(super) number: u64,
+}
+
+/// What was read in the first lines of a head.
+#[derive(Clone, Debug)]
+pub(super) struct FirstLines {
+    /// Where the request line begins.
+    pub(super) start: usize,
+    pub(super) verb: Span,
+    pub(super) raw_url: Span,
+    pub(super) sent: SentVersion,
+    pub(super) version: Version,
+    pub(super) target: Target,
+    /// What the headers among them say.
+    pub(super) found: Found,
+    /// The host, if it is among them.
+    pub(super) host: Option<Authority>,
+}
+
+/// A beginning that is known.
+#[derive(Debug)]
+pub(super) struct KnownHead {
+    first_line: u64,
+    number: u64,
+    text: Box<[u8]>,
+    pub(super) headers: Box<[(Span, Span)]>,
+    pub(super) lines: FirstLines,
+}
+
+impl KnownHead {
+    /// Where reading goes on.
+    pub(super) fn end(&self) -> usize {
+        self.text.len()
+    }
+}
+
+impl FirstLine {
+    /// The first line of these bytes; none if it is short or has no end.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.as_chunks::<8>();
+        let mut hash = 0_u64;
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            let before = runs::before(b'\n', word);
+            hash = (hash.rotate_left(5) ^ (word & before)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            if before != u64::MAX {
+                return Some(Self(hash));
+            }
+        }
+        None
+    }
+
+    fn slot(self) -> usize {
+        ((self.0 >> 32) % SLOTS as u64) as usize
+    }
+}
+
+impl KnownHeads {
+    /// The known beginning of a head.
+    pub(super) fn find(&self, first_line: FirstLine, bytes: &[u8]) -> Option<&KnownHead> {
+        let known = self.slots.get(first_line.slot())?.known.as_deref()?;
+        let is_it = known.first_line == first_line.0 && bytes.starts_with(&known.text);
+        is_it.then_some(known)
+    }
+
+    /// The name of a beginning, if the host is in it.
+    pub(super) fn host_of(first_line: FirstLine, known: &KnownHead) -> Option<KnownHost> {
+        known.lines.host.is_some().then(|| KnownHost {
+            slot: u32::try_from(first_line.slot()).unwrap_or(u32::MAX),
+            number: known.number,
+        })
+    }
+
+    /// Remembers a head that was read and of which no known one is the beginning. `text` is all of its lines.
+    pub(super) fn learn(
+        &mut self,
+        first_line: FirstLine,
+        text: &[u8],
+        headers: &[(Span, Span)],
+        lines: &FirstLines,
+    ) {
+        if self.slots.is_empty() {
+            self.slots.resize_with(SLOTS, Slot::default);
+        }
+        let slot = &mut self.slots[first_line.slot()];
+        if std::mem::replace(&mut slot.missed, first_line.0) != first_line.0 {
+            return;
+        }
+        // Where the lines end that are followed by so many headers less.
+        let end = |kept: usize| {
+            let next = headers.get(kept);
+            next.map_or(text.len(), |(name, _)| name.start as usize)
+        };
+        let other = slot.known.as_deref();
+        let other = other.filter(|known| known.first_line == first_line.0);
+        let in_common = other.and_then(|known| {
+            let both = known.text.iter().zip(text);
+            let same = both.take_while(|(one, other)| one == other).count();
+            (0..=headers.len()).rev().find(|&kept| end(kept) <= same)
+        });
+        let kept = in_common.unwrap_or(headers.len());
+        if end(kept) > TEXT_MAX {
+            return;
+        }
+        self.kept += 1;
+        let headers = &headers[..kept];
+        let found = Found::among(text, headers);
+        slot.known = Some(Box::new(KnownHead {
+            first_line: first_line.0,
+            number: self.kept,
+            text: text[..end(kept)].into(),
+            lines: FirstLines {
+                host: lines.host.filter(|_| found.names_host()),
+                found,
+                ..lines.clone()
+            },
+            headers: headers.into(),
+        }));
+    }
+}
