@@ -9,6 +9,7 @@
 //! * [`byte_ranges`] – parts of a representation, and the 206 of them
 //! * [`pieces`] – memory for bytes that soon go
 //! * [`runs`] – runs of bytes, looked over eight at a time
+//! * [`remembered`] – what short texts were read as
 //! * [`recording`] – every input of a machine with its time, and its replay
 //! * [`id_slab`] – memory for very many things with ids
 //! * [`live`] – sockets, TLS, the device, log files (feature `live`)
@@ -25,5 +26,6 @@ pub mod logging;
 pub mod model;
 pub mod pieces;
 pub mod recording;
+pub mod remembered;
 pub mod runs;
 pub mod service_state;

@@ -90,6 +90,21 @@ pub fn number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, digit)
 }
 
+/// Writes a number in decimal digits, all at once.
+#[inline]
+pub fn decimal(mut number: u64, write: impl FnOnce(&[u8])) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return write(&digits[at..]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -101,6 +116,13 @@ mod tests {
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         for text in ["", "18446744073709551616", "+1", "1 ", "/", ":"] {
             assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_as_it_is_read() {
+        for written in [0, 9, 10, 4_711, u64::MAX] {
+            decimal(written, |digits| assert_eq!(number(digits), Some(written)));
         }
     }
 

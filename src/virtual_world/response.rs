@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: chunked bodies (no model makes any), trailers, `HEAD`.
 
+use sim_httpsys::remembered::Remembered;
 use sim_httpsys::runs;
 
 use crate::load::book::SessionSeen;
@@ -25,38 +26,47 @@ pub(super) struct Head {
 /// Reads one response after the other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResponseReader {
-    /// Bytes of a head that is not whole yet.
-    partial: Vec<u8>,
     pub(super) head: Option<Head>,
     /// Bytes of the body that have arrived.
     pub(super) bytes: u64,
     keeps_body: bool,
-    kept: Vec<u8>,
+    kept: Option<Box<Kept>>,
+}
+
+/// Bytes that are kept. Mostly there are none: a head arrives whole, and nobody looks into a body.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    /// Of a head that is not whole yet.
+    head: Vec<u8>,
+    body: Vec<u8>,
 }
 
 impl ResponseReader {
     /// The next response begins; whether its body is to be kept.
     pub(super) fn begin(&mut self, keeps_body: bool) {
-        self.partial.clear();
         self.head = None;
         self.bytes = 0;
         self.keeps_body = keeps_body;
-        self.kept.clear();
+        if let Some(kept) = &mut self.kept {
+            kept.head.clear();
+            kept.body.clear();
+        }
     }
 
-    /// Takes bytes; says whether the response is whole.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
+    /// Takes bytes; says whether the response is whole. `known` are heads that were read before.
+    pub(super) fn take(&mut self, bytes: &[u8], known: &mut Remembered<Head>) -> bool {
         if self.head.is_some() {
             self.take_body(bytes);
-        } else if self.partial.is_empty()
-            && let Some((head, end)) = parse(bytes)
+        } else if self.kept.as_ref().is_none_or(|kept| kept.head.is_empty())
+            && let Some((head, end)) = parse_again(bytes, known)
         {
             self.head = Some(head);
             self.take_body(&bytes[end..]);
         } else {
-            self.partial.extend_from_slice(bytes);
-            if let Some((head, end)) = parse(&self.partial) {
-                let all = std::mem::take(&mut self.partial);
+            let partial = &mut self.kept.get_or_insert_default().head;
+            partial.extend_from_slice(bytes);
+            if let Some((head, end)) = parse(partial) {
+                let all = std::mem::take(partial);
                 self.head = Some(head);
                 self.take_body(&all[end..]);
             }
@@ -78,15 +88,29 @@ impl ResponseReader {
     /// Whether the kept body has a text in it.
     pub(super) fn has(&self, marker: &str) -> bool {
         let marker = marker.as_bytes();
-        marker.is_empty() || self.kept.windows(marker.len()).any(|part| part == marker)
+        let body = self.kept.as_ref().map_or(&[][..], |kept| &kept.body);
+        marker.is_empty() || body.windows(marker.len()).any(|part| part == marker)
     }
 
     fn take_body(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        if self.keeps_body && self.kept.len() < KEPT_MAX {
-            self.kept.extend_from_slice(bytes);
+        if self.keeps_body {
+            let body = &mut self.kept.get_or_insert_default().body;
+            if body.len() < KEPT_MAX {
+                body.extend_from_slice(bytes);
+            }
         }
     }
+}
+
+/// As [`parse`], of a head that may have been read before.
+fn parse_again(bytes: &[u8], known: &mut Remembered<Head>) -> Option<(Head, usize)> {
+    if let Some((head, end)) = known.find(bytes.len(), bytes) {
+        return Some((head.clone(), end));
+    }
+    let (head, end) = parse(bytes)?;
+    known.keep(bytes.len(), &bytes[..end], &head);
+    Some((head, end))
 }
 
 /// Reads a head, and says where it ends; nothing if that has not arrived.
@@ -175,11 +199,12 @@ mod tests {
 
     #[test]
     fn a_response_is_whole_however_it_is_cut() {
+        let mut known = Remembered::default();
         for cut in 0..RESPONSE.len() {
             let mut reader = ResponseReader::default();
             reader.begin(true);
-            assert!(!reader.take(&RESPONSE[..cut]), "{cut}");
-            assert!(reader.take(&RESPONSE[cut..]), "{cut}");
+            assert!(!reader.take(&RESPONSE[..cut], &mut known), "{cut}");
+            assert!(reader.take(&RESPONSE[cut..], &mut known), "{cut}");
             let head = reader.head.clone().unwrap();
             assert_eq!((head.status, head.worker), (200, Some(1007)));
             assert_eq!(head.session, Some(SessionSeen::New));
@@ -192,7 +217,8 @@ mod tests {
     fn a_response_without_length_ends_with_its_stream() {
         let mut reader = ResponseReader::default();
         reader.begin(false);
-        assert!(!reader.take(b"HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\nabc"));
+        let response = b"HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\nabc";
+        assert!(!reader.take(response, &mut Remembered::default()));
         assert!(reader.ends_with_stream());
         assert!(reader.head.unwrap().closes);
     }

@@ -16,6 +16,7 @@ use crate::etw::Fact;
 use crate::id_slab::IdSlab;
 use crate::logging::LogEntry;
 use crate::pieces::Pieces;
+use crate::remembered::Remembered;
 
 mod cache_entry;
 mod connection;
@@ -30,9 +31,9 @@ mod framing;
 pub mod http1;
 pub mod http_date;
 mod id_map;
-mod mutations;
 mod known_heads;
 mod known_routes;
+mod mutations;
 mod processes;
 mod reason;
 mod refusal;
@@ -55,10 +56,11 @@ use connection::Connection;
 use endpoints::Endpoints;
 use exchange::Exchange;
 use http1::HeadMemory;
-use processes::Process;
 use known_routes::KnownRoutes;
+use processes::Process;
 use request_queue::RequestQueues;
 use response_cache::ResponseCache;
+use response_head::ResponseHead;
 use routing::RoutingTable;
 use timeouts::ConnectionTimers;
 use url_group::UrlGroup;
@@ -360,6 +362,8 @@ pub struct HttpSys {
     tally: Tally,
     head_memory: HeadMemory,
     known_routes: KnownRoutes,
+    /// Heads of workers that were read before.
+    response_heads: Remembered<ResponseHead>,
     answer_memory: Pieces,
     /// Requests that have ended, of which the memory is used again.
     ended: VecDeque<Box<Exchange>>,
@@ -398,6 +402,7 @@ impl HttpSys {
             tally: Tally::default(),
             head_memory: HeadMemory::default(),
             known_routes: KnownRoutes::default(),
+            response_heads: Remembered::default(),
             answer_memory: Pieces::default(),
             ended: VecDeque::new(),
         }

@@ -30,7 +30,8 @@ impl HttpSys {
         let Some(id) = self.held_by(by, request) else {
             return;
         };
-        let head = ResponseHead::read(response.status, &response.headers);
+        let head =
+            ResponseHead::read_again(response.status, &response.headers, &mut self.response_heads);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };

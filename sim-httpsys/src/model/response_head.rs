@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use super::http_date::HttpDate;
 use super::http1::{is_token, value_length};
 use crate::clockwork::{Instant, UtcClock};
+use crate::remembered::Remembered;
 use crate::runs;
 
 /// What the driver calls itself where a worker names no server.
@@ -17,7 +18,7 @@ use crate::runs;
 pub(super) const SERVER_LINE: &[u8] = b"Server: Microsoft-HTTPAPI/2.0\r\n";
 
 /// What there is to know about a worker's header lines.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts, not a state"
@@ -39,10 +40,26 @@ pub(super) struct ResponseHead {
 pub(super) struct MalformedHead;
 
 impl ResponseHead {
+    /// As [`Self::read`], of lines that may have been read before.
+    pub(super) fn read_again(
+        status: u16,
+        lines: &[u8],
+        known: &mut Remembered<Self>,
+    ) -> Result<Self, MalformedHead> {
+        if has_status(status)
+            && let Some((head, length)) = known.find(lines.len(), lines)
+            && length == lines.len()
+        {
+            return Ok(head.clone());
+        }
+        let head = Self::read(status, lines)?;
+        known.keep(lines.len(), lines, &head);
+        Ok(head)
+    }
+
     /// Reads a worker's header lines, each `Name: value\r\n`.
     pub(super) fn read(status: u16, lines: &[u8]) -> Result<Self, MalformedHead> {
-        // 1xx is not a response to a request: 100 is the driver's, and upgrades are left out.
-        if !(200..=999).contains(&status) {
+        if !has_status(status) {
             return Err(MalformedHead);
         }
         let mut head = Self::default();
@@ -127,6 +144,12 @@ impl ResponseHead {
     }
 }
 
+/// Whether a response may have that status: 1xx is not a response to a request. 100 is the driver's, and upgrades
+/// are left out.
+fn has_status(status: u16) -> bool {
+    (200..=999).contains(&status)
+}
+
 /// Appends lines that have been read, but none with these names.
 fn append_without(names: &[&[u8]], lines: &[u8], out: &mut BytesMut) {
     for line in lines.split_inclusive(|&b| b == b'\n') {
@@ -157,17 +180,8 @@ pub(super) fn append_length(length: u64, out: &mut BytesMut) {
 }
 
 /// Appends a decimal number.
-fn append_number(mut n: u64, out: &mut BytesMut) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(n % 10).unwrap_or(0);
-        n /= 10;
-        if n == 0 {
-            return out.put_slice(&digits[at..]);
-        }
-    }
+fn append_number(number: u64, out: &mut BytesMut) {
+    runs::decimal(number, |digits| out.put_slice(digits));
 }
 
 /// The `Date` line, written once a second.

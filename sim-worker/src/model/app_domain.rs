@@ -15,8 +15,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use sim_httpsys::api::{Request, RequestId};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::remembered::Remembered;
 
 use super::files::{below, lower_case_with_slashes};
+use super::modules::request_filtering;
 use crate::application::{Behaviour, Page, hash, matches};
 use crate::configuration::{Application, PathSettings};
 
@@ -30,6 +32,8 @@ pub(crate) struct AppDomain {
     exact: BTreeMap<Box<str>, usize>,
     /// Paths with a `*`, lower case, in the order of the file.
     patterns: Vec<(String, usize)>,
+    /// Paths as they came in, and the pages that requests for them were mapped to.
+    mapped: Remembered<usize>,
     /// What `Application_Start` allocated.
     pub(crate) memory: Vec<u8>,
     /// The text of the `app_offline.htm` that it found when it was read.
@@ -92,6 +96,7 @@ impl AppDomain {
             pages: Vec::new(),
             exact: BTreeMap::new(),
             patterns: Vec::new(),
+            mapped: Remembered::default(),
             memory: Vec::new(),
             offline: None,
             initializes: true,
@@ -135,6 +140,32 @@ impl AppDomain {
             self.exact.insert(path.into(), index);
         }
         self.behaviour = behaviour;
+        self.mapped = Remembered::default();
+    }
+
+    /// What its configuration says is something else now, and it goes on.
+    pub(crate) fn reconfigure(&mut self, application: Application) {
+        self.application = Rc::new(application);
+        self.mapped = Remembered::default();
+    }
+
+    /// The page that a request was mapped to that has the path of this one, if nothing in this one can have it
+    /// refused.
+    pub(crate) fn page_again(&self, request: &Request) -> Option<usize> {
+        let path = request.text.bytes(request.text.path);
+        let (page, length) = self.mapped.find(mapped_by(path), path)?;
+        let settings = &self.application.settings;
+        let rules = (&settings.request_limits, &settings.request_filtering);
+        let is_it = length == path.len() && request_filtering::passes_but_for_path(request, rules);
+        is_it.then_some(*page)
+    }
+
+    /// A request was mapped to a page, by what holds for all paths of the application.
+    pub(crate) fn remember_page(&mut self, request: &Request, page: usize) {
+        if self.application.paths.is_empty() {
+            let path = request.text.bytes(request.text.path);
+            self.mapped.keep(mapped_by(path), path, &page);
+        }
     }
 
     /// The page with a handler at a lower-case path below the application: an exact name first,
@@ -173,6 +204,12 @@ impl AppDomain {
         let path = self.application.path.trim_end_matches('/');
         format!("/LM/W3SVC/{}/ROOT{path}", self.application.site.0)
     }
+}
+
+/// What mostly tells the paths of pages apart.
+fn mapped_by(path: &[u8]) -> usize {
+    let middle = path.get(path.len() / 2).copied().unwrap_or_default();
+    path.len() * 31 + usize::from(middle)
 }
 
 /// The cumulated popularity of `keys` keys, the kth with weight `1 / k^exponent`.

@@ -112,9 +112,12 @@ impl WorkerProcess {
     /// Finds out who answers: a page with a handler, or a file.
     fn map(&mut self, mut context: HttpContext, now: Instant) {
         let domain = &self.domains[&context.request.url_context];
+        context.notification = Notification::MapRequestHandler;
+        if let Some(page) = domain.page_again(&context.request) {
+            return self.managed(context, page, now);
+        }
         let request = SharedRequest::clone(&context.request);
         let text = &request.text;
-        context.notification = Notification::MapRequestHandler;
         if text.path.is_empty() {
             // `OPTIONS *`.
             return self.static_file(context, String::from("/"), (0, None), now);
@@ -138,6 +141,9 @@ impl WorkerProcess {
             return self.finish(context, reply, now);
         }
         if let Some(page) = domain.page_at(&path) {
+            if let Some(domain) = self.domains.get_mut(&request.url_context) {
+                domain.remember_page(&request, page);
+            }
             return self.managed(context, page, now);
         }
         let mut documents = (settings.default_documents.len(), None);

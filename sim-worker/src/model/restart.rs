@@ -50,7 +50,7 @@ impl WorkerProcess {
         match self.domains.get_mut(&context) {
             Some(domain) if !restart => {
                 let path = application.path.clone();
-                domain.application = application.into();
+                domain.reconfigure(application);
                 self.forget_files_of(context);
                 self.flush_responses_below(path);
             }

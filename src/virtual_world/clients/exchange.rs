@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::ConnectionId;
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::runs;
 
 use super::in_flight::Slot;
 use super::{Clients, TICKETS};
@@ -42,7 +43,7 @@ impl Clients {
             (_, Down::Secured { resumed }) => self.secured(connection, resumed),
             (_, Down::Bytes(bytes)) => {
                 let traffic = connection.traffic();
-                let is_whole = traffic.response.take(&bytes);
+                let is_whole = traffic.response.take(&bytes, &mut self.known_heads);
                 if let Some(index) = traffic.attempt {
                     if traffic.gives_up_reading {
                         return self.give_up(id, network, timeline);
@@ -154,7 +155,7 @@ impl Clients {
         request.extend_from_slice(&route.opening);
         request.extend_from_slice(b"x-attempt-id: ");
         let number = request.len();
-        write_number(attempt.id(), &mut request);
+        runs::decimal(attempt.id(), |digits| request.extend_from_slice(digits));
         let number = number..request.len();
         request.extend_from_slice(b"\r\nuser-agent: iis-sim-load/");
         request.extend_from_within(number);
@@ -361,19 +362,5 @@ impl Clients {
             notes.attempts.push((attempt.planned.url, record));
         }
         self.attempts.end(slot);
-    }
-}
-
-/// Appends a decimal number.
-fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
     }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::remembered::Remembered;
 
 use super::destinations::{Destinations, Pool};
 use super::network::{Connection, Network};
+use super::response::Head;
 use super::wires::Timeline;
 use super::world::Event;
 use crate::load::book::{AttemptRecord, ConnectionKind, ConnectionRecord};
@@ -63,6 +65,8 @@ pub(super) struct Clients {
     window: Window,
     mischief: Option<Mischief>,
     port: u16,
+    /// Heads of responses that were read before.
+    known_heads: Remembered<Head>,
 }
 
 /// What is to be attempted.
@@ -109,6 +113,7 @@ impl Clients {
             window: Window::default(),
             mischief: None,
             port: *PORTS.start(),
+            known_heads: Remembered::default(),
         }
     }
 

@@ -1,10 +1,10 @@
 //! `ManagedPipelineHandler`: what a page's execution takes and what it answers.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sim_httpsys::api::{ProcessId, Request};
+use sim_httpsys::runs;
 
 use super::super::app_domain::LoadedPage;
 use super::super::http_context::Plan;
@@ -97,24 +97,18 @@ pub(crate) fn response(
     let page = &loaded.page;
     let size = usize::try_from(page.bytes).expect("bodies are bounded");
     let mut body = room(size.max(128));
-    let written = write!(
-        body,
-        "<!-- iis-sim w3wp {process} -->\n{path}\n",
-        process = process.0,
-        path = page.path
-    );
-    written.expect("text can be written to a string");
+    put(&mut body, &["<!-- iis-sim w3wp "]);
+    put_number(&mut body, process.0.into());
+    put(&mut body, &[" -->\n", &page.path, "\n"]);
     if let Some(seen) = seen {
-        let written = writeln!(
-            body,
-            "session {}: {}, visit {}",
-            seen.id,
-            seen.found.name(),
-            seen.visits
+        put(
+            &mut body,
+            &["session ", seen.id, ": ", seen.found.name(), ", visit "],
         );
-        written.expect("text can be written to a string");
+        put_number(&mut body, seen.visits);
+        put(&mut body, &["\n"]);
     }
-    body.put_slice(note.as_bytes());
+    put(&mut body, &[note]);
     body.resize(
         size.max(if page.built_in.is_some() || seen.is_some() {
             body.len()
@@ -124,22 +118,37 @@ pub(crate) fn response(
         b'.',
     );
     let mut headers = room(HEADERS_ROOM);
-    let written = write!(
-        headers,
-        "Cache-Control: private\r\nContent-Type: text/html; charset=utf-8\r\n{SERVER}X-Sim-Worker: {}\r\n",
-        process.0,
+    put(
+        &mut headers,
+        &["Cache-Control: private\r\nContent-Type: text/html; charset=utf-8\r\n"],
     );
-    written.expect("text can be written to a string");
+    put(&mut headers, &[SERVER, "X-Sim-Worker: "]);
+    put_number(&mut headers, process.0.into());
     if let Some(seen) = seen {
-        let written = write!(headers, "X-Sim-Session: {}\r\n", seen.found.name());
-        written.expect("text can be written to a string");
-        if seen.found == Lookup::New {
-            headers.put_slice(session::set_cookie(seen.id).as_bytes());
-        }
+        put(&mut headers, &["\r\nX-Sim-Session: ", seen.found.name()]);
     }
-    let written = write!(headers, "Content-Length: {}\r\n", body.len());
-    written.expect("text can be written to a string");
+    put(&mut headers, &["\r\n"]);
+    if let Some(seen) = seen
+        && seen.found == Lookup::New
+    {
+        headers.put_slice(session::set_cookie(seen.id).as_bytes());
+    }
+    put(&mut headers, &["Content-Length: "]);
+    put_number(&mut headers, body.len() as u64);
+    put(&mut headers, &["\r\n"]);
     (headers.freeze(), body.freeze())
+}
+
+/// Appends texts. Responses are made too often for the formatter.
+fn put(out: &mut BytesMut, texts: &[&str]) {
+    for text in texts {
+        out.put_slice(text.as_bytes());
+    }
+}
+
+/// Appends a decimal number.
+fn put_number(out: &mut BytesMut, number: u64) {
+    runs::decimal(number, |digits| out.put_slice(digits));
 }
 
 /// Whether a page always answers the same, so that its response can be made once.

@@ -48,6 +48,19 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Whether nothing of a request is refused but perhaps its path, by rules that tell no verbs apart.
+pub(crate) fn passes_but_for_path(
+    request: &Request,
+    (limits, filtering): (&RequestLimits, &RequestFiltering),
+) -> bool {
+    let is_short = match request.entity {
+        EntityLength::Known(length) => check_length(limits, length).is_ok(),
+        EntityLength::None | EntityLength::Chunked => true,
+    };
+    let knows_no_verbs = filtering.verbs.allow_unlisted && filtering.verbs.allowed.is_empty();
+    is_short && knows_no_verbs && request.text.query.len <= limits.query_string_max
+}
+
 /// Source: IIS status codes: 404.6 verb denied, 404.11 double escape sequence, 404.12 high-bit characters,
 /// 404.5 URL sequence denied. Assumed: in this order, and verbs are not told apart by case.
 fn check_verb_and_url(request: &Request, filtering: &RequestFiltering) -> Result<(), Refusal> {
