@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use postcard::ser_flavors::Flavor;
-use serde::Serialize;
 use sim_httpsys::api::{LogFields, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::counters::{Counters, Snapshot};
@@ -19,6 +17,7 @@ use sim_was::event_log;
 use sim_worker::facts;
 
 use super::checkers::{Broken, Checkers};
+use super::digest::Digest;
 use super::track::{Track, Tracker, Watch, Witness};
 use crate::measure::Observation;
 use crate::measure::read::{parse_httperr, parse_w3c};
@@ -83,7 +82,7 @@ impl Chronicle {
     pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
         self.digest.take(1, at, &fact);
         self.tracker
-            .note(self.digest.hash, Witness::HttpSys, at, &fact);
+            .note(self.digest.hash(), Witness::HttpSys, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.httpsys(at, &fact);
         }
@@ -117,7 +116,8 @@ impl Chronicle {
 
     fn keep_was(&mut self, at: Instant, fact: event_log::Fact) {
         self.digest.take(2, at, &fact);
-        self.tracker.note(self.digest.hash, Witness::Was, at, &fact);
+        self.tracker
+            .note(self.digest.hash(), Witness::Was, at, &fact);
         if let Some(kept) = &mut self.kept {
             kept.was.push(Traced { at, fact });
         }
@@ -126,7 +126,7 @@ impl Chronicle {
     pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
         self.digest.take(process.0, at, &fact);
         let by = Witness::Worker(process);
-        self.tracker.note(self.digest.hash, by, at, &fact);
+        self.tracker.note(self.digest.hash(), by, at, &fact);
         if let Some(checkers) = &mut self.checkers {
             checkers.worker(process, at, &fact);
         }
@@ -152,7 +152,7 @@ impl Chronicle {
 
     /// The digest so far.
     pub(super) fn digest(&self) -> u64 {
-        self.digest.hash
+        self.digest.hash()
     }
 
     /// WAS has ended, and so many processes are left.
@@ -165,7 +165,7 @@ impl Chronicle {
     /// All of it, and what was kept to compare it by.
     pub(super) fn close(self) -> (Observation, Track) {
         let observation = self.kept.map(|kept| kept.close()).unwrap_or_default();
-        (observation, self.tracker.close(self.digest.hash))
+        (observation, self.tracker.close(self.digest.hash()))
     }
 }
 
@@ -248,65 +248,4 @@ impl Kept {
             ..self.read
         }
     }
-}
-
-/// A running FNV-1a over everything that has happened, 64 bits.
-#[derive(Debug)]
-struct Digest {
-    hash: u64,
-}
-
-impl Default for Digest {
-    fn default() -> Self {
-        Self {
-            hash: 0xcbf2_9ce4_8422_2325,
-        }
-    }
-}
-
-impl Digest {
-    fn take(&mut self, who: u32, at: Instant, fact: &impl Serialize) {
-        let mixer = Mixer {
-            hash: mix(self.hash, u64::from(who) | at.0 << 32),
-            word: at.0 >> 32,
-            filled: 32,
-        };
-        let hash = postcard::serialize_with_flavor(fact, mixer);
-        self.hash = hash.expect("a fact is plain data");
-    }
-}
-
-/// Mixes the bytes of a fact into a hash as they come, eight at a time: as FNV-1a does, with an eighth of
-/// its multiplications.
-struct Mixer {
-    hash: u64,
-    /// The bytes that are not mixed in yet.
-    word: u64,
-    /// How many bits they have.
-    filled: u32,
-}
-
-impl Flavor for Mixer {
-    type Output = u64;
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.word |= u64::from(byte) << self.filled;
-        self.filled += 8;
-        if self.filled == 64 {
-            self.hash = mix(self.hash, self.word);
-            (self.word, self.filled) = (0, 0);
-        }
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<u64> {
-        Ok(mix(self.hash, self.word))
-    }
-}
-
-#[inline]
-fn mix(hash: u64, word: u64) -> u64 {
-    let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-    hash ^ (hash >> 29)
 }

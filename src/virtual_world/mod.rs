@@ -24,6 +24,7 @@ mod clients;
 pub mod compare;
 pub mod costs;
 mod destinations;
+mod digest;
 pub mod event_queue;
 pub mod faults;
 pub mod full_model;

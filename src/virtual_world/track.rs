@@ -195,9 +195,16 @@ impl Tracker {
     }
 
     /// A fact was stated; `digest` has taken it in.
+    #[inline]
     pub(super) fn note(&mut self, digest: u64, by: Witness, at: Instant, fact: &impl Serialize) {
         let number = self.track.facts;
         self.track.facts += 1;
+        if self.watch != Watch::Digest {
+            self.keep(number, digest, by, at, fact);
+        }
+    }
+
+    fn keep(&mut self, number: u64, digest: u64, by: Witness, at: Instant, fact: &impl Serialize) {
         match &self.watch {
             Watch::Digest => {}
             Watch::Trail => self.track.trail.note(self.track.facts, digest),
