@@ -20,8 +20,12 @@ pub(super) struct Wire<T> {
     /// The oldest message, unless it has arrived and later ones have not: mostly the only one, so that
     /// wires need no room elsewhere.
     first: Option<T>,
-    /// Later messages.
-    rest: VecDeque<T>,
+    /// Later messages, once there were any: most wires never have two at once.
+    #[expect(
+        clippy::box_collection,
+        reason = "an empty one is a quarter of its size, and there are very many"
+    )]
+    rest: Option<Box<VecDeque<T>>>,
     last: Instant,
 }
 
@@ -29,7 +33,7 @@ impl<T> Default for Wire<T> {
     fn default() -> Self {
         Self {
             first: None,
-            rest: VecDeque::new(),
+            rest: None,
             last: Instant::SWITCHED_ON,
         }
     }
@@ -46,11 +50,12 @@ impl<T> Wire<T> {
     ) {
         self.last = self.last.max(timeline.now + delay);
         if mutated(Mutant::WireReorders) && self.len() == 1 {
-            self.rest.extend(self.first.replace(message));
+            let before = self.first.replace(message);
+            self.rest.get_or_insert_default().extend(before);
         } else if self.is_empty() {
             self.first = Some(message);
         } else {
-            self.rest.push_back(message);
+            self.rest.get_or_insert_default().push_back(message);
         }
         timeline.at(self.last, announcement);
     }
@@ -62,7 +67,9 @@ impl<T> Wire<T> {
 
     /// What has arrived.
     pub(super) fn take(&mut self) -> Option<T> {
-        self.first.take().or_else(|| self.rest.pop_front())
+        self.first
+            .take()
+            .or_else(|| self.rest.as_mut()?.pop_front())
     }
 
     /// Forgets everything but its room.
@@ -78,17 +85,19 @@ impl<T> Wire<T> {
 
     /// Whether nothing is under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
     fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     /// Loses what is under way.
     pub(super) fn cut(&mut self) {
         self.first = None;
-        self.rest.clear();
+        if let Some(rest) = &mut self.rest {
+            rest.clear();
+        }
     }
 }
 

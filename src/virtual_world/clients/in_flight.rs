@@ -10,6 +10,9 @@ use crate::load::book::{AttemptRecord, SessionSeen, TlsKind};
 use crate::load::outcome::Outcome;
 use crate::load::plan::PlannedAttempt;
 
+/// Attempts of one chunk. A power of two, so that finding one takes no division.
+const CHUNK: usize = 64;
+
 /// Which attempt, as long as it has not ended.
 pub(in crate::virtual_world) type Slot = u32;
 
@@ -69,7 +72,10 @@ impl Attempt {
 /// All attempts in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    slots: Vec<Option<Attempt>>,
+    /// In chunks that are never moved, so that growing copies nothing and wastes at most a chunk.
+    chunks: Vec<Box<[Option<Attempt>; CHUNK]>>,
+    /// Slots that were ever used.
+    used: usize,
     free: Vec<Slot>,
     begun: usize,
 }
@@ -96,26 +102,23 @@ impl InFlight {
             session: None,
             tls: TlsKind::None,
         });
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = attempt;
-            return slot;
-        }
-        self.slots.push(attempt);
-        Slot::try_from(self.slots.len() - 1)
-            .expect("fewer attempts are in flight than slots can be")
+        let slot = self.free.pop().unwrap_or_else(|| self.grow());
+        *self.place(slot) = attempt;
+        slot
     }
 
     /// An attempt ends.
     pub(super) fn end(&mut self, slot: Slot) {
         self.free.push(slot);
-        let attempt = &mut self.slots[slot as usize];
+        let attempt = self.place(slot);
         debug_assert!(attempt.is_some(), "an attempt ends once");
         *attempt = None;
     }
 
     /// The attempt with that number, if it is (still) in that slot.
     pub(super) fn find(&self, slot: Slot, number: u32) -> Option<&Attempt> {
-        let attempt = self.slots.get(slot as usize)?.as_ref();
+        let chunk = self.chunks.get(slot as usize / CHUNK)?;
+        let attempt = chunk[slot as usize % CHUNK].as_ref();
         attempt.filter(|attempt| attempt.planned.number == number)
     }
 
@@ -125,13 +128,27 @@ impl InFlight {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.used - self.free.len()
     }
 
     /// Ends all of them.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Attempt> {
         self.free.clear();
-        self.slots.drain(..).flatten()
+        self.used = 0;
+        self.chunks.drain(..).flat_map(|chunk| *chunk).flatten()
+    }
+
+    fn place(&mut self, slot: Slot) -> &mut Option<Attempt> {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    /// A slot that was never used.
+    fn grow(&mut self) -> Slot {
+        if self.used == self.chunks.len() * CHUNK {
+            self.chunks.push(Box::new([const { None }; CHUNK]));
+        }
+        self.used += 1;
+        Slot::try_from(self.used - 1).expect("fewer attempts are in flight than slots can be")
     }
 }
 
@@ -139,14 +156,14 @@ impl Index<Slot> for InFlight {
     type Output = Attempt;
 
     fn index(&self, slot: Slot) -> &Attempt {
-        let attempt = self.slots[slot as usize].as_ref();
+        let attempt = self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].as_ref();
         attempt.expect("a slot is known only while its attempt is in flight")
     }
 }
 
 impl IndexMut<Slot> for InFlight {
     fn index_mut(&mut self, slot: Slot) -> &mut Attempt {
-        let attempt = self.slots[slot as usize].as_mut();
+        let attempt = self.place(slot).as_mut();
         attempt.expect("a slot is known only while its attempt is in flight")
     }
 }
