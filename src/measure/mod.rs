@@ -24,6 +24,7 @@ mod looks;
 pub mod metrics;
 pub mod outcomes;
 pub mod read;
+pub mod sessions;
 pub mod statistics;
 pub mod steady;
 pub mod summary;

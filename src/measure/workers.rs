@@ -1,9 +1,9 @@
-//! What the workers tell: their lives, and the sessions that lived and died in them.
+//! What the workers tell of their lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{ProcessId, UrlContext};
+use sim_httpsys::api::ProcessId;
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw;
 use sim_was::event_log::{self, WorkerExit};
@@ -11,20 +11,6 @@ use sim_worker::facts;
 
 use super::cache::Times;
 use super::read::Observation;
-use crate::load::book::{AttemptRecord, SessionSeen};
-use crate::load::plan::Stream;
-
-/// Sessions in the workers' memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sessions {
-    /// Sessions that were alive when the operation began, of clients who were seen to come back to them. A
-    /// visitor who never does has no session to lose; nor has a probe, which begins a new one each time.
-    pub live: Option<u64>,
-    /// Of these, the ones whose next request found no state: users who were signed out.
-    pub lost: Option<u64>,
-    /// Attempts of the load that were told that their session's state is gone.
-    pub attempts_told: u64,
-}
 
 /// The life of a worker process, in milliseconds since the operation began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,85 +167,6 @@ pub(super) fn worker_lives(observation: &Observation, times: Times) -> Option<Ve
     Some(lives)
 }
 
-/// A session of an application: one cookie serves all applications of a host, and each keeps a state of its own,
-/// in whatever pool it is.
-type SessionKey<'a> = (UrlContext, &'a str);
-
-/// The sessions that were alive when the operation began, and those of them that were lost.
-pub(super) fn sessions(observation: &Observation, operation: Instant) -> Sessions {
-    let told = |a: &&AttemptRecord| {
-        a.session == Some(SessionSeen::Lost) && a.finished >= operation && a.stream == Stream::Load
-    };
-    let attempts_told = observation.book.attempts.iter().filter(told).count() as u64;
-    let Some(workers) = &observation.workers else {
-        return Sessions {
-            attempts_told,
-            ..Sessions::default()
-        };
-    };
-    let exits = exits(observation);
-    let mut live: BTreeSet<SessionKey<'_>> = BTreeSet::new();
-    let mut missing: BTreeSet<SessionKey<'_>> = BTreeSet::new();
-    let mut timed_out: BTreeSet<SessionKey<'_>> = BTreeSet::new();
-    let mut asked: BTreeSet<SessionKey<'_>> = BTreeSet::new();
-    for (process, facts) in workers {
-        let mut here: BTreeSet<SessionKey<'_>> = BTreeSet::new();
-        for traced in facts {
-            let is_before = traced.at < operation;
-            if let facts::Fact::SessionStart {
-                application,
-                session,
-            } = &traced.fact
-                && is_before
-            {
-                here.insert((*application, session.as_ref()));
-            } else if let facts::Fact::SessionEnd {
-                application,
-                session,
-                expired,
-            } = &traced.fact
-            {
-                let key = (*application, session.as_ref());
-                if is_before {
-                    here.remove(&key);
-                } else if *expired {
-                    timed_out.insert(key);
-                }
-            } else if let facts::Fact::SessionFound {
-                application,
-                session,
-            } = &traced.fact
-            {
-                asked.insert((*application, session.as_ref()));
-            } else if let facts::Fact::SessionMissing {
-                application,
-                session,
-            } = &traced.fact
-            {
-                let key = (*application, session.as_ref());
-                asked.insert(key);
-                if !is_before {
-                    missing.insert(key);
-                }
-            }
-        }
-        if exits.get(process).is_none_or(|exit| *exit >= operation) {
-            live.extend(here);
-        }
-    }
-    live.retain(|session| asked.contains(session));
-    // What nobody has asked for in time no operation has taken.
-    let missed = live.intersection(&missing);
-    let lost = missed
-        .filter(|session| !timed_out.contains(*session))
-        .count() as u64;
-    Sessions {
-        live: Some(live.len() as u64),
-        lost: Some(lost),
-        attempts_told,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sim_httpsys::etw::Traced;
@@ -360,159 +267,6 @@ mod tests {
         let lives = worker_lives(&observation, TIMES).unwrap();
         assert_eq!(lives[0].exited_ms, Some(12.0));
         assert_eq!(lives[0].exit, None);
-    }
-
-    const SHOP: UrlContext = UrlContext(1);
-    const API: UrlContext = UrlContext(2);
-
-    #[test]
-    fn a_session_is_lost_when_its_next_request_finds_nothing() {
-        let session = |name: &str| name.into();
-        let old = vec![
-            Traced {
-                at: at(-9.0),
-                fact: facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(-8.0),
-                fact: facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session("b"),
-                },
-            },
-            Traced {
-                at: at(-7.0),
-                fact: facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session("c"),
-                },
-            },
-            Traced {
-                at: at(-6.5),
-                fact: facts::Fact::SessionFound {
-                    application: SHOP,
-                    session: session("b"),
-                },
-            },
-            Traced {
-                at: at(-6.2),
-                fact: facts::Fact::SessionStart {
-                    application: SHOP,
-                    session: session("probe"),
-                },
-            },
-            Traced {
-                at: at(-6.0),
-                fact: facts::Fact::SessionEnd {
-                    application: SHOP,
-                    session: session("c"),
-                    expired: true,
-                },
-            },
-        ];
-        let new = vec![
-            Traced {
-                at: at(9.0),
-                fact: facts::Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(9.5),
-                fact: facts::Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(9.5),
-                fact: facts::Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("c"),
-                },
-            },
-        ];
-        let observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), old), (ProcessId(2), new)])),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
-    }
-
-    fn fact(ms: f64, fact: facts::Fact) -> Traced<facts::Fact> {
-        Traced { at: at(ms), fact }
-    }
-
-    /// A session of the shop that somebody came back to before the operation.
-    fn visited() -> Vec<Traced<facts::Fact>> {
-        let (application, session) = (SHOP, || "a".into());
-        let start = facts::Fact::SessionStart {
-            application,
-            session: session(),
-        };
-        let found = facts::Fact::SessionFound {
-            application,
-            session: session(),
-        };
-        vec![fact(-9.0, start), fact(-8.0, found)]
-    }
-
-    #[test]
-    fn a_session_that_nobody_asked_for_in_time_is_not_lost_but_over() {
-        let session = || "a".into();
-        let mut facts = visited();
-        facts.extend([
-            fact(
-                1_200_000.0,
-                facts::Fact::SessionEnd {
-                    application: SHOP,
-                    session: session(),
-                    expired: true,
-                },
-            ),
-            fact(
-                2_000_000.0,
-                facts::Fact::SessionMissing {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
-        ]);
-        let observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), facts)])),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
-    }
-
-    #[test]
-    fn a_session_is_lost_with_its_application_in_whatever_pool_it_is_missed() {
-        let missed_by = |application| {
-            let missing = facts::Fact::SessionMissing {
-                application,
-                session: "a".into(),
-            };
-            let after = vec![fact(9.0, missing)];
-            let workers = [(ProcessId(1), visited()), (ProcessId(2), after)];
-            let observation = Observation {
-                workers: Some(BTreeMap::from(workers)),
-                ..Observation::default()
-            };
-            let sessions = sessions(&observation, OPERATION);
-            (sessions.live, sessions.lost)
-        };
-        assert_eq!(missed_by(API), (Some(1), Some(0)), "it never was there");
-        assert_eq!(
-            missed_by(SHOP),
-            (Some(1), Some(1)),
-            "the pool is another one"
-        );
     }
 
     #[test]
