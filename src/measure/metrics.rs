@@ -247,14 +247,17 @@ impl Metrics {
         let probes = ProbeDetail {
             before: Outcomes::of(probes.clone().filter(|a| a.finished < operation)),
             outcomes: Outcomes::of(probes.filter(|a| a.finished >= operation)),
-            new: downtime.new.clone(),
-            reused: downtime.reused.clone(),
+            new: downtime.new.clone().map(without_sign),
+            reused: downtime.reused.clone().map(without_sign),
         };
         let tells = !probes.never_succeeded();
         let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         Self {
             downtime_max_gap_ms: downtime.max_gap_ms().filter(|_| tells),
-            downtime_total_ms: downtime.total_ms().filter(|_| tells),
+            downtime_total_ms: downtime
+                .total_ms()
+                .filter(|_| tells)
+                .map(|total| total + 0.0),
             disruption_seconds: (has_probes && tells).then_some(downtime.disruption_seconds),
             time_to_first_success_ms: first_success.filter(|_| tells),
             time_to_steady_state_ms: steady,
@@ -318,6 +321,12 @@ impl Metrics {
             ..of_server
         }
     }
+}
+
+/// A sum of no outages is negative zero: the one to which every number can be added. Nobody wants to read it.
+fn without_sign(mut stream: StreamDowntime) -> StreamDowntime {
+    stream.total_ms += 0.0;
+    stream
 }
 
 fn last_moment(attempts: &[AttemptRecord]) -> Instant {
@@ -423,7 +432,7 @@ fn excess_delay_s<'a>(
         let usual = usual.get(attempt.url.as_str()).copied().unwrap_or(overall);
         (attempt.latency_ms() - usual).max(0.0)
     });
-    Some(excess.sum::<f64>() / 1e3)
+    Some(excess.sum::<f64>() / 1e3 + 0.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of nanoseconds")]
@@ -577,6 +586,8 @@ mod tests {
     fn nothing_happened_costs_nothing() {
         let metrics = metrics(0, Outcome::Ok);
         assert_eq!((metrics.failed, metrics.excess_delay_s), (0, Some(0.0)));
+        let written = serde_json::to_string(&metrics).unwrap();
+        assert!(!written.contains(":-0.0"), "{written}");
         assert_eq!(
             (metrics.time_to_first_success_ms, metrics.user_uptime),
             (None, Some(1.0))
