@@ -72,3 +72,13 @@ impl Outcomes {
         self.each().filter(is_failure).map(|(_, count)| count).sum()
     }
 }
+
+impl std::iter::Sum for Outcomes {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let mut sum = Self::default();
+        for (outcome, count) in all.flat_map(Self::each) {
+            *sum.count_mut(outcome) += count;
+        }
+        sum
+    }
+}

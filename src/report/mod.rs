@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::measure::{Metrics, Summary, TrialResult, summarise};
+use crate::measure::downtime::Bounded;
+use crate::measure::statistics::median;
+use crate::measure::{Metrics, Outcomes, Summary, TrialResult, summarise};
 use crate::scenario::{Clock, Operation, Scenario, Story};
 
 pub mod agreement;
 mod environment;
 pub mod expectations;
 pub mod json;
+mod notes;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -146,12 +149,42 @@ impl Arm {
 
     /// Attempts of the trials that are summed up.
     pub fn attempts(&self) -> u64 {
-        used(&self.trials).map(|trial| trial.metrics.attempts).sum()
+        self.used().map(|trial| trial.metrics.attempts).sum()
+    }
+
+    /// How the attempts of these trials ended before the operation began.
+    pub fn before(&self) -> Outcomes {
+        let trials = self.used();
+        trials.map(|trial| trial.metrics.before.outcomes).sum()
+    }
+
+    /// What the longest gap was at least, if it had not ended when the run did: probing cannot tell how long it
+    /// would have been. `None` if the median over the trials is that of gaps that ended.
+    pub fn open_gap(&self) -> Option<f64> {
+        let gaps: Vec<Bounded> = self
+            .used()
+            .filter_map(|trial| trial.metrics.downtime_max_gap_ms)
+            .collect();
+        let told = |gap: &Bounded| {
+            if gap.upper.is_none() {
+                gap.lower
+            } else {
+                gap.value
+            }
+        };
+        let at_least = median(&gaps.iter().map(told).collect::<Vec<f64>>())?;
+        let is_open = |gap: &Bounded| gap.upper.is_none() && gap.lower <= at_least;
+        gaps.iter().any(is_open).then_some(at_least)
+    }
+
+    /// The trials that are summed up.
+    fn used(&self) -> impl Iterator<Item = &TrialResult> {
+        used(&self.trials)
     }
 
     /// How many trials are summed up.
     pub fn trials_used(&self) -> usize {
-        used(&self.trials).count()
+        self.used().count()
     }
 
     /// Whether it was tried, and nobody asked for anything once the operation had begun.

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::expectations::{Holds, decide};
 use super::{Clock, Comparison, Operation, Scenario, text};
+use crate::load::Outcome;
+use crate::load::plan::Stream;
+use crate::measure::downtime::{Bounded, FailureWindow};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::trial::Trial;
 
@@ -70,10 +73,109 @@ fn what_happens_without_the_operation_too_is_said_beside_its_cost() {
         .lines()
         .find(|line| line.starts_with("Verdict"))
         .unwrap();
-    let (_, cost) = verdict.split_once("a longest gap of 0 ms, ").unwrap();
+    let (_, cost) = verdict
+        .split_once("no attempts that do not fail anyway (")
+        .unwrap();
     let (failed, of) = cost.split_once(" of ").unwrap();
     assert!(failed.parse::<u64>().unwrap() > 100, "{verdict}");
-    assert!(of.contains(&format!("({failed} without it)")), "{verdict}");
+    assert!(of.contains(&format!("; {failed} without it")), "{verdict}");
+}
+
+#[test]
+fn what_failed_before_the_operation_too_is_no_cost_of_it() {
+    let missing = "mix = [{ url = '/nothing.aspx' }]\nprobes.url = '/default.aspx'";
+    let comparison = recycled(missing);
+    let said = text::render(&comparison);
+    let (before, attempts) = (
+        comparison.arms[0].before().total(),
+        comparison.arms[0].attempts(),
+    );
+    assert!(before > 0);
+    let verdict = format!(
+        "no attempts that do not fail anyway ({attempts} of {attempts} attempts; {before} of {before} before it)"
+    );
+    assert!(said.contains(&verdict), "{said}");
+    let note = format!(
+        "{before} of {before} attempts of recycle failed before the operation, too (http_4xx {before})"
+    );
+    assert!(said.contains(&note), "{said}");
+    assert!(!text::render(&recycled("")).contains("before the operation, too"));
+}
+
+#[test]
+fn every_way_in_which_an_attempt_ends_is_a_row() {
+    let comparison = recycled("");
+    let part = text::parts(&comparison).find(|part| part.title == "attempts");
+    let (all, ways) = part.unwrap().rows.split_first().unwrap();
+    assert_eq!(all.path, "attempts");
+    let mut paths: Vec<&str> = ways.iter().map(|row| row.path).collect();
+    let mut wanted = Outcome::ALL.map(|outcome| format!("outcomes.{outcome}"));
+    paths.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(paths, wanted);
+}
+
+#[test]
+fn attempts_that_are_open_at_the_end_are_said() {
+    let mut comparison = recycled("");
+    let arm = &mut comparison.arms[0];
+    let attempts = arm.attempts();
+    arm.summary.outcomes.get_mut("abandoned").unwrap().count = attempts;
+    let said = text::render(&comparison);
+    let wanted = format!("0 of {attempts} attempts, {attempts} more still open at the end");
+    assert!(said.contains(&wanted), "{said}");
+}
+
+#[test]
+fn a_server_that_does_something_of_itself_is_not_told_as_left_alone() {
+    let mut comparison = compared(&[Operation::None], "");
+    let said = text::render(&comparison);
+    assert!(said.contains("Nothing was done to the server"), "{said}");
+    let metrics = &mut comparison.arms[0].trials[0].metrics;
+    metrics.events = Some([("5002".to_owned(), 1)].into());
+    let said = text::render(&comparison);
+    assert!(!said.contains("Nothing was done"), "{said}");
+    let wanted =
+        "1 stop(s) of a pool by rapid-fail protection (event 5002), with a longest gap of 0 ms";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+fn a_gap_that_is_open_at_the_end_is_told_as_at_least() {
+    let mut comparison = recycled("");
+    let metrics = &mut comparison.arms[0].trials[0].metrics;
+    metrics.downtime_max_gap_ms = Some(Bounded {
+        value: 721_000.0,
+        lower: 720_000.0,
+        upper: None,
+    });
+    comparison.arms[0].summary = crate::measure::summarise(&[metrics.clone()]);
+    let said = text::render(&comparison);
+    let row = said.lines().find(|line| line.contains("longest gap, ms"));
+    assert!(row.unwrap().ends_with("at least 720000"), "{said}");
+    assert!(
+        said.contains("cost a longest gap of at least 720000 ms"),
+        "{said}"
+    );
+}
+
+#[test]
+fn probes_that_fail_after_the_steady_state_are_said() {
+    let mut comparison = recycled("");
+    let metrics = &mut comparison.arms[0].trials[0].metrics;
+    metrics.time_to_steady_state_ms = Some(100.0);
+    metrics.downtime_windows = vec![FailureWindow {
+        stream: Stream::ProbeNew,
+        from_ms: 2_000.0,
+        to_ms: 2_040.0,
+        failed: 5,
+        undecided: 0,
+    }];
+    let said = text::render(&comparison);
+    assert!(
+        said.contains("recycle was steady and failed again later: 5 probes"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -153,10 +255,12 @@ fn probes_of_what_goes_on_are_no_proof_that_all_does() {
     arm.summary.outcomes.get_mut("http_503").unwrap().count = attempts / 2;
     let said = text::render(&comparison);
     let wanted = format!(
-        "a recycle cost no gap of the probes, which ask only for {}, {} of {attempts} attempts",
+        "a recycle cost no gap of the probes, which ask only for {} of the default host, {} of {attempts} attempts",
         comparison.scenario.load.probes.url,
         attempts / 2
     );
     assert!(said.contains(&wanted), "{said}");
     assert!(!said.contains("a longest gap of 0 ms"), "{said}");
+    comparison.scenario.load.probes.host = Some("shop.example".to_owned());
+    assert!(text::render(&comparison).contains(" of shop.example, "));
 }

@@ -7,7 +7,7 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::verdict::verdict;
-use super::{Arm, Comparison};
+use super::{Arm, Comparison, notes};
 use crate::measure::Estimate;
 
 /// A row of the table: what it is called, where it is in the metrics, and its unit.
@@ -36,7 +36,7 @@ const fn row(label: &'static str, path: &'static str, unit: Unit) -> Row {
     Row { label, path, unit }
 }
 
-/// The whole table.
+/// The whole table. The rows below `attempts` are all ways in which one ends, so that they sum up to it.
 const PARTS: [Part; 6] = [
     Part {
         title: "what users meet",
@@ -67,13 +67,18 @@ const PARTS: [Part; 6] = [
                 Unit::Millis,
             ),
             row(
-                "latency p99 during, ms",
+                "latency p99 until steady, ms",
                 "latency_ms.during.p99",
                 Unit::Millis,
             ),
             row(
-                "latency, longest during, ms",
+                "latency, longest until steady, ms",
                 "latency_ms.during.max",
+                Unit::Millis,
+            ),
+            row(
+                "latency, longest to the end, ms",
+                "latency_ms.since.max",
                 Unit::Millis,
             ),
         ],
@@ -82,14 +87,18 @@ const PARTS: [Part; 6] = [
         title: "attempts",
         rows: &[
             row("attempts", "attempts", Unit::Count),
+            row("ok", "outcomes.ok", Unit::Count),
             row("ok but slow", "outcomes.slow", Unit::Count),
+            row("503", "outcomes.http_503", Unit::Count),
+            row("other 5xx", "outcomes.http_5xx", Unit::Count),
+            row("4xx", "outcomes.http_4xx", Unit::Count),
             row("refused", "outcomes.refused", Unit::Count),
             row("reset, nothing sent", "outcomes.reset_idle", Unit::Count),
             row("reset in flight", "outcomes.reset_inflight", Unit::Count),
             row("truncated", "outcomes.truncated", Unit::Count),
-            row("503", "outcomes.http_503", Unit::Count),
-            row("other 5xx", "outcomes.http_5xx", Unit::Count),
             row("timed out", "outcomes.timeout", Unit::Count),
+            row("still open at the end", "outcomes.abandoned", Unit::Count),
+            row("never sent", "outcomes.not_sent", Unit::Count),
         ],
     },
     Part {
@@ -117,6 +126,11 @@ const PARTS: [Part; 6] = [
         rows: &[
             row("sessions live", "sessions.live", Unit::Count),
             row("sessions lost", "sessions.lost", Unit::Count),
+            row(
+                "sessions lost, later ones too",
+                "sessions.lost_in_all",
+                Unit::Count,
+            ),
             row(
                 "kernel cache entries lost",
                 "cache.kernel.entries_lost",
@@ -313,6 +327,9 @@ fn first_success(arm: &Arm, estimate: Option<&Estimate>) -> String {
 
 /// The longest gap carries the interval that probing leaves open, also when there is one trial.
 fn gap(arm: &Arm, estimate: &Estimate) -> String {
+    if let Some(at_least) = arm.open_gap() {
+        return format!("at least {}", write(at_least, Unit::Millis));
+    }
     let end = |path: &str| arm.median(path).map(|value| write(value, Unit::Millis));
     let probing = (
         end("downtime_max_gap_ms.lower"),
@@ -402,11 +419,17 @@ fn footer(comparison: &Comparison) -> String {
             marker.unwrap_or_default(),
         ));
     }
+    lines.extend(comparison.arms.iter().flat_map(notes::of));
     let bound = comparison.scenario.load.late_bound.as_secs_f64() * 1e3;
     lines.push(format!(
         "a trial is invalid if its generator was more than {bound} ms late at p99.9; times count \
          from the start of the operation"
     ));
+    lines.push(
+        "\"until steady\" ends with the first two seconds in which all was as quick and warm as before; \
+         what has no such word counts to the end of the run; a failed probe is downtime of one interval"
+            .to_owned(),
+    );
     lines.push(if comparison.scenario.trials >= 3 {
         "medians over trials with their 95 % bootstrap intervals".to_owned()
     } else {

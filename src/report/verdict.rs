@@ -1,6 +1,7 @@
 //! One sentence of verdict, made of nothing but measured figures.
 
 use super::{Arm, Comparison};
+use crate::measure::Metrics;
 use crate::measure::statistics::upper_bound_of_none;
 use crate::scenario::Operation;
 
@@ -38,18 +39,81 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
     // An arm with a name of its own may be another server.
     let is_plain = |arm: &&Arm| arm.name == arm.operation.name();
     let without = nothing.first().copied().filter(is_plain);
-    let probed = &comparison.scenario.load.probes.url;
-    let clause = |arm: &Arm| clause(arm, without.filter(|_| is_plain(&arm)), probed);
-    let clauses: Vec<String> = arms.into_iter().map(clause).collect();
-    if clauses.is_empty() {
-        return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
+    let probes = &comparison.scenario.load.probes;
+    let probed = match &probes.host {
+        Some(host) => format!("{} of {host}", probes.url),
+        // That of the first binding, or whoever is behind it.
+        None => format!("{} of the default host", probes.url),
+    };
+    if arms.is_empty() {
+        return of_nothing(&nothing, &probed);
     }
+    let clause = |arm: &Arm| {
+        let head = format!("{} {} cost", article(arm.operation), arm.operation);
+        clause(arm, without.filter(|_| is_plain(&arm)), &head, &probed)
+    };
+    let clauses: Vec<String> = arms.into_iter().map(clause).collect();
     format!("Verdict: {}.", clauses.join("; "))
 }
 
-/// What an operation cost; `without` it some of that happens too, and is said beside it. A gap of nothing is that
-/// of what is `probed`, and if much else fails it must not read as that of everything.
-fn clause(arm: &Arm, without: Option<&Arm>, probed: &str) -> String {
+/// What is said if nobody has operated on the server; it may have done something of itself.
+fn of_nothing(arms: &[&Arm], probed: &str) -> String {
+    let done: Vec<(&Arm, Vec<String>)> = arms.iter().map(|arm| (*arm, own_doings(arm))).collect();
+    if done.iter().all(|(_, doings)| doings.is_empty()) {
+        return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
+    }
+    let clauses = done.iter().map(|(arm, doings)| {
+        let head = match &doings[..] {
+            [] => "nothing happened, with".to_owned(),
+            some => format!("{}, with", some.join(", ")),
+        };
+        clause(arm, None, &head, probed)
+    });
+    format!(
+        "Verdict: nobody did anything to the server, and this is what it did of itself: {}.",
+        clauses.collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// What a server does of itself, over all trials: recycles on a schedule or at a limit, what failures and limits do
+/// to a pool, idle stops, and workers that end in any other way.
+fn own_doings(arm: &Arm) -> Vec<String> {
+    let sum = |count: &dyn Fn(&Metrics) -> u64| -> u64 {
+        arm.used().map(|trial| count(&trial.metrics)).sum()
+    };
+    let logged = |id: &str| sum(&|metrics| events(metrics, id));
+    let gone = sum(&|metrics| {
+        let lives = metrics.workers.iter().flatten();
+        lives.filter(|life| life.exited_ms.is_some()).count() as u64
+    });
+    let recycles = sum(&|metrics| metrics.recycles.map_or(0, |recycles| recycles.logged));
+    [
+        (recycles, "recycle(s)"),
+        (
+            logged("5002"),
+            "stop(s) of a pool by rapid-fail protection (event 5002)",
+        ),
+        (logged("5025"), "time(s) the CPU limit passed (event 5025)"),
+        (logged("5186"), "idle stop(s) (event 5186)"),
+        (gone, "worker(s) gone"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
+}
+
+fn events(metrics: &Metrics, id: &str) -> u64 {
+    let counts = metrics.events.as_ref();
+    counts
+        .and_then(|counts| counts.get(id))
+        .copied()
+        .unwrap_or(0)
+}
+
+/// What an operation cost, or a server without one; `without` it some of that happens too, and is said beside it. A
+/// gap of nothing is that of what is `probed`, and if much else fails it must not read as that of everything.
+fn clause(arm: &Arm, without: Option<&Arm>, head: &str, probed: &str) -> String {
     let with = |figure: &dyn Fn(&Arm) -> Option<f64>| {
         let also = without.and_then(figure).filter(|also| *also >= 0.5);
         let also = also.map(|also| format!(" ({also:.0} without it)"));
@@ -69,13 +133,19 @@ fn clause(arm: &Arm, without: Option<&Arm>, probed: &str) -> String {
         (Some(gap), _) if gap < 0.5 && !arm.is_blind() && fails_elsewhere(arm, without) => {
             format!("no gap of the probes, which ask only for {probed}")
         }
-        (Some(gap), also) if !arm.is_blind() => format!("a longest gap of {gap:.0} ms{also}"),
+        (Some(gap), also) if !arm.is_blind() => {
+            let (least, gap) = arm.open_gap().map_or(("", gap), |gap| ("at least ", gap));
+            format!("a longest gap of {least}{gap:.0} ms{also}")
+        }
         (Some(_) | None, _) => "a gap that no probe could tell".to_owned(),
     };
+    let lost = |path: &str| arm.median(path).unwrap_or_default();
+    let later = match (lost("sessions.lost"), lost("sessions.lost_in_all")) {
+        (live, all) if all > live => format!(" ({all:.0} with those that began later)"),
+        _ => String::new(),
+    };
     format!(
-        "{who}{} {} cost {gap}, {}, {} of {} open connections, {} cache entries and {} of {} sessions",
-        article(arm.operation),
-        arm.operation,
+        "{who}{head} {gap}, {}, {} of {} open connections, {} cache entries and {} of {} sessions{later}",
         failures(arm, without),
         counted(&|arm| sum(arm, &["connections.lost_rst", "connections.lost_fin"])),
         count(arm.median("connections.open_before")),
@@ -102,28 +172,56 @@ fn failed(arm: &Arm) -> u64 {
     FAILURES.iter().map(|outcome| arm.count(outcome)).sum()
 }
 
+/// How many attempts would have failed in any case: as many as without the operation, or as before it.
+fn failed_anyway(arm: &Arm, without: Option<&Arm>) -> u64 {
+    let before = arm.before();
+    let as_before = (arm.attempts() * before.failed())
+        .checked_div(before.total())
+        .unwrap_or(0);
+    without.map_or(0, failed).max(as_before)
+}
+
 /// Whether the operation made a tenth of all attempts fail, or more.
 fn fails_elsewhere(arm: &Arm, without: Option<&Arm>) -> bool {
-    let caused = failed(arm).saturating_sub(without.map_or(0, failed));
+    let caused = failed(arm).saturating_sub(failed_anyway(arm, without));
     caused > 0 && caused * 10 >= arm.attempts()
 }
 
 /// Failed attempts over all trials, which the other figures are medians of; none is said with how many were
-/// tried and what that proves.
+/// tried and what that proves. What fails in any case is no cost.
 fn failures(arm: &Arm, without: Option<&Arm>) -> String {
     let trials = match arm.trials_used() {
         0 | 1 => String::new(),
         trials => format!(" in all {trials} trials"),
     };
     let attempts = format!("{} attempts{trials}", arm.attempts());
-    let also = without.map(failed).filter(|also| *also > 0);
-    let also = also.map(|also: u64| format!(" ({also} without it)"));
-    let also = also.unwrap_or_default();
-    let failed = failed(arm);
-    match upper_bound_of_none(arm.attempts()) {
+    let before = arm.before();
+    let beside = [
+        (without.map_or(0, failed), " without it".to_owned()),
+        (before.failed(), format!(" of {} before it", before.total())),
+    ];
+    let beside: Vec<String> = beside
+        .into_iter()
+        .filter(|(also, _)| *also > 0)
+        .map(|(also, when)| format!("{also}{when}"))
+        .collect();
+    let beside = beside.join(", ");
+    let open = match arm.count("abandoned") {
+        0 => String::new(),
+        open => format!(", {open} more still open at the end"),
+    };
+    let (failed, ended) = (failed(arm), arm.attempts() - arm.count("abandoned"));
+    let anyway = failed_anyway(arm, without);
+    if failed > 0 && anyway * 10 >= failed * 9 {
+        return format!(
+            "no attempts that do not fail anyway ({failed} of {attempts}; {beside}){open}"
+        );
+    }
+    match upper_bound_of_none(ended) {
         Some(share) if failed == 0 => {
-            format!("0 of {attempts} (at most {:.3} %)", share * 100.0)
+            format!("0 of {attempts} (at most {:.3} %){open}", share * 100.0)
         }
-        _ => format!("{failed} of {attempts}{also}"),
+        _ if beside.is_empty() => format!("{failed} of {attempts}{open}"),
+        _ => format!("{failed} of {attempts} ({beside}){open}"),
     }
 }

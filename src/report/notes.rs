@@ -1,0 +1,55 @@
+//! What must be known of an arm to read its figures.
+
+use super::Arm;
+use crate::load::Outcome;
+use crate::measure::Outcomes;
+
+/// One line each.
+pub(super) fn of(arm: &Arm) -> impl Iterator<Item = String> {
+    [failing_before(arm), failing_again(arm)]
+        .into_iter()
+        .flatten()
+}
+
+/// Whether nine of ten attempts failed before the operation: they tell nothing of it.
+pub(super) fn fails_anyway(before: Outcomes) -> bool {
+    before.failed() > 0 && before.failed() * 10 >= before.total() * 9
+}
+
+fn failing_before(arm: &Arm) -> Option<String> {
+    let before = arm.before();
+    if !fails_anyway(before) {
+        return None;
+    }
+    let is_failure = |outcome: &Outcome| outcome.is_verdict() && !outcome.is_success();
+    let ways = before
+        .each()
+        .filter(|(outcome, count)| *count > 0 && is_failure(outcome))
+        .map(|(outcome, count)| format!("{outcome} {count}"));
+    Some(format!(
+        "{} of {} attempts of {} failed before the operation, too ({}): look at the URLs and hosts of load",
+        before.failed(),
+        before.total(),
+        arm.name,
+        ways.collect::<Vec<_>>().join(", "),
+    ))
+}
+
+/// The steady state is the first one; what comes later is none of an operation's, as a rule.
+fn failing_again(arm: &Arm) -> Option<String> {
+    let again: u64 = arm
+        .used()
+        .filter_map(|trial| {
+            let steady = trial.metrics.time_to_steady_state_ms?;
+            let windows = trial.metrics.downtime_windows.iter();
+            let later = windows.filter(|window| window.from_ms >= steady);
+            Some(later.map(|window| window.failed).sum::<u64>())
+        })
+        .sum();
+    (again > 0).then(|| {
+        format!(
+            "{} was steady and failed again later: {again} probes failed after \"time to steady state\"",
+            arm.name
+        )
+    })
+}
