@@ -31,7 +31,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scenario = arguments.selection.scenario().map_err(Failure::Scenario)?;
-    let results = arguments.measuring.run(&scenario, "")?;
+    let results = arguments.measuring.run(&scenario, "", "")?;
     let clock = arguments.measuring.clock_of(&scenario);
     let profile = arguments.measuring.profile(&scenario)?;
     let wants_json = arguments.json.is_some();

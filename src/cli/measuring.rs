@@ -41,7 +41,8 @@ pub(super) struct Measuring {
     /// [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write a record for `iis-sim replay` to FILE; virtual clock only. With --out there is one anyway,
+    /// Write a record for `iis-sim replay` to FILE; virtual clock only. Each variant has one of its own, and each
+    /// scenario of a folder: FILE with their names before its extension. With --out there is one anyway,
     /// DIR/record.json
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -100,8 +101,17 @@ impl Failure {
 }
 
 impl Measuring {
-    /// Runs every trial of a scenario; `name` tells several scenarios of one command apart.
-    pub(super) fn run(&self, scenario: &Scenario, name: &str) -> Result<Vec<TrialResult>, Failure> {
+    /// Runs every trial of a scenario; `name` tells several stories of one command apart, in folders and (as
+    /// `label`) in the names of records.
+    pub(super) fn run(
+        &self,
+        scenario: &Scenario,
+        name: &str,
+        label: &str,
+    ) -> Result<Vec<TrialResult>, Failure> {
+        if let Some(warning) = self.unused_profile(scenario) {
+            eprintln!("iis-sim: {warning}");
+        }
         if self.clock == Some(Clock::Virtual) && scenario.farm.is_some() {
             eprintln!(
                 "iis-sim: {}: a real HAProxy has no virtual clock; this one is measured live",
@@ -112,8 +122,19 @@ impl Measuring {
             Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
             Clock::Virtual if self.record_inputs => Err(Failure::RecordInputsVirtual),
-            Clock::Virtual => run_virtual(self, scenario, name),
+            Clock::Virtual => run_virtual(self, scenario, name, label),
         }
+    }
+
+    /// What is said of a profile that nobody looks at.
+    fn unused_profile(&self, scenario: &Scenario) -> Option<String> {
+        let is_unused = self.profile.is_given() && self.clock_of(scenario) == Clock::Live;
+        is_unused.then(|| {
+            format!(
+                "{}: --profile says what things cost in virtual time; this one is measured live, without it",
+                scenario.name
+            )
+        })
     }
 
     /// The clock that was asked for, or the scenario's, or live. A farm is always live: a real HAProxy
@@ -138,8 +159,8 @@ impl Measuring {
 }
 
 impl Measuring {
-    /// Where records go; several scenarios of one command write different files.
-    fn record_files(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
+    /// Where records go; several stories of one command write different files.
+    fn record_files(&self, name: &str, label: &str) -> Result<Vec<PathBuf>, Failure> {
         let mut files = Vec::new();
         if let Some(out) = &self.out {
             let folder = out.join(name);
@@ -147,15 +168,21 @@ impl Measuring {
             files.push(folder.join("record.json"));
         }
         if let Some(path) = &self.record {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            files.push(if name.is_empty() {
-                path.clone()
-            } else {
-                path.with_file_name(format!("{name}-{file}"))
-            });
+            files.push(labelled(path, label));
         }
         Ok(files)
     }
+}
+
+/// `record.json` with a label: `record-LABEL.json`.
+fn labelled(path: &Path, label: &str) -> PathBuf {
+    if label.is_empty() {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let dot = if extension.is_empty() { "" } else { "." };
+    path.with_file_name(format!("{stem}-{label}{dot}{extension}"))
 }
 
 pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
@@ -185,9 +212,10 @@ fn run_virtual(
     arguments: &Measuring,
     scenario: &Scenario,
     name: &str,
+    label: &str,
 ) -> Result<Vec<TrialResult>, Failure> {
     let profile = arguments.profile.read().map_err(Failure::Profile)?;
-    let files = arguments.record_files(name)?;
+    let files = arguments.record_files(name, label)?;
     let watch = if files.is_empty() {
         Watch::Digest
     } else {
@@ -229,6 +257,7 @@ fn run_virtual(
         let record = Record::of_comparison(scenario, profile.text, &compared);
         for path in &files {
             record.write(path).map_err(Failure::Record)?;
+            eprintln!("recorded in {}", path.display());
         }
     }
     Ok(compared.results)
@@ -297,4 +326,39 @@ pub(super) fn show(bar: &ProgressBar, now: Now) {
         now.total,
         now.operation
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        measuring: Measuring,
+    }
+
+    fn measuring(words: &[&str]) -> Measuring {
+        Command::parse_from([&["compare"], words].concat()).measuring
+    }
+
+    #[test]
+    fn a_record_goes_where_it_was_asked_for_unless_there_are_several() {
+        let measuring = measuring(&["--record", "/tmp/rr.json"]);
+        let files = |label| measuring.record_files("lunch-0", label).ok().unwrap();
+        assert_eq!(files(""), [PathBuf::from("/tmp/rr.json")]);
+        assert_eq!(files("at-noon"), [PathBuf::from("/tmp/rr-at-noon.json")]);
+        assert_eq!(labelled(Path::new("rr"), "a"), Path::new("rr-a"));
+    }
+
+    #[test]
+    fn a_profile_that_a_live_clock_does_not_look_at_is_no_secret() {
+        let scenario = Scenario::reset_vs_recycle().unwrap();
+        let said = |words: &[&str]| measuring(words).unused_profile(&scenario);
+        assert!(said(&["--profile", "my.toml", "--clock", "live"]).is_some());
+        assert!(said(&["--profile", "my.toml", "--clock", "virtual"]).is_none());
+        assert!(said(&["--clock", "live"]).is_none());
+    }
 }

@@ -20,7 +20,8 @@ const WITHOUT_END: u8 = 3;
     after_help = "Exit codes: 0 every run did what was recorded; 1 one did something else: \
     the first fact that differs is named, or an invariant is broken that must hold, or the runs are not those \
     that the record's scenario asks for; 2 the file cannot be used; 3 nothing differs as far as recordings go, and one of a live program ends \
-    without its end: its process was killed (by the operation, or at its limit), or the file was cut"
+    without its end: its process was killed (by the operation, or at its limit), or the file was cut\n\n\
+    A record by another build is replayed like any other, with a note: facts decide, the name of the build does not"
 )]
 pub(super) struct Arguments {
     /// A record, from `iis-sim compare --clock virtual --record FILE` or `iis-sim swarm`, or the folder of

@@ -9,7 +9,7 @@ use super::measuring::{Failure, Measuring, NOT_TRUSTED, at};
 use super::output_file::output_file;
 use crate::report::expectations::{self, Decided, Holds};
 use crate::report::{self, Comparison};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Story};
 
 /// Exit code when a sentence of a scenario does not hold, or cannot be decided.
 const NOT_SHOWN: u8 = 4;
@@ -55,7 +55,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut decided: Vec<Decided> = Vec::new();
     let mut failed = None;
     for scenario in &scenarios {
-        match measure(arguments, scenario) {
+        // A file of its own for each story, if there are several.
+        let label = if scenarios.len() > 1 {
+            in_a_name(&scenario.name)
+        } else {
+            String::new()
+        };
+        match measure(arguments, scenario, &label) {
             Ok(ran) => {
                 println!("{}", report::text::render(&ran.comparison));
                 if !ran.decided.is_empty() {
@@ -96,12 +102,43 @@ fn verdict(all: &[Ran]) -> ExitCode {
     }
 }
 
-fn measure(arguments: &Arguments, scenario: &Scenario) -> Result<Ran, Failure> {
+/// Letters and digits of a text, and a dash for whatever else is between them.
+fn in_a_name(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+/// What each story of a scenario is called in the name of a file: no two alike.
+fn labels(label: &str, stories: &[Story]) -> Vec<String> {
+    let names: Vec<String> = stories
+        .iter()
+        .map(|story| in_a_name(&story.variant))
+        .collect();
+    let mut labels = Vec::with_capacity(names.len());
+    for (number, name) in names.iter().enumerate() {
+        let is_alone = names.iter().filter(|other| *other == name).count() == 1;
+        let number = if is_alone {
+            String::new()
+        } else {
+            number.to_string()
+        };
+        let parts = [label, name, &number];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        labels.push(parts.join("-"));
+    }
+    labels
+}
+
+fn measure(arguments: &Arguments, scenario: &Scenario, label: &str) -> Result<Ran, Failure> {
     let stories = scenario.stories().map_err(Failure::Scenario)?;
     let mut results = Vec::new();
-    for (number, story) in stories.into_iter().enumerate() {
+    let labels = labels(label, &stories);
+    for (number, (story, label)) in stories.into_iter().zip(&labels).enumerate() {
         let folder = format!("{}-{number}", scenario.name);
-        let of_story = arguments.measuring.run(&story.scenario, &folder)?;
+        let of_story = arguments.measuring.run(&story.scenario, &folder, label)?;
         results.push((story, of_story));
     }
     let comparison =
@@ -161,4 +198,23 @@ fn json_of(all: &[Ran]) -> String {
         "scenarios": all.iter().map(scenario).collect::<Vec<Value>>(),
     });
     format!("{value:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stories_are_told_apart_in_the_names_of_files() {
+        let story = |variant: &str| Story {
+            variant: variant.to_owned(),
+            scenario: Scenario::reset_vs_recycle().unwrap(),
+        };
+        assert_eq!(labels("", &[story("")]), [""]);
+        let two = [story("at 03:00"), story("at noon")];
+        assert_eq!(labels("", &two), ["at-03-00", "at-noon"]);
+        assert_eq!(labels("lunch", &two), ["lunch-at-03-00", "lunch-at-noon"]);
+        let alike = [story("a b"), story("a+b")];
+        assert_eq!(labels("", &alike), ["a-b-0", "a-b-1"]);
+    }
 }

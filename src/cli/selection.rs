@@ -98,6 +98,11 @@ pub(super) struct Profile {
 }
 
 impl ProfileArgument {
+    /// Whether there is one.
+    pub(super) fn is_given(&self) -> bool {
+        self.profile.is_some()
+    }
+
     /// Reads the profile.
     pub(super) fn read(&self) -> Result<Profile, ProfileError> {
         let (text, path) = match &self.profile {
