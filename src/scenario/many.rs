@@ -36,11 +36,25 @@ fn number(pattern: &str, n: u32, pool: u32) -> String {
 }
 
 fn insert(text: &str, before: &str, what: &str) -> Result<String, String> {
-    let at = text.rfind(before).ok_or_else(|| {
-        format!("many: the configuration has no {before} to add something before")
-    })?;
     let mut edited = text.to_owned();
-    edited.insert_str(at, what);
+    if let Some(at) = text.rfind(before) {
+        edited.insert_str(at, what);
+        return Ok(edited);
+    }
+    // `<sites />`: nothing is in it yet.
+    let open = before.replace('/', "");
+    let open = open.trim_end_matches('>');
+    let empty = text.rmatch_indices(open).find_map(|(from, _)| {
+        let tag = &text[from..];
+        let end = tag.find('>')?;
+        let within = tag[open.len()..end].strip_suffix('/')?;
+        let is_it = within.is_empty() || within.starts_with(char::is_whitespace);
+        is_it.then_some((from + open.len() + within.trim_end().len(), from + end + 1))
+    });
+    let (from, to) = empty.ok_or_else(|| {
+        format!("many: the configuration has no {before} to add something before, and no {open} />")
+    })?;
+    edited.replace_range(from..to, &format!(">{what}{before}"));
     Ok(edited)
 }
 
@@ -62,6 +76,13 @@ mod tests {
             "<applicationPools><add name='P1'/><add name='P2'/></applicationPools>\
              <sites><s1 pool='P1'/><s2 pool='P2'/><s3 pool='P1'/></sites>"
         );
+        let empty = "<applicationPools /><sites x='1'/>";
+        assert_eq!(
+            many.add_to(empty).unwrap(),
+            "<applicationPools><add name='P1'/><add name='P2'/></applicationPools>\
+             <sites x='1'><s1 pool='P1'/><s2 pool='P2'/><s3 pool='P1'/></sites>"
+        );
         assert!(many.add_to("<sites></sites>").is_err());
+        assert!(many.add_to("<applicationPoolsX /><sites />").is_err());
     }
 }
