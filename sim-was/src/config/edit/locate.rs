@@ -413,16 +413,42 @@ impl<'a> Place<'a> {
         known: &std::collections::BTreeMap<String, T>,
     ) -> EditError {
         let known: Vec<&str> = known.keys().map(String::as_str).collect();
+        let mut known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        let below = self.below(name);
+        if what == "attribute" && !below.is_empty() {
+            known = format!("{known}; below it there is {}", below.join(", "));
+        }
         EditError::Unknown {
             place: self.name.clone(),
             what,
             name: name.to_owned(),
-            known: if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            },
+            known,
         }
+    }
+
+    /// Where an attribute of this name is one level deeper, as paths go on: an attribute of an application is
+    /// easily taken for one of its site.
+    fn below(&self, name: &str) -> Vec<String> {
+        let own = |element: &'static Element| {
+            let mut names = element.attributes.keys();
+            names.find(|known| known.eq_ignore_ascii_case(name))
+        };
+        let Some(schema) = self.schema else {
+            return Vec::new();
+        };
+        let entries = schema.entries.values().filter_map(|entry| {
+            let key = entry.keys().into_iter().next()?;
+            let key: Vec<String> = key.iter().map(|name| format!("{name}='…'")).collect();
+            Some(format!("[{}].{}", key.join(","), own(entry)?))
+        });
+        let children = schema.children.iter();
+        let children =
+            children.filter_map(|(child, element)| Some(format!("{child}.{}", own(element)?)));
+        entries.chain(children).collect()
     }
 }
 

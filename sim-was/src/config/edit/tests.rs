@@ -171,6 +171,7 @@ fn values_and_names_are_held_against_the_schema() {
     assert!(refused("processModel.idleTimeout:00:00:30").contains("in steps of"));
     assert!(refused("managedPipelineMode:Old").contains("Integrated, Classic"));
     assert!(refused("queueLenght:50").contains("known: CLRConfigFile"));
+    assert!(refused("idleTimeout:0").ends_with("below it there is processModel.idleTimeout"));
     assert!(refused("procesModel.idleTimeout:00:10:00").contains("has no element \"procesModel\""));
     assert!(apply(&text, &[change("system.nowhere/thing.a:b")]).is_err());
 }
