@@ -19,6 +19,7 @@ pub use built_in::BuiltIn;
 pub(crate) use built_in::{BYTES_MAX, TIME_MAX};
 pub(crate) use distribution::unit;
 pub use distribution::{Distribution, Draws, Purpose, hash, splitmix64};
+pub use text::deserialize_size;
 pub(crate) use text::duration;
 
 /// The file, in the root folder of an application.

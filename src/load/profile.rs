@@ -517,18 +517,29 @@ fn share(name: &'static str, value: f64) -> Result<(), ProfileError> {
 
 /// Durations as people write them: `"10s"`, `"500ms"`, `"1.5m"`.
 pub mod duration_text {
+    use std::fmt;
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::{Deserializer, Serializer, de};
 
     /// Reads `"10s"`.
     pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(source)?;
-        parse(&text).ok_or_else(|| {
-            de::Error::custom(format!(
-                "{text:?} is not a duration such as \"10s\" or \"500ms\""
-            ))
-        })
+        source.deserialize_any(Text)
+    }
+
+    struct Text;
+
+    impl de::Visitor<'_> for Text {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration with its unit, e.g. \"10s\" or \"500ms\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            let wrong = || format!("{text:?} is not a duration such as \"10s\" or \"500ms\"");
+            parse(text).ok_or_else(|| E::custom(wrong()))
+        }
     }
 
     /// Writes `"10s"`, in the largest unit that leaves no fraction.

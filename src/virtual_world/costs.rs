@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use sim_worker::application::Distribution;
+use sim_worker::application::{Distribution, deserialize_size};
 
 use crate::load::plan::random_stream;
 use crate::load::profile::duration_text;
@@ -66,7 +66,7 @@ pub struct Costs {
     /// What both ends compute for a connection that is opened and closed, besides its hops.
     #[serde(deserialize_with = "cpu")]
     pub connection_cpu: Duration,
-    /// Memory of a worker that has loaded nothing yet, bytes.
+    /// Memory of a worker that has loaded nothing yet: bytes, or `"8MiB"`.
     #[serde(deserialize_with = "worker_memory")]
     pub worker_memory: u64,
     /// Where the figures come from, if they were measured in one go (`iis-sim calibrate`).
@@ -132,15 +132,14 @@ fn bounded<E: de::Error>(duration: Duration) -> Result<Duration, E> {
 }
 
 fn worker_memory<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    let bytes = i64::deserialize(from)?;
-    u64::try_from(bytes)
-        .ok()
-        .filter(|bytes| *bytes <= WORKER_MEMORY_MAX)
-        .ok_or_else(|| {
-            de::Error::custom(format!(
-                "worker_memory must be from 0 to {WORKER_MEMORY_MAX} bytes, not {bytes}"
-            ))
-        })
+    let bytes = deserialize_size(from)?;
+    // A process without memory is none, and was not measured.
+    if (1..=WORKER_MEMORY_MAX).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(de::Error::custom(format!(
+        "worker_memory must be from 1 to {WORKER_MEMORY_MAX} bytes, not {bytes}"
+    )))
 }
 
 impl Default for Costs {
@@ -281,12 +280,13 @@ mod tests {
             (
                 "worker_memory",
                 "1099511627777",
-                "from 0 to 1099511627776 bytes",
+                "from 1 to 1099511627776 bytes",
             ),
+            ("worker_memory", "0", "from 1 to 1099511627776 bytes"),
             (
                 "worker_memory",
                 "9000000000000000000",
-                "from 0 to 1099511627776 bytes",
+                "from 1 to 1099511627776 bytes",
             ),
         ] {
             let said = with(key, &format!("{key} = {value}"))
@@ -317,6 +317,10 @@ mod tests {
         assert!(with("spawn", "spawn = \"1h\"").is_ok());
         assert!(with("cores", "cores = 256").is_ok());
         assert!(with("worker_memory", "worker_memory = 1099511627776").is_ok());
+        let memory = with("worker_memory", "worker_memory = \"8MiB\"").unwrap();
+        assert_eq!(memory.worker_memory, 8 << 20);
+        let said = with("worker_memory", "worker_memory = -1").unwrap_err();
+        assert!(said.to_string().contains("expected a size"), "{said}");
         let said = with("cores", "").unwrap_err().to_string();
         assert!(said.contains("missing field `cores`"), "{said}");
     }

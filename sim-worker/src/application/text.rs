@@ -1,8 +1,10 @@
 //! Durations and sizes as people write them: `250us`, `1.5s`, `00:01:30`; `64KiB`, `2MiB`, `4096`.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The longest duration that is accepted: a day. A simulated cost above it is a mistake.
 pub(crate) const DURATION_MAX: Duration = Duration::from_hours(24);
@@ -89,7 +91,21 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 pub(crate) fn deserialize_duration<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Duration, D::Error> {
-    duration(&String::deserialize(from)?).map_err(D::Error::custom)
+    from.deserialize_any(DurationVisitor)
+}
+
+struct DurationVisitor;
+
+impl Visitor<'_> for DurationVisitor {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration with its unit, e.g. \"5s\" or \"250ms\"")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        duration(value).map_err(E::custom)
+    }
 }
 
 /// For `#[serde(deserialize_with)]`.
@@ -109,8 +125,8 @@ enum Size {
     Text(String),
 }
 
-/// For `#[serde(deserialize_with)]`.
-pub(crate) fn deserialize_size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+/// Reads a size in bytes, for `#[serde(deserialize_with)]`.
+pub fn deserialize_size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match Size::deserialize(from)? {
         Size::Bytes(bytes) => Ok(bytes),
         Size::Text(text) => size(&text).map_err(D::Error::custom),
@@ -140,6 +156,19 @@ mod tests {
         ] {
             assert!(duration(wrong).is_err(), "{wrong} was accepted");
         }
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_told_how_one_is_written() {
+        #[derive(Debug, Deserialize)]
+        struct Page {
+            #[serde(deserialize_with = "deserialize_duration")]
+            ttl: Duration,
+        }
+        let said = toml::from_str::<Page>("ttl = 5").unwrap_err().to_string();
+        assert!(said.contains("expected a duration with its unit"), "{said}");
+        let page: Page = toml::from_str("ttl = '5s'").unwrap();
+        assert_eq!(page.ttl, Duration::from_secs(5));
     }
 
     #[test]

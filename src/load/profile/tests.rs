@@ -39,6 +39,9 @@ fn a_misspelt_key_is_refused_with_its_line() {
 fn a_duration_without_unit_is_refused() {
     let error = toml::from_str::<Profile>("deadline = '10'").unwrap_err();
     assert!(error.to_string().contains("not a duration"), "{error}");
+    let error = toml::from_str::<Profile>("deadline = 5").unwrap_err();
+    let wanted = "expected a duration with its unit, e.g. \"10s\"";
+    assert!(error.to_string().contains(wanted), "{error}");
 }
 
 #[test]
