@@ -149,7 +149,7 @@ fn a_gap_that_is_open_at_the_end_is_told_as_at_least() {
         lower: 720_000.0,
         upper: None,
     });
-    comparison.arms[0].summary = crate::measure::summarise(&[metrics.clone()]);
+    comparison.arms[0].summary = crate::measure::summarise(std::slice::from_ref(metrics));
     let said = text::render(&comparison);
     let row = said.lines().find(|line| line.contains("longest gap, ms"));
     assert!(row.unwrap().ends_with("at least 720000"), "{said}");

@@ -40,17 +40,17 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
     let is_plain = |arm: &&Arm| arm.name == arm.operation.name();
     let without = nothing.first().copied().filter(is_plain);
     let probes = &comparison.scenario.load.probes;
-    let probed = match &probes.host {
+    let asked_for = match &probes.host {
         Some(host) => format!("{} of {host}", probes.url),
         // That of the first binding, or whoever is behind it.
         None => format!("{} of the default host", probes.url),
     };
     if arms.is_empty() {
-        return of_nothing(&nothing, &probed);
+        return of_nothing(&nothing, &asked_for);
     }
     let clause = |arm: &Arm| {
         let head = format!("{} {} cost", article(arm.operation), arm.operation);
-        clause(arm, without.filter(|_| is_plain(&arm)), &head, &probed)
+        clause(arm, without.filter(|_| is_plain(&arm)), &head, &asked_for)
     };
     let clauses: Vec<String> = arms.into_iter().map(clause).collect();
     format!("Verdict: {}.", clauses.join("; "))
