@@ -30,7 +30,7 @@ const DISAGREE: u8 = 4;
     * the same outcome classes for each operation\n\
     * the same events of each worker in the same order, trial by trial\n\
     * exactly equal counts of what became of held requests (load.held in the scenario)\n\
-    * medians of downtime within 10 % or 20 ms, whichever is larger\n\n\
+    * medians of downtime within 10 %, 20 ms or an interval of the probes, whichever is largest\n\n\
     The other figures are printed side by side and not judged. A live trial whose load was not punctual \
     proves nothing: it is run again, and left out if that does not help.",
     after_help = "Exit codes: 0 both clocks agree; 1 failed; 2 wrong arguments; 3 an operation could not be \
