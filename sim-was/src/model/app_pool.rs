@@ -170,10 +170,9 @@ impl AppPool {
 
     /// W3SVC stops as in IIS 6: the queue refuses, workers end when they have finished.
     pub(super) fn service_drain(&mut self, fx: &mut Effects, now: Instant) {
-        let limit = self.settings.process_model.shutdown_time_limit;
         for worker in self.workers.values_mut() {
             self.slots[worker.slot].retire(worker.spawn());
-            worker.stop_draining(ShutdownReason::ServiceStop, limit, fx, now);
+            worker.stop_draining(ShutdownReason::ServiceStop, fx, now);
         }
         for slot in &mut self.slots {
             slot.again = None;
@@ -242,7 +241,7 @@ impl AppPool {
         }
         if let Some(id) = self.suspended_worker() {
             if let Some(worker) = self.workers.get_mut(&id) {
-                worker.resume(&self.settings.process_model, fx, now);
+                worker.resume(fx, now);
             }
         } else if let Some(slot) = self.free_slot() {
             self.start_worker(slot, fx, now);
@@ -338,7 +337,7 @@ impl AppPool {
                 self.schedule_ran = self.schedule_ran.max(Some(local));
             }
             FromWorker::StartFailed { failure, .. } if worker.is_starting() => {
-                worker.leaving(self.settings.process_model.shutdown_time_limit, fx, now);
+                worker.leaving(fx, now);
                 let slot = worker.slot;
                 self.slots[slot].retire(id);
                 self.start_failed(id, failure, fx, now);
@@ -353,18 +352,17 @@ impl AppPool {
 
     /// A timer of a worker.
     pub(super) fn timer(&mut self, timer: Timer, fx: &mut Effects, now: Instant) {
-        let limits = &self.settings.process_model;
         match timer {
             Timer::Startup(id) => self.kill(id, WorkerFailure::StartupTime, fx, now),
             Timer::Shutdown(id) => self.kill(id, WorkerFailure::ShutdownTime, fx, now),
             Timer::PingDue(id) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
-                    worker.ping(limits, fx, now);
+                    worker.ping(fx, now);
                 }
             }
             Timer::PingReply(id) => {
                 if let Some(worker) = self.workers.get_mut(&id)
-                    && worker.ping_overdue(limits, fx, now)
+                    && worker.ping_overdue(fx, now)
                 {
                     self.kill(id, WorkerFailure::Ping, fx, now);
                 }
@@ -537,7 +535,7 @@ impl AppPool {
                 runtime_version: settings.managed_runtime_version.clone(),
                 runtime_loader: settings.managed_runtime_loader.clone(),
                 classic: settings.classic,
-                idle_minutes: idle::minutes(settings),
+                idle_minutes: idle::minutes(&settings.process_model),
                 idle_suspend: settings.process_model.idle_suspend,
             },
             environment: settings.environment.clone().into_iter().collect(),
@@ -558,18 +556,18 @@ impl AppPool {
             let restart = &mut configuration.periodic_restart;
             *restart = restart.share(slot + 1, self.slots.len());
         }
-        configuration.idle_timeout = self.idle_timeout();
+        let idle_timeout = self.settings.process_model.idle_timeout;
+        configuration.idle_timeout = self.divided(idle_timeout);
         configuration.schedule_ran = self.schedule_ran;
         configuration.departed.clone_from(&self.departed);
         configuration
     }
 
     fn stop_workers(&mut self, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
-        let limit = self.settings.process_model.shutdown_time_limit;
         for worker in self.workers.values_mut() {
             // Its slot's replacement, if any, is told to stop in the same pass.
             self.slots[worker.slot].retire(worker.spawn());
-            worker.stop(reason, limit, fx, now);
+            worker.stop(reason, fx, now);
         }
         for slot in &mut self.slots {
             slot.again = None;
@@ -577,9 +575,8 @@ impl AppPool {
     }
 
     fn stop_one(&mut self, id: SpawnId, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
-        let limit = self.settings.process_model.shutdown_time_limit;
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.stop(reason, limit, fx, now);
+            worker.stop(reason, fx, now);
         }
     }
 }

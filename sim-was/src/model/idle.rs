@@ -1,6 +1,6 @@
 //! Idle shutdown: the worker finds out that it has nothing to do and asks; WAS decides.
 
-use crate::config::ApplicationPool;
+use crate::config::ProcessModel;
 
 /// What an idle worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +20,17 @@ pub(super) enum IdleDecision {
 ///
 /// Source: `processModel` documentation: Terminate ends the process, Suspend keeps it with all that
 /// it holds. A worker that is about to be replaced is left to the recycle.
-pub(super) fn decide(settings: &ApplicationPool, being_replaced: bool) -> IdleDecision {
+pub(super) fn decide(suspends: bool, log: bool, being_replaced: bool) -> IdleDecision {
     if being_replaced {
         IdleDecision::Stay
-    } else if settings.process_model.idle_suspend {
+    } else if suspends {
         IdleDecision::Suspend
     } else {
-        IdleDecision::ShutDown {
-            log: settings.process_model.log_idle_timeout,
-        }
+        IdleDecision::ShutDown { log }
     }
 }
 
 /// The idle timeout in whole minutes, as event 5186 and the `-t` argument give it.
-pub(super) fn minutes(settings: &ApplicationPool) -> u64 {
-    settings.process_model.idle_timeout.as_secs() / 60
+pub(super) fn minutes(limits: &ProcessModel) -> u64 {
+    limits.idle_timeout.as_secs() / 60
 }

@@ -60,12 +60,16 @@ pub(super) struct SupervisedWorker {
     /// The process does not run.
     frozen: bool,
     ping: Ping,
+    /// What it was started with: a change of the pool is for the next one.
+    limits: ProcessModel,
 }
 
 impl SupervisedWorker {
     /// A worker whose process is ordered now.
     ///
     /// Source: IIS docs, `startupTimeLimit`: the time for a worker to start up and begin processing.
+    /// Source: WAS event 5080 and `disallowRotationOnConfigChange`: a change of limits and of pings needs new
+    /// processes, and the old ones go on with what they were started with.
     pub(super) fn order(
         slot: usize,
         limits: &ProcessModel,
@@ -85,6 +89,7 @@ impl SupervisedWorker {
             failed: false,
             frozen: false,
             ping: Ping::default(),
+            limits: limits.clone(),
         }
     }
 
@@ -108,10 +113,10 @@ impl SupervisedWorker {
     }
 
     /// It serves from now on.
-    pub(super) fn ready(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
+    pub(super) fn ready(&mut self, fx: &mut Effects, now: Instant) {
         self.become_(WorkerState::Running);
         fx.timers.clear(Timer::Startup(self.spawn));
-        self.watch(limits, fx, now);
+        self.watch(fx, now);
         if let Some(process) = self.pid {
             fx.fact(Fact::WorkerReady { process });
         }
@@ -119,7 +124,8 @@ impl SupervisedWorker {
 
     /// Begins to ask it whether it lives. A ping that it had not answered when it was frozen is to be
     /// answered now.
-    pub(super) fn watch(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
+    pub(super) fn watch(&mut self, fx: &mut Effects, now: Instant) {
+        let limits = &self.limits;
         if limits.pinging_enabled {
             fx.timers
                 .set(Timer::PingDue(self.spawn), now + limits.ping_interval);
@@ -149,41 +155,22 @@ impl SupervisedWorker {
         }
     }
 
-    /// Tells it to stop within `limit`.
+    /// Tells it to stop, within its limit.
     ///
     /// A worker that drains is told again when the service stops, which does not wait for requests.
     /// One without a pid has served nobody and is killed as soon as it exists.
     /// Assumed: a worker that was told to stop is watched by the shutdown limit alone, not pinged.
-    pub(super) fn stop(
-        &mut self,
-        reason: ShutdownReason,
-        limit: Duration,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
+    pub(super) fn stop(&mut self, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
         let drain = reason != ShutdownReason::ServiceStop;
-        self.stop_with(reason, drain, limit, fx, now);
+        self.stop_with(reason, drain, fx, now);
     }
 
-    /// Tells it to finish its requests and stop within `limit`, whatever the reason.
-    pub(super) fn stop_draining(
-        &mut self,
-        reason: ShutdownReason,
-        limit: Duration,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
-        self.stop_with(reason, true, limit, fx, now);
+    /// Tells it to finish its requests and stop within its limit, whatever the reason.
+    pub(super) fn stop_draining(&mut self, reason: ShutdownReason, fx: &mut Effects, now: Instant) {
+        self.stop_with(reason, true, fx, now);
     }
 
-    fn stop_with(
-        &mut self,
-        reason: ShutdownReason,
-        drain: bool,
-        limit: Duration,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
+    fn stop_with(&mut self, reason: ShutdownReason, drain: bool, fx: &mut Effects, now: Instant) {
         match self.state {
             WorkerState::Killed => return,
             WorkerState::Spawned => return self.kill(fx),
@@ -199,6 +186,7 @@ impl SupervisedWorker {
                 fx.clear_timers(self.spawn);
                 let half = u32::from(mutated(Mutant::KillBeforeLimit));
                 if !mutated(Mutant::DrainWithoutLimit) {
+                    let limit = self.limits.shutdown_time_limit;
                     fx.timers
                         .set(Timer::Shutdown(self.spawn), now + limit / (1 + half));
                 }
@@ -215,10 +203,11 @@ impl SupervisedWorker {
     }
 
     /// It has said that it will exit by itself; it gets as long for that as for any stop.
-    pub(super) fn leaving(&mut self, limit: Duration, fx: &mut Effects, now: Instant) {
+    pub(super) fn leaving(&mut self, fx: &mut Effects, now: Instant) {
         self.become_(WorkerState::Stopping);
         fx.clear_timers(self.spawn);
-        fx.timers.set(Timer::Shutdown(self.spawn), now + limit);
+        let due = now + self.limits.shutdown_time_limit;
+        fx.timers.set(Timer::Shutdown(self.spawn), due);
     }
 
     /// Kills it.
@@ -232,7 +221,7 @@ impl SupervisedWorker {
     }
 
     /// Asks it whether it lives.
-    pub(super) fn ping(&mut self, limits: &ProcessModel, fx: &mut Effects, now: Instant) {
+    pub(super) fn ping(&mut self, fx: &mut Effects, now: Instant) {
         let watched = matches!(
             self.state,
             WorkerState::Running | WorkerState::Suspending | WorkerState::Resuming
@@ -241,11 +230,11 @@ impl SupervisedWorker {
             return;
         }
         fx.timers
-            .set(Timer::PingDue(self.spawn), now + limits.ping_interval);
+            .set(Timer::PingDue(self.spawn), now + self.limits.ping_interval);
         if self.ping.is_outstanding() {
             return;
         }
-        let (sequence, due) = self.ping.send(limits.ping_response_time, now);
+        let (sequence, due) = self.ping.send(self.limits.ping_response_time, now);
         fx.timers.set(Timer::PingReply(self.spawn), due + MISSED);
         if let Some(pid) = self.pid {
             let message = ToWorker::Ping { sequence };
@@ -263,19 +252,19 @@ impl SupervisedWorker {
     }
 
     /// The time for an answer is over: whether it hangs.
-    pub(super) fn ping_overdue(
-        &mut self,
-        limits: &ProcessModel,
-        fx: &mut Effects,
-        now: Instant,
-    ) -> bool {
-        match self.ping.overdue(limits.ping_response_time, now) {
+    pub(super) fn ping_overdue(&mut self, fx: &mut Effects, now: Instant) -> bool {
+        match self.ping.overdue(self.limits.ping_response_time, now) {
             Overdue::Hangs => !mutated(Mutant::PingTimeoutIgnored),
             Overdue::AskAgain(due) => {
                 fx.timers.set(Timer::PingReply(self.spawn), due + MISSED);
                 false
             }
         }
+    }
+
+    /// What it was started with.
+    pub(super) fn limits(&self) -> &ProcessModel {
+        &self.limits
     }
 
     pub(super) fn spawn(&self) -> SpawnId {

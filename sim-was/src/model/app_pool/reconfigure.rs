@@ -30,8 +30,16 @@ impl AppPool {
         configuration: WorkerConfiguration,
         fx: &mut Effects,
     ) {
-        if self.settings.failure != settings.failure {
-            // Assumed: what was counted by other rules does not count.
+        let rule = |settings: &ApplicationPool| {
+            let failure = &settings.failure;
+            let (is_on, most) = (
+                failure.rapid_fail_protection,
+                failure.rapid_fail_protection_max_crashes,
+            );
+            (is_on, most, failure.rapid_fail_protection_interval)
+        };
+        if rule(&self.settings) != rule(&settings) {
+            // Assumed: what was counted by another rule does not count.
             self.rapid_fail.clear();
         }
         if self.settings.cpu != settings.cpu {

@@ -51,25 +51,23 @@ impl AppPool {
     }
 
     pub(super) fn ready(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
-        let limits = &self.settings.process_model;
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         match worker.state() {
-            WorkerState::Starting => worker.ready(limits, fx, now),
+            WorkerState::Starting => worker.ready(fx, now),
             WorkerState::Running
             | WorkerState::Suspending
             | WorkerState::Suspended
             | WorkerState::Resuming => return self.kill(id, WorkerFailure::Untrusted, fx, now),
             WorkerState::Spawned | WorkerState::Stopping | WorkerState::Killed => return,
         }
-        let limit = limits.shutdown_time_limit;
         let slot = worker.slot;
         if self.slots[slot].replacement == Some(id)
             && let Some(old) = self.slots[slot].hand_over()
             && let Some(old) = self.workers.get_mut(&old)
         {
-            old.stop(ShutdownReason::Recycle, limit, fx, now);
+            old.stop(ShutdownReason::Recycle, fx, now);
         }
     }
 

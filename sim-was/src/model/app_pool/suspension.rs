@@ -4,6 +4,8 @@
 //! nothing is lost and the first request is fast.
 //! Assumed: what `periodicRestart` asks for while a worker is frozen, it asks for when it is awake again.
 
+use std::time::Duration;
+
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_worker::ipm::{ShutdownReason, ToWorker};
@@ -25,13 +27,15 @@ impl AppPool {
         if worker.state() != WorkerState::Running {
             return;
         }
-        match idle::decide(&self.settings, self.slots[slot].replacement.is_some()) {
+        let log = self.settings.process_model.log_idle_timeout;
+        let minutes = idle::minutes(worker.limits());
+        let suspends = worker.limits().idle_suspend;
+        match idle::decide(suspends, log, self.slots[slot].replacement.is_some()) {
             IdleDecision::Stay => {}
             IdleDecision::Suspend => worker.suspend(fx),
             IdleDecision::ShutDown { log } => {
                 if let Some(pid) = pid.filter(|_| log) {
                     let pool = &self.settings.name;
-                    let minutes = idle::minutes(&self.settings);
                     fx.event(if self.idle_divisor > 1 {
                         let decreased = minutes / u64::from(self.idle_divisor);
                         Event::idle_under_load(pool, pid, minutes, decreased)
@@ -80,18 +84,18 @@ impl AppPool {
     /// Dynamic idle has changed what idle timeouts are divided by.
     pub(in crate::model) fn set_idle_divisor(&mut self, divisor: u32, fx: &mut Effects) {
         self.idle_divisor = divisor;
-        let timeout = self.idle_timeout();
         for worker in self.workers.values() {
             if let Some(pid) = worker.pid.filter(|_| !worker.is_leaving()) {
+                let timeout = self.divided(worker.limits().idle_timeout);
                 let message = ToWorker::SetIdleTimeout { timeout };
                 fx.push(Output::Tell { pid, message });
             }
         }
     }
 
-    /// The idle timeout of its workers now; zero for none.
-    pub(super) fn idle_timeout(&self) -> std::time::Duration {
-        self.settings.process_model.idle_timeout / self.idle_divisor.max(1)
+    /// What dynamic idle makes of an idle timeout now; zero for none.
+    pub(super) fn divided(&self, idle_timeout: Duration) -> Duration {
+        idle_timeout / self.idle_divisor.max(1)
     }
 }
 
@@ -116,18 +120,13 @@ impl super::SupervisedWorker {
     }
 
     /// Wakes it, because work waits.
-    pub(super) fn resume(
-        &mut self,
-        limits: &crate::config::ProcessModel,
-        fx: &mut Effects,
-        now: Instant,
-    ) {
+    pub(super) fn resume(&mut self, fx: &mut Effects, now: Instant) {
         self.become_(WorkerState::Resuming);
         if let Some(process) = self.pid {
             fx.fact(Fact::WorkerResumed { process });
         }
         self.thaw(fx);
-        self.watch(limits, fx, now);
+        self.watch(fx, now);
         if let Some(pid) = self.pid {
             let message = ToWorker::Resume;
             fx.push(Output::Tell { pid, message });
