@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
 use sim_httpsys::clockwork::Instant;
@@ -74,7 +74,8 @@ impl Generator {
         };
         match generator.lines.recv_timeout(PATIENCE) {
             Ok(_ready) => Ok(generator),
-            Err(_) => Err(GeneratorError::NotReady),
+            Err(RecvTimeoutError::Timeout) => Err(GeneratorError::NotReady),
+            Err(RecvTimeoutError::Disconnected) => Err(GeneratorError::EndedEarly),
         }
     }
 

@@ -22,6 +22,7 @@
 pub mod balancer;
 mod bound_endpoint;
 pub mod calibrate;
+mod closed_port;
 pub mod compare;
 mod farm;
 pub mod generator;

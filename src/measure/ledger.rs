@@ -10,6 +10,7 @@
 //! | `reset_idle` | nothing parsed; the server ended the connection or never took it | nothing |
 //! | `reset_inflight`, `truncated` | `Dropped` | a HTTPERR line |
 //! | | or answered, and the connection was reset after that | as for the answer |
+//! | | or (`truncated`) answered without the marker that the probe looks for | as for the answer |
 //! | | or (`reset_inflight`) nothing parsed; the server ended the connection or never took it | nothing |
 //! | `timeout`, `abandoned` | any one end, or nothing parsed | as for that end |
 //! | `not_sent` | nothing | nothing |
@@ -27,11 +28,13 @@ use sim_httpsys::model::ReasonPhrase;
 
 use super::read::Observation;
 use crate::load::book::AttemptRecord;
-use crate::load::outcome::Outcome;
+use crate::load::outcome::{NO_MARKER, Outcome};
+use closed::closed_spans;
 use end::{End, phrase};
 use unnamed::Unnamed;
 use workers::Worker;
 
+mod closed;
 mod end;
 mod farm;
 mod unnamed;
@@ -160,7 +163,7 @@ impl<'a> Server<'a> {
             requests: BTreeMap::new(),
             connections: BTreeMap::new(),
             by_port: BTreeMap::new(),
-            closed: closed_spans(facts),
+            closed: closed_spans(facts, &observation.ports),
             w3c: observation.w3c.as_ref().map(|lines| {
                 let mut by_attempt: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
                 for line in lines {
@@ -467,8 +470,9 @@ impl<'a> Server<'a> {
     ) -> Result<&'static str, String> {
         let disagree = || {
             Err(format!(
-                "the client saw {}, the driver {end:?}",
-                attempt.outcome
+                "the client saw {}, the driver says that it was {}",
+                attempt.outcome,
+                end.words()
             ))
         };
         match attempt.outcome {
@@ -489,6 +493,14 @@ impl<'a> Server<'a> {
                 } else {
                     disagree()
                 }
+            }
+            // The response was whole, and not what the probe looks for.
+            Outcome::Truncated
+                if attempt.detail.as_deref() == Some(NO_MARKER)
+                    && end.status().is_some()
+                    && end.status() == attempt.status =>
+            {
+                Ok("answered_without_marker")
             }
             Outcome::ResetInflight | Outcome::Truncated => match end {
                 End::Dropped { .. } => Ok(end.name()),
@@ -571,26 +583,6 @@ impl<'a> Server<'a> {
         left.extend(self.unnamed.left_over());
         left
     }
-}
-
-/// Spans in which at least one endpoint that is ever opened was closed.
-fn closed_spans(facts: &[Traced<Fact>]) -> Vec<(Instant, Instant)> {
-    let mut closed_since: BTreeMap<u16, Instant> = BTreeMap::new();
-    let mut spans = Vec::new();
-    for traced in facts {
-        if let Fact::EndpointOpen { port } = traced.fact {
-            let since = closed_since.remove(&port).unwrap_or(Instant::SWITCHED_ON);
-            spans.push((since, traced.at));
-        } else if let Fact::EndpointClose { port, .. } = traced.fact {
-            closed_since.insert(port, traced.at);
-        }
-    }
-    spans.extend(
-        closed_since
-            .into_values()
-            .map(|since| (since, Instant(u64::MAX))),
-    );
-    spans
 }
 
 #[cfg(test)]

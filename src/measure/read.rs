@@ -3,7 +3,7 @@
 //! A process that is killed cuts the last line of its file; that is tolerated and counted. Any other
 //! line that cannot be read is an error with file and line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Observation {
     pub httperr: Option<Vec<HttpErrLine>>,
     /// Lines that were cut because their writer was killed.
     pub cut_lines: u64,
+    /// The ports that the server is to listen on, as far as they are known: one may never be opened.
+    pub ports: BTreeSet<u16>,
 }
 
 /// What is needed of a line of a W3C log.

@@ -66,10 +66,11 @@ fn doubt(metrics: &Metrics) -> Option<String> {
 /// The ledger's examples of what it cannot explain, in words.
 fn examples(ledger: &Ledger) -> Vec<String> {
     let word = |example: &super::ledger::Unexplained| {
-        format!(
-            "attempt {} ({:?}): {}",
-            example.attempt, example.outcome, example.why
-        )
+        let (attempt, why) = (example.attempt, &example.why);
+        match example.outcome {
+            Some(outcome) => format!("attempt {attempt} ({outcome}): {why}"),
+            None => format!("attempt {attempt}: {why}"),
+        }
     };
     ledger.examples.iter().take(5).map(word).collect()
 }

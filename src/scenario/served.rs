@@ -1,5 +1,7 @@
 //! What the server of a scenario is to be: its configuration, ready for one operation.
 
+use std::collections::BTreeSet;
+
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{Configuration, default_config};
 
@@ -114,6 +116,14 @@ impl Served {
         };
         let site = self.configuration.sites.iter().find(serves);
         site.map_or("", |site| site.name.as_str())
+    }
+
+    /// The ports that it is to listen on.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        let sites = self.configuration.sites.iter();
+        let bindings = sites.flat_map(|site| &site.bindings);
+        let http = bindings.filter_map(|binding| binding.http.as_ref());
+        http.map(|http| http.port).collect()
     }
 
     /// The folder of an application, as a Windows path.

@@ -14,7 +14,7 @@ use super::connection::{Line, OpenError, Pool};
 use super::generator::{Destinations, Shared};
 use super::wire::{Farewell, Wire};
 use crate::load::book::{AttemptRecord, ConnectionEnded, ConnectionKind, SessionSeen, TlsKind};
-use crate::load::outcome::Outcome;
+use crate::load::outcome::{NO_MARKER, Outcome};
 use crate::load::plan::{PlannedAttempt, Stream};
 
 const ATTEMPT_ID: HeaderName = HeaderName::from_static("x-attempt-id");
@@ -120,7 +120,7 @@ async fn perform(
     wire.end_request(farewell);
     let outcome = Outcome::of_status(head.status);
     if outcome == Outcome::Ok && !is_marked {
-        let detail = "the body has no marker".to_owned();
+        let detail = NO_MARKER.to_owned();
         return Ok((Outcome::Truncated, Some(detail), None));
     }
     let stays = farewell == Farewell::None && wire.kind() != ConnectionKind::Extra;

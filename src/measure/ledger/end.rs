@@ -56,6 +56,20 @@ impl End {
         }
     }
 
+    /// As a part of a sentence.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Answered { status, process } => {
+                format!("answered with {status} by process {}", process.0)
+            }
+            Self::FromCache { status } => format!("answered with {status} from the cache"),
+            Self::Refused { status, reason } => {
+                format!("refused with {status} ({})", phrase(reason))
+            }
+            Self::Dropped { reason } => format!("dropped ({})", phrase(reason)),
+        }
+    }
+
     /// The status of a response that went out in full.
     pub(super) fn status(self) -> Option<u16> {
         match self {

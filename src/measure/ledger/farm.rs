@@ -18,7 +18,7 @@ use sim_httpsys::etw::{Fact, Traced};
 use super::Ledger;
 use super::end::End;
 use crate::load::book::{AttemptRecord, Book};
-use crate::load::outcome::Outcome;
+use crate::load::outcome::{NO_MARKER, Outcome};
 use crate::measure::balancer::{Relayed, Said, Stamped};
 
 /// How an attempt ended in which server.
@@ -101,6 +101,13 @@ fn with_line(
                     line.status
                 ));
             }
+            answered(line, end)
+        }
+        // The response was whole, and not what the probe looks for.
+        Outcome::Truncated
+            if attempt.detail.as_deref() == Some(NO_MARKER)
+                && attempt.status == Some(line.status) =>
+        {
             answered(line, end)
         }
         Outcome::Truncated | Outcome::ResetInflight if line.cut_by_server() => Ok("cut_by_server"),
