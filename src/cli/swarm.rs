@@ -196,7 +196,7 @@ fn compare_pairs(seeds: std::ops::Range<u64>, millis: u64) -> Result<(), SwarmEr
         busy += u32::from(!pair.is_fair());
         if pair.is_fair() && !pair.holds() {
             broken += 1;
-            println!("X2: seed {seed}: {pair:?}");
+            println!("X2: seed {seed}: {pair}");
         }
     }
     println!(

@@ -8,26 +8,37 @@ use sim_was::control::{Answer, Command};
 use super::server::{Server, ServerError};
 use crate::scenario::{Operation, Served, Step};
 
-/// Performs `operation`; returns when the tool that an administrator would use has returned.
+/// Performs `operation`; returns when the tool that an administrator would use has returned. Gives why it was not
+/// done, if it was not.
 pub(super) fn perform(
     server: &Server,
     operation: Operation,
     on: &Served,
-) -> Result<(), ServerError> {
+) -> Result<Option<String>, ServerError> {
     for step in operation.steps(&on.pool, on.site(), &on.changes) {
-        match step {
-            Step::Ask(command) => done(server, &command)?,
+        let not_done = match step {
+            Step::Ask(command) => {
+                let answer = server.ask(&command)?;
+                (answer != Answer::Done).then(|| command.not_done(&answer))
+            }
             Step::KillWorkers(pool) => signal_workers(server, &pool, Signal::KILL)?,
             Step::HangWorkers(pool) => signal_workers(server, &pool, Signal::STOP)?,
-            Step::KillWas => signal_was(server, Signal::KILL)?,
+            Step::KillWas => {
+                signal_was(server, Signal::KILL)?;
+                None
+            }
             Step::FreezeWas(span) => {
                 signal_was(server, Signal::STOP)?;
                 std::thread::sleep(span);
                 signal_was(server, Signal::CONT)?;
+                None
             }
+        };
+        if let Some(why) = not_done {
+            return Ok(Some(format!("{operation} was not done: {why}")));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Whoever is watched for its end by this process is its child, and nobody else has its pid.
@@ -42,8 +53,13 @@ fn signal_was(server: &Server, signal: Signal) -> Result<(), ServerError> {
     }
 }
 
-/// Nobody else gets the signal: a process is taken hold of, and is a worker of the pool after that.
-fn signal_workers(server: &Server, pool: &str, signal: Signal) -> Result<(), ServerError> {
+/// Nobody else gets the signal: a process is taken hold of, and is a worker of the pool after that. Gives why
+/// nobody gets it, if so.
+fn signal_workers(
+    server: &Server,
+    pool: &str,
+    signal: Signal,
+) -> Result<Option<String>, ServerError> {
     let held: Vec<(u32, Option<OwnedFd>)> = workers(server, pool)?
         .into_iter()
         .map(|pid| {
@@ -64,12 +80,7 @@ fn signal_workers(server: &Server, pool: &str, signal: Signal) -> Result<(), Ser
             .map_err(|error| ServerError::Control(format!("{signal:?} to pid {pid}: {error}")))?;
         sent += 1;
     }
-    if sent == 0 {
-        return Err(ServerError::Control(format!(
-            "pool {pool} has no worker process to send {signal:?} to"
-        )));
-    }
-    Ok(())
+    Ok((sent == 0).then(|| format!("the pool \"{pool}\" has no worker process then")))
 }
 
 /// The pids of a pool's workers.
@@ -81,14 +92,4 @@ fn workers(server: &Server, pool: &str) -> Result<Vec<u32>, ServerError> {
     };
     let of_pool = workers.iter().filter(|w| w.application_pool == pool);
     Ok(of_pool.map(|worker| worker.pid).collect())
-}
-
-fn done(server: &Server, command: &Command) -> Result<(), ServerError> {
-    let answer = server.ask(command)?;
-    if answer == Answer::Done {
-        return Ok(());
-    }
-    Err(ServerError::Control(format!(
-        "{command:?} was answered by {answer:?}"
-    )))
 }

@@ -1,5 +1,6 @@
 //! A trial: a fresh server, warmed up, one operation, watched until steady again, reconciled.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -10,6 +11,8 @@ use sim_httpsys::live::clock::{clock_now, utc_clock};
 use sim_was::config::physical_path;
 
 use super::balancer::BalancerError;
+use super::bound_endpoint::Closed;
+use super::closed_port::ClosedPort;
 use super::farm::{Farm, Left};
 use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
@@ -102,11 +105,13 @@ pub enum Stage {
 }
 
 /// When things happened, for the measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Times {
     /// From when on the server counts as warm: the last second before the operation.
     warm: Instant,
     operation: Instant,
+    /// Why the operation was not done, if it was not.
+    not_done: Option<String>,
 }
 
 impl Trial<'_> {
@@ -122,11 +127,17 @@ impl Trial<'_> {
             .map(|farm| Farm::start(farm, &server, self.folder, &mut options))
             .transpose()?;
         let book = self.folder.join("book.jsonl");
+        let closed = ClosedPort::new().map_err(|source| TrialError::File {
+            path: PathBuf::from("a port that nobody listens on"),
+            source,
+        })?;
         let (targets, host) = match &farm {
             Some(farm) => (vec![Target::any(farm.address())], "localhost".to_owned()),
-            None => targets(&server.endpoints()),
+            None => targets(&server.endpoints(), closed.address),
         };
-        let mut generator = self.start_generator(targets, host, &book)?;
+        let mut generator = self
+            .start_generator(targets, host, &book)
+            .map_err(|error| self.with_last_words(error))?;
         let (times, memory) = self
             .drive(&mut server, farm.as_mut(), &on, &mut generator, watcher)
             .map_err(|error| self.with_last_words(error))?;
@@ -230,7 +241,7 @@ impl Trial<'_> {
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
         let operation = clock_now();
-        perform(watch.server, self.operation, on)?;
+        let not_done = perform(watch.server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
         let steady = Steady {
             p95_us: baseline,
@@ -240,7 +251,12 @@ impl Trial<'_> {
         watch.until_steady(watching, Some(steady), operation, watcher)?;
         let memory = watch.memory_peak;
         let warm = timing::baseline_from(load_started, operation);
-        Ok((Times { warm, operation }, memory))
+        let times = Times {
+            warm,
+            operation,
+            not_done,
+        };
+        Ok((times, memory))
     }
 
     fn reconcile(
@@ -250,6 +266,7 @@ impl Trial<'_> {
         (times, memory): (Times, u64),
         watcher: Watcher<'_>,
     ) -> Result<(TrialResult, Observation), TrialError> {
+        let ports = self.scenario.served(self.operation)?.ports();
         let measured = Measured {
             operation: times.operation,
             baseline_from: times.warm,
@@ -259,6 +276,7 @@ impl Trial<'_> {
         let mut goes_on = || tell(watcher, Stage::Reconciling).is_ok();
         let worked_out = unless_stopped(&mut goes_on, move || {
             let mut observation = observe(&root, &book)?;
+            observation.ports = ports;
             let metrics = match farm {
                 None => Metrics::of(&observation, &measured),
                 Some(left) => {
@@ -271,6 +289,9 @@ impl Trial<'_> {
         let (metrics, observation) = worked_out.ok_or(TrialError::Interrupted)??;
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
         if let Some(why) = self.scenario.nobody_came(&result.metrics) {
+            result.invalid = Some(why);
+        }
+        if let Some(why) = times.not_done {
             result.invalid = Some(why);
         }
         Ok((result, observation))
@@ -400,16 +421,22 @@ fn tell(watcher: Watcher<'_>, stage: Stage) -> Result<(), TrialError> {
 }
 
 /// Where every host of the configuration is reached, and the host of entries that name none.
-fn targets(endpoints: &[BoundEndpoint]) -> (Vec<Target>, String) {
+fn targets(endpoints: &[BoundEndpoint], closed: SocketAddr) -> (Vec<Target>, String) {
     let target = |endpoint: &BoundEndpoint| {
         let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty());
         Some(Target {
             host,
             secure: endpoint.secure,
-            address: endpoint.address()?,
+            // Who asks for a site that is not started is refused; where another one answers, that one does.
+            address: match endpoint.reached {
+                Ok(address) => address,
+                Err(Closed::NotToStart) => closed,
+                Err(_) => return None,
+            },
         })
     };
-    let targets: Vec<Target> = endpoints.iter().filter_map(target).collect();
+    let mut targets: Vec<Target> = endpoints.iter().filter_map(target).collect();
+    targets.sort_by_key(|target| target.address == closed);
     let any = targets.iter().any(|target| target.host.is_none());
     let named = targets.iter().find_map(|target| target.host.clone());
     let host = named

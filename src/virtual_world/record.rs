@@ -413,8 +413,7 @@ fn is_of_what_is_run(error: &TrialError) -> bool {
         | TrialError::Profile(_)
         | TrialError::Target { .. }
         | TrialError::Content(_) => true,
-        TrialError::Refused { .. }
-        | TrialError::NoWorker(_)
+        TrialError::Refused(_)
         | TrialError::Broken { .. }
         | TrialError::Interrupted
         | TrialError::Silence(_) => false,

@@ -1,5 +1,6 @@
 //! A trial in virtual time: the same phases, rules and measurement as a live one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -93,16 +94,8 @@ pub enum TrialError {
     #[error("{0}")]
     Content(#[from] std::io::Error),
     /// The services did not do what they were asked.
-    #[error("{command} was answered by {answer}")]
-    Refused {
-        /// What they were asked.
-        command: String,
-        /// What they said.
-        answer: String,
-    },
-    /// A pool has no worker to do this to.
-    #[error("pool {0} has no worker process to kill or to stop")]
-    NoWorker(String),
+    #[error("{0}")]
+    Refused(String),
     /// An invariant does not hold.
     #[error("{broken} (event {event})")]
     Broken {
@@ -160,7 +153,7 @@ impl Trial<'_> {
 
     /// From the start of the services to their end.
     fn play(&self, stage: &mut Stage, served: &Served) -> Result<Played, TrialError> {
-        let (warm, operation) = self.drive(stage, served)?;
+        let (warm, operation, not_done) = self.drive(stage, served)?;
         let book = stage.stop_load()?;
         stage.shut_down()?;
         let size = Size {
@@ -180,6 +173,8 @@ impl Trial<'_> {
             book,
             measured,
             size,
+            not_done,
+            ports: served.ports(),
         })
     }
 
@@ -191,6 +186,7 @@ impl Trial<'_> {
     ) -> Result<Run, TrialError> {
         let observation = Observation {
             book: played.book,
+            ports: played.ports,
             ..observation
         };
         let measured = played.measured;
@@ -202,6 +198,9 @@ impl Trial<'_> {
         let mut result = TrialResult::new(self.operation, self.seed, metrics);
         result.digest = Some(digest);
         if let Some(why) = self.scenario.nobody_came(&result.metrics) {
+            result.invalid = Some(why);
+        }
+        if let Some(why) = played.not_done {
             result.invalid = Some(why);
         }
         Ok(Run {
@@ -241,8 +240,12 @@ impl Trial<'_> {
     }
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
-    /// server counts as warm, and when the operation began.
-    fn drive(&self, stage: &mut Stage, served: &Served) -> Result<(Instant, Instant), TrialError> {
+    /// server counts as warm, when the operation began, and why it was not done if it was not.
+    fn drive(
+        &self,
+        stage: &mut Stage,
+        served: &Served,
+    ) -> Result<(Instant, Instant, Option<String>), TrialError> {
         let services = vec![Service::Was, Service::W3svc];
         stage.ask(Command::StartServices { services })?;
         let load_started = stage.world.now() + timing::LEAD;
@@ -256,6 +259,33 @@ impl Trial<'_> {
         let workers = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
+        let not_done = match self.operate(stage, served) {
+            Err(TrialError::Refused(why)) => {
+                Some(format!("{} was not done: {why}", self.operation))
+            }
+            other => {
+                other?;
+                None
+            }
+        };
+        let steady = Steady {
+            p95_us: baseline,
+            workers,
+        };
+        if timing.watch_min == timing.watch_max {
+            // Nobody asks whether it is steady: over days, ten looks a second would be most of the work.
+            stage
+                .world
+                .look_every((timing.watch_max / 100).max(LOOK_LEAST));
+        }
+        let watch = (timing.watch_min, timing.watch_max);
+        stage.until_steady(watch, Some(steady), operation)?;
+        let warm = timing::baseline_from(load_started, operation);
+        Ok((warm, operation, not_done))
+    }
+
+    /// Does what is to be done, step by step.
+    fn operate(&self, stage: &mut Stage, served: &Served) -> Result<(), TrialError> {
         for step in self
             .operation
             .steps(&served.pool, served.site(), &served.changes)
@@ -269,7 +299,8 @@ impl Trial<'_> {
                         stage.world.kill_workers(&pool)
                     };
                     if struck == 0 {
-                        return Err(TrialError::NoWorker(pool));
+                        let why = format!("the pool \"{pool}\" has no worker process then");
+                        return Err(TrialError::Refused(why));
                     }
                 }
                 Step::KillWas => {
@@ -280,19 +311,7 @@ impl Trial<'_> {
                 }
             }
         }
-        let steady = Steady {
-            p95_us: baseline,
-            workers,
-        };
-        if timing.watch_min == timing.watch_max {
-            // Nobody asks whether it is steady: over days, ten looks a second would be most of the work.
-            stage
-                .world
-                .look_every((timing.watch_max / 100).max(LOOK_LEAST));
-        }
-        let watch = (timing.watch_min, timing.watch_max);
-        stage.until_steady(watch, Some(steady), operation)?;
-        Ok((timing::baseline_from(load_started, operation), operation))
+        Ok(())
     }
 }
 
@@ -326,6 +345,10 @@ struct Played {
     book: crate::load::Book,
     measured: Measured,
     size: Size,
+    /// Why the operation was not done, if it was not.
+    not_done: Option<String>,
+    /// The ports that the server is to listen on.
+    ports: BTreeSet<u16>,
 }
 
 /// A world, and what is known of it while it runs.
@@ -355,7 +378,7 @@ impl Stage {
 
     /// Asks the services something and waits until they have done it.
     fn ask(&mut self, command: Command) -> Result<(), TrialError> {
-        let words = format!("{command:?}");
+        let asked = command.clone();
         self.world.remind_of_command();
         while !matches!(self.next()?, Some(Told::Reached)) {}
         let client = self.world.command(command);
@@ -363,10 +386,7 @@ impl Stage {
             match self.next()? {
                 Some(Told::Answer(of, Answer::Done)) if of == client => return Ok(()),
                 Some(Told::Answer(of, answer)) if of == client => {
-                    return Err(TrialError::Refused {
-                        command: words,
-                        answer: format!("{answer:?}"),
-                    });
+                    return Err(TrialError::Refused(asked.not_done(&answer)));
                 }
                 Some(Told::Answer(..) | Told::Reached | Told::Stopped) | None => {}
             }

@@ -14,6 +14,7 @@ use crate::counters::AppPoolWas;
 #[cfg(feature = "live")]
 pub mod client;
 pub mod wire;
+mod words;
 
 /// What a tool asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! X2: an iisreset costs at least what a recycle costs, with the same server, load and random numbers.
 
+use std::fmt;
+use std::time::Duration;
+
 use super::plan::{Act, Plan, PlannedOperation};
 use super::sites::FIRST_SITE;
 use super::{SwarmError, run_plan};
@@ -31,6 +34,23 @@ pub struct Paired {
     pub probe_interval: u64,
 }
 
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = Duration::from_nanos(self.gap);
+        write!(f, "{} failed attempt(s) and a gap of {gap:?}", self.failed)
+    }
+}
+
+impl fmt::Display for Paired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (recycle, iisreset, none) = (self.recycle, self.iisreset, self.none);
+        write!(
+            f,
+            "the recycle cost {recycle}, the iisreset {iisreset}; without either there were {none}"
+        )
+    }
+}
+
 impl Paired {
     /// Whether the server does all that it is asked for if nobody touches it.
     ///
@@ -59,6 +79,7 @@ pub fn paired(plan: &Plan) -> Result<Paired, SwarmError> {
                     act,
                     pool: plan.pools[0].name.clone(),
                     site: FIRST_SITE,
+                    set: String::new(),
                 })
                 .into_iter()
                 .collect(),
