@@ -4,6 +4,7 @@
 //! place to place and finds out on the way whether it may be moved so (C1, Q5, T1, W3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use sim_httpsys::api::{
@@ -13,11 +14,11 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::ReasonPhrase;
 use sim_was::config::{ApplicationPool, Configuration};
-use sim_worker::configuration::PeriodicRestart;
 use sim_worker::ipm::ShutdownReason;
 
 use super::numbered::Numbered;
 use super::sites::Wanted;
+use super::terms::{Before, SitesInForce, Terms};
 use super::{Verdict, broken};
 
 /// A pool, by its place in the configuration.
@@ -62,6 +63,8 @@ pub(super) struct Connection {
     pub(super) times_of: Option<SiteId>,
     /// Nobody can tell whose times it has.
     pub(super) is_unsure: bool,
+    /// The times that that site had when the request was routed, if they are known.
+    pub(super) limits: Option<Limits>,
     /// Recycles that were complete when it was opened.
     pub(super) recycles: u64,
 }
@@ -95,17 +98,20 @@ pub(super) enum PoolState {
 
 /// A pool.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what it is set to, by the names of the schema"
+)]
 pub(super) struct Pool {
     pub(super) name: String,
     pub(super) workers_max: usize,
     pub(super) queue_length: u32,
-    pub(super) startup_limit: Duration,
-    pub(super) shutdown_limit: Duration,
-    pub(super) ping: Option<(Duration, Duration)>,
-    pub(super) idle_timeout: Duration,
-    pub(super) restart: PeriodicRestart,
-    pub(super) requests_max: u32,
-    pub(super) schedule: Vec<Duration>,
+    /// What its next worker is started with.
+    pub(super) terms: Rc<Terms>,
+    /// What it was allowed before a change that is not through yet.
+    pub(super) before: Option<Before>,
+    /// It is in the configuration.
+    pub(super) is_configured: bool,
     pub(super) overlapped: bool,
     pub(super) auto_start: bool,
     pub(super) rapid_fail: Option<(u32, Duration)>,
@@ -128,6 +134,7 @@ pub(super) struct Pool {
 )]
 pub(super) struct Worker {
     pub(super) pool: PoolIndex,
+    pub(super) terms: Rc<Terms>,
     pub(super) spawned: Instant,
     pub(super) ready: Option<Instant>,
     pub(super) ordered: Option<(Instant, ShutdownReason)>,
@@ -193,7 +200,7 @@ pub(super) struct Tally {
 }
 
 /// How long a connection may be idle, and how long a head may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) idle: Duration,
     pub(super) header: Duration,
@@ -205,13 +212,6 @@ impl Limits {
         idle: Duration::from_mins(2),
         header: Duration::from_mins(2),
     };
-}
-
-/// What a site allows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SiteBook {
-    pub(super) connections_max: Option<u32>,
-    pub(super) limits: Limits,
 }
 
 /// All of it.
@@ -226,7 +226,12 @@ pub(super) struct Book {
     last_parsed: RequestId,
     pub(super) accepted: u64,
     pub(super) closed: u64,
-    pub(super) sites: BTreeMap<SiteId, SiteBook>,
+    /// What its sites allow.
+    pub(super) sites: SitesInForce,
+    /// Idle timeouts may be divided, because memory is short.
+    pub(super) is_idle_divided: bool,
+    /// So many workers may be started for requests, on the whole server.
+    pub(super) workers_limit: u32,
     /// W3SVC runs: pools may start workers.
     pub(super) serving: bool,
     /// Workers that were replaced, or stopped to be.
@@ -241,19 +246,6 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn new(configuration: &Configuration) -> Self {
-        let seconds = |span: Duration| match span.as_secs() {
-            0 => Duration::from_mins(2),
-            seconds => Duration::from_secs(seconds),
-        };
-        let header = seconds(configuration.web_limits.header_wait_timeout);
-        let sites = configuration.sites.iter().map(|site| {
-            let idle = seconds(site.limits.connection_timeout);
-            let of_site = SiteBook {
-                connections_max: site.limits.max_connections,
-                limits: Limits { idle, header },
-            };
-            (SiteId(site.id), of_site)
-        });
         Self {
             now: Instant::SWITCHED_ON,
             pools: configuration
@@ -268,7 +260,9 @@ impl Book {
             last_parsed: RequestId(0),
             accepted: 0,
             closed: 0,
-            sites: sites.collect(),
+            sites: SitesInForce::new(configuration),
+            is_idle_divided: configuration.web_limits.dynamic_idle_threshold > 0,
+            workers_limit: configuration.web_limits.demand_start_threshold,
             serving: false,
             recycles: 0,
             let_go: BTreeMap::new(),
@@ -506,6 +500,7 @@ impl Book {
                 site: None,
                 times_of: None,
                 is_unsure: false,
+                limits: None,
                 recycles: self.recycles,
             };
             if !self.connections.insert(connection.0, fresh) {
@@ -545,22 +540,16 @@ impl Book {
 }
 
 impl Pool {
-    fn new(settings: &ApplicationPool) -> Self {
+    pub(super) fn new(settings: &ApplicationPool) -> Self {
         let model = &settings.process_model;
         let failure = &settings.failure;
         Self {
             name: settings.name.clone(),
             workers_max: model.max_processes.max(1) as usize,
             queue_length: settings.queue_length,
-            startup_limit: model.startup_time_limit,
-            shutdown_limit: model.shutdown_time_limit,
-            ping: model
-                .pinging_enabled
-                .then_some((model.ping_interval, model.ping_response_time)),
-            idle_timeout: model.idle_timeout,
-            restart: settings.recycling.periodic_restart.clone(),
-            requests_max: settings.recycling.periodic_restart.requests,
-            schedule: settings.recycling.periodic_restart.schedule.clone(),
+            terms: Terms::of(settings),
+            before: None,
+            is_configured: true,
             overlapped: !settings.recycling.disallow_overlapping_rotation,
             auto_start: settings.auto_start,
             rapid_fail: failure.rapid_fail_protection.then_some((

@@ -101,9 +101,10 @@ impl Connections {
         if let Move::Ended(_, entry, End::Refused(reason) | End::Dropped(reason)) = step
             && *reason == ReasonPhrase::ConnLimit
             && let Some(site) = site_of(book, entry.wanted)
+            && let Some(terms) = book.sites.of(site)
         {
             let counted = self.counted.get(&site).copied().unwrap_or_default();
-            let limit = book.sites.get(&site).and_then(|site| site.connections_max);
+            let limit = terms.connections_max;
             if limit.is_none_or(|limit| counted < limit) {
                 let what =
                     format!("refused for the limit {limit:?} of {site:?} with {counted} open");
@@ -113,7 +114,8 @@ impl Connections {
         if let Fact::ConnCounted { site, .. } = fact {
             let counted = self.counted.entry(*site).or_default();
             *counted += 1;
-            let limit = book.sites.get(site).and_then(|site| site.connections_max);
+            let terms = book.sites.of(*site);
+            let limit = terms.and_then(|terms| terms.connections_max);
             if limit.is_some_and(|limit| *counted > limit) {
                 let what = format!("{counted} connections count for {site:?}, and {limit:?} may");
                 return broken("N5", what);
@@ -164,7 +166,7 @@ impl Connections {
     /// N4: no timer is overdue.
     pub(super) fn scan(book: &Book) -> Verdict {
         for (id, connection) in book.connections.iter() {
-            let Some(limits) = limits(book, connection) else {
+            let Some(limits) = limits(connection) else {
                 continue;
             };
             let (since, limit, what) = match connection.head_since {
@@ -185,16 +187,16 @@ impl Connections {
 fn site_of(book: &Book, wanted: Wanted) -> Option<SiteId> {
     match wanted {
         Wanted::To(site, _) => Some(site),
-        Wanted::Unknown if book.sites.len() == 1 => book.sites.keys().next().copied(),
-        Wanted::Unknown | Wanted::Nowhere => None,
+        Wanted::Unknown => book.sites.only(),
+        Wanted::Nowhere => None,
     }
 }
 
 /// The limits of a connection, if they are known.
-fn limits(book: &Book, connection: &Connection) -> Option<Limits> {
+fn limits(connection: &Connection) -> Option<Limits> {
     match connection.times_of {
         _ if connection.is_unsure => None,
-        Some(site) => book.sites.get(&site).map(|site| site.limits),
+        Some(_) => connection.limits,
         None => Some(Limits::OF_DRIVER),
     }
 }
@@ -204,7 +206,7 @@ fn timer(book: &Book, id: ConnectionId, reason: ReasonPhrase) -> Verdict {
     let Some(connection) = book.connections.get(id.0) else {
         return broken("N4", format!("{id:?} timed out after its end"));
     };
-    let Some(limits) = limits(book, connection) else {
+    let Some(limits) = limits(connection) else {
         return Ok(());
     };
     let (since, limit) = match reason {

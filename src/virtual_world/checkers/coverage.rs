@@ -491,6 +491,10 @@ impl Coverage {
     }
 
     fn pool(&mut self, book: &Book, pool: PoolIndex, event: Crew) -> Verdict {
+        // One that does not start with WAS says so once.
+        if book.pool(pool).state.is_none() && matches!(event, Crew::Stopped) {
+            return Ok(());
+        }
         let mut workers = book.workers_of(pool).map(|(_, worker)| worker);
         let has = |is: fn(&Worker) -> bool| book.workers_of(pool).any(|(_, worker)| is(worker));
         let state = match book.pool(pool).state {

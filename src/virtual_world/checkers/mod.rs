@@ -7,6 +7,7 @@
 //! * `book` – C1, N1, N2, Q5: requests, connections, pools and workers, as the facts tell of them
 //! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `sites` – N6, C4, M1 · `queues` – Q1–Q4, Q6, I2
 //! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
+//! * `terms` – which settings hold for whom, while the configuration changes
 //! * `answers`, `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
 //! * [`coverage`] – which events have met which states of the machines
 //! * [`sometimes`] – what must be seen sometimes in many runs
@@ -21,13 +22,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sim_httpsys::api::{ConnectionId, ProcessId};
+use sim_httpsys::api::{Call, ConnectionId, ProcessId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::LogEntry;
 use sim_httpsys::model::{CacheOnWorkerExit, HttpSys, Input as ToHttpSys, Parameters};
 use sim_was::config::Configuration;
 use sim_was::event_log::{self, Event};
+use sim_was::model::Input as ToWas;
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
@@ -45,7 +47,9 @@ mod rest;
 mod services;
 mod sites;
 pub mod sometimes;
+mod terms;
 mod trust;
+mod words;
 mod workers;
 
 use super::processes::FIRST_WORKER;
@@ -165,9 +169,14 @@ impl Checkers {
                 self.trust.called(&mut self.book, *by, call);
                 self.answers.called(call);
                 self.sites.called(call);
+                self.recycling.called(*by, call);
                 self.caches.called(&self.book, call);
                 let seen = &mut self.sometimes;
                 self.queues.called(&mut self.book, *by, call, seen);
+                if let Call::Control { call, .. } = call {
+                    let verdict = self.book.sites.called(call);
+                    self.note(verdict);
+                }
                 let verdict = Services::called(*by, call, &self.book);
                 self.note(verdict);
             }
@@ -176,6 +185,7 @@ impl Checkers {
                 self.caches.gone(*process);
                 if *process < FIRST_WORKER {
                     self.queues.controller_gone(&self.book);
+                    self.book.sites.controller_gone();
                 } else if let Some(is_known) = self.orphans.get_mut(process) {
                     *is_known = true;
                 } else if self.book.workers.contains_key(process) {
@@ -218,7 +228,7 @@ impl Checkers {
         Workers::httpsys(book, fact, &step, seen)?;
         self.trust.httpsys(book, fact, &step, seen)?;
         self.queues.httpsys(book, fact, &step, seen)?;
-        Recycling::httpsys(book, &step)?;
+        self.recycling.httpsys(book, &step)?;
         self.conservation.httpsys(fact, &step, seen)?;
         self.services.httpsys(fact, &step)?;
         self.caches.httpsys(book, fact, &step, seen)?;
@@ -290,6 +300,22 @@ impl Checkers {
         self.note(verdict);
     }
 
+    /// WAS is given something: it goes by a configuration from the moment that it has it.
+    pub(super) fn was_given(&mut self, input: &ToWas) {
+        let (ToWas::ConfigRead(Ok(configuration))
+        | ToWas::ConfigEdited {
+            result: Ok(configuration),
+            ..
+        }) = input
+        else {
+            return;
+        };
+        let others = self.book.take(configuration);
+        let pools = self.book.pools.len();
+        self.rapid_fail.recount(pools, &others);
+        self.queues.grow(pools);
+    }
+
     /// WAS hears a worker.
     pub(super) fn told(&mut self, process: ProcessId, message: &FromWorker) {
         let verdict = self.coverage.told(&self.book, process, message);
@@ -340,6 +366,7 @@ impl Checkers {
     }
 
     fn was_at_rest(&mut self) -> Verdict {
+        self.book.settle();
         self.rapid_fail.settled(&self.book)?;
         self.recycling.settled(&self.book, &mut self.sometimes)?;
         self.services.settled(&self.book)?;
@@ -470,7 +497,9 @@ impl Checkers {
 
     /// Load and faults are over, and every limit has passed: nothing may be under way.
     pub(super) fn at_rest(&mut self, httpsys: &HttpSys) {
-        let verdict = Rest::at_rest(&self.book).and_then(|()| self.conservation.at_rest());
+        let verdict = Rest::at_rest(&self.book)
+            .and_then(|()| self.conservation.at_rest())
+            .and_then(|()| self.book.sites.at_rest());
         self.note(verdict);
         self.scan(httpsys);
     }
@@ -507,7 +536,7 @@ impl Checkers {
         if let Err((invariant, what)) = verdict
             && self.broken.is_none()
         {
-            let at = self.book.now;
+            let (at, what) = (self.book.now, words::readable(&what));
             self.broken = Some(Broken {
                 invariant,
                 what,

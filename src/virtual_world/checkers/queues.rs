@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::{
     Call, ControlCall, DisabledReason, ProcessId, QueueState, RequestId, RequestQueueProperties,
+    ResponseVerbosity,
 };
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
@@ -37,6 +38,11 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    /// There are more pools.
+    pub(super) fn grow(&mut self, pools: usize) {
+        self.queues.resize_with(pools, Queue::default);
+    }
+
     pub(super) fn new(pools: usize) -> Self {
         Self {
             queues: (0..pools).map(|_| Queue::default()).collect(),
@@ -140,6 +146,7 @@ impl Queues {
     fn set(&mut self, book: &mut Book, pool: PoolIndex, properties: &RequestQueueProperties) {
         let entry = &mut book.pools[pool.0];
         entry.queue_length = properties.length;
+        entry.tcp_level = properties.verbosity == ResponseVerbosity::Basic;
         entry.queue = Some(match properties.state {
             QueueState::Active => Ok(()),
             QueueState::Inactive(reason) => {
@@ -327,8 +334,11 @@ impl Queues {
 
     /// Q4: requests that wait bring a worker.
     pub(super) fn look(&mut self, book: &Book) -> Verdict {
+        // Source: IIS docs, `demandStartThreshold`: a demand start is refused then, and requests go on waiting.
+        let has_room = book.workers.len() < book.workers_limit as usize;
         for (index, pool) in book.pools.iter().enumerate() {
-            let is_unserved = pool.waiting_count > 0
+            let is_unserved = has_room
+                && pool.waiting_count > 0
                 && pool.may_run()
                 && book.serving
                 && pool.queue == Some(Ok(()))

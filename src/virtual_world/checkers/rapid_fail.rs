@@ -81,6 +81,14 @@ impl RapidFail {
         }
     }
 
+    /// WAS has taken a configuration: so many pools there are, and of these failures are counted anew.
+    pub(super) fn recount(&mut self, pools: usize, others: &[PoolIndex]) {
+        self.pools.resize_with(pools, Failures::default);
+        for index in others {
+            self.pools[index.0].at.clear();
+        }
+    }
+
     /// A pool was started, by an administrator or with WAS.
     fn forget(&mut self, pool: PoolIndex) {
         self.pools[pool.0] = Failures::default();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sim_httpsys::api::ProcessId;
+use sim_httpsys::api::{Call, ProcessId, RequestId};
 use sim_httpsys::model::ReasonPhrase;
 use sim_was::event_log::{Event, Fact};
 use sim_worker::facts;
@@ -11,7 +11,7 @@ use sim_worker::ipm::{RecycleReason, ShutdownReason};
 
 use super::book::{Book, End, Move, Place, PoolIndex, Worker};
 use super::sometimes::{Seen, Sometimes};
-use super::{Verdict, broken, pid_of};
+use super::{Verdict, broken, pid_of, words};
 
 /// What is known of recycles.
 #[derive(Debug, Default)]
@@ -24,18 +24,29 @@ pub(super) struct Recycling {
     failed: Vec<(PoolIndex, Vec<ProcessId>)>,
     /// Workers that have failed in this input, each by itself: no replacement's failure has taken them.
     failures: BTreeSet<ProcessId>,
+    /// The request that a worker gives up with this input.
+    given_up: Option<(ProcessId, RequestId)>,
 }
 
 impl Recycling {
+    /// A call has reached the driver: an application may give its own request up, whatever happens to its worker.
+    pub(super) fn called(&mut self, by: ProcessId, call: &Call) {
+        self.given_up = match call {
+            Call::CancelRequest { request } => Some((by, *request)),
+            _other => None,
+        };
+    }
+
     /// R1, R4, W8: what a worker has promised to finish is not dropped by its end.
-    pub(super) fn httpsys(book: &Book, step: &Move) -> Verdict {
+    pub(super) fn httpsys(&self, book: &Book, step: &Move) -> Verdict {
         let Move::Ended(request, entry, End::Dropped(reason)) = step else {
             return Ok(());
         };
         let Place::Delivered(process) = entry.place else {
             return Ok(());
         };
-        if *reason != ReasonPhrase::ConnectionAbandonedByReqQueue {
+        let is_given_up = self.given_up == Some((process, *request));
+        if *reason != ReasonPhrase::ConnectionAbandonedByReqQueue || is_given_up {
             return Ok(());
         }
         let Some(worker) = book.workers.get(&process).filter(|worker| worker.drains()) else {
@@ -50,8 +61,10 @@ impl Recycling {
             ShutdownReason::Idle => "W8",
             ShutdownReason::PoolStop | ShutdownReason::ServiceStop => "W6",
         };
-        let what =
-            format!("{request:?} was dropped by {process:?}, which was to finish it: {worker:?}");
+        let what = format!(
+            "{request:?} was dropped by {process:?}, which was to finish it: {}",
+            words::of(Some(worker))
+        );
         broken(invariant, what)
     }
 
@@ -146,10 +159,10 @@ impl Recycling {
         let Some(worker) = book.workers.get(&process) else {
             return Ok(());
         };
-        let pool = book.pool(worker.pool);
+        let restart = &worker.terms.restart;
         match fact {
             facts::Fact::RequestBegan { .. } => {
-                let many = pool.requests_max > 0 && worker.began == u64::from(pool.requests_max);
+                let many = restart.requests > 0 && worker.began == u64::from(restart.requests);
                 if many && self.asked.contains_key(&process) {
                     seen.note(Seen::AgeAndRequestsTogether);
                 }
@@ -162,19 +175,19 @@ impl Recycling {
                     .push((*reason, false));
                 match reason {
                     // Its moment is the worker's to know: the wall clock has a zone, and can be set.
-                    RecycleReason::Schedule if pool.schedule.is_empty() => broken(
+                    RecycleReason::Schedule if restart.schedule.is_empty() => broken(
                         "R6",
                         format!("{process:?} asks at a time of day, and has none"),
                     ),
                     // A worker that goes on nevertheless asks again after as many more. In a web garden
                     // the first workers have shares of the limit.
                     RecycleReason::Requests
-                        if !(1..=pool.workers_max).any(|place| {
-                            let share = pool.restart.share(place, pool.workers_max);
+                        if !(1..=worker.terms.places).any(|place| {
+                            let share = restart.share(place, worker.terms.places);
                             worker.began.is_multiple_of(u64::from(share.requests))
                         }) =>
                     {
-                        let (began, limit) = (worker.began, pool.requests_max);
+                        let (began, limit) = (worker.began, restart.requests);
                         broken(
                             "R6",
                             format!("{process:?} asks after {began} requests, not {limit}"),
@@ -197,12 +210,12 @@ impl Recycling {
             return Ok(());
         };
         let age = book.now - begun;
-        let pool = book.pool(worker.pool);
-        let lifetime = pool.restart.time;
-        let mut places = 1..=pool.workers_max;
+        let (restart, count) = (&worker.terms.restart, worker.terms.places);
+        let lifetime = restart.time;
+        let mut places = 1..=count;
         // In a web garden the first worker of each place lives for its share of the time.
         let is_it = |share: Duration| share == age || (worker.slowed && share < age);
-        if !places.any(|place| is_it(pool.restart.share(place, pool.workers_max).time)) {
+        if !places.any(|place| is_it(restart.share(place, count).time)) {
             return broken(
                 "R6",
                 format!("{process:?} asks at the age of {age:?}, not {lifetime:?}"),
@@ -220,7 +233,8 @@ impl Recycling {
             }
             let now = |worker: &Worker| worker.ready == Some(book.now);
             let successor = book.workers_of(index).any(|(_, worker)| now(worker));
-            if pool.overlapped && !successor {
+            // A place that there is not any more has no successor.
+            if pool.overlapped && !successor && !pool.has_surplus() {
                 let what = format!(
                     "{process:?} of {} was told to go, and nobody is ready",
                     pool.name
@@ -236,7 +250,7 @@ impl Recycling {
                 .workers_of(index)
                 .filter(|(_, worker)| leaving(worker))
                 .count();
-            if draining > pool.workers_max {
+            if draining > pool.may_serve() {
                 let what = format!("{draining} recycles are under way in {}", pool.name);
                 return broken("R5", what);
             }

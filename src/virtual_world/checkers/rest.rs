@@ -9,7 +9,7 @@ use sim_httpsys::service_state::ServiceState;
 
 use super::book::{Book, Place, PoolIndex, Request};
 use super::sites::{Sites, Told};
-use super::{Verdict, broken};
+use super::{Verdict, broken, words};
 
 /// Inputs that machines may be given in one instant.
 const INPUTS_MAX: u64 = 1_000_000;
@@ -51,8 +51,13 @@ impl Rest {
             if pool.waiting_count == 0 || !pool.may_run() || !book.serving {
                 continue;
             }
-            let (interval, response) = pool.ping.unwrap_or_default();
-            let limit = interval + response + pool.startup_limit + 2 * pool.shutdown_limit;
+            let of_workers = book
+                .workers_of(PoolIndex(index))
+                .map(|(_, worker)| worker.terms.all_limits());
+            let limit = pool
+                .terms
+                .all_limits()
+                .max(of_workers.max().unwrap_or_default());
             let from = quiet + limit + Duration::from_secs(1);
             let Some(first) = book.first_waiting(PoolIndex(index)) else {
                 continue;
@@ -79,12 +84,19 @@ impl Rest {
         let mut left = book.requests.iter();
         if let Some((id, request)) = left.find(|(_, request)| !is_kept(request)) {
             let count = book.requests.len();
-            let what = format!("{count} request(s) have not ended, {id} is {request:?}");
+            let place = words::place(request.place);
+            let what = format!(
+                "{count} request(s) have not ended, {id} {place} since {}",
+                request.since
+            );
             return broken("L1", what);
         }
         let restless = book.workers.iter().find(|(_, worker)| !worker.serves());
         if let Some((process, worker)) = restless {
-            return broken("L1", format!("{process:?} is not at rest: {worker:?}"));
+            return broken(
+                "L1",
+                format!("{process:?} is not at rest: {}", words::of(Some(worker))),
+            );
         }
         Ok(())
     }

@@ -133,7 +133,10 @@ impl Services {
     /// X3: every pool has said what it is.
     pub(super) fn settled(&mut self, book: &Book) -> Verdict {
         if std::mem::take(&mut self.started)
-            && let Some(pool) = book.pools.iter().find(|pool| pool.state.is_none())
+            && let Some(pool) = book
+                .pools
+                .iter()
+                .find(|p| p.is_configured && p.state.is_none())
         {
             return broken(
                 "X3",

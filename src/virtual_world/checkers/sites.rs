@@ -268,7 +268,10 @@ impl Sites {
             return Ok(());
         };
         connection.site = Some(site);
-        connection.times_of.get_or_insert(site);
+        if connection.times_of.is_none() {
+            connection.times_of = Some(site);
+            connection.limits = book.sites.of(site).map(|terms| terms.limits);
+        }
         let request = connection.request;
         let wanted = request.map_or(Wanted::Unknown, |request| wanted_of(book, request));
         if wanted.is_of(site) {
@@ -301,8 +304,16 @@ impl Sites {
                     seen.note(Seen::ConnectionOfOtherSite);
                 }
                 connection.times_of = Some(site);
+                connection.limits = book.sites.of(site).map(|terms| terms.limits);
             }
-            Wanted::Unknown => connection.is_unsure = book.sites.len() > 1,
+            Wanted::Unknown => {
+                connection.is_unsure = book.sites.only().is_none();
+                // It may have been routed, and have the times of now, or not.
+                let terms = connection.times_of.and_then(|site| book.sites.of(site));
+                if terms.map(|terms| terms.limits) != connection.limits {
+                    connection.limits = None;
+                }
+            }
             Wanted::Nowhere => seen.note(Seen::NoSiteAsked),
         }
     }

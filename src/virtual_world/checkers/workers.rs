@@ -1,6 +1,7 @@
 //! W1–W8: how many workers there are, how they come and go, and that nobody outlives a limit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use sim_httpsys::api::{ProcessId, RequestId};
@@ -12,7 +13,7 @@ use sim_worker::ipm::{FromWorker, ShutdownReason, ToWorker};
 
 use super::book::{Book, Move, PoolIndex, Worker};
 use super::sometimes::{Seen, Sometimes};
-use super::{Verdict, broken, pid_of};
+use super::{Verdict, broken, pid_of, words};
 
 /// The pings of one worker.
 #[derive(Debug)]
@@ -58,7 +59,8 @@ impl Workers {
                 match book.workers.get_mut(process) {
                     Some(worker) if worker.killed.is_none() => worker.killed = Some(now),
                     other => {
-                        return broken("W3", format!("{process:?} was killed, and was {other:?}"));
+                        let was = words::of(other.as_deref());
+                        return broken("W3", format!("{process:?} was killed, and was {was}"));
                     }
                 }
                 Ok(())
@@ -93,12 +95,11 @@ impl Workers {
             Fact::WorkerResumed { process } => {
                 let now = book.now;
                 let worker = book.workers.get_mut(process);
-                let pool = worker.map(|worker| {
+                let ping = worker.and_then(|worker| {
                     worker.suspended = false;
                     worker.awake_since = now;
-                    worker.pool
+                    worker.terms.ping
                 });
-                let ping = pool.and_then(|pool| book.pool(pool).ping);
                 if let (Some((interval, _)), Some(pings)) = (ping, self.pings.get_mut(process)) {
                     pings.next = book.now + interval;
                 }
@@ -124,6 +125,7 @@ impl Workers {
         let now = book.now;
         let worker = Worker {
             pool,
+            terms: Rc::clone(&book.pool(pool).terms),
             spawned: now,
             ready: None,
             ordered: None,
@@ -148,7 +150,7 @@ impl Workers {
         book.workers.insert(process, worker);
         let entry = book.pool(pool);
         let all = book.workers_of(pool).count();
-        let most = entry.workers_max * (1 + usize::from(entry.overlapped));
+        let most = entry.may_have();
         if all > most {
             return broken(
                 "W1",
@@ -160,14 +162,17 @@ impl Workers {
 
     fn ready(&mut self, book: &mut Book, process: ProcessId) -> Verdict {
         let now = book.now;
-        let pool = match book.workers.get_mut(&process) {
+        let ping = match book.workers.get_mut(&process) {
             Some(worker) if worker.is_starting() => {
                 worker.ready = Some(now);
-                worker.pool
+                worker.terms.ping
             }
-            other => return broken("W3", format!("{process:?} is ready, and was {other:?}")),
+            other => {
+                let was = words::of(other.as_deref());
+                return broken("W3", format!("{process:?} is ready, and was {was}"));
+            }
         };
-        if let Some((interval, _)) = book.pool(pool).ping {
+        if let Some((interval, _)) = ping {
             let next = now + interval;
             let pings = Pings {
                 next,
@@ -185,7 +190,7 @@ impl Workers {
             return Ok(());
         };
         let interval = book.workers.get(&process).and_then(|worker| {
-            let (interval, _) = book.pool(worker.pool).ping?;
+            let (interval, _) = worker.terms.ping?;
             worker.serves().then_some(interval)
         });
         let (Some(pings), Some(interval)) = (self.pings.get_mut(&process), interval) else {
@@ -230,7 +235,7 @@ impl Workers {
             && let Some(sent) = pings.sent.take()
         {
             let worker = book.workers.get(&process);
-            let limit = worker.and_then(|worker| book.pool(worker.pool).ping);
+            let limit = worker.and_then(|worker| worker.terms.ping);
             // The rounds that were left out while it was owed.
             let interval = limit.map(|(interval, _)| interval).unwrap_or_default();
             while !interval.is_zero() && pings.next < book.now {
@@ -251,7 +256,11 @@ impl Workers {
         let pool = book.pool(worker.pool);
         let wrong = match event.id {
             5010 => {
-                let limit = pool.ping.map(|(_, response)| response).unwrap_or_default();
+                let limit = worker
+                    .terms
+                    .ping
+                    .map(|(_, response)| response)
+                    .unwrap_or_default();
                 let sent = self.pings.get(&process).and_then(|pings| pings.sent);
                 // The answer that comes at the limit is in time: it is missed a nanosecond later.
                 let missed = sent.map(|sent| sent + limit + Duration::from_nanos(1));
@@ -260,15 +269,14 @@ impl Workers {
                 (missed != Some(book.now) && !late).then(|| ("W5", format!("pinged at {sent:?}")))
             }
             5012 => {
-                let age = book.now - worker.spawned;
-                let is_due =
-                    age == pool.startup_limit || (book.excused() && age > pool.startup_limit);
+                let (age, limit) = (book.now - worker.spawned, worker.terms.startup_limit);
+                let is_due = age == limit || (book.excused() && age > limit);
                 (!is_due).then(|| ("W4", format!("cut at the age of {age:?}")))
             }
             5013 => {
                 let since = worker.ordered.map(|(at, _)| book.now - at);
-                let is_due = since == Some(pool.shutdown_limit)
-                    || (book.excused() && since > Some(pool.shutdown_limit));
+                let limit = Some(worker.terms.shutdown_limit);
+                let is_due = since == limit || (book.excused() && since > limit);
                 (!is_due).then(|| ("W6", format!("cut {since:?} after its order to stop")))
             }
             5186 => {
@@ -326,12 +334,14 @@ impl Workers {
         worker.said_idle = true;
         let idle = now.saturating_since(worker.last_began.max(begun));
         let busy_with = worker.busy_with.first().copied();
-        let timeout = book.pools[worker.pool.0].idle_timeout;
+        let timeout = worker.terms.idle_timeout;
+        // Source: IIS docs, `dynamicIdleThreshold`: at most by 32.
+        let least = timeout / if book.is_idle_divided { 32 } else { 1 };
         if let Some(request) = busy_with {
             let what = format!("{process:?} says that it is idle, and has {request:?}");
             return broken("W8", what);
         }
-        if timeout.is_zero() || idle < timeout {
+        if timeout.is_zero() || idle < least {
             let what = format!("{process:?} says that it is idle after {idle:?}, not {timeout:?}");
             return broken("W8", what);
         }
@@ -366,7 +376,7 @@ impl Workers {
             DriverFact::SendComplete { process, .. } => {
                 let limit = book.workers.get(process).and_then(|worker| {
                     let (at, _) = worker.ordered?;
-                    Some(at + book.pool(worker.pool).shutdown_limit)
+                    Some(at + worker.terms.shutdown_limit)
                 });
                 if limit == Some(book.now) {
                     seen.note(Seen::FinishedAtShutdownLimit);
@@ -389,9 +399,9 @@ impl Workers {
             if worker.killed.is_some() {
                 continue;
             }
-            let pool = book.pool(worker.pool);
+            let (pool, terms) = (book.pool(worker.pool), &worker.terms);
             let age = book.now.saturating_since(worker.spawned);
-            if worker.is_starting() && age > pool.startup_limit {
+            if worker.is_starting() && age > terms.startup_limit {
                 return broken(
                     "W4",
                     format!("{process:?} of {} starts since {age:?}", pool.name),
@@ -399,20 +409,20 @@ impl Workers {
             }
             if let Some((at, _)) = worker.ordered {
                 let since = book.now.saturating_since(at);
-                if since > pool.shutdown_limit {
+                if since > terms.shutdown_limit {
                     return broken("W6", format!("{process:?} stops since {since:?}"));
                 }
                 let excused = worker.struck || worker.slowed;
                 let is_done = worker.stopped_receiving && worker.held == 0 && !excused;
                 let quiet = book.now.saturating_since(worker.last_began.max(at));
-                if is_done && quiet > pool.shutdown_limit.max(EXIT_MAX) {
+                if is_done && quiet > terms.shutdown_limit.max(EXIT_MAX) {
                     return broken("W6", format!("{process:?} has nothing left, and stays"));
                 }
             }
         }
         for (process, pings) in &self.pings {
             let steady = book.workers.get(process).filter(|worker| !worker.slowed);
-            let limits = steady.and_then(|worker| book.pool(worker.pool).ping);
+            let limits = steady.and_then(|worker| worker.terms.ping);
             let Some((interval, response)) = limits else {
                 continue;
             };
@@ -436,8 +446,8 @@ impl Workers {
             .filter(|(_, worker)| worker.serves())
             .count();
         let entry = book.pool(pool);
-        if serving > entry.workers_max {
-            let (name, most) = (&entry.name, entry.workers_max);
+        if serving > entry.may_serve() {
+            let (name, most) = (&entry.name, entry.may_serve());
             return broken(
                 "W1",
                 format!("{serving} workers serve {name}, which may have {most}"),
@@ -483,7 +493,8 @@ fn may_take(book: &Book, request: RequestId, process: ProcessId) -> Verdict {
         );
     };
     if !worker.attached || worker.shut_down || !worker.said_ready {
-        let what = format!("{request:?} was delivered to {process:?}, which is {worker:?}");
+        let is = words::of(Some(worker));
+        let what = format!("{request:?} was delivered to {process:?}, which is {is}");
         return broken("W2", what);
     }
     Ok(())
@@ -504,7 +515,10 @@ fn ordered(
     if worker.killed.is_some() || (worker.ordered.is_some() && !hurried) {
         return broken(
             "W3",
-            format!("{process:?} was told to stop, and was {worker:?}"),
+            format!(
+                "{process:?} was told to stop, and was {}",
+                words::of(Some(worker))
+            ),
         );
     }
     let first = worker.ordered.is_none();

@@ -9,7 +9,7 @@ use sim_httpsys::runs;
 use super::in_flight::Slot;
 use super::{Clients, TICKETS};
 use crate::load::book::{ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind};
-use crate::load::outcome::Outcome;
+use crate::load::outcome::{NO_MARKER, Outcome};
 use crate::load::plan::{PlannedAttempt, Stream};
 use crate::virtual_world::network::{ClientSide, Connection, Down, Network, ServerSide, Up};
 use crate::virtual_world::wires::Timeline;
@@ -209,7 +209,7 @@ impl Clients {
         }
         let outcome = Outcome::of_status(head.status);
         let (outcome, detail) = if outcome == Outcome::Ok && !is_marked {
-            (Outcome::Truncated, Some("the body has no marker"))
+            (Outcome::Truncated, Some(NO_MARKER))
         } else if is_overrun {
             (
                 Outcome::Truncated,

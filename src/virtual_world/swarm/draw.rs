@@ -28,6 +28,7 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
         pools,
     };
     features(&mut Dice::of(seed, "swarm: features"), &mut plan);
+    changes(&mut Dice::of(seed, "swarm: changes"), &mut plan);
     press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
     let numbers: Vec<u32> = plan.sites().collect();
     for operation in &mut plan.operations {
@@ -143,6 +144,42 @@ fn features(dice: &mut Dice, plan: &mut Plan) {
         Act::ClockBack,
     ];
     let more = operations(dice, &acts, &plan.pools, plan.millis);
+    plan.operations.extend(more);
+    plan.operations.sort_by_key(|operation| operation.at);
+}
+
+/// What settings are set to while the services run. None is what it is without: a plan knows by that what was changed.
+const SETTINGS: [&str; 19] = [
+    "recycling.periodicRestart.time:00:01:00",
+    "recycling.periodicRestart.requests:20",
+    "recycling.disallowOverlappingRotation:true",
+    "recycling.disallowOverlappingRotation:false",
+    "processModel.idleTimeout:00:01:00",
+    "processModel.shutdownTimeLimit:00:00:02",
+    "processModel.startupTimeLimit:00:00:03",
+    "processModel.pingInterval:00:00:02",
+    "processModel.pingResponseTime:00:00:01",
+    "processModel.pingingEnabled:false",
+    "processModel.maxProcesses:1",
+    "processModel.maxProcesses:3",
+    "failure.rapidFailProtection:false",
+    "failure.rapidFailProtection:true",
+    "failure.rapidFailProtectionMaxCrashes:2",
+    "failure.loadBalancerCapabilities:TcpLevel",
+    "failure.loadBalancerCapabilities:HttpLevel",
+    "limits.connectionTimeout:00:00:03",
+    "limits.maxConnections:10",
+];
+
+/// Settings of pools and of the site are changed in half of the runs.
+fn changes(dice: &mut Dice, plan: &mut Plan) {
+    if dice.coin() {
+        return;
+    }
+    let mut more = operations(dice, &[Act::Set], &plan.pools, plan.millis);
+    for operation in &mut more {
+        dice.one_of(&SETTINGS).clone_into(&mut operation.set);
+    }
     plan.operations.extend(more);
     plan.operations.sort_by_key(|operation| operation.at);
 }
@@ -301,6 +338,7 @@ fn operations(
             act: dice.one_of(acts),
             pool: pools[pool].name.clone(),
             site: FIRST_SITE,
+            set: String::new(),
         });
     }
     operations.sort_by_key(|operation| operation.at);

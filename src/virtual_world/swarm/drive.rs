@@ -40,6 +40,9 @@ const ROOT: &str = "/virtual";
 const CLOCK_FORWARD: i64 = 29 * 3_600;
 const CLOCK_BACK: i64 = -3_600;
 
+/// What limits that were changed come to at most, in all.
+const CHANGED_MAX: Duration = Duration::from_secs(10);
+
 /// For how long at most the load goes on without faults.
 const QUIET_LOAD: Duration = Duration::from_secs(10);
 
@@ -228,7 +231,12 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
     };
     let limits = configuration.application_pools.iter().map(limit).max();
     let work = Duration::from_millis(2 * plan.load.wait) + Duration::from_secs(2);
-    let rest = limits.unwrap_or_default() + work;
+    let changed = plan
+        .operations
+        .iter()
+        .any(|operation| operation.act == Act::Set);
+    let rest =
+        limits.unwrap_or_default() + work + if changed { CHANGED_MAX } else { Duration::ZERO };
     if plan.pools.iter().any(|pool| pool.orphan) {
         // Nobody ends a worker that is orphaned: what it has of a client that went is given up by the driver.
         rest.max(ZOMBIE_MAX + Duration::from_secs(1))
@@ -331,7 +339,7 @@ impl Run {
         let book = self.stop_load()?;
         // A replacement may not have come to be: then the worker that hangs is still there.
         let startup = plan.pools.iter().map(|pool| pool.startup_limit).max();
-        self.pass(Duration::from_millis(startup.unwrap_or_default()))?;
+        self.pass(Duration::from_millis(startup.unwrap_or_default()).max(CHANGED_MAX))?;
         self.recycle_all(plan);
         self.pass(self.rest)?;
         self.check_rest()?;
@@ -475,6 +483,10 @@ impl Run {
             Act::LengthenQueue => set("queueLength", "65535"),
             Act::To32Bit => set("enable32BitAppOnWin64", "true"),
             Act::To64Bit => set("enable32BitAppOnWin64", "false"),
+            Act::Set => {
+                let changes = operation.changes();
+                ask(Command::ChangeConfiguration { changes })
+            }
             Act::KeepOnChange => set("recycling.disallowRotationOnConfigChange", "true"),
         };
         self.begin(steps);

@@ -7,10 +7,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sim_was::config::edit::Change;
 use sim_was::config::{self, ApplicationPool, ConfigError, Configuration, CpuAction};
 use sim_worker::configuration::{CachingProfile, ProfilePolicy};
 
-use super::sites::{FIRST_SITE, OtherSite};
+use super::sites::{FIRST_SITE, OtherSite, site_name};
 use crate::load::profile::{MixEntry, Probes, Profile};
 use crate::virtual_world::faults::Faults;
 
@@ -191,9 +192,25 @@ pub struct PlannedOperation {
     pub act: Act,
     /// With which pool, if it is about one.
     pub pool: String,
+    /// What is set, if something is: `processModel.idleTimeout:00:01:00` of the pool, `limits.…` of the site.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub set: String,
     /// With which site, if it is about one: its number.
     #[serde(default = "first_site", skip_serializing_if = "is_first_site")]
     pub site: u32,
+}
+
+impl PlannedOperation {
+    /// The change of a setting; nothing if it is none.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let whose = if self.set.starts_with("limits.") {
+            format!("sites[name='{}']", site_name(self.site))
+        } else {
+            format!("applicationPools[name='{}']", self.pool)
+        };
+        let change = format!("system.applicationHost/{whose}.{}", self.set).parse();
+        change.into_iter().collect()
+    }
 }
 
 fn first_site() -> u32 {
@@ -247,6 +264,8 @@ pub enum Act {
     To64Bit,
     /// Forbid that the pool is recycled for a change of its configuration
     KeepOnChange,
+    /// Change one more setting of the pool or of the site
+    Set,
     /// Set the clock of the machine forward by 29 hours
     ClockForward,
     /// Set it back by an hour
@@ -313,17 +332,31 @@ impl Plan {
     pub(super) fn read(&self, text: &str) -> Result<Configuration, ConfigError> {
         let name = format!("the configuration of seed {}", self.seed);
         let mut configuration = config::load(text, &name)?;
-        for (pool, planned) in configuration.application_pools.iter_mut().zip(&self.pools) {
-            planned.set_times(pool);
+        // What was changed meanwhile is as the text says, to the second.
+        let begun = config::load(&self.configuration_text(), &name)?;
+        let pools = configuration.application_pools.iter_mut();
+        for ((pool, planned), begun) in pools.zip(&self.pools).zip(&begun.application_pools) {
+            planned.set_times(pool, begun);
         }
-        for site in &mut configuration.sites {
+        for (site, begun) in configuration.sites.iter_mut().zip(&begun.sites) {
+            let changed = site.limits.clone();
             let mut others = self.other_sites.iter();
             if let Some(other) = others.find(|other| other.number == site.id) {
                 other.set(site);
+            } else {
+                site.limits.max_connections = self.site.connections_max;
+                site.limits.connection_timeout =
+                    Duration::from_millis(self.site.connection_timeout);
+            }
+            if changed.max_connections != begun.limits.max_connections {
+                site.limits.max_connections = changed.max_connections;
+            }
+            if changed.connection_timeout != begun.limits.connection_timeout {
+                site.limits.connection_timeout = changed.connection_timeout;
+            }
+            if site.id != FIRST_SITE {
                 continue;
             }
-            site.limits.max_connections = self.site.connections_max;
-            site.limits.connection_timeout = Duration::from_millis(self.site.connection_timeout);
             for application in &mut site.applications {
                 application.settings.caching.profiles = profiles(self.site.cache_seconds);
             }
@@ -406,19 +439,52 @@ pub(super) fn profiles(seconds: u64) -> Vec<CachingProfile> {
     (seconds > 0).then_some(timed).into_iter().collect()
 }
 
+/// Sets what is planned, if the text does not say something else than it did.
+fn unless_changed<T: PartialEq>(value: &mut T, begun: &T, planned: T) {
+    if value == begun {
+        *value = planned;
+    }
+}
+
 impl PoolPlan {
-    fn set_times(&self, pool: &mut ApplicationPool) {
+    fn set_times(&self, pool: &mut ApplicationPool, begun: &ApplicationPool) {
         let span = Duration::from_millis;
-        let model = &mut pool.process_model;
-        model.startup_time_limit = span(self.startup_limit);
-        model.shutdown_time_limit = span(self.shutdown_limit);
-        model.pinging_enabled = self.ping_interval > 0;
-        model.ping_interval = span(self.ping_interval);
-        model.ping_response_time = span(self.ping_response);
-        model.idle_timeout = span(self.idle_timeout);
+        let (model, was) = (&mut pool.process_model, &begun.process_model);
+        let times = [
+            (
+                &mut model.startup_time_limit,
+                was.startup_time_limit,
+                self.startup_limit,
+            ),
+            (
+                &mut model.shutdown_time_limit,
+                was.shutdown_time_limit,
+                self.shutdown_limit,
+            ),
+            (
+                &mut model.ping_interval,
+                was.ping_interval,
+                self.ping_interval,
+            ),
+            (
+                &mut model.ping_response_time,
+                was.ping_response_time,
+                self.ping_response,
+            ),
+            (&mut model.idle_timeout, was.idle_timeout, self.idle_timeout),
+            (
+                &mut pool.recycling.periodic_restart.time,
+                begun.recycling.periodic_restart.time,
+                self.restart_time,
+            ),
+        ];
+        for (value, begun, planned) in times {
+            unless_changed(value, &begun, span(planned));
+        }
+        let pings = self.ping_interval > 0;
+        unless_changed(&mut model.pinging_enabled, &was.pinging_enabled, pings);
         model.idle_suspend = self.suspend;
         let restart = &mut pool.recycling.periodic_restart;
-        restart.time = span(self.restart_time);
         restart.schedule = self.restart_schedule.iter().copied().map(span).collect();
         pool.failure.rapid_fail_protection_interval = span(self.crash_interval);
         pool.cpu.limit = self.cpu_limit;

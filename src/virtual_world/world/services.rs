@@ -15,6 +15,9 @@ use crate::virtual_world::costs::Cost;
 
 impl World {
     pub(super) fn tell_was(&mut self, input: ToWasModel) {
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.was_given(&input);
+        }
         self.was.handle_input(input, self.timeline.now);
         self.carry_out_was();
     }
@@ -72,6 +75,9 @@ impl World {
             let Some(answer) = answers.pop_front() else {
                 break;
             };
+            if let Some(checkers) = &mut self.chronicle.checkers {
+                checkers.was_given(&answer);
+            }
             self.was.handle_input(answer, now);
         }
         if let Some(checkers) = &mut self.chronicle.checkers {
