@@ -15,6 +15,8 @@ use iis_sim::virtual_world::costs::Costs;
 use iis_sim::virtual_world::track::Watch;
 use iis_sim::virtual_world::trial::{Run, Trial};
 use sim_was::event_log::Fact;
+use sim_worker::facts::Fact as WorkerFact;
+use sim_worker::ipm::RecycleReason;
 
 fn scenario(text: &str) -> Scenario {
     let text = format!("name = 'test'\ntrials = 1\n{text}");
@@ -89,7 +91,7 @@ fn changed(set: &str, change: &str, watch: &str) -> Run {
         keep_alive_connections = 20
         rate = 10
         mix = [{{ url = '/', weight = 20 }}, {{ url = '/long.aspx' }}]
-        pauses = [{{ from = '20s', to = '150s' }}]
+        pauses = [{{ from = '30s', to = '150s' }}]
         [load.probes]
         interval = '20s'",
         of(set),
@@ -102,8 +104,14 @@ fn changed(set: &str, change: &str, watch: &str) -> Run {
 fn a_shorter_age_and_fewer_requests_hold_for_the_worker_that_a_change_has_brought() {
     let run = changed("", "recycling.periodicRestart.time:00:01:00", "100s");
     assert_eq!(logged(&run, 5074), [60]);
-    let run = changed("", "recycling.periodicRestart.requests:20", "15s");
-    assert!(!logged(&run, 5075).is_empty());
+    let run = changed("", "recycling.periodicRestart.requests:20", "160s");
+    let asks = |fact: &WorkerFact| {
+        let reason = RecycleReason::Requests;
+        matches!(fact, WorkerFact::RecycleRequested { reason: asked } if *asked == reason)
+    };
+    let workers = run.observation.workers.iter().flatten();
+    let mut facts = workers.flat_map(|(_, facts)| facts);
+    assert!(facts.any(|traced| asks(&traced.fact)));
 }
 
 #[test]

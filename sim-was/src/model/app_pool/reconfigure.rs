@@ -103,12 +103,14 @@ impl AppPool {
             self.log_recycle(RecycleReason::ConfigChange, ProcessId(0), fx);
         }
         for (slot, step) in steps.into_iter().enumerate() {
-            match (self.slots[slot].current, step) {
-                (Some(surplus), _) if slot >= wanted => {
-                    self.slots[slot].retire(surplus);
-                    self.stop_one(surplus, ShutdownReason::Recycle, fx, now);
-                }
-                _ => self.carry_out(slot, step, fx, now),
+            if slot < wanted {
+                self.carry_out(slot, step, fx, now);
+                continue;
+            }
+            // A replacement that is on its way would have the place next.
+            while let Some(surplus) = self.slots[slot].current {
+                self.slots[slot].retire(surplus);
+                self.stop_one(surplus, ShutdownReason::Recycle, fx, now);
             }
         }
         self.note_recycle_of_all();
