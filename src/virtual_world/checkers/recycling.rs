@@ -250,7 +250,13 @@ impl Recycling {
                 .workers_of(index)
                 .filter(|(_, worker)| leaving(worker))
                 .count();
-            if draining > pool.may_serve() {
+            // A place that there is not any more is emptied at once, also of the successor of one that drains.
+            let most = if pool.has_surplus() {
+                pool.may_have()
+            } else {
+                pool.may_serve()
+            };
+            if draining > most {
                 let what = format!("{draining} recycles are under way in {}", pool.name);
                 return broken("R5", what);
             }

@@ -455,6 +455,7 @@ fn a_worker_that_exits_says_what_it_has_counted() {
     let mut worker = worker(&[]);
     assert_eq!(worker.get("/default.aspx").status(), (200, 0));
     worker.order_to_stop(true);
+    worker.queue_is_shut();
     assert_eq!(worker.exit, Some(0));
     let Some(FromWorker::Exiting { counters }) = worker.told.last() else {
         panic!("{:?}", worker.told);
