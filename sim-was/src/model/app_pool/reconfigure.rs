@@ -94,7 +94,6 @@ impl AppPool {
         if !self.may_run() {
             return;
         }
-        let wanted = self.slots_wanted();
         // A process that is on its way was started with the old settings and will not do.
         let steps: Vec<RecycleStep> = (0..self.slots.len())
             .map(|slot| self.step(slot, true))
@@ -103,15 +102,7 @@ impl AppPool {
             self.log_recycle(RecycleReason::ConfigChange, ProcessId(0), fx);
         }
         for (slot, step) in steps.into_iter().enumerate() {
-            if slot < wanted {
-                self.carry_out(slot, step, fx, now);
-                continue;
-            }
-            // A replacement that is on its way would have the place next.
-            while let Some(surplus) = self.slots[slot].current {
-                self.slots[slot].retire(surplus);
-                self.stop_one(surplus, ShutdownReason::Recycle, fx, now);
-            }
+            self.carry_out(slot, step, fx, now);
         }
         self.note_recycle_of_all();
     }
@@ -154,6 +145,15 @@ impl AppPool {
             processes => processes,
         };
         processes.clamp(1, 1024) as usize
+    }
+
+    /// Empties a place that there is not any more: whom it has is not replaced.
+    pub(super) fn clear_slot(&mut self, slot: usize, fx: &mut Effects, now: Instant) {
+        // A replacement that is on its way would have the place next.
+        while let Some(surplus) = self.slots[slot].current {
+            self.slots[slot].retire(surplus);
+            self.stop_one(surplus, ShutdownReason::Recycle, fx, now);
+        }
     }
 
     /// Places that are too many go when they are empty.

@@ -90,6 +90,9 @@ impl AppPool {
         fx: &mut Effects,
         now: Instant,
     ) {
+        if slot >= self.slots_wanted() {
+            return self.clear_slot(slot, fx, now);
+        }
         match step {
             RecycleStep::NoWorker | RecycleStep::Coalesced => {}
             RecycleStep::Later(worker) => self.slots[slot].again = Some(worker),
