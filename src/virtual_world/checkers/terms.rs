@@ -222,11 +222,9 @@ impl Pool {
 
     /// Processes that may be there at once.
     pub(super) fn may_have(&self) -> usize {
-        let all = |workers: usize, overlapped| workers * (1 + usize::from(overlapped));
-        let before = self
-            .before
-            .map_or(0, |before| all(before.workers_max, before.overlapped));
-        all(self.workers_max, self.overlapped).max(before)
+        // In a place that stays a new one may come while those of before still go.
+        let overlapped = self.overlapped || self.before.is_some_and(|before| before.overlapped);
+        self.may_serve() * (1 + usize::from(overlapped))
     }
 
     /// Takes what it is set to from now on; true if failures are counted by another rule.
