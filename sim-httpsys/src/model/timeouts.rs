@@ -21,6 +21,11 @@ const INHERITED: u16 = 120;
 /// Source: `HTTP_TIMEOUT_LIMIT_INFO`, `MinSendRate`: default 150 (KB820729 says 240).
 pub const MIN_SEND_RATE: u32 = 150;
 
+/// So much of earlier responses a client may not have read yet, bytes, when the next one comes.
+/// Assumed: as much as the receive buffer of a socket takes (`net.ipv4.tcp_rmem`, 128 KiB): of pipelined responses
+/// each is sent once it has left, and the one behind it waits for all that the client still has to read.
+const READ_LATER: u64 = 128 << 10;
+
 /// A timer of this many seconds is off. Source: `HTTP_TIMEOUT_LIMIT_INFO`, MAXUSHORT disables.
 const OFF: u16 = u16::MAX;
 
@@ -50,6 +55,8 @@ pub(super) struct ConnectionTimer {
     due: Instant,
     /// Where the connection's entry stands among the timers, if it has one; never later than `due`.
     queued: Instant,
+    /// When the client should have read everything so far at the slowest rate.
+    read_due: Instant,
 }
 
 impl ConnectionTimer {
@@ -131,7 +138,7 @@ impl HttpSys {
     /// Arms the connection's timer for a response of so many bytes.
     ///
     /// Source: iisdocs, webLimits: a response is cut only after the time that the whole of it should
-    /// have taken at the slowest rate.
+    /// have taken at the slowest rate. Those before it that the client has not read yet have to be read first.
     pub(super) fn arm_min_send_rate(&mut self, id: ConnectionId, bytes: u64, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -141,9 +148,14 @@ impl HttpSys {
             u32::MAX => return connection.timer.disarm(),
             rate => rate,
         };
-        // Rounded up, so that a tiny response is not cut at once.
-        let span = Duration::from_secs(bytes / u64::from(rate) + 1);
-        self.arm_at(id, TimerKind::MinSendRate, now + span);
+        let takes =
+            |bytes: u64| Duration::from_millis(bytes.saturating_mul(1000) / u64::from(rate));
+        // One more, so that a tiny response is not cut at once.
+        let soonest = now + Duration::from_secs(1);
+        let latest = soonest + takes(READ_LATER);
+        let due = connection.timer.read_due.clamp(soonest, latest) + takes(bytes);
+        connection.timer.read_due = due;
+        self.arm_at(id, TimerKind::MinSendRate, due);
     }
 
     fn arm_at(&mut self, id: ConnectionId, kind: TimerKind, due: Instant) {

@@ -329,6 +329,23 @@ fn half_a_head_is_cut_after_its_time_however_it_trickles() {
 }
 
 #[test]
+fn a_client_may_read_what_it_has_asked_for_at_once_as_slowly_as_the_whole_of_it_may_take() {
+    let mut server = server().with_worker();
+    server.writes = false;
+    let client = server.connect();
+    server.say(client, &"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(101));
+    for _ in 0..100 {
+        server.answer(W3WP, page("small"));
+        server.write_all();
+    }
+    server.answer(W3WP, page("the last"));
+    server.wait_seconds(50);
+    assert_eq!(server.closed(client), None, "all of it may take longer");
+    server.wait_seconds(100);
+    assert_eq!(server.closed(client), Some(CloseHow::Reset));
+}
+
+#[test]
 fn a_client_that_reads_too_slowly_is_cut() {
     let mut server = server().with_worker();
     server.writes = false;
