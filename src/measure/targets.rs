@@ -1,7 +1,7 @@
 //! Where requests can go: when a queue had no worker that receives from it.
 //!
-//! A worker is a delivery target from the moment it opens its queue until it has stopped receiving or is
-//! gone. One that hangs, stands still or is suspended is a target all the same: requests go to it.
+//! A worker is a delivery target from the moment it opens its queue until it has stopped receiving, or is
+//! gone, or its queue is closed: that is how the services stop, and the worker may live on for long. One that hangs, stands still or is suspended is a target all the same: requests go to it.
 
 use std::collections::BTreeMap;
 
@@ -27,12 +27,17 @@ pub(crate) fn gaps(facts: &[Traced<Fact>]) -> Gaps<'_> {
             }
             receives.insert(*process, queue);
         }
-        let (Fact::ProcessShutdown { process } | Fact::ProcessDetach { process, .. }) =
+        let gone = if let Fact::CloseRequestQueue { queue, .. } = &traced.fact {
+            let before = receives.len();
+            receives.retain(|_, other| *other != queue);
+            (receives.len() < before).then_some(queue)
+        } else if let Fact::ProcessShutdown { process } | Fact::ProcessDetach { process, .. } =
             &traced.fact
-        else {
-            continue;
+        {
+            receives.remove(process)
+        } else {
+            None
         };
-        let gone = receives.remove(process);
         if let Some(queue) = gone
             && !receives.values().any(|other| *other == queue)
         {
@@ -70,9 +75,11 @@ pub(super) fn without_target_ms(
         let within = of_queue
             .iter()
             .filter(|(from, _)| *from > operation && *from < end);
-        within
+        let sum: f64 = within
             .map(|(from, to)| (*to).min(end).millis_since(*from))
-            .sum()
+            .sum();
+        // The sum of none is -0.
+        sum + 0.0
     });
     without.max_by(f64::total_cmp)
 }
@@ -108,6 +115,13 @@ mod tests {
         }
     }
 
+    fn close(queue: &str) -> Fact {
+        Fact::CloseRequestQueue {
+            queue: RequestQueueName(queue.into()),
+            waiting: 0,
+        }
+    }
+
     fn without(facts: &[Traced<Fact>]) -> Option<f64> {
         without_target_ms(facts, Instant(100_000_000), Instant(1_000_000_000))
     }
@@ -121,6 +135,20 @@ mod tests {
             at(150, detach(1)),
         ];
         assert_eq!(without(&facts), Some(0.0));
+        assert!(without(&facts).unwrap().is_sign_positive());
+    }
+
+    #[test]
+    fn a_worker_whose_queue_is_closed_is_no_target_while_it_stops() {
+        let facts = [
+            at(1, attach(1, "P")),
+            at(2, attach(7, "Q")),
+            at(110, close("P")),
+            at(400, detach(1)),
+            at(420, attach(2, "P")),
+        ];
+        assert_eq!(without(&facts), Some(310.0));
+        assert_eq!(gaps(&facts).len(), 2);
     }
 
     #[test]
