@@ -117,11 +117,16 @@ impl Downtime {
         self.new.iter().chain(&self.reused)
     }
 
-    /// The longest gap of the stream that fared worse.
+    /// The longest gap of the stream that fared worse. If that of one is open it may be the longest, however long
+    /// it was so far: then there is no upper bound.
     pub fn max_gap_ms(&self) -> Option<Bounded> {
         self.streams()
-            .map(|s| s.max_gap_ms)
-            .max_by(|a, b| a.value.total_cmp(&b.value))
+            .map(|stream| stream.max_gap_ms)
+            .reduce(|a, b| Bounded {
+                value: a.value.max(b.value),
+                lower: a.lower.max(b.lower),
+                upper: a.upper.zip(b.upper).map(|(a, b)| a.max(b)),
+            })
     }
 
     /// The failed time of the stream that fared worse.
@@ -335,6 +340,36 @@ mod tests {
         let downtime = measured(60_000, Outcome::Refused);
         assert_eq!(downtime.max_gap_ms().unwrap().upper, None);
         assert_eq!(downtime.time_to_first_success_ms(), None);
+    }
+
+    #[test]
+    fn the_gap_of_two_streams_is_open_if_that_of_one_is() {
+        let (open, ended) = (
+            measured(60_000, Outcome::Refused),
+            measured(500, Outcome::Refused),
+        );
+        let mut shorter = open.new.clone().unwrap();
+        shorter.max_gap_ms.value = 10.0;
+        shorter.max_gap_ms.lower = 0.0;
+        let longest = ended.reused.clone().unwrap().max_gap_ms;
+        let mut equal = shorter.clone();
+        equal.max_gap_ms.value = longest.value;
+        for open in [shorter, equal] {
+            for (new, reused) in [
+                (&open, &ended.reused),
+                (ended.new.as_ref().unwrap(), &Some(open.clone())),
+            ] {
+                let downtime = Downtime {
+                    new: Some(new.clone()),
+                    reused: reused.clone(),
+                    ..Downtime::default()
+                };
+                let gap = downtime.max_gap_ms().unwrap();
+                assert_eq!(gap.upper, None);
+                assert!(gap.value >= longest.value - 1e-9 && gap.lower >= longest.lower - 1e-9);
+            }
+        }
+        assert!(ended.max_gap_ms().unwrap().upper.is_some());
     }
 
     #[test]
