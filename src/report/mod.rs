@@ -159,21 +159,23 @@ impl Arm {
     }
 
     /// What the longest gap was at least, if it had not ended when the run did: probing cannot tell how long it
-    /// would have been. `None` if the median over the trials is that of gaps that ended.
+    /// would have been. `None` if the median over the trials is that of gaps that ended. Where no probe failed
+    /// there was no gap, whatever the last probe was still waiting for.
     pub fn open_gap(&self) -> Option<f64> {
         let gaps: Vec<Bounded> = self
             .used()
             .filter_map(|trial| trial.metrics.downtime_max_gap_ms)
             .collect();
+        let had_not_ended = |gap: &Bounded| gap.upper.is_none() && gap.value > 0.0;
         let told = |gap: &Bounded| {
-            if gap.upper.is_none() {
+            if had_not_ended(gap) {
                 gap.lower
             } else {
                 gap.value
             }
         };
         let at_least = median(&gaps.iter().map(told).collect::<Vec<f64>>())?;
-        let is_open = |gap: &Bounded| gap.upper.is_none() && gap.lower <= at_least;
+        let is_open = |gap: &Bounded| had_not_ended(gap) && gap.lower <= at_least;
         gaps.iter().any(is_open).then_some(at_least)
     }
 

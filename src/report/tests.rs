@@ -6,6 +6,7 @@ use super::expectations::{Holds, decide};
 use super::{Clock, Comparison, Operation, Scenario, text};
 use crate::load::Outcome;
 use crate::load::plan::Stream;
+use crate::measure::Outcomes;
 use crate::measure::downtime::{Bounded, FailureWindow};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::trial::Trial;
@@ -102,6 +103,63 @@ fn what_failed_before_the_operation_too_is_no_cost_of_it() {
     assert!(!text::render(&recycled("")).contains("before the operation, too"));
 }
 
+/// Sets how the attempts of an arm ended; the rest had success.
+fn ended_in(comparison: &mut Comparison, arm: usize, failures: &[(Outcome, u64)]) {
+    let counts = &mut comparison.arms[arm].summary.outcomes;
+    for (outcome, count) in failures {
+        counts.get_mut(outcome.name()).unwrap().count = *count;
+    }
+}
+
+fn before(comparison: &mut Comparison, arm: usize, outcomes: Outcomes) {
+    comparison.arms[arm].trials[0].metrics.before.outcomes = outcomes;
+}
+
+#[test]
+fn what_fails_only_with_the_operation_is_its_cost_however_much_else_fails() {
+    let mut comparison = compared(&[Operation::None, Operation::Recycle], "");
+    let attempts = comparison.arms[1].attempts();
+    ended_in(&mut comparison, 0, &[(Outcome::Http5xx, 80)]);
+    let of_recycle = [(Outcome::Http5xx, 70), (Outcome::Refused, 5)];
+    ended_in(&mut comparison, 1, &of_recycle);
+    let said = text::render(&comparison);
+    let wanted = format!("75 of {attempts} attempts (70 of which fail without it as well)");
+    assert!(said.contains(&wanted), "{said}");
+    assert!(!said.contains("do not fail anyway"), "{said}");
+    // More of the same are the operation's too.
+    ended_in(&mut comparison, 1, &[(Outcome::Http5xx, 100)]);
+    let said = text::render(&comparison);
+    let scaled = (80 * attempts).div_ceil(comparison.arms[0].attempts());
+    let wanted = format!("105 of {attempts} attempts ({scaled} of which fail without it as well)");
+    assert!(said.contains(&wanted), "{said}");
+}
+
+#[test]
+fn a_few_attempts_before_the_operation_or_few_failures_of_them_tell_nothing_of_it() {
+    let mut comparison = recycled("");
+    let attempts = comparison.arms[0].attempts();
+    ended_in(&mut comparison, 0, &[(Outcome::Http5xx, 50)]);
+    let told = |comparison: &mut Comparison, http_5xx, ok| {
+        let outcomes = Outcomes {
+            ok,
+            http_5xx,
+            ..Outcomes::default()
+        };
+        before(comparison, 0, outcomes);
+        text::render(comparison)
+    };
+    for (failed, ok) in [(3, 8), (11, 0), (30, 30)] {
+        let said = told(&mut comparison, failed, ok);
+        let all = failed + ok;
+        let wanted = format!("50 of {attempts} attempts ({failed} of {all} before it)");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    ended_in(&mut comparison, 0, &[(Outcome::Refused, 7)]);
+    let said = told(&mut comparison, 40, 0);
+    let wanted = format!("57 of {attempts} attempts (50 of which fail before it as well)");
+    assert!(said.contains(&wanted), "{said}");
+}
+
 #[test]
 fn every_way_in_which_an_attempt_ends_is_a_row() {
     let comparison = recycled("");
@@ -140,16 +198,39 @@ fn a_server_that_does_something_of_itself_is_not_told_as_left_alone() {
     assert!(said.contains(wanted), "{said}");
 }
 
+/// Gives an arm a gap that had not ended when the run did.
+fn open_gap(comparison: &mut Comparison, arm: usize, value: f64, lower: f64) {
+    let metrics = &mut comparison.arms[arm].trials[0].metrics;
+    metrics.downtime_max_gap_ms = Some(Bounded {
+        value,
+        lower,
+        upper: None,
+    });
+    comparison.arms[arm].summary = crate::measure::summarise(std::slice::from_ref(metrics));
+}
+
+#[test]
+fn a_gap_without_the_operation_that_is_open_is_told_as_at_least_too() {
+    let mut comparison = compared(&[Operation::None, Operation::Recycle], "");
+    open_gap(&mut comparison, 0, 14_610.0, 14_600.0);
+    let said = text::render(&comparison);
+    let wanted = "cost a longest gap of 0 ms (at least 14600 without it), ";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+fn where_no_probe_failed_the_gap_is_none_though_the_last_probe_was_open() {
+    let mut comparison = recycled("");
+    open_gap(&mut comparison, 0, 0.0, 0.0);
+    let said = text::render(&comparison);
+    assert!(said.contains("cost a longest gap of 0 ms, "), "{said}");
+    assert!(!said.contains("at least 0"), "{said}");
+}
+
 #[test]
 fn a_gap_that_is_open_at_the_end_is_told_as_at_least() {
     let mut comparison = recycled("");
-    let metrics = &mut comparison.arms[0].trials[0].metrics;
-    metrics.downtime_max_gap_ms = Some(Bounded {
-        value: 721_000.0,
-        lower: 720_000.0,
-        upper: None,
-    });
-    comparison.arms[0].summary = crate::measure::summarise(std::slice::from_ref(metrics));
+    open_gap(&mut comparison, 0, 721_000.0, 720_000.0);
     let said = text::render(&comparison);
     let row = said.lines().find(|line| line.contains("longest gap, ms"));
     assert!(row.unwrap().ends_with("at least 720000"), "{said}");

@@ -1,21 +1,16 @@
 //! One sentence of verdict, made of nothing but measured figures.
 
+use super::notes::fails_anyway;
 use super::{Arm, Comparison};
+use crate::load::Outcome;
 use crate::measure::Metrics;
 use crate::measure::statistics::upper_bound_of_none;
 use crate::scenario::Operation;
 
-/// What an attempt can end in that a user calls a failure.
-const FAILURES: [&str; 8] = [
-    "refused",
-    "reset_idle",
-    "reset_inflight",
-    "truncated",
-    "http_503",
-    "http_5xx",
-    "http_4xx",
-    "timeout",
-];
+/// Attempts before the operation from which it is told how many fail without it.
+///
+/// Assumed: of fewer the share is no share of anything; 30 is where textbooks begin to trust one.
+const BASELINE_MIN: u64 = 30;
 
 /// What the caches' layers lost.
 const LAYERS: [&str; 5] = [
@@ -114,14 +109,10 @@ fn events(metrics: &Metrics, id: &str) -> u64 {
 /// What an operation cost, or a server without one; `without` it some of that happens too, and is said beside it. A
 /// gap of nothing is that of what is `probed`, and if much else fails it must not read as that of everything.
 fn clause(arm: &Arm, without: Option<&Arm>, head: &str, probed: &str) -> String {
-    let with = |figure: &dyn Fn(&Arm) -> Option<f64>| {
+    let counted = |figure: &dyn Fn(&Arm) -> Option<f64>| {
         let also = without.and_then(figure).filter(|also| *also >= 0.5);
         let also = also.map(|also| format!(" ({also:.0} without it)"));
-        (figure(arm), also.unwrap_or_default())
-    };
-    let counted = |figure: &dyn Fn(&Arm) -> Option<f64>| {
-        let (figure, also) = with(figure);
-        format!("{}{also}", count(figure))
+        format!("{}{}", count(figure(arm)), also.unwrap_or_default())
     };
     let sum = |arm: &Arm, paths: &[&str]| paths.iter().map(|path| arm.median(path)).sum();
     let who = if arm.name == arm.operation.name() {
@@ -129,15 +120,20 @@ fn clause(arm: &Arm, without: Option<&Arm>, head: &str, probed: &str) -> String 
     } else {
         format!("{}: ", arm.name)
     };
-    let gap = match with(&|arm| arm.median("downtime_max_gap_ms.value")) {
-        (Some(gap), _) if gap < 0.5 && !arm.is_blind() && fails_elsewhere(arm, without) => {
+    let gap = match longest_gap(arm) {
+        None => "a gap that no probe could tell".to_owned(),
+        Some((_, gap)) if gap < 0.5 && fails_elsewhere(arm, without) => {
             format!("no gap of the probes, which ask only for {probed}")
         }
-        (Some(gap), also) if !arm.is_blind() => {
-            let (least, gap) = arm.open_gap().map_or(("", gap), |gap| ("at least ", gap));
-            format!("a longest gap of {least}{gap:.0} ms{also}")
+        Some((least, gap)) => {
+            let also = without.and_then(longest_gap);
+            let also = also.filter(|(least, also)| !least.is_empty() || *also >= 0.5);
+            let also = also.map(|(least, also)| format!(" ({least}{also:.0} without it)"));
+            format!(
+                "a longest gap of {least}{gap:.0} ms{}",
+                also.unwrap_or_default()
+            )
         }
-        (Some(_) | None, _) => "a gap that no probe could tell".to_owned(),
     };
     let lost = |path: &str| arm.median(path).unwrap_or_default();
     let later = match (lost("sessions.lost"), lost("sessions.lost_in_all")) {
@@ -155,6 +151,13 @@ fn clause(arm: &Arm, without: Option<&Arm>, head: &str, probed: &str) -> String 
     )
 }
 
+/// The longest gap, if the probes can tell one, and whether it is told as "at least".
+fn longest_gap(arm: &Arm) -> Option<(&'static str, f64)> {
+    let gap = arm.median("downtime_max_gap_ms.value")?;
+    let told = arm.open_gap().map_or(("", gap), |gap| ("at least ", gap));
+    (!arm.is_blind()).then_some(told)
+}
+
 /// A count, if it is known.
 fn count(value: Option<f64>) -> String {
     value.map_or("unknown".to_owned(), |value| format!("{value:.0}"))
@@ -168,22 +171,53 @@ fn article(operation: Operation) -> &'static str {
     }
 }
 
-fn failed(arm: &Arm) -> u64 {
-    FAILURES.iter().map(|outcome| arm.count(outcome)).sum()
+/// What an attempt can end in that a user calls a failure.
+fn failures_of(arm: &Arm) -> impl Iterator<Item = (Outcome, u64)> {
+    Outcome::ALL
+        .into_iter()
+        .filter(|outcome| outcome.is_verdict() && !outcome.is_success())
+        .map(|outcome| (outcome, arm.count(outcome.name())))
 }
 
-/// How many attempts would have failed in any case: as many as without the operation, or as before it.
-fn failed_anyway(arm: &Arm, without: Option<&Arm>) -> u64 {
+fn failed(arm: &Arm) -> u64 {
+    failures_of(arm).map(|(_, count)| count).sum()
+}
+
+/// How many failed attempts are none of the operation's, and when else they fail. Each way of failing is
+/// compared with its like: one that is seen only with the operation is always the operation's, however much else
+/// fails.
+fn failed_anyway(arm: &Arm, without: Option<&Arm>) -> (u64, &'static str) {
+    // As many of all attempts as of those: neither the trials nor the attempts need be as many.
+    let as_many = |also: &dyn Fn(Outcome) -> u64, of: u64| -> u64 {
+        let expected = |outcome| (also(outcome) * arm.attempts()).div_ceil(of.max(1));
+        failures_of(arm)
+            .map(|(outcome, count)| count.min(expected(outcome)))
+            .sum()
+    };
+    let as_without = without.map_or(0, |without| {
+        as_many(&|outcome| without.count(outcome.name()), without.attempts())
+    });
     let before = arm.before();
-    let as_before = (arm.attempts() * before.failed())
-        .checked_div(before.total())
-        .unwrap_or(0);
-    without.map_or(0, failed).max(as_before)
+    let as_before = if before.total() >= BASELINE_MIN && fails_anyway(before) {
+        let of = |outcome| before.each().find(|(one, _)| *one == outcome);
+        as_many(
+            &|outcome| of(outcome).map_or(0, |(_, count)| count),
+            before.total(),
+        )
+    } else {
+        0
+    };
+    if as_before > as_without {
+        (as_before, "before it as well")
+    } else {
+        (as_without, "without it as well")
+    }
 }
 
 /// Whether the operation made a tenth of all attempts fail, or more.
 fn fails_elsewhere(arm: &Arm, without: Option<&Arm>) -> bool {
-    let caused = failed(arm).saturating_sub(failed_anyway(arm, without));
+    let (anyway, _) = failed_anyway(arm, without);
+    let caused = failed(arm) - anyway;
     caused > 0 && caused * 10 >= arm.attempts()
 }
 
@@ -206,21 +240,21 @@ fn failures(arm: &Arm, without: Option<&Arm>) -> String {
         .map(|(also, when)| format!("{also}{when}"))
         .collect();
     let beside = beside.join(", ");
-    let open = match arm.count("abandoned") {
+    let open = match arm.count(Outcome::Abandoned.name()) {
         0 => String::new(),
         open => format!(", {open} more still open at the end"),
     };
-    let (failed, ended) = (failed(arm), arm.attempts() - arm.count("abandoned"));
-    let anyway = failed_anyway(arm, without);
-    if failed > 0 && anyway * 10 >= failed * 9 {
-        return format!(
-            "no attempts that do not fail anyway ({failed} of {attempts}; {beside}){open}"
-        );
-    }
+    let failed = failed(arm);
+    let ended = arm.attempts() - arm.count(Outcome::Abandoned.name());
+    let (anyway, when) = failed_anyway(arm, without);
     match upper_bound_of_none(ended) {
         Some(share) if failed == 0 => {
             format!("0 of {attempts} (at most {:.3} %){open}", share * 100.0)
         }
+        _ if failed > 0 && anyway == failed => {
+            format!("no attempts that do not fail anyway ({failed} of {attempts}; {beside}){open}")
+        }
+        _ if anyway > 0 => format!("{failed} of {attempts} ({anyway} of which fail {when}){open}"),
         _ if beside.is_empty() => format!("{failed} of {attempts}{open}"),
         _ => format!("{failed} of {attempts} ({beside}){open}"),
     }
