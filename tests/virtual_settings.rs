@@ -5,6 +5,7 @@
     reason = "a test fails when something is not as it should be"
 )]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use iis_sim::load::Outcome;
@@ -14,6 +15,7 @@ use iis_sim::virtual_world::compare::compare;
 use iis_sim::virtual_world::costs::Costs;
 use iis_sim::virtual_world::track::Watch;
 use iis_sim::virtual_world::trial::{Run, Trial};
+use sim_httpsys::etw::Fact as DriverFact;
 use sim_was::event_log::Fact;
 use sim_worker::facts::Fact as WorkerFact;
 use sim_worker::ipm::RecycleReason;
@@ -188,6 +190,48 @@ fn a_connection_has_the_times_that_its_site_had_when_its_last_request_was_routed
     );
     changed("", "limits.maxConnections:5", "20s");
     changed("limits.maxConnections:5", "limits.maxConnections:50", "20s");
+}
+
+/// A site that is changed while it is asked for its page.
+fn site_changed(change: &str) -> Run {
+    let scenario = scenario(&format!(
+        "operations = ['config-change']
+        [timing]
+        warm-up-min = '2s'
+        warm-up-max = '2s'
+        watch-min = '10s'
+        watch-max = '10s'
+        [server]
+        set = [\"+system.applicationHost/applicationPools.[name='Other']\"]
+        change = [\"system.applicationHost/sites[name='Default Web Site'].{change}\"]
+        [[application]]
+        site = 'Default Web Site'
+        [[application.behaviour.page]]
+        path = '/'
+        wait = '100ms'
+        [load]
+        tls_share = 0
+        rate = 100
+        mix = [{{ url = '/' }}]
+        [load.probes]
+        interval = '1s'"
+    ));
+    run(&scenario, Operation::ConfigChange)
+}
+
+#[test]
+fn a_request_goes_where_its_url_led_when_it_came() {
+    let other = "[path='/'].applicationPool:Other";
+    let moved = site_changed(other);
+    let queues = moved.observation.httpsys.iter().flatten();
+    let mut names = BTreeSet::new();
+    for traced in queues {
+        if let DriverFact::Queued { queue, .. } = &traced.fact {
+            names.insert(queue.0.as_str());
+        }
+    }
+    assert!(names.contains("DefaultAppPool") && names.contains("Other"));
+    site_changed("id:7");
 }
 
 /// A page that its application cuts or gives up, while its worker finishes what it has.

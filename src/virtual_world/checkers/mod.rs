@@ -176,6 +176,8 @@ impl Checkers {
                 if let Call::Control { call, .. } = call {
                     let verdict = self.book.sites.called(call);
                     self.note(verdict);
+                    let verdict = self.sites.told(&self.book, call);
+                    self.note(verdict);
                 }
                 let verdict = Services::called(*by, call, &self.book);
                 self.note(verdict);
@@ -311,6 +313,8 @@ impl Checkers {
             return;
         };
         let others = self.book.take(configuration);
+        let book = &self.book;
+        self.sites.take(configuration, |name| book.pool_named(name));
         let pools = self.book.pools.len();
         self.rapid_fail.recount(pools, &others);
         self.queues.grow(pools);

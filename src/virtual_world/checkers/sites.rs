@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use sim_httpsys::api::{Call, ConnectionId, RequestId, SiteId};
+use sim_httpsys::api::{Call, ConnectionId, ControlCall, RequestId, SiteId, UrlGroupId};
 use sim_httpsys::counters::WebService;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::ReasonPhrase;
@@ -69,7 +69,11 @@ struct Tally {
 /// URLs, and what was on the wires.
 #[derive(Debug)]
 pub(super) struct Sites {
-    /// What each URL of the configuration leads to.
+    /// What each URL leads to, by the configuration as it is and as it was.
+    configured: BTreeMap<String, Vec<(SiteId, PoolIndex)>>,
+    /// Whose the groups of URLs are that the driver was told of.
+    groups: BTreeMap<UrlGroupId, (SiteId, PoolIndex)>,
+    /// What each URL leads to that the driver was last told to register.
     owners: BTreeMap<String, (SiteId, PoolIndex)>,
     /// The first site of the configuration.
     first: Option<SiteId>,
@@ -90,17 +94,11 @@ pub(super) struct Sites {
 impl Sites {
     pub(super) fn new(configuration: &Configuration) -> Self {
         let pools = &configuration.application_pools;
-        let mut owners = BTreeMap::new();
-        for site in &configuration.sites {
-            for (url, name) in urls(site) {
-                let pool = pools.iter().position(|pool| pool.name == name);
-                if let Some(pool) = pool {
-                    owners.insert(url, (SiteId(site.id), PoolIndex(pool)));
-                }
-            }
-        }
-        Self {
-            owners,
+        let pool_named = |name: &str| pools.iter().position(|pool| pool.name == name);
+        let mut sites = Self {
+            configured: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            owners: BTreeMap::new(),
             first: configuration.sites.first().map(|site| SiteId(site.id)),
             registered: BTreeMap::new(),
             is_readable: true,
@@ -109,6 +107,23 @@ impl Sites {
             answering: None,
             entries: BTreeMap::new(),
             tallies: BTreeMap::new(),
+        };
+        sites.take(configuration, |name| pool_named(name).map(PoolIndex));
+        sites
+    }
+
+    /// WAS is given a configuration: the driver may be told of it from now on.
+    pub(super) fn take(
+        &mut self,
+        configuration: &Configuration,
+        pool_named: impl Fn(&str) -> Option<PoolIndex>,
+    ) {
+        for site in &configuration.sites {
+            for (url, name) in urls(site) {
+                let known = self.configured.entry(url).or_default();
+                let owner = pool_named(name).map(|pool| (SiteId(site.id), pool));
+                known.extend(owner.filter(|owner| !known.contains(owner)));
+            }
         }
     }
 
@@ -133,6 +148,37 @@ impl Sites {
             Call::SendResponse { request, .. } => Some(*request),
             _other => None,
         };
+    }
+
+    /// N6: the driver is told to have a URL lead where the configuration says, or has said.
+    pub(super) fn told(&mut self, book: &Book, call: &ControlCall) -> Verdict {
+        match call {
+            ControlCall::CreateUrlGroup { group, properties }
+            | ControlCall::SetUrlGroupProperties { group, properties } => {
+                if let Some(pool) = book.pool_of(&properties.queue) {
+                    self.groups.insert(*group, (properties.site, pool));
+                }
+                Ok(())
+            }
+            ControlCall::AddUrl { group, url, .. } | ControlCall::MoveUrl { group, url, .. } => {
+                let (Some(owner), Some(known)) = (self.groups.get(group), self.configured.get(url))
+                else {
+                    return Ok(());
+                };
+                self.owners.insert(url.clone(), *owner);
+                if known.contains(owner) {
+                    return Ok(());
+                }
+                let (SiteId(site), pool) = *owner;
+                let name = &book.pool(pool).name;
+                let what = format!(
+                    "the driver is told that {url} leads to site {site} and {name}, which the configuration \
+                     never said"
+                );
+                broken("N6", what)
+            }
+            _other => Ok(()),
+        }
     }
 
     /// A fact of the driver.
