@@ -139,6 +139,17 @@ fn what_is_edited_while_no_server_runs_is_written_down_and_values_of_variables_a
     ];
     up.said(&set);
     assert_eq!(entries(&root, "ChangeConfiguration").len(), 1);
+    let refused =
+        "-[name='DefaultAppPool'].environmentVariables.[name='DB_PASSWORD',value='hunter4']";
+    up.said(&[
+        "appcmd",
+        "set",
+        "config",
+        "-section:applicationPools",
+        refused,
+    ]);
+    let entry = only(&root, "Appcmd");
+    assert!(entry["effect"]["refused"].is_string(), "{entry}");
     up.end("-TERM");
     let pool = [
         "appcmd",

@@ -16,7 +16,7 @@ use sim_httpsys::live::LineFile;
 use sim_httpsys::live::clock::utc_now;
 use tokio::net::unix::UCred;
 
-use super::secrets::{command_without_secrets, words_without_secrets};
+use super::secrets::{command_without_secrets, effect_without_secrets, words_without_secrets};
 use crate::control::{Answer, Command};
 use crate::event_log::Fact;
 
@@ -103,12 +103,15 @@ impl AuditLog {
         }
         let deed = serde_json::to_value(command_without_secrets(command)).unwrap_or_default();
         let is_change = matches!(command, Command::ChangeConfiguration { .. });
-        let effect = match (answer, consequences) {
+        let mut effect = match (answer, consequences) {
             (Answer::Refused(refusal), _) => json!({ "refused": refusal }),
             (_, Some(fact)) => consequences_of(fact),
             (_, None) if is_change => json!("written; nothing that runs goes by it"),
             (_, None) => json!("done"),
         };
+        if let Answer::Refused(_) = answer {
+            effect_without_secrets(&mut effect, command);
+        }
         self.write(asker, &deed, &effect, took);
     }
 

@@ -3,6 +3,8 @@
 //! Assumed: logs are ours, and whoever reads them needs no password; what a pool gives its workers in
 //! `environmentVariables` is as secret as one.
 
+use serde_json::Value;
+
 use crate::config::edit::{Act, Change, Step};
 use crate::control::Command;
 
@@ -62,19 +64,110 @@ fn is_password(name: &str) -> bool {
 /// A command line without the secrets that it sets: `/processModel.password:…`, `[path='/',password='…']`,
 /// `/+environmentVariables.[name='A',value='…']`.
 pub fn words_without_secrets<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    shown_and_hidden(words).0
+}
+
+/// Why a command line was refused, without the secrets that it sets: words may be quoted there, or a part of one.
+pub fn refusal_without_secrets<'w>(
+    refusal: &str,
+    words: impl IntoIterator<Item = &'w str>,
+) -> String {
+    let (_, hidden) = shown_and_hidden(words);
+    text_without(refusal, hidden)
+}
+
+/// Why a command was refused, without its secrets.
+pub(super) fn effect_without_secrets(effect: &mut Value, command: &Command) {
+    let mut hidden = Vec::new();
+    let of = |command| serde_json::to_value(command).unwrap_or_default();
+    differing(
+        &of(command),
+        &of(&command_without_secrets(command)),
+        &mut hidden,
+    );
+    each_text(effect, &|text| *text = text_without(text, hidden.clone()));
+}
+
+/// The texts of one value that are others in another one of the same shape.
+fn differing(one: &Value, other: &Value, found: &mut Vec<String>) {
+    match (one, other) {
+        (Value::String(text), Value::String(shown)) if text != shown => found.push(text.clone()),
+        (Value::Array(ones), Value::Array(others)) => {
+            for (one, other) in ones.iter().zip(others) {
+                differing(one, other, found);
+            }
+        }
+        (Value::Object(ones), Value::Object(others)) => {
+            for (one, other) in ones.values().zip(others.values()) {
+                differing(one, other, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn each_text(value: &mut Value, change: &impl Fn(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| each_text(value, change)),
+        Value::Object(values) => values
+            .values_mut()
+            .for_each(|value| each_text(value, change)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A text without those words.
+fn text_without(text: &str, mut hidden: Vec<String>) -> String {
+    // A refusal of the server is told as it is spelt in the code, with a backslash before what is special.
+    let as_spelt = |secret: &String| format!("{secret:?}").trim_matches('"').to_owned();
+    let spelt: Vec<String> = hidden.iter().map(as_spelt).collect();
+    hidden.extend(spelt);
+    // One may be the beginning of another.
+    hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let mut shown = text.to_owned();
+    for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
+        shown = text_without_word(&shown, secret);
+    }
+    shown
+}
+
+/// A text without a secret. A short one is taken for itself only where it is no part of a word.
+fn text_without_word(text: &str, secret: &str) -> String {
+    let is_short = secret.len() < 4;
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(secret) {
+        let (before, after) = (&rest[..at], &rest[at + secret.len()..]);
+        let is_part = before.ends_with(char::is_alphanumeric)
+            || after.starts_with(char::is_alphanumeric)
+            || (before.is_empty() && shown.ends_with(char::is_alphanumeric));
+        shown.push_str(before);
+        let is_word = is_short && is_part;
+        shown.push_str(if is_word { secret } else { HIDDEN });
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// A command line without its secrets, and those.
+fn shown_and_hidden<'w>(words: impl IntoIterator<Item = &'w str>) -> (String, Vec<String>) {
+    let mut hidden = Vec::new();
     let words = words.into_iter().map(|word| {
-        let shown = hidden_after(word, "password");
+        let shown = hidden_after(word, "password", &mut hidden);
         if word.to_ascii_lowercase().contains(VARIABLES) {
-            hidden_after(&shown, "value")
+            hidden_after(&shown, "value", &mut hidden)
         } else {
             shown
         }
     });
-    words.collect::<Vec<_>>().join(" ")
+    let shown = words.collect::<Vec<_>>().join(" ");
+    (shown, hidden)
 }
 
 /// A word without what is said of an attribute whose name ends so.
-fn hidden_after(word: &str, name: &str) -> String {
+fn hidden_after(word: &str, name: &str, hidden: &mut Vec<String>) -> String {
     let mut shown = String::new();
     let mut rest = word;
     while let Some(at) = rest.to_ascii_lowercase().find(name) {
@@ -85,9 +178,12 @@ fn hidden_after(word: &str, name: &str) -> String {
             shown.push_str("='");
             shown.push_str(HIDDEN);
             rest = after_quote(quoted);
+            let secret = &quoted[..quoted.len() - rest.len()];
+            hidden.extend([secret.to_owned(), secret.replace("''", "'")]);
         } else if rest.starts_with([':', '=']) {
             shown.push_str(&rest[..1]);
             shown.push_str(HIDDEN);
+            hidden.push(rest[1..].to_owned());
             rest = "";
         }
     }
@@ -134,6 +230,32 @@ mod tests {
         ] {
             assert_eq!(words_without_secrets([word]), shown);
         }
+    }
+
+    #[test]
+    fn a_refusal_is_shown_without_the_secrets_that_it_quotes() {
+        let section = "/section:applicationPools";
+        for (word, refusal, shown) in [
+            (
+                "-[name='P'].environmentVariables.[name='A',value='x''y']",
+                "[name='P'].environmentVariables.[name='A',value='x''y'] is no change: no \"x'y\"",
+                "[name='P'].environmentVariables.[name='A',value='*'] is no change: no \"*\"",
+            ),
+            ("/processModel.password:is", "this is no is", "this * no *"),
+            ("/x.password:a", "aa b-a aaa", "aa b-* aaa"),
+            ("/x.password:a\\b\"c", r#"\na\\b\"c"#, r"\n*"),
+            ("/queueLength:5", "5 is too few", "5 is too few"),
+        ] {
+            let text = refusal_without_secrets(refusal, [section, word]);
+            assert_eq!(text, shown, "{word}");
+        }
+        let words = "+[name='P'].environmentVariables.[name='A',value='b']";
+        let changes =
+            vec![Change::within("system.applicationHost/applicationPools", words).unwrap()];
+        let command = Command::ChangeConfiguration { changes };
+        let mut effect = serde_json::json!({"refused": {"Failed": {"message": "'b' is bad"}}});
+        effect_without_secrets(&mut effect, &command);
+        assert_eq!(effect["refused"]["Failed"]["message"], "'*' is bad");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, load};
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
-use sim_was::live::words_without_secrets;
+use sim_was::live::{refusal_without_secrets, words_without_secrets};
 
 use super::{say_waiting, take_root};
 use crate::administration::store::{Store, StoreError};
@@ -234,9 +234,10 @@ fn write_down(words: &[String], sentence: &Sentence, store: &Store, failure: Opt
     if ["list", "search"].contains(&sentence.verb.as_str()) {
         return;
     }
-    let words = words_without_secrets(words.iter().map(String::as_str));
-    let wanted = json!({"Appcmd": {"words": words, "identifier": sentence.identifier()}});
-    let refusal = failure.map(Failure::text);
+    let said = || words.iter().map(String::as_str);
+    let shown = words_without_secrets(said());
+    let wanted = json!({"Appcmd": {"words": shown, "identifier": sentence.identifier()}});
+    let refusal = failure.map(|failure| refusal_without_secrets(&failure.text(), said()));
     store.write_down(&wanted, refusal.as_deref());
 }
 
