@@ -1,7 +1,7 @@
 //! K1, K2, C4, N4: what comes from the response cache is the answer to that URL and not too old, content that
 //! was changed is not served for long, whole responses are whole, and no timer of an idle connection ends a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +44,10 @@ pub(super) struct Answers {
     hits: BTreeMap<RequestId, String>,
     /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
     bodies: BTreeMap<u64, u64>,
+    /// Requests that a worker was made to answer which it may not have known, and which worker.
+    lies: BTreeSet<(ProcessId, RequestId)>,
+    /// Requests that were answered by the worker that was made to, by the clients' names for them.
+    lied_to: BTreeSet<u64>,
     /// When the content was changed last.
     changed: Option<Instant>,
 }
@@ -65,6 +69,16 @@ impl Answers {
         sent.extend_from_slice(bytes);
     }
 
+    /// A worker is made to answer a request besides its own: it may have that as well, or be about to get it.
+    pub(super) fn lied(&mut self, by: ProcessId, request: RequestId) {
+        self.lies.insert((by, request));
+    }
+
+    /// Requests that were answered by a worker that lied of them, by the clients' names for them.
+    pub(super) fn lied_to(&self) -> &BTreeSet<u64> {
+        &self.lied_to
+    }
+
     /// Every file was written to.
     pub(super) fn content_changed(&mut self, now: Instant) {
         self.changed = Some(now);
@@ -78,6 +92,11 @@ impl Answers {
             let sent = self.sent.get(&before.connection);
             let body = whole_body(*request, sent.map(Vec::as_slice).unwrap_or_default())?;
             self.bodies.insert(activity.0, body);
+            if let Place::Delivered(process) = before.place
+                && self.lies.contains(&(process, *request))
+            {
+                self.lied_to.insert(activity.0);
+            }
         }
         match fact {
             Fact::CacheInsert { entry, process, .. } => {

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sim_httpsys::api::{Call, ConnectionId, ProcessId};
+use sim_httpsys::api::{Call, ConnectionId, ProcessId, RequestId};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{self, Traced};
 use sim_httpsys::logging::LogEntry;
@@ -427,6 +427,12 @@ impl Checkers {
         }
     }
 
+    /// A worker is made to answer a request besides its own.
+    pub(super) fn lied(&mut self, process: ProcessId, request: RequestId) {
+        self.struck(process);
+        self.answers.lied(process, request);
+    }
+
     /// A worker stands still for a while.
     pub(super) fn worker_frozen(&mut self, process: ProcessId) {
         if let Some(worker) = self.book.workers.get_mut(&process) {
@@ -529,6 +535,11 @@ impl Checkers {
     /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
     pub(super) fn bodies(&self) -> &BTreeMap<u64, u64> {
         self.answers.bodies()
+    }
+
+    /// Requests that were answered by a worker that was made to, by the clients' names for them.
+    pub(super) fn lied_to(&self) -> &BTreeSet<u64> {
+        self.answers.lied_to()
     }
 
     /// Which events have met which states.

@@ -1,6 +1,6 @@
 //! From a plan to its outcome: load and faults, then load alone, then nothing until all is at rest.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
     };
     let book = run.all(plan);
     let (sometimes, coverage) = (run.world.sometimes(), run.world.coverage());
-    let bodies = run.world.bodies();
+    let (bodies, lied_to) = (run.world.bodies(), run.world.lied_to());
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -89,7 +89,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
                 event: events,
             }
         };
-        agree(plan, &observation, &bodies).map_err(breaks)?;
+        agree(plan, &observation, &bodies, &lied_to).map_err(breaks)?;
         let (failed, gap) = losses(&observation);
         Ok(Outcome {
             digest: track.digest,
@@ -123,9 +123,14 @@ type Disagreement = Result<(), (&'static str, String)>;
 
 /// C5: the client's book and the server's tell the same story of every attempt; C4: of as many bytes; and M2.
 ///
-/// A worker that lies may answer, of its own requests, one that has not reached it yet, and end before it
-/// does: then it does not know what it has answered.
-fn agree(plan: &Plan, observation: &Observation, bodies: &BTreeMap<u64, u64>) -> Disagreement {
+/// A worker that lies may answer one of its own requests: one that has not reached it yet, which it never
+/// knows if it ends before, or one that it is working on, which it ends otherwise by its own record.
+fn agree(
+    plan: &Plan,
+    observation: &Observation,
+    bodies: &BTreeMap<u64, u64>,
+    lied_to: &BTreeSet<u64>,
+) -> Disagreement {
     no_success_in_the_dark(observation)?;
     no_success_without_target(plan, observation)?;
     same_bytes(observation, bodies)?;
@@ -133,14 +138,23 @@ fn agree(plan: &Plan, observation: &Observation, bodies: &BTreeMap<u64, u64>) ->
     else {
         return Ok(());
     };
-    let is_a_lie = |example: &&Unexplained| example.why.ends_with("which does not know it");
-    let lies = ledger.examples.iter().filter(is_a_lie).count() as u64;
-    if plan.faults.lie > 0.0 && lies == ledger.unexplained {
+    if ledger.unexplained == lies_among(&ledger.examples, lied_to) {
         return Ok(());
     }
     let examples: Vec<String> = ledger.examples.iter().map(|e| format!("{e:?}")).collect();
     let (count, examples) = (ledger.unexplained, examples.join("; "));
     Err(("C5", format!("{count} unexplained: {examples}")))
+}
+
+/// How many disagreements of a worker and the driver are of requests that the worker was made to answer.
+fn lies_among(examples: &[Unexplained], lied_to: &BTreeSet<u64>) -> u64 {
+    let is_a_lie = |example: &&Unexplained| {
+        let why = &example.why;
+        let is_of_worker =
+            why.ends_with("which does not know it") || why.contains(", the worker answered ");
+        is_of_worker && lied_to.contains(&example.attempt)
+    };
+    examples.iter().filter(is_a_lie).count() as u64
 }
 
 /// M2: while no endpoint is open, no new connection has success.
@@ -527,5 +541,27 @@ impl Run {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lie_excuses_the_request_that_it_named_and_no_other() {
+        let of = |attempt, why: &str| Unexplained {
+            attempt,
+            outcome: None,
+            why: why.to_owned(),
+        };
+        let examples = [
+            of(1, "the driver sent 503, the worker answered 200"),
+            of(2, "answered by worker 9, which does not know it"),
+            of(3, "the driver sent 503, the worker answered 200"),
+            of(2, "the driver has no end for it"),
+        ];
+        assert_eq!(lies_among(&examples, &BTreeSet::from([1, 2])), 2);
+        assert_eq!(lies_among(&examples, &BTreeSet::new()), 0);
     }
 }

@@ -323,6 +323,12 @@ impl World {
         checkers.map_or_else(BTreeMap::new, |checkers| checkers.bodies().clone())
     }
 
+    /// Requests that were answered by a worker that was made to, by the clients' names for them.
+    pub(super) fn lied_to(&self) -> BTreeSet<u64> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(BTreeSet::new, |checkers| checkers.lied_to().clone())
+    }
+
     /// Which events have met which states.
     pub(super) fn coverage(&self) -> Coverage {
         let checkers = self.chronicle.checkers.as_ref();

@@ -267,7 +267,7 @@ impl World {
             && let Call::SendResponse { response, .. } = &call
         {
             if let Some(checkers) = &mut self.chronicle.checkers {
-                checkers.struck(id);
+                checkers.lied(id, RequestId(lie));
             }
             let lie = Call::SendResponse {
                 request: RequestId(lie),
