@@ -1,7 +1,8 @@
 //! Where requests can go: when a queue had no worker that receives from it.
 //!
-//! A worker is a delivery target from the moment it opens its queue until it has stopped receiving, or is
-//! gone, or its queue is closed: that is how the services stop, and the worker may live on for long. One that hangs, stands still or is suspended is a target all the same: requests go to it.
+//! A worker is a delivery target from the moment it opens its queue until it has stopped receiving, or is gone, or
+//! its queue is closed: that is how the services stop, and the worker may live on for long. One that hangs, stands
+//! still or is suspended is a target all the same: requests go to it.
 
 use std::collections::BTreeMap;
 
