@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -24,6 +24,8 @@ pub struct BoundEndpoint {
     pub host: String,
     /// Whether it is https.
     pub secure: bool,
+    /// The address and the port that the binding names, `None` for one that names none.
+    pub named: Option<(Option<IpAddr>, u16)>,
     /// Where it is reached, or why it is not.
     pub reached: Result<SocketAddr, Closed>,
 }
@@ -116,6 +118,7 @@ pub(super) fn bound_endpoints(
                 binding: format!("{}/{}", binding.protocol, binding.information),
                 host: http.host.clone(),
                 secure: http.secure,
+                named: Some((http.address, http.port)),
                 reached: reached(site, http),
             })
         });
@@ -159,6 +162,7 @@ fn nowhere(site: &str, binding: &str, closed: Closed) -> BoundEndpoint {
         binding: binding.to_owned(),
         host: String::new(),
         secure: binding.starts_with("https"),
+        named: None,
         reached: Err(closed),
     }
 }

@@ -424,15 +424,20 @@ fn tell(watcher: Watcher<'_>, stage: Stage) -> Result<(), TrialError> {
 fn targets(endpoints: &[BoundEndpoint], closed: SocketAddr) -> (Vec<Target>, String) {
     let target = |endpoint: &BoundEndpoint| {
         let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty());
+        // Who asks for a site that is not started is refused; where another one answers, that one does.
+        let address = match endpoint.reached {
+            Ok(address) => address,
+            Err(Closed::NotToStart) => closed,
+            Err(_) => return None,
+        };
+        let seen_as = endpoint
+            .named
+            .map(|(ip, port)| SocketAddr::new(ip.unwrap_or_else(|| address.ip()), port));
         Some(Target {
             host,
             secure: endpoint.secure,
-            // Who asks for a site that is not started is refused; where another one answers, that one does.
-            address: match endpoint.reached {
-                Ok(address) => address,
-                Err(Closed::NotToStart) => closed,
-                Err(_) => return None,
-            },
+            address,
+            seen_as,
         })
     };
     let mut targets: Vec<Target> = endpoints.iter().filter_map(target).collect();

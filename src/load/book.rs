@@ -5,6 +5,7 @@
 //! `CLOCK_MONOTONIC`, so that they compare with the facts of the server's processes.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
@@ -70,8 +71,6 @@ pub struct AttemptRecord {
     pub bytes: u64,
     /// The number of its connection; `None` if there was none.
     pub connection: Option<u32>,
-    /// The client's port.
-    pub local_port: Option<u16>,
     /// The handshake that was made for this attempt.
     pub tls: TlsKind,
     /// What else is known about a failure.
@@ -145,6 +144,9 @@ pub struct ConnectionRecord {
     pub opened: Instant,
     /// The client's port.
     pub local_port: u16,
+    /// The server's address, as its own records name it. One client port may have a connection to each of
+    /// several.
+    pub server: SocketAddr,
     /// The handshake.
     pub tls: TlsKind,
     /// Requests that were handed to it.

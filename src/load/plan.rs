@@ -571,7 +571,8 @@ mod tests {
             targets: vec![Target {
                 host: None,
                 secure: false,
-                address: "127.0.0.1:80".parse().unwrap(),
+                address: "127.0.0.1:8080".parse().unwrap(),
+                seen_as: Some("127.0.0.1:80".parse().unwrap()),
             }],
             host: "localhost".to_owned(),
             first_id: 1,

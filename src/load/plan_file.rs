@@ -44,6 +44,10 @@ pub struct Target {
     pub secure: bool,
     /// The address.
     pub address: SocketAddr,
+    /// The address as the server's records name it, if that is another one: what the binding says, where a
+    /// port map has moved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_as: Option<SocketAddr>,
 }
 
 impl Target {
@@ -53,6 +57,7 @@ impl Target {
             host: None,
             secure: false,
             address,
+            seen_as: None,
         }
     }
 }

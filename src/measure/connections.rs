@@ -1,6 +1,7 @@
 //! Connections that the operation cost.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,37 +84,37 @@ impl Connections {
     }
 }
 
-/// When idle timers cut connections, by the client's port.
-struct IdleTimers(BTreeMap<u16, Vec<Instant>>);
+/// When idle timers cut connections, by the client's port and the server's address.
+struct IdleTimers(BTreeMap<(u16, SocketAddr), Vec<Instant>>);
 
 impl IdleTimers {
     fn of(facts: &[Traced<etw::Fact>]) -> Self {
-        let mut ports: BTreeMap<ConnectionId, u16> = BTreeMap::new();
-        let mut cuts: BTreeMap<u16, Vec<Instant>> = BTreeMap::new();
+        let mut open: BTreeMap<ConnectionId, (u16, SocketAddr)> = BTreeMap::new();
+        let mut cuts: BTreeMap<(u16, SocketAddr), Vec<Instant>> = BTreeMap::new();
         for Traced { at, fact } in facts {
             if let etw::Fact::ConnConnect {
                 connection, ends, ..
             } = fact
             {
-                ports.insert(*connection, ends.client.port());
+                open.insert(*connection, (ends.client.port(), ends.local));
             } else if let etw::Fact::ConnError {
                 connection,
                 reason: ReasonPhrase::TimerConnectionIdle,
             } = fact
-                && let Some(port) = ports.get(connection)
+                && let Some(ends) = open.get(connection)
             {
-                cuts.entry(*port).or_default().push(*at);
+                cuts.entry(*ends).or_default().push(*at);
             } else if let etw::Fact::ConnCleanup { connection, .. } = fact {
-                ports.remove(connection);
+                open.remove(connection);
             }
         }
         Self(cuts)
     }
 
-    /// Whether one cut this connection: nobody else had its port while it was open.
+    /// Whether one cut this connection: no other one had its ends while it was open.
     fn cut(&self, connection: &ConnectionRecord) -> bool {
         let closed = connection.closed.unwrap_or(Instant(u64::MAX));
-        let cuts = self.0.get(&connection.local_port);
+        let cuts = self.0.get(&(connection.local_port, connection.server));
         cuts.is_some_and(|cuts| {
             let later = cuts.partition_point(|at| *at < connection.opened);
             cuts.get(later).is_some_and(|at| *at <= closed)
@@ -138,13 +139,10 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use sim_httpsys::api::Ends;
 
     use super::*;
-    use crate::load::book::ConnectionKind;
-    use crate::measure::synthetic::{OPERATION, at};
+    use crate::measure::synthetic::{self, OPERATION, SERVER, at};
 
     fn connection(
         opened: f64,
@@ -152,16 +150,9 @@ mod tests {
         how: Option<ConnectionEnded>,
     ) -> ConnectionRecord {
         ConnectionRecord {
-            number: 0,
-            kind: ConnectionKind::KeepAlive,
-            secure: false,
-            opened: at(opened),
-            local_port: 1,
-            tls: TlsKind::None,
-            requests: 1,
             closed: closed.map(at),
             how,
-            in_flight: false,
+            ..synthetic::connection(opened)
         }
     }
 
@@ -197,9 +188,17 @@ mod tests {
             ..connection(opened, Some(closed), Some(ConnectionEnded::Rst))
         };
         let idle = on_port(7, -100.0, 60.0);
-        // The same port, before and after; and another port at the same time.
-        let others = [on_port(7, -900.0, 10.0), on_port(8, -100.0, 60.0)];
-        let mut seen = observation([vec![idle], others.to_vec()].concat());
+        // The same port, before and after; another port at the same time, and another server.
+        let elsewhere = ConnectionRecord {
+            server: SocketAddr::from((SERVER.0, 443)),
+            ..idle
+        };
+        let others = [
+            on_port(7, -900.0, 10.0),
+            on_port(8, -100.0, 60.0),
+            elsewhere,
+        ];
+        let mut seen = observation([vec![idle.clone()], others.to_vec()].concat());
         let client = SocketAddr::from(([127, 0, 0, 1], 7));
         let connect = |number, at_ms| Traced {
             at: at(at_ms),
@@ -207,7 +206,7 @@ mod tests {
                 connection: ConnectionId(number),
                 ends: Ends {
                     client,
-                    local: client,
+                    local: SERVER.into(),
                 },
                 secure: false,
             },
@@ -222,7 +221,7 @@ mod tests {
         };
         seen.httpsys = Some(vec![connect(1, -900.0), connect(2, -100.0), cut]);
         let counts = Connections::of(&seen, OPERATION);
-        assert_eq!((counts.timed_out, counts.lost_rst), (Some(1), 2));
+        assert_eq!((counts.timed_out, counts.lost_rst), (Some(1), 3));
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! before it had read the attempt's name is joined with it by the connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{ConnectionId, ProcessId};
@@ -27,7 +28,7 @@ use sim_httpsys::etw::{ConnectionEnd, Fact, Traced};
 use sim_httpsys::model::ReasonPhrase;
 
 use super::read::Observation;
-use crate::load::book::AttemptRecord;
+use crate::load::book::{AttemptRecord, ConnectionRecord};
 use crate::load::outcome::{NO_MARKER, Outcome};
 use closed::closed_spans;
 use end::{End, phrase};
@@ -96,7 +97,8 @@ type HttpErrUrls = BTreeMap<(u16, String), Vec<Option<String>>>;
 struct Server<'a> {
     requests: BTreeMap<u64, Request>,
     connections: BTreeMap<ConnectionId, DriverConnection>,
-    by_port: BTreeMap<u16, Vec<ConnectionId>>,
+    /// By the client's port and the server's address.
+    by_ends: BTreeMap<(u16, SocketAddr), Vec<ConnectionId>>,
     /// Spans in which at least one endpoint was closed.
     closed: Vec<(Instant, Instant)>,
     /// W3C lines by attempt; `None` if no log was read.
@@ -162,7 +164,7 @@ impl<'a> Server<'a> {
         let mut server = Self {
             requests: BTreeMap::new(),
             connections: BTreeMap::new(),
-            by_port: BTreeMap::new(),
+            by_ends: BTreeMap::new(),
             closed: closed_spans(facts, &observation.ports),
             w3c: observation.w3c.as_ref().map(|lines| {
                 let mut by_attempt: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
@@ -212,7 +214,8 @@ impl<'a> Server<'a> {
                     end: None,
                 };
                 self.connections.insert(*connection, seen);
-                self.by_port.entry(port).or_default().push(*connection);
+                let ends = (port, ends.local);
+                self.by_ends.entry(ends).or_default().push(*connection);
             }
             Fact::ConnCleanup {
                 connection, end, ..
@@ -323,18 +326,18 @@ impl<'a> Server<'a> {
     /// Whether the server ended the attempt's connection, or never took it.
     fn connection_ended(&self, attempt: &AttemptRecord) -> Result<&'static str, String> {
         let finished = attempt.finished.0.saturating_add(SLACK);
-        let on_port = attempt.local_port.and_then(|port| self.by_port.get(&port));
-        let seen = on_port
-            .into_iter()
-            .flatten()
+        let seen = self
+            .between_its_ends(attempt)
             .filter_map(|id| self.connections.get(id));
         let latest = seen.filter(|c| c.from.0 <= finished).max_by_key(|c| c.from);
         // A port is used again later: a connection that the client opened after the driver's last
-        // one with this port had ended is one that the driver never took.
+        // one from this port had ended is one that the driver never took.
         let is_older = |c: &&DriverConnection| {
             c.end
                 .is_some_and(|(end, _)| end.0.saturating_add(SLACK) < attempt.sent.0)
-                && self.opened(attempt).is_none_or(|opened| opened > c.from)
+                && self
+                    .record_of(attempt)
+                    .is_none_or(|own| own.opened > c.from)
         };
         let Some(latest) = latest.filter(|c| !is_older(c)) else {
             return if self.was_closed_at(attempt) {
@@ -357,13 +360,20 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn opened(&self, attempt: &AttemptRecord) -> Option<Instant> {
+    /// The driver's connections with the same ends as the one of the attempt. The client's port alone would
+    /// not do: from one port there may be a connection to each of several addresses at the same time.
+    fn between_its_ends(&self, attempt: &AttemptRecord) -> impl Iterator<Item = &ConnectionId> {
+        let ends = self
+            .record_of(attempt)
+            .map(|own| (own.local_port, own.server));
+        let same = ends.and_then(|ends| self.by_ends.get(&ends));
+        same.into_iter().flatten()
+    }
+
+    /// What the client noted of the attempt's connection.
+    fn record_of(&self, attempt: &AttemptRecord) -> Option<&ConnectionRecord> {
         let number = attempt.connection? as usize;
-        self.observation
-            .book
-            .connections
-            .get(number)
-            .map(|connection| connection.opened)
+        self.observation.book.connections.get(number)
     }
 
     /// The line that an end must have in exactly one of the two logs.

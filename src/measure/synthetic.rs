@@ -2,12 +2,18 @@
 
 use sim_httpsys::clockwork::Instant;
 
-use crate::load::book::{AttemptRecord, Book, BookHeader, TlsKind};
+use crate::load::book::{
+    AttemptRecord, Book, BookHeader, ConnectionKind, ConnectionRecord, TlsKind,
+};
 use crate::load::outcome::Outcome;
 use crate::load::plan::Stream;
 
 /// The moment at which synthetic operations begin.
 pub(super) const OPERATION: Instant = Instant(100_000_000_000);
+
+/// The ends of synthetic connections.
+pub(super) const PORT: u16 = 50_000;
+pub(super) const SERVER: ([u8; 4], u16) = ([127, 0, 0, 1], 80);
 
 /// A moment so many milliseconds after the operation began.
 pub(super) fn at(ms: f64) -> Instant {
@@ -51,9 +57,25 @@ pub(super) fn attempt(
         worker: None,
         bytes: 10,
         connection: None,
-        local_port: Some(50_000),
         tls: TlsKind::None,
         detail: None,
+    }
+}
+
+/// A connection in clear text, opened so many milliseconds after the operation.
+pub(super) fn connection(opened: f64) -> ConnectionRecord {
+    ConnectionRecord {
+        number: 0,
+        kind: ConnectionKind::KeepAlive,
+        secure: false,
+        opened: at(opened),
+        local_port: PORT,
+        server: SERVER.into(),
+        tls: TlsKind::None,
+        requests: 1,
+        closed: None,
+        how: None,
+        in_flight: false,
     }
 }
 

@@ -91,7 +91,6 @@ async fn perform(
     wire.begin_request();
     shared.record(index, |record| {
         record.connection = Some(wire.number());
-        record.local_port = Some(wire.local_port());
     });
     let request = shared.request(planned, index);
     let response = line.sender.send_request(request).await;
@@ -151,7 +150,6 @@ async fn open(
         OpenError::Reset(error, wire) => {
             shared.record(index, |record| {
                 record.connection = wire.as_ref().map(|wire| wire.number());
-                record.local_port = wire.as_ref().map(|wire| wire.local_port());
             });
             Failure {
                 outcome: Outcome::ResetIdle,
@@ -299,7 +297,6 @@ pub(super) fn begun(id: u64, planned: &PlannedAttempt, at: Instant) -> AttemptRe
         worker: None,
         bytes: 0,
         connection: None,
-        local_port: None,
         tls: TlsKind::None,
         detail: None,
     }

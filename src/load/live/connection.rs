@@ -85,6 +85,8 @@ impl OpenError {
 #[derive(Clone)]
 pub(super) struct Destination {
     pub(super) address: SocketAddr,
+    /// As the server's records name it.
+    pub(super) seen_as: SocketAddr,
     /// The name for TLS, `None` for clear text.
     pub(super) tls_name: Option<ServerName<'static>>,
 }
@@ -138,12 +140,7 @@ impl Opener {
         let wire = {
             let mut wires = self.wires.borrow_mut();
             let number = u32::try_from(wires.len()).unwrap_or(u32::MAX);
-            wires.push(Rc::new(Wire::new(
-                number,
-                kind,
-                to.tls_name.is_some(),
-                port,
-            )));
+            wires.push(Rc::new(Wire::new(number, kind, port, to)));
             Rc::clone(wires.last().expect("it was pushed in the line before"))
         };
         let socket = Socket::new(tcp, Rc::clone(&wire));

@@ -424,6 +424,7 @@ fn destination(file: &PlanFile, host: &str, secure: bool) -> Result<Destination,
     };
     Ok(Destination {
         address: target.address,
+        seen_as: target.seen_as.unwrap_or(target.address),
         tls_name,
     })
 }

@@ -151,6 +151,7 @@ fn plan(address: std::net::SocketAddr, url: &str) -> PlanFile {
         host: None,
         secure,
         address,
+        seen_as: None,
     };
     PlanFile {
         profile,
@@ -358,9 +359,11 @@ fn a_user_brings_the_session_cookie_back() {
 
 #[test]
 fn the_book_says_who_answered_when_and_over_what() {
+    let seen_as = "10.0.0.1:80".parse().unwrap();
     let book = in_a_loop(async {
-        let address = clear_text_server().await;
-        run_to_its_end(&plan(address, "/ok")).await
+        let mut plan = plan(clear_text_server().await, "/ok");
+        plan.targets[0].seen_as = Some(seen_as);
+        run_to_its_end(&plan).await
     });
     let mut ids: Vec<_> = book.attempts.iter().map(|a| a.id).collect();
     assert_eq!(ids[0], 100);
@@ -380,7 +383,8 @@ fn the_book_says_who_answered_when_and_over_what() {
         assert!(attempt.sent <= attempt.first_byte.unwrap());
         assert!(attempt.first_byte.unwrap() <= attempt.finished);
         let connection = &book.connections[attempt.connection.unwrap() as usize];
-        assert_eq!(Some(connection.local_port), attempt.local_port);
+        assert_eq!(connection.server, seen_as);
+        assert_ne!(connection.local_port, 0);
     }
     let mut written = Vec::new();
     book.write(&mut written).unwrap();

@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::now;
+use super::connection::Destination;
 use crate::load::book::{ConnectionEnded, ConnectionKind, ConnectionRecord, TlsKind};
 
 /// What is known of one connection.
@@ -28,6 +30,7 @@ pub(super) struct Wire {
     secure: bool,
     opened: Instant,
     local_port: u16,
+    server: SocketAddr,
     tls: Cell<TlsKind>,
     requests: Cell<u32>,
     /// Bytes that the kernel has taken.
@@ -56,13 +59,19 @@ pub(super) enum Farewell {
 }
 
 impl Wire {
-    pub(super) fn new(number: u32, kind: ConnectionKind, secure: bool, local_port: u16) -> Self {
+    pub(super) fn new(
+        number: u32,
+        kind: ConnectionKind,
+        local_port: u16,
+        to: &Destination,
+    ) -> Self {
         Self {
             number,
             kind,
-            secure,
+            secure: to.tls_name.is_some(),
             opened: now(),
             local_port,
+            server: to.seen_as,
             tls: Cell::default(),
             requests: Cell::default(),
             taken: Cell::default(),
@@ -83,10 +92,6 @@ impl Wire {
 
     pub(super) fn kind(&self) -> ConnectionKind {
         self.kind
-    }
-
-    pub(super) fn local_port(&self) -> u16 {
-        self.local_port
     }
 
     pub(super) fn set_tls(&self, tls: TlsKind) {
@@ -160,6 +165,7 @@ impl Wire {
             secure: self.secure,
             opened: self.opened,
             local_port: self.local_port,
+            server: self.server,
             tls: self.tls.get(),
             requests: self.requests.get(),
             closed: closed.map(|(at, _)| at),

@@ -5,9 +5,9 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::model::ReasonPhrase;
 
 use super::*;
-use crate::load::book::{ConnectionKind, ConnectionRecord, TlsKind};
+use crate::load::book::ConnectionRecord;
 use crate::load::plan::Stream;
-use crate::measure::synthetic::{at, attempt};
+use crate::measure::synthetic::{at, attempt, connection};
 
 /// One attempt with id 1 on a connection that has served others, and what is said of it.
 struct Story {
@@ -22,16 +22,8 @@ fn client(outcome: Outcome) -> Story {
     one.connection = Some(0);
     book.attempts.push(one);
     book.connections.push(ConnectionRecord {
-        number: 0,
-        kind: ConnectionKind::KeepAlive,
-        secure: false,
-        opened: at(-10.0),
-        local_port: 50_000,
-        tls: TlsKind::None,
         requests: 5,
-        closed: None,
-        how: None,
-        in_flight: false,
+        ..connection(-10.0)
     });
     Story {
         book,

@@ -7,9 +7,8 @@ use sim_worker::facts;
 use super::*;
 use crate::load::plan::Stream;
 use crate::measure::read::{HttpErrLine, W3cLine};
-use crate::measure::synthetic::{at, attempt};
+use crate::measure::synthetic::{PORT, SERVER, at, attempt, connection};
 
-const PORT: u16 = 50_000;
 const CONNECTION: ConnectionId = ConnectionId(9);
 const WORKER: ProcessId = ProcessId(4711);
 
@@ -26,10 +25,10 @@ impl Story {
             httperr: Some(Vec::new()),
             ..Observation::default()
         };
-        observation
-            .book
-            .attempts
-            .push(attempt(1, Stream::Load, at(10.0), outcome));
+        let mut one = attempt(1, Stream::Load, at(10.0), outcome);
+        one.connection = Some(0);
+        observation.book.attempts.push(one);
+        observation.book.connections.push(connection(9.0));
         Self { observation }.fact(-99.0, Fact::EndpointOpen { port: 80 })
     }
 
@@ -40,16 +39,16 @@ impl Story {
     }
 
     fn connected(self) -> Self {
+        self.connected_to(CONNECTION, SERVER.into())
+    }
+
+    fn connected_to(self, connection: ConnectionId, local: SocketAddr) -> Self {
         let client = ([127, 0, 0, 1], PORT).into();
-        let ends = Ends {
-            client,
-            local: ([127, 0, 0, 1], 80).into(),
-        };
         self.fact(
             9.0,
             Fact::ConnConnect {
-                connection: CONNECTION,
-                ends,
+                connection,
+                ends: Ends { client, local },
                 secure: false,
             },
         )
@@ -342,6 +341,30 @@ fn a_connection_that_was_never_accepted_dies_with_its_endpoint() {
 }
 
 #[test]
+fn a_connection_from_the_same_port_to_another_address_is_another_one() {
+    // As at an iisreset whose clients speak http and https: the system gives a port once for each.
+    let other = ConnectionId(10);
+    let gone = |story: Story| {
+        story.fact(
+            10.5,
+            Fact::ConnCleanup {
+                connection: other,
+                end: ConnectionEnd::ClientFin,
+                requests: 1,
+            },
+        )
+    };
+    let to_443 = SocketAddr::from((SERVER.0, 443));
+    let story = Story::client(Outcome::ResetInflight)
+        .connected()
+        .connected_to(other, to_443)
+        .cleanup(10.5, ConnectionEnd::ServerReset);
+    gone(story).is_explained("reset_inflight / connection_ended");
+    let story = Story::client(Outcome::ResetInflight).connected_to(other, to_443);
+    gone(story).is_unexplained("no such connection");
+}
+
+#[test]
 fn an_answer_that_a_reset_overtook_is_explained_by_the_reset() {
     let story = |end| {
         Story::client(Outcome::ResetInflight)
@@ -429,13 +452,16 @@ fn a_refusal_without_a_name_is_joined_with_no_attempt_that_it_does_not_fit() {
         let ledger = story.httperr("URL_Length", None).ledger();
         assert_eq!(ledger.unexplained, 2, "{:?}", ledger.examples);
     };
-    // Another status, another time, another port, and a success.
+    // Another status, another time, another port of the client, of the server, and a success.
     let mut story = nameless(Outcome::Http4xx, 10.5);
     story.observation.book.attempts[0].status = Some(400);
     both_sides(story);
     both_sides(nameless(Outcome::Http4xx, 900.0));
     let mut story = nameless(Outcome::Http4xx, 10.5);
-    story.observation.book.attempts[0].local_port = Some(PORT + 1);
+    story.observation.book.connections[0].local_port = PORT + 1;
+    both_sides(story);
+    let mut story = nameless(Outcome::Http4xx, 10.5);
+    story.observation.book.connections[0].server.set_port(443);
     both_sides(story);
     both_sides(nameless(Outcome::Ok, 10.5));
 }

@@ -83,8 +83,7 @@ impl Server<'_> {
         if let Some(request) = self.requests.remove(&attempt.id) {
             return request;
         }
-        let on_port = attempt.local_port.and_then(|port| self.by_port.get(&port));
-        let found = on_port.into_iter().flatten().find_map(|connection| {
+        let found = self.between_its_ends(attempt).find_map(|connection| {
             let (at, end) = *self.unnamed.left.get(connection)?;
             let (from, to) = (attempt.sent.0, attempt.finished.0);
             let is_within = (from.saturating_sub(SLACK)..=to.saturating_add(SLACK)).contains(&at.0);

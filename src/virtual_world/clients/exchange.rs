@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::ConnectionId;
+use sim_httpsys::api::{ConnectionId, Endpoint};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::runs;
 
@@ -66,7 +66,7 @@ impl Clients {
         let number = self.connected;
         self.connected = self.connected.wrapping_add(1);
         connection.record = Some(number);
-        let secure = self.to.pools[connection.pool as usize].endpoint.secure;
+        let (Endpoint { secure, .. }, ends) = self.ends(connection.pool, connection.port);
         if let Some(notes) = &mut self.book {
             notes.connections.push(ConnectionRecord {
                 number,
@@ -74,6 +74,7 @@ impl Clients {
                 secure,
                 opened: timeline.now,
                 local_port: connection.port,
+                server: ends.local,
                 tls: TlsKind::None,
                 requests: 0,
                 closed: None,
@@ -84,7 +85,6 @@ impl Clients {
         if let Some(slot) = connection.attempt() {
             let attempt = &mut self.attempts[slot];
             attempt.connection = Some(number);
-            attempt.local_port = Some(connection.port);
         }
         if !secure {
             connection.client = ClientSide::Ready;
@@ -144,7 +144,6 @@ impl Clients {
         }
         let attempt = &mut self.attempts[index];
         attempt.connection = connection.record;
-        attempt.local_port = Some(connection.port);
         let planned = &attempt.planned;
         let route = &self.to.routes[planned.url as usize];
         let jar = self.cookies.get(planned.user as usize);

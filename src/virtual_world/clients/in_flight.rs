@@ -28,7 +28,6 @@ pub(super) struct Attempt {
     /// The number of its connection.
     pub(super) connection: Option<u32>,
     pub(super) worker: Option<u32>,
-    pub(super) local_port: Option<u16>,
     pub(super) status: Option<u16>,
     pub(super) session: Option<SessionSeen>,
     pub(super) tls: TlsKind,
@@ -62,7 +61,6 @@ impl Attempt {
             worker: self.worker,
             bytes: self.bytes,
             connection: self.connection,
-            local_port: self.local_port,
             tls: self.tls,
             detail: detail.map(str::to_owned),
         }
@@ -97,7 +95,6 @@ impl InFlight {
             bytes: 0,
             connection: None,
             worker: None,
-            local_port: None,
             status: None,
             session: None,
             tls: TlsKind::None,
