@@ -151,7 +151,7 @@ impl Cluster {
             "ClusterName=test\n\
              SlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={controller}\n\
              SlurmUser=root\nSlurmdUser=root\n\
-             AuthType=auth/munge\nAuthInfo=socket={folder}/munge.socket,cred_expire=20\n\
+             AuthType=auth/munge\nAuthInfo=socket={folder}/munge.socket,cred_expire=10\n\
              CredType=cred/munge\n\
              CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
              ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nMpiDefault=none\n\
@@ -159,7 +159,7 @@ impl Cluster {
              SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
              SchedulerParameters=batch_sched_delay=1,sched_interval=2\n\
              SlurmdParameters=config_overrides\nReturnToService=2\n\
-             SlurmctldTimeout=30\nSlurmdTimeout=10\nMinJobAge=600\nKillWait=2\n\
+             SlurmctldTimeout=30\nSlurmdTimeout=5\nMinJobAge=600\nKillWait=2\n\
              StateSaveLocation={folder}/state\nSlurmdSpoolDir={folder}/spool-%n\n\
              SlurmctldPidFile={folder}/slurmctld.pid\nSlurmdPidFile={folder}/slurmd-%n.pid\n\
              SlurmctldLogFile={folder}/log/slurmctld.log\nSlurmdLogFile={folder}/log/slurmd-%n.log\n"
