@@ -139,3 +139,47 @@ fn fields_of_an_inner_object_can_be_chosen() {
     });
     assert_eq!(chosen, expected);
 }
+
+#[test]
+fn a_section_that_breaks_the_schema_is_neither_shown_nor_changed() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let pools = "/webserver/application-pools";
+    let own = api.pool("DefaultAppPool");
+    let config = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let broken = text.replacen(
+        "<add name=\"DefaultAppPool\"",
+        "<add name=\"Odd\" nosuch=\"1\" />\n<add name=\"DefaultAppPool\"",
+        1,
+    );
+    assert_ne!(broken, text);
+    std::fs::write(&config, &broken).unwrap();
+    let said = [
+        api.curl(&[], pools, Some(&api.token)),
+        api.curl(&[], &own, Some(&api.token)),
+        api.send("POST", pools, &json!({"name": "New"})),
+        api.send("PATCH", &own, &json!({"queue_length": 77})),
+        api.send("PATCH", &own, &json!({"status": "recycling"})),
+        api.send("DELETE", &own, &json!({})),
+    ];
+    for said in said {
+        assert_eq!(said.status, 500, "{}", said.body);
+        assert_eq!(said.body["title"], "Configuration error", "{}", said.body);
+        let section = "system.applicationHost/applicationPools";
+        assert_eq!(said.body["name"], section, "{}", said.body);
+        let detail = said.body["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("line ") && detail.contains("nosuch"),
+            "{detail}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), broken);
+    // Of the sites nothing is wrong.
+    assert_eq!(
+        api.get("/webserver/websites")["websites"][0]["name"],
+        "Default Web Site"
+    );
+}

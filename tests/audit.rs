@@ -183,7 +183,7 @@ fn a_wrong_token_and_what_the_rest_api_refuses_are_written_down() {
     api.curl(&[], pools, Some("0000"));
     let entry = only(&up.root, "Rest");
     assert_eq!(
-        entry["command"]["Rest"],
+        entry["command"]["Rest"]["request"],
         "GET /api/webserver/application-pools"
     );
     assert!(
@@ -198,9 +198,41 @@ fn a_wrong_token_and_what_the_rest_api_refuses_are_written_down() {
     let refused = entries(&up.root, "Rest");
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(
-        refused[1]["command"]["Rest"]
+        refused[1]["command"]["Rest"]["request"]
             .as_str()
             .unwrap()
             .starts_with("PATCH")
     );
+    assert_eq!(
+        refused[1]["command"]["Rest"]["body"],
+        json!({"queue_length": 5})
+    );
+}
+
+#[test]
+fn what_a_rest_request_asks_for_is_written_down_without_its_secrets() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let own = api.pool("DefaultAppPool");
+    let identity = json!({"identity": {"username": "u", "password": "hunter2"}});
+    let said = api.send("PATCH", &own, &identity);
+    assert_eq!(said.status, 400, "{}", said.body);
+    let number = json!({"name": "x", "managed_runtime_version": "v4.0", "password": 77123});
+    assert_eq!(
+        api.send("POST", "/webserver/application-pools", &number)
+            .status,
+        400
+    );
+    let words = ["-X", "PATCH", "-d", "{\"password\": hunter3"];
+    let said = api.curl(&words, &own, Some(&api.token));
+    assert_eq!(said.status, 400, "{}", said.body);
+    let asked: Vec<Value> = entries(&up.root, "Rest")
+        .iter()
+        .map(|entry| entry["command"]["Rest"]["body"].clone())
+        .collect();
+    let hidden = json!({"identity": {"username": "u", "password": "*"}});
+    let number = json!({"name": "x", "managed_runtime_version": "v4.0", "password": "*"});
+    assert_eq!(asked, [hidden, number, Value::Null]);
+    let log = std::fs::read_to_string(path_of(&up.root)).unwrap();
+    assert!(!log.contains("hunter") && !log.contains("77123"), "{log}");
 }

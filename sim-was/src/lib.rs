@@ -8,6 +8,7 @@
 //! * [`model`] – WAS and W3SVC, pure
 //! * [`event_log`] – what they state, with the ids and texts of the Windows event log
 //! * [`counters`] – what is folded from that
+//! * [`secrets`] – what may not be written down
 //! * [`live`] – processes, pipes, the control socket (feature `live`)
 
 pub mod config;
@@ -18,3 +19,4 @@ pub mod event_record;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model;
+pub mod secrets;

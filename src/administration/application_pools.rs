@@ -72,7 +72,7 @@ fn href(name: &str) -> String {
 }
 
 fn views(store: &Store) -> Result<Vec<View>, ApiError> {
-    let (text, file) = (store.text()?, store.name());
+    let (text, file) = (store.section_text(SECTION)?, store.name());
     Ok(Views::new(&text, &file).pools()?)
 }
 
@@ -125,7 +125,11 @@ fn show(asked: &Asked, code: u16, name: &str, store: &Store) -> Result<Reply, Ap
 
 fn create(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
     let name = asked.required("name")?;
-    if find(name, store).is_ok() {
+    let known = views(store)?;
+    if known
+        .iter()
+        .any(|view| own_name(view).eq_ignore_ascii_case(name))
+    {
         return Err(ApiError::new(
             409,
             "Conflict",

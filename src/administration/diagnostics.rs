@@ -92,7 +92,7 @@ impl Feature {
             ([of], _) => Some(self.site_of(of, store)?),
             _ => return Err(ApiError::not_found(self.name)),
         };
-        let (text, file) = (store.text()?, store.name());
+        let (text, file) = (store.section_text(SECTION)?, store.name());
         let views = Views::new(&text, &file);
         let defaults = views.section(SECTION, "")?;
         let defaults = defaults

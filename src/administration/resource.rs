@@ -115,6 +115,10 @@ impl From<StoreError> for ApiError {
             StoreError::Config(wrong) => {
                 Self::new(500, "Configuration error", "", &wrong.to_string())
             }
+            // Assumed: as for a file that cannot be read; of the section the client has not said anything wrong.
+            StoreError::Section { section, fault } => {
+                Self::new(500, "Configuration error", section, &fault.to_string())
+            }
             // Its process is being started again, or stands still: whoever asks may try again.
             StoreError::Ask(
                 AskError::NotRunning { .. } | AskError::NoAnswer { .. } | AskError::TimedOut { .. },

@@ -19,6 +19,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use sim_httpsys::live::{TlsError, tls_configuration};
+use sim_was::secrets::{body_without_secrets, text_without_secrets_of};
 use tokio_rustls::TlsAcceptor;
 
 use super::api;
@@ -120,28 +121,30 @@ async fn answer(
     shared: Arc<Shared>,
 ) -> Response<Full<Bytes>> {
     let wanted = format!("{} {}", request.method(), request.uri().path());
-    let wanted = json!({"Rest": wanted});
     let reply = match admit(&request, &shared.token) {
         Err(error) => {
             // Whoever sends none may not know that there is one; who sends a wrong one tries.
             if error.status == 403 {
                 let store = Store::new(shared.root.clone());
                 let store = store.on_behalf_of("IIS Administration API, a wrong access token");
-                store.write_down(&wanted, Some(&error.to_string()));
+                store.write_down(&rest(&wanted, None), Some(&error.to_string()));
             }
             error.reply()
         }
         Ok(()) => match understand(request).await {
-            Err(error) => error.reply(),
+            Err(error) => {
+                if !wanted.starts_with("GET ") {
+                    let store = store_of(&shared);
+                    store.write_down(&rest(&wanted, None), Some(&error.to_string()));
+                }
+                error.reply()
+            }
             Ok(asked) => {
                 let work = move || {
-                    let store = Store::new(shared.root.clone());
-                    let store = store.on_behalf_of("IIS Administration API, access token");
+                    let store = store_of(&shared);
                     let reply = api::answer(&asked, &store);
                     if asked.method != "GET" {
-                        let refusal = reply.body.as_ref().filter(|_| reply.status >= 400);
-                        let refusal = refusal.map(|body| body["detail"].to_string());
-                        store.write_down(&wanted, refusal.as_deref());
+                        write_down(&wanted, asked.body, &reply, &store);
                     }
                     reply
                 };
@@ -152,6 +155,27 @@ async fn answer(
         },
     };
     respond(reply)
+}
+
+/// Whoever has the token.
+fn store_of(shared: &Shared) -> Store {
+    Store::new(shared.root.clone()).on_behalf_of("IIS Administration API, access token")
+}
+
+/// A request for the audit log.
+fn rest(request: &str, body: Option<&Value>) -> Value {
+    let body = body.map(body_without_secrets);
+    json!({"Rest": {"request": request, "body": body}})
+}
+
+/// Writes into the audit log what the server does not, with what was asked for.
+fn write_down(request: &str, body: Map<String, Value>, reply: &Reply, store: &Store) {
+    let body = Value::Object(body);
+    let wanted = rest(request, Some(&body));
+    let refusal = reply.body.as_ref().filter(|_| reply.status >= 400);
+    let refusal = refusal.and_then(|error| error["detail"].as_str());
+    let refusal = refusal.map(|detail| text_without_secrets_of(&body, detail));
+    store.write_down(&wanted, refusal.as_deref());
 }
 
 fn admit(request: &Request<hyper::body::Incoming>, token: &str) -> Result<(), ApiError> {

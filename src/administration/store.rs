@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::live::clock::clock_now;
 use sim_was::config::edit::{self, Change, EditError};
-use sim_was::config::{ConfigError, decode, load};
+use sim_was::config::view::Views;
+use sim_was::config::{ConfigError, Fault, decode, load};
 use sim_was::control::client::{AskError, ask_for, ask_telling};
 use sim_was::control::{Answer, Command, Refusal};
-use sim_was::live::{Asker, AuditLog, without_secrets};
+use sim_was::live::{Asker, AuditLog};
+use sim_was::secrets::without_secrets;
 
 use crate::live_world::server::running_config_path;
 
@@ -40,6 +42,9 @@ pub(crate) enum StoreError {
     },
     #[error("Configuration error\n{0}")]
     Config(#[from] ConfigError),
+    /// A section that breaks the schema can be neither shown nor changed.
+    #[error("Configuration error\n{fault}")]
+    Section { section: String, fault: Fault },
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error(transparent)]
@@ -107,6 +112,17 @@ impl Store {
     pub(crate) fn text(&self) -> Result<String, StoreError> {
         let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
         Ok(decode(&bytes, &self.name())?.into_owned())
+    }
+
+    /// The text of the configuration file, in which nothing of this section breaks the schema.
+    pub(crate) fn section_text(&self, section: &str) -> Result<String, StoreError> {
+        let (text, name) = (self.text()?, self.name());
+        load(&text, &name)?;
+        if let Some(fault) = Views::new(&text, &name).mistake(section, "")? {
+            let section = section.to_owned();
+            return Err(StoreError::Section { section, fault });
+        }
+        Ok(text)
     }
 
     /// The text of the configuration file if it were changed.

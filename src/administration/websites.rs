@@ -63,7 +63,7 @@ fn href(view: &View) -> String {
 }
 
 pub(super) fn views(store: &Store) -> Result<Vec<View>, ApiError> {
-    let (text, file) = (store.text()?, store.name());
+    let (text, file) = (store.section_text(SECTION)?, store.name());
     Ok(Views::new(&text, &file).sites()?)
 }
 

@@ -16,9 +16,9 @@ use sim_httpsys::live::LineFile;
 use sim_httpsys::live::clock::utc_now;
 use tokio::net::unix::UCred;
 
-use super::secrets::{command_without_secrets, effect_without_secrets, words_without_secrets};
 use crate::control::{Answer, Command};
 use crate::event_log::Fact;
+use crate::secrets::{command_without_secrets, effect_without_secrets, words_without_secrets};
 
 /// Below a root. Assumed: IIS has no such log of its own; it lies beside HTTPERR.
 const PATH: &str = "Windows/System32/LogFiles/iis-sim/audit.jsonl";

@@ -24,7 +24,6 @@ mod device;
 mod event_log_file;
 mod journal;
 mod machine;
-mod secrets;
 mod supervisor;
 mod watch;
 mod worker;
@@ -35,7 +34,6 @@ mod tests;
 pub use audit_log::{Asker, AuditLog};
 pub use config_file::LocalDisk;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
-pub use secrets::{refusal_without_secrets, without_secrets, words_without_secrets};
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]

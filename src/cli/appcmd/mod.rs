@@ -17,11 +17,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use sim_was::config::edit::EditError;
-use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, load};
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
-use sim_was::live::{refusal_without_secrets, words_without_secrets};
+use sim_was::secrets::{refusal_without_secrets, words_without_secrets};
 
 use super::{say_waiting, take_root};
 use crate::administration::store::{Store, StoreError};
@@ -82,6 +81,9 @@ impl From<StoreError> for Failure {
             StoreError::Edit(error) => error.into(),
             StoreError::Ask(AskError::TimedOut { .. }) => Self::Refused(Refusal::TimedOut),
             StoreError::Config(error) => error.into(),
+            StoreError::Section { fault, .. } => {
+                Self::configuration(&fault.file, fault.line, &fault.text)
+            }
             error @ (StoreError::File { .. } | StoreError::Ask(_)) => {
                 Self::Message(error.to_string())
             }
@@ -273,11 +275,7 @@ fn usable(store: &Store) -> Result<(String, String), Failure> {
 
 /// The same, and nothing in a section breaks the schema.
 fn usable_section(store: &Store, section: &str) -> Result<(String, String), Failure> {
-    let (text, name) = usable(store)?;
-    if let Some(fault) = Views::new(&text, &name).mistake(section, "")? {
-        return Err(Failure::configuration(&fault.file, fault.line, &fault.text));
-    }
-    Ok((text, name))
+    Ok((store.section_text(section)?, store.name()))
 }
 
 /// The identifier that a command needs.

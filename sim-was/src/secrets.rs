@@ -14,7 +14,8 @@ const HIDDEN: &str = "*";
 const VARIABLES: &str = "environmentvariables";
 
 /// A command without secrets.
-pub(super) fn command_without_secrets(command: &Command) -> Command {
+#[must_use]
+pub fn command_without_secrets(command: &Command) -> Command {
     let mut shown = command.clone();
     if let Command::ChangeConfiguration { changes } = &mut shown {
         for change in changes {
@@ -77,7 +78,7 @@ pub fn refusal_without_secrets<'w>(
 }
 
 /// Why a command was refused, without its secrets.
-pub(super) fn effect_without_secrets(effect: &mut Value, command: &Command) {
+pub fn effect_without_secrets(effect: &mut Value, command: &Command) {
     let mut hidden = Vec::new();
     let of = |command| serde_json::to_value(command).unwrap_or_default();
     differing(
@@ -86,6 +87,47 @@ pub(super) fn effect_without_secrets(effect: &mut Value, command: &Command) {
         &mut hidden,
     );
     each_text(effect, &|text| *text = text_without(text, hidden.clone()));
+}
+
+/// What a body of the REST API asks for, without passwords and without the values of environment variables, which
+/// are hidden whatever they are: the body need not be one that anybody understands.
+#[must_use]
+pub fn body_without_secrets(body: &Value) -> Value {
+    let mut shown = body.clone();
+    hide_in(&mut shown, false);
+    shown
+}
+
+/// A text about a body, without the secrets of the body: it may be quoted there.
+pub fn text_without_secrets_of(body: &Value, text: &str) -> String {
+    let mut hidden = Vec::new();
+    differing(body, &body_without_secrets(body), &mut hidden);
+    text_without(text, hidden)
+}
+
+fn hide_in(value: &mut Value, is_variable: bool) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let of_variables = name.replace('_', "").to_lowercase().contains(VARIABLES);
+                if is_password(name) && !value.is_null() {
+                    *value = HIDDEN.into();
+                } else {
+                    let is_name = name.eq_ignore_ascii_case("name");
+                    hide_in(value, of_variables || is_variable && !is_name);
+                }
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                hide_in(value, is_variable);
+            }
+        }
+        Value::String(_) | Value::Number(_) | Value::Bool(_) if is_variable => {
+            *value = HIDDEN.into();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The texts of one value that are others in another one of the same shape.
@@ -102,7 +144,22 @@ fn differing(one: &Value, other: &Value, found: &mut Vec<String>) {
                 differing(one, other, found);
             }
         }
+        (one, other) if one != other => {
+            found.push(one.to_string());
+            leaves(one, found);
+        }
         _ => {}
+    }
+}
+
+/// The texts and numbers in a value.
+fn leaves(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Number(number) => found.push(number.to_string()),
+        Value::Array(values) => values.iter().for_each(|value| leaves(value, found)),
+        Value::Object(values) => values.values().for_each(|value| leaves(value, found)),
+        Value::Null | Value::Bool(_) => {}
     }
 }
 
@@ -256,6 +313,30 @@ mod tests {
         let mut effect = serde_json::json!({"refused": {"Failed": {"message": "'b' is bad"}}});
         effect_without_secrets(&mut effect, &command);
         assert_eq!(effect["refused"]["Failed"]["message"], "'*' is bad");
+    }
+
+    #[test]
+    fn a_body_is_shown_without_passwords_and_values_of_environment_variables() {
+        use serde_json::json;
+        let body = json!({
+            "name": "P", "queue_length": 5,
+            "identity": {"username": "u", "Password": "hunter2"},
+            "password": ["hunter3", 77],
+            "environment_variables": [{"name": "A", "value": "b"}],
+            "environmentVariables": {"A": {"b": true}},
+        });
+        let shown = body_without_secrets(&body);
+        let wanted = json!({
+            "name": "P", "queue_length": 5,
+            "identity": {"username": "u", "Password": "*"},
+            "password": "*",
+            "environment_variables": [{"name": "A", "value": "*"}],
+            "environmentVariables": {"A": {"b": "*"}},
+        });
+        assert_eq!(shown, wanted);
+        let text = "5: [\"hunter3\",77] is not a string; \"hunter2\" and 77 are not, and b is no A";
+        let shown = "5: * is not a string; \"*\" and * are not, and * is no A";
+        assert_eq!(text_without_secrets_of(&body, text), shown);
     }
 
     #[test]
