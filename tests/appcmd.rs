@@ -482,7 +482,7 @@ fn the_audit_log_says_who_did_what_and_what_came_of_it() {
             .find(|line| line["command"].get(command).is_some())
     };
     let recycle = of("RecycleApplicationPool").unwrap();
-    assert_eq!(recycle["effect"], "done");
+    assert_eq!(recycle["effect"]["state"], "Started");
     assert_eq!(recycle["uid"], rustix::process::geteuid().as_raw());
     assert!(
         recycle["process"].as_str().unwrap().contains("recycle"),

@@ -173,6 +173,74 @@ fn what_is_edited_while_no_server_runs_is_written_down_and_values_of_variables_a
     let log = std::fs::read_to_string(path_of(&root)).unwrap();
     assert!(log.contains("DB_PASSWORD"), "{log}");
     assert!(!log.contains("hunter"), "{log}");
+    let trace = std::fs::read_to_string(root.join("trace/was.jsonl")).unwrap();
+    assert!(trace.contains("DB_PASSWORD") && !trace.contains("hunter"));
+}
+
+#[test]
+fn which_state_resulted_and_which_workers_ended_and_began_is_the_effect_of_an_order() {
+    let up = Up::start();
+    let effect = |deed: &str| entries(&up.root, deed).pop().unwrap()["effect"].clone();
+    let worker = || -> u32 {
+        let list = up.said(&["appcmd", "list", "wp"]);
+        let (_, rest) = list.split_once("WP \"").unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let recycle = ["appcmd", "recycle", "apppool", "DefaultAppPool"];
+    up.said(&recycle);
+    let nothing = json!({"state": "Started", "workers_ended": [], "workers_started": []});
+    assert_eq!(effect("RecycleApplicationPool"), nothing);
+
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let first = worker();
+    up.said(&recycle);
+    let ordered = effect("RecycleApplicationPool");
+    assert_eq!(
+        ordered["workers_still_running"],
+        json!([first]),
+        "{ordered}"
+    );
+    up.until("the old worker has gone", || {
+        !entries(&up.root, "OutcomeOf").is_empty()
+    });
+    let second = worker();
+    assert_ne!(second, first);
+    let outcome = only(&up.root, "OutcomeOf");
+    assert_eq!(
+        outcome["command"]["OutcomeOf"]["RecycleApplicationPool"]["name"],
+        "DefaultAppPool"
+    );
+    assert!(
+        outcome["process"].as_str().unwrap().contains("recycle"),
+        "{outcome}"
+    );
+    let ended = |pid: u32| json!([{"pid": pid, "exit": "code 0"}]);
+    let replaced = json!({
+        "state": "Started", "workers_ended": ended(first), "workers_started": [second],
+    });
+    assert_eq!(outcome["effect"], replaced, "{outcome}");
+    assert_eq!(ordered["workers_started"], json!([second]), "{ordered}");
+
+    up.said(&["appcmd", "stop", "apppool", "DefaultAppPool"]);
+    let stopped = json!({
+        "state": "Stopped", "workers_ended": ended(second), "workers_started": [],
+    });
+    assert_eq!(effect("StopApplicationPool"), stopped);
+    up.said(&["appcmd", "start", "apppool", "DefaultAppPool"]);
+    assert_eq!(effect("StartApplicationPool"), nothing);
+    up.said(&["appcmd", "stop", "site", "Default Web Site"]);
+    assert_eq!(effect("StopSite"), json!({"state": "Stopped"}));
+    up.said(&["appcmd", "start", "site", "Default Web Site"]);
+    assert_eq!(effect("StartSite"), json!({"state": "Started"}));
+
+    assert_eq!(up.get("/default.aspx").status, 200);
+    let third = worker();
+    up.said(&["iisreset"]);
+    let stopped = effect("StopServices");
+    let services = |state: &str| json!({"WAS": state, "W3SVC": state});
+    assert_eq!(stopped["services"], services("Stopped"), "{stopped}");
+    assert_eq!(stopped["workers_ended"], ended(third), "{stopped}");
+    assert_eq!(effect("StartServices")["services"], services("Running"));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use sim_httpsys::live::LineFile;
 use sim_httpsys::live::clock::utc_now;
 use tokio::net::unix::UCred;
 
-use crate::control::{Answer, Command};
+use super::control::Answered;
+use crate::control::{Answer, Command, Refusal};
 use crate::event_log::Fact;
 use crate::secrets::{command_without_secrets, effect_without_secrets, words_without_secrets};
 
@@ -28,24 +29,30 @@ const PATH: &str = "Windows/System32/LogFiles/iis-sim/audit.jsonl";
 pub struct Asker {
     uid: Option<u32>,
     pid: Option<i32>,
+    /// What the process was started with.
+    process: Option<String>,
     on_behalf_of: Option<String>,
 }
 
 impl Asker {
     /// This process, for itself or for somebody.
     pub fn this_process(on_behalf_of: Option<String>) -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
         Self {
             uid: Some(rustix::process::geteuid().as_raw()),
-            pid: Some(rustix::process::getpid().as_raw_nonzero().get()),
+            pid: Some(pid),
+            process: command_line(pid),
             on_behalf_of,
         }
     }
 
     /// The process at the other end of a socket, as the kernel knows it, and for whom it says that it asks.
     pub(super) fn peer(who: Option<UCred>, on_behalf_of: Option<String>) -> Self {
+        let pid = who.and_then(|who| who.pid());
         Self {
             uid: who.map(|who| who.uid()),
-            pid: who.and_then(|who| who.pid()),
+            pid,
+            process: pid.and_then(command_line),
             on_behalf_of,
         }
     }
@@ -78,7 +85,7 @@ impl AuditLog {
                 .map_or_else(|_| String::new(), |time| time.to_string()),
             "uid": asker.uid,
             "pid": asker.pid,
-            "process": asker.pid.and_then(command_line),
+            "process": asker.process,
             "on_behalf_of": asker.on_behalf_of,
             "command": deed,
             "effect": effect,
@@ -90,29 +97,43 @@ impl AuditLog {
         }
     }
 
-    /// Writes down what was asked and answered; `consequences` is what a change of the configuration has made WAS do.
+    /// Writes down what was ordered, and what came of it.
     pub(super) fn command(
         &self,
         asker: &Asker,
-        (command, answer): (&Command, &Answer),
-        consequences: Option<&Fact>,
+        command: &Command,
+        answered: &Answered,
         took: Duration,
     ) {
-        if command.is_question() {
-            return;
-        }
         let deed = serde_json::to_value(command_without_secrets(command)).unwrap_or_default();
         let is_change = matches!(command, Command::ChangeConfiguration { .. });
-        let mut effect = match (answer, consequences) {
-            (Answer::Refused(refusal), _) => json!({ "refused": refusal }),
+        let effect = match (&answered.answer, &answered.consequences) {
+            (Answer::Refused(refusal), _) => {
+                let mut effect = json!({ "refused": refusal });
+                effect_without_secrets(&mut effect, command);
+                // Part of it was done.
+                if *refusal == Refusal::TimedOut {
+                    effect["until_then"] = answered.outcome.clone();
+                }
+                effect
+            }
             (_, Some(fact)) => consequences_of(fact),
             (_, None) if is_change => json!("written; nothing that runs goes by it"),
-            (_, None) => json!("done"),
+            (_, None) => answered.outcome.clone(),
         };
-        if let Answer::Refused(_) = answer {
-            effect_without_secrets(&mut effect, command);
-        }
         self.write(asker, &deed, &effect, took);
+    }
+
+    /// Writes down what came of an order after it was answered.
+    pub(super) fn outcome_of(
+        &self,
+        asker: &Asker,
+        command: &Command,
+        outcome: &Value,
+        took: Duration,
+    ) {
+        let deed = json!({"OutcomeOf": command_without_secrets(command)});
+        self.write(asker, &deed, outcome, took);
     }
 
     /// Writes down that files have changed which nobody has changed through WAS.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
+use serde_json::Value;
+use sim_httpsys::clockwork::Instant;
 use sim_httpsys::live::SocketPath;
 use sim_httpsys::live::clock::clock_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +40,21 @@ pub(super) struct Answered {
     pub(super) answer: Answer,
     /// What a change of the configuration has caused.
     pub(super) consequences: Option<Fact>,
+    /// What has come of any other order.
+    pub(super) outcome: Value,
+    /// What comes of it after the answer.
+    pub(super) later: Option<oneshot::Receiver<Value>>,
+}
+
+impl Answered {
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            answer: Answer::Refused(refusal),
+            consequences: None,
+            outcome: Value::Null,
+            later: None,
+        }
+    }
 }
 
 /// Makes the folder of sockets below a root, for this user only.
@@ -90,9 +107,30 @@ pub(super) async fn serve(
         }
         let (commands, audit) = (commands.clone(), Arc::clone(&audit));
         tokio::spawn(async move {
-            converse(stream, commands, &audit).await.ok();
+            let later = converse(stream, commands, &audit).await;
             drop(place);
+            if let Ok(Some(later)) = later {
+                later.write_down(&audit).await;
+            }
         });
+    }
+}
+
+/// An order that was answered before it was carried out.
+struct Later {
+    asker: Asker,
+    command: Command,
+    begun: Instant,
+    outcome: oneshot::Receiver<Value>,
+}
+
+impl Later {
+    /// Waits for what comes of it.
+    async fn write_down(self, audit: &AuditLog) {
+        if let Ok(outcome) = self.outcome.await {
+            let took = clock_now() - self.begun;
+            audit.outcome_of(&self.asker, &self.command, &outcome, took);
+        }
     }
 }
 
@@ -100,8 +138,9 @@ async fn converse(
     mut stream: UnixStream,
     commands: mpsc::Sender<Commanded>,
     audit: &AuditLog,
-) -> Result<(), MessageError> {
+) -> Result<Option<Later>, MessageError> {
     let who = stream.peer_cred().ok();
+    let mut unfinished = None;
     let answer = match timeout(COMMAND_MAX, read(&mut stream)).await {
         Ok(Ok(order)) => {
             let (command, on_behalf_of) = match order {
@@ -112,31 +151,36 @@ async fn converse(
                 } => (command, Some(on_behalf_of)),
             };
             if has_gone(&stream) {
-                return Ok(());
+                return Ok(None);
             }
             let begun = clock_now();
             let (answer, answered) = oneshot::channel();
             let quit_already = commands.send((command.clone(), answer)).await.is_err();
-            let Answered {
-                answer,
-                consequences,
-            } = match answered.await {
+            let answered = match answered.await {
                 Ok(answered) if !quit_already => answered,
-                Ok(_) | Err(_) => Answered {
-                    answer: Answer::Refused(Refusal::cannot_accept_control()),
-                    consequences: None,
-                },
+                Ok(_) | Err(_) => Answered::refused(Refusal::cannot_accept_control()),
             };
-            let asker = Asker::peer(who, on_behalf_of);
-            let took = clock_now() - begun;
-            audit.command(&asker, (&command, &answer), consequences.as_ref(), took);
-            answer
+            if !command.is_question() {
+                let asker = Asker::peer(who, on_behalf_of);
+                audit.command(&asker, &command, &answered, clock_now() - begun);
+                unfinished = answered.later.map(|outcome| Later {
+                    asker,
+                    command,
+                    begun,
+                    outcome,
+                });
+            }
+            answered.answer
         }
         Ok(Err(error)) => malformed(&error.to_string()),
         Err(_) => malformed("no command came in time"),
     };
-    stream.write_all(&wire::encode(&answer)?).await?;
-    Ok(())
+    // The order is carried out, whether or not somebody still hears the answer.
+    let heard = stream.write_all(&wire::encode(&answer)?).await;
+    match unfinished {
+        Some(later) => Ok(Some(later)),
+        None => Ok(heard.map(|()| None)?),
+    }
 }
 
 /// Whether a tool has closed its end: it has given up, and what it wanted is not done. That is so when this

@@ -24,6 +24,7 @@ mod device;
 mod event_log_file;
 mod journal;
 mod machine;
+mod orders;
 mod supervisor;
 mod watch;
 mod worker;

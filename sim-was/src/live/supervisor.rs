@@ -19,6 +19,7 @@ use super::control::{self, Answered, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::machine::{self, Affinity, Machine};
+use super::orders::Orders;
 use super::watch::{SETTLE, Watch};
 use super::worker::{Worker, pool_files};
 use super::{Boot, Options, RunError};
@@ -57,7 +58,10 @@ pub(super) async fn run(options: Options) -> Result<(), RunError> {
             Some(command) = commanded.recv() => supervisor.commanded(command),
             Some(()) = configuration_news.recv() => supervisor.configuration_changed(),
             () = sleep_until(look_again), if look_again.is_some() => supervisor.configuration_changed(),
-            _ = history.tick() => supervisor.keep_history(),
+            _ = history.tick() => {
+                supervisor.finish_orders();
+                supervisor.keep_history();
+            }
             Some(()) = terminate.recv() => supervisor.command(Command::Quit),
             Some(()) = interrupt.recv() => supervisor.command(Command::Quit),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
@@ -112,6 +116,8 @@ struct Supervisor {
     editor: Option<ClientId>,
     /// What it has caused.
     consequences: Option<Fact>,
+    /// What comes of the other orders.
+    orders: Orders,
     audit: Arc<AuditLog>,
     clients_seen: u64,
     stopped: bool,
@@ -188,6 +194,7 @@ impl Supervisor {
             clients: BTreeMap::new(),
             editor: None,
             consequences: None,
+            orders: Orders::default(),
             audit,
             clients_seen: BOOT.0,
             stopped: false,
@@ -211,6 +218,9 @@ impl Supervisor {
         self.clients_seen += 1;
         let client = ClientId(self.clients_seen);
         self.clients.insert(client, answer);
+        let was = &self.was;
+        self.orders
+            .begin(client, &command, || was.standing(), clock_now());
         self.input(Input::Commanded { client, command });
     }
 
@@ -233,7 +243,10 @@ impl Supervisor {
 
     fn input(&mut self, input: Input) {
         match &input {
-            Input::Exited { pid, .. } => drop(self.workers.remove(pid)),
+            Input::Exited { pid, exit } => {
+                self.workers.remove(pid);
+                self.orders.exited(pid.0, *exit);
+            }
             Input::DeviceLost => self.failure = Some(RunError::DeviceLost),
             Input::Completed(_)
             | Input::Told { .. }
@@ -251,8 +264,17 @@ impl Supervisor {
             | Input::MachineMeasured(_)
             | Input::AffinityRefused { .. } => {}
         }
+        let is_exit = matches!(input, Input::Exited { .. });
         self.was.handle_input(input, clock_now());
         self.carry_out_all();
+        if is_exit {
+            self.finish_orders();
+        }
+    }
+
+    fn finish_orders(&mut self) {
+        let was = &self.was;
+        self.orders.finish(|| was.standing(), clock_now());
     }
 
     fn carry_out_all(&mut self) {
@@ -475,10 +497,14 @@ impl Supervisor {
         } else if let Some(waiting) = self.clients.remove(&client) {
             let is_editor = self.editor.take_if(|editor| *editor == client).is_some();
             let consequences = self.consequences.take_if(|_| is_editor);
+            let (was, is_refused) = (&self.was, matches!(answer, Answer::Refused(_)));
+            let (outcome, later) = self.orders.answered(client, is_refused, || was.standing());
             waiting
                 .send(Answered {
                     answer,
                     consequences,
+                    outcome,
+                    later,
                 })
                 .ok();
         }
@@ -492,6 +518,9 @@ impl Supervisor {
         if *fact == was_stopped {
             // Source: IIS docs, "Features of WAS": the folder is emptied when WAS stops.
             std::fs::remove_dir_all(pool_files(&self.options.root)).ok();
+        }
+        if let Fact::WorkerSpawned { process, pool } = fact {
+            self.orders.spawned(process.0, pool);
         }
         if let Fact::ConfigurationChanged { .. } = fact {
             if self.editor.is_some() {
@@ -510,6 +539,7 @@ impl Supervisor {
             worker.terminate();
         }
         self.clients.clear();
+        self.orders.end(&self.was.standing());
         // Lets answers go out and killed workers be reaped before the event loop is dropped.
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.journal.flush();

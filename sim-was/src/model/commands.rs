@@ -12,6 +12,7 @@ use super::worker_configuration::same_name;
 use super::{ClientId, Output, Was, lists};
 use crate::control::{Answer, Command, Refusal, Service};
 use crate::event_log::Fact;
+use crate::secrets::without_secrets;
 
 impl Was {
     /// Carries out or answers a command.
@@ -223,7 +224,8 @@ impl Was {
             Command::StopApplicationPool { name } => format!("stop apppool {name}"),
             Command::RecycleApplicationPool { name } => format!("recycle apppool {name}"),
             Command::ChangeConfiguration { changes } => {
-                let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                let words = changes.iter().map(without_secrets);
+                let words: Vec<String> = words.map(|change| change.to_string()).collect();
                 format!("set config {}", words.join(" "))
             }
             Command::KillWorkerProcess { pid } => format!("kill w3wp {pid}"),

@@ -44,6 +44,7 @@ mod service_control;
 #[cfg(test)]
 mod service_tests;
 mod services;
+mod standing;
 mod supervised_worker;
 mod was;
 mod worker_configuration;
@@ -60,6 +61,7 @@ pub use dynamic_idle::MachineMemory;
 pub use job_object::CpuUse;
 pub use personality::Personality;
 pub use rapid_fail::{RapidFail, Verdict};
+pub use standing::Standing;
 pub use was::Was;
 
 /// One process that WAS has ordered, unique since the program began.
