@@ -341,3 +341,83 @@ fn a_search_tells_paths_as_they_are_written() {
         format!("{path}\"\n{path}/Images\"\n{path}/Images/Big\"\n")
     );
 }
+
+#[test]
+fn a_fault_in_what_all_pools_share_concerns_the_pools_only() {
+    let up = Up::start();
+    let config = up
+        .root
+        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let broken = text.replacen(
+        "<applicationPoolDefaults",
+        "<applicationPoolDefaults nosuch=\"1\"",
+        1,
+    );
+    assert_ne!(broken, text);
+    std::fs::write(&config, &broken).unwrap();
+    let read = || {
+        let events = up.events();
+        events
+            .lines()
+            .filter(|line| line.contains("nosuch"))
+            .count()
+    };
+    up.until("WAS has read it", || read() > 0);
+
+    let said = |words: &[&str]| {
+        let output = up.tool(words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text)
+    };
+    let (good, sites) = said(&["appcmd", "list", "site"]);
+    assert!(good && sites.contains("state:Started"), "{sites}");
+    for words in [
+        vec!["appcmd", "list", "apppool", "DefaultAppPool"],
+        vec![
+            "appcmd",
+            "set",
+            "apppool",
+            "DefaultAppPool",
+            "/queueLength:77",
+        ],
+        vec!["appcmd", "add", "apppool", "/name:New"],
+    ] {
+        let (good, error) = said(&words);
+        assert!(
+            !good && error.contains("Configuration error") && error.contains("nosuch"),
+            "{words:?}: {error}"
+        );
+    }
+    let folder = up.root.join("inetpub/other");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("one.txt"), "one").unwrap();
+    let path = "C:\\inetpub\\other";
+    let app = [
+        "appcmd",
+        "add",
+        "app",
+        "/site.name:Default Web Site",
+        "/path:/other",
+        &format!("/physicalPath:{path}"),
+    ];
+    let (good, added) = said(&app);
+    assert!(good, "{added}");
+    up.until("it is carried out", || {
+        up.get("/other/one.txt").status == 200
+    });
+    assert_eq!(read(), 1, "WAS says once what is wrong");
+
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("nosuch") && text.contains("/other"));
+    std::fs::write(&config, text.replace(" nosuch=\"1\"", "")).unwrap();
+    let (good, error) = said(&[
+        "appcmd",
+        "set",
+        "apppool",
+        "DefaultAppPool",
+        "/queueLength:77",
+    ]);
+    assert!(good, "{error}");
+    assert_eq!(up.get("/other/one.txt").status, 200);
+}

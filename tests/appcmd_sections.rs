@@ -533,12 +533,13 @@ fn a_file_that_cannot_be_used_is_named_with_its_line() {
     let description = "Cannot add duplicate collection entry of type 'add' with unique key attribute 'name' \
                        set to 'x'";
     for words in [
-        &list[..],
-        &["list", "apppools"],
+        &["list", "apppools"][..],
         &["set", "apppool", "DefaultAppPool", "/queueLength:50"],
     ] {
         refused(&twice, words, "<add name='x' />", description);
     }
+    // Of the other sections nothing is wrong.
+    assert_eq!(appcmd(&up, &list).0, Some(0));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sim_httpsys::clockwork::Instant;
 use sim_httpsys::live::clock::clock_now;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::view::Views;
-use sim_was::config::{ConfigError, Fault, decode, load};
+use sim_was::config::{ConfigError, Fault, decode, load_sections};
 use sim_was::control::client::{AskError, ask_for, ask_telling};
 use sim_was::control::{Answer, Command, Refusal};
 use sim_was::live::{Asker, AuditLog};
@@ -117,7 +117,7 @@ impl Store {
     /// The text of the configuration file, in which nothing of this section breaks the schema.
     pub(crate) fn section_text(&self, section: &str) -> Result<String, StoreError> {
         let (text, name) = (self.text()?, self.name());
-        load(&text, &name)?;
+        load_sections(&text, &name)?;
         if let Some(fault) = Views::new(&text, &name).mistake(section, "")? {
             let section = section.to_owned();
             return Err(StoreError::Section { section, fault });
@@ -144,12 +144,21 @@ impl Store {
         }
     }
 
+    /// Whether a text can be read as far as it was changed. Source: appcmd, which reads the sections that it needs.
+    pub(crate) fn check(&self, after: &str, changes: &[Change]) -> Result<(), StoreError> {
+        let read = load_sections(after, &self.name())?;
+        let mut sections = changes.iter().map(|change| change.section.as_str());
+        match sections.find_map(|section| read.broken(section)) {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(()),
+        }
+    }
+
     /// Changes applicationHost.config: through the server if one runs, so that it is carried out and
     /// recorded; else in the file.
     pub(crate) fn change(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let text = self.text()?;
         // What the server would only say in words is found out here, and nothing is written that it could not read.
-        load(&edit::apply(&text, changes)?, &self.name())?;
+        self.check(&self.with(changes)?, changes)?;
         if !self.order(changes.to_vec())? {
             change_file(&self.config, changes)?;
             self.has_changed(&self.config, changes);

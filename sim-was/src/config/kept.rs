@@ -16,6 +16,38 @@ pub struct Kept {
     pub(crate) sites: BTreeSet<u32>,
 }
 
+/// Puts what was known in the place of whole sections that cannot be used, so that nothing of them has changed.
+///
+/// Source: IIS: what runs goes on with the configuration that it has. Assumed: that is so section by section.
+pub(crate) fn keep_sections(old: &Configuration, new: &mut Configuration) {
+    let of_pools = |scope: &Scope| matches!(scope, Scope::Pool(_));
+    let of_sites = |scope: &Scope| {
+        matches!(
+            scope,
+            Scope::Site(_) | Scope::Application(..) | Scope::VirtualDirectory(..)
+        )
+    };
+    for broken in std::mem::take(&mut new.broken_sections) {
+        match broken.section.as_str() {
+            "system.applicationHost/applicationPools" => {
+                new.application_pools.clone_from(&old.application_pools);
+                new.settings.keep(&old.settings, of_pools);
+            }
+            "system.applicationHost/sites" => {
+                new.sites.clone_from(&old.sites);
+                new.settings.keep(&old.settings, of_sites);
+            }
+            "system.applicationHost/webLimits" => new.web_limits = old.web_limits.clone(),
+            "system.applicationHost/configHistory" => {
+                new.config_history = old.config_history.clone();
+            }
+            // Nothing of the others is acted on.
+            _ => {}
+        }
+        new.broken_sections.push(broken);
+    }
+}
+
 impl Kept {
     /// Puts what was known in the place of what breaks.
     pub fn of(old: &Configuration, new: &mut Configuration) -> Self {

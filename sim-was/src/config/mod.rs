@@ -12,6 +12,7 @@
 //! [`load_tree`].
 
 mod binding;
+mod broken;
 mod check;
 mod collection;
 mod compare;
@@ -51,13 +52,15 @@ use sim_worker::configuration::{
 };
 use sim_worker::ipm::RecycleReason;
 
+pub use broken::BrokenSection;
 pub use faults::Fault;
 pub use kept::Kept;
+pub(crate) use kept::keep_sections;
 pub use locks::SECTION_LOCKED;
 pub use machine::AllowDefinition;
 pub use raw::{ConfigError, decode, parse as parse_xml};
-pub use resolve::{load, load_bytes};
-pub use web_config::{Around, Disk, FRAMEWORK, FoundFile, load_tree};
+pub use resolve::{load, load_bytes, load_sections};
+pub use web_config::{Around, Disk, FRAMEWORK, FoundFile, load_tree, load_tree_sections};
 
 /// Everything that the server acts on.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq)]
@@ -72,6 +75,8 @@ pub struct Configuration {
     pub config_history: ConfigHistory,
     /// The same, setting by setting, with their lines.
     pub settings: settings::Settings,
+    /// The sections of `system.applicationHost` that cannot be used; WAS does not start with any.
+    pub broken_sections: Vec<BrokenSection>,
     /// What WAS would log about the file (events 5041, 5152 …), each a ready sentence with its id.
     pub warnings: Vec<ConfigWarning>,
 }

@@ -20,7 +20,7 @@ const ATTRIBUTES_MAX: usize = 256;
 const NAMESPACES_MAX: usize = 1024;
 
 /// Why a configuration cannot be used, and where it says so.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// The name of the file, as the caller gave it.
     pub file: String,

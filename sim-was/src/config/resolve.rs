@@ -2,7 +2,7 @@
 //!
 //! What stops WAS stops us (events 5172 and 5036): XML that is not well-formed, and anything in
 //! `system.applicationHost` that breaks the schema, unless it lies inside of one pool or one site: then only
-//! that one cannot be started. What WAS only complains about becomes a [`ConfigWarning`]. A mistake in
+//! that one cannot be started. Tools, and WAS while it runs, go on with the sections that are not concerned. What WAS only complains about becomes a [`ConfigWarning`]. A mistake in
 //! `system.webServer` or `system.web` is a warning too: IIS starts, and answers 500.19 to the requests that need
 //! the section.
 
@@ -13,6 +13,7 @@ use roxmltree::Node;
 use sim_worker::configuration::PeriodicRestart;
 use sim_worker::ipm::RecycleReason;
 
+use super::broken::BrokenSection;
 use super::check::{self, Finding, FindingKind};
 use super::layers::Layers;
 use super::raw::{self, ConfigError};
@@ -59,6 +60,14 @@ pub fn load_bytes(bytes: &[u8], file_name: &str) -> Result<Configuration, Config
 
 /// Reads applicationHost.config alone, without the web.config files of its applications.
 pub fn load(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
+    resolve(text, file_name, &[])?.whole()
+}
+
+/// The same, also if there are sections in it that cannot be used: those are in
+/// [`Configuration::broken_sections`], and what is said of them here is worth nothing.
+///
+/// Source: Microsoft's configuration system reads a section when it is asked for; a tool that is not gets no error.
+pub fn load_sections(text: &str, file_name: &str) -> Result<Configuration, ConfigError> {
     resolve(text, file_name, &[])
 }
 
@@ -88,7 +97,7 @@ pub(super) fn resolve(
     }
     let sections = Sections::of_all(root, around);
     let mut resolver = Resolver::new(file_name, text);
-    resolver.check(&sections)?;
+    resolver.check(&sections);
     let application_pools = resolver.application_pools(&sections);
     let mut sites = sites::resolve(&mut resolver, &sections, &application_pools);
     let web_limits = web_limits(&sections);
@@ -98,7 +107,9 @@ pub(super) fn resolve(
         let settings = &mut resolver.recorder.settings;
         settings.insert(file.scope(), &file.file.name, "", file.stamp(), (1, 0));
     }
+    let broken_sections = std::mem::take(&mut resolver.broken);
     Ok(Configuration {
+        broken_sections,
         application_pools,
         sites,
         web_limits,
@@ -119,6 +130,8 @@ pub(super) struct Resolver<'a> {
     unsaid: usize,
     /// What breaks the schema inside of a pool or a site, by where that begins.
     faults: BTreeMap<usize, String>,
+    /// The sections of `system.applicationHost` that cannot be used, each with the first reason.
+    broken: Vec<BrokenSection>,
     /// The first mistake in a section that requests need, by its location in lower case.
     request_faults: BTreeMap<String, String>,
     /// The last byte whose line was asked for, and that line: complaints mostly come in order.
@@ -136,6 +149,7 @@ impl<'a> Resolver<'a> {
             last: (0, 1),
             unsaid: 0,
             faults: BTreeMap::new(),
+            broken: Vec::new(),
             request_faults: BTreeMap::new(),
         }
     }
@@ -208,7 +222,7 @@ impl<'a> Resolver<'a> {
         ConfigError::at(self.file, self.text, at, text)
     }
 
-    fn check(&mut self, sections: &Sections<'a>) -> Result<(), ConfigError> {
+    fn check(&mut self, sections: &Sections<'a>) {
         let mut seen = BTreeMap::<(u32, &str), Node<'_, '_>>::new();
         for (name, location, section) in sections.iter() {
             let of_the_host = name.strip_prefix("system.applicationHost/");
@@ -235,9 +249,9 @@ impl<'a> Resolver<'a> {
                 );
             } else if of_the_host.is_some() {
                 let owners = owners(section.node, section.schema);
-                findings
-                    .into_iter()
-                    .try_for_each(|f| self.judge(place, f, &owners))?;
+                for finding in findings {
+                    self.judge(place, finding, &owners);
+                }
             } else {
                 let location_key = location.to_lowercase();
                 let is_new =
@@ -255,41 +269,32 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     /// A finding in `system.applicationHost`.
     ///
     /// Assumed: what breaks one pool or one site stops that one. Microsoft documents event 5172 for a file that
     /// cannot be read, and not how much of it is lost; administrators see the other pools go on. What all
-    /// inherit, or what cannot be told from another entry, concerns all.
-    fn judge(
-        &mut self,
-        section: &str,
-        finding: Finding,
-        owners: &[Range<usize>],
-    ) -> Result<(), ConfigError> {
+    /// inherit, or what cannot be told from another entry, concerns the whole section.
+    fn judge(&mut self, section: &str, finding: Finding, owners: &[Range<usize>]) {
         match finding.kind {
-            FindingKind::OutOfRange(value) => {
-                self.say(range::warning(section, &value));
-                Ok(())
-            }
-            FindingKind::Doubt => {
-                self.warn_at(INVALID_DATA, finding.at, &finding.text);
-                Ok(())
-            }
+            FindingKind::OutOfRange(value) => self.say(range::warning(section, &value)),
+            FindingKind::Doubt => self.warn_at(INVALID_DATA, finding.at, &finding.text),
             FindingKind::Violation => {
                 let error = self.error_at(finding.at, &finding.text);
                 let before = owners.partition_point(|owner| owner.start < finding.at);
                 let owner = before.checked_sub(1).and_then(|index| owners.get(index));
-                let Some(owner) = owner.filter(|owner| finding.at < owner.end) else {
-                    return Err(error);
-                };
                 self.warn(UNREADABLE, error.to_string());
-                self.faults
-                    .entry(owner.start)
-                    .or_insert_with(|| error.to_string());
-                Ok(())
+                if let Some(owner) = owner.filter(|owner| finding.at < owner.end) {
+                    self.faults
+                        .entry(owner.start)
+                        .or_insert_with(|| error.to_string());
+                } else {
+                    let section = format!("system.applicationHost/{section}");
+                    if !self.broken.iter().any(|known| known.section == section) {
+                        self.broken.push(BrokenSection { section, error });
+                    }
+                }
             }
         }
     }

@@ -131,8 +131,25 @@ pub fn load_tree(
     file_name: &str,
     disk: &mut dyn Disk,
 ) -> Result<Configuration, ConfigError> {
+    read_tree(bytes, file_name, disk)?.whole()
+}
+
+/// The same, also if there are sections in it that cannot be used; see [`load_sections`](super::load_sections).
+pub fn load_tree_sections(
+    bytes: &[u8],
+    file_name: &str,
+    disk: &mut dyn Disk,
+) -> Result<Configuration, ConfigError> {
+    read_tree(bytes, file_name, disk)
+}
+
+fn read_tree(
+    bytes: &[u8],
+    file_name: &str,
+    disk: &mut dyn Disk,
+) -> Result<Configuration, ConfigError> {
     let text = raw::decode(bytes, file_name)?;
-    let alone = resolve::load(&text, file_name)?;
+    let alone = resolve::resolve(&text, file_name, &[])?;
     let around = Around::find(&alone.sites, disk);
     if around.0.is_empty() {
         return Ok(alone);

@@ -72,6 +72,13 @@ impl ConfigFile {
         format!("{}: {words}", self.name())
     }
 
+    /// What the file says now, if all sections can be used that WAS needs.
+    ///
+    /// Source: event 5172 and 5036, with which WAS does not start.
+    pub(super) fn read_whole(&self) -> Result<Configuration, String> {
+        self.read()?.whole().map_err(|error| error.to_string())
+    }
+
     /// What the file says now, with the web.config files of its applications.
     pub(super) fn read(&self) -> Result<Configuration, String> {
         let bytes = self.bytes()?;
@@ -113,7 +120,7 @@ impl ConfigFile {
 
     fn understand(&self, bytes: &[u8]) -> Result<Configuration, String> {
         self.unsettled.set(false);
-        let read = config::load_tree(bytes, &self.name(), &mut &*self);
+        let read = config::load_tree_sections(bytes, &self.name(), &mut &*self);
         self.is_known.set(true);
         read.map_err(|error| error.to_string())
     }
@@ -124,6 +131,10 @@ impl ConfigFile {
         let edited =
             apply_to_bytes(&bytes, &self.name(), changes).map_err(|error| error.to_string())?;
         let configuration = self.understand(&edited)?;
+        let mut sections = changes.iter().map(|change| change.section.as_str());
+        if let Some(error) = sections.find_map(|section| configuration.broken(section)) {
+            return Err(error.to_string());
+        }
         if configuration.faults().next().is_some() {
             // What broke a pool before may have moved to another line.
             let before = self.understand(&bytes)?;

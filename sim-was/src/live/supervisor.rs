@@ -344,7 +344,8 @@ impl Supervisor {
             Output::MeasureMachine => return machine::memory().map(Input::MachineMeasured),
             Output::ReadConfig => {
                 self.watch();
-                return Some(Input::ConfigRead(self.read_configuration()));
+                let read = self.config.read_whole();
+                return Some(Input::ConfigRead(self.noted(read)));
             }
             Output::EditConfig { client, changes } => {
                 self.editor = Some(client);
@@ -392,7 +393,14 @@ impl Supervisor {
     }
 
     fn read_configuration(&mut self) -> Result<config::Configuration, String> {
-        let configuration = self.config.read();
+        let read = self.config.read();
+        self.noted(read)
+    }
+
+    fn noted(
+        &mut self,
+        configuration: Result<config::Configuration, String>,
+    ) -> Result<config::Configuration, String> {
         self.look_again_if_unsettled();
         let configuration = configuration?;
         self.watch_folders_of(&configuration);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A configuration that cannot be read is logged (5172) and changes nothing: the last good one stays. So it is
-//! with a pool or a site of which a part cannot be read.
+//! with a section, and with a pool or a site, of which a part cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
 use super::{ClientId, Output, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
-use crate::config::{Configuration, Kept, Site};
+use crate::config::{self, Configuration, Kept, Site};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -86,6 +86,9 @@ impl Was {
     /// it reads the file when it starts.
     fn take_configuration(&mut self, mut new: Configuration, now: Instant) {
         let runs = self.was_runs();
+        if let Some(old) = &self.configuration {
+            config::keep_sections(old, &mut new);
+        }
         let Some(old) = self.configuration.take_if(|old| runs && *old != new) else {
             return;
         };
@@ -305,7 +308,7 @@ impl Was {
     pub(super) fn change_configuration(
         &mut self,
         client: ClientId,
-        changes: Vec<crate::config::edit::Change>,
+        changes: Vec<config::edit::Change>,
     ) {
         self.fx.push(Output::EditConfig { client, changes });
     }

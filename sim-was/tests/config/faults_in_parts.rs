@@ -1,6 +1,6 @@
 //! What breaks the schema in one pool or one site, and what concerns all.
 
-use sim_was::config::load;
+use sim_was::config::{load, load_sections};
 
 use crate::{NAME, host};
 
@@ -54,4 +54,20 @@ fn a_sign_breaks_an_unsigned_number_and_a_range_does_not() {
     assert_eq!(broken, [true, false]);
     let events: Vec<u16> = configuration.warnings.iter().map(|w| w.event).collect();
     assert_eq!(events, [5172, 5041]);
+}
+
+#[test]
+fn what_all_pools_share_leaves_the_other_sections_alone() {
+    let pools = "<applicationPoolDefaults queueLength='many'/><add name='A'/>";
+    let text = host(pools, "<site name='S' id='7'/>");
+    let configuration = load_sections(&text, NAME).unwrap();
+    let broken: Vec<&str> = configuration
+        .broken_sections
+        .iter()
+        .map(|broken| broken.section.as_str())
+        .collect();
+    assert_eq!(broken, ["system.applicationHost/applicationPools"]);
+    assert_eq!(configuration.sites[0].id, 7);
+    let fault = configuration.broken(broken[0]).unwrap();
+    assert!(fault.message.contains("queueLength"), "{fault}");
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sim_was::config::edit::Change;
 use sim_was::config::view::Views;
-use sim_was::config::{FRAMEWORK, decode, load, physical_path};
+use sim_was::config::{FRAMEWORK, decode, load_sections, physical_path};
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
@@ -138,7 +138,7 @@ pub(super) fn make_folder(file: &Path) -> Result<(), Failure> {
 /// How much of a path is that of its application.
 pub(super) fn application(store: &Store, at: &str) -> Result<usize, Failure> {
     let (text, name) = (store.text()?, store.name());
-    let configuration = load(&text, &name)?;
+    let configuration = load_sections(&text, &name)?;
     let site_name = at.split('/').next().unwrap_or(at);
     let mut sites = configuration.sites.iter();
     let site = sites.find(|site| site.name.eq_ignore_ascii_case(site_name));
@@ -152,7 +152,7 @@ pub(super) fn application(store: &Store, at: &str) -> Result<usize, Failure> {
 /// The folder of a path such as `Default Web Site/shop/images`.
 fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
     let (text, name) = (store.text()?, store.name());
-    let configuration = load(&text, &name)?;
+    let configuration = load_sections(&text, &name)?;
     let (site_name, rest) = at
         .split_once('/')
         .map_or((at, ""), |(site, rest)| (site, rest));

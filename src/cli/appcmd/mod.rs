@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use sim_was::config::edit::EditError;
-use sim_was::config::{ConfigError, load};
+use sim_was::config::{ConfigError, load_sections};
 use sim_was::control::client::AskError;
 use sim_was::control::{Command, Refusal};
 use sim_was::secrets::{refusal_without_secrets, words_without_secrets};
@@ -223,7 +223,7 @@ fn resolve_url(sentence: &mut Sentence, object: Object, store: &Store) -> Result
     let Some(word) = sentence.identifier.as_deref().filter(|w| w.contains("://")) else {
         return Ok(());
     };
-    let configuration = load(&store.text()?, &store.name())?;
+    let configuration = load_sections(&store.text()?, &store.name())?;
     if let Some(name) = url::name_of(word, object, &configuration) {
         sentence.identifier = Some(name);
     }
@@ -269,7 +269,7 @@ fn carry_out(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitC
 /// The text of applicationHost.config, which can be used, and what messages call the file.
 fn usable(store: &Store) -> Result<(String, String), Failure> {
     let (text, name) = (store.text()?, store.name());
-    load(&text, &name)?;
+    load_sections(&text, &name)?;
     Ok((text, name))
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use sim_was::config::edit::{Act, Change, localized};
 use sim_was::config::view::Views;
-use sim_was::config::{AllowDefinition, Around, FoundFile, SECTION_LOCKED, load};
+use sim_was::config::{AllowDefinition, Around, FoundFile, SECTION_LOCKED, load_sections};
 use sim_was::live::LocalDisk;
 
 use super::Failure;
@@ -76,7 +76,7 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn of(store: &Store) -> Result<Self, Failure> {
         let (text, name) = (store.text()?, store.name());
-        let sites = load(&text, &name)?.sites;
+        let sites = load_sections(&text, &name)?.sites;
         let around = Around::find(&sites, &mut LocalDisk(store.root()));
         let paths_of = |site: &sim_was::config::Site| {
             let below = |above: &str, path: &str| format!("{above}{}", path.trim_end_matches('/'));

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use sim_was::config::edit::{Change, apply};
-use sim_was::config::load;
 
 use super::edits::{Changes, Objects, changes, section_of};
 use super::grammar::{Object, Sentence};
@@ -30,7 +29,8 @@ pub(super) fn run_all(
     let Some((after, changes)) = all_changes(sentences, object, (&before, &file))? else {
         return Ok(0);
     };
-    load(&after, &file)?;
+    let all: Vec<Change> = changes.iter().flat_map(|(all, _)| all.clone()).collect();
+    store.check(&after, &all)?;
     if store.replace(&before, &after)? {
         for line in changes.iter().flat_map(|(_, lines)| lines) {
             println!("{line}");
