@@ -19,6 +19,7 @@ mod compare;
 pub mod default_config;
 pub mod edit;
 pub mod effects;
+mod entries;
 mod faults;
 mod kept;
 mod layers;

@@ -38,7 +38,7 @@ pub(super) fn differences(old: &Map, new: &Map) -> Vec<Difference> {
             continue;
         }
         let (scope, section, element) = collection;
-        let line = |entries: &Entries<'_>| entries.values().min().map(|(line, _)| *line);
+        let line = |entries: &Entries<'_>| entries.values().min().copied();
         found.push(Difference {
             key: Key {
                 scope: scope.clone(),
@@ -46,9 +46,9 @@ pub(super) fn differences(old: &Map, new: &Map) -> Vec<Difference> {
                 path: format!("{element}order"),
             },
             old: Some(old_order.join(", ")),
-            old_line: line(&old),
+            old_place: line(&old),
             new: Some(new_order.join(", ")),
-            new_line: line(new),
+            new_place: line(new),
         });
     }
     found

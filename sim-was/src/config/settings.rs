@@ -5,16 +5,16 @@
 //! attributes over the defaults that stand for them. Everything else is here as it is written, with or
 //! without a schema. A setting that is written nowhere is absent: it has the schema's default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use roxmltree::Node;
 
 use super::layers::Layers;
 use super::locks::{self, Declared};
-use super::order;
 use super::schema::{self, Attribute, Element};
 use super::value::{Kind, TimeFormat, Value, print_time};
+use super::{entries, order};
 
 /// What a setting belongs to.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,12 @@ pub struct Setting {
     pub column: u32,
 }
 
+impl Setting {
+    fn place(&self) -> (u32, u32) {
+        (self.line, self.column)
+    }
+}
+
 /// All settings of a configuration.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -69,12 +75,12 @@ pub struct Difference {
     pub key: Key,
     /// What it was; `None` if it was not there and has no default.
     pub old: Option<String>,
-    /// The line of the old value, if it was written.
-    pub old_line: Option<u32>,
+    /// Line and column of the old value, if it was written.
+    pub old_place: Option<(u32, u32)>,
     /// What it is.
     pub new: Option<String>,
-    /// The line of the new value, if it is written.
-    pub new_line: Option<u32>,
+    /// Line and column of the new value, if it is written.
+    pub new_place: Option<(u32, u32)>,
 }
 
 impl fmt::Display for Key {
@@ -147,12 +153,13 @@ impl Settings {
                 differences.push(Difference {
                     key: key.clone(),
                     old,
-                    old_line: before.map(|s| s.line),
+                    old_place: before.map(Setting::place),
                     new,
-                    new_line: after.map(|s| s.line),
+                    new_place: after.map(Setting::place),
                 });
             }
         }
+        let mut differences = entries::whole(&self.map, &new.map, differences);
         differences.extend(order::differences(&self.map, &new.map));
         differences
     }
@@ -181,6 +188,42 @@ impl Settings {
             }
             Scope::Location(_) | Scope::WebConfig(_) => false,
         }
+    }
+
+    /// The same, as if a site had had another name when its `<location>`s were written that are renamed with it: those
+    /// that `new` has for the new name, and not for the old one any more. Names are in lower case.
+    pub(super) fn with_site_renamed(mut self, from: &str, to: &str, new: &Self) -> Self {
+        let below = |place: &str, name: &str| {
+            let rest = place.strip_prefix(name)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+        };
+        let places = |settings: &Self, name: &str| -> BTreeSet<String> {
+            let places = settings.sections_of_locations();
+            places
+                .filter_map(|(place, ..)| below(place, name))
+                .collect()
+        };
+        let (has, had) = (places(new, to), places(&self, to));
+        let still = places(new, from);
+        let goes_along =
+            |rest: &String| has.contains(rest) && !had.contains(rest) && !still.contains(rest);
+        let renamed: BTreeSet<String> =
+            places(&self, from).into_iter().filter(goes_along).collect();
+        if renamed.is_empty() {
+            return self;
+        }
+        let map = std::mem::take(&mut self.map).into_iter();
+        self.map = map
+            .map(|(mut key, setting)| {
+                if let Scope::Location(place) = &mut key.scope
+                    && let Some(rest) = below(place, from).filter(|rest| renamed.contains(rest))
+                {
+                    *place = format!("{to}{rest}");
+                }
+                (key, setting)
+            })
+            .collect();
+        self
     }
 
     /// Puts what `old` says about some things in the place of what is said here.
@@ -535,7 +578,7 @@ impl Recorder {
 }
 
 /// The value of an entry of a collection of which nothing is known, if it is there.
-const PRESENT: &str = "present";
+pub(super) const PRESENT: &str = "present";
 
 fn elements<'a>(parent: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {
     parent.children().filter(Node::is_element)

@@ -10,6 +10,8 @@
 mod renamed;
 mod rules;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Configuration;
@@ -85,10 +87,89 @@ pub fn effects_of(
     new: &Configuration,
     personality: Personality,
 ) -> Vec<Effect> {
-    let differences = old.settings.differences(&new.settings).into_iter();
+    let settings = renamed::settings(old, new);
+    let differences = settings.differences(&new.settings).into_iter();
     let differences = differences.filter(|difference| !is_named_elsewhere(&difference.key));
-    let effects = differences.map(|difference| effect(&difference, old, new, personality));
-    effects.chain(renamed::effects(old, new)).collect()
+    let mut found: Vec<Found> = Vec::new();
+    let mut places = BTreeMap::<(String, Place, Place), Vec<usize>>::new();
+    for difference in differences {
+        let effect = effect(&difference, old, new, personality);
+        let path = difference.key.path.clone();
+        let place = (path, difference.old_place, difference.new_place);
+        let here = places.entry(place).or_default();
+        let mut same = here.iter().copied();
+        if let Some(same) = same.find(|at| found[*at].is_inherited(&difference, &effect)) {
+            found[same].others.push(effect);
+        } else {
+            here.push(found.len());
+            found.push(Found {
+                difference,
+                effect,
+                others: Vec::new(),
+            });
+        }
+    }
+    let found = found.into_iter().map(Found::together);
+    found.chain(renamed::effects(old, new)).collect()
+}
+
+/// Line and column, of what is written.
+type Place = Option<(u32, u32)>;
+
+/// A difference, and what comes of it for the first pool or site that has it and for others.
+struct Found {
+    difference: Difference,
+    effect: Effect,
+    others: Vec<Effect>,
+}
+
+impl Found {
+    /// Whether another pool or another site has it from the same place in the file, their defaults, and the same
+    /// comes of it: an administrator has changed one thing.
+    fn is_inherited(&self, other: &Difference, effect: &Effect) -> bool {
+        let own = &self.difference;
+        let is_of_both = match (&own.key.scope, &other.key.scope) {
+            (Scope::Pool(one), Scope::Pool(other)) => one != other,
+            (Scope::Site(one), Scope::Site(other)) => one != other,
+            _ => false,
+        };
+        is_of_both
+            && !own.key.path.is_empty()
+            && (own.old_place, own.new_place) != (None, None)
+            && (&own.old, &own.new) == (&other.old, &other.new)
+            && (self.effect.kind, &self.effect.why) == (effect.kind, &effect.why)
+    }
+
+    /// What comes of it for all: `application pools 'A', 'B': queueLength`.
+    fn together(self) -> Effect {
+        let mut all = self.effect;
+        if self.others.is_empty() {
+            return all;
+        }
+        let whose = |what: &str| {
+            let from = what.find('\'').unwrap_or(0);
+            let to = what.find("': ").map_or(what.len(), |at| at + 1);
+            (from, to.max(from))
+        };
+        let (from, to) = whose(&all.what);
+        let mut names = vec![all.what[from..to].to_owned()];
+        names.extend(self.others.iter().map(|other| {
+            let (from, to) = whose(&other.what);
+            other.what[from..to].to_owned()
+        }));
+        let kind = all.what[..from].trim_end();
+        all.what = format!("{kind}s {}{}", names.join(", "), &all.what[to..]);
+        for other in self.others {
+            all.pools.extend(other.pools);
+            all.applications.extend(other.applications);
+        }
+        all.pools.sort();
+        all.pools.dedup();
+        all.applications.sort();
+        all.applications.dedup();
+        all.site = None;
+        all
+    }
 }
 
 /// The name of a pool or a site is told by its coming and going, and a path too.
@@ -179,9 +260,9 @@ fn effect(
     Effect {
         what,
         old: difference.old.clone(),
-        old_line: difference.old_line,
+        old_line: difference.old_place.map(|(line, _)| line),
         new: difference.new.clone(),
-        new_line: difference.new_line,
+        new_line: difference.new_place.map(|(line, _)| line),
         kind: rule.kind,
         pools,
         site,

@@ -1,9 +1,26 @@
-//! A site that is renamed leaves the `<location>` blocks behind that do not go with it.
+//! A site that is renamed leaves the `<location>` blocks behind that do not go with it. Those that do have not changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, applications_below, pool_of, rules};
+use crate::config::settings::Settings;
 use crate::config::{Configuration, Site};
+
+/// What was set, with the locations of renamed sites as they would have been written for the new names.
+pub(super) fn settings(old: &Configuration, new: &Configuration) -> Settings {
+    let mut settings = old.settings.clone();
+    for site in &new.sites {
+        let mut before = old.sites.iter().filter(|before| before.id == site.id);
+        let names = before.next().map(|before| [&before.name, &site.name]);
+        let Some([from, to]) = names.map(|names| names.map(|name| name.to_lowercase())) else {
+            continue;
+        };
+        if from != to {
+            settings = settings.with_site_renamed(&from, &to, &new.settings);
+        }
+    }
+    settings
+}
 
 /// What is lost, and what holds instead, for each site that has another name than before.
 pub(super) fn effects(old: &Configuration, new: &Configuration) -> Vec<Effect> {

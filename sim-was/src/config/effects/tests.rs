@@ -143,6 +143,17 @@ fn sites_applications_and_bindings_come_and_go_without_a_recycle() {
         effects.iter().all(|e| e.kind == EffectKind::SiteRebind),
         "{effects:#?}"
     );
+    let [come] = effects.as_slice() else {
+        panic!("one thing was changed: {effects:#?}");
+    };
+    assert_eq!(
+        come.what,
+        "site 'One': bindings.binding[protocol='http',bindingInformation='*:8080:']"
+    );
+    assert_eq!(
+        (come.old.as_deref(), come.new.as_deref()),
+        (None, Some("present"))
+    );
     for change in [
         "+system.applicationHost/sites.[name='Three',id='3']",
         "-system.applicationHost/sites.[name='Two']",
@@ -512,4 +523,60 @@ fn a_pool_in_other_letters_restarts_its_applications() {
     assert_eq!(gone.kind, EffectKind::ApplicationRestart);
     assert_eq!(gone.applications, [(1, "/".to_owned())]);
     assert!(gone.why.contains("another pool"), "{}", gone.why);
+}
+
+#[test]
+fn a_site_that_is_renamed_with_its_locations_is_one_thing_that_has_changed() {
+    let with = |name: &str| {
+        let location = format!(
+            "<location path='{name}/shop'><system.webServer><directoryBrowse enabled='true' />\
+             </system.webServer></location><location path='{name}'><system.webServer>\
+             <caching enabled='false' /></system.webServer></location></configuration>"
+        );
+        let text = TEXT.replace("name=\"One\"", &format!("name=\"{name}\""));
+        load(&text.replace("</configuration>", &location), "f").unwrap()
+    };
+    let effects = effects_of(&with("One"), &with("Uno"), Personality::Iis10);
+    let [renamed] = effects.as_slice() else {
+        panic!("{effects:#?}")
+    };
+    assert_eq!(renamed.kind, EffectKind::SiteRebind);
+    let names = (renamed.old.as_deref(), renamed.new.as_deref());
+    assert_eq!(names, (Some("One"), Some("Uno")));
+}
+
+#[test]
+fn a_binding_that_is_changed_and_one_that_comes_with_more_are_one_thing_each() {
+    let information = "system.applicationHost/sites[name='One'].bindings.[protocol='http'].bindingInformation:*:82:";
+    let changed = effects(&[text(information)]);
+    let [changed] = changed.as_slice() else {
+        panic!("{changed:#?}")
+    };
+    assert_eq!(changed.kind, EffectKind::SiteRebind);
+    assert_eq!(changed.what, "site 'One': bindings.binding");
+    let old = "protocol='http',bindingInformation='*:80:'";
+    let new = "protocol='http',bindingInformation='*:82:'";
+    let said = (changed.old.as_deref(), changed.new.as_deref());
+    assert_eq!(said, (Some(old), Some(new)));
+    let variable = "+system.applicationHost/applicationPools[name='A'].environmentVariables.[name='X',value='y']";
+    let come = effects(&[text(variable)]);
+    let [come] = come.as_slice() else {
+        panic!("{come:#?}")
+    };
+    assert_eq!(come.kind, EffectKind::PoolRecycle);
+    assert_eq!(come.new.as_deref(), Some("value='y'"));
+}
+
+#[test]
+fn a_default_of_several_pools_is_one_thing_that_has_changed() {
+    let read = |limit: u32| {
+        let defaults = format!("<applicationPoolDefaults queueLength=\"{limit}\" ");
+        load(&TEXT.replace("<applicationPoolDefaults ", &defaults), "f").unwrap()
+    };
+    let effects = effects_of(&read(2000), &read(3000), Personality::Iis10);
+    let [effect] = effects.as_slice() else {
+        panic!("{effects:#?}")
+    };
+    assert_eq!(effect.what, "application pools 'A', 'B': queueLength");
+    assert_eq!(effect.pools, ["A", "B"]);
 }
