@@ -421,3 +421,44 @@ fn a_fault_in_what_all_pools_share_concerns_the_pools_only() {
     assert!(good, "{error}");
     assert_eq!(up.get("/other/one.txt").status, 200);
 }
+
+#[test]
+fn edits_at_the_same_time_without_a_server_are_all_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    Up::at(&root).end("-TERM");
+    let run = |words: Vec<String>| {
+        let mut appcmd = Command::new(IIS_SIM);
+        appcmd.arg("appcmd").args(words).arg("--root").arg(&root);
+        let output = appcmd.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+    };
+    let words = |number: u32| -> Vec<String> {
+        let pool = format!("/name:P{number}");
+        let file = format!("/+files.[value='{number}.htm']");
+        let words = if number.is_multiple_of(2) {
+            vec!["add", "apppool", &pool]
+        } else {
+            let section = "/section:defaultDocument";
+            vec!["set", "config", "Default Web Site", section, &file]
+        };
+        words.into_iter().map(str::to_owned).collect()
+    };
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            scope.spawn(move || run(words(number)));
+        }
+    });
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let host = read("Windows/System32/inetsrv/config/applicationHost.config");
+    let site = read("inetpub/wwwroot/web.config");
+    for number in 0..16 {
+        let (text, name) = if number % 2 == 0 {
+            (&host, format!("\"P{number}\""))
+        } else {
+            (&site, format!("\"{number}.htm\""))
+        };
+        assert!(text.contains(&name), "{name} is lost: {text}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sim_httpsys::clockwork::Instant;
@@ -10,9 +11,9 @@ use sim_httpsys::live::clock::clock_now;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, Fault, decode, load_sections};
-use sim_was::control::client::{AskError, ask_for, ask_telling};
+use sim_was::control::client::{AskError, ask_for, ask_telling, nobody_listens};
 use sim_was::control::{Answer, Command, Refusal};
-use sim_was::live::{Asker, AuditLog};
+use sim_was::live::{Asker, AuditLog, ConfigLock};
 use sim_was::secrets::without_secrets;
 
 use crate::live_world::server::running_config_path;
@@ -30,7 +31,12 @@ pub(crate) struct Store {
     /// The server has refused something, and has written that down.
     is_refused: Cell<bool>,
     begun: Instant,
+    /// Nobody else changes applicationHost.config, as long as this is there.
+    lock: RefCell<Option<ConfigLock>>,
 }
+
+/// How long another tool is waited for that changes a file. Assumed: it takes that long only if it stands still.
+const LOCK_MAX: Duration = Duration::from_secs(10);
 
 /// Why something was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,7 @@ impl Store {
             deeds: RefCell::default(),
             is_refused: Cell::default(),
             begun: clock_now(),
+            lock: RefCell::default(),
         }
     }
 
@@ -160,6 +167,8 @@ impl Store {
         // What the server would only say in words is found out here, and nothing is written that it could not read.
         self.check(&self.with(changes)?, changes)?;
         if !self.order(changes.to_vec())? {
+            self.hold();
+            self.check(&self.with(changes)?, changes)?;
             change_file(&self.config, changes)?;
             self.has_changed(&self.config, changes);
         }
@@ -207,6 +216,27 @@ impl Store {
 }
 
 impl Store {
+    /// Lets nobody else change applicationHost.config until this is gone. A running server changes it for whoever
+    /// asks, so that is for what is done without one.
+    pub(crate) fn hold(&self) {
+        let mut lock = self.lock.borrow_mut();
+        if lock.is_none() {
+            *lock = lock_of(&self.config);
+        }
+    }
+
+    /// Lets others change it again.
+    pub(crate) fn let_go(&self) {
+        self.lock.take();
+    }
+
+    /// The same as [`Self::hold`], if no server runs.
+    pub(crate) fn hold_unless_running(&self) {
+        if nobody_listens(&self.root) {
+            self.hold();
+        }
+    }
+
     /// Has a running server make changes that the file is good with: whether one runs.
     pub(crate) fn order(&self, changes: Vec<Change>) -> Result<bool, StoreError> {
         let command = Command::ChangeConfiguration { changes };
@@ -220,8 +250,12 @@ impl Store {
 
     /// Writes applicationHost.config anew, if it still is as it was and no server runs: whether that was done.
     pub(crate) fn replace(&self, before: &str, after: &str) -> Result<bool, StoreError> {
+        if self.is_running()? {
+            return Ok(false);
+        }
+        self.hold();
         let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
-        if self.is_running()? || decode(&bytes, &self.name())? != before {
+        if decode(&bytes, &self.name())? != before {
             return Ok(false);
         }
         replace_file(&self.config, &edit::encoded_like(&bytes, after))?;
@@ -236,6 +270,11 @@ pub(crate) fn at(path: &Path, source: std::io::Error) -> StoreError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Lets nobody else change a file of the configuration, as long as it is there.
+pub(crate) fn lock_of(path: &Path) -> Option<ConfigLock> {
+    ConfigLock::take(path, LOCK_MAX)
 }
 
 /// Changes a configuration file on the disk; one that is not there begins as an empty web.config.

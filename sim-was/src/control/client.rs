@@ -202,6 +202,11 @@ impl Question {
     }
 }
 
+/// Whether no server runs at `root`. Nothing is asked, so that one that stands still does not matter.
+pub fn nobody_listens(root: &Path) -> bool {
+    matches!(connect(root), Err(AskError::NotRunning { .. }))
+}
+
 fn connect(root: &Path) -> Result<UnixStream, AskError> {
     let path = wire::socket_path(root);
     let connected = SocketPath::of(&path).and_then(|name| connect_to(name.as_path()));

@@ -10,11 +10,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sim_httpsys::live::clock::utc_now;
 
+use super::config_lock::ConfigLock;
 use super::content_folders;
 use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, Disk, FoundFile};
 use crate::control::{ACCESS_DENIED, FILE_NOT_FOUND};
+
+/// How long a tool is waited for that changes the file, too. Assumed: nothing else is done meanwhile, so not long.
+const LOCK_MAX: Duration = Duration::from_secs(1);
 
 /// The file.
 #[derive(Debug)]
@@ -127,6 +131,7 @@ impl ConfigFile {
 
     /// Makes changes, if the file is good with them: it is replaced as a whole.
     pub(super) fn edit(&self, changes: &[Change]) -> Result<Configuration, String> {
+        let _lock = ConfigLock::take(&self.path, LOCK_MAX);
         let bytes = self.bytes()?;
         let edited =
             apply_to_bytes(&bytes, &self.name(), changes).map_err(|error| error.to_string())?;

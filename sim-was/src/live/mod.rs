@@ -18,6 +18,7 @@ use crate::model::Personality;
 mod audit_log;
 mod command_line;
 mod config_file;
+mod config_lock;
 mod content_folders;
 mod control;
 mod device;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use audit_log::{Asker, AuditLog};
 pub use config_file::LocalDisk;
+pub use config_lock::ConfigLock;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
 
 /// How the program `was` is started.

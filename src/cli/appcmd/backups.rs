@@ -139,10 +139,12 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     if is_running {
         store.ask(&stop)?;
     }
+    store.hold();
     let copied = fs::copy(folder.join(FILE), store.config());
     if copied.is_ok() {
         store.has_done(json!({"RestoreBackup": {"name": name, "file": store.config()}}));
     }
+    store.let_go();
     if is_running {
         let services = services.into_iter().rev().collect();
         store.ask(&Command::StartServices { services })?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sim_was::config::edit::Change;
 use sim_was::config::view::Views;
 use sim_was::config::{FRAMEWORK, decode, load_sections, physical_path};
+use sim_was::live::ConfigLock;
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
@@ -96,6 +97,19 @@ impl Commit {
         folder.join("web.config")
     }
 
+    /// Lets nobody else change the file, if it is not applicationHost.config, for which the store or the server sees to
+    /// that.
+    pub(super) fn lock(&self) -> Result<Option<ConfigLock>, Failure> {
+        Ok(match self {
+            Self::Host(_) => None,
+            Self::Framework { file, .. } => {
+                make_folder(file)?;
+                store::lock_of(file)
+            }
+            Self::Folder { folder, .. } => store::lock_of(&Self::web_config(folder)),
+        })
+    }
+
     /// What the file says now; `host` is what applicationHost.config says.
     pub(super) fn text(&self, host: &str) -> Result<String, Failure> {
         let file = match self {
@@ -130,7 +144,7 @@ impl Commit {
 }
 
 /// Makes the folder of a file, where the .NET Framework has none yet.
-pub(super) fn make_folder(file: &Path) -> Result<(), Failure> {
+fn make_folder(file: &Path) -> Result<(), Failure> {
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder).map_err(|source| store::at(folder, source).into())
 }

@@ -186,6 +186,10 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         return fail(Failure::Message(text.to_owned()));
     }
     let store = Store::new(root).telling(say_waiting);
+    // What is read is what is changed.
+    if !["list", "search"].contains(&sentence.verb.as_str()) {
+        store.hold_unless_running();
+    }
     if let Err(failure) = resolve_url(&mut sentence, object, &store) {
         return fail(failure);
     }

@@ -354,6 +354,7 @@ pub(super) fn make(
     (section, changes): (&str, &[Change]),
     at: &str,
 ) -> Result<String, Failure> {
+    let _lock = commit.lock()?;
     let (views, text) = (files.views(), commit.text(&files.text)?);
     if let Some(fault) = views.mistake(section, at)? {
         return Err(unusable(&fault.file, fault.line, &fault.text));
@@ -375,7 +376,6 @@ pub(super) fn make(
         }
         Commit::Framework { file, path, .. } => {
             let bytes = changed_file(file, &of_file)?;
-            commit::make_folder(file)?;
             replace_file(file, &bytes)?;
             store.has_changed(file, &of_file);
             (*path).to_owned()
