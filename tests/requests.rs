@@ -283,3 +283,34 @@ fn a_handler_that_gives_up_closes_the_connection_after_what_it_has_sent() {
     assert_eq!(cut.rest(), b"5\r\nbegun\r\n", "and not the last chunk");
     assert_eq!(up.get("/default.aspx").status, 200);
 }
+
+#[test]
+fn a_site_that_wants_no_server_named_gets_none_and_a_denied_query_is_refused() {
+    let up = Up::start();
+    let named = |path: &str| up.get(path).header("Server").map(str::to_owned);
+    assert_eq!(named("/").as_deref(), Some("Microsoft-IIS/10.0"));
+    let section = "/section:requestFiltering";
+    for change in [
+        "/removeServerHeader:true",
+        "/+denyQueryStringSequences.[sequence='drop']",
+        "/+filteringRules.[name='R',scanQueryString='true']",
+        "/+filteringRules.[name='R'].denyStrings.[string='evil']",
+    ] {
+        up.said(&["appcmd", "set", "config", section, change]);
+    }
+    up.until("the worker goes by it", || named("/").is_none());
+    // From the driver's cache, too.
+    for _ in 0..4 {
+        assert_eq!((up.get("/").status, named("/")), (200, None));
+    }
+    assert_eq!((up.get("/nope").status, named("/nope")), (404, None));
+    for (query, sentence) in [
+        ("?q=Drop", "a sequence in the query string"),
+        ("?q=EVIL", "because of a filtering rule"),
+    ] {
+        let page = up.get(&format!("/default.aspx{query}"));
+        assert_eq!(page.status, 404);
+        assert!(page.text().contains(sentence), "{}", page.text());
+    }
+    assert_eq!(up.get("/default.aspx?q=good").status, 200);
+}

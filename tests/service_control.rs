@@ -501,3 +501,23 @@ fn under_iis_6_an_iisreset_waits_for_the_request_that_runs_and_refuses_the_other
     assert!(browser.is_over(), "connections are lost all the same");
     assert_eq!(up.get("/default.aspx").status, 200);
 }
+
+#[test]
+fn sc_queryex_names_the_process_of_both_services() {
+    let up = Up::start();
+    let said = up.said(&["sc", "queryex"]);
+    let pid = |line: &str| -> Option<u32> {
+        let pid = line.trim().strip_prefix("PID")?.trim().strip_prefix(':')?;
+        pid.trim().parse().ok()
+    };
+    let pids: Vec<u32> = said.lines().filter_map(pid).collect();
+    let [was, w3svc] = pids.as_slice() else {
+        panic!("{said}");
+    };
+    assert!(was == w3svc && up.pids().contains(was), "{said}");
+    up.said(&["net", "stop", "w3svc"]);
+    let said = up.said(&["sc", "queryex", "w3svc"]);
+    let pids: Vec<u32> = said.lines().filter_map(pid).collect();
+    assert_eq!(pids, [0], "{said}");
+    assert!(!up.said(&["sc", "query"]).contains("PID"));
+}

@@ -203,6 +203,7 @@ impl Default for RequestLimits {
 
 /// `security/requestFiltering`: which requests no handler sees. Names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings")]
 pub struct RequestFiltering {
     /// `allowDoubleEscaping`: paths that decode further, or hold a `+`.
     pub allow_double_escaping: bool,
@@ -216,6 +217,56 @@ pub struct RequestFiltering {
     pub hidden_segments: Vec<String>,
     /// `fileExtensions`, with their dots.
     pub file_extensions: Listed,
+    /// `denyQueryStringSequences`.
+    #[serde(default)]
+    pub deny_query_string_sequences: Vec<String>,
+    /// `unescapeQueryString`: a query is looked at as it is, and decoded.
+    pub unescape_query_string: bool,
+    /// `alwaysAllowedUrls`, each with its slash.
+    #[serde(default)]
+    pub always_allowed_urls: Vec<String>,
+    /// `alwaysAllowedQueryStrings`.
+    #[serde(default)]
+    pub always_allowed_query_strings: Vec<String>,
+    /// `requestLimits/headerLimits`: bytes of the value of a header.
+    #[serde(default)]
+    pub header_limits: BTreeMap<String, u32>,
+    /// `filteringRules`.
+    #[serde(default)]
+    pub rules: Vec<FilteringRule>,
+    /// `removeServerHeader`: no response names the server.
+    #[serde(default)]
+    pub remove_server_header: bool,
+}
+
+impl RequestFiltering {
+    /// Whether anything but the path of a request and its verb is looked at.
+    #[must_use]
+    pub fn looks_beyond_the_path(&self) -> bool {
+        !self.deny_query_string_sequences.is_empty()
+            || !self.header_limits.is_empty()
+            || !self.rules.is_empty()
+    }
+}
+
+/// `filteringRules/filteringRule`: texts that are denied in some parts of a request. All texts are in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings")]
+pub struct FilteringRule {
+    /// `scanUrl`.
+    pub scan_url: bool,
+    /// `scanQueryString`.
+    pub scan_query_string: bool,
+    /// `scanAllRaw`: all headers as they came.
+    pub scan_all_raw: bool,
+    /// `denyUnescapedPercent`.
+    pub deny_unescaped_percent: bool,
+    /// `scanHeaders`.
+    pub scan_headers: Vec<String>,
+    /// `appliesTo`, extensions with their dots; all if there is none.
+    pub applies_to: Vec<String>,
+    /// `denyStrings`.
+    pub deny_strings: Vec<String>,
 }
 
 /// A list that says of what is in it whether it is allowed, and of all the rest.
@@ -249,7 +300,8 @@ impl Default for Listed {
 }
 
 impl Default for RequestFiltering {
-    /// Source: IIS 10 schema: allowDoubleEscaping false, allowHighBitCharacters true. The lists are those that
+    /// Source: IIS 10 schema: allowDoubleEscaping false, allowHighBitCharacters true, unescapeQueryString true,
+    /// removeServerHeader false. The lists are those that
     /// IIS ships, `HIDDEN_SEGMENTS` and `DENIED_EXTENSIONS`.
     fn default() -> Self {
         let denied = DENIED_EXTENSIONS.map(|extension| (extension.to_owned(), false));
@@ -263,6 +315,13 @@ impl Default for RequestFiltering {
                 allowed: denied.into(),
                 ..Listed::default()
             },
+            deny_query_string_sequences: Vec::new(),
+            unescape_query_string: true,
+            always_allowed_urls: Vec::new(),
+            always_allowed_query_strings: Vec::new(),
+            header_limits: BTreeMap::new(),
+            rules: Vec::new(),
+            remove_server_header: false,
         }
     }
 }

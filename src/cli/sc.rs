@@ -1,16 +1,16 @@
-//! `sc query`: what the service control manager says about the services of a running server.
+//! `sc query` and `sc queryex`: what the service control manager says about the services of a running server.
 //!
 //! Source: the layout of sc.exe. Left out: everything that changes services; `net` and `iisreset` do.
 
 use std::process::ExitCode;
 
-use sim_was::control::client::AskError;
+use sim_was::control::client::{AskError, services_process};
 use sim_was::control::{REQUEST_TIMEOUT, ServiceStatus};
 
 use super::net::{self, Installed};
 use super::take_root;
 
-const HELP: &str = "USAGE: sc query [service] [type= TYPE] [state= STATE] [--root DIR]
+const HELP: &str = "USAGE: sc query|queryex [service] [type= TYPE] [state= STATE] [--root DIR]
 
   service   WAS, W3SVC or HTTP, the driver
   type=     service (the default without a name), driver or all
@@ -129,8 +129,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    match net::states(&root) {
-        Ok(states) => {
+    let is_extended = verb.as_deref() == Some("queryex");
+    match net::states(&root).and_then(|states| Ok((states, services_process(&root)?))) {
+        Ok((states, pid)) => {
             let services = states
                 .into_iter()
                 .map(|(service, status)| (Installed::Service(service), status));
@@ -138,6 +139,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
             let all = std::iter::once((Installed::Driver, ServiceStatus::Running)).chain(services);
             for (of, status) in all.filter(|(of, status)| wish.wants(*of, *status)) {
                 print!("{}", entry(of, status));
+                if is_extended {
+                    print!("{}", process(of, status, pid));
+                }
             }
             ExitCode::SUCCESS
         }
@@ -190,6 +194,14 @@ fn entry(of: Installed, status: ServiceStatus) -> String {
     )
 }
 
+/// Source: sc.exe, `queryex`: the process id and the flags behind what `query` says; 0 for what stands still and for
+/// a driver. Both services live in one process, as in one svchost.exe.
+fn process(of: Installed, status: ServiceStatus, pid: u32) -> String {
+    let has_process = of != Installed::Driver && status != ServiceStatus::Stopped;
+    let pid = if has_process { pid } else { 0 };
+    format!("        PID                : {pid}\n        FLAGS              : \n")
+}
+
 #[cfg(test)]
 mod tests {
     use sim_was::control::Service;
@@ -234,6 +246,18 @@ mod tests {
         let text = entry(Installed::Driver, ServiceStatus::Running);
         assert!(text.starts_with("\nSERVICE_NAME: HTTP\n"));
         assert!(text.contains("\n        TYPE               : 1  KERNEL_DRIVER  \n"));
+    }
+
+    #[test]
+    fn the_process_of_a_service_is_told_and_what_stands_still_has_none() {
+        let w3svc = Installed::Service(Service::W3svc);
+        let pid = |of, status| process(of, status, 4702);
+        assert_eq!(
+            pid(w3svc, ServiceStatus::StopPending),
+            "        PID                : 4702\n        FLAGS              : \n"
+        );
+        assert!(pid(w3svc, ServiceStatus::Stopped).contains(": 0\n"));
+        assert!(pid(Installed::Driver, ServiceStatus::Running).contains(": 0\n"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct ResponseHead {
     pub(super) content_length: Option<u64>,
     pub(super) chunked: bool,
     pub(super) has_server: bool,
+    /// The worker wants no server named: its line is empty, and left out.
+    hides_server: bool,
     pub(super) has_content_type: bool,
     pub(super) close: bool,
     pub(super) etag: Option<Range<usize>>,
@@ -103,7 +105,12 @@ impl ResponseHead {
         match name.len() {
             4 if is(b"date") => self.has_date = true,
             4 if is(b"etag") => self.etag = Some(span()),
-            6 if is(b"server") => self.has_server = true,
+            // Source: IIS 10, `removeServerHeader`: such a response names no server, the driver's neither. Assumed:
+            // an empty line is how the driver is told.
+            6 if is(b"server") => {
+                self.has_server = true;
+                self.hides_server |= raw.trim_ascii().is_empty();
+            }
             10 if is(b"connection") => {
                 let mut options = raw.split(|&b| b == b',');
                 self.close |= options.any(|o| o.trim_ascii().eq_ignore_ascii_case(b"close"));
@@ -125,7 +132,9 @@ impl ResponseHead {
 
     /// Appends the worker's lines without its `Date`.
     pub(super) fn append_lines(&self, lines: &[u8], out: &mut BytesMut) {
-        if self.has_date {
+        if self.hides_server {
+            append_without(&[b"date", b"server"], lines, out);
+        } else if self.has_date {
             append_without(&[b"date"], lines, out);
         } else {
             out.put_slice(lines);
@@ -137,7 +146,11 @@ impl ResponseHead {
 
     /// Appends the worker's lines without those that differ from hit to hit.
     pub(super) fn append_cacheable_lines(&self, lines: &[u8], out: &mut BytesMut) {
-        append_without(&[b"date", b"content-length"], lines, out);
+        if self.hides_server {
+            append_without(&[b"date", b"content-length", b"server"], lines, out);
+        } else {
+            append_without(&[b"date", b"content-length"], lines, out);
+        }
         if !self.has_server {
             out.put_slice(SERVER_LINE);
         }
@@ -297,6 +310,20 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_empty_server_line_names_none_and_no_line_names_the_driver() {
+        let appended = |lines: &str| {
+            let head = ResponseHead::read(200, lines.as_bytes()).unwrap();
+            let mut all = [BytesMut::new(), BytesMut::new()];
+            head.append_lines(lines.as_bytes(), &mut all[0]);
+            head.append_cacheable_lines(lines.as_bytes(), &mut all[1]);
+            all.map(|lines| String::from_utf8_lossy(&lines).into_owned())
+        };
+        assert_eq!(appended("A: b\r\nServer: \r\n"), ["A: b\r\n"; 2]);
+        assert_eq!(appended("Server:\r\nDate: x\r\n"), [""; 2]);
+        assert!(appended("A: b\r\n")[0].contains("Microsoft-HTTPAPI/2.0"));
     }
 
     #[test]

@@ -202,6 +202,17 @@ impl Question {
     }
 }
 
+/// The process that hosts the services of `root`, as the kernel knows it.
+pub fn services_process(root: &Path) -> Result<u32, AskError> {
+    let stream = connect(root)?;
+    let pid = socket_peercred(&stream).map(|peer| peer.pid.as_raw_nonzero().get());
+    pid.map(i32::cast_unsigned)
+        .map_err(|error| AskError::NoAnswer {
+            root: root.to_owned(),
+            source: io::Error::from(error).into(),
+        })
+}
+
 /// Whether no server runs at `root`. Nothing is asked, so that one that stands still does not matter.
 pub fn nobody_listens(root: &Path) -> bool {
     matches!(connect(root), Err(AskError::NotRunning { .. }))

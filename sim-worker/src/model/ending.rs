@@ -17,6 +17,8 @@ use crate::facts::Fact;
 
 /// What a response that is cut begins with.
 const FIRST_CHUNK: &str = "5\r\nbegun\r\n";
+/// The driver is to name no server either.
+const NO_SERVER: &str = "Server: \r\n";
 /// Assumed: after a chunk is sent a handler does something before it gives up; else the reset would overtake
 /// the chunk on its way.
 const CHUNK_TO_CUT: Duration = Duration::from_millis(100);
@@ -55,7 +57,7 @@ impl WorkerProcess {
         let first = body.split_to(body.len().min(BODY_MAX));
         let response = Response {
             status: reply.status,
-            headers: reply.headers,
+            headers: self.headers_of(&context, reply.headers),
             body: first,
             cache_policy: reply.policy,
             log: Some(LogData {
@@ -105,12 +107,13 @@ impl WorkerProcess {
         } else {
             FIRST_CHUNK
         };
+        let headers = format!(
+            "Content-Type: text/html\r\n{SERVER}Transfer-Encoding: chunked\r\nX-Sim-Worker: {}\r\n",
+            self.process.0
+        );
         let response = Response {
             status: 200,
-            headers: Bytes::from(format!(
-                "Content-Type: text/html\r\n{SERVER}Transfer-Encoding: chunked\r\nX-Sim-Worker: {}\r\n",
-                self.process.0
-            )),
+            headers: self.headers_of(&context, Bytes::from(headers)),
             body: Bytes::from_static(chunk.as_bytes()),
             cache_policy: CachePolicy::Nocache,
             log: Some(LogData::default()),
@@ -126,6 +129,23 @@ impl WorkerProcess {
         self.deadlines
             .set(Timer::Request(request), now + CHUNK_TO_CUT);
         self.park(context);
+    }
+
+    /// The header lines of a response, which need not name the server.
+    ///
+    /// Source: IIS 10, `requestFiltering/@removeServerHeader`.
+    fn headers_of(&self, context: &HttpContext, headers: Bytes) -> Bytes {
+        let request = &context.request;
+        let domain = self.domains.get(&request.url_context);
+        let is_removed = domain.is_some_and(|domain| {
+            let settings = domain.settings_for(request);
+            settings.request_filtering.remove_server_header
+        });
+        if !is_removed {
+            return headers;
+        }
+        let lines = String::from_utf8_lossy(&headers);
+        Bytes::from(lines.replacen(SERVER, NO_SERVER, 1))
     }
 
     /// The handler gives its request up (`HttpRequest.Abort`): its connection is reset, whatever was sent.

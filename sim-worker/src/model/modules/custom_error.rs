@@ -67,6 +67,18 @@ fn wording(refusal: &Refusal) -> (&'static str, &'static str) {
             "Not Found",
             "The request filtering module denies a hidden segment of the path.",
         ),
+        (404, 10) => (
+            "Not Found",
+            "The request filtering module denies a request header that is too long.",
+        ),
+        (404, 18) => (
+            "Not Found",
+            "The request filtering module denies a sequence in the query string.",
+        ),
+        (404, 19) => (
+            "Not Found",
+            "The request filtering module denies the request because of a filtering rule.",
+        ),
         (404, 11) => (
             "Not Found",
             "The request filtering module denies a double escape sequence.",

@@ -3,6 +3,7 @@
 
 pub(super) mod custom_error;
 pub(super) mod default_document;
+mod filtering_rules;
 pub(super) mod http_cache;
 pub(super) mod managed_handler;
 pub(super) mod preconditions;

@@ -1,12 +1,12 @@
 //! `RequestFilteringModule`: what is refused before a handler is looked for.
 //!
-//! Left out: `filteringRules`, `headerLimits`, the lists for query strings, `alwaysAllowedUrls`, and
-//! `removeServerHeader`: every response names its server.
+//! What a filtering rule denies is in `filtering_rules`. `removeServerHeader` is a matter of the response.
 
 use sim_httpsys::api::{EntityLength, Request};
 use sim_httpsys::runs;
 
 use super::custom_error::Refusal;
+use super::filtering_rules::{self, Query};
 use crate::application::FILE_NAME;
 use crate::configuration::{Listed, RequestFiltering, RequestLimits};
 
@@ -30,6 +30,7 @@ pub(crate) fn check(
     if text.query.len > limits.query_string_max {
         return Err(Refusal::new(404, 15));
     }
+    check_headers(request, filtering)?;
     check_verb_and_url(request, filtering)?;
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         // Windows drops dots and blanks at the end of a name, and `:` names a stream of a file: both
@@ -42,10 +43,44 @@ pub(crate) fn check(
             return Err(Refusal::new(404, 8));
         }
     }
-    if !filtering.file_extensions.allows(extension(path)) {
+    let extension = extension(path);
+    if !filtering.file_extensions.allows(extension) {
         return Err(Refusal::new(404, 7));
     }
+    if !filtering.looks_beyond_the_path() {
+        return Ok(());
+    }
+    let query = Query::of(request, filtering);
+    // Source: IIS status codes: 404.18 query string sequence denied, 404.19 denied by filtering rule.
+    if query.is_denied(filtering) {
+        return Err(Refusal::new(404, 18));
+    }
+    if filtering_rules::is_denied(request, extension, &query, filtering) {
+        return Err(Refusal::new(404, 19));
+    }
     Ok(())
+}
+
+/// Source: requestLimits, headerLimits: "maximum size in bytes for HTTP request headers"; IIS status codes: 404.10
+/// request header too long. Assumed: it is the value that is measured, of each line.
+fn check_headers(request: &Request, filtering: &RequestFiltering) -> Result<(), Refusal> {
+    for (name, limit) in &filtering.header_limits {
+        let mut lines = request.text.header_lines(name);
+        if lines.any(|value| value.len() > *limit as usize) {
+            return Err(Refusal::new(404, 10));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path of a request is one of `alwaysAllowedUrls`.
+///
+/// Source: IIS configuration reference: URLs "that IIS will always allow". Assumed: whatever sequence or rule looks
+/// at the URL; its segments, extension and length are looked at as ever.
+pub(super) fn is_url_always_allowed(request: &Request, filtering: &RequestFiltering) -> bool {
+    let path = request.text.str(request.text.path);
+    let mut urls = filtering.always_allowed_urls.iter();
+    urls.any(|url| path.to_lowercase() == *url)
 }
 
 /// Whether nothing of a request is refused but perhaps its path, by rules that tell no verbs apart.
@@ -58,7 +93,8 @@ pub(crate) fn passes_but_for_path(
         EntityLength::None | EntityLength::Chunked => true,
     };
     let knows_no_verbs = filtering.verbs.allow_unlisted && filtering.verbs.allowed.is_empty();
-    is_short && knows_no_verbs && request.text.query.len <= limits.query_string_max
+    let only_path = !filtering.looks_beyond_the_path();
+    is_short && knows_no_verbs && only_path && request.text.query.len <= limits.query_string_max
 }
 
 /// Source: IIS status codes: 404.6 verb denied, 404.11 double escape sequence, 404.12 high-bit characters,
@@ -82,7 +118,8 @@ fn check_verb_and_url(request: &Request, filtering: &RequestFiltering) -> Result
     if !filtering.deny_url_sequences.is_empty() {
         let path = text.str(text.path).to_lowercase();
         let mut denied = filtering.deny_url_sequences.iter();
-        if denied.any(|sequence| path.contains(sequence)) {
+        let is_denied = denied.any(|sequence| path.contains(sequence));
+        if is_denied && !is_url_always_allowed(request, filtering) {
             return Err(Refusal::new(404, 5));
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{configuration, starting, worker};
-use crate::configuration::Listed;
+use crate::configuration::{FilteringRule, Listed};
 use crate::facts::CacheLayer;
 use sim_httpsys::api::CachePolicy;
 
@@ -110,6 +110,60 @@ fn only_what_is_listed_passes_if_a_site_says_so() {
         ("GET /simulation.toml", (404, 8)),
     ] {
         assert_eq!(worker.request(asks).status(), status, "{asks}");
+    }
+}
+
+#[test]
+fn queries_headers_and_rules_refuse_with_their_substatus() {
+    let mut configuration = configuration();
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let filtering = &mut configuration.applications[0].settings.request_filtering;
+    filtering.deny_query_string_sequences = texts(&["drop table"]);
+    filtering.always_allowed_query_strings = texts(&["q=drop%20table&ok"]);
+    filtering.deny_url_sequences = texts(&["..", "logo"]);
+    filtering.always_allowed_urls = texts(&["/images/logo.png"]);
+    filtering.header_limits.insert("x-long".to_owned(), 4);
+    let rule = FilteringRule {
+        scan_url: true,
+        scan_query_string: true,
+        deny_unescaped_percent: true,
+        scan_headers: texts(&["user-agent"]),
+        applies_to: texts(&[".txt"]),
+        deny_strings: texts(&["evil"]),
+        ..FilteringRule::default()
+    };
+    filtering.rules = vec![rule];
+    let mut worker = starting(configuration, SITE);
+    for (asks, status) in [
+        ("GET /a.txt", (200, 0)),
+        ("GET /a.txt?q=DROP%20Table", (404, 18)),
+        ("GET /a.txt?q=drop%20table&ok", (200, 0)),
+        ("GET /a..txt", (404, 5)),
+        ("GET /Images/Logo.png", (200, 0)),
+        ("GET /a.txt\nX-Long: 1234", (200, 0)),
+        ("GET /a.txt\nX-Long: 12345", (404, 10)),
+        ("GET /a.txt\nUser-Agent: An EVIL one", (404, 19)),
+        ("GET /a.txt\nReferer: An evil one", (200, 0)),
+        ("GET /a.txt?x=evil", (404, 19)),
+        ("GET /a.txt?x=%65vil", (404, 19)),
+        ("GET /evil.txt", (404, 19)),
+        ("GET /a.txt?x=5%", (404, 19)),
+        ("GET /sub/index.html?x=evil", (200, 0)),
+    ] {
+        let answer = worker.request(asks);
+        assert_eq!(answer.status(), status, "{asks}");
+        assert!(answer.header("Server").is_some_and(|name| !name.is_empty()));
+    }
+}
+
+#[test]
+fn a_site_that_names_no_server_tells_the_driver_so() {
+    let mut configuration = configuration();
+    let settings = &mut configuration.applications[0].settings;
+    settings.request_filtering.remove_server_header = true;
+    let mut worker = starting(configuration, SITE);
+    for asks in ["GET /a.txt", "GET /nothing.txt", "GET /web.config"] {
+        assert_eq!(worker.request(asks).header("Server"), Some(""), "{asks}");
     }
 }
 
