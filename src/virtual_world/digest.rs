@@ -1,26 +1,29 @@
 //! The digest over everything that has happened in a run: 64 bits that any difference changes.
 //!
-//! A fact goes in as the bytes that postcard writes of it, eight at a time, and is never written anywhere.
-//! That format is what stored digests stand for; the tests hold this against postcard itself.
+//! A fact goes in as serde tells it, in words of eight bytes, and is never written anywhere: a number, a length and
+//! the index of a variant are a word each, a text is its length and as many words as it fills. Which word comes next
+//! is told by those before it, so that different facts are different words. Those are what stored digests stand
+//! for; the tests hold this against the words themselves.
 
-use std::fmt::Display;
+use std::fmt::{Display, Error};
 
-use postcard::Error;
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 use sim_httpsys::clockwork::Instant;
 
-/// A running FNV-1a over everything that has happened, eight bytes at a time: with an eighth of its
+/// A running FNV-1a over everything that has happened, a word at a time: with an eighth of its
 /// multiplications.
 #[derive(Debug)]
 pub(super) struct Digest {
-    hash: u64,
+    mixer: Mixer,
 }
 
 impl Default for Digest {
     fn default() -> Self {
         Self {
-            hash: 0xcbf2_9ce4_8422_2325,
+            mixer: Mixer {
+                hash: 0xcbf2_9ce4_8422_2325,
+            },
         }
     }
 }
@@ -28,94 +31,41 @@ impl Default for Digest {
 impl Digest {
     /// What it is so far.
     pub(super) fn hash(&self) -> u64 {
-        self.hash
+        self.mixer.hash
     }
 
     /// Takes a fact in.
     pub(super) fn take(&mut self, who: u32, at: Instant, fact: &impl Serialize) {
-        let mut mixer = Mixer {
-            hash: mix(self.hash, u64::from(who) | at.0 << 32),
-            word: at.0 >> 32,
-            filled: 32,
-        };
-        fact.serialize(&mut mixer).expect("a fact is plain data");
-        self.hash = mix(mixer.hash, mixer.word);
+        self.mixer.word(u64::from(who));
+        self.mixer.word(at.0);
+        fact.serialize(&mut self.mixer)
+            .expect("a fact is plain data");
     }
 }
 
-#[inline]
-fn mix(hash: u64, word: u64) -> u64 {
-    let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-    hash ^ (hash >> 29)
-}
-
-/// Mixes the bytes of a fact into a hash as they come.
+/// Mixes the words of a fact into a hash as they come.
+#[derive(Debug)]
 struct Mixer {
     hash: u64,
-    /// The bytes that are not mixed in yet, the first lowest.
-    word: u64,
-    /// How many bits they have: fewer than 64.
-    filled: u32,
 }
 
 impl Mixer {
-    /// Takes whole bytes of so many bits, the first lowest; above them there is nothing.
     #[inline]
-    fn push(&mut self, bytes: u64, bits: u32) {
-        let room = 64 - self.filled;
-        self.word |= bytes << self.filled;
-        if bits < room {
-            self.filled += bits;
-        } else {
-            self.hash = mix(self.hash, self.word);
-            self.word = bytes.checked_shr(room).unwrap_or(0);
-            self.filled = bits - room;
-        }
+    fn word(&mut self, word: u64) {
+        let hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        self.hash = hash ^ (hash >> 29);
     }
 
-    /// Seven bits a byte, the lowest first; all bytes but the last have their high bit set.
-    #[inline]
-    fn varint(&mut self, number: u64) {
-        if number < 1 << 7 {
-            self.push(number, 8);
-        } else {
-            self.longer_varint(number);
-        }
-    }
-
-    /// One of several bytes: of two or three mostly.
-    fn longer_varint(&mut self, mut number: u64) {
-        // The byte that stands so many bits from the end, moved to where it stands among eight.
-        let byte = |at: u32| (number >> at & 0x7f) << (at / 7 * 8);
-        if number < 1 << 14 {
-            return self.push(byte(0) | byte(7) | 0x80, 16);
-        }
-        if number < 1 << 21 {
-            return self.push(byte(0) | byte(7) | byte(14) | 0x8080, 24);
-        }
-        let first = byte(0) | byte(7) | byte(14);
-        self.push(first | 0x80_8080, 24);
-        number >>= 21;
-        while number >= 1 << 7 {
-            self.push(number & 0x7f | 0x80, 8);
-            number >>= 7;
-        }
-        self.push(number, 8);
-    }
-
-    fn zigzag(&mut self, number: i64) {
-        self.varint((number << 1 ^ number >> 63).cast_unsigned());
-    }
-
-    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
-        self.varint(bytes.len() as u64);
+        self.word(bytes.len() as u64);
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
-            self.push(u64::from_le_bytes(*word), 64);
+            self.word(u64::from_le_bytes(*word));
         }
-        for byte in rest {
-            self.push(u64::from(*byte), 8);
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.word(u64::from_le_bytes(last));
         }
     }
 }
@@ -139,61 +89,61 @@ impl Serializer for &mut Mixer {
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Done {
-        self.push(u64::from(value), 8);
+        self.word(value.into());
         Ok(())
     }
 
     fn serialize_i8(self, value: i8) -> Done {
-        self.push(u64::from(value.cast_unsigned()), 8);
+        self.word(i64::from(value).cast_unsigned());
         Ok(())
     }
 
     fn serialize_i16(self, value: i16) -> Done {
-        self.zigzag(value.into());
+        self.word(i64::from(value).cast_unsigned());
         Ok(())
     }
 
     fn serialize_i32(self, value: i32) -> Done {
-        self.zigzag(value.into());
+        self.word(i64::from(value).cast_unsigned());
         Ok(())
     }
 
     fn serialize_i64(self, value: i64) -> Done {
-        self.zigzag(value);
+        self.word(value.cast_unsigned());
         Ok(())
     }
 
     #[inline]
     fn serialize_u8(self, value: u8) -> Done {
-        self.push(value.into(), 8);
+        self.word(value.into());
         Ok(())
     }
 
     #[inline]
     fn serialize_u16(self, value: u16) -> Done {
-        self.varint(value.into());
+        self.word(value.into());
         Ok(())
     }
 
     #[inline]
     fn serialize_u32(self, value: u32) -> Done {
-        self.varint(value.into());
+        self.word(value.into());
         Ok(())
     }
 
     #[inline]
     fn serialize_u64(self, value: u64) -> Done {
-        self.varint(value);
+        self.word(value);
         Ok(())
     }
 
     fn serialize_f32(self, value: f32) -> Done {
-        self.push(value.to_bits().into(), 32);
+        self.word(value.to_bits().into());
         Ok(())
     }
 
     fn serialize_f64(self, value: f64) -> Done {
-        self.push(value.to_bits(), 64);
+        self.word(value.to_bits());
         Ok(())
     }
 
@@ -214,13 +164,13 @@ impl Serializer for &mut Mixer {
 
     #[inline]
     fn serialize_none(self) -> Done {
-        self.push(0, 8);
+        self.word(0);
         Ok(())
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Done {
-        self.push(1, 8);
+        self.word(1);
         value.serialize(self)
     }
 
@@ -234,7 +184,7 @@ impl Serializer for &mut Mixer {
 
     #[inline]
     fn serialize_unit_variant(self, _: &'static str, index: u32, _: &'static str) -> Done {
-        self.varint(index.into());
+        self.word(index.into());
         Ok(())
     }
 
@@ -251,13 +201,13 @@ impl Serializer for &mut Mixer {
         _: &'static str,
         value: &T,
     ) -> Done {
-        self.varint(index.into());
+        self.word(index.into());
         value.serialize(self)
     }
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Self, Error> {
-        let length = length.ok_or(Error::SerializeSeqLengthUnknown)?;
-        self.varint(length as u64);
+        let length = length.ok_or(Error)?;
+        self.word(length as u64);
         Ok(self)
     }
 
@@ -276,7 +226,7 @@ impl Serializer for &mut Mixer {
         _: &'static str,
         _: usize,
     ) -> Result<Self, Error> {
-        self.varint(index.into());
+        self.word(index.into());
         Ok(self)
     }
 
@@ -296,7 +246,7 @@ impl Serializer for &mut Mixer {
         _: &'static str,
         _: usize,
     ) -> Result<Self, Error> {
-        self.varint(index.into());
+        self.word(index.into());
         Ok(self)
     }
 
@@ -354,31 +304,26 @@ impl ser::SerializeMap for &mut Mixer {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The digest of postcard's bytes, one byte at a time.
-    fn slowly(before: u64, who: u32, at: Instant, fact: &impl Serialize) -> u64 {
-        let mut bytes = who.to_le_bytes().to_vec();
-        bytes.extend(at.0.to_le_bytes());
-        bytes.extend(postcard::to_stdvec(fact).unwrap());
-        let whole = bytes.len() / 8 * 8;
-        let words = bytes[..whole].as_chunks::<8>().0;
-        let mut last = [0; 8];
-        last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-        let words = words.iter().chain([&last]);
-        words.fold(before, |hash, word| mix(hash, u64::from_le_bytes(*word)))
+    /// The digest of a fact of process 7.
+    fn digest(fact: &impl Serialize) -> u64 {
+        let mut digest = Digest::default();
+        digest.take(7, Instant(0x0123_4567_89ab_cdef), fact);
+        digest.hash()
     }
 
-    fn is_as_ever(fact: &impl Serialize) {
-        let mut digest = Digest::default();
-        let at = Instant(0x0123_4567_89ab_cdef);
-        let slowly = slowly(digest.hash(), 7, at, fact);
-        digest.take(7, at, fact);
-        assert_eq!(digest.hash(), slowly);
+    /// The digest of these words behind who and when.
+    fn of_words(words: &[u64]) -> u64 {
+        let words = [7, 0x0123_4567_89ab_cdef].iter().chain(words);
+        words.fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+            let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+            hash ^ (hash >> 29)
+        })
     }
 
     #[derive(Serialize)]
@@ -393,32 +338,61 @@ mod tests {
     struct Pair(u8, Shape);
 
     #[test]
-    fn facts_of_any_shape_go_in_as_postcard_writes_them() {
-        is_as_ever(&Shape::Nothing);
-        is_as_ever(&[Shape::One('ß'), Shape::Two(1.5, -2.25)]);
-        let text = "a text that is longer than a word".to_owned();
-        is_as_ever(&(1_u16, Shape::Named { text, maybe: None }));
-        let text = String::new();
+    fn facts_of_any_shape_go_in_word_by_word() {
+        assert_eq!(digest(&()), of_words(&[]));
+        assert_eq!(digest(&Shape::Nothing), of_words(&[0]));
+        assert_eq!(digest(&[true, false]), of_words(&[1, 0]));
+        let minus_three = (-3_i64).cast_unsigned();
+        let text = "12345678ab".to_owned();
+        let of_text = [
+            10,
+            u64::from_le_bytes(*b"12345678"),
+            u64::from_le_bytes(*b"ab\0\0\0\0\0\0"),
+        ];
         let maybe = Some(-3);
-        is_as_ever(&Pair(200, Shape::Named { text, maybe }));
-        is_as_ever(&BTreeMap::from([
-            ("key", vec![1_u32, 1 << 20]),
-            ("other", Vec::new()),
-        ]));
-        let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        is_as_ever(&[SocketAddr::new(v6, 80), "127.0.0.1:65535".parse().unwrap()]);
-        is_as_ever(&());
+        let named = [&[200, 3], &of_text[..], &[1, minus_three]].concat();
+        let pair = Pair(200, Shape::Named { text, maybe });
+        assert_eq!(digest(&pair), of_words(&named));
+        let (text, maybe) = (String::new(), None);
+        assert_eq!(
+            digest(&(1_u16, Shape::Named { text, maybe })),
+            of_words(&[1, 3, 0, 0])
+        );
+        let numbers = [1.5_f32.to_bits().into(), (-2.25_f64).to_bits()];
+        assert_eq!(
+            digest(&(Shape::One('a'), Shape::Two(1.5, -2.25))),
+            of_words(&[1, 1, b'a'.into(), 2, numbers[0], numbers[1]])
+        );
+        let key = u64::from(b'k');
+        assert_eq!(
+            digest(&BTreeMap::from([("k", vec![1_u32, 1 << 20])])),
+            of_words(&[1, 1, key, 2, 1, 1 << 20])
+        );
+        let end = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+        assert_eq!(digest(&end), of_words(&[0, 127, 0, 0, 1, 80]));
     }
 
     proptest! {
         #[test]
-        fn numbers_go_in_as_postcard_writes_them(
-            numbers in prop::collection::vec((any::<u64>(), 0_u32..64), 0..20),
-            signed in prop::collection::vec((any::<i64>(), any::<i16>(), any::<i32>()), 0..5),
-            bytes in prop::collection::vec(any::<u8>(), 0..30),
+        fn a_text_goes_in_as_its_length_and_its_bytes(text in any::<String>()) {
+            let mut words = vec![text.len() as u64];
+            words.extend(text.as_bytes().chunks(8).map(|part| {
+                let bytes = part.iter().rev();
+                bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+            }));
+            prop_assert_eq!(digest(&text), of_words(&words));
+        }
+
+        #[test]
+        fn numbers_go_in_as_they_are(
+            numbers in prop::collection::vec(any::<u64>(), 0..20),
+            signed in any::<(i64, i32, i16)>(),
         ) {
-            let numbers: Vec<u64> = numbers.iter().map(|(number, shift)| number >> shift).collect();
-            is_as_ever(&(numbers, signed, bytes, u64::MAX));
+            let of_signed = [signed.0, signed.1.into(), signed.2.into()];
+            let mut words = vec![numbers.len() as u64];
+            words.extend(&numbers);
+            words.extend(of_signed.map(i64::cast_unsigned));
+            prop_assert_eq!(digest(&(numbers, signed)), of_words(&words));
         }
     }
 }
