@@ -209,7 +209,7 @@ impl Cores {
                 continue;
             }
             let Some(job) = self.next_of(index) else {
-                continue;
+                return; // and so it is with every other core
             };
             let core = &mut self.all[index];
             core.job = Some(job);

@@ -63,12 +63,21 @@ impl World {
                     FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
                 }
             }
-            let Some(endpoint) = listened.pop() else {
+            let input = if let Some(id) = self.gone.pop_front() {
+                let Some(input) = self.sent_input(id) else {
+                    continue;
+                };
+                input
+            } else if let Some(endpoint) = listened.pop() {
+                let result = Ok(());
+                ToHttpSys::Listening { endpoint, result }
+            } else {
                 break;
             };
-            let result = Ok(());
-            self.httpsys
-                .handle_input(ToHttpSys::Listening { endpoint, result }, now);
+            if let Some(checkers) = &mut self.chronicle.checkers {
+                checkers.given(now, &input);
+            }
+            self.httpsys.handle_input(input, now);
         }
         if let Some(checkers) = &mut self.chronicle.checkers {
             checkers.httpsys_settled(&self.httpsys);
@@ -83,10 +92,15 @@ impl World {
             return;
         };
         connection.send_down(message, &mut self.timeline);
-        if !connection.owed {
-            connection.owed = true;
-            let gone = self.timeline.now + connection.traffic().slow_read;
-            self.timeline.at(gone, Event::Sent(id));
+        if connection.owed {
+            return;
+        }
+        connection.owed = true;
+        let late = connection.traffic().slow_read;
+        if late.is_zero() {
+            self.gone.push_back(id);
+        } else {
+            self.timeline.after(late, Event::Sent(id));
         }
     }
 
@@ -197,13 +211,17 @@ impl World {
     }
 
     pub(super) fn sent(&mut self, id: ConnectionId) {
-        let Some(connection) = self.network.find(id) else {
-            return;
-        };
-        connection.owed = false;
-        if connection.server == ServerSide::Open {
-            self.tell_httpsys(ToHttpSys::Sent { connection: id });
+        if let Some(input) = self.sent_input(id) {
+            self.tell_httpsys(input);
         }
+    }
+
+    /// What the driver is told when what it has sent has gone; nothing if it has closed the connection.
+    fn sent_input(&mut self, id: ConnectionId) -> Option<ToHttpSys<'static>> {
+        let connection = self.network.find(id)?;
+        connection.owed = false;
+        let is_open = connection.server == ServerSide::Open;
+        is_open.then_some(ToHttpSys::Sent { connection: id })
     }
 
     pub(super) fn secured(&mut self, id: ConnectionId, resumed: bool) {

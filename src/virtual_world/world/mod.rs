@@ -67,7 +67,7 @@ pub(super) enum Event {
     Up(ConnectionId),
     /// Something has arrived at the client's end.
     Down(ConnectionId),
-    /// What the driver sent has gone.
+    /// What the driver sent has gone, to a client that reads late. To others it has gone at once.
     Sent(ConnectionId),
     /// The driver's end of a TLS handshake is through.
     Secured {
@@ -192,6 +192,8 @@ pub(super) struct World {
     network: Network,
     httpsys: HttpSys,
     httpsys_alarm: Alarm,
+    /// Connections whose client has taken at once what was sent on them, and of which the driver is still to hear so.
+    gone: VecDeque<ConnectionId>,
     endpoints: BTreeSet<Endpoint>,
     was: Was,
     was_alarm: Alarm,
@@ -227,6 +229,7 @@ impl World {
             clients: misbehaving(setting.clients, &setting.faults, setting.seed),
             network: Network::default(),
             httpsys_alarm: Alarm::default(),
+            gone: VecDeque::new(),
             endpoints: BTreeSet::new(),
             was: Was::new(parameters.clone()),
             was_alarm: Alarm::default(),
