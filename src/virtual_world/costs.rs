@@ -11,6 +11,7 @@ use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use sim_worker::application::{Distribution, deserialize_size};
 
+use super::quantiles::Quantiles;
 use crate::load::plan::random_stream;
 use crate::load::profile::duration_text;
 
@@ -186,7 +187,7 @@ impl Cost {
 /// Draws costs.
 #[derive(Debug)]
 pub(super) struct Dice {
-    costs: [Distribution; 12],
+    costs: [Quantiles; 12],
     streams: [Pcg64Mcg; 12],
     hop_cpu: Duration,
     placement: Pcg64Mcg,
@@ -210,7 +211,7 @@ impl Dice {
             Cost::CommandHop => costs.command_hop,
         };
         Self {
-            costs: Cost::ALL.map(distribution),
+            costs: Cost::ALL.map(|cost| Quantiles::new(distribution(cost))),
             streams: Cost::ALL.map(|(_, name)| random_stream(seed, name)),
             hop_cpu: costs.hop_cpu,
             placement: random_stream(seed, "placement"),

@@ -10,7 +10,7 @@
 //! * `world` – the machines, and whose output is whose input
 //! * `wires`, `network`, `processes`, `machine` – what lies between them and below them
 //! * `clients`, `destinations`, `response` – the load, by the same plan as live
-//! * [`costs`] – what things cost, and the dice
+//! * [`costs`], `quantiles` – what things cost, and the dice
 //! * `chronicle` – facts, logs and the digest over them
 //! * [`faults`], [`checkers`], [`swarm`] – what goes wrong, what must hold all the same, many seeds
 //! * [`full_model`] – all of it under a load without end, for its speed and its memory
@@ -32,6 +32,7 @@ pub mod interruption;
 mod machine;
 mod network;
 mod processes;
+mod quantiles;
 pub mod random;
 pub mod record;
 mod response;

@@ -160,7 +160,9 @@ impl Timeline {
 
     pub(super) fn draw(&mut self, cost: Cost) -> Duration {
         let took = self.dice.draw(cost);
-        self.steal(self.dice.cpu(cost, took));
+        if self.is_contended {
+            self.stolen += self.dice.cpu(cost, took);
+        }
         took
     }
 }
