@@ -27,8 +27,8 @@ pub struct IdSlab<K, V> {
     used: u32,
     places: HashTable<u32>,
     free: Vec<u32>,
-    /// The place that was looked up last: mostly it is looked up again.
-    last: Cell<u32>,
+    /// The number of what was looked up last, and its place: mostly it is looked up again.
+    last: Cell<Option<(u64, u32)>>,
 }
 
 impl<K, V> Default for IdSlab<K, V> {
@@ -38,7 +38,7 @@ impl<K, V> Default for IdSlab<K, V> {
             used: 0,
             places: HashTable::new(),
             free: Vec::new(),
-            last: Cell::new(0),
+            last: Cell::new(None),
         }
     }
 }
@@ -48,7 +48,7 @@ impl<K: Id, V> IdSlab<K, V> {
     pub fn insert(&mut self, id: K, thing: V) -> &mut V {
         debug_assert!(self.place(id).is_none(), "an id is used once");
         let place = self.free.pop().unwrap_or_else(|| self.grow());
-        self.last.set(place);
+        self.last.set(Some((id.number(), place)));
         let chunks = &self.chunks;
         let hash_of = |&place: &u32| entry(chunks, place).map_or(0, |(id, _)| spread(id.number()));
         self.places
@@ -75,6 +75,7 @@ impl<K: Id, V> IdSlab<K, V> {
     /// Takes the thing with that id out.
     pub fn remove(&mut self, id: K) -> Option<V> {
         let place = self.place(id)?;
+        self.last.set(None);
         let entry = self
             .places
             .find_entry(spread(id.number()), |&other| other == place);
@@ -118,13 +119,16 @@ impl<K: Id, V> IdSlab<K, V> {
 
     #[inline]
     fn place(&self, id: K) -> Option<u32> {
-        let is_there = |&place: &u32| entry(&self.chunks, place).is_some_and(|(at, _)| *at == id);
-        let last = self.last.get();
-        if is_there(&last) {
-            return Some(last);
+        match self.last.get() {
+            Some((last, place)) if last == id.number() => Some(place),
+            Some(_) | None => self.look_up(id),
         }
-        let place = *self.places.find(spread(id.number()), is_there)?;
-        self.last.set(place);
+    }
+
+    fn look_up(&self, id: K) -> Option<u32> {
+        let is_it = |&place: &u32| entry(&self.chunks, place).is_some_and(|(at, _)| *at == id);
+        let place = *self.places.find(spread(id.number()), is_it)?;
+        self.last.set(Some((id.number(), place)));
         Some(place)
     }
 

@@ -245,6 +245,7 @@ impl Network {
         connection
     }
 
+    #[inline]
     pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id)
     }

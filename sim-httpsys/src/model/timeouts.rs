@@ -65,6 +65,25 @@ impl ConnectionTimer {
         self.kind
     }
 
+    /// Watches a limit of its connection.
+    fn arm(
+        &mut self,
+        id: ConnectionId,
+        kind: TimerKind,
+        due: Instant,
+        timers: &mut ConnectionTimers,
+    ) {
+        (self.kind, self.due) = (Some(kind), due);
+        let queued = self.queued();
+        if queued.is_none_or(|queued| due < queued) {
+            self.queue(due);
+            if let Some(queued) = queued {
+                timers.remove(queued, id);
+            }
+            timers.insert(due, id);
+        }
+    }
+
     /// Watches nothing; the entry among the timers is left to come up.
     pub(super) fn disarm(&mut self) {
         self.kind = None;
@@ -130,7 +149,10 @@ impl HttpSys {
             return;
         };
         match limit(&connection.timeouts, kind) {
-            Some(span) => self.arm_at(id, kind, now + span),
+            Some(span) => {
+                let timer = &mut connection.timer;
+                timer.arm(id, kind, now + span, &mut self.connection_timers);
+            }
             None => connection.timer.disarm(),
         }
     }
@@ -154,24 +176,10 @@ impl HttpSys {
         let soonest = now + Duration::from_secs(1);
         let latest = soonest + takes(READ_LATER);
         let due = connection.timer.read_due.clamp(soonest, latest) + takes(bytes);
-        connection.timer.read_due = due;
-        self.arm_at(id, TimerKind::MinSendRate, due);
-    }
-
-    fn arm_at(&mut self, id: ConnectionId, kind: TimerKind, due: Instant) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
         let timer = &mut connection.timer;
-        (timer.kind, timer.due) = (Some(kind), due);
-        let queued = timer.queued();
-        if queued.is_none_or(|queued| due < queued) {
-            timer.queue(due);
-            if let Some(queued) = queued {
-                self.connection_timers.remove(queued, id);
-            }
-            self.connection_timers.insert(due, id);
-        }
+        timer.read_due = due;
+        let timers = &mut self.connection_timers;
+        timer.arm(id, TimerKind::MinSendRate, due, timers);
     }
 
     /// Watches nothing on a connection.
