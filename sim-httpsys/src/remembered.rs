@@ -7,7 +7,7 @@
 /// How many sets there are.
 const SETS: usize = 64;
 
-/// How many texts of one set are remembered: those that came last.
+/// How many texts of one set are remembered: those that were met last.
 const OF_SET: usize = 4;
 
 /// Longer texts are not remembered.
@@ -17,13 +17,8 @@ const TEXT_MAX: usize = 2_048;
 #[derive(Debug)]
 pub struct Remembered<T>(Vec<Set<T>>);
 
-/// Texts with equal hints.
-#[derive(Debug)]
-struct Set<T> {
-    texts: Vec<(Vec<u8>, T)>,
-    /// The one that was remembered before all others.
-    oldest: usize,
-}
+/// Texts with equal hints, and what each was read as; the one that was met last is the first.
+type Set<T> = Vec<(Vec<u8>, T)>;
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
@@ -34,9 +29,13 @@ impl<T> Default for Remembered<T> {
 impl<T: Clone> Remembered<T> {
     /// What `bytes` begin with, if that is remembered, and how long it is. `hint` is that of [`keep`](Self::keep).
     #[inline]
-    pub fn find(&self, hint: usize, bytes: &[u8]) -> Option<(&T, usize)> {
-        let mut texts = self.0.get(hint % SETS)?.texts.iter();
-        let (text, read) = texts.find(|(text, _)| bytes.starts_with(text))?;
+    pub fn find(&mut self, hint: usize, bytes: &[u8]) -> Option<(&T, usize)> {
+        let set = self.0.get_mut(hint % SETS)?;
+        let at = set.iter().position(|(text, _)| bytes.starts_with(text))?;
+        if at > 0 {
+            set[..=at].rotate_right(1);
+        }
+        let (text, read) = &set[0];
         Some((read, text.len()))
     }
 
@@ -47,21 +46,17 @@ impl<T: Clone> Remembered<T> {
             return;
         }
         if self.0.is_empty() {
-            let no_texts = || Set {
-                texts: Vec::new(),
-                oldest: 0,
-            };
-            self.0.resize_with(SETS, no_texts);
+            self.0.resize_with(SETS, Set::new);
         }
         let set = &mut self.0[hint % SETS];
-        if set.texts.len() < OF_SET {
-            return set.texts.push((text.to_vec(), read.clone()));
+        if set.len() < OF_SET {
+            return set.insert(0, (text.to_vec(), read.clone()));
         }
-        let (known, was_read) = &mut set.texts[set.oldest];
+        set.rotate_right(1);
+        let (known, was_read) = &mut set[0];
         known.clear();
         known.extend_from_slice(text);
         was_read.clone_from(read);
-        set.oldest = (set.oldest + 1) % OF_SET;
     }
 }
 
@@ -81,8 +76,8 @@ mod tests {
         }
         assert_eq!(remembered.find(5, b"hello"), Some((&1, 4)));
         remembered.keep(5, b"her", &3);
-        assert_eq!(remembered.find(5, b"hello"), None);
-        assert_eq!(remembered.find(5, b"help"), Some((&2, 4)));
+        assert_eq!(remembered.find(5, b"help"), None);
+        assert_eq!(remembered.find(5, b"hello"), Some((&1, 4)));
         assert_eq!(remembered.find(5, b"hers"), Some((&3, 3)));
     }
 

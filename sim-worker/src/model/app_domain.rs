@@ -151,13 +151,13 @@ impl AppDomain {
 
     /// The page that a request was mapped to that has the path of this one, if nothing in this one can have it
     /// refused.
-    pub(crate) fn page_again(&self, request: &Request) -> Option<usize> {
+    pub(crate) fn page_again(&mut self, request: &Request) -> Option<usize> {
         let path = request.text.bytes(request.text.path);
-        let (page, length) = self.mapped.find(mapped_by(path), path)?;
+        let (&page, length) = self.mapped.find(mapped_by(path), path)?;
         let settings = &self.application.settings;
         let rules = (&settings.request_limits, &settings.request_filtering);
         let is_it = length == path.len() && request_filtering::passes_but_for_path(request, rules);
-        is_it.then_some(*page)
+        is_it.then_some(page)
     }
 
     /// A request was mapped to a page, by what holds for all paths of the application.

@@ -111,11 +111,12 @@ impl WorkerProcess {
 
     /// Finds out who answers: a page with a handler, or a file.
     fn map(&mut self, mut context: HttpContext, now: Instant) {
-        let domain = &self.domains[&context.request.url_context];
         context.notification = Notification::MapRequestHandler;
-        if let Some(page) = domain.page_again(&context.request) {
+        let domain = self.domains.get_mut(&context.request.url_context);
+        if let Some(page) = domain.and_then(|domain| domain.page_again(&context.request)) {
             return self.managed(context, page, now);
         }
+        let domain = &self.domains[&context.request.url_context];
         let request = SharedRequest::clone(&context.request);
         let text = &request.text;
         if text.path.is_empty() {
