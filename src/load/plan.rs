@@ -210,14 +210,13 @@ impl Attempts {
             Arrivals::Poisson => self.clock - (1.0 - gap).ln() / profile.rate,
             Arrivals::Uniform => f64::from(self.drawn) / profile.rate,
         };
-        let one_shot = unit(&mut dice.one_shots) < profile.one_shot_share;
-        let secure = unit(&mut dice.tls) < profile.tls_share;
+        let one_shot = happens(&mut dice.one_shots, profile.one_shot_share);
+        let secure = happens(&mut dice.tls, profile.tls_share);
         let user = scaled(unit(&mut dice.users), profile.users);
         let connection = scaled(unit(&mut dice.connections), u32::MAX);
         let (kind, page) = (unit(&mut dice.urls), unit(&mut dice.pages));
-        let is_long = unit(&mut dice.long);
         let (url, session) = match &profile.long {
-            Some(long) if is_long < long.share => {
+            Some(long) if happens(&mut dice.long, long.share) => {
                 (self.urls.number(&long.url, long.host.as_ref()), false)
             }
             Some(_) | None => self.mix.choose(kind, page, &mut self.urls),
@@ -296,6 +295,11 @@ pub fn random_stream(seed: u64, name: &str) -> Pcg64Mcg {
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
 pub fn unit(dice: &mut Pcg64Mcg) -> f64 {
     (dice.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Whether what has that share happens. Where it never does nothing is drawn: each question has a stream of its own.
+fn happens(dice: &mut Pcg64Mcg, share: f64) -> bool {
+    share > 0.0 && unit(dice) < share
 }
 
 /// A whole number below `below`.

@@ -11,7 +11,7 @@ use crate::load::profile::{NoTarget, Profile};
 /// Where a URL is asked for.
 #[derive(Debug)]
 pub(super) struct Route {
-    /// The request line and the host.
+    /// The request line and the host, and the name of the header that the attempt is told in.
     pub(super) opening: Vec<u8>,
     pub(super) host_number: u32,
     plain: Option<usize>,
@@ -68,7 +68,11 @@ impl Destinations {
             let host = host_of(url);
             let next = u32::try_from(host_numbers.len()).unwrap_or(u32::MAX);
             routes.push(Route {
-                opening: format!("GET {} HTTP/1.1\r\nhost: {host}\r\n", planned.url).into_bytes(),
+                opening: format!(
+                    "GET {} HTTP/1.1\r\nhost: {host}\r\nx-attempt-id: ",
+                    planned.url
+                )
+                .into_bytes(),
                 host_number: *host_numbers.entry(host).or_insert(next),
                 plain: None,
                 secure: None,

@@ -152,7 +152,6 @@ impl Clients {
             .and_then(|jar| jar.iter().find(|(host, _)| *host == route.host_number));
         request.clear();
         request.extend_from_slice(&route.opening);
-        request.extend_from_slice(b"x-attempt-id: ");
         let number = request.len();
         runs::decimal(attempt.id(), |digits| request.extend_from_slice(digits));
         let number = number..request.len();
