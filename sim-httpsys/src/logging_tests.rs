@@ -1,6 +1,5 @@
 //! Tests of the log formats: lines as published, and that a line read back is what was logged.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -47,7 +46,7 @@ fn request(verb: &[u8], path: &[u8], query: &[u8], headers: &[(&str, &[u8])]) ->
         received: Instant(0),
         entity: EntityLength::None,
         text: RequestText {
-            text: Bytes::from(text),
+            text,
             verb,
             raw_url,
             path,

@@ -81,13 +81,17 @@ pub const fn members(bytes: &[u8]) -> [bool; 256] {
 /// The number that decimal digits write; nothing if there is none, or anything else.
 #[inline]
 pub fn number(text: &[u8]) -> Option<u64> {
-    let digit = |number: u64, &byte: &u8| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then_some(())?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    };
-    (!text.is_empty()).then_some(())?;
-    text.iter().try_fold(0, digit)
+    /// So many digits are a number in any case.
+    const SAFE: usize = 19;
+    let digit = |byte: u8| Some(u64::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
+    let (safe, rest) = text.split_at(text.len().min(SAFE));
+    (!safe.is_empty()).then_some(())?;
+    let safe = safe
+        .iter()
+        .try_fold(0, |number, &byte| Some(number * 10 + digit(byte)?))?;
+    rest.iter().try_fold(safe, |number: u64, &byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    })
 }
 
 /// Writes a number in decimal digits, all at once.

@@ -58,7 +58,7 @@ impl Id for RequestId {
 pub struct ActivityId(pub u64);
 
 /// The request header in which a client may name its attempt (decimal).
-pub const ACTIVITY_HEADER: &str = "X-Attempt-Id";
+pub const ACTIVITY_HEADER: &str = "x-attempt-id";
 
 /// An operating system process that holds the device open.
 #[derive(

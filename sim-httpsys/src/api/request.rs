@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{ActivityId, ConnectionId, Ends, RequestId, SiteId, UrlContext};
 use crate::clockwork::Instant;
 
@@ -81,7 +79,7 @@ pub enum EntityLength {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestText {
     /// The head as it arrived, followed by what was computed from it (the decoded path).
-    pub text: Bytes,
+    pub text: Vec<u8>,
     /// The verb, e.g. `GET`.
     pub verb: Span,
     /// The request target as it arrived.

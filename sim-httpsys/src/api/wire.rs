@@ -559,7 +559,7 @@ impl Reader {
     /// The text last: only then are its spans known to lie in it.
     fn request_text(&mut self) -> Result<RequestText, WireError> {
         let mut text = RequestText {
-            text: Bytes::new(),
+            text: Vec::new(),
             verb: self.span()?,
             raw_url: self.span()?,
             path: self.span()?,
@@ -575,7 +575,7 @@ impl Reader {
         for _ in 0..headers {
             text.headers.push((self.span()?, self.span()?));
         }
-        text.text = self.remainder();
+        text.text = self.remainder().to_vec();
         let lies_inside = |span: &Span| {
             (span.start as usize)
                 .checked_add(span.len as usize)

@@ -208,10 +208,10 @@ impl HttpSys {
         let bytes = connection.unread.bytes();
         match parse_head(bytes, &self.parameters, &mut self.head_memory) {
             Head::Incomplete => self.await_head(id, now),
-            Head::Complete(head) => {
+            Head::Complete(mut head) => {
                 let received = connection.unread.head_began().unwrap_or(now);
                 connection.unread.advance(head.consumed);
-                self.begin_request(id, head, received, now);
+                self.begin_request(id, &mut head, received, now);
             }
             Head::Refused(refused) => {
                 connection.unread = Unread::default();
@@ -232,10 +232,10 @@ impl HttpSys {
                 connection.unread.keep(bytes, now);
                 self.await_head(id, now);
             }
-            Head::Complete(head) => {
+            Head::Complete(mut head) => {
                 let rest = bytes.get(head.consumed..).unwrap_or(&[]);
                 connection.unread.keep(rest, now);
-                self.begin_request(id, head, now, now);
+                self.begin_request(id, &mut head, now, now);
             }
             Head::Refused(refused) => self.refuse_head(id, refused, now),
         }

@@ -11,6 +11,7 @@
 //!
 //! Every request leaves this picture by exactly one of the four facts.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::connection::ConnectionState;
@@ -24,7 +25,7 @@ use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, SharedRequest, SiteId, Verb, Version,
+    Request, RequestId, RequestText, SharedRequest, SiteId, UrlContext, Verb, Version,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -108,131 +109,178 @@ pub(super) struct Answer {
     pub(super) close: bool,
 }
 
+impl Exchange {
+    /// Memory for a request and what is known about its response.
+    fn empty() -> Box<Self> {
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        let request = Request {
+            id: RequestId(0),
+            connection: ConnectionId(0),
+            activity: ActivityId(0),
+            site: SiteId(0),
+            url_context: UrlContext(0),
+            ends: Ends {
+                client: nobody,
+                local: nobody,
+            },
+            secure: false,
+            version: Version::Http11,
+            received: Instant::SWITCHED_ON,
+            entity: EntityLength::None,
+            text: RequestText::default(),
+        };
+        Box::new(Self {
+            request: SharedRequest::new(request),
+            stage: Stage::Arrived,
+            queue: QueueIndex::default(),
+            log: None,
+            keep_alive: false,
+            continue_wanted: false,
+            is_head: false,
+            cache: CacheUse::NONE,
+            bytes_received: 0,
+            entity: None,
+            arriving: None,
+            asked: false,
+            answer: None,
+        })
+    }
+}
+
 impl HttpSys {
+    /// A request has come. Its head and what becomes of it are written where those of an earlier request were,
+    /// field by field: both are large, and a request is too short-lived to be moved about.
     pub(super) fn begin_request(
         &mut self,
         id: ConnectionId,
-        head: ParsedHead,
+        head: &mut ParsedHead,
         received: Instant,
         now: Instant,
     ) {
         let request_id = self.count_request(id, head.activity);
-        if !mutated(Mutant::IdleTimerWhileBusy) {
-            self.disarm(id);
-        }
-        let Some(connection) = self.connections.get(id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let endpoint = self.endpoints.of(connection.endpoint);
+        if !mutated(Mutant::IdleTimerWhileBusy) {
+            connection.timer.disarm();
+        }
+        let no_body_yet = connection.unread.is_empty();
         let ends = connection.ends();
+        let endpoint = self.endpoints.of(connection.endpoint);
         let came_in = CameIn {
             secure: endpoint.secure,
             port: endpoint.port,
             local: ends.local.ip(),
             version: self.routing.version(),
         };
-        let known = head.known;
-        let route = known.and_then(|host| self.known_routes.route(host, &came_in));
-        let route = route.unwrap_or_else(|| {
-            let route = self.routing.route(RouteBy {
-                secure: came_in.secure,
-                port: came_in.port,
-                local: Some(came_in.local),
-                host: head.text.str(head.text.host),
-                path: head.text.str(head.text.path),
-            });
-            if let Some(host) = known {
-                self.known_routes.keep(host, came_in, route);
-            }
-            route
-        });
-        let mut request = Request {
-            id: request_id,
-            connection: id,
-            activity: head.activity,
-            site: SiteId::default(),
-            url_context: crate::api::UrlContext::default(),
-            ends,
-            secure: endpoint.secure,
-            version: head.version,
-            received,
-            entity: head.entity,
-            text: head.text,
-        };
+        let route = self.route(head, came_in);
+        let mut exchange = self.memory_for_exchange();
+        let request = SharedRequest::get_mut(&mut exchange.request)
+            .expect("a request that has just come is nobody else's");
+        request.id = request_id;
+        request.connection = id;
+        request.activity = head.activity;
+        request.ends = ends;
+        request.secure = came_in.secure;
+        request.version = head.version;
+        request.received = received;
+        request.entity = head.entity;
+        // What was written there before is memory for the next head.
+        std::mem::swap(&mut request.text, &mut head.text);
+        std::mem::swap(&mut self.head_memory.text, &mut head.text);
         let registration = match route {
             Route::To(registration) => registration,
             Route::NoHost => {
-                return self.refuse_unrouted(id, &request, ReasonPhrase::Hostname, now);
+                return self.refuse_unrouted(id, exchange, ReasonPhrase::Hostname, now);
             }
             Route::NoPath => {
-                return self.refuse_unrouted(id, &request, ReasonPhrase::NotFound, now);
+                return self.refuse_unrouted(id, exchange, ReasonPhrase::NotFound, now);
             }
             Route::ReservedOnly => {
-                return self.refuse_unrouted(id, &request, ReasonPhrase::NotAvailable, now);
+                return self.refuse_unrouted(id, exchange, ReasonPhrase::NotAvailable, now);
             }
         };
         let Some(group) = self.groups.get(&registration.group) else {
-            return self.refuse_unrouted(id, &request, ReasonPhrase::NotAvailable, now);
+            return self.refuse_unrouted(id, exchange, ReasonPhrase::NotAvailable, now);
         };
+        request.url_context = registration.context;
         request.site = group.properties.site;
         if mutated(Mutant::FirstSiteNamed) {
             request.site = self
                 .first_group()
                 .map_or(request.site, |g| g.properties.site);
         }
-        request.url_context = registration.context;
-        let is_get = request.text.bytes(request.text.verb) == b"GET";
-        let is_head = request.text.bytes(request.text.verb) == b"HEAD";
-        let cache = if is_get {
-            CacheUse::of(&request)
+        let verb = request.text.bytes(request.text.verb);
+        exchange.is_head = verb == b"HEAD";
+        exchange.cache = if verb == b"GET" {
+            CacheUse::of(request)
         } else {
             CacheUse::NONE
         };
-        let (mut queue, log) = (group.queue, group.log.clone());
+        exchange.stage = Stage::Arrived;
+        exchange.queue = group.queue;
         if mutated(Mutant::RouteToFirstPool) {
-            queue = self.first_group().map_or(queue, |first| first.queue);
+            exchange.queue = self
+                .first_group()
+                .map_or(exchange.queue, |first| first.queue);
         }
-        let (timeouts, limit) = (Rc::clone(&group.timeouts), group.properties.connections_max);
-        let no_body_yet = connection.unread.is_empty();
-        let entity = match head.entity {
+        exchange.log.clone_from(&group.log);
+        exchange.keep_alive = head.keep_alive && head.version == Version::Http11;
+        // Source: RFC 9110, 10.1.1: who has begun to send the body does not wait for it.
+        exchange.continue_wanted = head.expect_continue && no_body_yet;
+        exchange.bytes_received = head.consumed as u64;
+        exchange.entity = match head.entity {
             EntityLength::None => None,
             EntityLength::Known(_) | EntityLength::Chunked => Some(EntityReader::new(head.entity)),
         };
-        let has_entity = entity.is_some();
-        let (request, place) = self.place_for(request);
-        let exchange = Exchange {
-            stage: Stage::Arrived,
-            queue,
-            log,
-            keep_alive: head.keep_alive && head.version == Version::Http11,
-            // Source: RFC 9110, 10.1.1: who has begun to send the body does not wait for it.
-            continue_wanted: head.expect_continue && no_body_yet,
-            is_head,
-            cache,
-            bytes_received: head.consumed as u64,
-            arriving: entity.clone(),
-            entity,
-            asked: false,
-            answer: None,
-            request,
-        };
+        exchange.arriving.clone_from(&exchange.entity);
+        exchange.asked = false;
+        exchange.answer = None;
+        let limit = group.properties.connections_max;
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.timeouts = timeouts;
-            connection.state = ConnectionState::Busy(match place {
-                None => Box::new(exchange),
-                Some(mut place) => {
-                    *place = exchange;
-                    place
-                }
-            });
+            if !Rc::ptr_eq(&connection.timeouts, &group.timeouts) {
+                connection.timeouts = Rc::clone(&group.timeouts);
+            }
+            connection.state = ConnectionState::Busy(exchange);
             self.tally.live += 1;
         }
+        self.find_answerer(id, head, limit, now);
+    }
+
+    /// Where a head leads to.
+    fn route(&mut self, head: &ParsedHead, came_in: CameIn) -> Route {
+        let known = head.known;
+        if let Some(route) = known.and_then(|host| self.known_routes.route(host, &came_in)) {
+            return route;
+        }
+        let route = self.routing.route(RouteBy {
+            secure: came_in.secure,
+            port: came_in.port,
+            local: Some(came_in.local),
+            host: head.text.str(head.text.host),
+            path: head.text.str(head.text.path),
+        });
+        if let Some(host) = known {
+            self.known_routes.keep(host, came_in, route);
+        }
+        route
+    }
+
+    /// A request was routed: it is answered from the cache, or offered to its queue.
+    fn find_answerer(
+        &mut self,
+        id: ConnectionId,
+        head: &ParsedHead,
+        limit: Option<u32>,
+        now: Instant,
+    ) {
+        let has_entity = head.entity != EntityLength::None;
         if has_entity && !self.entity_begins(id, now) {
             return;
         }
         if self.is_over_connection_limit(id, limit) {
             self.refuse_request(id, ReasonPhrase::ConnLimit, now);
-        } else if !self.serve_from_cache(id, known, now) {
+        } else if !self.serve_from_cache(id, head.known, now) {
             self.offer(id, now);
         }
         if has_entity {
@@ -240,19 +288,17 @@ impl HttpSys {
         }
     }
 
-    /// The request where it is kept, and memory for its exchange: those of an earlier request, if nobody
-    /// looks at that any more.
-    fn place_for(&mut self, request: Request) -> (SharedRequest, Option<Box<Exchange>>) {
+    /// Memory for a request and its exchange: those of an earlier request, if nobody looks at that any
+    /// more.
+    fn memory_for_exchange(&mut self) -> Box<Exchange> {
         let Some(mut ended) = self.ended.pop_front() else {
-            return (SharedRequest::new(request), None);
+            return Exchange::empty();
         };
-        let Some(old) = SharedRequest::get_mut(&mut ended.request) else {
+        if SharedRequest::get_mut(&mut ended.request).is_none() {
             self.ended.push_back(ended);
-            return (SharedRequest::new(request), None);
-        };
-        let old = std::mem::replace(old, request);
-        self.head_memory.headers = old.text.headers;
-        (SharedRequest::clone(&ended.request), Some(ended))
+            return Exchange::empty();
+        }
+        ended
     }
 
     /// Keeps the memory of a request that has ended for another one.

@@ -10,13 +10,12 @@
 
 pub use super::entity::{EntityPiece, EntityReader};
 use super::framing::{Found, Framing, framing};
-use super::known_heads::{FirstLine, FirstLines, KnownHead, KnownHeads, KnownHost};
+use super::known_heads::{FirstLine, FirstLines, Follower, KnownHead, KnownHeads, KnownHost};
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
 use crate::api::{
     ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, SentVersion, Span, Version,
 };
-use crate::pieces::Pieces;
 use crate::runs;
 
 /// What came of looking at the bytes that a connection has sent.
@@ -34,10 +33,8 @@ pub enum Head {
 /// parameters.
 #[derive(Debug, Default)]
 pub struct HeadMemory {
-    /// Where their texts lie.
-    pub pieces: Pieces,
-    /// A list of headers that is used no more.
-    pub headers: Vec<(Span, Span)>,
+    /// A text that is used no more.
+    pub text: RequestText,
     /// The headers of the head that is being read.
     read: Vec<(Span, Span)>,
     known: KnownHeads,
@@ -150,8 +147,9 @@ impl<'a> Pass<'a> {
         } else {
             self.read_request_line()?
         };
+        let mut followers = known.map_or(&[][..], |(_, known)| &known.followers).iter();
         let mut end = self.at;
-        while let Some(header) = self.read_header(headers)? {
+        while let Some(header) = self.read_header(headers, followers.next())? {
             lines.found.note(self.bytes, header);
             headers.push(header);
             end = self.at;
@@ -165,10 +163,10 @@ impl<'a> Pass<'a> {
             let text = &self.bytes[..end];
             memory.known.learn(line, text, headers, &lines);
         }
-        let mut kept = std::mem::take(&mut memory.headers);
-        kept.clear();
-        kept.extend_from_slice(&memory.read);
-        Ok(self.parsed(lines, kept, framing, host, &mut memory.pieces))
+        let mut text = std::mem::take(&mut memory.text);
+        text.headers.clear();
+        text.headers.extend_from_slice(&memory.read);
+        Ok(self.parsed(lines, text, framing, host))
     }
 
     fn read_request_line(&mut self) -> Result<FirstLines, Stop> {
@@ -273,9 +271,20 @@ impl<'a> Pass<'a> {
         Ok(parse_target(self.bytes, raw_url, verb, self.parameters)?)
     }
 
-    /// Takes one header line, or the empty line at the end.
-    fn read_header(&mut self, before: &[(Span, Span)]) -> Result<Option<(Span, Span)>, Stop> {
+    /// Takes one header line, or the empty line at the end. `expected` is how it mostly begins.
+    fn read_header(
+        &mut self,
+        before: &[(Span, Span)],
+        expected: Option<&Follower>,
+    ) -> Result<Option<(Span, Span)>, Stop> {
         let begin = self.at;
+        if let Some(Follower { text, name }) = expected
+            && self.bytes[begin..].starts_with(text)
+        {
+            self.at += text.len();
+            let name = Span::new(begin, begin + name);
+            return self.read_header_value(begin, name).map(Some);
+        }
         if let b' ' | b'\t' = self.peek()? {
             let folded = if before.is_empty() {
                 ReasonPhrase::Header.into()
@@ -294,9 +303,14 @@ impl<'a> Pass<'a> {
             return Err(ReasonPhrase::Header.into());
         }
         self.at += 1;
-        self.take(begin, |rest| run_of(is_blank, rest))?;
-        let value = self.at;
-        self.take(begin, value_length)?;
+        self.read_header_value(begin, name).map(Some)
+    }
+
+    /// Takes the rest of a header line that began at `begin`.
+    fn read_header_value(&mut self, begin: usize, name: Span) -> Result<(Span, Span), Stop> {
+        let blanks = run_of(is_blank, &self.bytes[self.at..]);
+        let value = self.at + blanks;
+        self.take(begin, |rest| blanks + value_length(&rest[blanks..]))?;
         let mut end = self.at;
         if !self.skip_line_end()? {
             return Err(ReasonPhrase::Header.into());
@@ -304,7 +318,7 @@ impl<'a> Pass<'a> {
         while end > value && matches!(self.bytes[end - 1], b' ' | b'\t') {
             end -= 1;
         }
-        Ok(Some((name, Span::new(value, end))))
+        Ok((name, Span::new(value, end)))
     }
 
     /// Moves over as many bytes as `length` says of a header that began at `begin`, and minds how long
@@ -356,36 +370,28 @@ impl<'a> Pass<'a> {
     fn parsed(
         &self,
         lines: FirstLines,
-        headers: Vec<(Span, Span)>,
+        mut text: RequestText,
         framing: Framing,
         known: Option<KnownHost>,
-        pieces: &mut Pieces,
     ) -> ParsedHead {
         let target = lines.target;
         let head = &self.bytes[..self.at];
-        let (text, path) = match target.decoded_path {
-            None => (pieces.copy(head), target.path),
+        text.text.clear();
+        text.text.extend_from_slice(head);
+        text.path = match target.decoded_path {
+            None => target.path,
             Some(decoded) => {
-                let mut text = pieces.piece(head.len() + decoded.len());
-                text.extend_from_slice(head);
-                text.extend_from_slice(decoded.as_bytes());
-                (
-                    text.freeze(),
-                    Span::new(head.len(), head.len() + decoded.len()),
-                )
+                text.text.extend_from_slice(decoded.as_bytes());
+                Span::new(head.len(), text.text.len())
             }
         };
+        text.verb = lines.verb;
+        text.raw_url = lines.raw_url;
+        text.query = target.query;
+        text.host = framing.host;
         ParsedHead {
             consumed: self.at,
-            text: RequestText {
-                text,
-                verb: lines.verb,
-                raw_url: lines.raw_url,
-                path,
-                query: target.query,
-                host: framing.host,
-                headers,
-            },
+            text,
             version: lines.version,
             entity: framing.entity,
             keep_alive: framing.keep_alive,

@@ -3,7 +3,8 @@
 //! What the first lines of a head say depends on their bytes alone, and the heads of a client, or of many
 //! clients of one kind, mostly differ in a line or two. So the lines that two heads have had in common are kept
 //! with what was read in them, and where a head begins with the same bytes it is read from there on. That
-//! changes nothing but the work: the lines are compared byte by byte.
+//! changes nothing but the work: the lines are compared byte by byte. So do the names of the lines that have followed
+//! it when it was kept: where they are met again, they need not be looked over.
 //!
 //! ```text
 //!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 1 ⏎ …     first seen: nothing is kept
@@ -75,6 +76,16 @@ pub(super) struct KnownHead {
     text: Box<[u8]>,
     pub(super) headers: Box<[(Span, Span)]>,
     pub(super) lines: FirstLines,
+    pub(super) followers: Box<[Follower]>,
+}
+
+/// The beginning of a header line that was read behind a known one.
+#[derive(Debug)]
+pub(super) struct Follower {
+    /// Its name, the colon, and the blanks behind it.
+    pub(super) text: Box<[u8]>,
+    /// How many bytes of it are the name.
+    pub(super) name: usize,
 }
 
 impl KnownHead {
@@ -153,7 +164,11 @@ impl KnownHeads {
             return;
         }
         self.kept += 1;
-        let headers = &headers[..kept];
+        let (headers, behind) = headers.split_at(kept);
+        let follower = |(name, value): &(Span, Span)| Follower {
+            text: text[name.start as usize..value.start as usize].into(),
+            name: name.len as usize,
+        };
         let found = Found::among(text, headers);
         slot.known = Some(Box::new(KnownHead {
             first_line: first_line.0,
@@ -165,6 +180,7 @@ impl KnownHeads {
                 ..lines.clone()
             },
             headers: headers.into(),
+            followers: behind.iter().map(follower).collect(),
         }));
     }
 }

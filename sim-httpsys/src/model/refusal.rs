@@ -2,6 +2,7 @@
 //! error log gets for it.
 
 use super::error_page::error_page;
+use super::exchange::Exchange;
 use super::http1::RefusedHead;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{ActivityId, ConnectionId, Ends, Request, RequestId, ResponseVerbosity};
@@ -39,12 +40,14 @@ impl HttpSys {
     pub(super) fn refuse_unrouted(
         &mut self,
         id: ConnectionId,
-        request: &Request,
+        exchange: Box<Exchange>,
         reason: ReasonPhrase,
         now: Instant,
     ) {
         self.tally.ended += 1;
+        let request = &exchange.request;
         let refusal = Refusal::of(request, request.ends, reason, now);
+        self.keep_memory(exchange);
         self.refuse(id, refusal, ResponseVerbosity::Limited, now);
     }
 

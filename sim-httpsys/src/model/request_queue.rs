@@ -20,7 +20,7 @@ use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{CacheRemoval, Fact};
 
 /// Where a queue stands in the driver; never used again after it was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueIndex(u32);
 
 /// One queue.

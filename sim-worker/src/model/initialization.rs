@@ -20,7 +20,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bytes::Bytes;
 use sim_httpsys::api::{
     ActivityId, ConnectionId, Ends, EntityLength, Request, RequestId, RequestText, SharedRequest,
     SiteId, Span, UrlContext, Version,
@@ -111,7 +110,7 @@ impl WorkerProcess {
         let url = below(&application.path, file);
         let text = &mut SharedRequest::make_mut(&mut context.request).text;
         let start = text.text.len();
-        text.text = [text.text.as_ref(), url.as_bytes()].concat().into();
+        text.text.extend_from_slice(url.as_bytes());
         text.path = Span::new(start, text.text.len());
         context.page = None;
         self.static_file(context, below_application.to_lowercase(), (0, None), now);
@@ -137,7 +136,7 @@ fn request(
     let end = target + url.len();
     let query = (target + path.len() + 1).min(end);
     let text = RequestText {
-        text: Bytes::from([VERB, HOST, url].concat()),
+        text: [VERB, HOST, url].concat().into_bytes(),
         verb: Span::new(0, host),
         host: Span::new(host, target),
         raw_url: Span::new(target, end),

@@ -56,7 +56,7 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 
 fn text() -> impl Strategy<Value = RequestText> {
     let spans = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 5..30);
-    (bytes(), spans).prop_map(|(text, spans)| {
+    (bytes().prop_map(Vec::from), spans).prop_map(|(text, spans)| {
         let spans: Vec<Span> = spans
             .into_iter()
             .map(|(start, length)| {

@@ -408,7 +408,7 @@ fn request(id: RequestId, head: &str) -> Request {
         let (name, value) = line.split_once(": ").unwrap();
         parts.headers.push((put(name), put(value)));
     }
-    parts.text = Bytes::from(text);
+    parts.text = text.into_bytes();
     let length = parts.header("Content-Length");
     let length = length.map(|value| str::from_utf8(value).unwrap().parse().unwrap());
     let entity = match length {
