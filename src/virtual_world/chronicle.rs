@@ -79,14 +79,15 @@ impl Chronicle {
         }
     }
 
-    pub(super) fn httpsys(&mut self, at: Instant, fact: etw::Fact) {
-        self.digest.take(1, at, &fact);
+    pub(super) fn httpsys(&mut self, at: Instant, fact: &etw::Fact) {
+        self.digest.take(1, at, fact);
         self.tracker
-            .note(self.digest.hash(), Witness::HttpSys, at, &fact);
+            .note(self.digest.hash(), Witness::HttpSys, at, fact);
         if let Some(checkers) = &mut self.checkers {
-            checkers.httpsys(at, &fact);
+            checkers.httpsys(at, fact);
         }
         if let Some(kept) = &mut self.kept {
+            let fact = fact.clone();
             kept.httpsys.push(Traced { at, fact });
         }
     }
@@ -123,14 +124,15 @@ impl Chronicle {
         }
     }
 
-    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: facts::Fact) {
-        self.digest.take(process.0, at, &fact);
+    pub(super) fn worker(&mut self, process: ProcessId, at: Instant, fact: &facts::Fact) {
+        self.digest.take(process.0, at, fact);
         let by = Witness::Worker(process);
-        self.tracker.note(self.digest.hash(), by, at, &fact);
+        self.tracker.note(self.digest.hash(), by, at, fact);
         if let Some(checkers) = &mut self.checkers {
-            checkers.worker(process, at, &fact);
+            checkers.worker(process, at, fact);
         }
         if let Some(kept) = &mut self.kept {
+            let fact = fact.clone();
             let facts = kept.workers.entry(process).or_default();
             facts.push(Traced { at, fact });
         }

@@ -92,7 +92,7 @@ mod tests {
         let (low, high) = (Duration::from_nanos(7), Duration::from_millis(3));
         let uniform = Distribution::Uniform { low, high };
         assert!(differences(uniform).all(|by| by <= Duration::from_nanos(1)));
-        let always = Distribution::Constant(Duration::from_secs(3600));
+        let always = Distribution::Constant(Duration::from_hours(1));
         assert!(differences(always).all(|by| by.is_zero()));
     }
 }

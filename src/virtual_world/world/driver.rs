@@ -60,7 +60,7 @@ impl World {
                         self.complete(by, Completion::Called { id: call, result }, closing);
                     }
                     FromHttpSys::Log(entry) => self.chronicle.log(&entry),
-                    FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, fact),
+                    FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, &fact),
                 }
             }
             let input = if let Some(id) = self.gone.pop_front() {

@@ -244,7 +244,7 @@ impl World {
                     worker.handle_input(sampled, now);
                 }
                 FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
-                FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, fact),
+                FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, &fact),
             }
         }
     }
