@@ -94,19 +94,35 @@ pub fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// The two digits of each number below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+        number += 1;
+    }
+    pairs
+};
+
 /// Writes a number in decimal digits, all at once.
 #[inline]
 pub fn decimal(mut number: u64, write: impl FnOnce(&[u8])) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    if number >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+    } else {
         at -= 1;
         digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return write(&digits[at..]);
-        }
     }
+    write(&digits[at..]);
 }
 
 #[cfg(test)]

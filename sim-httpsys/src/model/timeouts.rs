@@ -174,9 +174,13 @@ impl HttpSys {
             |bytes: u64| Duration::from_millis(bytes.saturating_mul(1000) / u64::from(rate));
         // One more, so that a tiny response is not cut at once.
         let soonest = now + Duration::from_secs(1);
-        let latest = soonest + takes(READ_LATER);
-        let due = connection.timer.read_due.clamp(soonest, latest) + takes(bytes);
         let timer = &mut connection.timer;
+        let begins = if timer.read_due <= soonest {
+            soonest
+        } else {
+            timer.read_due.min(soonest + takes(READ_LATER))
+        };
+        let due = begins + takes(bytes);
         timer.read_due = due;
         let timers = &mut self.connection_timers;
         timer.arm(id, TimerKind::MinSendRate, due, timers);
