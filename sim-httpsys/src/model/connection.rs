@@ -206,12 +206,13 @@ impl HttpSys {
             return;
         };
         let bytes = connection.unread.bytes();
-        match parse_head(bytes, &self.parameters, &mut self.head_memory) {
+        let mut head = parse_head(bytes, &self.parameters, &mut self.head_memory);
+        match &mut head {
             Head::Incomplete => self.await_head(id, now),
-            Head::Complete(mut head) => {
+            Head::Complete(head) => {
                 let received = connection.unread.head_began().unwrap_or(now);
                 connection.unread.advance(head.consumed);
-                self.begin_request(id, &mut head, received, now);
+                self.begin_request(id, head, received, now);
             }
             Head::Refused(refused) => {
                 connection.unread = Unread::default();
@@ -223,19 +224,19 @@ impl HttpSys {
     /// As [`Self::read_buffered_head`], for the usual case that the whole head has just arrived: it is
     /// never copied into the buffer.
     fn read_head(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
-        let head = parse_head(bytes, &self.parameters, &mut self.head_memory);
+        let mut head = parse_head(bytes, &self.parameters, &mut self.head_memory);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        match head {
+        match &mut head {
             Head::Incomplete => {
                 connection.unread.keep(bytes, now);
                 self.await_head(id, now);
             }
-            Head::Complete(mut head) => {
+            Head::Complete(head) => {
                 let rest = bytes.get(head.consumed..).unwrap_or(&[]);
                 connection.unread.keep(rest, now);
-                self.begin_request(id, &mut head, now, now);
+                self.begin_request(id, head, now, now);
             }
             Head::Refused(refused) => self.refuse_head(id, refused, now),
         }

@@ -153,7 +153,7 @@ impl HttpSys {
     pub(super) fn begin_request(
         &mut self,
         id: ConnectionId,
-        head: &mut ParsedHead,
+        head: &ParsedHead,
         received: Instant,
         now: Instant,
     ) {
@@ -186,8 +186,7 @@ impl HttpSys {
         request.received = received;
         request.entity = head.entity;
         // What was written there before is memory for the next head.
-        std::mem::swap(&mut request.text, &mut head.text);
-        std::mem::swap(&mut self.head_memory.text, &mut head.text);
+        std::mem::swap(&mut request.text, &mut self.head_memory.text);
         let registration = match route {
             Route::To(registration) => registration,
             Route::NoHost => {
@@ -253,12 +252,13 @@ impl HttpSys {
         if let Some(route) = known.and_then(|host| self.known_routes.route(host, &came_in)) {
             return route;
         }
+        let text = &self.head_memory.text;
         let route = self.routing.route(RouteBy {
             secure: came_in.secure,
             port: came_in.port,
             local: Some(came_in.local),
-            host: head.text.str(head.text.host),
-            path: head.text.str(head.text.path),
+            host: text.str(text.host),
+            path: text.str(text.path),
         });
         if let Some(host) = known {
             self.known_routes.keep(host, came_in, route);
@@ -288,17 +288,14 @@ impl HttpSys {
         }
     }
 
-    /// Memory for a request and its exchange: those of an earlier request, if nobody looks at that any
-    /// more.
+    /// Memory for a request and its exchange: those of the request that ended last, which the processor has at
+    /// hand; if somebody still looks at that, of the one that ended first.
     fn memory_for_exchange(&mut self) -> Box<Exchange> {
-        let Some(mut ended) = self.ended.pop_front() else {
-            return Exchange::empty();
-        };
-        if SharedRequest::get_mut(&mut ended.request).is_none() {
-            self.ended.push_back(ended);
-            return Exchange::empty();
-        }
-        ended
+        let is_free =
+            |ended: &mut Box<Exchange>| SharedRequest::get_mut(&mut ended.request).is_some();
+        let free = self.ended.pop_back_if(is_free);
+        let free = free.or_else(|| self.ended.pop_front_if(is_free));
+        free.unwrap_or_else(Exchange::empty)
     }
 
     /// Keeps the memory of a request that has ended for another one.

@@ -29,24 +29,19 @@ pub enum Head {
     Refused(RefusedHead),
 }
 
-/// Memory that heads take, and that earlier ones have left behind; all of them are read with the same
-/// parameters.
+/// What is kept from one head to the next; all of them are read with the same parameters.
 #[derive(Debug, Default)]
 pub struct HeadMemory {
-    /// A text that is used no more.
+    /// The text of the head that was read last, copied out; the next one is written over it.
     pub text: RequestText,
-    /// The headers of the head that is being read.
-    read: Vec<(Span, Span)>,
     known: KnownHeads,
 }
 
-/// A request's head, understood.
+/// A request's head, understood. Its text is in the [`HeadMemory`].
 #[derive(Debug)]
 pub struct ParsedHead {
     /// How many bytes it took.
     pub consumed: usize,
-    /// Its text, copied out.
-    pub text: RequestText,
     /// Its version.
     pub version: Version,
     /// Its body.
@@ -137,36 +132,29 @@ impl<'a> Pass<'a> {
     }
 
     fn run(&mut self, memory: &mut HeadMemory) -> Result<ParsedHead, Stop> {
-        let first_line = FirstLine::of(self.bytes);
-        let known = first_line.and_then(|line| Some((line, memory.known.find(line, self.bytes)?)));
-        let headers = &mut memory.read;
-        headers.clear();
-        let mut lines = if let Some((_, known)) = known {
-            headers.extend_from_slice(&known.headers);
-            self.go_on_behind(known)
-        } else {
-            self.read_request_line()?
-        };
-        let mut followers = known.map_or(&[][..], |(_, known)| &known.followers).iter();
-        let mut end = self.at;
-        while let Some(header) = self.read_header(headers, followers.next())? {
-            lines.found.note(self.bytes, header);
-            headers.push(header);
-            end = self.at;
-        }
-        let verb = self.of(lines.verb);
-        let FirstLines { found, target, .. } = &lines;
-        let framing = framing(self.bytes, verb, lines.version, found, target, lines.host)?;
-        let host = known.and_then(|(line, known)| KnownHeads::host_of(line, known));
-        if let (Some(line), None) = (first_line, known) {
-            lines.host = framing.host_header;
-            let text = &self.bytes[..end];
-            memory.known.learn(line, text, headers, &lines);
-        }
-        let mut text = std::mem::take(&mut memory.text);
+        let HeadMemory { text, known } = memory;
         text.headers.clear();
-        text.headers.extend_from_slice(&memory.read);
-        Ok(self.parsed(lines, text, framing, host))
+        let first_line = FirstLine::of(self.bytes);
+        if let Some(line) = first_line
+            && let Some(known) = known.find(line, self.bytes)
+        {
+            text.headers.extend_from_slice(&known.headers);
+            self.go_on_behind(known);
+            let lines = &known.lines;
+            let (found, _) = self.read_headers(text, lines.found, &known.followers)?;
+            let framing = self.framing(lines, &found)?;
+            let host = KnownHeads::host_of(line, known);
+            return Ok(self.parsed(lines, framing, host, text));
+        }
+        let mut lines = self.read_request_line()?;
+        let (found, end) = self.read_headers(text, lines.found, &[])?;
+        let framing = self.framing(&lines, &found)?;
+        let parsed = self.parsed(&lines, framing, None, text);
+        if let Some(line) = first_line {
+            lines.host = framing.host_header;
+            known.learn(line, &self.bytes[..end], &text.headers, &lines);
+        }
+        Ok(parsed)
     }
 
     fn read_request_line(&mut self) -> Result<FirstLines, Stop> {
@@ -188,14 +176,36 @@ impl<'a> Pass<'a> {
     }
 
     /// The first lines were read before.
-    fn go_on_behind(&mut self, known: &KnownHead) -> FirstLines {
-        let lines = known.lines.clone();
+    fn go_on_behind(&mut self, known: &KnownHead) {
+        let lines = &known.lines;
         self.at = known.end();
         self.start = lines.start;
         self.verb = Some(lines.verb);
         self.raw_url = Some(lines.raw_url);
         self.version = Some(lines.sent);
-        lines
+    }
+
+    /// Takes all header lines from here on; gives what is found in them and before, and where they end.
+    fn read_headers(
+        &mut self,
+        text: &mut RequestText,
+        mut found: Found,
+        followers: &[Follower],
+    ) -> Result<(Found, usize), Stop> {
+        let headers = &mut text.headers;
+        let mut followers = followers.iter();
+        let mut end = self.at;
+        while let Some(header) = self.read_header(headers, followers.next())? {
+            found.note(self.bytes, header);
+            headers.push(header);
+            end = self.at;
+        }
+        Ok((found, end))
+    }
+
+    fn framing(&self, lines: &FirstLines, found: &Found) -> Result<Framing, ReasonPhrase> {
+        let (verb, target) = (self.of(lines.verb), &lines.target);
+        framing(self.bytes, verb, lines.version, found, target, lines.host)
     }
 
     /// Source: win32 parser enhancements: blank lines, also of white space, before the request line
@@ -369,16 +379,16 @@ impl<'a> Pass<'a> {
 
     fn parsed(
         &self,
-        lines: FirstLines,
-        mut text: RequestText,
+        lines: &FirstLines,
         framing: Framing,
         known: Option<KnownHost>,
+        text: &mut RequestText,
     ) -> ParsedHead {
-        let target = lines.target;
+        let target = &lines.target;
         let head = &self.bytes[..self.at];
         text.text.clear();
         text.text.extend_from_slice(head);
-        text.path = match target.decoded_path {
+        text.path = match &target.decoded_path {
             None => target.path,
             Some(decoded) => {
                 text.text.extend_from_slice(decoded.as_bytes());
@@ -391,7 +401,6 @@ impl<'a> Pass<'a> {
         text.host = framing.host;
         ParsedHead {
             consumed: self.at,
-            text,
             version: lines.version,
             entity: framing.entity,
             keep_alive: framing.keep_alive,

@@ -9,13 +9,34 @@ fn parse(raw: &[u8]) -> Head {
 }
 
 fn parse_within(raw: &[u8], parameters: &Parameters) -> Head {
-    parse_head(raw, parameters, &mut HeadMemory::default())
+    read(raw, parameters).0
 }
 
-fn accepted(raw: &str) -> ParsedHead {
-    match parse(raw.as_bytes()) {
-        Head::Complete(parsed) => parsed,
-        other @ (Head::Incomplete | Head::Refused(_)) => panic!("{raw:?}: {other:?}"),
+/// What came of looking at these bytes, and the text of a head.
+fn read(raw: &[u8], parameters: &Parameters) -> (Head, RequestText) {
+    let mut memory = HeadMemory::default();
+    let head = parse_head(raw, parameters, &mut memory);
+    (head, memory.text)
+}
+
+/// A head that was accepted, and its text.
+struct Accepted {
+    head: ParsedHead,
+    text: RequestText,
+}
+
+impl std::ops::Deref for Accepted {
+    type Target = ParsedHead;
+
+    fn deref(&self) -> &ParsedHead {
+        &self.head
+    }
+}
+
+fn accepted(raw: &str) -> Accepted {
+    match read(raw.as_bytes(), &Parameters::default()) {
+        (Head::Complete(head), text) => Accepted { head, text },
+        (other, _) => panic!("{raw:?}: {other:?}"),
     }
 }
 
@@ -33,16 +54,16 @@ fn get(headers: &str) -> String {
     format!("GET / HTTP/1.1\nHost: localhost\n{headers}\n").replace('\n', "\r\n")
 }
 
-fn text(parsed: &ParsedHead, span: Span) -> &str {
+fn text(parsed: &Accepted, span: Span) -> &str {
     parsed.text.str(span)
 }
 
 /// Runs a published vector as far as a head and its body go.
-fn outcome(raw: &[u8]) -> Result<(ParsedHead, Vec<u8>), ReasonPhrase> {
-    let parsed = match parse(raw) {
-        Head::Complete(parsed) => parsed,
-        Head::Refused(refused) => return Err(refused.reason),
-        Head::Incomplete => panic!("incomplete: {:?}", String::from_utf8_lossy(raw)),
+fn outcome(raw: &[u8]) -> Result<(Accepted, Vec<u8>), ReasonPhrase> {
+    let parsed = match read(raw, &Parameters::default()) {
+        (Head::Complete(head), text) => Accepted { head, text },
+        (Head::Refused(refused), _) => return Err(refused.reason),
+        (Head::Incomplete, _) => panic!("incomplete: {:?}", String::from_utf8_lossy(raw)),
     };
     let piece = EntityReader::new(parsed.entity).read(&raw[parsed.consumed..])?;
     assert!(piece.last, "a vector's body is whole");
@@ -447,18 +468,21 @@ fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What must not depend on bytes that came later.
-fn essence(head: &Head) -> Option<Result<(usize, &RequestText, EntityLength), ReasonPhrase>> {
+fn essence(
+    (head, text): &(Head, RequestText),
+) -> Option<Result<(usize, &RequestText, EntityLength), ReasonPhrase>> {
     match head {
         Head::Incomplete => None,
-        Head::Complete(parsed) => Some(Ok((parsed.consumed, &parsed.text, parsed.entity))),
+        Head::Complete(parsed) => Some(Ok((parsed.consumed, text, parsed.entity))),
         Head::Refused(refused) => Some(Err(refused.reason)),
     }
 }
 
 /// All that was found out about a head, but whether it was known.
-fn all_of(mut head: Head) -> String {
+fn all_of((mut head, text): (Head, RequestText)) -> String {
     if let Head::Complete(parsed) = &mut head {
         parsed.known = None;
+        return format!("{head:?} {text:?}");
     }
     format!("{head:?}")
 }
@@ -503,7 +527,8 @@ proptest! {
                 Some(_) | None => {}
             }
             let again = parse_head(&raw, &parameters, &mut memory);
-            prop_assert_eq!(all_of(again), all_of(parse_within(&raw, &parameters)));
+            let again = (again, memory.text.clone());
+            prop_assert_eq!(all_of(again), all_of(read(&raw, &parameters)));
         }
     }
 
@@ -515,9 +540,9 @@ proptest! {
     #[test]
     fn a_prefix_is_incomplete_or_means_the_same(raw in nearly_a_request(), max in 20..400_u32) {
         let parameters = Parameters { max_request_bytes: max, max_field_length: 30, ..Parameters::default() };
-        let whole = parse_within(&raw, &parameters);
+        let whole = read(&raw, &parameters);
         for length in 0..raw.len() {
-            let prefix = parse_within(&raw[..length], &parameters);
+            let prefix = read(&raw[..length], &parameters);
             if let Some(found) = essence(&prefix) {
                 prop_assert_eq!(Some(found), essence(&whole), "prefix of {}", length);
             }
@@ -526,17 +551,17 @@ proptest! {
 
     #[test]
     fn what_is_accepted_reads_the_same_to_httparse(raw in nearly_a_request()) {
-        if let Head::Complete(parsed) = parse(&raw) {
+        if let (Head::Complete(_), text) = read(&raw, &Parameters::default()) {
             // Our own text, so that folds are unfolded and blank lines gone.
-            let head = &parsed.text.text[..];
+            let head = &text.text[..];
             let mut headers = [httparse::EMPTY_HEADER; 32];
             let mut theirs = httparse::Request::new(&mut headers);
-            let begin = parsed.text.verb.start as usize;
+            let begin = text.verb.start as usize;
             prop_assert!(theirs.parse(&head[begin..]).is_ok_and(|status| status.is_complete()));
-            prop_assert_eq!(theirs.path.unwrap(), parsed.text.str(parsed.text.raw_url));
-            prop_assert_eq!(theirs.method.unwrap(), parsed.text.str(parsed.text.verb));
-            let ours = parsed.text.headers.iter();
-            let ours: Vec<_> = ours.map(|&(n, v)| (parsed.text.str(n), parsed.text.bytes(v))).collect();
+            prop_assert_eq!(theirs.path.unwrap(), text.str(text.raw_url));
+            prop_assert_eq!(theirs.method.unwrap(), text.str(text.verb));
+            let ours = text.headers.iter();
+            let ours: Vec<_> = ours.map(|&(n, v)| (text.str(n), text.bytes(v))).collect();
             let theirs: Vec<_> = theirs.headers.iter().map(|h| (h.name, h.value)).collect();
             prop_assert_eq!(ours, theirs);
         }

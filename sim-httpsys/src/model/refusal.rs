@@ -52,7 +52,7 @@ impl HttpSys {
     }
 
     /// Refuses what is not a request.
-    pub(super) fn refuse_head(&mut self, id: ConnectionId, head: RefusedHead, now: Instant) {
+    pub(super) fn refuse_head(&mut self, id: ConnectionId, head: &mut RefusedHead, now: Instant) {
         let request = self.count_request(id, head.activity);
         self.tally.ended += 1;
         let Some(connection) = self.connections.get(id) else {
@@ -62,8 +62,8 @@ impl HttpSys {
             at: now,
             ends: connection.ends(),
             version: head.version,
-            verb: head.verb,
-            url: head.url,
+            verb: head.verb.take(),
+            url: head.url.take(),
             status: None,
             site: None,
             reason: head.reason,
