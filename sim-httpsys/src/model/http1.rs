@@ -138,16 +138,16 @@ impl<'a> Pass<'a> {
         if let Some(line) = first_line
             && let Some(known) = known.find(line, self.bytes)
         {
-            text.headers.extend_from_slice(&known.headers);
+            text.headers.extend_from_slice(known.headers());
             self.go_on_behind(known);
             let lines = &known.lines;
-            let (found, _) = self.read_headers(text, lines.found, &known.followers)?;
+            let (found, _) = self.read_headers(text, lines.found, Some(known))?;
             let framing = self.framing(lines, &found)?;
             let host = KnownHeads::host_of(line, known);
             return Ok(self.parsed(lines, framing, host, text));
         }
         let mut lines = self.read_request_line()?;
-        let (found, end) = self.read_headers(text, lines.found, &[])?;
+        let (found, end) = self.read_headers(text, lines.found, None)?;
         let framing = self.framing(&lines, &found)?;
         let parsed = self.parsed(&lines, framing, None, text);
         if let Some(line) = first_line {
@@ -190,17 +190,20 @@ impl<'a> Pass<'a> {
         &mut self,
         text: &mut RequestText,
         mut found: Found,
-        followers: &[Follower],
+        known: Option<&KnownHead>,
     ) -> Result<(Found, usize), Stop> {
         let headers = &mut text.headers;
-        let mut followers = followers.iter();
+        let before = headers.len();
         let mut end = self.at;
-        while let Some(header) = self.read_header(headers, followers.next())? {
+        loop {
+            let expected = known.and_then(|known| known.follower(headers.len() - before));
+            let Some(header) = self.read_header(headers, expected)? else {
+                return Ok((found, end));
+            };
             found.note(self.bytes, header);
             headers.push(header);
             end = self.at;
         }
-        Ok((found, end))
     }
 
     fn framing(&self, lines: &FirstLines, found: &Found) -> Result<Framing, ReasonPhrase> {
@@ -285,7 +288,7 @@ impl<'a> Pass<'a> {
     fn read_header(
         &mut self,
         before: &[(Span, Span)],
-        expected: Option<&Follower>,
+        expected: Option<Follower<'_>>,
     ) -> Result<Option<(Span, Span)>, Stop> {
         let begin = self.at;
         if let Some(Follower { text, name }) = expected

@@ -73,17 +73,20 @@ pub(super) struct FirstLines {
 pub(super) struct KnownHead {
     first_line: u64,
     number: u64,
+    /// Its lines, and behind `end` those that have followed them.
     text: Box<[u8]>,
-    pub(super) headers: Box<[(Span, Span)]>,
+    end: usize,
+    /// The headers of all these lines; so many of them are known.
+    headers: Box<[(Span, Span)]>,
+    known: usize,
     pub(super) lines: FirstLines,
-    pub(super) followers: Box<[Follower]>,
 }
 
-/// The beginning of a header line that was read behind a known one.
-#[derive(Debug)]
-pub(super) struct Follower {
+/// How a header line begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Follower<'a> {
     /// Its name, the colon, and the blanks behind it.
-    pub(super) text: Box<[u8]>,
+    pub(super) text: &'a [u8],
     /// How many bytes of it are the name.
     pub(super) name: usize,
 }
@@ -91,7 +94,20 @@ pub(super) struct Follower {
 impl KnownHead {
     /// Where reading goes on.
     pub(super) fn end(&self) -> usize {
-        self.text.len()
+        self.end
+    }
+
+    pub(super) fn headers(&self) -> &[(Span, Span)] {
+        &self.headers[..self.known]
+    }
+
+    /// How the header line began that was the nth behind it.
+    pub(super) fn follower(&self, nth: usize) -> Option<Follower<'_>> {
+        let (name, value) = self.headers.get(self.known + nth)?;
+        Some(Follower {
+            text: &self.text[name.start as usize..value.start as usize],
+            name: name.len as usize,
+        })
     }
 }
 
@@ -120,7 +136,7 @@ impl KnownHeads {
     /// The known beginning of a head.
     pub(super) fn find(&self, first_line: FirstLine, bytes: &[u8]) -> Option<&KnownHead> {
         let known = self.slots.get(first_line.slot())?.known.as_deref()?;
-        let is_it = known.first_line == first_line.0 && bytes.starts_with(&known.text);
+        let is_it = known.first_line == first_line.0 && bytes.starts_with(&known.text[..known.end]);
         is_it.then_some(known)
     }
 
@@ -155,7 +171,7 @@ impl KnownHeads {
         let other = slot.known.as_deref();
         let other = other.filter(|known| known.first_line == first_line.0);
         let in_common = other.and_then(|known| {
-            let both = known.text.iter().zip(text);
+            let both = known.text[..known.end].iter().zip(text);
             let same = both.take_while(|(one, other)| one == other).count();
             (0..=headers.len()).rev().find(|&kept| end(kept) <= same)
         });
@@ -164,23 +180,24 @@ impl KnownHeads {
             return;
         }
         self.kept += 1;
-        let (headers, behind) = headers.split_at(kept);
-        let follower = |(name, value): &(Span, Span)| Follower {
-            text: text[name.start as usize..value.start as usize].into(),
-            name: name.len as usize,
+        let found = Found::among(text, &headers[..kept]);
+        let all = if text.len() <= TEXT_MAX {
+            headers.len()
+        } else {
+            kept
         };
-        let found = Found::among(text, headers);
         slot.known = Some(Box::new(KnownHead {
             first_line: first_line.0,
             number: self.kept,
-            text: text[..end(kept)].into(),
+            text: text[..end(all)].into(),
+            end: end(kept),
+            headers: headers[..all].into(),
+            known: kept,
             lines: FirstLines {
                 host: lines.host.filter(|_| found.names_host()),
                 found,
                 ..lines.clone()
             },
-            headers: headers.into(),
-            followers: behind.iter().map(follower).collect(),
         }));
     }
 }
