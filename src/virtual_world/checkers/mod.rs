@@ -495,7 +495,7 @@ impl Checkers {
     pub(super) fn look(&mut self, now: Instant) {
         let verdict = self.rest.input(&mut self.book, now);
         self.note(verdict);
-        let verdict = self.workers.look(&self.book);
+        let verdict = self.workers.look(&self.book, &self.orphans);
         self.note(verdict);
         let verdict = self.answers.look(&self.book);
         self.note(verdict);

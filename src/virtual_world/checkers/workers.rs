@@ -390,13 +390,14 @@ impl Workers {
         }
     }
 
-    /// W4, W5, W6: nobody is beyond a limit.
-    pub(super) fn look(&self, book: &Book) -> Verdict {
+    /// W4, W5, W6: nobody is beyond a limit. Those of a WAS that has died are nobody's to cut: they end
+    /// by themselves, and stay in the book until the driver knows.
+    pub(super) fn look(&self, book: &Book, orphans: &BTreeMap<ProcessId, bool>) -> Verdict {
         if book.excused() {
             return Ok(());
         }
         for (process, worker) in &book.workers {
-            if worker.killed.is_some() {
+            if worker.killed.is_some() || orphans.contains_key(process) {
                 continue;
             }
             let (pool, terms) = (book.pool(worker.pool), &worker.terms);
