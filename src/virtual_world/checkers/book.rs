@@ -124,6 +124,8 @@ pub(super) struct Pool {
     pub(super) waiting: VecDeque<RequestId>,
     pub(super) waiting_count: usize,
     pub(super) delivered_count: usize,
+    /// Requests that workers have taken out of the queue, and when the last one was.
+    pub(super) taken: (u64, Instant),
 }
 
 /// A worker process, from its start until WAS knows of its end.
@@ -421,6 +423,10 @@ impl Book {
         // One that was orphaned has no pool any more; its request has.
         let pool = entry.pool;
         self.leave(request, &before);
+        if let Place::Queued(queue) = before.place {
+            let (taken, last) = &mut self.pools[queue.0].taken;
+            (*taken, *last) = (*taken + 1, now);
+        }
         self.tally.delivered += 1;
         if let Some(pool) = pool {
             self.pools[pool.0].delivered_count += 1;
@@ -562,6 +568,7 @@ impl Pool {
             waiting: VecDeque::new(),
             waiting_count: 0,
             delivered_count: 0,
+            taken: (0, Instant::SWITCHED_ON),
         }
     }
 

@@ -505,13 +505,26 @@ impl Checkers {
         self.note(verdict);
     }
 
-    /// Load and faults are over, and every limit has passed: nothing may be under way.
-    pub(super) fn at_rest(&mut self, httpsys: &HttpSys) {
-        let verdict = Rest::at_rest(&self.book)
-            .and_then(|()| self.conservation.at_rest())
-            .and_then(|()| self.book.sites.at_rest());
+    /// The time begins in which everything has to come to rest.
+    pub(super) fn begin_rest(&mut self) {
+        self.rest.begin(&self.book);
+    }
+
+    /// Load and faults are over, and every limit has passed: nothing may be under way. `false` if there is
+    /// more to do than can have been done, and enough of it was.
+    pub(super) fn at_rest(&mut self, httpsys: &HttpSys) -> bool {
+        let rest = self.rest.at_rest(&self.book);
+        let is_over = *rest.as_ref().unwrap_or(&true);
+        let verdict = rest.and_then(|_| {
+            if !is_over {
+                return Ok(());
+            }
+            self.conservation.at_rest()?;
+            self.book.sites.at_rest()
+        });
         self.note(verdict);
         self.scan(httpsys);
+        is_over
     }
 
     /// WAS has ended, and so many processes are left.

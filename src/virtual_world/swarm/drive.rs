@@ -355,8 +355,11 @@ impl Run {
         let startup = plan.pools.iter().map(|pool| pool.startup_limit).max();
         self.pass(Duration::from_millis(startup.unwrap_or_default()).max(CHANGED_MAX))?;
         self.recycle_all(plan);
+        self.world.begin_rest();
         self.pass(self.rest)?;
-        self.check_rest()?;
+        while !self.check_rest()? {
+            self.pass(self.rest)?;
+        }
         self.shut_down()?;
         self.check_end()?;
         Ok(book)
@@ -403,7 +406,8 @@ impl Run {
         Ok(self.world.close_book())
     }
 
-    fn check_rest(&mut self) -> Result<(), SwarmError> {
+    /// L1; `false` if the work that is left needs as much time once more.
+    fn check_rest(&mut self) -> Result<bool, SwarmError> {
         let event = self.world.timeline.events;
         let rest = self.world.check_rest();
         rest.map_err(|broken| SwarmError::Broken { broken, event })

@@ -294,12 +294,18 @@ impl World {
         }
     }
 
-    /// Nothing may be under way now.
-    pub(super) fn check_rest(&mut self) -> Result<(), Broken> {
+    /// Everything has to come to rest from now on.
+    pub(super) fn begin_rest(&mut self) {
         if let Some(checkers) = &mut self.chronicle.checkers {
-            checkers.at_rest(&self.httpsys);
+            checkers.begin_rest();
         }
-        self.check()
+    }
+
+    /// Nothing may be under way now; `false` if more time is needed for what there is to do.
+    pub(super) fn check_rest(&mut self) -> Result<bool, Broken> {
+        let checkers = self.chronicle.checkers.as_mut();
+        let is_over = checkers.is_none_or(|checkers| checkers.at_rest(&self.httpsys));
+        self.check().map(|()| is_over)
     }
 
     /// WAS has ended: nothing of it may be left.
