@@ -14,6 +14,9 @@ use crate::virtual_world::random::{Random, times};
 use crate::virtual_world::wires::Timeline;
 use crate::virtual_world::world::Event;
 
+/// How long after it was sent a client that reads late takes a response at most.
+pub(in crate::virtual_world) const SLOW_READ_MAX: Duration = Duration::from_secs(20);
+
 /// What a client does with one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whim {
@@ -80,8 +83,10 @@ impl Mischief {
             return Some(Whim::Trickle(times(Duration::from_secs(2), part)));
         }
         upto += faults.slow_read;
-        let latest = [200, 2_000, 20_000, 1][usize::try_from(kind).unwrap_or(0)];
-        (draw < upto).then(|| Whim::SlowRead(times(Duration::from_millis(latest), part)))
+        let millis = Duration::from_millis;
+        let latest = [millis(200), millis(2_000), SLOW_READ_MAX, millis(1)];
+        let latest = latest[usize::try_from(kind).unwrap_or(0)];
+        (draw < upto).then(|| Whim::SlowRead(times(latest, part)))
     }
 }
 

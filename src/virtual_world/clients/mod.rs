@@ -29,6 +29,7 @@ mod record;
 use in_flight::InFlight;
 pub(super) use in_flight::Slot;
 use mischief::Mischief;
+pub(super) use mischief::SLOW_READ_MAX;
 use patience::Patience;
 
 /// Tickets that a server hands out with each handshake, and most that a client keeps for a server.

@@ -24,7 +24,7 @@ use crate::measure::{Observation, targets};
 use crate::scenario::{Operation, Step, timing};
 use crate::virtual_world::checkers::Broken;
 use crate::virtual_world::chronicle::Keeping;
-use crate::virtual_world::clients::{Clients, Load};
+use crate::virtual_world::clients::{Clients, Load, SLOW_READ_MAX};
 use crate::virtual_world::costs::Costs;
 use crate::virtual_world::destinations::{self, Destinations};
 use crate::virtual_world::interruption;
@@ -236,7 +236,7 @@ fn same_bytes(observation: &Observation, bodies: &BTreeMap<u64, u64>) -> Disagre
 
 /// After so long without load and faults nothing may be under way: a worker that hangs is found by its
 /// ping, its successor may be at the limit of its start, and the one before it at the limit of its stop.
-/// Requests may be at their longest wait, behind others that compute.
+/// Requests may be at their longest wait, behind others that compute, and their clients may read late.
 fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
     let limit = |pool: &ApplicationPool| {
         let model = &pool.process_model;
@@ -249,8 +249,9 @@ fn time_to_rest(configuration: &Configuration, plan: &Plan) -> Duration {
         .operations
         .iter()
         .any(|operation| operation.act == Act::Set);
-    let rest =
-        limits.unwrap_or_default() + work + if changed { CHANGED_MAX } else { Duration::ZERO };
+    let when = |is, time| if is { time } else { Duration::ZERO };
+    let late = when(plan.faults.slow_read > 0.0, SLOW_READ_MAX);
+    let rest = limits.unwrap_or_default() + work + late + when(changed, CHANGED_MAX);
     if plan.pools.iter().any(|pool| pool.orphan) {
         // Nobody ends a worker that is orphaned: what it has of a client that went is given up by the driver.
         rest.max(ZOMBIE_MAX + Duration::from_secs(1))
