@@ -15,7 +15,7 @@ use super::up::stop_flag;
 use super::{WRONG_ARGUMENTS, mutants};
 use crate::virtual_world::checkers::coverage::{Coverage, Reached};
 use crate::virtual_world::checkers::sometimes::ALL;
-use crate::virtual_world::record::{Record, RecordError};
+use crate::virtual_world::record::Record;
 use crate::virtual_world::swarm::paired::paired;
 use crate::virtual_world::swarm::shrink::shrink;
 use crate::virtual_world::swarm::{self, Outcome, Plan, SwarmError};
@@ -73,7 +73,8 @@ pub(super) struct Arguments {
     /// How many plans are tried at most to make one that fails smaller; 0 leaves it as it is
     #[arg(long, value_name = "N", default_value_t = 400)]
     pub(super) tries: u32,
-    /// Where a plan that fails is stored; made if it is not there [default: tests/regressions, if it is there]
+    /// Where a plan that fails is stored; made if it is not there [default: tests/regressions, if it is there].
+    /// As it was before it was made small it is kept in DIR/as-it-was [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(super) store: Option<PathBuf>,
     /// Put faults into the models, one after the other, and see that each is found (needs a build with
@@ -289,9 +290,9 @@ fn keep(
     plan: &Plan,
     error: SwarmError,
     stop: &AtomicBool,
-) -> Result<(), RecordError> {
+) -> Result<(), Box<dyn std::error::Error>> {
     let seed = plan.seed;
-    let file = std::env::temp_dir().join(format!("iis-sim-swarm-{seed}.json"));
+    let file = as_it_was(arguments.store.as_deref(), seed)?;
     Record::of_seed(plan).write(&file)?;
     eprintln!("seed {seed} as it was: iis-sim replay {}", file.display());
     let story = format!(
@@ -327,6 +328,18 @@ fn keep(
     Ok(())
 }
 
+/// Where a run is kept as it was: beside what is stored, in a folder of its own, because `tests/regressions/`
+/// itself holds small plans only.
+fn as_it_was(store: Option<&Path>, seed: u64) -> io::Result<PathBuf> {
+    let name = format!("iis-sim-swarm-{seed}.json");
+    let Some(store) = store else {
+        return Ok(std::env::temp_dir().join(name));
+    };
+    let folder = store.join("as-it-was");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join(name))
+}
+
 /// Runs a seed, and writes its facts in the order in which they were stated.
 fn trace(seed: u64, millis: u64, path: &Path) -> io::Result<()> {
     let plan = swarm::draw(seed, millis);
@@ -336,4 +349,20 @@ fn trace(seed: u64, millis: u64, path: &Path) -> io::Result<()> {
         writeln!(file, "{{\"at\":{},\"who\":\"{by}\",\"fact\":{fact}}}", at.0)?;
     }
     file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_place_for_what_fails_nothing_is_left_elsewhere() {
+        let store = tempfile::tempdir().expect("a folder");
+        let file = as_it_was(Some(store.path()), 7).expect("its folder is made");
+        let folder = store.path().join("as-it-was");
+        assert_eq!(file, folder.join("iis-sim-swarm-7.json"));
+        assert!(folder.is_dir());
+        let without = as_it_was(None, 7).expect("it is named");
+        assert!(without.starts_with(std::env::temp_dir()));
+    }
 }
