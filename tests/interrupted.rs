@@ -102,6 +102,20 @@ fn ctrl_c_ends_virtual_time_in_the_middle_of_a_trial() {
 }
 
 #[test]
+fn ctrl_c_ends_a_replay_and_no_difference_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions/q3-seed-798.json");
+    let stored = fs::read_to_string(stored).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    record["subject"]["plan"]["millis"] = 7_200_000.into();
+    fs::write(folder.path().join("long.json"), record.to_string()).unwrap();
+    let mut job = Job::start(folder.path(), &["replay", "long.json"]);
+    until_it_catches(&job);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(job.ctrl_c(), Some(130));
+}
+
+#[test]
 fn ctrl_c_in_a_terminal_is_for_whoever_measures_and_not_for_its_load() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = Job::start(folder.path(), &["compare", "--quick", "--out", "out"]);

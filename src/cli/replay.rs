@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::swarm::INTERRUPTED;
+use super::up::stop_flag;
 use crate::live_world::recordings;
 use crate::virtual_world::record::{Difference, Record, RecordError, Replayed, Subject};
 
@@ -20,7 +23,7 @@ const WITHOUT_END: u8 = 3;
     after_help = "Exit codes: 0 every run did what was recorded; 1 one did something else: \
     the first fact that differs is named, or an invariant is broken that must hold, or the runs are not those \
     that the record's scenario asks for; 2 the file cannot be used; 3 nothing differs as far as recordings go, and one of a live program ends \
-    without its end: its process was killed (by the operation, or at its limit), or the file was cut\n\n\
+    without its end: its process was killed (by the operation, or at its limit), or the file was cut; 130 interrupted\n\n\
     A record by another build is replayed like any other, with a note: facts decide, the name of the build does not"
 )]
 pub(super) struct Arguments {
@@ -33,15 +36,27 @@ pub(super) struct Arguments {
 
 /// Runs it again and tells.
 pub(super) fn main(arguments: &Arguments) -> ExitCode {
-    run(&arguments.record).unwrap_or_else(|error| {
+    let stop = match stop_flag() {
+        Ok(stop) => stop,
+        Err(error) => {
+            eprintln!("iis-sim: signals: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    let replayed = run(&arguments.record, &stop);
+    if stop.load(Ordering::Relaxed) {
+        eprintln!("iis-sim: interrupted; what was not told was not compared");
+        return ExitCode::from(INTERRUPTED);
+    }
+    replayed.unwrap_or_else(|error| {
         eprintln!("iis-sim: {error}");
         ExitCode::from(UNUSABLE)
     })
 }
 
-fn run(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
+fn run(path: &Path, stop: &AtomicBool) -> Result<ExitCode, Box<dyn Error>> {
     if !path.is_dir() {
-        return Ok(verdict(replay(path)?));
+        return Ok(verdict(replay(path, stop)?));
     }
     let records = records_in(path)?;
     if records.is_empty() || !recordings::find(path)?.is_empty() {
@@ -53,8 +68,11 @@ fn run(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
     }
     let mut differing = 0;
     for record in &records {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         println!("{}:", record.display());
-        differing += replay(record)?;
+        differing += replay(record, stop)?;
     }
     Ok(verdict(differing))
 }
@@ -78,7 +96,7 @@ fn records_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Gives how many runs of a record differ.
-fn replay(path: &Path) -> Result<usize, RecordError> {
+fn replay(path: &Path, stop: &AtomicBool) -> Result<usize, RecordError> {
     let record = Record::read(path)?;
     let is_for_all = matches!(record.subject, Subject::Regression { .. });
     if !record.is_of_this_build() && !is_for_all {
@@ -90,6 +108,10 @@ fn replay(path: &Path) -> Result<usize, RecordError> {
     let has_digest = !record.runs.is_empty();
     let mut differing = 0;
     record.replay(&mut |replayed| {
+        // A run that was interrupted has done nothing else: it has no result.
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
         tell(replayed, has_digest);
         differing += usize::from(!replayed.is_right);
         true

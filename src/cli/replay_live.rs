@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::live_world::recordings::{ReplayError, ReplayedProgram, find, replay};
+use crate::virtual_world::interruption;
 
 /// Why a folder could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub(super) struct Replays {
     pub(super) without_end: usize,
 }
 
-/// Replays everything below a folder.
+/// Replays everything below a folder, or what there is time for before an interruption.
 pub(super) fn run(folder: &Path) -> Result<Replays, ReplayLiveError> {
     let name = || folder.display().to_string();
     let paths = find(folder).map_err(|error| ReplayLiveError::Folder(name(), error))?;
@@ -39,7 +40,11 @@ pub(super) fn run(folder: &Path) -> Result<Replays, ReplayLiveError> {
     }
     let mut replays = Replays::default();
     for path in &paths {
-        let program = replay(path)?;
+        let work = path.clone();
+        let Some(program) = interruption::unless_raised(move || replay(&work)) else {
+            return Ok(replays);
+        };
+        let program = program?;
         replays.differing += usize::from(program.replayed.difference.is_some());
         replays.without_end += usize::from(is_without_end(&program));
         tell(path.strip_prefix(folder).unwrap_or(path), &program);
