@@ -49,6 +49,7 @@ fn what_goes_to_another_site_or_is_counted_for_it_is_found() {
         (Mutant::HostIgnored, "N6"),
         (Mutant::FirstSiteNamed, "N6"),
         (Mutant::CacheKeyWithoutSite, "N6"),
+        (Mutant::NoFlushAtUrlRemoval, "K2"),
         (Mutant::ConnectionsOfAllSites, "N5"),
         (Mutant::CountForFirstSite, "M1"),
         (Mutant::CountBytesShort, "C4"),

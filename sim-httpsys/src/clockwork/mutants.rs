@@ -66,6 +66,7 @@ mutants! {
     NoFlushAtPoolStop = "no-flush-at-pool-stop": "A pool that goes off keeps its entries.";
     NoFlushAtQueueClose = "no-flush-at-queue-close": "An iisreset does not empty the cache.";
     NoFlushAtDetach = "no-flush-at-detach": "A worker that goes leaves its entries behind.";
+    NoFlushAtUrlRemoval = "no-flush-at-url-removal": "A URL that goes leaves its entries behind.";
     CacheOverLimit = "cache-over-limit": "The cache takes entries beyond its size.";
     // WAS: failures
     CountCrashTwice = "count-crash-twice": "Every failure counts for two.";

@@ -7,7 +7,7 @@ use super::exchange::Exchange;
 use super::http_date::seconds_of;
 use super::request_queue::QueueIndex;
 use super::response_head::{append_length, append_status_line};
-use crate::api::{LogData, ProcessId};
+use crate::api::{LogData, ProcessId, UrlContext};
 use crate::byte_ranges::{Asked, asked, partial};
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -22,6 +22,9 @@ pub(super) struct CacheEntry {
     /// The decoded path, lower case, if it differs.
     pub(super) decoded_path: Option<String>,
     pub(super) queue: QueueIndex,
+    /// Of the URL that it was made under, and the port that the request came in on.
+    pub(super) context: UrlContext,
+    pub(super) port: u16,
     pub(super) process: ProcessId,
     pub(super) status: u16,
     pub(super) log: Option<LogData>,

@@ -22,7 +22,7 @@ use super::response_head::ResponseHead;
 use super::{HttpSys, Timer};
 use crate::api::{
     CachePolicy, CallResult, ConnectionId, EntityLength, ProcessId, QueueState, Request,
-    RequestQueueName, Response, Win32Error,
+    RequestQueueName, Response, UrlContext, Win32Error,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -208,7 +208,7 @@ impl HttpSys {
             return false;
         }
         let (request, activity) = (exchange.request.id, exchange.request.activity);
-        let queue = exchange.queue;
+        let owner = (exchange.queue, exchange.request.url_context);
         let site = exchange.request.site;
         let remembered = known.and_then(|host| self.known_routes.cached(host, site));
         let remembered = remembered.filter(|&cached| self.cache.is_still(cached));
@@ -224,7 +224,7 @@ impl HttpSys {
             Cached::Nothing { .. } => None,
             Cached::Entry { slot, .. } => Some(slot),
         };
-        let Some(slot) = found.and_then(|slot| self.unexpired(slot, queue, now)) else {
+        let Some(slot) = found.and_then(|slot| self.unexpired(slot, owner, now)) else {
             self.fact(Fact::CacheMiss { request, activity });
             return false;
         };
@@ -251,7 +251,7 @@ impl HttpSys {
             has_body: hit.body > 0,
             close: !exchange.keep_alive,
         });
-        if let Some(queue) = self.queues.get_mut(queue) {
+        if let Some(queue) = self.queues.get_mut(owner.0) {
             queue.cache_hits += 1;
         }
         self.send(id, hit.first);
@@ -262,14 +262,19 @@ impl HttpSys {
         true
     }
 
-    /// The slot, unless its entry's time is over or its URL has moved to another queue.
-    fn unexpired(&mut self, slot: usize, queue: QueueIndex, now: Instant) -> Option<usize> {
+    /// The slot, unless its entry's time is over, or another queue or another URL has the request now.
+    fn unexpired(
+        &mut self,
+        slot: usize,
+        owner: (QueueIndex, UrlContext),
+        now: Instant,
+    ) -> Option<usize> {
         let entry = self.cache.slots.get(slot)?.as_ref()?;
         let is_over = entry.expires.is_some_and(|expires| expires <= now);
         if is_over && !mutated(Mutant::ServeExpired) {
             self.remove_slot(slot, CacheRemoval::Expired);
             None
-        } else if entry.queue == queue {
+        } else if (entry.queue, entry.context) == owner {
             Some(slot)
         } else {
             self.remove_slot(slot, CacheRemoval::Flushed);
@@ -333,6 +338,8 @@ impl HttpSys {
             decoded_path: Some(decoded_path).filter(|decoded| *decoded != path),
             path,
             queue: exchange.queue,
+            context: exchange.request.url_context,
+            port,
             process,
             status: response.status,
             log: response.log,
@@ -410,6 +417,18 @@ impl HttpSys {
             if self.cache.slots[slot].as_ref().is_some_and(&which) {
                 self.remove_slot(slot, why);
             }
+        }
+    }
+
+    /// A URL leads to nothing any more, or to somebody else: what was made under it goes.
+    ///
+    /// Assumed: at once, and for every host name at that port; no document says so. Otherwise pages of an
+    /// application that is gone would be served until their time is over.
+    pub(super) fn flush_url(&mut self, port: u16, context: UrlContext) {
+        if !mutated(Mutant::NoFlushAtUrlRemoval) {
+            self.remove_cached(CacheRemoval::Flushed, |entry| {
+                (entry.port, entry.context) == (port, context)
+            });
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) struct RegisteredUrl {
     /// As it was added.
     pub(super) text: String,
     endpoint: Endpoint,
+    context: UrlContext,
 }
 
 /// An endpoint, from its first URL to its last.
@@ -162,6 +163,7 @@ impl HttpSys {
         let removed = self.routing.remove(prefix, id);
         debug_assert!(removed.is_ok(), "a group's URLs are in the routing table");
         self.fact(Fact::RemoveUrl { url: url.text });
+        self.flush_url(url.endpoint.port, url.context);
         self.release_endpoint(url.endpoint, now);
     }
 
@@ -228,6 +230,8 @@ impl HttpSys {
         self.routing.remove(&prefix, from)?;
         let registration = Registration { group: to, context };
         self.routing.add(prefix.clone(), registration)?;
+        let old_context = std::mem::replace(&mut registered.context, context);
+        self.flush_url(registered.endpoint.port, old_context);
         let state = self.endpoints.get_mut(&registered.endpoint);
         if let Some(waiting) = state.and_then(|state| state.opening.as_mut()) {
             // Its fact is still to come.
@@ -268,6 +272,7 @@ impl HttpSys {
         let registered = RegisteredUrl {
             text: url.to_owned(),
             endpoint,
+            context,
         };
         self.group_of(by, id)?
             .urls

@@ -186,7 +186,7 @@ impl Connections {
 /// The site that a request is for, if that is known.
 fn site_of(book: &Book, wanted: Wanted) -> Option<SiteId> {
     match wanted {
-        Wanted::To(site, _) => Some(site),
+        Wanted::To(site, ..) => Some(site),
         Wanted::Unknown => book.sites.only(),
         Wanted::Nowhere => None,
     }

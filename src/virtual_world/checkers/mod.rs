@@ -281,6 +281,7 @@ impl Checkers {
         self.connections.settled(&self.book)?;
         self.queues.settled(&self.book)?;
         self.caches.settled(&self.book)?;
+        self.sites.settled()?;
         self.trust.settled()
     }
 

@@ -26,8 +26,8 @@ pub(super) enum Wanted {
     Unknown,
     /// No URL is registered for it.
     Nowhere,
-    /// To that site, and that pool of it.
-    To(SiteId, PoolIndex),
+    /// To that site, and that pool of it, by a URL with so long a path.
+    To(SiteId, PoolIndex, usize),
 }
 
 impl Wanted {
@@ -36,7 +36,7 @@ impl Wanted {
         match self {
             Self::Unknown => true,
             Self::Nowhere => false,
-            Self::To(_, wanted) => wanted == pool,
+            Self::To(_, wanted, _) => wanted == pool,
         }
     }
 
@@ -45,7 +45,7 @@ impl Wanted {
         match self {
             Self::Unknown => true,
             Self::Nowhere => false,
-            Self::To(wanted, _) => wanted == site,
+            Self::To(wanted, ..) => wanted == site,
         }
     }
 }
@@ -88,6 +88,8 @@ pub(super) struct Sites {
     answering: Option<RequestId>,
     /// Where the requests belong that entries of the response cache were made for.
     entries: BTreeMap<u64, Wanted>,
+    /// What the URLs led to that this input removes.
+    removed: Vec<Wanted>,
     tallies: BTreeMap<SiteId, Tally>,
 }
 
@@ -106,6 +108,7 @@ impl Sites {
             late: BTreeMap::new(),
             answering: None,
             entries: BTreeMap::new(),
+            removed: Vec::new(),
             tallies: BTreeMap::new(),
         };
         sites.take(configuration, |name| pool_named(name).map(PoolIndex));
@@ -293,6 +296,7 @@ impl Sites {
         Ok(())
     }
 
+    /// N6, K1: what comes from the cache was made for the same site, pool and URL.
     fn same_site(&self, request: RequestId, wanted: Wanted, entry: u64) -> Verdict {
         // It may have left before the last byte went.
         let Some(made_for) = self.entries.get(&entry).copied() else {
@@ -342,7 +346,7 @@ impl Sites {
             Some(_) | None => Wanted::Unknown,
         };
         match entry.wanted {
-            Wanted::To(site, _) => {
+            Wanted::To(site, ..) => {
                 if self.first != Some(site) {
                     seen.note(Seen::OtherSiteAsked);
                 }
@@ -375,8 +379,8 @@ impl Sites {
                 let fitting = paths.iter().filter(|(prefix, _)| path.starts_with(*prefix));
                 fitting.max_by_key(|(prefix, _)| prefix.len())
             });
-        found.map_or(Wanted::Nowhere, |(_, (site, pool))| {
-            Wanted::To(*site, *pool)
+        found.map_or(Wanted::Nowhere, |(path, (site, pool))| {
+            Wanted::To(*site, *pool, path.len())
         })
     }
 
@@ -394,8 +398,25 @@ impl Sites {
         if let Some((key, path)) = split(url)
             && let Some(paths) = self.registered.get_mut(&key)
         {
-            paths.remove(&path);
+            let owner = paths.remove(&path);
+            let owner = owner.map(|(site, pool)| Wanted::To(site, pool, path.len()));
+            self.removed.extend(owner);
         }
+    }
+
+    /// K2: the driver has carried out an input; of a URL that it has removed no response is kept.
+    pub(super) fn settled(&mut self) -> Verdict {
+        for gone in std::mem::take(&mut self.removed) {
+            let mut paths = self.registered.values().flatten();
+            let is_elsewhere =
+                paths.any(|(path, (site, pool))| gone == Wanted::To(*site, *pool, path.len()));
+            let mut kept = self.entries.iter();
+            if !is_elsewhere && let Some((id, _)) = kept.find(|(_, made_for)| **made_for == gone) {
+                let what = format!("entry {id} is kept, and its URL has gone: {gone:?}");
+                return broken("K2", what);
+            }
+        }
+        Ok(())
     }
 
     /// M1: what PerfMon's counters said of each site is what was seen of it on the wires.
@@ -539,14 +560,14 @@ mod tests {
             ("http://*:80/shop/", 2),
             ("http://two.test:80/", 3),
         ]);
-        let to = |number| Wanted::To(SiteId(number), PoolIndex(0));
-        assert_eq!(sites.find(80, "one.test", "/default.aspx"), to(1));
-        assert_eq!(sites.find(80, "one.test:80", "/Shop"), to(2));
-        assert_eq!(sites.find(80, "one.test", "/shopping"), to(1));
-        assert_eq!(sites.find(80, "TWO.test", "/shop/default.aspx"), to(3));
+        let to = |number, path: &str| Wanted::To(SiteId(number), PoolIndex(0), path.len());
+        assert_eq!(sites.find(80, "one.test", "/default.aspx"), to(1, "/"));
+        assert_eq!(sites.find(80, "one.test:80", "/Shop"), to(2, "/shop/"));
+        assert_eq!(sites.find(80, "one.test", "/shopping"), to(1, "/"));
+        assert_eq!(sites.find(80, "TWO.test", "/shop/default.aspx"), to(3, "/"));
         assert_eq!(sites.find(81, "two.test", "/"), Wanted::Nowhere);
         sites.remove("http://two.test:80/");
-        assert_eq!(sites.find(80, "two.test", "/shop/x"), to(2));
+        assert_eq!(sites.find(80, "two.test", "/shop/x"), to(2, "/shop/"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::*;
 use super::bench::*;
 use crate::api::{
-    CachePolicy, ControlCall, DisabledReason, QueueState, RequestQueueName, Response,
+    CachePolicy, ControlCall, DisabledReason, QueueState, RequestQueueName, Response, UrlContext,
 };
 use crate::counters::Counters;
 use crate::etw::CacheRemoval;
@@ -80,6 +80,74 @@ fn what_is_asked_for_often_is_looked_up_anew_when_the_cache_has_changed() {
     server.heard(client);
     assert!(is_hit(&mut server, client, ""));
     assert!(server.heard(client).ends_with("\r\n\r\nnew"));
+}
+
+/// A server with an application below that of its root, and a page of each in its cache.
+fn with_application() -> Bench {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 100);
+    let add = ControlCall::AddUrl {
+        group: SITE_1,
+        url: "http://*:80/app/".into(),
+        context: UrlContext(9),
+    };
+    server.control(W3SVC, add).unwrap();
+    for path in ["/app/a.htm", "/b.htm"] {
+        server.request(path);
+        server.answer(W3WP, cacheable("0123456789"));
+    }
+    server
+}
+
+#[test]
+fn what_was_made_under_a_url_goes_with_it() {
+    let mut server = with_application();
+    let remove = ControlCall::RemoveUrl {
+        group: SITE_1,
+        url: "http://*:80/app/".into(),
+    };
+    server.control(W3SVC, remove).unwrap();
+    assert_eq!(removals(&server), [CacheRemoval::Flushed]);
+    let client = server.request("/b.htm");
+    assert_eq!(server.status(client), Some(200));
+    server.request("/app/a.htm");
+    let request = server.receive(W3WP).expect("no entry is left for it");
+    assert_ne!(request.url_context, UrlContext(9));
+}
+
+#[test]
+fn what_was_made_under_a_url_goes_when_its_group_does_or_another_takes_it() {
+    let mut server = with_application();
+    let give = ControlCall::MoveUrl {
+        from: SITE_1,
+        group: SITE_1,
+        url: "http://*:80/app/".into(),
+        context: UrlContext(10),
+    };
+    server.control(W3SVC, give).unwrap();
+    assert_eq!(removals(&server), [CacheRemoval::Flushed]);
+    let close = ControlCall::CloseUrlGroup { group: SITE_1 };
+    server.control(W3SVC, close).unwrap();
+    assert_eq!(removals(&server), [CacheRemoval::Flushed; 2]);
+}
+
+#[test]
+fn a_page_of_the_application_above_is_not_one_of_that_which_was_added() {
+    let mut server = server().without_worker();
+    server.worker(W3WP, 100);
+    server.request("/app/a.htm");
+    server.answer(W3WP, cacheable("0123456789"));
+    let add = ControlCall::AddUrl {
+        group: SITE_1,
+        url: "http://*:80/app/".into(),
+        context: UrlContext(9),
+    };
+    server.control(W3SVC, add).unwrap();
+    server.request("/app/a.htm");
+    let request = server
+        .receive(W3WP)
+        .expect("no entry is of that application");
+    assert_eq!(request.url_context, UrlContext(9));
 }
 
 #[test]
