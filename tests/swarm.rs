@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use iis_sim::virtual_world::faults::Faults;
 use iis_sim::virtual_world::record::{Record, Subject};
 use iis_sim::virtual_world::swarm::{self, Plan};
 
@@ -111,4 +112,53 @@ fn a_place_for_what_fails_is_made_before_anything_has_failed() {
     assert_eq!(swarm(&store).0, Some(0));
     assert!(store.is_dir());
     assert_eq!(swarm(&file), (Some(2), Vec::new()));
+}
+
+#[test]
+fn clients_hang_up_before_they_ask_however_long_a_run_is() {
+    // By then the driver has closed every connection that was opened and never used.
+    let mut plan = swarm::draw(0, 130_000);
+    plan.pools.truncate(1);
+    plan.other_sites.clear();
+    plan.operations.clear();
+    plan.faults = Faults::default();
+    plan.faults.client_abort = 0.5;
+    (plan.load.rate, plan.load.one_shot_share) = (5.0, 0.5);
+    let outcome = swarm::run_plan(&plan).expect("every invariant holds");
+    let reached = outcome.coverage.reached();
+    let of_connections = reached
+        .iter()
+        .find(|reached| reached.machine == "connection");
+    let missing = &of_connections.expect("it is a machine").missing;
+    assert!(
+        !missing.contains(&("new", "is closed by the client")),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_run_says_whether_everything_had_to_be_seen_and_what_was_not() {
+    let swarm = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iis-sim"));
+        command.args(["swarm", "--seeds", "1..2", "--seconds", "1"]);
+        let output = command.args(more).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (code, out, _) = swarm(&[]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("what must be seen: not asked for"), "{out}");
+    let (code, out, err) = swarm(&["--require-sometimes"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains("what must be seen: not all of it was"),
+        "{out}"
+    );
+    for what in ["never was: a queue was full", "a pool was seen in"] {
+        assert!(err.contains(what), "{err}");
+    }
 }

@@ -20,6 +20,8 @@ pub(in crate::virtual_world) const SLOW_READ_MAX: Duration = Duration::from_secs
 /// What a client does with one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whim {
+    /// It closes its connection instead of sending its request.
+    HangUp,
     /// It resets its connection within its request.
     AbortWithin,
     /// It resets its connection so long after its request.
@@ -66,6 +68,7 @@ impl Mischief {
             // Soon enough to find the request on its way, or late enough to find it answered.
             let longest = [1_000_000, 100_000_000, 6_000_000_000];
             return Some(match kind {
+                0 if part < 0.25 => Whim::HangUp,
                 0 => Whim::AbortWithin,
                 1 => Whim::AbortReading,
                 _later => {
@@ -125,7 +128,13 @@ impl Clients {
         traffic.slow_read = match whim {
             Some(Whim::SlowRead(late)) => late,
             Some(Whim::AbortReading) => Duration::from_secs(1),
-            Some(Whim::AbortWithin | Whim::AbortAfter(_) | Whim::HalfClose | Whim::Trickle(_))
+            Some(
+                Whim::HangUp
+                | Whim::AbortWithin
+                | Whim::AbortAfter(_)
+                | Whim::HalfClose
+                | Whim::Trickle(_),
+            )
             | None => Duration::ZERO,
         };
         traffic.gives_up_at = None;
@@ -133,6 +142,13 @@ impl Clients {
         match whim {
             None | Some(Whim::SlowRead(_) | Whim::AbortReading) => {
                 connection.send_up(Up::Request, timeline);
+            }
+            Some(Whim::HangUp) => {
+                if let Some(slot) = connection.take_attempt() {
+                    self.close(id, ConnectionEnded::Client, false, network, timeline);
+                    let detail = Some("given up by its client");
+                    self.finish(slot, Outcome::Abandoned, detail, timeline.now);
+                }
             }
             Some(Whim::AbortWithin) => {
                 connection.send_up(Up::Part(0, length / 2), timeline);
