@@ -73,6 +73,68 @@ fn a_request_in_flight_dies_at_an_iisreset() {
     assert!(browser.is_over());
 }
 
+/// With this personality, in a folder of its own.
+fn up_as(personality: &str) -> (Up, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let words = ["--personality", personality].map(str::to_owned);
+    (Up::with_words(&folder.path().join("root"), &words), folder)
+}
+
+#[test]
+fn what_a_worker_has_handed_over_is_sent_though_everything_stops() {
+    /// More than the sockets of both ends take.
+    const LARGE: usize = 24 << 20;
+    for (personality, stop) in [
+        ("iis6", ["iisreset"].as_slice()),
+        ("iis6", &["net", "stop", "w3svc"]),
+        ("iis10", &["iisreset", "/stop"]),
+        ("iis10", &["appcmd", "stop", "site", "Default Web Site"]),
+    ] {
+        let (up, _folder) = up_as(personality);
+        let page = up.root.join("inetpub/wwwroot/large.txt");
+        std::fs::write(page, vec![b'x'; LARGE]).unwrap();
+        let mut browser = Browser::connect(up.address("http/"));
+        browser
+            .send("GET /large.txt HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        let head = browser.receive(false).unwrap();
+        up.until("the worker to be done with it", || {
+            up.said(&["appcmd", "list", "request"]).is_empty()
+        });
+        // What it has written before, the driver has read.
+        up.get("/default.aspx");
+        assert!(up.tool(stop).status.success());
+        let body = browser.rest().len();
+        assert_eq!((head.status, body), (200, LARGE), "{personality} {stop:?}");
+        assert_eq!(up.httperr(), "");
+    }
+}
+
+#[test]
+fn under_iis_6_a_stop_loses_no_response_however_often() {
+    const ROUNDS: usize = 10;
+    let (up, _folder) = up_as("iis6");
+    for round in 0..ROUNDS {
+        up.get("/default.aspx");
+        // They end together, so that in one turn the driver hears of the last one and of the end.
+        let mut browsers = [(); 4].map(|()| {
+            let mut browser = Browser::connect(up.address("http/"));
+            let head = "GET /wait.aspx?time=400 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            browser.send(head).unwrap();
+            browser
+        });
+        let delivered = 5 * (round + 1);
+        up.until("the requests to run", || {
+            up.facts("httpsys", "Deliver").len() >= delivered
+        });
+        assert!(up.tool(&["iisreset"]).status.success());
+        for browser in &mut browsers {
+            assert_eq!(browser.receive(true).unwrap().status, 200, "{round}");
+            assert!(browser.is_over());
+        }
+    }
+}
+
 #[test]
 fn who_waits_in_a_queue_at_an_iisreset_gets_503() {
     let up = Up::with_pool(r#"><recycling disallowOverlappingRotation="true" />"#);

@@ -403,31 +403,31 @@ impl HttpSys {
         ids
     }
 
-    /// Closes a connection whose endpoint is gone. A request on it dies, and with it the connection is
-    /// reset; otherwise the parameters say how it ends.
+    /// Closes a connection whose endpoint is gone. A response that was handed over whole is sent first, and then
+    /// comes FIN; any other request dies, and with it the connection is reset; without one the parameters say
+    /// how it ends.
+    ///
+    /// Source: "IISRESET vs Recycling Application Pools": applications that run are allowed to finish. The
+    /// worker has finished, and may be gone. KB820129: the driver goes on while IIS stops, so nobody has to
+    /// wait for what it still sends.
     pub(super) fn close_for_endpoint(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
-        let fin = match self.parameters.endpoint_close {
-            EndpointClose::Rst => None,
-            EndpointClose::Fin => Some(CloseHow::AfterSending),
-        };
         match &connection.state {
-            ConnectionState::Busy(exchange) => match (exchange.stage, fin) {
-                (Stage::Sending(_), Some(_)) => self.close_when_answered(id),
-                (
-                    Stage::Arrived
-                    | Stage::Queued { .. }
-                    | Stage::Delivered { .. }
-                    | Stage::Sending(_),
-                    _,
-                ) => self.abort_request(id, ReasonPhrase::RequestCancelled, now),
+            ConnectionState::Busy(exchange) => match exchange.stage {
+                Stage::Sending(_) => self.close_when_answered(id),
+                Stage::Arrived | Stage::Queued { .. } | Stage::Delivered { .. } => {
+                    self.abort_request(id, ReasonPhrase::RequestCancelled, now);
+                }
             },
-            ConnectionState::Idle | ConnectionState::Draining(_) => match fin {
-                Some(how) => self.close(id, Some(how), ConnectionEnd::ServerFin),
-                None => self.close(id, Some(CloseHow::Reset), ConnectionEnd::ServerReset),
-            },
+            ConnectionState::Idle | ConnectionState::Draining(_) => {
+                let (how, end) = match self.parameters.endpoint_close {
+                    EndpointClose::Rst => (CloseHow::Reset, ConnectionEnd::ServerReset),
+                    EndpointClose::Fin => (CloseHow::AfterSending, ConnectionEnd::ServerFin),
+                };
+                self.close(id, Some(how), end);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use sim_httpsys::model::ReasonPhrase;
 use sim_was::control::{Service, ServiceStatus};
 use sim_was::event_log::Fact;
 
-use super::book::{Book, End, Move, PoolState};
+use super::book::{Book, End, Move, Place, PoolState};
 use super::{Verdict, broken};
 
 /// What is known of the services and of what they have set up.
@@ -114,10 +114,22 @@ impl Services {
         Ok(())
     }
 
-    /// X1: nothing is registered, nothing is connected, nothing waits, nobody serves.
+    /// X1: nothing is registered, nothing waits, nobody serves, and what is still connected is being sent a response
+    /// that is whole.
     fn w3svc_stopped(&self, book: &Book) -> Verdict {
         let waiting: usize = book.pools.iter().map(|pool| pool.waiting_count).sum();
-        let (workers, connections) = (book.workers.len(), book.connections.len());
+        let is_being_sent = |request| {
+            book.requests.get(request).is_some_and(|request| {
+                // One that nobody was given is sent from the cache.
+                request.answered || request.place == Place::Parsed
+            })
+        };
+        let connections = book.connections.iter();
+        let connections = connections.filter(|(_, connection)| {
+            let request = connection.request;
+            !request.is_some_and(|request| is_being_sent(request.0))
+        });
+        let (workers, connections) = (book.workers.len(), connections.count());
         let left = [waiting, self.urls, self.endpoints, workers, connections];
         if left == [0; 5] {
             return Ok(());

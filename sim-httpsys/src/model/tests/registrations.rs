@@ -117,26 +117,27 @@ fn idle_connections_of_a_closed_endpoint_may_end_by_fin() {
 }
 
 #[test]
-fn a_response_on_its_way_counts_once_it_is_sent_though_its_endpoint_closes_by_fin() {
-    let fin = |p: &mut Parameters| p.endpoint_close = EndpointClose::Fin;
-    let mut server = server().parameters(fin).with_worker();
-    server.writes = false;
-    let [reads, stalls] = [(); 2].map(|()| {
-        let client = server.request("/");
-        server.answer(W3WP, page("slow"));
-        client
-    });
-    server
-        .control(W3SVC, ControlCall::CloseUrlGroup { group: SITE_1 })
-        .unwrap();
-    assert_eq!(server.closed(reads), None);
-    server.input(Input::Sent { connection: reads });
-    assert_eq!(server.closed(reads), Some(CloseHow::AfterSending));
-    server.wait_seconds(20);
-    assert_eq!(server.closed(stalls), Some(CloseHow::Reset));
-    assert_eq!(server.reasons(), [ReasonPhrase::TimerMinBytesPerSecond]);
-    let sent = |f: &Fact| matches!(f, Fact::SendComplete { .. });
-    assert_eq!(server.count(sent), 1);
+fn a_response_on_its_way_is_sent_whatever_becomes_of_its_endpoint_and_its_worker() {
+    for how in [EndpointClose::Rst, EndpointClose::Fin] {
+        let closes = |p: &mut Parameters| p.endpoint_close = how;
+        let mut server = server().parameters(closes).with_worker();
+        server.writes = false;
+        let [reads, stalls] = [(); 2].map(|()| {
+            let client = server.request("/");
+            server.answer(W3WP, page("slow"));
+            client
+        });
+        server.input(Input::Gone { process: W3WP });
+        server.input(Input::Gone { process: W3SVC });
+        assert_eq!(server.closed(reads), None);
+        server.input(Input::Sent { connection: reads });
+        assert_eq!(server.closed(reads), Some(CloseHow::AfterSending));
+        server.wait_seconds(20);
+        assert_eq!(server.closed(stalls), Some(CloseHow::Reset));
+        assert_eq!(server.reasons(), [ReasonPhrase::TimerMinBytesPerSecond]);
+        let sent = |f: &Fact| matches!(f, Fact::SendComplete { .. });
+        assert_eq!(server.count(sent), 1);
+    }
 }
 
 #[test]
