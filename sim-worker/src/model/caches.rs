@@ -100,6 +100,17 @@ impl FileCache {
         Some(file)
     }
 
+    /// Gives a kept file other headers.
+    pub(crate) fn dress(
+        &mut self,
+        key: &(UrlContext, Box<str>),
+        headers: impl FnOnce(FileStamp, usize) -> Bytes,
+    ) {
+        if let Some(file) = self.urls.get_mut(key).and_then(|url| url.file.as_mut()) {
+            file.headers = headers(file.stamp, file.contents.len());
+        }
+    }
+
     /// Keeps a file; the entries that had to go for it.
     pub(crate) fn insert(
         &mut self,

@@ -11,7 +11,7 @@ use super::http_context::{FileRequest, HttpContext, Notification, Waits};
 use super::modules::custom_error::{self, Refusal};
 use super::modules::{Reply, SERVER, default_document, http_cache, static_file};
 use super::{Doer, FileOutcome, Timer, Work, WorkerProcess};
-use crate::configuration::ProfilePolicy;
+use crate::configuration::{Application, ProfilePolicy};
 use crate::facts::{CacheLayer, Fact};
 
 /// Most files that are compared with the disk in one second.
@@ -264,6 +264,24 @@ impl WorkerProcess {
     pub(super) fn forget_files_of(&mut self, application: UrlContext) {
         for key in self.files.keys_of(application) {
             self.forget_file(&key);
+        }
+    }
+
+    /// Makes the headers of an application's kept files anew, as its settings are now. The files of its folders, and
+    /// those that it does not serve any more, are dropped: another document may stand for a folder now.
+    ///
+    /// Source: .NET reference source, `HttpRuntime`: another web.config restarts the application in its process,
+    /// whose native caches know nothing of that. Assumed: what they keep of a file is what lies on the disk.
+    pub(super) fn dress_files_of(&mut self, application: &Application) {
+        for key in self.files.keys_of(application.url_context) {
+            let settings = application.settings_at(&key.1);
+            let mime = static_file::mime_type(&settings.mime_map, &key.1);
+            match mime.filter(|_| !key.1.ends_with('/')) {
+                Some(mime) => self.files.dress(&key, |stamp, length| {
+                    static_file::headers(mime, &settings.client_cache, stamp, length)
+                }),
+                None => self.forget_file(&key),
+            }
         }
     }
 

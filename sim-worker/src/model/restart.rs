@@ -14,6 +14,7 @@
 //! which ends all in-process sessions; then `Application_End`.
 //! Assumed: it waits without limit, as integrated mode does until the native side has no request left.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use sim_httpsys::api::{ControlCall, RequestQueueName, SharedRequest, UrlContext};
@@ -72,14 +73,15 @@ impl WorkerProcess {
             return;
         };
         let (name, starting) = (domain.name(), domain.is_starting());
-        let before = &domain.application.virtual_directories;
-        let paths_changed = *before != application.virtual_directories;
-        if paths_changed {
-            self.forget_files_of(context);
-        }
+        let before = Rc::clone(&domain.application);
         self.state(Fact::ApplicationRestarted { application: name });
         self.flush_responses_below(application.path.clone());
         self.set_apart(context);
+        if before.virtual_directories == application.virtual_directories {
+            self.dress_files_of(&application);
+        } else {
+            self.forget_files_of(context);
+        }
         self.domains.insert(context, AppDomain::new(application));
         if starting && matches!(self.lifecycle, Lifecycle::Preloading { .. }) {
             self.start_application(context, now);

@@ -49,6 +49,29 @@ fn a_restarted_application_has_lost_its_sessions_and_its_process_goes_on() {
 }
 
 #[test]
+fn a_restarted_application_sends_the_files_that_are_kept_as_its_settings_say_now() {
+    let mut worker = worker(&[("a.txt", "hello"), ("b.htm", "b"), ("default.htm", "d")]);
+    for url in ["/a.txt", "/b.htm", "/"] {
+        worker.get(url);
+        worker.get(url);
+    }
+    let mut changed = application("/srv/www");
+    changed.settings.mime_map = [(".txt".to_owned(), "text/new".to_owned())].into();
+    changed.settings.client_cache.lines = "Cache-Control: no-cache\r\n".to_owned();
+    changed.settings.client_cache.set_etag = false;
+    changed.settings.default_documents = vec!["a.txt".to_owned()];
+    change(&mut worker, changed, true);
+    let before = worker.look_ups(CacheLayer::File).len();
+    let answer = worker.get("/a.txt");
+    assert_eq!(answer.header("Content-Type"), Some("text/new"));
+    assert_eq!(answer.header("Cache-Control"), Some("no-cache"));
+    assert_eq!((answer.header("ETag"), answer.body()), (None, "hello"));
+    assert_eq!(worker.get("/").body(), "hello");
+    assert_eq!(worker.look_ups(CacheLayer::File)[before..], [true, false]);
+    assert_eq!(worker.get("/b.htm").status(), (404, 3));
+}
+
+#[test]
 fn what_is_in_flight_completes_in_the_old_domain_and_the_new_one_starts_beside_it() {
     let mut worker = worker_with(
         "[start]\nwait = \"100ms\"\n[stop]\nwait = \"50ms\"\n[[page]]\npath = \"/a.aspx\"\nwait = \"1s\"\n",
