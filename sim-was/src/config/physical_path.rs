@@ -49,8 +49,19 @@ pub fn to_unix_as_listed(
     path
 }
 
+/// The program of this machine that a configured one stands for: one below `root`, if it is named as on Windows.
+/// A name without a folder is looked for where programs are.
+pub fn program(configured: &str, root: &Path, list: impl FnMut(&Path) -> Vec<String>) -> PathBuf {
+    let expanded = expand(configured);
+    if expanded.contains(['\\', ':']) {
+        to_unix_as_listed(&expanded, root, list)
+    } else {
+        PathBuf::from(expanded)
+    }
+}
+
 /// Replaces `%name%`.
-fn expand(text: &str) -> String {
+pub fn expand(text: &str) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find('%') {
@@ -129,6 +140,20 @@ mod tests {
                 Path::new(unix),
                 "{windows}"
             );
+        }
+    }
+
+    #[test]
+    fn a_program_is_below_the_root_or_one_of_this_machine() {
+        for (configured, unix) in [
+            (r"C:\tools dir\a.sh", "/r/tools dir/a.sh"),
+            (r"%windir%\a.exe", "/r/Windows/a.exe"),
+            (r"c:/tools/a.sh", "/r/tools/a.sh"),
+            ("/usr/bin/touch", "/usr/bin/touch"),
+            ("touch", "touch"),
+        ] {
+            let found = program(configured, Path::new("/r"), |_| Vec::new());
+            assert_eq!(found, Path::new(unix), "{configured}");
         }
     }
 

@@ -26,6 +26,7 @@ mod event_log_file;
 mod journal;
 mod machine;
 mod orders;
+mod program;
 mod supervisor;
 mod watch;
 mod worker;

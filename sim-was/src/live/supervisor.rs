@@ -1,7 +1,6 @@
 //! The drive loop: inputs and deadlines in, outputs carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit_log::AuditLog;
-use super::command_line;
 use super::config_file::ConfigFile;
 use super::control::{self, Answered, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::machine::{self, Affinity, Machine};
 use super::orders::Orders;
+use super::program;
 use super::watch::{SETTLE, Watch};
 use super::worker::{Worker, pool_files};
 use super::{Boot, Options, RunError};
@@ -361,7 +360,7 @@ impl Supervisor {
                     parameters,
                     ..
                 } = &*program;
-                if let Err(error) = run_and_forget(executable, parameters) {
+                if let Err(error) = program::run(executable, parameters, &self.options.root) {
                     tracing::warn!(%executable, %error, "program not run");
                     return Some(Input::RunFailed(program));
                 }
@@ -571,14 +570,4 @@ fn in_words(refusal: &Refusal) -> String {
         Refusal::Failed { hresult, message } => format!("{message} ({hresult:08x})"),
         Refusal::TimedOut => "it took too long".to_owned(),
     }
-}
-
-/// Runs a program of this machine.
-fn run_and_forget(executable: &str, parameters: &str) -> std::io::Result<()> {
-    let mut child = tokio::process::Command::new(executable)
-        .args(command_line::arguments(parameters))
-        .stdin(Stdio::null())
-        .spawn()?;
-    tokio::spawn(async move { child.wait().await.ok() });
-    Ok(())
 }
