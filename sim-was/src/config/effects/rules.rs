@@ -188,6 +188,9 @@ fn site(path: &str) -> Rule {
             REFERENCE,
         );
     }
+    if path == "limits.maxBandwidth" {
+        return unthrottled();
+    }
     if path == "serverAutoStart" {
         return Rule::new(
             EffectKind::Live,
@@ -198,6 +201,15 @@ fn site(path: &str) -> Rule {
     Rule::new(
         EffectKind::Live,
         "W3SVC sets it on the site's URL groups in HTTP.sys; connections stay.",
+        REFERENCE,
+    )
+}
+
+/// Responses are sent as fast as their clients take them.
+fn unthrottled() -> Rule {
+    Rule::new(
+        EffectKind::None,
+        "IIS would have HTTP.sys throttle responses from now on; the simulated one does not, so that it has no effect here.",
         REFERENCE,
     )
 }
@@ -320,6 +332,12 @@ fn of_section(section: &str, path: &str, location: &str, personality: Personalit
             ),
             LOCKING,
         ),
+        "system.applicationHost/webLimits" if path == "maxGlobalBandwidth" => unthrottled(),
+        "system.applicationHost/webLimits" if path == "dynamicRegistrationThreshold" => Rule::new(
+            EffectKind::None,
+            "It would hold when WAS starts again: beyond it, a site's URLs are registered when it is first asked for. Here all sites are registered at once, so that it has no effect.",
+            "IIS configuration reference, webLimits: dynamicRegistrationThreshold",
+        ),
         "system.applicationHost/webLimits" | "system.applicationHost/log"
             if personality == Personality::Iis6 =>
         {
@@ -329,11 +347,6 @@ fn of_section(section: &str, path: &str, location: &str, personality: Personalit
                 "TechNet cc780868: some W3SVC-level settings need a service restart",
             )
         }
-        "system.applicationHost/webLimits" if path == "dynamicRegistrationThreshold" => Rule::new(
-            EffectKind::ServiceRestart,
-            "WAS decides at its start whether sites are registered at once.",
-            "IIS configuration reference, webLimits: dynamicRegistrationThreshold",
-        ),
         "system.applicationHost/webLimits" => Rule::new(
             EffectKind::Live,
             "W3SVC and WAS go by the new limit from now on.",

@@ -251,6 +251,16 @@ fn other_services_sections_do_nothing_here() {
 }
 
 #[test]
+fn limits_that_nothing_here_goes_by_do_nothing() {
+    for limit in ["maxGlobalBandwidth:2048", "dynamicRegistrationThreshold:1"] {
+        let change = format!("system.applicationHost/webLimits.{limit}");
+        assert_eq!(effect(text(&change)).0, EffectKind::None, "{limit}");
+    }
+    let change = Change::site("One", "limits.maxBandwidth", "2048");
+    assert_eq!(effect(change).0, EffectKind::None);
+}
+
+#[test]
 fn iis_6_restarts_the_service_for_its_own_settings() {
     let new = apply(
         TEXT,
