@@ -331,7 +331,7 @@ impl AppPool {
             }
             FromWorker::RequestRecycle { reason } => self.recycle_requested(id, reason, fx, now),
             FromWorker::Idle => self.idle(id, fx, now),
-            FromWorker::Suspended => self.suspended(id, fx),
+            FromWorker::Suspended { wake_in } => self.suspended(id, wake_in, fx, now),
             FromWorker::Resumed => self.resumed(id),
             FromWorker::ScheduleRan { local } => {
                 self.schedule_ran = self.schedule_ran.max(Some(local));
@@ -360,6 +360,7 @@ impl AppPool {
                     worker.ping(fx, now);
                 }
             }
+            Timer::Wake(id) => self.wake(id, fx, now),
             Timer::PingReply(id) => {
                 if let Some(worker) = self.workers.get_mut(&id)
                     && worker.ping_overdue(fx, now)

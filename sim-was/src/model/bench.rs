@@ -48,6 +48,8 @@ pub(super) struct Bench {
     pub(super) stops: bool,
     /// Whether workers say at once what is expected when they are suspended and resumed.
     pub(super) suspends: bool,
+    /// In how long a worker that is suspended is to be woken.
+    pub(super) wake_in: Option<Duration>,
     /// Whether processes can be created.
     pub(super) spawns: bool,
     /// Why the configuration of a pool cannot be written, if it cannot.
@@ -106,6 +108,7 @@ pub(super) fn server() -> Bench {
         starts: true,
         stops: true,
         suspends: true,
+        wake_in: None,
         spawns: true,
         unwritable: None,
         lines_at_answer: 0,
@@ -456,7 +459,8 @@ impl Bench {
             ToWorker::Suspend => {
                 self.lines.push(format!("suspend {}", pid.0));
                 if self.suspends {
-                    let message = FromWorker::Suspended;
+                    let wake_in = self.wake_in;
+                    let message = FromWorker::Suspended { wake_in };
                     inputs.push(Input::Told { pid, message });
                 }
             }

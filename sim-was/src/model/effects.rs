@@ -82,5 +82,6 @@ impl Effects {
         self.timers.clear(Timer::Shutdown(worker));
         self.timers.clear(Timer::PingDue(worker));
         self.timers.clear(Timer::PingReply(worker));
+        self.timers.clear(Timer::Wake(worker));
     }
 }

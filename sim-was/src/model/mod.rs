@@ -358,6 +358,8 @@ pub enum Timer {
     PingDue(SpawnId),
     /// A worker must have answered its ping by now.
     PingReply(SpawnId),
+    /// A frozen worker is to be recycled by the clock.
+    Wake(SpawnId),
     /// Services must have stopped by now.
     ServiceStop,
     /// Workers must have listed their requests by now.

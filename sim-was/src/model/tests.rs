@@ -43,6 +43,23 @@ fn an_always_running_worker_that_ends_is_started_again() {
 }
 
 #[test]
+fn a_frozen_worker_is_woken_to_be_recycled_by_the_clock() {
+    let mut server = server()
+        .with_pool(|p| p.process_model.idle_suspend = true)
+        .up_with_worker();
+    server.wake_in = Some(seconds(3600));
+    server.tell(1, FromWorker::Idle);
+    assert!(server.has("suspend 1"));
+    server.pass(seconds(3599));
+    assert!(!server.has("resume 1"));
+    server.pass(seconds(1));
+    assert!(server.has("resume 1"));
+    let reason = RecycleReason::Schedule;
+    server.tell(1, FromWorker::RequestRecycle { reason });
+    assert_eq!(server.pids(), [2]);
+}
+
+#[test]
 fn a_web_garden_grows_with_demand_up_to_its_size() {
     let mut server = server()
         .with_pool(|p| p.process_model.max_processes = 2)

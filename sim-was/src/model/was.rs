@@ -335,7 +335,8 @@ impl Was {
             Timer::Startup(id)
             | Timer::Shutdown(id)
             | Timer::PingDue(id)
-            | Timer::PingReply(id) => {
+            | Timer::PingReply(id)
+            | Timer::Wake(id) => {
                 if let Some(&pool) = self.pool_of.get(&id) {
                     self.in_pool(pool, |pool, fx| pool.timer(timer, fx, now));
                 }

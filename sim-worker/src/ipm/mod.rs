@@ -120,7 +120,10 @@ pub enum FromWorker {
         counters: Box<WorkerCounters>,
     },
     /// It has nothing to do and takes nothing: it can be frozen.
-    Suspended,
+    Suspended {
+        /// In how long it has to be awake, because it is then to be recycled by the clock.
+        wake_in: Option<Duration>,
+    },
     /// It takes requests (again).
     Resumed,
     /// It is about to ask for a recycle by the clock, for this time of the schedule.

@@ -98,7 +98,7 @@ impl WorkerProcess {
                     stopped: true,
                 };
             }
-            Lifecycle::Suspending(call) if call == id => self.receives_cancelled(),
+            Lifecycle::Suspending(call) if call == id => self.receives_cancelled(now),
             // Answers to flushes say nothing that is needed.
             Lifecycle::Opening(_)
             | Lifecycle::Initializing
@@ -254,11 +254,16 @@ impl WorkerProcess {
     }
 
     /// The driver has taken the receives back; a request may have come before.
-    fn receives_cancelled(&mut self) {
+    fn receives_cancelled(&mut self, now: Instant) {
         self.posted = 0;
         if self.in_flight == 0 {
             self.lifecycle = Lifecycle::Suspended;
-            self.tell(FromWorker::Suspended);
+            let clocks = [Timer::Lifetime, Timer::Schedule];
+            let due = clocks
+                .into_iter()
+                .filter_map(|timer| self.deadlines.get(timer));
+            let wake_in = due.min().map(|due| due.saturating_since(now));
+            self.tell(FromWorker::Suspended { wake_in });
         } else {
             self.lifecycle = Lifecycle::Running;
             self.post_receives();

@@ -2,7 +2,8 @@
 //!
 //! Source: IIS docs, `idleTimeoutAction`: Terminate ends the process; Suspend pages it out, so that
 //! nothing is lost and the first request is fast.
-//! Assumed: what `periodicRestart` asks for while a worker is frozen, it asks for when it is awake again.
+//! Assumed: it is recycled by the clock all the same (by age, at the times of the schedule), for which it is woken
+//! here; what counts requests or measures memory has nothing to count meanwhile.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::event_log::{Event, Fact};
 use crate::model::effects::Effects;
 use crate::model::idle::{self, IdleDecision};
 use crate::model::supervised_worker::WorkerState;
-use crate::model::{FreezeReason, Output, SpawnId};
+use crate::model::{FreezeReason, Output, SpawnId, Timer};
 
 impl AppPool {
     /// A worker has nothing to do.
@@ -50,11 +51,29 @@ impl AppPool {
     }
 
     /// A worker takes nothing more: it is frozen.
-    pub(super) fn suspended(&mut self, id: SpawnId, fx: &mut Effects) {
+    pub(super) fn suspended(
+        &mut self,
+        id: SpawnId,
+        wake_in: Option<Duration>,
+        fx: &mut Effects,
+        now: Instant,
+    ) {
         if let Some(worker) = self.workers.get_mut(&id)
             && worker.state() == WorkerState::Suspending
         {
             worker.suspended(fx);
+            if let Some(wake_in) = wake_in {
+                fx.timers.set(Timer::Wake(id), now + wake_in);
+            }
+        }
+    }
+
+    /// The clock has come to where a frozen worker asks to be recycled.
+    pub(in crate::model) fn wake(&mut self, id: SpawnId, fx: &mut Effects, now: Instant) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.state() == WorkerState::Suspended
+        {
+            worker.resume(fx, now);
         }
     }
 
@@ -122,6 +141,7 @@ impl super::SupervisedWorker {
     /// Wakes it, because work waits.
     pub(super) fn resume(&mut self, fx: &mut Effects, now: Instant) {
         self.become_(WorkerState::Resuming);
+        fx.timers.clear(Timer::Wake(self.spawn()));
         if let Some(process) = self.pid {
             fx.fact(Fact::WorkerResumed { process });
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{Input, Output, Work, WorkerProcess};
-use super::bench::{configuration, starting, worker, worker_with};
+use super::bench::{Bench, configuration, starting, worker, worker_with};
 use crate::facts::Fact;
 use crate::ipm::{FromWorker, RecycleReason, StartFailure, ToWorker};
 use sim_httpsys::api::{CallId, Completion, ProcessId, UrlContext, Win32Error};
@@ -224,7 +224,7 @@ fn a_deaf_worker_answers_requests_but_no_ping() {
 
 // ---- symptoms -----------------------------------------------------------------------------------
 
-fn with_variable(name: &str, value: &str) -> super::bench::Bench {
+fn with_variable(name: &str, value: &str) -> Bench {
     let mut configuration = configuration();
     let variable = (name.to_owned(), value.to_owned());
     configuration.environment.extend([variable]);
@@ -298,15 +298,36 @@ fn a_worker_that_is_given_no_queue_says_so_and_ends() {
 fn a_worker_that_is_to_be_frozen_gives_its_receives_back_first() {
     let mut worker = worker(&[]);
     worker.input(Input::Told(ToWorker::Suspend));
-    assert!(!worker.told.contains(&FromWorker::Suspended));
+    let suspended = |worker: &Bench| {
+        let said = |said: &FromWorker| matches!(said, FromWorker::Suspended { .. });
+        worker.told.iter().any(said)
+    };
+    assert!(!suspended(&worker));
     worker.queue_is_shut();
-    assert!(worker.told.contains(&FromWorker::Suspended));
+    assert!(suspended(&worker));
     worker.pass(Duration::from_hours(1));
     assert!(!worker.told.contains(&FromWorker::Idle), "it is no news");
     let before = worker.credits;
     worker.input(Input::Told(ToWorker::Resume));
     assert_eq!(worker.credits, before + 100);
     assert_eq!(worker.told.last(), Some(&FromWorker::Resumed));
+}
+
+#[test]
+fn a_worker_that_is_to_be_frozen_says_when_it_has_to_be_awake() {
+    let mut configuration = configuration();
+    configuration.periodic_restart.time = Duration::from_hours(29);
+    configuration.periodic_restart.schedule = vec![Duration::from_hours(7)];
+    let mut worker = starting(configuration, &[]);
+    worker.pass(Duration::from_hours(1));
+    worker.input(Input::Told(ToWorker::Suspend));
+    worker.queue_is_shut();
+    let Some(FromWorker::Suspended { wake_in }) = worker.told.last() else {
+        panic!("{:?}", worker.told);
+    };
+    // The bench begins one second after midnight.
+    let expected = Duration::from_hours(6) - Duration::from_secs(1);
+    assert_eq!(*wake_in, Some(expected));
 }
 
 #[test]
@@ -336,8 +357,7 @@ fn a_wall_clock_that_is_set_moves_the_schedule() {
     let mut worker = starting(configuration, &[]);
     let reason = RecycleReason::Schedule;
     let ask = FromWorker::RequestRecycle { reason };
-    let asked =
-        |worker: &super::bench::Bench| worker.told.iter().filter(|told| **told == ask).count();
+    let asked = |worker: &Bench| worker.told.iter().filter(|told| **told == ask).count();
     worker.pass(Duration::from_hours(11));
     let half_past_eleven = UtcTime(41_400 * 1_000_000_000);
     let clock = UtcClock::reading(half_past_eleven, worker.now);
