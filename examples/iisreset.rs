@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             services,
             timeout_ms: 20_000,
             force: true,
+            reset_by: None,
         })?;
         story.ask(&Command::StartServices {
             services: vec![Service::Was, Service::W3svc],

@@ -116,6 +116,7 @@ fn a_request_is_served_before_during_and_after_a_recycle_and_an_iisreset() {
         services: services(),
         timeout_ms: 20_000,
         force: true,
+        reset_by: None,
     };
     assert_eq!(ask(root, &stop).unwrap(), Answer::Done);
     assert!(pids(root).is_empty());

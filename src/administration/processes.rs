@@ -125,6 +125,7 @@ pub(super) fn service(asked: &Asked, store: &Store) -> Result<Reply, ApiError> {
                 services,
                 timeout_ms: STOP_TIMEOUT_MS,
                 force: false,
+                reset_by: None,
             })?;
         }
     } else if asked.method != "GET" {

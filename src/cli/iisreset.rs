@@ -282,23 +282,25 @@ impl Console<'_> {
             services: SERVICES.to_vec(),
             timeout_ms: timeout_s.saturating_mul(1000),
             force: wish.force,
+            reset_by: Some(user()),
         };
-        let begun = clock_now();
         let answer = self.wait_for_stop(&command, timeout);
+        // What WAS has begun, it tells itself.
+        let is_told = matches!(
+            answer,
+            Ok(Some(Answer::Done | Answer::Refused(Refusal::TimedOut)))
+        );
         let stopped = match answer {
-            Ok(Some(Answer::Done)) => {
-                if wish.force && clock_now() - begun >= timeout {
-                    self.log(IisReset::Kill, 0);
-                }
-                Ok(())
-            }
+            Ok(Some(Answer::Done)) => Ok(()),
             Ok(Some(answer)) => Err(in_words(&refusal_of(answer))),
             Ok(None) if wish.force => self.kill(),
             Ok(None) => Err(in_words(&Refusal::TimedOut)),
             Err(error) => Err(unreachable_server(&error)),
         };
         let status = stopped.as_ref().err().map_or(0, |(_, hresult)| *hresult);
-        self.log(IisReset::Stop, status);
+        if !is_told {
+            self.log(IisReset::Stop, status);
+        }
         stopped
     }
 

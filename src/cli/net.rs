@@ -299,6 +299,7 @@ fn stop_one(root: &Path, service: Service) -> Result<(), Failure> {
         services: vec![service],
         timeout_ms,
         force: false,
+        reset_by: None,
     };
     let answer = wait_with_dots(root, &command);
     println!(".");

@@ -151,6 +151,7 @@ fn restart(services: &[Service], timeout_ms: u64, force: bool) -> Vec<Step> {
         services: services.to_vec(),
         timeout_ms,
         force,
+        reset_by: None,
     };
     let services = services.iter().rev().copied().collect();
     vec![

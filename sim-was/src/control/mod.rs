@@ -75,6 +75,10 @@ pub enum Command {
         timeout_ms: u64,
         /// Whether to kill what has not stopped by then.
         force: bool,
+        /// The user of iisreset, which has it told in the event log: what becomes of an order is known even if
+        /// its tool has been ended meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reset_by: Option<String>,
     },
     /// Starts services, what they depend on first; answered when they run.
     StartServices {
@@ -244,6 +248,9 @@ pub const ACCESS_DENIED: &str = "Access is denied.";
 pub const REQUEST_TIMEOUT: &str =
     "The service did not respond to the start or control request in a timely fashion.";
 
+/// `ERROR_SERVICE_REQUEST_TIMEOUT` as an HRESULT.
+pub const REQUEST_TIMEOUT_HRESULT: u32 = 0x8007_041d;
+
 impl Refusal {
     /// An object of this type and name does not exist.
     pub fn not_found(object: &str, identifier: &str) -> Self {
@@ -276,7 +283,7 @@ impl Refusal {
 
     /// `ERROR_SERVICE_REQUEST_TIMEOUT`.
     pub fn request_timeout() -> Self {
-        Self::failed(0x8007_041d, REQUEST_TIMEOUT)
+        Self::failed(REQUEST_TIMEOUT_HRESULT, REQUEST_TIMEOUT)
     }
 
     /// `ERROR_INVALID_DATA`, with what is invalid.

@@ -206,6 +206,7 @@ fn services_stop_and_start_again() {
         services: services(),
         timeout_ms: 20_000,
         force: true,
+        reset_by: None,
     };
     let files = server.root.path().join("inetpub/temp/appPools");
     assert!(files.join("DefaultAppPool/DefaultAppPool.config").exists());

@@ -189,6 +189,11 @@ impl AppPool {
         }
     }
 
+    /// Whether a process of it lives.
+    pub(super) fn has_workers(&self) -> bool {
+        !self.workers.is_empty()
+    }
+
     /// Kills every worker.
     pub(super) fn kill_all(&mut self, fx: &mut Effects) {
         for worker in self.workers.values_mut() {

@@ -203,6 +203,7 @@ impl Bench {
             services: services.clone(),
             timeout_ms: 20_000,
             force: true,
+            reset_by: None,
         });
         (stop, self.ask(Command::StartServices { services }))
     }

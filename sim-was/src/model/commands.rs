@@ -64,7 +64,18 @@ impl Was {
                 services,
                 timeout_ms,
                 force,
-            } => self.stop_command(client, &services, timeout_ms, force, now),
+                reset_by,
+            } => {
+                let order = StopOrder {
+                    client: Some(client),
+                    was: services.contains(&Service::Was),
+                    force,
+                    quit: false,
+                    reset_by,
+                };
+                let due = now + Duration::from_millis(timeout_ms);
+                self.stop_command(client, &services, order, due, now);
+            }
             Command::StartServices { services } => self.start_services(client, &services, now),
             Command::ServiceStatus => {
                 let status = |service| (service, self.services.status(service));
@@ -77,6 +88,7 @@ impl Was {
                     was: true,
                     force: true,
                     quit: true,
+                    reset_by: None,
                 };
                 self.stop_services(order, now + QUIT_MAX, now);
             }
@@ -106,22 +118,15 @@ impl Was {
         &mut self,
         client: ClientId,
         services: &[Service],
-        timeout_ms: u64,
-        force: bool,
+        order: StopOrder,
+        due: Instant,
         now: Instant,
     ) {
-        let was = services.contains(&Service::Was);
-        let nothing_to_do = services.is_empty() || self.services.phase == Phase::WasRunning && !was;
-        if nothing_to_do {
+        let only_w3svc = self.services.phase == Phase::WasRunning && !order.was;
+        if services.is_empty() || only_w3svc {
             return self.fx.answer(client, Answer::Done);
         }
-        let order = StopOrder {
-            client: Some(client),
-            was,
-            force,
-            quit: false,
-        };
-        self.stop_services(order, now + Duration::from_millis(timeout_ms), now);
+        self.stop_services(order, due, now);
     }
 
     /// Does something with the pool of that name; an answer of `None` comes later.

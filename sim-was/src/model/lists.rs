@@ -12,8 +12,8 @@ use super::was::SiteState;
 use super::{ClientId, Output, Timer, Was};
 use crate::config::Site;
 use crate::control::{
-    Answer, ApplicationInfo, ApplicationPoolInfo, ObjectState, RequestInfo, SiteInfo,
-    VirtualDirectoryInfo, WorkerProcessInfo,
+    Answer, ApplicationInfo, ApplicationPoolInfo, ObjectState, RequestInfo, Service, ServiceStatus,
+    SiteInfo, VirtualDirectoryInfo, WorkerProcessInfo,
 };
 
 /// How long workers have to list their requests; one that hangs must not hang `appcmd`.
@@ -58,7 +58,10 @@ fn configured_sites(was: &Was) -> impl Iterator<Item = &Site> {
 }
 
 /// The sites. While W3SVC does not run their state is unknown.
+///
+/// Source: IIS schema, `state` of a site: Stopping is 2. Assumed: while W3SVC stops, those are that it had started.
 pub(super) fn sites(was: &Was) -> Vec<SiteInfo> {
+    let stops = was.services.status(Service::W3svc) == ServiceStatus::StopPending;
     configured_sites(was)
         .map(|site| SiteInfo {
             name: site.name.clone(),
@@ -69,6 +72,7 @@ pub(super) fn sites(was: &Was) -> Vec<SiteInfo> {
                 .map(|binding| format!("{}/{}", binding.protocol, binding.information))
                 .collect(),
             state: match was.sites.get(&SiteId(site.id)) {
+                Some(SiteState::Started) if stops => ObjectState::Stopping,
                 Some(SiteState::Started) => ObjectState::Started,
                 Some(SiteState::Stopped | SiteState::Failed(_)) => ObjectState::Stopped,
                 None => ObjectState::Unknown,

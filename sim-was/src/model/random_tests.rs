@@ -39,7 +39,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => name().prop_map(|name| Command::StartSite { name }),
         1 => name().prop_map(|name| Command::StopSite { name }),
         1 => (services(), 0..30_000_u64, any::<bool>()).prop_map(|(services, timeout_ms, force)| {
-            Command::StopServices { services, timeout_ms, force }
+            Command::StopServices { services, timeout_ms, force, reset_by: None }
         }),
         2 => services().prop_map(|services| Command::StartServices { services }),
         1 => Just(Command::ListRequests),

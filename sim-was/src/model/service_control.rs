@@ -12,8 +12,8 @@ use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
 use super::{ClientId, Output, Personality, Timer, Was};
 use crate::config::Configuration;
-use crate::control::{Answer, Refusal, Service, ServiceStatus};
-use crate::event_log::{Event, Fact};
+use crate::control::{Answer, REQUEST_TIMEOUT_HRESULT, Refusal, Service, ServiceStatus};
+use crate::event_log::{Event, Fact, IisReset};
 
 impl Was {
     // ---- start ----------------------------------------------------------------------------------
@@ -148,6 +148,7 @@ impl Was {
                 was: false,
                 force: true,
                 quit: false,
+                reset_by: None,
             };
             self.stop_w3svc(order, now + QUIT_MAX, now);
         }
@@ -158,7 +159,7 @@ impl Was {
     /// Stops services, dependents first; the client is answered when they are stopped, or at `due`.
     pub(super) fn stop_services(&mut self, order: StopOrder, due: Instant, now: Instant) {
         match self.services.phase {
-            Phase::Stopped => self.stopped(order),
+            Phase::Stopped => self.stopped(&order),
             Phase::WasRunning => {
                 self.services.stop = Some(order);
                 self.w3svc_stopped();
@@ -168,7 +169,7 @@ impl Was {
             Phase::ReadingConfiguration if order.quit => {
                 self.services.phase = Phase::Stopped;
                 self.start_refused(Refusal::cannot_accept_control());
-                self.stopped(order);
+                self.stopped(&order);
             }
             Phase::StoppingRouting | Phase::Draining if order.quit => {
                 self.give_up_waiting();
@@ -202,7 +203,7 @@ impl Was {
 
     /// Whether a stop is under way that nobody waits for any more.
     fn is_stop_given_up(&self) -> bool {
-        let order = self.services.stop;
+        let order = self.services.stop.as_ref();
         order.is_some_and(|order| order.client.is_none() && !order.quit)
     }
 
@@ -221,11 +222,11 @@ impl Was {
         self.start_refused(Refusal::cannot_accept_control());
         self.batches
             .retain(|batch| batch.then != Then::W3svcStarted);
+        let waits = self.parameters.personality == Personality::Iis6 && !order.quit;
         self.services.stop = Some(order);
         for pool in &mut self.pools {
             pool.stop_serving();
         }
-        let waits = self.parameters.personality == Personality::Iis6 && !order.quit;
         if waits {
             let due = due + self.longest_shutdown();
             self.fx.timers.set(Timer::ServiceStop, due);
@@ -289,8 +290,7 @@ impl Was {
 
     /// Goes on when the last worker has exited.
     pub(super) fn advance_stop(&mut self, now: Instant) {
-        let has_workers = |pool: &AppPool| pool.workers().next().is_some();
-        if self.pools.iter().any(has_workers) {
+        if self.pools.iter().any(AppPool::has_workers) {
             return;
         }
         match self.services.phase {
@@ -326,10 +326,11 @@ impl Was {
             self.services.phase = Phase::Stopped;
             self.state_services();
         }
-        self.stopped(order);
+        self.stopped(&order);
     }
 
-    fn stopped(&mut self, order: StopOrder) {
+    fn stopped(&mut self, order: &StopOrder) {
+        self.tell_reset(order.reset_by.as_deref(), IisReset::Stop, 0);
         if let Some(client) = order.client {
             self.fx.answer(client, Answer::Done);
         }
@@ -343,11 +344,18 @@ impl Was {
     /// Source: iisreset: "/NOFORCE: do not forcefully terminate Internet services if attempting to
     /// stop them gracefully fails"; without it their processes are terminated.
     pub(super) fn stop_overdue(&mut self, now: Instant) {
-        if self.services.stop.is_some_and(|stop| stop.force) {
+        if let Some(order) = self.services.stop.as_ref().filter(|stop| stop.force) {
+            let reset_by = order.reset_by.clone();
             self.batches.retain(|batch| batch.then != Then::UrlsClosed);
             self.urls_closed(now);
+            let kills = self.pools.iter().any(AppPool::has_workers);
             for pool in &mut self.pools {
                 pool.log_channels_not_stopped(&mut self.fx);
+            }
+            if kills {
+                self.tell_reset(reset_by.as_deref(), IisReset::Kill, 0);
+            }
+            for pool in &mut self.pools {
                 pool.kill_all(&mut self.fx);
             }
         } else {
@@ -356,13 +364,23 @@ impl Was {
     }
 
     fn give_up_waiting(&mut self) {
-        let waiting = self
-            .services
-            .stop
-            .as_mut()
-            .and_then(|stop| stop.client.take());
+        let Some(order) = self.services.stop.as_mut() else {
+            return;
+        };
+        let (waiting, reset_by) = (order.client.take(), order.reset_by.take());
+        self.tell_reset(reset_by.as_deref(), IisReset::Stop, REQUEST_TIMEOUT_HRESULT);
         if let Some(client) = waiting {
             self.fx.refuse(client, Refusal::TimedOut);
+        }
+    }
+
+    /// What came of an iisreset, if it was one.
+    ///
+    /// Source: `TechNet` "IIS Reset Activity". Assumed: it is told by who has done it (there a service, whose client
+    /// iisreset.exe is), also if the tool has been ended meanwhile.
+    fn tell_reset(&mut self, by: Option<&str>, activity: IisReset, status: u32) {
+        if let Some(user) = by {
+            self.fx.event(Event::iisreset(activity, user, status));
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Personality;
 use super::bench::{Bench, server};
-use crate::control::{Answer, Command, Service};
+use crate::control::{Answer, Command, ObjectState, Refusal, Service};
 use crate::event_log::WorkerExit;
 
 fn stop(server: &mut Bench, force: bool) -> Option<Answer> {
@@ -12,7 +12,49 @@ fn stop(server: &mut Bench, force: bool) -> Option<Answer> {
         services: vec![Service::Was, Service::W3svc],
         timeout_ms: 20_000,
         force,
+        reset_by: None,
     })
+}
+
+/// An iisreset's stop; nobody is told how it ends if it was interrupted.
+fn reset(server: &mut Bench, force: bool) -> Option<Answer> {
+    server.ask(Command::StopServices {
+        services: vec![Service::Was, Service::W3svc],
+        timeout_ms: 20_000,
+        force,
+        reset_by: Some("admin".to_owned()),
+    })
+}
+
+#[test]
+fn a_reset_tells_of_a_kill_if_something_was_killed() {
+    let mut server = server().up_with_worker();
+    server.stops = false;
+    reset(&mut server, true);
+    server.pass(Duration::from_secs(20));
+    let is_reset = |id: &u16| (3201..=3204).contains(id);
+    let told: Vec<u16> = server.events().into_iter().filter(is_reset).collect();
+    assert_eq!(told, [3204, 3202]);
+
+    let mut slow = iis6();
+    reset(&mut slow, true);
+    slow.pass(Duration::from_secs(24));
+    slow.exit(1, WorkerExit::Code(0));
+    let told: Vec<u16> = slow.events().into_iter().filter(is_reset).collect();
+    assert_eq!(told, [3202]);
+}
+
+#[test]
+fn a_reset_that_may_not_kill_tells_that_it_has_failed_and_nothing_later() {
+    let mut server = server().up_with_worker();
+    server.stops = false;
+    reset(&mut server, false);
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.answer(), Some(Answer::Refused(Refusal::TimedOut)));
+    server.exit(1, WorkerExit::Code(0));
+    let told = server.events().into_iter().filter(|id| *id == 3202);
+    assert_eq!(told.count(), 1);
+    assert!(server.has("WAS Stopped"));
 }
 
 fn iis6() -> Bench {
@@ -45,6 +87,22 @@ fn iis_6_refuses_first_lets_running_requests_finish_and_then_takes_the_urls() {
     ];
     let places: Vec<usize> = order.iter().map(|line| server.place(line)).collect();
     assert!(places.is_sorted(), "{:#?}", server.lines);
+}
+
+#[test]
+fn sites_are_stopping_while_w3svc_is() {
+    let mut server = iis6();
+    let states = |server: &mut Bench| -> Vec<ObjectState> {
+        match server.ask(Command::ListSites) {
+            Some(Answer::Sites(sites)) => sites.iter().map(|site| site.state).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(states(&mut server), [ObjectState::Started]);
+    stop(&mut server, true);
+    assert_eq!(states(&mut server), [ObjectState::Stopping]);
+    server.exit(1, WorkerExit::Code(0));
+    assert_eq!(states(&mut server), [ObjectState::Unknown]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Phase {
 }
 
 /// An order to stop that is being carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StopOrder {
     /// Who waits; `None` when nobody does (any more).
     pub(super) client: Option<ClientId>,
@@ -99,6 +99,8 @@ pub(super) struct StopOrder {
     pub(super) force: bool,
     /// Whether the program ends afterwards.
     pub(super) quit: bool,
+    /// Whose iisreset it is, if it is one.
+    pub(super) reset_by: Option<String>,
 }
 
 /// An order to start that is being carried out.

@@ -395,6 +395,7 @@ fn without_force_a_stop_that_takes_too_long_is_given_up_and_goes_on() {
         services,
         timeout_ms: 20_000,
         force: false,
+        reset_by: None,
     };
     assert_eq!(server.ask(stop), None);
     server.pass(seconds(20));
@@ -426,6 +427,7 @@ fn restarting_was_forgets_failures_and_restarting_w3svc_does_not() {
         services: services(),
         timeout_ms: 1000,
         force: true,
+        reset_by: None,
     };
     assert_eq!(server.ask(stop), Some(Answer::Done));
     assert!(

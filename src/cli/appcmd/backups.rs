@@ -127,6 +127,7 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
         services: services.clone(),
         timeout_ms: STOP_MS,
         force: true,
+        reset_by: None,
     };
     let stops = sentence
         .parameter("stop")

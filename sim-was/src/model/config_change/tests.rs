@@ -223,6 +223,7 @@ fn a_broken_file_is_logged_once_and_changes_nothing() {
         services: vec![Service::Was, Service::W3svc],
         timeout_ms: 20_000,
         force: true,
+        reset_by: None,
     });
     bench.lines.clear();
     bench.input(Input::ConfigChanged(broken()));
@@ -475,6 +476,7 @@ fn while_the_services_are_stopped_a_change_waits_for_their_start() {
         services: services.clone(),
         timeout_ms,
         force,
+        reset_by: None,
     });
     bench.set(Change::pool("A", "autoStart", "false"));
     bench.ask(Command::StartServices { services });
