@@ -330,16 +330,8 @@ impl<'a> Server<'a> {
             .between_its_ends(attempt)
             .filter_map(|id| self.connections.get(id));
         let latest = seen.filter(|c| c.from.0 <= finished).max_by_key(|c| c.from);
-        // A port is used again later: a connection that the client opened after the driver's last
-        // one from this port had ended is one that the driver never took.
-        let is_older = |c: &&DriverConnection| {
-            c.end
-                .is_some_and(|(end, _)| end.0.saturating_add(SLACK) < attempt.sent.0)
-                && self
-                    .record_of(attempt)
-                    .is_none_or(|own| own.opened > c.from)
-        };
-        let Some(latest) = latest.filter(|c| !is_older(c)) else {
+        let opened = self.record_of(attempt).map(|own| own.opened);
+        let Some(latest) = latest.filter(|c| !c.is_older(opened, attempt.sent)) else {
             return if self.was_closed_at(attempt) {
                 Ok("never_accepted")
             } else {

@@ -1,9 +1,11 @@
-//! When endpoints were closed.
+//! When endpoints and connections were closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::etw::{Fact, Traced};
+use sim_httpsys::etw::{ConnectionEnd, Fact, Traced};
+
+use super::{DriverConnection, SLACK};
 
 /// Spans in which at least one endpoint was closed: of those that are ever opened, and of those that are to be.
 pub(super) fn closed_spans(
@@ -27,4 +29,19 @@ pub(super) fn closed_spans(
             .map(|since| (since, Instant(u64::MAX))),
     );
     spans
+}
+
+impl DriverConnection {
+    /// Whether it was over before a client's connection from the same port was opened, and an attempt sent on that.
+    ///
+    /// A port is used again later: a connection that the client opened after the driver's last one from it had
+    /// ended is one that the driver never took. Of an end by the server a slow client may not know yet.
+    pub(super) fn is_older(&self, opened: Option<Instant>, sent: Instant) -> bool {
+        let Some((end, how)) = self.end else {
+            return false;
+        };
+        let is_known = !matches!(how, ConnectionEnd::ServerFin | ConnectionEnd::ServerReset);
+        let since = if is_known { self.from } else { end };
+        end.0.saturating_add(SLACK) < sent.0 && opened.is_none_or(|opened| opened > since)
+    }
 }

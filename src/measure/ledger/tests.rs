@@ -341,6 +341,21 @@ fn a_connection_that_was_never_accepted_dies_with_its_endpoint() {
 }
 
 #[test]
+fn a_slow_client_tries_a_connection_that_the_server_has_ended_long_ago() {
+    let story = |opened| {
+        let mut story = Story::client(Outcome::ResetInflight)
+            .connected()
+            .cleanup(10.5, ConnectionEnd::ServerFin);
+        let book = &mut story.observation.book;
+        book.connections[0].opened = at(opened);
+        (book.attempts[0].sent, book.attempts[0].finished) = (at(100.0), at(101.0));
+        story
+    };
+    story(9.1).is_explained("reset_inflight / connection_ended");
+    story(20.0).is_unexplained("no such connection");
+}
+
+#[test]
 fn a_connection_from_the_same_port_to_another_address_is_another_one() {
     // As at an iisreset whose clients speak http and https: the system gives a port once for each.
     let other = ConnectionId(10);
