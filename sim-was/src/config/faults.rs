@@ -2,6 +2,7 @@
 //!
 //! IIS answers such requests with 500.19, and its tools refuse to read or to write such a section.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use roxmltree::Node;
@@ -9,7 +10,7 @@ use roxmltree::Node;
 use super::collection::Duplicate;
 use super::layers::Layers;
 use super::schema::Element;
-use super::sections::{Section, Sections};
+use super::sections::{Section, Sections, is_own};
 use super::settings::Lines;
 use super::{check, locks};
 
@@ -55,11 +56,48 @@ pub(super) fn of_file<'s>(
     sections: &'s Sections<'_>,
     file: usize,
 ) -> impl Iterator<Item = Placed<'s>> {
+    let mut seen = BTreeMap::new();
     let all = sections.of_file(file);
     all.filter_map(move |(name, location, section)| {
-        let fault = of_section(sections, (name, location), section, file)?;
+        let node = section.node;
+        let first = *seen.entry((name, location, block(node))).or_insert(node);
+        let fault = if first == node {
+            of_section(sections, (name, location), section, file)?
+        } else {
+            Fault::at(node.range().start, node, already_defined(name))
+        };
         Some((name, location, fault))
     })
+}
+
+/// What a file may have a section in once: itself, or all of its `<location>`s of a path.
+///
+/// Assumed: `.` and no path are one path, and blocks that differ in `inheritInChildApplications` may stand side by side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Block {
+    /// The file.
+    File,
+    /// A path of it in lower case, and whether that is kept from child applications.
+    Path(String, bool),
+}
+
+/// Where a section stands.
+pub(super) fn block(section: Node<'_, '_>) -> Block {
+    let mut around = section.ancestors().skip(1);
+    let location = around.find(|node| node.has_tag_name("location"));
+    location.map_or(Block::File, |location| {
+        let path = location.attribute("path").unwrap_or_default();
+        let path = path.trim_matches('/').to_lowercase();
+        let path = if path == "." { String::new() } else { path };
+        Block::Path(path, is_own(section))
+    })
+}
+
+/// Source: the text of IIS's error 500.19 for a section that a file has twice.
+pub(super) fn already_defined(section: &str) -> String {
+    format!(
+        "Config section '{section}' already defined. Sections must only appear once per config file. See the help topic <location> for exceptions"
+    )
 }
 
 /// What is wrong with the `<location>`s of a file; it has no name yet.

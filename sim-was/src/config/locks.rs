@@ -133,24 +133,43 @@ pub(super) fn mode_of(location: Node<'_, '_>) -> Option<bool> {
     }
 }
 
-/// The first value of a `<location>` that it cannot have: its byte, and what is wrong. Nobody can tell then what is
-/// locked, so that the file cannot be used.
+/// The first thing in the `<location>`s and `<configSections>` of a file that cannot be: its byte, and what is wrong.
+/// Nobody can tell then what is locked, so that the file cannot be used.
 ///
-/// Source: IIS configuration reference, location: overrideMode is Allow, Deny or Inherit; the others are bools.
+/// Source: IIS configuration reference, location: overrideMode is Allow, Deny or Inherit; the others are bools. Its
+/// error texts: `Unrecognized attribute 'x'`, `Only one <configSections> element allowed per config file`.
 pub(super) fn mistake(configuration: Node<'_, '_>) -> Option<(usize, String)> {
+    let declarations = |parent: Node<'_, '_>| {
+        let all = parent.children();
+        let all = all.filter(|node| node.has_tag_name("configSections"));
+        all.map(|node| node.range().start).collect::<Vec<usize>>()
+    };
+    if let Some(second) = declarations(configuration).get(1) {
+        let text = "Only one <configSections> element allowed per config file and if present must be the first child of the root <configuration> element";
+        return Some((*second, text.to_owned()));
+    }
     let blocks = configuration.children();
     let mut blocks = blocks.filter(|node| node.has_tag_name("location"));
     blocks.find_map(|block| {
+        if let Some(inside) = declarations(block).first() {
+            let text =
+                "<configSections> stands in <location>: sections are declared for a whole file";
+            return Some((*inside, text.to_owned()));
+        }
         let mut attributes = block.attributes();
         attributes.find_map(|attribute| {
-            let (known, whole): (&[&str], _) = match attribute.name() {
+            let (name, value) = (attribute.name(), attribute.value());
+            let (known, whole): (&[&str], _) = match name {
                 "overrideMode" => (&["Allow", "Deny", "Inherit"], "one of Allow, Deny, Inherit"),
                 "allowOverride" | "inheritInChildApplications" => {
                     (&["true", "false"], "true or false")
                 }
-                _ => return None,
+                "path" => return None,
+                _ => {
+                    let text = format!("Unrecognized attribute '{name}' in location");
+                    return Some((attribute.range().start, text));
+                }
             };
-            let (name, value) = (attribute.name(), attribute.value());
             let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(value));
             let text = || format!("{name}=\"{value}\" in location is not {whole}");
             (!is_known).then(|| (attribute.range().start, text()))

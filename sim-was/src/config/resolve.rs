@@ -223,13 +223,13 @@ impl<'a> Resolver<'a> {
     }
 
     fn check(&mut self, sections: &Sections<'a>) {
-        let mut seen = BTreeMap::<(u32, &str), Node<'_, '_>>::new();
+        let mut seen = BTreeMap::<(faults::Block, &str), Node<'_, '_>>::new();
         for (name, location, section) in sections.iter() {
             let of_the_host = name.strip_prefix("system.applicationHost/");
             let place = of_the_host.unwrap_or(name);
             let mut findings = check::check(section.node, section.schema, place);
             let first = *seen
-                .entry((block(section.node), name))
+                .entry((faults::block(section.node), name))
                 .or_insert(section.node);
             if first != section.node
                 && (of_the_host.is_some() || self.warnings.len() < WARNINGS_MAX)
@@ -237,7 +237,10 @@ impl<'a> Resolver<'a> {
                 let line = self.line(first.range().start);
                 findings.push(Finding {
                     at: section.node.range().start,
-                    text: format!("section {name} appears twice, first in line {line}"),
+                    text: format!(
+                        "{}; it stands first in line {line}",
+                        faults::already_defined(name)
+                    ),
                     kind: FindingKind::Violation,
                 });
             }
@@ -414,13 +417,6 @@ fn owners(section: Node<'_, '_>, schema: &Element) -> Vec<Range<usize>> {
         keys.iter().all(is_good)
     });
     entries.map(|entry| entry.range()).collect()
-}
-
-/// The `<location>` that a section stands in, or `<configuration>`.
-fn block(section: Node<'_, '_>) -> u32 {
-    let mut around = section.ancestors().skip(1).filter(Node::is_element);
-    let is_block = |n: &Node<'_, '_>| ["location", "configuration"].contains(&n.tag_name().name());
-    around.find(is_block).unwrap_or(section).id().get()
 }
 
 /// A section of `system.applicationHost`, as far as it is there.

@@ -357,7 +357,7 @@ fn what_is_not_written_has_the_default_of_the_schema() {
         (None, None)
     );
     assert_eq!(site.limits.connection_timeout, minutes(2));
-    assert!(site.log_file.enabled && site.log_file.w3c);
+    assert!(site.log_file.enabled);
     assert_eq!(
         (site.log_file.fields, site.log_file.period),
         (LogFields::DEFAULT, LogPeriod::Daily)
@@ -402,8 +402,11 @@ fn what_breaks_the_schema_of_the_host_is_refused() {
         (host("", "<site name=\"a\" id=\"-1\"/>"), "id=\"-1\""),
         (host("", "<applicationDefaults preloadEnabled=\"true\"/>"), "unknown attribute \"preloadEnabled\" in sites/applicationDefaults; known: applicationPool, enabledProtocols, path"),
         ("<configuration><system.applicationHost><sites configSource=\"s.xml\"/></system.applicationHost></configuration>".to_owned(), "configSource is not supported"),
-        ("<configuration><system.applicationHost><sites/><sites/></system.applicationHost></configuration>".to_owned(), "section system.applicationHost/sites appears twice, first in line 1"),
+        ("<configuration><system.applicationHost><sites/><sites/></system.applicationHost></configuration>".to_owned(), "Config section 'system.applicationHost/sites' already defined. Sections must only appear once per config file"),
         ("<configuration><location path=\"a\" overrideMode=\"Maybe\"/></configuration>".to_owned(), "overrideMode=\"Maybe\" in location is not one of Allow, Deny, Inherit"),
+        ("<configuration><location path=\"a\" foo=\"1\"/></configuration>".to_owned(), "Unrecognized attribute 'foo' in location"),
+        ("<configuration><location path=\"a\"><configSections/></location></configuration>".to_owned(), "<configSections> stands in <location>"),
+        ("<configuration><configSections/><configSections/></configuration>".to_owned(), "Only one <configSections> element allowed"),
         ("<server/>".to_owned(), "begins with <server>, not <configuration>"),
         (String::new(), "not well-formed"),
     ] {

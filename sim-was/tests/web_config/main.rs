@@ -165,6 +165,71 @@ fn a_mistake_is_500_19_with_file_and_line_for_the_application_and_those_below_it
 }
 
 #[test]
+fn a_file_that_has_a_section_twice_is_500_19() {
+    let section = |enabled: &str| format!("<defaultDocument enabled='{enabled}' />");
+    let group = |enabled: &str| {
+        let section = section(enabled);
+        format!("<system.webServer>{section}</system.webServer>")
+    };
+    let location =
+        |path: &str, enabled| format!("<location path='{path}'>{}</location>", group(enabled));
+    let file = |inner: &str| format!("<configuration>\n{inner}</configuration>");
+    let twice = [
+        file(&format!(
+            "<system.webServer>{}{}</system.webServer>",
+            section("true"),
+            section("false")
+        )),
+        file(&(group("true") + &group("false"))),
+        file(&(location(".", "true") + &location("", "false"))),
+    ];
+    for text in &twice {
+        let found = tree(&[(r"D:\api\web.config", text)]);
+        let [shop, api, blog] = errors(&found);
+        assert_eq!((shop, blog), (None, None));
+        let error = api.unwrap_or_default();
+        let expected = r"D:\api\web.config: line 2: Config section 'system.webServer/defaultDocument' already defined.";
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+    let apart = [
+        file(&(group("true") + &location("a", "false"))),
+        file(&(location("a", "true") + &location("b", "false"))),
+    ];
+    for text in &apart {
+        let found = tree(&[(r"D:\api\web.config", text)]);
+        assert_eq!(errors(&found), [None; 3], "{text}");
+    }
+    let of_host = location("Blog", "true") + &location("BLOG/", "false") + "</configuration>";
+    let found = tree_of(&HOST.replace("</configuration>", &of_host), &[]);
+    let [shop, api, blog] = errors(&found);
+    assert_eq!((shop, api), (None, None));
+    assert!(blog.is_some_and(|error| error.contains("already defined")));
+}
+
+#[test]
+fn what_a_location_cannot_have_makes_a_web_config_useless() {
+    for (inner, why) in [
+        (
+            "<location path='a' foo='1' />",
+            "Unrecognized attribute 'foo'",
+        ),
+        (
+            "<configSections /><configSections />",
+            "Only one <configSections>",
+        ),
+    ] {
+        let text = format!("<configuration>\n{inner}</configuration>");
+        let found = tree(&[(r"D:\api\web.config", &text)]);
+        let [_, api, _] = errors(&found);
+        let error = api.unwrap_or_default();
+        assert!(
+            error.contains(&format!("line 2: {why}")),
+            "{inner}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_mistake_in_the_hosts_sections_is_500_19_for_the_requests_that_it_concerns() {
     let good = "<system.webServer><staticContent><mimeMap fileExtension='.json' mimeType='a/b' /></staticContent>";
     for (wrong, why) in [
