@@ -124,7 +124,9 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     for warning in &server.configuration().warnings {
         eprintln!("iis-sim: warning: {}", warning.text);
     }
-    for warning in ssl_flags_without_effect(server.configuration()) {
+    let unheeded = server.configuration().unheeded();
+    let ssl_flags = ssl_flags_without_effect(server.configuration());
+    for warning in unheeded.into_iter().chain(ssl_flags) {
         eprintln!("iis-sim: warning: {warning}");
     }
     let metrics = arguments.metrics.map(|at| serve_metrics(&server.root, at));

@@ -37,6 +37,7 @@ mod schema;
 mod sections;
 pub mod settings;
 mod sites;
+mod unheeded;
 mod value;
 pub mod view;
 mod view_attributes;
@@ -368,8 +369,6 @@ pub struct SiteLimits {
 pub struct SiteLog {
     /// `enabled`.
     pub enabled: bool,
-    /// `logFormat="W3C"`; other formats are parsed and not written.
-    pub w3c: bool,
     /// `directory`, as written.
     pub directory: String,
     /// `logExtFileFlags`.

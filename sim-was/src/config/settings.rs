@@ -65,7 +65,7 @@ impl Setting {
 /// All settings of a configuration.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    map: BTreeMap<Key, Setting>,
+    pub(super) map: BTreeMap<Key, Setting>,
 }
 
 /// A difference between two configurations.

@@ -323,7 +323,6 @@ fn limits(limits: &Layers<'_>) -> SiteLimits {
 fn log_file(log: &Layers<'_>) -> SiteLog {
     SiteLog {
         enabled: log.flag("enabled"),
-        w3c: log.number("logFormat") == 2,
         directory: log.text("directory"),
         fields: LogFields(log.number("logExtFileFlags")),
         period: match log.number("period") {

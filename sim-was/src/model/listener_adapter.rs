@@ -323,7 +323,7 @@ fn group_properties(
 ) -> UrlGroupProperties {
     let seconds = |span: std::time::Duration| u16::try_from(span.as_secs()).unwrap_or(u16::MAX);
     let connection_timeout = seconds(site.limits.connection_timeout);
-    let log = (site.log_file.enabled && site.log_file.w3c).then(|| {
+    let log = site.log_file.enabled.then(|| {
         let folder = to_unix(&site.log_file.directory, root).join(format!("W3SVC{}", site.id));
         LogSettings {
             directory: folder.to_string_lossy().into_owned(),

@@ -2,6 +2,7 @@
 
 use super::EffectKind;
 use crate::config::settings::{DECLARATIONS, Difference, OVERRIDE_MODE, Scope};
+use crate::config::unheeded;
 use crate::model::Personality;
 
 /// What a change causes, and why.
@@ -89,6 +90,10 @@ pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
         difference.key.path.as_str(),
         difference.key.section.as_str(),
     );
+    if let Some(instead) = unheeded::instead_of(&difference.key) {
+        let why = format!("It has no effect here: {instead}.");
+        return Rule::new(EffectKind::None, &why, REFERENCE);
+    }
     match &difference.key.scope {
         Scope::Pool(_) if path.is_empty() => existence_of_pool(difference),
         Scope::Pool(_) => pool(path, personality),

@@ -82,7 +82,6 @@ pub(in crate::model) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site
         },
         log_file: SiteLog {
             enabled: true,
-            w3c: true,
             directory: r"%SystemDrive%\inetpub\logs\LogFiles".to_owned(),
             fields: sim_httpsys::api::LogFields::DEFAULT,
             period: sim_httpsys::api::LogPeriod::Daily,
