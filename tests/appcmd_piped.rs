@@ -288,3 +288,61 @@ fn many_objects_are_few_orders_to_a_server_that_runs_and_one_that_fails_costs_no
     assert_eq!(text(&output).matches(" deleted").count(), 62);
     assert_eq!(appcmd(&up, &["list", "apppool"]).lines().count(), 1);
 }
+
+#[test]
+fn backups_and_what_was_searched_are_piped_too() {
+    let up = Up::start();
+    appcmd(&up, &["add", "backup", "b1"]);
+    let listed = appcmd(&up, &["list", "backup", "/xml"]);
+    assert!(listed.contains("<BACKUP BACKUP.NAME=\"b1\" />"), "{listed}");
+    let output = piped(&up, &["delete", "backup", "/in"], &listed);
+    assert_eq!(text(&output), "BACKUP object \"b1\" deleted\n");
+
+    let section = "/section:directoryBrowse";
+    let site = "Default Web Site";
+    appcmd(&up, &["set", "config", site, section, "/enabled:true"]);
+    let found = appcmd(&up, &["search", "config", site, section, "/xml"]);
+    let expected = "    <CONFIGSEARCH CONFIG.SECTION=\"system.webServer/directoryBrowse\" \
+                    path=\"MACHINE/WEBROOT/APPHOST/Default Web Site\" />\n";
+    assert!(found.contains(expected), "{found}");
+    let output = piped(&up, &["clear", "config", "/in"], &found);
+    let cleared = "CONFIG object \"system.webServer/directoryBrowse\" cleared\n";
+    assert_eq!(text(&output), cleared);
+    let enabled = ["list", "config", site, section, "/text:enabled"];
+    assert_eq!(appcmd(&up, &enabled), "false\n");
+}
+
+#[test]
+fn a_listing_finds_what_belongs_to_what_was_piped_and_is_one_list() {
+    let up = Up::start();
+    for pool in ["P2", "P3"] {
+        appcmd(&up, &["add", "apppool", &format!("/name:{pool}")]);
+    }
+    let site = "/site.name:Default Web Site";
+    let add = ["add", "app", site, "/path:/a", "/physicalPath:C:\\a"];
+    appcmd(&up, &[&add[..], &["/applicationPool:P2"]].concat());
+    let sites = appcmd(&up, &["list", "site", "/apppool.name:P2"]);
+    assert!(sites.starts_with("SITE \"Default Web Site\""), "{sites}");
+    let wp = "<appcmd><WP WP.NAME='1' APPPOOL.NAME='P2' /><WP WP.NAME='2' APPPOOL.NAME='DefaultAppPool' /></appcmd>";
+    assert_eq!(text(&piped(&up, &["list", "site", "/in"], wp)), sites);
+    let apps = text(&piped(&up, &["list", "app", "/in", "/xml"], wp));
+    assert_eq!(apps.matches("<?xml").count(), 1, "{apps}");
+    assert_eq!(apps.matches("<APP ").count(), 2, "{apps}");
+    let pools = piped(&up, &["list", "apppool", "/in", "/xml"], &apps);
+    let pools = text(&pools);
+    assert!(
+        pools.contains("\"P2\"") && !pools.contains("\"P3\""),
+        "{pools}"
+    );
+    let config = piped(
+        &up,
+        &["list", "config", "/in", "/section:directoryBrowse"],
+        &appcmd(&up, &["list", "site", "/xml"]),
+    );
+    assert!(text(&config).contains("<directoryBrowse"), "{config:?}");
+    let unclear = piped(&up, &["list", "request", "/in"], &apps);
+    assert!(
+        text(&unclear).contains("APP objects do not tell it"),
+        "{unclear:?}"
+    );
+}

@@ -584,3 +584,76 @@ fn a_section_is_committed_to_the_files_of_the_framework() {
     assert_eq!(host(&up), before);
     assert_eq!(up.get("/default.aspx").status, 200);
 }
+
+#[test]
+fn a_parameter_that_a_command_does_not_know_changes_nothing() {
+    let up = Up::start();
+    appcmd(&up, &["add", "apppool", "/name:P2"]);
+    let before = host(&up);
+    for words in [
+        &["delete", "apppool", "P2", "/foo:1"][..],
+        &["stop", "apppool", "P2", "/foo:1"],
+        &[
+            "lock",
+            "config",
+            "/section:httpErrors",
+            "/lockAttributes:errorMode",
+        ],
+        &["clear", "config", "/section:caching", "/foo:1"],
+        &["add", "backup", "b", "/foo:1"],
+        &["list", "request", "/foo:1"],
+        &["search", "config", "/section:caching", "/foo:1"],
+    ] {
+        let (code, said) = appcmd(&up, words);
+        assert_eq!(code, Some(1), "{words:?}: {said}");
+        let is_said = said.starts_with("ERROR ( message:Unknown attribute \"");
+        assert!(is_said, "{words:?}: {said}");
+    }
+    assert_eq!(host(&up), before);
+    let (_, pool) = appcmd(&up, &["list", "apppool", "P2"]);
+    assert!(pool.contains("state:Started"), "{pool}");
+}
+
+#[test]
+fn a_configuration_path_names_a_level_and_where_to_commit() {
+    let up = Up::start();
+    let section = "/section:system.web/httpRuntime";
+    let web_root = "MACHINE/WEBROOT";
+    let words = ["set", "config", web_root, section, "/maxRequestLength:9"];
+    let (code, said) = appcmd(&up, &words);
+    assert_eq!(code, Some(0), "{said}");
+    let end = "for \"MACHINE/WEBROOT\" at configuration commit path \"MACHINE/WEBROOT\"\n";
+    assert!(said.ends_with(end), "{said}");
+    let of = |path: &str| {
+        let words = ["list", "config", path, section, "/text:maxRequestLength"];
+        appcmd(&up, &words).1
+    };
+    assert_eq!(of(web_root), "9\n");
+    assert_ne!(of("MACHINE"), "9\n");
+    assert_eq!(of("MACHINE/WEBROOT/APPHOST/Default Web Site"), "9\n");
+
+    std::fs::create_dir_all(up.root.join("inetpub/wwwroot/sub/deep")).unwrap();
+    let browse = |commit: &str| {
+        let path = "Default Web Site/sub/deep";
+        let section = "/section:directoryBrowse";
+        appcmd(
+            &up,
+            &["set", "config", path, section, "/enabled:true", commit],
+        )
+    };
+    for commit in [
+        "Default Web Site/Sub",
+        "MACHINE/WEBROOT/APPHOST/Default Web Site/sub",
+    ] {
+        let (code, said) = browse(&format!("/commit:{commit}"));
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let written = up.root.join("inetpub/wwwroot/sub/web.config");
+    assert!(written.is_file());
+    let (code, said) = browse("/commit:Other Site");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("Invalid commit path \"Other Site\""),
+        "{said}"
+    );
+}

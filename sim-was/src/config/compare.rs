@@ -95,6 +95,11 @@ impl View {
         }
     }
 
+    /// Whether it is known which attributes it may have.
+    pub fn has_schema(&self) -> bool {
+        self.schema.0.is_some_and(|schema| !schema.foreign)
+    }
+
     /// How the value of an attribute compares with another one: as times, numbers, names or texts without
     /// regard to case. `None` if it has no value, or if one of the two is none of its kind.
     pub fn compare(&self, path: &str, other: &str) -> Option<Ordering> {

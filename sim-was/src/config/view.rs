@@ -113,6 +113,12 @@ impl<'a> Views<'a> {
         Views::new(self.text, self.file).with(above.with(&place, file))
     }
 
+    /// The configuration as far as the web.config of the .NET Framework sees it, which has this text now.
+    #[must_use]
+    pub fn web_root<'t>(&self, text: &'t str, file: &'t str) -> Views<'t> {
+        Views::new(text, file).with(self.around.machine())
+    }
+
     /// The application pools, each an `add`, with the defaults of `applicationPoolDefaults`.
     pub fn pools(&self) -> Result<Vec<View>, ConfigError> {
         let section = self.section(POOLS, "")?;

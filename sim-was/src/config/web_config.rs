@@ -89,6 +89,14 @@ impl Around {
         Self(self.0.iter().filter_map(above).collect())
     }
 
+    /// machine.config alone.
+    #[must_use]
+    pub(super) fn machine(&self) -> Self {
+        let files = self.0.iter();
+        let is_it = |(_, _, file): &&Found| file.name.ends_with("machine.config");
+        Self(files.filter(is_it).cloned().collect())
+    }
+
     /// The same with one more, the innermost, which stands for a place.
     #[must_use]
     pub(super) fn with(mut self, place: &str, file: FoundFile) -> Self {

@@ -10,6 +10,7 @@ use sim_was::control::client::AskError;
 use sim_was::control::{Command, Service};
 
 use super::grammar::{Object, Sentence};
+use super::rows::Row;
 use super::{Failure, StoreError};
 use crate::administration::store::{Store, at};
 
@@ -17,10 +18,9 @@ const FILE: &str = "applicationHost.config";
 /// Source: appcmd stops the server while it restores; the limit is iisreset's.
 const STOP_MS: u64 = 20_000;
 
-/// Does what is asked of the BACKUP object.
+/// Does what is asked of the BACKUP object, beside `list`.
 pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     match sentence.verb.as_str() {
-        "list" => list(sentence, store),
         "add" => add(sentence, store),
         "delete" => {
             let (name, folder) = existing(sentence, store)?;
@@ -58,22 +58,15 @@ fn names(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-fn list(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
-    let names = names(store)?;
-    let is_wanted = |name: &&String| {
-        sentence
-            .identifier()
-            .is_none_or(|wanted| name.eq_ignore_ascii_case(wanted))
+/// What `list` finds. Assumed: `BACKUP.NAME`, as other objects have it.
+pub(super) fn rows(store: &Store) -> Result<Vec<Row>, StoreError> {
+    let row = |name: String| Row {
+        line: format!("BACKUP \"{name}\""),
+        properties: vec![("BACKUP.NAME", name)],
+        related: None,
+        view: None,
     };
-    let wanted: Vec<&String> = names.iter().filter(is_wanted).collect();
-    for name in &wanted {
-        println!("BACKUP \"{name}\"");
-    }
-    Ok(if wanted.is_empty() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(names(store)?.into_iter().map(row).collect())
 }
 
 fn add(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {

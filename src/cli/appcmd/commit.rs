@@ -14,7 +14,7 @@ use sim_was::live::ConfigLock;
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
-use super::sections::HOST;
+use super::sections::{self, Level, level_path};
 use super::url::is_below;
 use crate::administration::store::{self, Store};
 
@@ -40,14 +40,22 @@ impl Commit {
     /// Source: appcmd `/commit`: `apphost`, `webroot`, `machine`, `site`, `app`, `parent`, `url` (the default) or a
     /// path.
     pub(super) fn of(sentence: &Sentence, store: &Store, at: &str) -> Result<Self, Failure> {
-        let to = sentence.parameter("commit").unwrap_or("url");
-        let to = to.trim_matches('/').to_ascii_lowercase();
-        let framework = match to.as_str() {
-            "machine" => Some(("machine.config", "MACHINE")),
-            "webroot" | "machine/webroot" => Some(("web.config", "MACHINE/WEBROOT")),
+        let level = sections::level(sentence);
+        let given = sentence.parameter("commit").unwrap_or("url");
+        let given = given.trim_matches('/');
+        let to = given.to_ascii_lowercase();
+        let machine = Some(("machine.config", "MACHINE"));
+        let webroot = Some(("web.config", "MACHINE/WEBROOT"));
+        let framework = match (to.as_str(), level) {
+            ("machine", _) | ("url", Some(Level::Machine)) | ("parent", Some(Level::WebRoot)) => {
+                machine
+            }
+            ("webroot" | "machine/webroot", None | Some(Level::WebRoot))
+            | ("url", Some(Level::WebRoot)) => webroot,
             // Source: the levels of IIS's configuration: WEBROOT is above applicationHost.config.
-            "parent" if at.is_empty() => Some(("web.config", "MACHINE/WEBROOT")),
-            _ => None,
+            ("parent", None) if at.is_empty() => webroot,
+            (_, Some(_)) => return Err(invalid(given, &level_path(level, at))),
+            (_, None) => None,
         };
         if let Some((name, path)) = framework {
             let folder = physical_path::to_unix(FRAMEWORK, store.root());
@@ -57,26 +65,17 @@ impl Commit {
                 location: at.to_owned(),
             });
         }
-        if at.is_empty() {
-            return Ok(Self::Host(String::new()));
-        }
         let length = match to.as_str() {
             "apphost" => 0,
             "url" => at.len(),
             "site" => at.find('/').unwrap_or(at.len()),
             "parent" => at.rfind('/').unwrap_or(0),
+            "app" if at.is_empty() => 0,
             "app" => application(store, at)?,
-            path => {
-                let path = path.strip_prefix(&HOST.to_ascii_lowercase()).unwrap_or("-");
-                let path = path.trim_matches('/');
-                let head = at.get(..path.len());
-                let rest = at.get(path.len()..).unwrap_or_default();
-                let ends = path.is_empty() || rest.is_empty() || rest.starts_with('/');
-                if !ends || !head.is_some_and(|head| head.eq_ignore_ascii_case(path)) {
-                    return Err(Failure::Message(format!(
-                        "Invalid commit path \"{to}\": apphost, site, app, parent, url, webroot, machine, or {HOST} and a path \
-                         above \"{at}\" are valid here."
-                    )));
+            _ => {
+                let path = sections::below_host(given);
+                if !path.is_empty() && !is_below(at, path) {
+                    return Err(invalid(given, &level_path(None, at)));
                 }
                 path.len()
             }
@@ -141,6 +140,13 @@ impl Commit {
             },
         }
     }
+}
+
+fn invalid(to: &str, at: &str) -> Failure {
+    Failure::Message(format!(
+        "Invalid commit path \"{to}\": apphost, site, app, parent, url, webroot, machine, or a configuration path at or \
+         above \"{at}\" are valid here."
+    ))
 }
 
 /// Makes the folder of a file, where the .NET Framework has none yet.

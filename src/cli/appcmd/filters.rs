@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::Failure;
 use super::grammar::Sentence;
 use super::rows::Row;
+use super::{Failure, parameters};
 
 /// What a property has to be.
 ///
@@ -44,6 +44,15 @@ impl<'w> Test<'w> {
     }
 
     fn passes(&self, row: &Row, name: &str) -> bool {
+        if let Some(names) = row.related(name) {
+            let mut names = names.iter();
+            return names.any(|own| match self {
+                Self::Is(wanted) => own.eq_ignore_ascii_case(wanted),
+                Self::Like(pattern) => is_like(own, pattern),
+                Self::Unlike(pattern) => !is_like(own, pattern),
+                Self::Compared(..) => false,
+            });
+        }
         let text = || row.property(name).unwrap_or_default();
         match self {
             Self::Is("") => text().is_empty(),
@@ -68,9 +77,7 @@ impl<'s> Filters<'s> {
         for (name, wanted) in sentence.properties() {
             let elapsed = name.eq_ignore_ascii_case("elapsed");
             if !elapsed && rows.first().is_some_and(|row| !row.knows(name)) {
-                return Err(Failure::Message(format!(
-                    "Unknown attribute \"{name}\".  Replace with -? for help."
-                )));
+                return Err(parameters::unknown(name));
             }
             let Some(wanted) = wanted else {
                 continue;

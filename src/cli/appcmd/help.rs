@@ -61,7 +61,8 @@ const VDIR: (&str, &str) = (
 const APPPOOL: (&str, &str) = ("identifier, /apppool.name", "The pool's name");
 const PATH: (&str, &str) = (
     "identifier",
-    "A configuration path, e.g. \"Default Web Site/shop\"; without one it is the server's",
+    "A configuration path, e.g. \"Default Web Site/shop\"; without one it is the server's; MACHINE and MACHINE/WEBROOT \
+     are the files of the .NET Framework",
 );
 const SECTION: (&str, &str) = (
     "/section",
@@ -321,6 +322,7 @@ const COMMANDS: &[Help] = &[
                 "/<property>",
                 "Only where it is written, with this value if one is given",
             ),
+            ("/xml", "For another appcmd's clear config /in"),
         ],
         examples: &[
             "appcmd search config \"Default Web Site/\" /section:directoryBrowse /enabled:true",
@@ -344,7 +346,7 @@ const COMMANDS: &[Help] = &[
         object: Object::Config,
         verb: "clear",
         does: "Take a section away from where it is written",
-        parameters: &[PATH, SECTION, COMMIT],
+        parameters: &[PATH, SECTION, COMMIT, IN],
         examples: &["appcmd clear config \"Default Web Site\" /section:defaultDocument"],
     },
     Help {
@@ -446,7 +448,7 @@ const COMMANDS: &[Help] = &[
         object: Object::Backup,
         verb: "list",
         does: "List backups of the configuration",
-        parameters: &[("identifier", "Its name")],
+        parameters: &[("identifier, /backup.name", "Its name"), OUTPUT],
         examples: &["appcmd list backups"],
     },
     Help {
@@ -460,7 +462,7 @@ const COMMANDS: &[Help] = &[
         object: Object::Backup,
         verb: "delete",
         does: "Delete a backup",
-        parameters: &[("identifier", "Its name")],
+        parameters: &[("identifier, /backup.name", "Its name"), IN],
         examples: &["appcmd delete backup before-the-change"],
     },
     Help {
@@ -492,6 +494,12 @@ pub(super) fn of(sentence: &Sentence) -> String {
         "Commands of {name} (what one takes: appcmd <command> {name} /?):\n\n{}",
         lines.collect::<String>().trim_end()
     )
+}
+
+/// Whether an object has such a command.
+pub(super) fn has_command(verb: &str, object: Object) -> bool {
+    let mut all = COMMANDS.iter();
+    all.any(|help| help.object == object && help.verb == verb)
 }
 
 impl Help {

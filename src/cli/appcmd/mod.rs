@@ -5,13 +5,13 @@
 //! server if one runs, and into the file if none does. Output lines and errors are those of the real
 //! tool. Absent on purpose: the TRACE object, `migrate`, `/metadata`, `/debug`.
 //!
-//! * `grammar` – the command line
+//! * `grammar` – the command line; `parameters` – what a command may be told
 //! * `store` – the file, and the server behind it
 //! * `url` – URLs as identifiers
 //! * `rows`, `filters`, `print` – what `list` finds, what of it is asked for, and how it is shown
 //! * `edits` – `set`, `add`, `delete` of sites, applications, directories and pools
 //! * `help` – `/?`
-//! * `sections` – the CONFIG object, `commit` – where its changes go; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import`, `together` – `/in`
+//! * `sections` – the CONFIG object, `commit` – where its changes go; `modules` – the MODULE object; `backups` – the BACKUP object; `piped`, `import`, `piped_edits` – `/in`
 
 use std::process::ExitCode;
 
@@ -34,11 +34,13 @@ mod grammar;
 mod help;
 mod import;
 mod modules;
+mod parameters;
 mod piped;
+mod piped_edits;
 mod print;
 mod rows;
 mod sections;
-mod together;
+
 mod url;
 
 /// Source: a published test of appcmd: exit code 1168 (`ERROR_NOT_FOUND`) where an object is not
@@ -144,7 +146,7 @@ impl From<EditError> for Failure {
                 name,
                 ..
             } => {
-                format!("Unknown attribute \"{name}\".  Replace with -? for help.")
+                return parameters::unknown(&name);
             }
             EditError::Duplicate { keys, .. } => {
                 let entry = keys.split('\'').nth(1).unwrap_or(&keys).to_owned();
@@ -205,13 +207,16 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(sentences) => sentences,
         Err(failure) => return fail(failure),
     };
+    if sentence.verb == "list" && !matches!(object, Object::Config | Object::Module) {
+        return list_all(&sentences, object, &store).unwrap_or_else(fail);
+    }
     let is_edit = ["set", "add", "delete"].contains(&sentence.verb.as_str());
     let is_own = matches!(
         object,
         Object::Site | Object::App | Object::Vdir | Object::AppPool
     );
     let done = if is_edit && is_own {
-        together::run_all(&sentences, object, &store).unwrap_or(0)
+        piped_edits::run_all(&sentences, object, &store).unwrap_or(0)
     } else {
         0
     };
@@ -248,14 +253,14 @@ fn write_down(words: &[String], sentence: &Sentence, store: &Store, failure: Opt
 }
 
 fn carry_out(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitCode, Failure> {
+    if help::has_command(&sentence.verb, object) {
+        parameters::check(sentence, object)?;
+    }
     match (sentence.verb.as_str(), object) {
         (_, Object::Config) => sections::run(sentence, store),
         (_, Object::Module) => modules::run(sentence, store),
-        (_, Object::Backup) => backups::run(sentence, store),
-        ("list", _) => {
-            let rows = rows::of(object, store)?;
-            print::list(sentence, object, &rows)
-        }
+        (verb, Object::Backup) if verb != "list" => backups::run(sentence, store),
+        ("list", _) => list_all(std::slice::from_ref(sentence), object, store),
         ("set" | "add" | "delete", Object::Site | Object::App | Object::Vdir | Object::AppPool) => {
             edits::run(sentence, object, store)
         }
@@ -268,6 +273,26 @@ fn carry_out(sentence: &Sentence, object: Object, store: &Store) -> Result<ExitC
             object.name()
         ))),
     }
+}
+
+/// Lists what some sentences ask for, each object once.
+fn list_all(sentences: &[Sentence], object: Object, store: &Store) -> Result<ExitCode, Failure> {
+    for sentence in sentences {
+        parameters::check(sentence, object)?;
+    }
+    let by_site = sentences.iter().any(|one| one.has("site.name"));
+    let rows = match object {
+        Object::Backup => backups::rows(store)?,
+        Object::Site
+        | Object::App
+        | Object::Vdir
+        | Object::AppPool
+        | Object::Wp
+        | Object::Request
+        | Object::Config
+        | Object::Module => rows::of(object, store, by_site)?,
+    };
+    print::list(sentences, object, &rows)
 }
 
 /// The text of applicationHost.config, which can be used, and what messages call the file.

@@ -155,7 +155,7 @@ fn list(sentence: &Sentence, store: &Store, location: &str) -> Result<ExitCode, 
         !is_looked_at
     });
     let rows: Vec<Row> = modules.into_iter().map(row).collect();
-    print::list(&sentence, Object::Module, &rows)
+    print::list(&[sentence], Object::Module, &rows)
 }
 
 fn is_native(module: &View) -> bool {
@@ -171,6 +171,7 @@ fn row(module: View) -> Row {
             ("type", text("type")),
             ("preCondition", text("preCondition")),
         ],
+        related: None,
         view: Some(module),
     }
 }

@@ -1,5 +1,6 @@
 //! How `list` shows what it has found: lines, all properties, one property, XML, sections.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -11,37 +12,54 @@ use super::filters::Filters;
 use super::grammar::{Object, Sentence};
 use super::rows::Row;
 
-/// Prints the rows that pass the filters. Assumed: an empty listing prints nothing and exits with 1.
-pub(super) fn list(sentence: &Sentence, object: Object, rows: &[Row]) -> Result<ExitCode, Failure> {
-    let filters = Filters::of(sentence, rows)?;
-    let passing = rows.iter().filter(|row| filters.pass(row));
-    let chosen: Vec<&Row> = passing
-        .filter(|row| is_identified(sentence, object, row))
-        .collect();
-    if chosen.is_empty()
-        && let Some(identifier) = sentence.identifier()
-    {
-        let identifier = identifier.to_owned();
-        return Err(Failure::NotFound { object, identifier });
-    }
-    if sentence.has("xml") {
-        print!("{}", xml_of(sentence, object, &chosen));
+/// Prints the rows that one of the sentences asks for, which differ in that alone. Assumed: an empty listing prints
+/// nothing and exits with 1.
+pub(super) fn list(
+    sentences: &[Sentence],
+    object: Object,
+    rows: &[Row],
+) -> Result<ExitCode, Failure> {
+    let Some(first) = sentences.first() else {
         return Ok(ExitCode::SUCCESS);
+    };
+    let mut asked = Vec::new();
+    for sentence in sentences {
+        asked.push((sentence, Filters::of(sentence, rows)?));
     }
-    for row in &chosen {
-        match (sentence.parameter("text"), &row.view) {
+    let (mut found, mut missing) = (BTreeSet::new(), None);
+    for (sentence, filters) in &asked {
+        let passes = |row: &Row| filters.pass(row) && is_identified(sentence, object, row);
+        let own: Vec<usize> = (0..rows.len()).filter(|at| passes(&rows[*at])).collect();
+        if own.is_empty()
+            && let Some(identifier) = sentence.identifier()
+        {
+            missing.get_or_insert_with(|| identifier.to_owned());
+        }
+        found.extend(own);
+    }
+    let chosen: Vec<&Row> = found.into_iter().map(|at| &rows[at]).collect();
+    let is_xml = first.has("xml");
+    if is_xml && (missing.is_none() || !chosen.is_empty()) {
+        print!("{}", xml_of(first, object, &chosen));
+    }
+    for row in chosen.iter().filter(|_| !is_xml) {
+        match (first.parameter("text"), &row.view) {
             (Some("*"), _) => print!("{}", all_of(object, row)),
             (Some(property), _) => println!("{}", row.property(property).unwrap_or_default()),
-            (None, Some(view)) if sentence.has("config") => {
+            (None, Some(view)) if first.has("config") => {
                 print!(
                     "{}",
-                    element(view, 0, sentence.parameter("config") == Some("*"))
+                    element(view, 0, first.parameter("config") == Some("*"))
                 );
             }
             (None, _) => println!("{}", row.line),
         }
     }
-    Ok(if chosen.is_empty() {
+    // What was piped in may have gone meanwhile: the others are listed.
+    if let Some(identifier) = missing {
+        return Err(Failure::NotFound { object, identifier });
+    }
+    Ok(if chosen.is_empty() && !is_xml {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

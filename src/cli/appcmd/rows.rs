@@ -10,12 +10,19 @@ use super::grammar::Object;
 use super::{Failure, usable, usable_section};
 use crate::administration::store::Store;
 
+/// The names of what belongs to an object, and what they are: `APPPOOL.NAME`.
+///
+/// Assumed: appcmd finds the sites of a worker process, and the worker processes of a site, by their pools.
+pub(super) type Related = (&'static str, Vec<String>);
+
 /// One object: its line and its properties, for filters and other outputs.
 pub(super) struct Row {
     /// Source: appcmd's default text form.
     pub(super) line: String,
     /// The properties that tools see beside the configuration.
     pub(super) properties: Vec<(&'static str, String)>,
+    /// What belongs to it by the applications, which a filter may give: the pools of a site.
+    pub(super) related: Option<Related>,
     /// Its element of the configuration, if it has one.
     pub(super) view: Option<View>,
 }
@@ -31,10 +38,18 @@ impl Row {
         })
     }
 
+    /// What belongs to it by such a name, if there is such a relation.
+    pub(super) fn related(&self, name: &str) -> Option<&[String]> {
+        let related = self.related.as_ref();
+        let related = related.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        related.map(|(_, names)| names.as_slice())
+    }
+
     /// Whether objects of its kind have such a property.
     pub(super) fn knows(&self, name: &str) -> bool {
         let mut properties = self.properties.iter();
         properties.any(|(known, _)| known.eq_ignore_ascii_case(name))
+            || self.related(name).is_some()
             || self.view.as_ref().is_some_and(|view| view.knows(name))
     }
 
@@ -54,21 +69,31 @@ impl Row {
     }
 }
 
-/// All objects of a kind.
-pub(super) fn of(object: Object, store: &Store) -> Result<Vec<Row>, Failure> {
+/// All objects of a kind; `by_site` if the sites of pools and worker processes are asked for.
+pub(super) fn of(object: Object, store: &Store, by_site: bool) -> Result<Vec<Row>, Failure> {
+    let pairs = if by_site && [Object::AppPool, Object::Wp].contains(&object) {
+        pairs(store)?
+    } else {
+        Vec::new()
+    };
+    let sites_of = |pool: &str| {
+        let is_it = |(_, other): &&(String, String)| other.eq_ignore_ascii_case(pool);
+        let names = pairs.iter().filter(is_it).map(|(site, _)| site.clone());
+        Some(("SITE.NAME", names.collect::<Vec<String>>()))
+    };
     Ok(match object {
-        Object::AppPool => pools(store)?,
+        Object::AppPool => pools(store, &sites_of)?,
         Object::Site => sites(store)?,
         Object::App => apps(store)?,
         Object::Vdir => vdirs(store)?,
-        Object::Wp => workers(store)?,
+        Object::Wp => workers(store, &sites_of)?,
         Object::Request => requests(store)?,
         Object::Config | Object::Module | Object::Backup => Vec::new(),
     })
 }
 
 /// Source: appcmd `/xml`: `<WP WP.NAME="1001" APPPOOL.NAME="AppPool1" />`; a worker process has no state there.
-fn workers(store: &Store) -> Result<Vec<Row>, Failure> {
+fn workers(store: &Store, sites_of: &dyn Fn(&str) -> Option<Related>) -> Result<Vec<Row>, Failure> {
     let Answer::WorkerProcesses(workers) = store.ask(&Command::ListWorkerProcesses)? else {
         return Ok(Vec::new());
     };
@@ -77,6 +102,7 @@ fn workers(store: &Store) -> Result<Vec<Row>, Failure> {
             "WP \"{}\" (applicationPool:{})",
             wp.pid, wp.application_pool
         ),
+        related: sites_of(&wp.application_pool),
         properties: vec![
             ("WP.NAME", wp.pid.to_string()),
             ("APPPOOL.NAME", wp.application_pool),
@@ -96,6 +122,17 @@ fn requests(store: &Store) -> Result<Vec<Row>, Failure> {
         .into_iter()
         .map(|request| request_row(request, &sites));
     Ok(rows.collect())
+}
+
+/// The name of a site and the pool of one of its applications, for each of them.
+fn pairs(store: &Store) -> Result<Vec<(String, String)>, Failure> {
+    let mut pairs = Vec::new();
+    for site in site_views(store)? {
+        let name = text_of(&site, "name");
+        let pools = site.entries("application");
+        pairs.extend(pools.map(|app| (name.clone(), text_of(app, "applicationPool"))));
+    }
+    Ok(pairs)
 }
 
 fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
@@ -118,7 +155,7 @@ fn state(state: Option<ObjectState>) -> &'static str {
     }
 }
 
-fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
+fn pools(store: &Store, sites_of: &dyn Fn(&str) -> Option<Related>) -> Result<Vec<Row>, Failure> {
     let (text, name) = usable_section(store, POOLS)?;
     let views = Views::new(&text, &name).pools()?;
     let answer = store.ask_if_running(&Command::ListApplicationPools)?;
@@ -136,6 +173,7 @@ fn pools(store: &Store) -> Result<Vec<Row>, Failure> {
         let version = text_of(&view, "managedRuntimeVersion");
         let mode = text_of(&view, "managedPipelineMode");
         Row {
+            related: sites_of(&name),
             line: format!("APPPOOL \"{name}\" (MgdVersion:{version},MgdMode:{mode},state:{state})"),
             properties: vec![
                 ("APPPOOL.NAME", name),
@@ -162,7 +200,10 @@ fn sites(store: &Store) -> Result<Vec<Row>, Failure> {
             .find(|site| site.name.eq_ignore_ascii_case(&name));
         let state = state(known.map(|site| site.state));
         let bindings = bindings_of(&view);
+        let pools = view.entries("application");
+        let pools = pools.map(|app| text_of(app, "applicationPool"));
         Row {
+            related: Some(("APPPOOL.NAME", pools.collect())),
             line: format!("SITE \"{name}\" (id:{id},bindings:{bindings},state:{state})"),
             properties: vec![
                 ("SITE.NAME", name),
@@ -201,6 +242,7 @@ fn apps(store: &Store) -> Result<Vec<Row>, Failure> {
             let name = format!("{site_name}{path}");
             let pool = text_of(app, "applicationPool");
             rows.push(Row {
+                related: None,
                 line: format!("APP \"{name}\" (applicationPool:{pool})"),
                 properties: vec![
                     ("path", path),
@@ -225,6 +267,7 @@ fn vdirs(store: &Store) -> Result<Vec<Row>, Failure> {
                 let (path, physical) = (text_of(vdir, "path"), text_of(vdir, "physicalPath"));
                 let name = format!("{}{path}", app_name.trim_end_matches('/'));
                 rows.push(Row {
+                    related: Some(("APPPOOL.NAME", vec![text_of(app, "applicationPool")])),
                     line: format!("VDIR \"{name}\" (physicalPath:{physical})"),
                     properties: vec![
                         ("VDIR.NAME", name),
@@ -247,6 +290,7 @@ fn request_row(info: RequestInfo, sites: &[View]) -> Row {
     let id = request.site.0.to_string();
     let site = sites.iter().find(|site| site.attribute("id") == Some(&id));
     Row {
+        related: None,
         line: format!(
             "REQUEST \"{name}\" (url:{} {}, time:{} msec, client:{}, stage:{}, module:{})",
             request.verb,

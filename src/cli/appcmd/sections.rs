@@ -12,10 +12,11 @@ use sim_was::config::view::Views;
 use sim_was::config::{AllowDefinition, Around, FoundFile, SECTION_LOCKED, load_sections};
 use sim_was::live::LocalDisk;
 
-use super::Failure;
 use super::commit::{self, Commit};
 use super::grammar::{Object, Sentence};
 use super::print::{attribute, element, properties};
+use super::url::is_below;
+use super::{Failure, parameters};
 use crate::administration::store::{Store, changed_file, replace_file};
 
 /// The path of the server in output lines.
@@ -32,7 +33,24 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
     }
     files.require_site(&location(sentence))?;
     match sentence.verb.as_str() {
-        "list" => list(sentence, &files),
+        "list" => match level(sentence) {
+            Some(level) => {
+                // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
+                let section = files.section(sentence)?;
+                if let Some(name) = section.filter(|name| name.starts_with("system.webServer/")) {
+                    return Err(unknown_section(&name));
+                }
+                let text = Commit::of(sentence, store, "")?.text("")?;
+                let views = files.views();
+                let path = level_path(Some(level), "");
+                let views = match level {
+                    Level::Machine => Views::new(&text, &path),
+                    Level::WebRoot => views.web_root(&text, &path),
+                };
+                list(sentence, &files, &views)
+            }
+            None => list(sentence, &files, &files.views()),
+        },
         "set" => {
             let section = files.required(sentence)?;
             let changes = match &sentence.template {
@@ -158,15 +176,51 @@ fn unknown_section(name: &str) -> Failure {
     ))
 }
 
-/// The path that is meant, without slashes at its ends.
-fn location(sentence: &Sentence) -> String {
-    let path = sentence.identifier.as_deref().unwrap_or_default();
+/// What lies above applicationHost.config: the files of the .NET Framework.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// machine.config.
+    Machine,
+    /// Its web.config.
+    WebRoot,
+}
+
+/// The level above applicationHost.config that a sentence is about, if it is about one.
+pub(super) fn level(sentence: &Sentence) -> Option<Level> {
+    let path = sentence.identifier.as_deref()?.trim_matches('/');
+    match path.to_ascii_uppercase().as_str() {
+        "MACHINE" => Some(Level::Machine),
+        "MACHINE/WEBROOT" => Some(Level::WebRoot),
+        _ => None,
+    }
+}
+
+/// What lies below the server's own path, if a path begins with it, without slashes at its ends.
+pub(super) fn below_host(path: &str) -> &str {
     let path = path.trim_matches('/');
-    let host = path
-        .get(..HOST.len())
-        .filter(|head| head.eq_ignore_ascii_case(HOST));
-    host.map_or(path, |_| path[HOST.len()..].trim_matches('/'))
-        .to_owned()
+    if is_below(path, HOST) {
+        path[HOST.len()..].trim_matches('/')
+    } else {
+        path
+    }
+}
+
+/// The path that is meant, without slashes at its ends; it is empty for the server and what lies above it.
+fn location(sentence: &Sentence) -> String {
+    if level(sentence).is_some() {
+        return String::new();
+    }
+    let path = sentence.identifier.as_deref().unwrap_or_default();
+    below_host(path).to_owned()
+}
+
+/// The path of a level or, without one, of a place, as output lines give it.
+pub(super) fn level_path(level: Option<Level>, at: &str) -> String {
+    match level {
+        Some(Level::Machine) => "MACHINE".to_owned(),
+        Some(Level::WebRoot) => "MACHINE/WEBROOT".to_owned(),
+        None => machine_path(at),
+    }
 }
 
 /// A path as output lines give it.
@@ -174,8 +228,7 @@ pub(super) fn machine_path(at: &str) -> String {
     format!("{HOST}/{at}").trim_end_matches('/').to_owned()
 }
 
-fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
-    let views = files.views();
+fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCode, Failure> {
     let at = location(sentence);
     let mut names: Vec<String> = Vec::new();
     if let Some(section) = files.section(sentence)? {
@@ -207,7 +260,8 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if sentence.has("xml") {
-        print!("{}", xml(&views, &names, &at, all)?);
+        let path = level_path(level(sentence), &at);
+        print!("{}", xml(views, &names, (&at, &path), all)?);
         return Ok(ExitCode::SUCCESS);
     }
     for section in &names {
@@ -232,12 +286,17 @@ fn list(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
 ///
 /// Source: appcmd: `<CONFIG CONFIG.SECTION="…" path="MACHINE/WEBROOT/APPHOST" …>`, the section in it. Assumed: its
 /// element is called by its whole name, with a dash for the slash.
-fn xml(views: &Views<'_>, names: &[String], at: &str, all: bool) -> Result<String, Failure> {
+fn xml(
+    views: &Views<'_>,
+    names: &[String],
+    (at, path): (&str, &str),
+    all: bool,
+) -> Result<String, Failure> {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
     for section in names {
         let attributes = [
             attribute("CONFIG.SECTION", section),
-            attribute("path", &machine_path(at)),
+            attribute("path", path),
         ];
         let name = section.replace('/', "-");
         let content = match views.section(section, at)? {
@@ -263,6 +322,19 @@ fn lock(
     section: &str,
     locked: bool,
 ) -> Result<ExitCode, Failure> {
+    if let Some(level) = level(sentence) {
+        return Err(Failure::Message(format!(
+            "A section cannot be locked or unlocked at \"{}\": give {HOST} or a path below it.",
+            level_path(Some(level), "")
+        )));
+    }
+    let commit = sentence.parameter("commit");
+    let is_host = |to: &str| ["", "apphost"].contains(&&*below_host(to).to_ascii_lowercase());
+    if let Some(to) = commit.filter(|to| !is_host(to)) {
+        return Err(Failure::Message(format!(
+            "Invalid commit path \"{to}\": a lock is committed to applicationHost.config, /commit:apphost."
+        )));
+    }
     let at = location(sentence);
     let act = Act::Lock { locked };
     store.change(&[Change::new(section, Vec::new(), act).at(&at)])?;
@@ -280,22 +352,42 @@ fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
     let wanted = files.section(sentence)?;
     let at = location(sentence).to_lowercase();
     let mut places: Vec<String> = Vec::new();
-    for (section, location) in views.written()? {
+    let written = views.written()?;
+    let wanted_here = wanted.iter().map(|section| (section.as_str(), ""));
+    let is_wanted = |section: &str| wanted.as_ref().is_none_or(|wanted| wanted == section);
+    let places_of = written.iter().filter(|(section, _)| is_wanted(section));
+    let places_of = places_of.map(|(section, location)| (section.as_str(), location.as_str()));
+    let looked_at: Vec<(&str, &str)> = wanted_here.chain(places_of).collect();
+    for (name, _) in sentence.properties() {
+        let is_known = |(section, location): &(&str, &str)| {
+            let view = views.section(section, location);
+            let view = view.ok().flatten();
+            view.is_none_or(|view| !view.has_schema() || view.knows(name))
+        };
+        if !name.contains('[') && !looked_at.iter().any(is_known) {
+            return Err(parameters::unknown(name));
+        }
+    }
+    for (section, location) in &written {
         let below = location.to_lowercase();
         let below = below.strip_prefix(&at).unwrap_or("-");
         let is_here = at.is_empty() || below.is_empty() || below.starts_with('/');
-        if !is_here || wanted.as_ref().is_some_and(|wanted| *wanted != section) {
+        if !is_here || wanted.as_ref().is_some_and(|wanted| wanted != section) {
             continue;
         }
-        let view = views.section(&section, &location)?;
+        let view = views.section(section, location)?;
         let writes = |(path, value): (&str, Option<&str>)| {
             let written = view.as_ref().and_then(|view| view.written(path));
             written.is_some_and(|own| value.is_none_or(|value| own.eq_ignore_ascii_case(value)))
         };
-        let place = machine_path(&files.spelled(&location));
+        let place = machine_path(&files.spelled(location));
         if sentence.properties().all(writes) && !places.contains(&place) {
             places.push(place);
         }
+    }
+    if sentence.has("xml") {
+        print!("{}", found_as_xml(&places, wanted.as_deref()));
+        return Ok(ExitCode::SUCCESS);
     }
     for place in &places {
         println!("CONFIGSEARCH \"{place}\"");
@@ -305,6 +397,19 @@ fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What was found, for another appcmd's `/in`.
+/// Assumed: the attributes are those of `list config`; the section is there if one was asked for.
+fn found_as_xml(places: &[String], section: Option<&str>) -> String {
+    let section = section.map(|section| attribute("CONFIG.SECTION", section));
+    let section = section.unwrap_or_default();
+    let line = |place: &String| {
+        let path = attribute("path", place);
+        format!("    <CONFIGSEARCH{section}{path} />\n")
+    };
+    let lines: String = places.iter().map(line).collect();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n{lines}</appcmd>\n")
 }
 
 fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
@@ -339,7 +444,7 @@ fn change(
         println!(
             "Applied configuration changes to section \"{section}\" for \"{}\" at configuration commit \
              path \"{committed}\"",
-            machine_path(&at)
+            level_path(level(sentence), &at)
         );
     } else {
         println!("CONFIG object \"{section}\" {done}");
