@@ -2,7 +2,7 @@
 //!
 //! IIS answers such requests with 500.19, and its tools refuse to read or to write such a section.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use roxmltree::Node;
@@ -106,22 +106,32 @@ pub(super) fn of_locations(configuration: Node<'_, '_>) -> Option<Fault> {
     Some(Fault::at(at, configuration, text))
 }
 
-/// What breaks the schema in an appearance of a section of applicationHost.config; the file has no name yet.
+/// What breaks the schema in the appearances of a section of applicationHost.config; the file has no name yet.
 ///
 /// Source: Microsoft's pages on error 500.19 and on appcmd: `Configuration error`, with file and line, of a section
 /// that cannot be understood. A value out of range in `system.applicationHost` is a matter of WAS (event 5041).
 /// Assumed: the .NET Framework, which checks its own sections, is not asked.
-pub(super) fn of_host(name: &str, node: Node<'_, '_>, schema: &'static Element) -> Option<Fault> {
+pub(super) fn of_host<'a>(
+    name: &str,
+    mut nodes: impl Iterator<Item = Node<'a, 'a>>,
+    schema: &'static Element,
+) -> Option<Fault> {
     let is_of_requests = name.starts_with("system.webServer/");
     let place = name.strip_prefix("system.applicationHost/");
     if !is_of_requests && place.is_none() {
         return None;
     }
-    let findings = check::check(node, schema, place.unwrap_or(name)).into_iter();
-    let mut wrong =
-        findings.filter(|finding| finding.is_violation() || is_of_requests && !finding.is_doubt());
-    let finding = wrong.next()?;
-    Some(Fault::at(finding.at, node, finding.text))
+    let mut seen = BTreeSet::new();
+    nodes.find_map(|node| {
+        if !seen.insert(block(node)) {
+            return Some(Fault::at(node.range().start, node, already_defined(name)));
+        }
+        let findings = check::check(node, schema, place.unwrap_or(name)).into_iter();
+        let mut wrong = findings
+            .filter(|finding| finding.is_violation() || is_of_requests && !finding.is_doubt());
+        let finding = wrong.next()?;
+        Some(Fault::at(finding.at, node, finding.text))
+    })
 }
 
 fn of_section(

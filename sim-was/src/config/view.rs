@@ -207,8 +207,8 @@ impl<'a> Views<'a> {
         };
         let location = location.trim_matches('/').to_lowercase();
         let places = places_from(&location).into_iter().rev();
-        let mut nodes = places.flat_map(|at| sections_at(document.root_element(), at, path));
-        let fault = nodes.find_map(|node| faults::of_host(path, node, schema));
+        let nodes = places.flat_map(|at| sections_at(document.root_element(), at, path));
+        let fault = faults::of_host(path, nodes, schema);
         Ok(fault.map(|fault| fault.of(self.file)))
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use sim_was::config::effects::{EffectKind, effects_of};
+use sim_was::config::view::Views;
 use sim_was::config::{Application, Configuration, Disk, FoundFile, load_tree};
 use sim_was::model::Personality;
 
@@ -204,6 +205,14 @@ fn a_file_that_has_a_section_twice_is_500_19() {
     let [shop, api, blog] = errors(&found);
     assert_eq!((shop, api), (None, None));
     assert!(blog.is_some_and(|error| error.contains("already defined")));
+    let text = HOST.replace("</configuration>", &of_host);
+    let views = Views::new(&text, "applicationHost.config");
+    let mistake = |at| {
+        let section = "system.webServer/defaultDocument";
+        views.mistake(section, at).unwrap().map(|fault| fault.text)
+    };
+    assert!(mistake("Blog").is_some_and(|text| text.contains("already defined")));
+    assert_eq!(mistake("Shop"), None);
 }
 
 #[test]

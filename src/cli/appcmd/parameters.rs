@@ -63,9 +63,8 @@ fn known(sentence: &Sentence, object: Object) -> Option<&'static [&'static str]>
         ("install", Object::Module) => Some(&["name", "image", "precondition"]),
         // What was piped in is all that is set.
         ("set", Object::Config) if sentence.template.is_some() => Some(&[]),
-        ("set" | "add", _) | ("search", Object::Config) => None,
         ("list", Object::Config | Object::Backup) => Some(&[]),
-        ("list", _) => None,
+        ("set" | "add" | "list", _) | ("search", Object::Config) => None,
         (_, Object::Module) => Some(&["name", "app.name"]),
         (_, _) => Some(&[]),
     }

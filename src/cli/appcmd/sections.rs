@@ -362,7 +362,10 @@ fn search(sentence: &Sentence, files: &Files) -> Result<ExitCode, Failure> {
         let is_known = |(section, location): &(&str, &str)| {
             let view = views.section(section, location);
             let view = view.ok().flatten();
-            view.is_none_or(|view| !view.has_schema() || view.knows(name))
+            let may_have_any = || wanted.is_some();
+            view.map_or_else(may_have_any, |view| {
+                view.knows(name) || !view.has_schema() && may_have_any()
+            })
         };
         if !name.contains('[') && !looked_at.iter().any(is_known) {
             return Err(parameters::unknown(name));
