@@ -340,6 +340,10 @@ fn a_listing_finds_what_belongs_to_what_was_piped_and_is_one_list() {
         &appcmd(&up, &["list", "site", "/xml"]),
     );
     assert!(text(&config).contains("<directoryBrowse"), "{config:?}");
+    let words = ["list", "config", "/in", "/section:directoryBrowse", "/xml"];
+    let config = text(&piped(&up, &words, &apps));
+    assert_eq!(config.matches("<?xml").count(), 1, "{config}");
+    assert_eq!(config.matches("<CONFIG ").count(), 2, "{config}");
     let unclear = piped(&up, &["list", "request", "/in"], &apps);
     assert!(
         text(&unclear).contains("APP objects do not tell it"),

@@ -207,6 +207,9 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Ok(sentences) => sentences,
         Err(failure) => return fail(failure),
     };
+    if sentence.verb == "list" && object == Object::Config && sentence.has("xml") {
+        return sections::list_as_xml(&sentences, &store).unwrap_or_else(fail);
+    }
     if sentence.verb == "list" && !matches!(object, Object::Config | Object::Module) {
         return list_all(&sentences, object, &store).unwrap_or_else(fail);
     }

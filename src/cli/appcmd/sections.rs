@@ -33,24 +33,9 @@ pub(super) fn run(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failur
     }
     files.require_site(&location(sentence))?;
     match sentence.verb.as_str() {
-        "list" => match level(sentence) {
-            Some(level) => {
-                // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
-                let section = files.section(sentence)?;
-                if let Some(name) = section.filter(|name| name.starts_with("system.webServer/")) {
-                    return Err(unknown_section(&name));
-                }
-                let text = Commit::of(sentence, store, "")?.text("")?;
-                let views = files.views();
-                let path = level_path(Some(level), "");
-                let views = match level {
-                    Level::Machine => Views::new(&text, &path),
-                    Level::WebRoot => views.web_root(&text, &path),
-                };
-                list(sentence, &files, &views)
-            }
-            None => list(sentence, &files, &files.views()),
-        },
+        "list" => with_views(sentence, (store, &files), |views| {
+            list(sentence, &files, views)
+        }),
         "set" => {
             let section = files.required(sentence)?;
             let changes = match &sentence.template {
@@ -228,7 +213,46 @@ pub(super) fn machine_path(at: &str) -> String {
     format!("{HOST}/{at}").trim_end_matches('/').to_owned()
 }
 
-fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCode, Failure> {
+/// Lists what several sentences ask for as one document.
+pub(super) fn list_as_xml(sentences: &[Sentence], store: &Store) -> Result<ExitCode, Failure> {
+    let files = Files::of(store)?;
+    let mut content = String::new();
+    for sentence in sentences {
+        parameters::check(sentence, Object::Config)?;
+        files.require_site(&location(sentence))?;
+        content += &with_views(sentence, (store, &files), |views| {
+            xml(sentence, views, &names(sentence, &files, views)?)
+        })?;
+    }
+    print!("{}", document(&content));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration as far as the level of a sentence sees it.
+fn with_views<T>(
+    sentence: &Sentence,
+    (store, files): (&Store, &Files),
+    read: impl FnOnce(&Views<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let views = files.views();
+    let Some(level) = level(sentence) else {
+        return read(&views);
+    };
+    // Assumed: applicationHost.config declares these sections, so the files above it do not know them.
+    let section = files.section(sentence)?;
+    if let Some(name) = section.filter(|name| name.starts_with("system.webServer/")) {
+        return Err(unknown_section(&name));
+    }
+    let text = Commit::of(sentence, store, "")?.text("")?;
+    let path = level_path(Some(level), "");
+    match level {
+        Level::Machine => read(&Views::new(&text, &path)),
+        Level::WebRoot => read(&views.web_root(&text, &path)),
+    }
+}
+
+/// The sections that are to be listed; all of them can be used.
+fn names(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<Vec<String>, Failure> {
     let at = location(sentence);
     let mut names: Vec<String> = Vec::new();
     if let Some(section) = files.section(sentence)? {
@@ -245,6 +269,11 @@ fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCod
             return Err(unusable(&fault.file, fault.line, &fault.text));
         }
     }
+    Ok(names)
+}
+
+fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCode, Failure> {
+    let (at, names) = (location(sentence), names(sentence, files, views)?);
     let all = sentence.parameter("config") == Some("*");
     if let Some(wanted) = sentence.parameter("text") {
         for section in &names {
@@ -260,8 +289,7 @@ fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     if sentence.has("xml") {
-        let path = level_path(level(sentence), &at);
-        print!("{}", xml(views, &names, (&at, &path), all)?);
+        print!("{}", document(&xml(sentence, views, &names)?));
         return Ok(ExitCode::SUCCESS);
     }
     for section in &names {
@@ -286,13 +314,11 @@ fn list(sentence: &Sentence, files: &Files, views: &Views<'_>) -> Result<ExitCod
 ///
 /// Source: appcmd: `<CONFIG CONFIG.SECTION="…" path="MACHINE/WEBROOT/APPHOST" …>`, the section in it. Assumed: its
 /// element is called by its whole name, with a dash for the slash.
-fn xml(
-    views: &Views<'_>,
-    names: &[String],
-    (at, path): (&str, &str),
-    all: bool,
-) -> Result<String, Failure> {
-    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n".to_owned();
+fn xml(sentence: &Sentence, views: &Views<'_>, names: &[String]) -> Result<String, Failure> {
+    let at = &location(sentence);
+    let path = &level_path(level(sentence), at);
+    let all = sentence.parameter("config") == Some("*");
+    let mut text = String::new();
     for section in names {
         let attributes = [
             attribute("CONFIG.SECTION", section),
@@ -309,7 +335,12 @@ fn xml(
         let attributes = attributes.concat();
         let _ = writeln!(text, "    <CONFIG{attributes}>\n{content}    </CONFIG>");
     }
-    Ok(text + "</appcmd>\n")
+    Ok(text)
+}
+
+/// What another appcmd reads with `/in`.
+fn document(content: &str) -> String {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n{content}</appcmd>\n")
 }
 
 /// Forbids or allows inner levels to have a section.
@@ -412,7 +443,7 @@ fn found_as_xml(places: &[String], section: Option<&str>) -> String {
         format!("    <CONFIGSEARCH{section}{path} />\n")
     };
     let lines: String = places.iter().map(line).collect();
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<appcmd>\n{lines}</appcmd>\n")
+    document(&lines)
 }
 
 fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
