@@ -183,27 +183,19 @@ fn failed(arm: &Arm) -> u64 {
     failures_of(arm).map(|(_, count)| count).sum()
 }
 
-/// How many failed attempts are none of the operation's, and when else they fail. Each way of failing is
-/// compared with its like: one that is seen only with the operation is always the operation's, however much else
-/// fails.
+/// How many failed attempts are none of the operation's, and when else they fail: as many of all attempts as without
+/// it, however they fail. Of those that fail in any case some only fail in another way while it goes on.
 fn failed_anyway(arm: &Arm, without: Option<&Arm>) -> (u64, &'static str) {
-    // As many of all attempts as of those: neither the trials nor the attempts need be as many.
-    let as_many = |also: &dyn Fn(Outcome) -> u64, of: u64| -> u64 {
-        let expected = |outcome| (also(outcome) * arm.attempts()).div_ceil(of.max(1));
-        failures_of(arm)
-            .map(|(outcome, count)| count.min(expected(outcome)))
-            .sum()
+    // Neither the trials nor the attempts need be as many.
+    let as_many = |also: u64, of: u64| -> u64 {
+        let expected = u128::from(also) * u128::from(arm.attempts());
+        let expected = expected.div_ceil(of.max(1).into());
+        failed(arm).min(u64::try_from(expected).unwrap_or(u64::MAX))
     };
-    let as_without = without.map_or(0, |without| {
-        as_many(&|outcome| without.count(outcome.name()), without.attempts())
-    });
+    let as_without = without.map_or(0, |without| as_many(failed(without), without.attempts()));
     let before = arm.before();
     let as_before = if before.total() >= BASELINE_MIN && fails_anyway(before) {
-        let of = |outcome| before.each().find(|(one, _)| *one == outcome);
-        as_many(
-            &|outcome| of(outcome).map_or(0, |(_, count)| count),
-            before.total(),
-        )
+        as_many(before.failed(), before.total())
     } else {
         0
     };
