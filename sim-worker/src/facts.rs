@@ -82,12 +82,24 @@ pub enum Fact {
         /// Its size in bytes.
         bytes: u64,
     },
+    /// No new request finds this any more, because of what was done to its application. It leaves the cache, at
+    /// once or when the requests that go on with the old application have ended.
+    CacheLost {
+        /// Of which.
+        layer: CacheLayer,
+        /// Its key, hashed.
+        key: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// A session began.
     SessionStart {
         /// Of which application.
         application: UrlContext,
         /// Its id.
         session: SessionId,
+        /// With which request: the client's name for it.
+        activity: ActivityId,
     },
     /// A request found its session's state.
     SessionFound {

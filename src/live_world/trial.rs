@@ -240,6 +240,8 @@ impl Trial<'_> {
         let workers = children(watch.server.was_pid()).len();
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
+        // What was held while it warmed up is no price of the operation.
+        watch.memory_peak = watch.memory_held();
         let operation = clock_now();
         let not_done = perform(watch.server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
@@ -266,9 +268,11 @@ impl Trial<'_> {
         (times, memory): (Times, u64),
         watcher: Watcher<'_>,
     ) -> Result<(TrialResult, Observation), TrialError> {
-        let ports = self.scenario.served(self.operation)?.ports();
+        let served = self.scenario.served(self.operation)?;
+        let (ports, pool) = (served.ports(), self.operation.pool(&served.pool));
         let measured = Measured {
             operation: times.operation,
+            pool,
             baseline_from: times.warm,
             workers_peak_bytes: Some(memory),
             clock: Some(utc_clock()),
@@ -375,6 +379,10 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    fn memory_held(&self) -> u64 {
+        resident_bytes(&children(self.server.was_pid()))
+    }
+
     /// Looks until all has been steady for a second: at least until `min` after `begun`, at most for `max`.
     /// If they are equal it is to that moment.
     fn until_steady(

@@ -63,6 +63,9 @@ pub struct AttemptRecord {
     pub url: String,
     /// Whose it was.
     pub user: u32,
+    /// Whether its user keeps the session's cookie, and brings it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_session: bool,
     /// What the server said about the user's session (`X-Sim-Session`).
     pub session: Option<SessionSeen>,
     /// The worker that answered (`X-Sim-Worker`).

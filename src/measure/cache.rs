@@ -18,8 +18,9 @@ const LOOKUPS_MIN: usize = 10;
 pub struct LayerLoss {
     /// Entries that were alive when the operation began; `None` if nobody kept a trace.
     pub entries_before: Option<u64>,
-    /// Of these, the ones that died with their worker, or were flushed from the kernel's cache. What was made
-    /// after the operation and went later is no loss of the operation's.
+    /// Of these, the ones that no new request finds any more: their worker gets no more requests, as it is told to
+    /// stop, given up or gone, or their application has gone or restarted; or they were flushed from the kernel's
+    /// cache. What was made after the operation and went later is no loss of the operation's.
     pub entries_lost: Option<u64>,
     /// Their bytes.
     pub bytes_lost: Option<u64>,
@@ -201,55 +202,98 @@ fn is_loss(why: CacheRemoval) -> bool {
     }
 }
 
-/// What a layer of the workers' caches lost. `exits` says when each worker ended.
+/// What a layer of the workers' caches lost. `served_until` says from when on each worker gets no more requests: that
+/// it lives on to finish those that it has, for as long as they take, is of no use to the next one.
 pub fn worker_layer(
     workers: &BTreeMap<ProcessId, Vec<Traced<facts::Fact>>>,
-    exits: &BTreeMap<ProcessId, Instant>,
+    served_until: &BTreeMap<ProcessId, Instant>,
     wanted: CacheLayer,
     times: Times,
 ) -> (LayerLoss, Lookups) {
-    let mut loss = LayerLoss::default();
-    let (mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
+    let mut of_layer = Account::default();
     let mut events = Vec::new();
     for (process, facts) in workers {
-        let exit = exits.get(process).copied();
-        let mut alive: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut alive_before = 0;
-        for traced in facts {
-            let is_after = traced.at >= times.operation;
-            if let facts::Fact::CacheInsert { layer, key, bytes } = traced.fact {
-                if layer == wanted && is_after {
-                    alive.remove(&key);
-                } else if layer == wanted {
-                    alive.insert(key, bytes);
-                }
-            } else if let facts::Fact::CacheRemove { layer, key, .. } = traced.fact {
-                if layer == wanted {
-                    alive.remove(&key);
-                }
-            } else if let facts::Fact::CacheLookup { layer, hit } = traced.fact
-                && layer == wanted
-            {
-                events.push((traced.at.millis_since(times.operation), hit));
-            }
-            if !is_after {
-                alive_before = alive.len() as u64;
-            }
-        }
-        if exit.is_none_or(|exit| exit >= times.operation) {
-            before += alive_before;
-        }
-        if exit.is_some_and(|exit| exit >= times.operation && exit <= times.end) {
-            gone += alive.len() as u64;
-            bytes_lost += alive.values().sum::<u64>();
-        }
+        let until = served_until.get(process).copied();
+        of_layer.add(&Account::of_worker(facts, until, wanted, times));
+        events.extend(facts.iter().filter_map(|traced| {
+            let facts::Fact::CacheLookup { layer, hit } = traced.fact else {
+                return None;
+            };
+            (layer == wanted).then(|| (traced.at.millis_since(times.operation), hit))
+        }));
     }
-    loss.entries_before = Some(before);
-    loss.entries_lost = Some(gone);
-    loss.bytes_lost = Some(bytes_lost);
+    let mut loss = LayerLoss {
+        entries_before: Some(of_layer.before),
+        entries_lost: Some(of_layer.lost),
+        bytes_lost: Some(of_layer.bytes_lost),
+        ..LayerLoss::default()
+    };
     let lookups = Lookups::new(events, times.baseline_from_ms());
     times.finish(&lookups, &mut loss);
     (loss, lookups)
+}
+
+/// Entries of a layer: how many there were, and how many were lost.
+#[derive(Default)]
+struct Account {
+    before: u64,
+    lost: u64,
+    bytes_lost: u64,
+}
+
+impl Account {
+    fn of_worker(
+        facts: &[Traced<facts::Fact>],
+        until: Option<Instant>,
+        wanted: CacheLayer,
+        times: Times,
+    ) -> Self {
+        let mut account = Self::default();
+        if until.is_some_and(|until| until < times.operation) {
+            return account;
+        }
+        let mut alive: BTreeMap<u64, u64> = BTreeMap::new();
+        let serves = |traced: &&Traced<facts::Fact>| {
+            traced.at <= times.end && until.is_none_or(|until| traced.at < until)
+        };
+        for traced in facts.iter().take_while(serves) {
+            let is_after = traced.at >= times.operation;
+            if let facts::Fact::CacheInsert { layer, key, bytes } = traced.fact
+                && layer == wanted
+            {
+                if is_after {
+                    alive.remove(&key);
+                } else {
+                    alive.insert(key, bytes);
+                }
+            } else if let facts::Fact::CacheRemove { layer, key, .. } = traced.fact
+                && layer == wanted
+            {
+                alive.remove(&key);
+            } else if let facts::Fact::CacheLost { layer, key, .. } = traced.fact
+                && layer == wanted
+                && let Some(bytes) = alive.remove(&key)
+                && is_after
+            {
+                account.lost += 1;
+                account.bytes_lost += bytes;
+            }
+            if !is_after {
+                account.before = alive.len() as u64;
+            }
+        }
+        if until.is_some_and(|until| until <= times.end) {
+            account.lost += alive.len() as u64;
+            account.bytes_lost += alive.values().sum::<u64>();
+        }
+        account
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.before += other.before;
+        self.lost += other.lost;
+        self.bytes_lost += other.bytes_lost;
+    }
 }
 
 #[cfg(test)]
@@ -304,6 +348,64 @@ mod tests {
         let (output, _) = worker_layer(&workers, &exits, CacheLayer::Output, TIMES);
         assert_eq!(output.entries_lost, Some(0));
         assert_eq!(output.hit_ratio_before, None);
+    }
+
+    fn lost(ms: f64, key: u64) -> Traced<facts::Fact> {
+        traced(
+            ms,
+            facts::Fact::CacheLost {
+                layer: CacheLayer::File,
+                key,
+                bytes: 100,
+            },
+        )
+    }
+
+    #[test]
+    fn entries_are_lost_when_no_new_request_gets_to_their_worker_however_long_it_lives() {
+        let removed = traced(
+            400.0,
+            facts::Fact::CacheRemove {
+                layer: CacheLayer::File,
+                key: 1,
+                bytes: 100,
+            },
+        );
+        let old = vec![insert(-100.0, 1), insert(-90.0, 2), removed];
+        let workers = BTreeMap::from([(ProcessId(1), old)]);
+        let file = |until| {
+            let until = BTreeMap::from([(ProcessId(1), until)]);
+            worker_layer(&workers, &until, CacheLayer::File, TIMES).0
+        };
+        assert_eq!(file(at(300.0)).entries_lost, Some(2));
+        assert_eq!(file(at(500.0)).entries_lost, Some(1), "one went by itself");
+        let before = file(at(-1.0));
+        assert_eq!(
+            (before.entries_before, before.entries_lost),
+            (Some(0), Some(0)),
+            "it was out of service already"
+        );
+        assert_eq!(file(at(12_000.0)).entries_lost, Some(0), "not in this run");
+    }
+
+    #[test]
+    fn what_goes_with_an_application_is_lost_although_the_worker_stays() {
+        let facts = vec![
+            insert(-100.0, 1),
+            insert(-90.0, 2),
+            insert(-80.0, 3),
+            lost(-70.0, 3),
+            insert(-60.0, 4),
+            insert(5.0, 5),
+            lost(10.0, 1),
+            lost(10.0, 2),
+            lost(10.0, 5),
+            insert(20.0, 1),
+        ];
+        let workers = BTreeMap::from([(ProcessId(1), facts)]);
+        let (loss, _) = worker_layer(&workers, &BTreeMap::new(), CacheLayer::File, TIMES);
+        assert_eq!((loss.entries_before, loss.entries_lost), (Some(3), Some(2)));
+        assert_eq!(loss.bytes_lost, Some(200));
     }
 
     #[test]

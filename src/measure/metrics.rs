@@ -15,26 +15,29 @@ use super::cache::{self, LayerLoss, Lookups, Times};
 use super::connections::{Connections, Tls};
 use super::downtime::{Bounded, Downtime, FailureWindow, StreamDowntime};
 use super::events::{Recycles, events, recycles};
+use super::latencies::{Latencies, latencies};
 use super::ledger::Ledger;
 use super::outcomes::Outcomes;
 use super::read::Observation;
 use super::sessions::{Sessions, sessions};
 use super::statistics::{median, quantile};
 use super::steady::time_to_steady_state_ms;
-use super::targets::without_target_ms;
-use super::workers::{WorkerLife, exits, replaced_ms, worker_lives};
+use super::targets::{ready, without_target_ms};
+use super::workers::{WorkerLife, replaced_ms, served_until, worker_lives};
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
 use crate::load::plan::Stream;
 
 /// What must be known of a trial besides its records.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// When the operation's command was accepted.
     pub operation: Instant,
+    /// The pool that was operated on; `None` if nothing was done.
+    pub pool: Option<String>,
     /// From when on the server was warm: the baseline lies between this and the operation.
     pub baseline_from: Instant,
-    /// The most memory that all workers together held, if somebody watched.
+    /// The most memory that all workers together held since the operation began, if somebody watched.
     pub workers_peak_bytes: Option<u64>,
     /// The clock on the wall, if it is known.
     pub clock: Option<UtcClock>,
@@ -88,11 +91,12 @@ pub struct Metrics {
     /// Workers that lived at or after the operation's start.
     pub workers: Option<Vec<WorkerLife>>,
     /// Until the last worker that the operation ended was gone, and in each pool of these the first new
-    /// one, if there is one, was ready; `None` if it ended none, or if one that was killed has none after it. Workers that crash or ask to be recycled are
-    /// not ended by it.
+    /// one, if there is one, was ready; `None` if it ended none, or if one that was killed has none after it. One that
+    /// WAS gives up counts as gone. Workers that crash, ask to be recycled or are idle are not ended by it, nor are
+    /// those of other pools than that which was operated on if WAS kills or gives them up.
     pub workers_replaced_ms: Option<f64>,
     /// How long a queue had no worker to deliver requests to, from the operation's begin to the end of the
-    /// load, in all: of the queues that had one when it began the worst. Requests wait meanwhile, or are
+    /// load, in all: of the queues that had one when it began the worst. One that starts is none until it is ready. Requests wait meanwhile, or are
     /// refused: see `downtime_total_ms` for what that cost. `None` without the driver's facts, or if no
     /// queue had a worker.
     #[serde(default)]
@@ -133,35 +137,10 @@ pub struct Caches {
     pub compiled: LayerLoss,
 }
 
-/// Latency of successes before, during and after.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latencies {
-    /// In the baseline.
-    pub before: Latency,
-    /// From the operation's start to the steady state, or to the end of the run. If the server was
-    /// steady at once these are the first two seconds.
-    pub during: Latency,
-    /// From there to the end of the run.
-    pub after: Latency,
-    /// From the operation's start to the end of the run: `during` and `after`.
-    pub since: Latency,
-}
-
-/// Latency in milliseconds; `None` if nothing was answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
-    /// The median.
-    pub p50: Option<f64>,
-    /// 99 % were quicker.
-    pub p99: Option<f64>,
-    /// The slowest.
-    pub max: Option<f64>,
-}
-
 /// Memory figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The most that all workers together held.
+    /// The most that all workers together held since the operation began, what was there then included.
     pub workers_peak_bytes: Option<u64>,
 }
 
@@ -276,12 +255,12 @@ impl Metrics {
             latency_ms: latencies(before(), since(), operation, steady),
             workers_replaced_ms: workers
                 .as_deref()
-                .and_then(|lives| replaced_ms(observation, lives)),
+                .and_then(|lives| replaced_ms(observation, lives, trial.pool.as_deref())),
             workers,
             no_delivery_target_ms: observation
                 .httpsys
                 .as_deref()
-                .and_then(|facts| without_target_ms(facts, operation, end)),
+                .and_then(|facts| without_target_ms(facts, &ready(observation), operation, end)),
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
@@ -313,7 +292,8 @@ impl Metrics {
         if let Some(own) = servers.first() {
             let times = trial.times(observation);
             of_server.cache.kernel = cache::kernel(own, times).0;
-            of_server.no_delivery_target_ms = without_target_ms(own, operation, times.end);
+            of_server.no_delivery_target_ms =
+                without_target_ms(own, &ready(observation), operation, times.end);
         }
         Self {
             ledger: Some(Ledger::reconcile_farm(book, log, servers)),
@@ -373,7 +353,7 @@ fn caches(observation: &Observation, times: Times) -> (Caches, Vec<Lookups>) {
     let Some(workers) = &observation.workers else {
         return (caches, lookups);
     };
-    let exits = exits(observation);
+    let served_until = served_until(observation);
     let layers = [
         (CacheLayer::File, &mut caches.file),
         (CacheLayer::Output, &mut caches.output),
@@ -381,7 +361,7 @@ fn caches(observation: &Observation, times: Times) -> (Caches, Vec<Lookups>) {
         (CacheLayer::Compiled, &mut caches.compiled),
     ];
     for (layer, loss) in layers {
-        let (of_layer, found) = cache::worker_layer(workers, &exits, layer, times);
+        let (of_layer, found) = cache::worker_layer(workers, &served_until, layer, times);
         *loss = of_layer;
         lookups.push(found);
     }
@@ -456,42 +436,6 @@ fn user_uptime<'a>(since: impl Iterator<Item = &'a AttemptRecord>, end: Instant)
     (total > 0).then(|| up as f64 / total as f64)
 }
 
-fn latencies<'a>(
-    before: impl Iterator<Item = &'a AttemptRecord>,
-    since: impl Iterator<Item = &'a AttemptRecord>,
-    operation: Instant,
-    steady: Option<f64>,
-) -> Latencies {
-    const AT_LEAST: f64 = 2_000.0;
-    let until = steady.map_or(
-        f64::INFINITY,
-        |steady| if steady > 0.0 { steady } else { AT_LEAST },
-    );
-    let since: Vec<&AttemptRecord> = since.collect();
-    let (during, after): (Vec<&AttemptRecord>, Vec<&AttemptRecord>) = since
-        .iter()
-        .partition(|a| a.planned.millis_since(operation) < until);
-    Latencies {
-        before: Latency::of(before),
-        during: Latency::of(during.into_iter()),
-        after: Latency::of(after.into_iter()),
-        since: Latency::of(since.into_iter()),
-    }
-}
-
-impl Latency {
-    fn of<'a>(attempts: impl Iterator<Item = &'a AttemptRecord>) -> Self {
-        let answered = attempts.filter(|a| a.outcome.is_success());
-        let mut all: Vec<f64> = answered.map(AttemptRecord::latency_ms).collect();
-        all.sort_by(f64::total_cmp);
-        Self {
-            p50: quantile(&all, 0.5),
-            p99: quantile(&all, 0.99),
-            max: all.last().copied(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,6 +443,7 @@ mod tests {
 
     const TRIAL: Trial = Trial {
         operation: OPERATION,
+        pool: None,
         baseline_from: Instant(95_000_000_000),
         workers_peak_bytes: None,
         clock: None,

@@ -2,7 +2,7 @@
 //!
 //! * [`read`] – book, traces and logs from their files; the only part that touches any
 //! * [`metrics`] – the figures of one trial, with their definitions
-//! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`] – how the harder ones are worked out
+//! * [`downtime`], [`steady`], [`cache`], [`connections`], [`workers`], [`latencies`] – how the harder ones are worked out
 //! * [`balancer`] – what a balancer in front of a farm saw
 //! * `apart` – what takes long, so that Ctrl-C does not
 //! * `targets` – when a queue had no worker to deliver to
@@ -19,6 +19,7 @@ pub mod cache;
 pub mod connections;
 pub mod downtime;
 pub mod events;
+pub mod latencies;
 pub mod ledger;
 mod looks;
 pub mod metrics;

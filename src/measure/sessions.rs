@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sim_httpsys::api::{ProcessId, UrlContext};
+use sim_httpsys::api::{ActivityId, ProcessId, UrlContext};
 use sim_httpsys::clockwork::Instant;
 use sim_worker::facts::Fact;
 
@@ -15,8 +15,9 @@ use crate::load::plan::Stream;
 /// Sessions in the workers' memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    /// Sessions that were alive when the operation began, of clients who were seen to come back to them. A
-    /// visitor who never does has no session to lose; nor has a probe, which begins a new one each time.
+    /// Sessions that were alive when the operation began, of clients who knew them: they had come back to them, or
+    /// had been given them, and keep their cookie. A visitor who does not has no session to lose; nor has a probe,
+    /// which begins a new one each time.
     pub live: Option<u64>,
     /// Of these, the ones whose next request found no state: users who were signed out.
     pub lost: Option<u64>,
@@ -67,16 +68,17 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
         };
     };
     let mut sessions: BTreeMap<SessionKey<'_>, Changes> = BTreeMap::new();
-    let mut asked: BTreeSet<SessionKey<'_>> = BTreeSet::new();
+    let mut known = Known::of(&observation.book.attempts, operation);
     for (process, facts) in workers {
         for traced in facts {
             let Some((key, change)) = change(&traced.fact) else {
                 continue;
             };
+            if let Fact::SessionStart { activity, .. } = &traced.fact {
+                known.begun(key, traced.at, *activity);
+            }
             match change {
-                None => {
-                    asked.insert(key);
-                }
+                None => known.found(key, traced.at),
                 Some(change) => {
                     let changes = sessions.entry(key).or_default();
                     changes.push((traced.at, *process, change));
@@ -85,13 +87,14 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
         }
     }
     let exits = exits(observation);
+    let known = known.sessions();
     let (mut live, mut lost, mut lost_in_all) = (0, 0, 0);
     for (key, mut changes) in sessions {
         changes.sort_by_key(|(at, ..)| *at);
-        let is_missed = changes.iter().any(|(.., change)| *change == Change::Missed);
         let fate = fate(&changes, operation, &exits);
-        live += u64::from(fate.is_live && (is_missed || asked.contains(&key)));
-        lost += u64::from(fate.is_lost);
+        let is_known = known.contains(&key);
+        live += u64::from(fate.is_live && is_known);
+        lost += u64::from(fate.is_lost && is_known);
         lost_in_all += fate.lost_in_all;
     }
     Sessions {
@@ -102,11 +105,62 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
     }
 }
 
+/// The sessions that clients knew when the operation began. What they do afterwards is no part of it: who does not come
+/// back in time, because nobody answers for long, would make a lost session none.
+struct Known<'a> {
+    operation: Instant,
+    /// Of the attempts that had ended by then, and whose user keeps the cookie: whose they were, and when they ended.
+    given_by: BTreeMap<u64, (u32, Instant)>,
+    /// The last session that each user was given by an application.
+    given: BTreeMap<(UrlContext, u32), (Instant, &'a str)>,
+    /// Those that somebody came back to.
+    found: BTreeSet<SessionKey<'a>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(attempts: &[AttemptRecord], operation: Instant) -> Self {
+        let gave = |a: &&AttemptRecord| a.keeps_session && a.finished < operation;
+        let given_by = attempts.iter().filter(gave);
+        Self {
+            operation,
+            given_by: given_by.map(|a| (a.id, (a.user, a.finished))).collect(),
+            given: BTreeMap::new(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    /// An attempt found a session.
+    fn found(&mut self, key: SessionKey<'a>, at: Instant) {
+        if at < self.operation {
+            self.found.insert(key);
+        }
+    }
+
+    /// An attempt was given a session.
+    fn begun(&mut self, (application, session): SessionKey<'a>, at: Instant, by: ActivityId) {
+        let Some((user, finished)) = self.given_by.get(&by.0).filter(|_| at < self.operation)
+        else {
+            return;
+        };
+        // Of two that were given at a time the client keeps the one that arrived later.
+        let given = self.given.entry((application, *user));
+        let given = given.or_insert((*finished, session));
+        *given = (*given).max((*finished, session));
+    }
+
+    fn sessions(self) -> BTreeSet<SessionKey<'a>> {
+        let given = self.given.into_iter();
+        let given = given.map(|((application, _), (_, session))| (application, session));
+        self.found.into_iter().chain(given).collect()
+    }
+}
+
 /// What a fact says of a session; no change if somebody came back to it and it was there.
 fn change(fact: &Fact) -> Option<(SessionKey<'_>, Option<Change>)> {
     let (application, session, change) = if let Fact::SessionStart {
         application,
         session,
+        activity: _,
     } = fact
     {
         (application, session, Some(Change::Begun))
@@ -188,88 +242,107 @@ mod tests {
     use sim_httpsys::etw::Traced;
 
     use super::*;
-    use crate::measure::synthetic::{OPERATION, at};
+    use crate::load::outcome::Outcome;
+    use crate::measure::synthetic::{OPERATION, at, attempt};
 
     const SHOP: UrlContext = UrlContext(1);
     const API: UrlContext = UrlContext(2);
 
+    fn start(ms: f64, session: &str, activity: u64) -> Traced<Fact> {
+        let fact = Fact::SessionStart {
+            application: SHOP,
+            session: session.into(),
+            activity: ActivityId(activity),
+        };
+        Traced { at: at(ms), fact }
+    }
+
+    fn found(ms: f64, session: &str) -> Traced<Fact> {
+        let fact = Fact::SessionFound {
+            application: SHOP,
+            session: session.into(),
+        };
+        Traced { at: at(ms), fact }
+    }
+
+    fn missing(ms: f64, session: &str) -> Traced<Fact> {
+        let fact = Fact::SessionMissing {
+            application: SHOP,
+            session: session.into(),
+        };
+        Traced { at: at(ms), fact }
+    }
+
+    /// An attempt of a user who keeps the cookie, and which ends then.
+    fn by(id: u64, user: u32, ms: f64) -> AttemptRecord {
+        AttemptRecord {
+            user,
+            finished: at(ms),
+            keeps_session: true,
+            ..attempt(id, Stream::Load, at(-50.0), Outcome::Ok)
+        }
+    }
+
     #[test]
     fn a_session_is_lost_when_its_next_request_finds_nothing() {
-        let session = |name: &str| name.into();
+        let expired = Fact::SessionEnd {
+            application: SHOP,
+            session: "c".into(),
+            expired: true,
+        };
         let old = vec![
-            Traced {
-                at: at(-9.0),
-                fact: Fact::SessionStart {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(-8.0),
-                fact: Fact::SessionStart {
-                    application: SHOP,
-                    session: session("b"),
-                },
-            },
-            Traced {
-                at: at(-7.0),
-                fact: Fact::SessionStart {
-                    application: SHOP,
-                    session: session("c"),
-                },
-            },
-            Traced {
-                at: at(-6.5),
-                fact: Fact::SessionFound {
-                    application: SHOP,
-                    session: session("b"),
-                },
-            },
-            Traced {
-                at: at(-6.2),
-                fact: Fact::SessionStart {
-                    application: SHOP,
-                    session: session("probe"),
-                },
-            },
-            Traced {
-                at: at(-6.0),
-                fact: Fact::SessionEnd {
-                    application: SHOP,
-                    session: session("c"),
-                    expired: true,
-                },
-            },
+            start(-9.0, "a", 1),
+            start(-8.0, "b", 2),
+            start(-7.0, "c", 3),
+            found(-6.5, "b"),
+            start(-6.2, "probe", 4),
+            fact(-6.0, expired),
         ];
-        let new = vec![
-            Traced {
-                at: at(9.0),
-                fact: Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(9.5),
-                fact: Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("a"),
-                },
-            },
-            Traced {
-                at: at(9.5),
-                fact: Fact::SessionMissing {
-                    application: SHOP,
-                    session: session("c"),
-                },
-            },
-        ];
-        let observation = Observation {
+        let new = vec![missing(9.0, "a"), missing(9.5, "a"), missing(9.5, "c")];
+        let mut observation = Observation {
             workers: Some(BTreeMap::from([(ProcessId(1), old), (ProcessId(2), new)])),
             ..Observation::default()
         };
+        observation.book.attempts = vec![by(1, 1, -8.5), by(3, 3, -6.5)];
         let sessions = sessions(&observation, OPERATION);
         assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn as_many_sessions_are_live_whoever_comes_back_afterwards() {
+        let facts = |later: Vec<Traced<Fact>>| {
+            let mut facts = vec![
+                // Given twice, as both requests went without a cookie: the one that arrived last is kept.
+                start(-9.0, "early", 1),
+                start(-8.9, "late", 2),
+                // Nobody has got its cookie when the operation begins, or keeps it.
+                start(-1.0, "on its way", 3),
+                start(-1.0, "stranger", 4),
+                start(-0.9, "probe", 5),
+            ];
+            facts.extend(later);
+            facts
+        };
+        let stranger = AttemptRecord {
+            keeps_session: false,
+            ..by(4, 4, -0.5)
+        };
+        let book = [by(1, 1, -7.0), by(2, 1, -6.0), by(3, 3, 5.0), stranger];
+        let sessions = |later| {
+            let mut observation = Observation {
+                workers: Some(BTreeMap::from([(ProcessId(1), facts(later))])),
+                ..Observation::default()
+            };
+            observation.book.attempts = book.to_vec();
+            sessions(&observation, OPERATION)
+        };
+        let nobody = sessions(vec![]);
+        assert_eq!((nobody.live, nobody.lost), (Some(1), Some(0)));
+        let all = sessions(vec![missing(9.0, "late"), missing(9.0, "on its way")]);
+        assert_eq!((all.live, all.lost), (Some(1), Some(1)));
+        assert_eq!(all.lost_in_all, Some(2));
+        let found = sessions(vec![found(9.0, "early"), found(9.0, "stranger")]);
+        assert_eq!((found.live, found.lost), (Some(1), Some(0)));
     }
 
     fn fact(ms: f64, fact: Fact) -> Traced<Fact> {
@@ -278,16 +351,7 @@ mod tests {
 
     /// A session of the shop that somebody came back to before the operation.
     fn visited() -> Vec<Traced<Fact>> {
-        let (application, session) = (SHOP, || "a".into());
-        let start = Fact::SessionStart {
-            application,
-            session: session(),
-        };
-        let found = Fact::SessionFound {
-            application,
-            session: session(),
-        };
-        vec![fact(-9.0, start), fact(-8.0, found)]
+        vec![start(-9.0, "a", 1), found(-8.0, "a")]
     }
 
     #[test]
@@ -349,6 +413,7 @@ mod tests {
             Change::Begun => Fact::SessionStart {
                 application,
                 session,
+                activity: ActivityId(0),
             },
             Change::Expired | Change::Ended => Fact::SessionEnd {
                 application,

@@ -108,6 +108,7 @@ impl Estimate {
 pub fn unknown_figure(figure: &str) -> Option<String> {
     let trial = Trial {
         operation: Instant::SWITCHED_ON,
+        pool: None,
         baseline_from: Instant::SWITCHED_ON,
         workers_peak_bytes: None,
         clock: None,
@@ -253,6 +254,7 @@ mod tests {
         };
         let trial = Trial {
             operation: OPERATION,
+            pool: None,
             baseline_from: at(-5_000.0),
             workers_peak_bytes: None,
             clock: None,

@@ -53,6 +53,7 @@ pub(super) fn attempt(
         status,
         url: "/".to_owned(),
         user: u32::try_from(id % 7).unwrap_or(0),
+        keeps_session: false,
         session: None,
         worker: None,
         bytes: 10,

@@ -1,83 +1,146 @@
 //! Where requests can go: when a queue had no worker that receives from it.
 //!
-//! A worker is a delivery target from the moment it opens its queue until it has stopped receiving, or is gone, or
-//! its queue is closed: that is how the services stop, and the worker may live on for long. One that hangs, stands
-//! still or is suspended is a target all the same: requests go to it.
+//! A worker is a delivery target from the moment it is ready (one that starts has opened its queue, and receives
+//! nothing) until it has stopped receiving, or is gone, or its queue is closed: that is how the services stop, and the
+//! worker may live on for long. One that hangs, stands still or is suspended is a target all the same: requests go to
+//! it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sim_httpsys::api::{ProcessId, RequestQueueName};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{Fact, Traced};
+use sim_was::event_log;
+use sim_worker::facts;
+
+use super::read::Observation;
+
+/// Times, in order.
+type Times = Vec<(Instant, Instant)>;
 
 /// Times without a delivery target, from the first one that a queue had. One that has not ended ends at
 /// [`Instant`]'s last moment.
-pub(crate) type Gaps<'a> = BTreeMap<&'a RequestQueueName, Vec<(Instant, Instant)>>;
+pub(crate) type Gaps<'a> = BTreeMap<&'a RequestQueueName, Times>;
 
 const NEVER: Instant = Instant(u64::MAX);
 
-/// Every time in which a queue had no delivery target.
-pub(crate) fn gaps(facts: &[Traced<Fact>]) -> Gaps<'_> {
-    let mut receives: BTreeMap<ProcessId, &RequestQueueName> = BTreeMap::new();
-    let mut gaps: Gaps<'_> = BTreeMap::new();
+/// When workers have said that they are ready.
+#[derive(Debug)]
+pub(crate) struct Ready(Option<BTreeSet<(ProcessId, Instant)>>);
+
+/// When workers have said that they are ready, and when WAS has heard it. If neither has written anything down, the
+/// driver alone tells: whoever opens its queue counts as ready.
+pub(crate) fn ready(observation: &Observation) -> Ready {
+    let said = observation.workers.as_ref().map(|workers| {
+        let ready = |(process, facts): (&ProcessId, &Vec<Traced<facts::Fact>>)| {
+            let said = facts.iter().find(|t| t.fact == facts::Fact::Ready)?;
+            Some((*process, said.at))
+        };
+        workers.iter().filter_map(ready)
+    });
+    let heard = observation.was.as_ref().map(|facts| {
+        facts.iter().filter_map(|traced| {
+            let event_log::Fact::WorkerReady { process } = traced.fact else {
+                return None;
+            };
+            Some((process, traced.at))
+        })
+    });
+    if said.is_none() && heard.is_none() {
+        return Ready(None);
+    }
+    let said = said.into_iter().flatten();
+    Ready(Some(said.chain(heard.into_iter().flatten()).collect()))
+}
+
+impl Ready {
+    /// When one that has opened its queue then was ready.
+    fn after(&self, process: ProcessId, opened: Instant) -> Instant {
+        let Some(ready) = &self.0 else {
+            return opened;
+        };
+        let mut since = ready.range((process, opened)..=(process, NEVER));
+        since.next().map_or(NEVER, |(_, at)| *at)
+    }
+}
+
+/// Every time in which a queue had a delivery target.
+fn served<'a>(facts: &'a [Traced<Fact>], ready: &Ready) -> BTreeMap<&'a RequestQueueName, Times> {
+    let mut targets: BTreeMap<ProcessId, (&RequestQueueName, Instant)> = BTreeMap::new();
+    let mut served: BTreeMap<&RequestQueueName, Times> = BTreeMap::new();
+    let mut serve = |(queue, from): (&'a RequestQueueName, Instant), to: Instant| {
+        if from < to {
+            served.entry(queue).or_default().push((from, to));
+        }
+    };
     for traced in facts {
         if let Fact::ProcessAttach { process, queue } = &traced.fact {
-            let of_queue = gaps.entry(queue).or_default();
-            if let Some(last) = of_queue.last_mut() {
-                last.1 = last.1.min(traced.at);
+            targets.insert(*process, (queue, ready.after(*process, traced.at)));
+        } else if let Fact::Deliver { process, .. } = &traced.fact {
+            if let Some((_, from)) = targets.get_mut(process) {
+                *from = (*from).min(traced.at);
             }
-            receives.insert(*process, queue);
-        }
-        let gone = if let Fact::CloseRequestQueue { queue, .. } = &traced.fact {
-            let before = receives.len();
-            receives.retain(|_, other| *other != queue);
-            (receives.len() < before).then_some(queue)
+        } else if let Fact::CloseRequestQueue { queue, .. } = &traced.fact {
+            let gone = targets.extract_if(.., |_, (other, _)| *other == queue);
+            gone.for_each(|(_, target)| serve(target, traced.at));
         } else if let Fact::ProcessShutdown { process } | Fact::ProcessDetach { process, .. } =
             &traced.fact
+            && let Some(target) = targets.remove(process)
         {
-            receives.remove(process)
-        } else {
-            None
-        };
-        if let Some(queue) = gone
-            && !receives.values().any(|other| *other == queue)
-        {
-            gaps.entry(queue).or_default().push((traced.at, NEVER));
+            serve(target, traced.at);
         }
     }
+    for target in targets.into_values() {
+        serve(target, NEVER);
+    }
+    for times in served.values_mut() {
+        times.sort_unstable();
+    }
+    served
+}
+
+/// What lies between these times, and after the last one.
+fn between(served: &Times) -> Times {
+    let mut gaps = Vec::new();
+    let mut until = served.first().map_or(NEVER, |(from, _)| *from);
+    for (from, to) in served {
+        if *from > until {
+            gaps.push((until, *from));
+        }
+        until = until.max(*to);
+    }
+    if until < NEVER {
+        gaps.push((until, NEVER));
+    }
     gaps
+}
+
+/// Every time in which a queue had no delivery target.
+pub(crate) fn gaps<'a>(facts: &'a [Traced<Fact>], ready: &Ready) -> Gaps<'a> {
+    let served = served(facts, ready).into_iter();
+    served
+        .map(|(queue, times)| (queue, between(&times)))
+        .collect()
 }
 
 /// Of the queues that had a target when the operation began the one that was without for the longest time in
 /// all, up to `end`; milliseconds. `None` if none had one.
 pub(super) fn without_target_ms(
     facts: &[Traced<Fact>],
+    ready: &Ready,
     operation: Instant,
     end: Instant,
 ) -> Option<f64> {
-    let had_one = |of_queue: &&Vec<(Instant, Instant)>, since: Instant| {
-        since <= operation
-            && of_queue
-                .iter()
-                .all(|(from, to)| *from > operation || *to <= operation)
-    };
-    let mut since: BTreeMap<&RequestQueueName, Instant> = BTreeMap::new();
-    for traced in facts {
-        if let Fact::ProcessAttach { queue, .. } = &traced.fact {
-            since.entry(queue).or_insert(traced.at);
-        }
-    }
-    let gaps = gaps(facts);
-    let served = gaps.iter().filter(|(queue, of_queue)| {
-        let since = since.get(*queue).copied().unwrap_or(NEVER);
-        had_one(of_queue, since)
+    let served = served(facts, ready);
+    let had_one = served.values().filter(|times| {
+        let mut times = times.iter();
+        times.any(|(from, to)| *from <= operation && operation < *to)
     });
-    let without = served.map(|(_, of_queue)| {
-        let within = of_queue
-            .iter()
-            .filter(|(from, _)| *from > operation && *from < end);
+    let without = had_one.map(|times| {
+        let gaps = between(times).into_iter();
+        let within = gaps.filter(|(from, _)| *from > operation && *from < end);
         let sum: f64 = within
-            .map(|(from, to)| (*to).min(end).millis_since(*from))
+            .map(|(from, to)| to.min(end).millis_since(from))
             .sum();
         // The sum of none is -0.
         sum + 0.0
@@ -124,7 +187,12 @@ mod tests {
     }
 
     fn without(facts: &[Traced<Fact>]) -> Option<f64> {
-        without_target_ms(facts, Instant(100_000_000), Instant(1_000_000_000))
+        without_target_ms(
+            facts,
+            &Ready(None),
+            Instant(100_000_000),
+            Instant(1_000_000_000),
+        )
     }
 
     #[test]
@@ -149,7 +217,7 @@ mod tests {
             at(420, attach(2, "P")),
         ];
         assert_eq!(without(&facts), Some(310.0));
-        assert_eq!(gaps(&facts).len(), 2);
+        assert_eq!(gaps(&facts, &Ready(None)).len(), 2);
     }
 
     #[test]
@@ -172,5 +240,40 @@ mod tests {
         assert_eq!(without(&idle), None);
         let gone = [at(1, attach(1, "P")), at(200, detach(1))];
         assert_eq!(without(&gone), Some(800.0));
+    }
+
+    #[test]
+    fn a_worker_that_starts_is_no_target_before_it_is_ready() {
+        let facts = [
+            at(1, attach(1, "P")),
+            at(2, attach(8, "never ready")),
+            at(110, detach(1)),
+            at(120, attach(2, "P")),
+        ];
+        let said = |process, ms| {
+            let process = ProcessId(process);
+            at(ms, event_log::Fact::WorkerReady { process })
+        };
+        let observation = Observation {
+            was: Some(vec![said(1, 20), said(2, 700)]),
+            ..Observation::default()
+        };
+        let (operation, end) = (Instant(100_000_000), Instant(1_000_000_000));
+        let without = |facts: &[Traced<Fact>], observation: &Observation| {
+            without_target_ms(facts, &ready(observation), operation, end)
+        };
+        assert_eq!(without(&facts, &observation), Some(590.0));
+        let said = vec![at(690, facts::Fact::Ready)];
+        let observation = Observation {
+            workers: Some(BTreeMap::from([(ProcessId(2), said)])),
+            ..observation
+        };
+        assert_eq!(
+            without(&facts, &observation),
+            Some(580.0),
+            "WAS hears it later"
+        );
+        assert_eq!(without(&facts[1..2], &observation), None);
+        assert_eq!(gaps(&facts, &ready(&observation)).len(), 1);
     }
 }

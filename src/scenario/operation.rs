@@ -108,6 +108,11 @@ pub enum Step {
 }
 
 impl Operation {
+    /// The pool that it is done to, if it is done to any; that is one of all for some.
+    pub fn pool(self, pool: &str) -> Option<String> {
+        (self != Self::None).then(|| pool.to_owned())
+    }
+
     /// What an administrator does for it, to the pool and the site that are operated on; `changes` are
     /// those of [`Operation::ConfigChange`].
     pub fn steps(self, pool: &str, site: &str, changes: &[Change]) -> Vec<Step> {

@@ -163,6 +163,7 @@ impl Trial<'_> {
         };
         let measured = Measured {
             operation,
+            pool: self.operation.pool(&served.pool),
             baseline_from: warm,
             workers_peak_bytes: Some(stage.world.memory_peak()),
             clock: Some(UtcClock {
@@ -190,6 +191,7 @@ impl Trial<'_> {
             ..observation
         };
         let measured = played.measured;
+        let operation = measured.operation;
         let worked_out = interruption::unless_raised(move || {
             let metrics = Metrics::of(&observation, &measured);
             (metrics, observation)
@@ -206,7 +208,7 @@ impl Trial<'_> {
         Ok(Run {
             result,
             observation,
-            operation: measured.operation,
+            operation,
             size: played.size,
         })
     }
@@ -259,6 +261,7 @@ impl Trial<'_> {
         let workers = stage.world.workers();
         stage.looks.clear();
         let operation = stage.world.now();
+        stage.world.measure_memory_anew();
         let not_done = match self.operate(stage, served) {
             Err(TrialError::Refused(why)) => {
                 Some(format!("{} was not done: {why}", self.operation))
@@ -475,5 +478,45 @@ mod tests {
             said.as_ref().is_some_and(|said| said.starts_with(wanted)),
             "{said:?}"
         );
+    }
+
+    #[test]
+    fn the_peak_of_the_workers_memory_is_that_since_the_operation() {
+        // Who comes while the application starts waits for it, and then all hold memory at a time.
+        let text = r#"
+name = "x"
+[timing]
+warm-up-min = "4s"
+warm-up-max = "4s"
+watch-min = "2s"
+watch-max = "2s"
+[[application]]
+site = "Default Web Site"
+path = "/"
+[application.behaviour.start]
+wait = "2s"
+allocate = "8MiB"
+[[application.behaviour.page]]
+path = "/a.aspx"
+allocate = "4MiB"
+[load]
+rate = 50
+tls_share = 0
+mix = [{ url = "/a.aspx" }]
+probes.url = "/a.aspx"
+"#;
+        let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
+        let peak = |operation| {
+            let trial = Trial {
+                scenario: &scenario,
+                operation,
+                seed: 1,
+                costs: &Costs::default(),
+            };
+            let metrics = trial.run().unwrap().result.metrics;
+            metrics.memory.workers_peak_bytes.unwrap() >> 20
+        };
+        let (nothing, recycle) = (peak(Operation::None), peak(Operation::Recycle));
+        assert!(nothing < recycle, "{nothing} MiB, {recycle} MiB");
     }
 }

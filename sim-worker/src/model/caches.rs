@@ -186,6 +186,16 @@ impl FileCache {
             .collect()
     }
 
+    /// The kept files of an application.
+    pub(crate) fn entries_of(&self, application: UrlContext) -> Vec<Entry> {
+        let urls = self.urls.range(of(application));
+        let kept = urls.filter_map(|(key, url)| {
+            let file = url.file.as_ref()?;
+            Some((key_of(key), file.contents.len() as u64))
+        });
+        kept.collect()
+    }
+
     /// Whether the driver keeps any of the files.
     pub(crate) fn is_watched(&self) -> bool {
         self.urls.values().any(|url| {
@@ -220,6 +230,12 @@ pub(crate) struct CachedResponse {
     pub(crate) headers: Bytes,
     pub(crate) body: Bytes,
     expires: Instant,
+}
+
+impl CachedResponse {
+    fn size(&self) -> u64 {
+        (self.headers.len() + self.body.len()) as u64
+    }
 }
 
 /// Finished responses (`HttpCacheModule`), by application, path and query.
@@ -277,6 +293,14 @@ impl OutputCache {
         (Some(entry), gone)
     }
 
+    /// The responses of an application.
+    pub(crate) fn entries_of(&self, application: UrlContext) -> Vec<Entry> {
+        let responses = self.responses.range(of(application));
+        responses
+            .map(|(key, response)| (key_of(key), response.size()))
+            .collect()
+    }
+
     /// Drops the responses of an application.
     pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
         let keys: Vec<_> = self
@@ -289,7 +313,7 @@ impl OutputCache {
 
     fn remove(&mut self, key: &(UrlContext, Box<str>)) -> Option<Entry> {
         let response = self.responses.remove(key)?;
-        let size = (response.headers.len() + response.body.len()) as u64;
+        let size = response.size();
         self.bytes -= size;
         Some((key_of(key), size))
     }
@@ -325,6 +349,15 @@ impl ApplicationCaches {
         for ((_, key), value) in moved {
             self.values.insert((to, key), value);
         }
+    }
+
+    /// The values of an application.
+    pub(crate) fn entries_of(&self, application: UrlContext) -> Vec<Entry> {
+        let all = (application, 0)..=(application, u64::MAX);
+        self.values
+            .range(all)
+            .map(|((_, key), (_, bytes))| (*key, bytes.len() as u64))
+            .collect()
     }
 
     /// Drops the values of an application.

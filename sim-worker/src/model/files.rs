@@ -262,6 +262,7 @@ impl WorkerProcess {
 
     /// Drops all files of an application.
     pub(super) fn forget_files_of(&mut self, application: UrlContext) {
+        self.lost(CacheLayer::File, self.files.entries_of(application));
         for key in self.files.keys_of(application) {
             self.forget_file(&key);
         }

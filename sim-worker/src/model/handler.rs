@@ -1,10 +1,10 @@
 //! A page's handler while it runs: the body that it reads, what it takes, what goes wrong with it, what it answers.
 
 use bytes::BytesMut;
-use sim_httpsys::api::CachePolicy;
+use sim_httpsys::api::{CachePolicy, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
-use super::caches::hold;
+use super::caches::{Entry, hold};
 use super::http_context::{Body, HttpContext, Notification, Waits};
 use super::modules::custom_error::Refusal;
 use super::modules::{Reply, managed_handler};
@@ -39,6 +39,7 @@ impl WorkerProcess {
                 plan.wait += cache.miss_wait.at(draws.draw(Purpose::MissWait));
                 plan.missing = Some((key, cache.bytes, cache.ttl));
             }
+            let expired = expired.map(|entry| value_of(context.application, entry));
             self.removed(CacheLayer::Application, expired.into_iter().collect());
             self.state(Fact::CacheLookup {
                 layer: CacheLayer::Application,
@@ -79,6 +80,9 @@ impl WorkerProcess {
             let replaced = self
                 .values
                 .insert((application, key), hold(bytes), now + ttl);
+            let of = context.application;
+            let replaced = replaced.map(|entry| value_of(of, entry));
+            let (key, bytes) = value_of(of, (key, bytes));
             self.removed(CacheLayer::Application, replaced.into_iter().collect());
             self.state(Fact::CacheInsert {
                 layer: CacheLayer::Application,
@@ -200,6 +204,11 @@ impl WorkerProcess {
             now,
         );
     }
+}
+
+/// A value as facts name it: applications of one process may have pages of the same name.
+pub(super) fn value_of(application: UrlContext, (key, bytes): Entry) -> Entry {
+    (key ^ application.0, bytes)
 }
 
 /// Memory for a response that is kept.

@@ -309,6 +309,7 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart {
                         application,
                         session,
+                        activity: context.request.activity,
                     });
                     let found = brought.map_or(Lookup::New, |_| Lookup::Lost);
                     HeldSession { number, found }
@@ -407,6 +408,13 @@ impl WorkerProcess {
     pub(super) fn removed(&mut self, layer: CacheLayer, entries: Vec<(u64, u64)>) {
         for (key, bytes) in entries {
             self.state(Fact::CacheRemove { layer, key, bytes });
+        }
+    }
+
+    /// States that no new request will find these entries.
+    pub(super) fn lost(&mut self, layer: CacheLayer, entries: Vec<(u64, u64)>) {
+        for (key, bytes) in entries {
+            self.state(Fact::CacheLost { layer, key, bytes });
         }
     }
 }

@@ -22,6 +22,8 @@ use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomain, AppDomainState, Compiled};
 use super::applications::draws;
+use super::caches::Entry;
+use super::handler::value_of;
 use super::http_context::{HttpContext, Waits};
 use super::modules::custom_error::Refusal;
 use super::{Doer, Lifecycle, Timer, Work, WorkerProcess};
@@ -76,6 +78,7 @@ impl WorkerProcess {
         let before = Rc::clone(&domain.application);
         self.state(Fact::ApplicationRestarted { application: name });
         self.flush_responses_below(application.path.clone());
+        self.contents_lost(context);
         self.set_apart(context);
         if before.virtual_directories == application.virtual_directories {
             self.dress_files_of(&application);
@@ -107,6 +110,9 @@ impl WorkerProcess {
     pub(super) fn application_removed(&mut self, context: UrlContext, now: Instant) {
         if self.domains.contains_key(&context) {
             self.leaving.insert(context, now);
+            // Also if it comes back: it is a new one then.
+            self.lost(CacheLayer::File, self.files.entries_of(context));
+            self.contents_lost(context);
             self.deadlines
                 .set(Timer::Leave(context), now + STRANGER_MAX);
         }
@@ -192,21 +198,24 @@ impl WorkerProcess {
                 }
                 self.sessions.rename(context, apart);
                 self.values.rename(context, apart);
-                self.compiled_pages_lost(&domain, context);
+                self.removed(CacheLayer::Compiled, compiled_pages(&domain, context));
                 self.domains.insert(apart, domain);
                 self.unloading.insert(apart);
             }
         }
     }
 
-    /// What a domain has compiled is of no use to the next one.
-    fn compiled_pages_lost(&mut self, domain: &AppDomain, context: UrlContext) {
-        let compiled = |compiled: &Compiled| matches!(compiled, Compiled::Yes(_));
-        let pages = domain.pages.iter().filter(|page| compiled(&page.compiled));
-        let lost: Vec<_> = pages
-            .map(|page| (page.hash ^ context.0, page.page.code))
-            .collect();
-        self.removed(CacheLayer::Compiled, lost);
+    /// New requests find nothing of what the pages of an application have made.
+    fn contents_lost(&mut self, context: UrlContext) {
+        let Some(domain) = self.domains.get(&context) else {
+            return;
+        };
+        let pages = compiled_pages(domain, context);
+        let values = self.values.entries_of(context).into_iter();
+        let values = values.map(|entry| value_of(context, entry)).collect();
+        self.lost(CacheLayer::Output, self.responses.entries_of(context));
+        self.lost(CacheLayer::Application, values);
+        self.lost(CacheLayer::Compiled, pages);
     }
 
     /// Responses that pages have made belong to their domain.
@@ -248,7 +257,12 @@ impl WorkerProcess {
                 expired,
             });
         }
-        let gone = self.values.forget_application(apart);
+        let gone = self.values.forget_application(apart).into_iter();
+        let of = self
+            .domains
+            .get(&apart)
+            .map_or(apart, |domain| domain.application.url_context);
+        let gone = gone.map(|entry| value_of(of, entry)).collect();
         self.removed(CacheLayer::Application, gone);
         self.forget_outputs(apart);
         self.forget_files_of(apart);
@@ -285,6 +299,15 @@ impl WorkerProcess {
         }
         was_apart
     }
+}
+
+/// What a domain has compiled: it is of no use to the next one.
+fn compiled_pages(domain: &AppDomain, context: UrlContext) -> Vec<Entry> {
+    let compiled = |compiled: &Compiled| matches!(compiled, Compiled::Yes(_));
+    let pages = domain.pages.iter().filter(|page| compiled(&page.compiled));
+    pages
+        .map(|page| (page.hash ^ context.0, page.page.code))
+        .collect()
 }
 
 impl Doer {

@@ -293,6 +293,7 @@ pub(super) fn begun(id: u64, planned: &PlannedAttempt, at: Instant) -> AttemptRe
         status: None,
         url: String::new(),
         user: planned.user,
+        keeps_session: planned.session,
         session: None,
         worker: None,
         bytes: 0,

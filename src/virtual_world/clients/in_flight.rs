@@ -57,6 +57,7 @@ impl Attempt {
             status: self.status,
             url: String::new(),
             user: self.planned.user,
+            keeps_session: self.planned.session,
             session: self.session,
             worker: self.worker,
             bytes: self.bytes,

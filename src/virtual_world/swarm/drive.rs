@@ -189,9 +189,10 @@ fn no_success_in_the_dark(observation: &Observation) -> Disagreement {
 /// page that no cache keeps.
 fn no_success_without_target(plan: &Plan, observation: &Observation) -> Disagreement {
     let facts = observation.httpsys.as_deref().unwrap_or_default();
-    let (Some(pool), gaps) = (plan.pools.first(), targets::gaps(facts)) else {
+    let Some(pool) = plan.pools.first() else {
         return Ok(());
     };
+    let gaps = targets::gaps(facts, &targets::ready(observation));
     let of_pool = gaps.iter().find(|(queue, _)| queue.0 == pool.name);
     let probes = &observation.book.attempts;
     let probes = probes.iter().filter(|a| a.stream != Stream::Load);

@@ -388,9 +388,14 @@ impl World {
         self.processes.alive().count()
     }
 
-    /// The most memory that all worker processes have held together.
+    /// The most memory that all worker processes have held together, since it is measured.
     pub(super) fn memory_peak(&self) -> u64 {
         self.memory_peak
+    }
+
+    /// What was held before is of no account any more.
+    pub(super) fn measure_memory_anew(&mut self) {
+        self.memory_peak = self.memory_held();
     }
 
     /// A worker process holds more memory than before.

@@ -260,3 +260,32 @@ fn a_worker_that_is_told_to_stop_while_a_domain_unloads_still_exits_once() {
     worker.pass(Duration::from_secs(1));
     assert_eq!(worker.exit, Some(0));
 }
+
+#[test]
+fn what_an_application_kept_is_lost_when_it_restarts_although_an_old_request_goes_on() {
+    let mut worker = worker_with(
+        "[[page]]\npath = \"/a.aspx\"\ncode = 100\noutput_cache = \"1h\"\n\
+         [page.application_cache]\nkeys = 1\nbytes = 4096\nttl = \"1h\"\n\
+         [[page]]\npath = \"/long.aspx\"\nwait = \"1m\"\n",
+    );
+    worker.send("GET /a.aspx");
+    worker.finish_work();
+    worker.send("GET /long.aspx");
+    worker.facts.clear();
+    restart(&mut worker);
+    let of = |facts: &[Fact], wanted: CacheLayer| {
+        let is_lost =
+            |fact: &&Fact| matches!(fact, Fact::CacheLost { layer, .. } if *layer == wanted);
+        let is_gone =
+            |fact: &&Fact| matches!(fact, Fact::CacheRemove { layer, .. } if *layer == wanted);
+        let mut facts = facts.iter();
+        let lost = facts.clone().filter(is_lost).count();
+        (lost, facts.any(|fact| is_gone(&fact)))
+    };
+    assert_eq!(of(&worker.facts, CacheLayer::Application), (1, false));
+    assert_eq!(of(&worker.facts, CacheLayer::Output), (1, true));
+    assert_eq!(of(&worker.facts, CacheLayer::Compiled).0, 2);
+    assert_eq!(of(&worker.facts, CacheLayer::File), (0, false));
+    worker.pass(Duration::from_mins(1));
+    assert_eq!(of(&worker.facts, CacheLayer::Application), (1, true));
+}
