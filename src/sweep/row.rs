@@ -54,7 +54,7 @@ pub fn row(plan: &Plan, build: &str, unit: u64, operation: Operation, run: &Run)
     };
     put(UNIT, whole(unit));
     put("point", whole(plan.point_of(unit)));
-    put("seed", whole(plan.seed_of(unit)));
+    put("seed", seed(plan, unit));
     put(OPERATION, text(operation.name()));
     for (axis, value) in plan.values_at(plan.point_of(unit)) {
         put(axis.key.text(), cell(axis, value));
@@ -81,6 +81,15 @@ pub fn row(plan: &Plan, build: &str, unit: u64, operation: Operation, run: &Run)
 
 fn whole(number: u64) -> Cell {
     Cell::Whole(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// The seed of a unit; all of a plan are of one kind, and a column of signed numbers does not hold the larger half.
+fn seed(plan: &Plan, unit: u64) -> Cell {
+    if i64::try_from(plan.seeds.end).is_ok() {
+        whole(plan.seed_of(unit))
+    } else {
+        text(&plan.seed_of(unit).to_string())
+    }
 }
 
 fn text(text: &str) -> Cell {
@@ -110,4 +119,25 @@ fn cell(axis: &Axis, value: &Value) -> Cell {
 
 fn is_number(value: &Value) -> bool {
     value.is_integer() || value.is_float()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_that_no_signed_number_holds_is_written_as_text() {
+        let cells = |seeds: &str| {
+            let text = format!("seeds = '{seeds}'");
+            let plan = Plan::parse(&text, "plan.toml", Path::new(".")).unwrap();
+            [seed(&plan, 0), seed(&plan, 1)]
+        };
+        assert_eq!(cells("5..7"), [Cell::Whole(5), Cell::Whole(6)]);
+        assert_eq!(
+            cells("9223372036854775807..9223372036854775809"),
+            [text("9223372036854775807"), text("9223372036854775808")]
+        );
+    }
 }

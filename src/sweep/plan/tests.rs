@@ -196,6 +196,10 @@ fn what_cannot_be_a_plan_is_refused_in_its_line() {
             "the plan itself says that",
         ),
         (
+            "seeds = '0..1'\n[[vary]]\nkey = 'clock'\nvalues = ['live', 'virtual']",
+            "plan.toml:3: key = \"clock\": a sweep has no other clock",
+        ),
+        (
             "seeds = '0..1'\n[[vary]]\nkey = 'load rate'\nvalues = [1]",
             "not a dotted key",
         ),

@@ -94,6 +94,11 @@ fn axis(part: Part, at: &impl Fn(usize) -> At) -> Result<Axis, PlanError> {
             "the plan itself says that: seeds, operations and variant stand at its top",
         ));
     }
+    if let [Step::Key(word)] = key.steps()
+        && word == "clock"
+    {
+        return Err(wrong("a sweep has no other clock than the virtual one"));
+    }
     let target = Target::of(&key).map_err(|error| wrong(&error.to_string()))?;
     let (values, values_at) = match (part.values, part.range) {
         (Some(values), None) => {
