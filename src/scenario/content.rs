@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use sim_worker::application::deserialize_size;
 
 /// A family of static files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,8 +16,15 @@ pub struct Content {
     /// How many.
     #[serde(default = "one")]
     pub count: u32,
-    /// The size of each, bytes.
+    /// The size of each: bytes, or text like "64KiB".
+    #[serde(deserialize_with = "bytes")]
     pub bytes: u32,
+}
+
+fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let bytes = deserialize_size(from)?;
+    u32::try_from(bytes)
+        .map_err(|_| D::Error::custom(format!("{bytes} bytes are too many for a file")))
 }
 
 fn one() -> u32 {
@@ -100,6 +109,23 @@ mod tests {
             bytes: 1,
         };
         assert!(content.make(Path::new("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn a_size_is_a_number_of_bytes_or_text_with_its_unit() {
+        let size = |bytes: &str| {
+            let text = format!("path = '/x.bin'\nbytes = {bytes}");
+            let content: Result<Content, _> = toml::from_str(&text);
+            content
+                .map(|content| content.bytes)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("'3MiB'"), Ok(3 << 20));
+        for wrong in ["'3 miles'", "-1", "'4GiB'"] {
+            let said = size(wrong).unwrap_err();
+            assert!(said.contains("size") || said.contains("too many"), "{said}");
+        }
     }
 
     #[test]

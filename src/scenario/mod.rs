@@ -319,7 +319,8 @@ impl Scenario {
             error @ (ScenarioError::Read { .. } | ScenarioError::Parse { .. }) => error,
         };
         scenario.check().map_err(placed)?;
-        scenario.served(Operation::None).map_err(placed_error)?;
+        let served = scenario.served(Operation::None).map_err(placed_error)?;
+        scenario.check_applications(&served, text)?;
         let arms = scenario.arms().map_err(placed_error)?;
         let mut expectations = scenario.expectations.iter();
         expectations
@@ -498,7 +499,7 @@ mod tests {
             "test.toml: two [[application]] are for \"/Shop\" of site \"Default web site\"";
         assert!(said.starts_with(wanted), "{said}");
         let other = twice("Default Web Site", "/");
-        assert!(parsed(&other).is_ok());
+        assert!(refused(&other).contains("line 3: [[application]] names \"/shop\""));
     }
 
     #[test]

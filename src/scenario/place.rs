@@ -82,6 +82,14 @@ pub(super) fn line_in_behaviour(text: &str) -> Option<usize> {
     Some(text.get(..key.span().start)?.matches('\n').count() + 1)
 }
 
+/// The line in which a `[[application]]` names its site.
+pub(super) fn line_of_application(text: &str, index: usize) -> Option<usize> {
+    let parsed = DeTable::parse(text).ok()?;
+    let application = array(parsed.get_ref(), "application")?.get(index)?;
+    let site = table(application.get_ref())?.get("site")?;
+    Some(text.get(..site.span().start)?.matches('\n').count() + 1)
+}
+
 fn table<'v, 'i>(value: &'v DeValue<'i>) -> Option<&'v DeTable<'i>> {
     if let DeValue::Table(table) = value {
         Some(table)

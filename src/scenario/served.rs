@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{Configuration, default_config};
 
-use super::{ApplicationPart, Operation, Scenario, ScenarioError};
+use super::{ApplicationPart, Operation, Scenario, ScenarioError, place};
 
 /// The server of a scenario.
 #[derive(Clone, Debug)]
@@ -150,6 +150,27 @@ impl Served {
     }
 }
 
+impl Scenario {
+    /// Whether the configuration has every application that the scenario brings something for; `text` is the
+    /// scenario's. A variant may be the one that has it.
+    pub(super) fn check_applications(
+        &self,
+        served: &Served,
+        text: &str,
+    ) -> Result<(), ScenarioError> {
+        let parts = self.applications.iter().enumerate();
+        for (index, part) in parts.filter(|_| self.variants.is_empty()) {
+            if let Err(ScenarioError::Invalid { message, .. }) = served.folder_of(part) {
+                let line = place::line_of_application(text, index);
+                let line = line.map(|line| format!("line {line}: "));
+                let message = format!("{}{message}", line.unwrap_or_default());
+                return Err(invalid(self.label(), message));
+            }
+        }
+        Ok(())
+    }
+}
+
 fn invalid(name: &str, message: String) -> ScenarioError {
     ScenarioError::Invalid {
         name: name.to_owned(),
@@ -168,17 +189,16 @@ mod tests {
             "name = 'x'\n[server]\nset = [{set}]\n[load]\n[[application]]\nsite = 'Default Web Site'\n\
              path = '/shop'"
         );
-        let scenario = Scenario::parse(&text, "test.toml", Path::new(".")).unwrap();
-        let served = scenario.served(Operation::None).unwrap();
-        let folder = served.folder_of(&scenario.applications[0]);
-        folder.unwrap_err().to_string()
+        let scenario = Scenario::parse(&text, "test.toml", Path::new("."));
+        scenario.unwrap_err().to_string()
     }
 
     #[test]
     fn what_an_application_of_the_scenario_lacks_is_named() {
         let said = refused("");
         assert!(
-            said.contains("which the configuration does not have"),
+            said.starts_with("test.toml: line 6: [[application]] names \"/shop\" of site")
+                && said.contains("which the configuration does not have"),
             "{said}"
         );
         let application =
