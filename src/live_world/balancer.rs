@@ -38,20 +38,20 @@ pub enum BalancerError {
     #[error("haproxy: {0}")]
     Io(#[from] io::Error),
     /// It ended.
-    #[error("haproxy has ended ({status}); see {}", log.display())]
+    #[error("haproxy has ended ({status}); {said}")]
     Died {
         /// How.
         status: ExitStatus,
-        /// What it wrote.
-        log: PathBuf,
+        /// What it wrote; its log may go with the folder of the trial.
+        said: String,
     },
     /// It relays nothing.
-    #[error("haproxy: no answer within {} s ({why}); see {}", PATIENCE.as_secs(), log.display())]
+    #[error("haproxy: no answer within {} s ({why}); {said}", PATIENCE.as_secs())]
     NotReady {
         /// What came instead.
         why: String,
         /// What it wrote.
-        log: PathBuf,
+        said: String,
     },
 }
 
@@ -112,7 +112,7 @@ impl Balancer {
             None => Ok(()),
             Some(status) => Err(BalancerError::Died {
                 status,
-                log: self.log.clone(),
+                said: last_words(&self.log),
             }),
         }
     }
@@ -137,8 +137,8 @@ impl Balancer {
                 Err(error) => error.to_string(),
             };
             if Instant::now() > deadline {
-                let log = self.log.clone();
-                return Err(BalancerError::NotReady { why, log });
+                let said = last_words(&self.log);
+                return Err(BalancerError::NotReady { why, said });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -174,6 +174,20 @@ fn read(lines: impl BufRead) -> Vec<Stamped> {
     lines
         .filter_map(|line| Stamped::parse(&line, clock_now()))
         .collect()
+}
+
+/// The last lines of a log.
+fn last_words(log: &Path) -> String {
+    const LINES: usize = 5;
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    match &lines[lines.len().saturating_sub(LINES)..] {
+        [] => "it said nothing".to_owned(),
+        last => format!("it said last:\n{}", last.join("\n")),
+    }
 }
 
 /// Where HAProxy is installed: in a folder of PATH, or where Debian has it, out of the PATH of ordinary users.
@@ -277,5 +291,20 @@ mod tests {
                 "{line}: {text}"
             );
         }
+    }
+
+    #[test]
+    fn why_there_is_no_balancer_is_told_with_its_last_lines_and_not_with_a_file_that_will_be_gone()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("haproxy.log");
+        assert_eq!(last_words(&log), "it said nothing");
+        fs::write(&log, "1\n2\n3\n4\n\n5\n[ALERT] no answer\n").unwrap();
+        let error = BalancerError::NotReady {
+            why: "/ gives 503".to_owned(),
+            said: last_words(&log),
+        };
+        let wanted = "haproxy: no answer within 10 s (/ gives 503); it said last:\n2\n3\n4\n5\n[ALERT] no answer";
+        assert_eq!(error.to_string(), wanted);
     }
 }
