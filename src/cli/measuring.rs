@@ -16,7 +16,7 @@ use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
 use crate::live_world::trial::{Stage, TrialError};
 use crate::measure::TrialResult;
-use crate::scenario::{Clock, Scenario, ScenarioError};
+use crate::scenario::{Clock, Operation, Scenario, ScenarioError};
 use crate::virtual_world::record::{Record, RecordError};
 use crate::virtual_world::trace;
 use crate::virtual_world::track::Watch;
@@ -118,10 +118,20 @@ impl Measuring {
                 scenario.name
             );
         }
+        let refused = match self.clock_of(scenario) {
+            Clock::Live if self.record.is_some() => Some(Failure::RecordLive),
+            Clock::Virtual if self.record_inputs => Some(Failure::RecordInputsVirtual),
+            Clock::Live | Clock::Virtual => None,
+        };
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if let Some(out) = &self.out {
+            let folder = out.join(name);
+            clear_trials(&folder).map_err(at(&folder))?;
+        }
         match self.clock_of(scenario) {
-            Clock::Live if self.record.is_some() => Err(Failure::RecordLive),
             Clock::Live => run_live(self, scenario, name),
-            Clock::Virtual if self.record_inputs => Err(Failure::RecordInputsVirtual),
             Clock::Virtual => run_virtual(self, scenario, name, label),
         }
     }
@@ -188,6 +198,37 @@ fn labelled(path: &Path, label: &str) -> PathBuf {
 pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     let path = path.to_owned();
     move |source| Failure::File(path, source)
+}
+
+/// What an earlier run has left in a folder of trials goes: its trials are none of the record that will lie beside them.
+fn clear_trials(folder: &Path) -> std::io::Result<()> {
+    let found = match std::fs::read_dir(folder) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut is_used = false;
+    for entry in found {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && is_of_trial(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_dir_all(entry.path())?;
+            is_used = true;
+        }
+    }
+    let record = folder.join("record.json");
+    if is_used && record.is_file() {
+        std::fs::remove_file(record)?;
+    }
+    Ok(())
+}
+
+/// Whether a folder is one of a trial: `recycle-1`.
+fn is_of_trial(name: &str) -> bool {
+    let Some((operation, round)) = name.rsplit_once('-') else {
+        return false;
+    };
+    let is_number = !round.is_empty() && round.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && Operation::ALL.iter().any(|known| known.name() == operation)
 }
 
 fn run_live(
@@ -360,5 +401,30 @@ mod tests {
         assert!(said(&["--profile", "my.toml", "--clock", "live"]).is_some());
         assert!(said(&["--profile", "my.toml", "--clock", "virtual"]).is_none());
         assert!(said(&["--clock", "live"]).is_none());
+    }
+
+    #[test]
+    fn the_trials_of_an_earlier_run_go_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str| folder.path().join(name);
+        std::fs::write(there("record.json"), "{}").unwrap();
+        std::fs::write(there("report.json"), "{}").unwrap();
+        clear_trials(folder.path()).unwrap();
+        assert!(there("record.json").exists(), "it may be of somebody else");
+        for name in [
+            "recycle-1/root/trace",
+            "iisreset-noforce-12",
+            "mine-1",
+            "none-",
+            "other",
+        ] {
+            std::fs::create_dir_all(there(name)).unwrap();
+        }
+        clear_trials(folder.path()).unwrap();
+        clear_trials(&there("nowhere")).unwrap();
+        let gone = ["recycle-1", "iisreset-noforce-12", "record.json"];
+        assert!(gone.iter().all(|name| !there(name).exists()));
+        let kept = ["mine-1", "none-", "other", "report.json"];
+        assert!(kept.iter().all(|name| there(name).exists()));
     }
 }
