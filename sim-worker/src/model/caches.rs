@@ -189,11 +189,13 @@ impl FileCache {
     /// The kept files of an application.
     pub(crate) fn entries_of(&self, application: UrlContext) -> Vec<Entry> {
         let urls = self.urls.range(of(application));
-        let kept = urls.filter_map(|(key, url)| {
-            let file = url.file.as_ref()?;
-            Some((key_of(key), file.contents.len() as u64))
-        });
-        kept.collect()
+        urls.filter_map(|(key, _)| self.entry(key)).collect()
+    }
+
+    /// A file, if it is kept.
+    pub(crate) fn entry(&self, key: &(UrlContext, Box<str>)) -> Option<Entry> {
+        let file = self.urls.get(key)?.file.as_ref()?;
+        Some((key_of(key), file.contents.len() as u64))
     }
 
     /// Whether the driver keeps any of the files.

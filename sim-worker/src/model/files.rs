@@ -281,7 +281,13 @@ impl WorkerProcess {
                 Some(mime) => self.files.dress(&key, |stamp, length| {
                     static_file::headers(mime, &settings.client_cache, stamp, length)
                 }),
-                None => self.forget_file(&key),
+                None => {
+                    self.lost(
+                        CacheLayer::File,
+                        self.files.entry(&key).into_iter().collect(),
+                    );
+                    self.forget_file(&key);
+                }
             }
         }
     }

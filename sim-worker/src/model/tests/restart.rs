@@ -61,6 +61,17 @@ fn a_restarted_application_sends_the_files_that_are_kept_as_its_settings_say_now
     changed.settings.client_cache.set_etag = false;
     changed.settings.default_documents = vec!["a.txt".to_owned()];
     change(&mut worker, changed, true);
+    let is_lost = |fact: &&Fact| {
+        matches!(
+            fact,
+            Fact::CacheLost {
+                layer: CacheLayer::File,
+                ..
+            }
+        )
+    };
+    let lost = worker.facts.iter().filter(is_lost).count();
+    assert_eq!(lost, 2, "what is not served as it was, and no other");
     let before = worker.look_ups(CacheLayer::File).len();
     let answer = worker.get("/a.txt");
     assert_eq!(answer.header("Content-Type"), Some("text/new"));
