@@ -61,7 +61,7 @@ mutants! {
     // HTTP.sys: the response cache
     ServeExpired = "serve-expired": "An entry whose time is over is still served.";
     CacheBodyDamaged = "cache-body-damaged": "A kept body has a wrong last byte.";
-    CacheKeyWithoutSite = "cache-key-without-site": "The key of an entry leaves site, port and host out.";
+    CacheKeyWithoutSite = "cache-key-without-site": "The key of an entry leaves site, port and host out, and nobody looks whose it is.";
     CacheKeyWithoutUrl = "cache-key-without-url": "The key of an entry leaves the URL out.";
     NoFlushAtPoolStop = "no-flush-at-pool-stop": "A pool that goes off keeps its entries.";
     NoFlushAtQueueClose = "no-flush-at-queue-close": "An iisreset does not empty the cache.";

@@ -271,10 +271,12 @@ impl HttpSys {
     ) -> Option<usize> {
         let entry = self.cache.slots.get(slot)?.as_ref()?;
         let is_over = entry.expires.is_some_and(|expires| expires <= now);
+        let is_owned = entry.queue == owner.0
+            && (entry.context == owner.1 || mutated(Mutant::CacheKeyWithoutSite));
         if is_over && !mutated(Mutant::ServeExpired) {
             self.remove_slot(slot, CacheRemoval::Expired);
             None
-        } else if (entry.queue, entry.context) == owner {
+        } else if is_owned {
             Some(slot)
         } else {
             self.remove_slot(slot, CacheRemoval::Flushed);
