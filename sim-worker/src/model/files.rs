@@ -277,17 +277,14 @@ impl WorkerProcess {
         for key in self.files.keys_of(application.url_context) {
             let settings = application.settings_at(&key.1);
             let mime = static_file::mime_type(&settings.mime_map, &key.1);
-            match mime.filter(|_| !key.1.ends_with('/')) {
-                Some(mime) => self.files.dress(&key, |stamp, length| {
+            if let Some(mime) = mime.filter(|_| !key.1.ends_with('/')) {
+                self.files.dress(&key, |stamp, length| {
                     static_file::headers(mime, &settings.client_cache, stamp, length)
-                }),
-                None => {
-                    self.lost(
-                        CacheLayer::File,
-                        self.files.entry(&key).into_iter().collect(),
-                    );
-                    self.forget_file(&key);
-                }
+                });
+            } else {
+                let dropped = self.files.entry(&key);
+                self.lost(CacheLayer::File, dropped.into_iter().collect());
+                self.forget_file(&key);
             }
         }
     }
