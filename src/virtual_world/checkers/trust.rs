@@ -31,18 +31,17 @@ pub(super) struct Trust {
 impl Trust {
     /// A call has reached the driver.
     pub(super) fn called(&mut self, book: &mut Book, by: ProcessId, call: &Call) {
-        let Some(pool) = book.workers.get(&by).map(|worker| worker.pool) else {
-            self.source = Source::Anybody;
-            return;
-        };
-        self.source = Source::Worker(by, pool);
+        let pool = book.workers.get(&by).map(|worker| worker.pool);
+        self.source = pool.map_or(Source::Anybody, |pool| Source::Worker(by, pool));
         let (Call::SendResponse { request, more, .. } | Call::SendEntityBody { request, more, .. }) =
             call
         else {
             return;
         };
         match book.requests.get_mut(request.0) {
+            // Also by one that WAS has given up, and that goes on.
             Some(entry) if entry.place == Place::Delivered(by) => entry.answered |= !more,
+            _ if pool.is_none() => {}
             // Its response is on the way to its client: it is nobody's any more.
             Some(entry) if entry.answered || entry.place == Place::Parsed => {}
             // It is somebody else's, or waits.
