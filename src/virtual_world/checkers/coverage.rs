@@ -41,7 +41,7 @@ const MACHINES: [Machine; 4] = [
             ("is not in the cache", "#..."),
             ("is queued", "#..."),
             ("is delivered", "##.."),
-            ("has its response", "..##"),
+            ("has its response", "..-#"),
             ("has it from the cache", "#..."),
             ("is refused", "##--"),
             ("loses its client", "####"),
