@@ -68,9 +68,7 @@ fn a_pool_is_shown_changed_renamed_and_deleted() {
     let listed = up.said(&["appcmd", "list", "apppool", "Shop", "/text:queueLength"]);
     assert!(listed.contains("2000"), "{listed}");
 
-    let config = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let config = up.host_path();
     let before = std::fs::read(&config).unwrap();
     let whole = api.get(&shop);
     let same = api.send("PATCH", &shop, &whole);
@@ -198,9 +196,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
 fn what_is_sent_back_as_it_came_changes_nothing_and_a_wrong_part_changes_nothing_else() {
     let up = Up::administered();
     let api = Api::of(&up);
-    let config = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let config = up.host_path();
     let add = "/+bindings.[protocol='https',bindingInformation='*:443:a.example',sslFlags='1']";
     up.said(&["appcmd", "set", "site", "Default Web Site", add]);
     let before = std::fs::read(&config).unwrap();

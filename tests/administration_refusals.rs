@@ -146,9 +146,7 @@ fn a_section_that_breaks_the_schema_is_neither_shown_nor_changed() {
     let api = Api::of(&up);
     let pools = "/webserver/application-pools";
     let own = api.pool("DefaultAppPool");
-    let config = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let config = up.host_path();
     let text = std::fs::read_to_string(&config).unwrap();
     let broken = text.replacen(
         "<add name=\"DefaultAppPool\"",

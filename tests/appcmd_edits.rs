@@ -345,9 +345,7 @@ fn a_search_tells_paths_as_they_are_written() {
 #[test]
 fn a_fault_in_what_all_pools_share_concerns_the_pools_only() {
     let up = Up::start();
-    let config = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let config = up.host_path();
     let text = std::fs::read_to_string(&config).unwrap();
     let broken = text.replacen(
         "<applicationPoolDefaults",

@@ -35,11 +35,6 @@ fn piped(up: &Up, words: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn config(up: &Up) -> String {
-    let path = "Windows/System32/inetsrv/config/applicationHost.config";
-    std::fs::read_to_string(up.root.join(path)).unwrap()
-}
-
 #[test]
 fn a_site_is_copied_by_what_another_appcmd_lists() {
     let up = Up::start();
@@ -132,13 +127,13 @@ fn a_section_is_made_like_the_one_that_another_appcmd_lists() {
             lines
         };
         assert_eq!(entries(&from), entries(&to));
-        let before = config(&to);
+        let before = to.host();
         assert!(
             piped(&to, &["set", "config", "-"], &listed)
                 .status
                 .success()
         );
-        assert_eq!(config(&to), before, "a second time changes nothing");
+        assert_eq!(to.host(), before, "a second time changes nothing");
     }
     let listed = appcmd(&from, &["list", "config", "/section:caching", "/xml"]);
     let at = ["set", "config", "Default Web Site", "/in"];
@@ -177,14 +172,14 @@ fn a_value_with_line_ends_and_tabs_passes_through_a_pipe_as_it_is() {
     let footer = "/defaultDocFooter:a\tb\nc & \"d\"\r\ne";
     set(&from, &["/section:staticContent", footer]);
     let written = "defaultDocFooter=\"a&#x9;b&#xA;c &amp; &quot;d&quot;&#xD;&#xA;e\"";
-    assert!(config(&from).contains(written), "{}", config(&from));
+    assert!(from.host().contains(written), "{}", from.host());
     let list = ["list", "config", "/section:staticContent"];
     assert!(appcmd(&from, &list).contains(written));
     let listed = appcmd(&from, &[&list[..], &["/xml"]].concat());
     assert!(listed.contains(written), "{listed}");
     let done = piped(&to, &["set", "config", "/in"], &listed);
     assert!(done.status.success(), "{}", text(&done));
-    assert!(config(&to).contains(written), "{}", config(&to));
+    assert!(to.host().contains(written), "{}", to.host());
     let vdir = ["add", "vdir", "/app.name:Default Web Site/", "/path:/v"];
     appcmd(&from, &[&vdir[..], &["/physicalPath:/a\tb"]].concat());
     let vdirs = appcmd(&from, &["list", "vdir", "/xml"]);
@@ -194,7 +189,7 @@ fn a_value_with_line_ends_and_tabs_passes_through_a_pipe_as_it_is() {
 #[test]
 fn an_element_that_there_cannot_be_is_refused_even_if_it_says_nothing() {
     let up = Up::start();
-    let before = config(&up);
+    let before = up.host();
     let pool = |content: &str| {
         format!(
             "<appcmd><APPPOOL APPPOOL.NAME='N'><add name='N'>{content}</add></APPPOOL></appcmd>"
@@ -233,7 +228,7 @@ fn an_element_that_there_cannot_be_is_refused_even_if_it_says_nothing() {
             assert!(said.contains(wanted), "{input}: {said}");
         }
     }
-    assert_eq!(config(&up), before);
+    assert_eq!(up.host(), before);
     let good = pool("<recycling/><environmentVariables><clear/></environmentVariables>");
     let said = text(&piped(&up, &["add", "apppool", "/in"], &good));
     assert_eq!(said, "APPPOOL object \"N\" added\n");
@@ -273,7 +268,7 @@ fn many_objects_are_few_orders_to_a_server_that_runs_and_one_that_fails_costs_no
     let set = piped(&up, &["set", "apppool", "/in", "/queueLength:99"], &listed);
     assert_eq!(text(&set).lines().count(), 61);
     assert!(orders() <= before + 2, "{}", orders() - before);
-    assert_eq!(config(&up).matches("queueLength=\"99\"").count(), 61);
+    assert_eq!(up.host().matches("queueLength=\"99\"").count(), 61);
 
     let output = piped(&up, &["add", "apppool", "/in"], &pools(58..62));
     let said = text(&output);

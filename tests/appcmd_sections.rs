@@ -1,42 +1,20 @@
 //! What appcmd may write where: sections that are locked, that count for the whole server only, and that a
 //! site would be broken by; and what it lists.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends when something is not as it should be"
-)]
 
 mod support;
-
-use std::path::PathBuf;
 
 use support::Up;
 
 const SITE: &str = "Default Web Site";
 
-/// The exit code and what is printed.
-fn appcmd(up: &Up, words: &[&str]) -> (Option<i32>, String) {
-    let output = up.tool(&[&["appcmd"], words].concat());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code(), said)
-}
-
 fn set(up: &Up, words: &[&str]) -> (Option<i32>, String) {
-    appcmd(up, &[&["set", "config", SITE], words].concat())
-}
-
-fn host_path(up: &Up) -> PathBuf {
-    let path = "Windows/System32/inetsrv/config/applicationHost.config";
-    up.root.join(path)
-}
-
-fn host(up: &Up) -> String {
-    std::fs::read_to_string(host_path(up)).unwrap()
+    up.appcmd(&[&["set", "config", SITE], words].concat())
 }
 
 #[test]
 fn a_section_that_is_locked_at_a_path_is_not_written_there() {
     let up = Up::start();
-    let before = host(&up);
+    let before = up.host();
     let web_config = up.root.join("inetpub/wwwroot/web.config");
     let locked = "\nDescription: This configuration section cannot be used at this path. ";
     for words in [
@@ -59,7 +37,7 @@ fn a_section_that_is_locked_at_a_path_is_not_written_there() {
         );
     }
     assert!(!web_config.exists());
-    assert_eq!(host(&up), before);
+    assert_eq!(up.host(), before);
     // Administrators write a locked section for a site where it is locked.
     let words = ["/section:serverRuntime", "/appConcurrentRequestLimit:10"];
     let (code, said) = set(&up, &[&words[..], &["/commit:apphost"]].concat());
@@ -73,16 +51,16 @@ fn a_section_that_was_locked_later_is_refused_and_not_shown_as_if_it_counted() {
     let words = ["/section:defaultDocument", "/enabled:false"];
     assert_eq!(set(&up, &words).0, Some(0));
     let list = ["list", "config", SITE, "/section:defaultDocument"];
-    assert!(appcmd(&up, &list).1.contains("enabled=\"false\""));
-    appcmd(&up, &["lock", "config", "/section:defaultDocument"]);
-    let (code, said) = appcmd(&up, &list);
+    assert!(up.appcmd(&list).1.contains("enabled=\"false\""));
+    up.appcmd(&["lock", "config", "/section:defaultDocument"]);
+    let (code, said) = up.appcmd(&list);
     assert!(
         code == Some(1) && said.contains("cannot be used at this path") && !said.contains("<def"),
         "{said}"
     );
     let (code, said) = set(&up, &["/section:caching", "/enabled:true"]);
     assert!(code == Some(1) && said.contains("cannot be used"), "{said}");
-    let (code, said) = appcmd(&up, &["clear", "config", SITE, "/section:defaultDocument"]);
+    let (code, said) = up.appcmd(&["clear", "config", SITE, "/section:defaultDocument"]);
     assert_eq!(
         code,
         Some(0),
@@ -94,7 +72,7 @@ fn a_section_that_was_locked_later_is_refused_and_not_shown_as_if_it_counted() {
 #[test]
 fn a_binding_or_a_number_that_loses_the_site_is_refused() {
     let up = Up::start();
-    let before = host(&up);
+    let before = up.host();
     for (word, why) in [
         (
             "/+bindings.[protocol='http',bindingInformation='bad']",
@@ -107,18 +85,18 @@ fn a_binding_or_a_number_that_loses_the_site_is_refused() {
         ),
         ("/id:0", "they begin with 1"),
     ] {
-        let (code, said) = appcmd(&up, &["set", "site", SITE, word]);
+        let (code, said) = up.appcmd(&["set", "site", SITE, word]);
         assert!(code == Some(1) && said.contains(why), "{word}: {said}");
     }
     let words = ["add", "site", "/name:New", "/id:0"];
-    assert!(appcmd(&up, &words).1.contains("they begin with 1"));
-    assert_eq!(host(&up), before);
+    assert!(up.appcmd(&words).1.contains("they begin with 1"));
+    assert_eq!(up.host(), before);
 }
 
 #[test]
 fn a_filter_compares_values_and_knows_what_there_is() {
     let up = Up::start();
-    let list = |word: &str| appcmd(&up, &["list", "apppool", word]);
+    let list = |word: &str| up.appcmd(&["list", "apppool", word]);
     for word in [
         "/recycling.periodicRestart.time:29:00:00",
         "/recycling.periodicRestart.time:1.05:00:00",
@@ -150,7 +128,7 @@ fn an_entry_is_removed_where_it_is_in_effect_and_nowhere_else() {
         let mut words = vec!["set", "config"];
         words.extend(Some(place).filter(|place| !place.is_empty()));
         words.extend(["/section:defaultDocument", "/-files.[value='nosuch.html']"]);
-        let (code, said) = appcmd(&up, &words);
+        let (code, said) = up.appcmd(&words);
         let missing = "ERROR ( message:Cannot find requested collection element. )\n";
         // 4312 in eight bits, as below.
         assert_eq!((code, &*said), (Some(216), missing));
@@ -179,7 +157,7 @@ fn an_inherited_entry_is_edited_and_a_lock_stays_though_its_neighbour_has_none()
         assert!(own.contains(line), "{own}");
     }
     let unlock = ["unlock", "config", SITE, "/section:windowsAuthentication"];
-    assert_eq!(appcmd(&up, &unlock).0, Some(0));
+    assert_eq!(up.appcmd(&unlock).0, Some(0));
     let anonymous = "/section:anonymousAuthentication";
     assert_eq!(
         set(&up, &[anonymous, "/enabled:true", "/commit:apphost"]).0,
@@ -196,11 +174,11 @@ fn what_outer_levels_filter_is_listed_with_what_a_site_adds() {
     let section = "/section:requestFiltering";
     let add = |segment: &str| format!("/+hiddenSegments.[segment='{segment}']");
     assert_eq!(
-        appcmd(&up, &["set", "config", section, &add("one")]).0,
+        up.appcmd(&["set", "config", section, &add("one")]).0,
         Some(0)
     );
     assert_eq!(set(&up, &[section, &add("two")]).0, Some(0));
-    let (_, listed) = appcmd(&up, &["list", "config", SITE, section]);
+    let (_, listed) = up.appcmd(&["list", "config", SITE, section]);
     let one = listed.find("<add segment=\"one\" />").unwrap();
     assert!(
         one < listed.find("<add segment=\"two\" />").unwrap(),
@@ -238,26 +216,27 @@ fn a_site_that_is_not_there_is_not_found_and_a_folder_below_one_is() {
         ],
     ] {
         let not_found = (Some(1168 % 256), not_found.to_owned());
-        assert_eq!(appcmd(&up, words), not_found, "{words:?}");
+        assert_eq!(up.appcmd(words), not_found, "{words:?}");
     }
     assert_eq!(
-        appcmd(&up, &["list", "config", "Default Web Site/a/b", section]).0,
+        up.appcmd(&["list", "config", "Default Web Site/a/b", section])
+            .0,
         Some(0)
     );
-    let (code, said) = appcmd(&up, &["delete", "site", SITE, "Other"]);
+    let (code, said) = up.appcmd(&["delete", "site", SITE, "Other"]);
     let surplus = "Failed to process input: The parameter 'Other' must begin with a / or - (HRESULT=80070057).\n";
     assert_eq!((code, said.as_str()), (Some(87), surplus));
     assert_eq!(
-        appcmd(&up, &["list", "site", SITE]).0,
+        up.appcmd(&["list", "site", SITE]).0,
         Some(0),
         "nothing is done by half"
     );
     let compilation = ["set", "config", "/section:compilation", "/debug:True"];
-    assert_eq!(appcmd(&up, &compilation).0, Some(0));
+    assert_eq!(up.appcmd(&compilation).0, Some(0));
     assert!(
-        host(&up).contains("<compilation debug=\"true\" />"),
+        up.host().contains("<compilation debug=\"true\" />"),
         "{}",
-        host(&up)
+        up.host()
     );
 }
 
@@ -275,13 +254,10 @@ fn sections_that_machine_config_declares_are_there_without_being_written() {
         let (code, said) = set(&up, words);
         assert_eq!(code, Some(0), "{said}");
     }
-    let (code, said) = appcmd(
-        &up,
-        &["set", "config", "/section:machineKey", "/validation:SHA1"],
-    );
+    let (code, said) = up.appcmd(&["set", "config", "/section:machineKey", "/validation:SHA1"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(host(&up).contains("<machineKey validation=\"SHA1\" />"));
-    let (_, said) = appcmd(&up, &["list", "config", "/section:?"]);
+    assert!(up.host().contains("<machineKey validation=\"SHA1\" />"));
+    let (_, said) = up.appcmd(&["list", "config", "/section:?"]);
     for name in ["caching/outputCache", "globalization", "profile", "trust"] {
         assert!(said.contains(&format!("\nsystem.web/{name}\n")), "{said}");
     }
@@ -310,7 +286,7 @@ fn what_a_site_keeps_from_its_applications_is_neither_listed_nor_a_duplicate_the
         "/path:/shop",
         "/physicalPath:%SystemDrive%\\inetpub\\wwwroot\\shop",
     ];
-    assert_eq!(appcmd(&up, &add).0, Some(0));
+    assert_eq!(up.appcmd(&add).0, Some(0));
     let own = "<configuration><location path=\".\" inheritInChildApplications=\"false\"><system.webServer>\
                <httpProtocol><customHeaders><add name=\"P\" value=\"1\"/></customHeaders></httpProtocol>\
                <modules><add name=\"PM\" type=\"A.B\"/></modules><staticContent><mimeMap fileExtension=\".p\" \
@@ -334,74 +310,42 @@ fn what_a_site_keeps_from_its_applications_is_neither_listed_nor_a_duplicate_the
             "/+[fileExtension='.p',mimeType='c/d']",
         ),
     ] {
-        let list = |at: &str| appcmd(&up, &["list", "config", at, section]).1;
+        let list = |at: &str| up.appcmd(&["list", "config", at, section]).1;
         assert!(list(SITE).contains(listed), "{}", list(SITE));
         assert!(!list(shop).contains(listed), "{}", list(shop));
-        let (code, said) = appcmd(&up, &["set", "config", shop, section, add]);
+        let (code, said) = up.appcmd(&["set", "config", shop, section, add]);
         assert_eq!(code, Some(0), "{said}");
         assert!(list(shop).contains(listed), "{}", list(shop));
     }
 }
 
 #[test]
-fn what_is_committed_to_the_server_does_not_see_the_files_below_it() {
-    let up = Up::start();
-    let file = up.root.join("inetpub/wwwroot/web.config");
-    let modules = |content: &str| {
-        let text = format!(
-            "<configuration><system.webServer><modules>{content}</modules></system.webServer></configuration>"
-        );
-        std::fs::write(&file, text).unwrap();
-    };
-    let before = host(&up);
-    let set = |word: &str| set(&up, &["/section:modules", word, "/commit:apphost"]);
-    modules("<add name=\"WM\" type=\"A.B\"/>");
-    let (code, said) = set("/[name='WM'].type:C.D");
-    assert!(said.contains("Cannot find requested"), "{code:?} {said}");
-    modules("<remove name=\"Session\"/>");
-    let (code, said) = set("/+[name='Session',type='A.B']");
-    let duplicate = "ERROR ( message:Failed to add duplicate collection element \"Session\". )\n";
-    assert_eq!((code, said.as_str()), (Some(183), duplicate));
-    assert_eq!(host(&up), before);
-    let (code, said) = set("/[name='Session'].type:X");
-    assert_eq!(code, Some(0), "{said}");
-    assert!(host(&up).contains("type=\"X\""), "{}", host(&up));
-    modules("<add name=\"WM\" type=\"A.B\"/>");
-    let (code, said) = set("/+[name='WM',type='A.B']");
-    assert_eq!(code, Some(0), "{said}");
-    assert!(host(&up).contains("name=\"WM\""), "{}", host(&up));
-}
-
-#[test]
 fn two_dashes_take_an_attribute_away() {
     let up = Up::start();
     let section = "-section:anonymousAuthentication";
-    let set = |words: &[&str]| appcmd(&up, &[&["set", "config", section], words].concat());
+    let set = |words: &[&str]| up.appcmd(&[&["set", "config", section], words].concat());
     assert_eq!(set(&["-userName:joe", "-password:secret"]).0, Some(0));
-    assert!(host(&up).contains("userName=\"joe\" password=\"secret\""));
+    assert!(up.host().contains("userName=\"joe\" password=\"secret\""));
     // Source: Microsoft's page on anonymousAuthentication.
     let (code, said) = set(&["-userName:", "--password"]);
     assert_eq!(code, Some(0), "{said}");
-    let text = host(&up);
+    let text = up.host();
     assert!(
         text.contains("userName=\"\"") && !text.contains("secret"),
         "{text}"
     );
     let documents = |words: &[&str]| {
-        appcmd(
-            &up,
-            &[&["set", "config", "-section:defaultDocument"], words].concat(),
-        )
+        up.appcmd(&[&["set", "config", "-section:defaultDocument"], words].concat())
     };
     assert_eq!(documents(&["-+files.[value='two.html']"]).0, Some(0));
-    assert!(host(&up).contains("two.html"));
+    assert!(up.host().contains("two.html"));
     assert_eq!(documents(&["--files.[value='two.html']"]).0, Some(0));
-    assert!(!host(&up).contains("two.html"));
+    assert!(!up.host().contains("two.html"));
     let pool = ["set", "apppool", "DefaultAppPool"];
-    let set = |word: &str| appcmd(&up, &[&pool[..], &[word]].concat());
+    let set = |word: &str| up.appcmd(&[&pool[..], &[word]].concat());
     assert_eq!(set("-processModel.maxProcesses:2").0, Some(0));
     assert_eq!(set("--processModel.maxProcesses").0, Some(0));
-    assert!(!host(&up).contains("maxProcesses"));
+    assert!(!up.host().contains("maxProcesses"));
 }
 
 #[test]
@@ -409,27 +353,24 @@ fn a_bool_is_written_in_one_form_and_shown_so_however_the_file_has_it() {
     let up = Up::start();
     let mut words = vec!["set", "apppool", "DefaultAppPool", "/autoStart:True"];
     words.push("/recycling.disallowOverlappingRotation:TRUE");
-    let (code, said) = appcmd(&up, &words);
+    let (code, said) = up.appcmd(&words);
     assert_eq!(code, Some(0), "{said}");
-    let text = host(&up);
+    let text = up.host();
     assert!(
         text.contains("autoStart=\"true\"")
             && text.contains("disallowOverlappingRotation=\"true\""),
         "{text}"
     );
     let by_hand = text.replace("autoStart=\"true\"", "autoStart=\"True\"");
-    std::fs::write(host_path(&up), by_hand).unwrap();
+    std::fs::write(up.host_path(), by_hand).unwrap();
     let list = ["list", "apppool", "DefaultAppPool"];
-    let shown = |how: &str| appcmd(&up, &[&list[..], &[how]].concat()).1;
+    let shown = |how: &str| up.appcmd(&[&list[..], &[how]].concat()).1;
     assert_eq!(shown("/text:autoStart"), "true\n");
     assert!(shown("/config").contains("autoStart=\"true\""));
     assert!(shown("/text:*").contains("autoStart:\"true\""));
-    appcmd(
-        &up,
-        &["set", "apppool", "DefaultAppPool", "/queueLength:2000"],
-    );
+    up.appcmd(&["set", "apppool", "DefaultAppPool", "/queueLength:2000"]);
     assert!(
-        host(&up).contains("autoStart=\"True\""),
+        up.host().contains("autoStart=\"True\""),
         "what is not changed stays"
     );
 }
@@ -437,7 +378,7 @@ fn a_bool_is_written_in_one_form_and_shown_so_however_the_file_has_it() {
 #[test]
 fn what_is_no_attribute_cannot_be_taken_away() {
     let up = Up::start();
-    let before = host(&up);
+    let before = up.host();
     for words in [
         &["set", "apppool", "DefaultAppPool", "/-nosuch"][..],
         &["set", "apppool", "DefaultAppPool", "/-processModel.nosuch"],
@@ -447,9 +388,9 @@ fn what_is_no_attribute_cannot_be_taken_away() {
         let unknown =
             "ERROR ( message:Unknown attribute \"nosuch\".  Replace with -? for help. )\n";
         let refused = (Some(1), unknown.to_owned());
-        assert_eq!(appcmd(&up, words), refused, "{words:?}");
+        assert_eq!(up.appcmd(words), refused, "{words:?}");
     }
-    assert_eq!(host(&up), before);
+    assert_eq!(up.host(), before);
     assert!(!up.root.join("inetpub/wwwroot/web.config").exists());
 }
 
@@ -458,8 +399,8 @@ fn all_properties_stand_in_the_order_of_the_schema_and_a_section_in_that_of_the_
     let up = Up::start();
     let pool = ["set", "apppool", "DefaultAppPool"];
     let words = ["/startMode:AlwaysRunning", "/cpu.action:NoAction"];
-    assert_eq!(appcmd(&up, &[&pool[..], &words].concat()).0, Some(0));
-    let (_, said) = appcmd(&up, &["list", "apppool", "DefaultAppPool", "/text:*"]);
+    assert_eq!(up.appcmd(&[&pool[..], &words].concat()).0, Some(0));
+    let (_, said) = up.appcmd(&["list", "apppool", "DefaultAppPool", "/text:*"]);
     let stands = |said: &str, lines: &str| {
         let text = lines.replace("\n        ", "\n");
         assert!(said.contains(text.trim_start()), "{said}");
@@ -491,12 +432,12 @@ fn all_properties_stand_in_the_order_of_the_schema_and_a_section_in_that_of_the_
     let at = |word: &str| said.find(word).unwrap();
     let elements = ["[processModel]", "[recycling]", "[failure]", "[cpu]"];
     assert!(elements.map(at).is_sorted(), "{said}");
-    let (_, said) = appcmd(&up, &["list", "site", SITE, "/text:*"]);
+    let (_, said) = up.appcmd(&["list", "site", SITE, "/text:*"]);
     let at = |word: &str| said.find(word).unwrap();
     let elements = ["[bindings]", "[limits]", "[logFile]", "[application]"];
     assert!(elements.map(at).is_sorted(), "{said}");
     // Source: Microsoft's "Getting Started with AppCmd.exe".
-    let (_, said) = appcmd(&up, &["list", "site", SITE, "/config"]);
+    let (_, said) = up.appcmd(&["list", "site", SITE, "/config"]);
     let at = |word: &str| said.find(word).unwrap();
     assert!(at("<application ") < at("<bindings>"), "{said}");
 }
@@ -504,13 +445,13 @@ fn all_properties_stand_in_the_order_of_the_schema_and_a_section_in_that_of_the_
 #[test]
 fn a_file_that_cannot_be_used_is_named_with_its_line() {
     let up = Up::start();
-    let good = host(&up);
+    let good = up.host();
     let list = ["list", "config", "/section:caching"];
     let refused = |text: &str, words: &[&str], line: &str, description: &str| {
-        std::fs::write(host_path(&up), text).unwrap();
-        let (code, said) = appcmd(&up, words);
+        std::fs::write(up.host_path(), text).unwrap();
+        let (code, said) = up.appcmd(words);
         let line = 1 + text.lines().position(|one| one.contains(line)).unwrap();
-        let file = host_path(&up).canonicalize().unwrap();
+        let file = up.host_path().canonicalize().unwrap();
         let expected = format!(
             "ERROR ( message:Configuration error\nFilename: {}\nLine Number: {line}\nDescription: {description}\n. )\n",
             file.display()
@@ -539,57 +480,14 @@ fn a_file_that_cannot_be_used_is_named_with_its_line() {
         refused(&twice, words, "<add name='x' />", description);
     }
     // Of the other sections nothing is wrong.
-    assert_eq!(appcmd(&up, &list).0, Some(0));
-}
-
-#[test]
-fn a_section_is_committed_to_the_files_of_the_framework() {
-    let up = Up::start();
-    let before = host(&up);
-    let folder = up
-        .root
-        .join("Windows/Microsoft.NET/Framework64/v4.0.30319/Config");
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let section = "/section:system.web/machineKey";
-    for (commit, path, file) in [
-        ("/commit:WEBROOT", "MACHINE/WEBROOT", "web.config"),
-        ("/commit:machine", "MACHINE", "machine.config"),
-    ] {
-        let words = ["set", "config", section, "/validation:SHA1", commit];
-        let applied = format!(
-            "Applied configuration changes to section \"system.web/machineKey\" for \
-             \"MACHINE/WEBROOT/APPHOST\" at configuration commit path \"{path}\"\n"
-        );
-        assert_eq!(appcmd(&up, &words), (Some(0), applied));
-        let written = "<machineKey validation=\"SHA1\" />";
-        assert!(read(file).contains(written), "{}", read(file));
-        let changed = ["set", "config", section, "/validation:MD5", commit];
-        assert_eq!(appcmd(&up, &changed).0, Some(0));
-        assert_eq!(read(file).matches("<machineKey").count(), 1);
-    }
-    let (_, said) = appcmd(&up, &["list", "config", SITE, section]);
-    assert!(said.contains("validation=\"MD5\""), "{said}");
-    let (code, said) = set(&up, &[section, "/decryption:AES", "/commit:webroot"]);
-    assert_eq!(code, Some(0), "{said}");
-    let located = "<location path=\"Default Web Site\">";
-    assert!(read("web.config").contains(located));
-    for words in [
-        ["/section:sites", "/[name='X'].id:5"],
-        ["/section:caching", "/enabled:true"],
-    ] {
-        let set = ["set", "config", "/commit:webroot"];
-        let (code, said) = appcmd(&up, &[&set[..], &words].concat());
-        assert_eq!(code, Some(1), "{said}");
-    }
-    assert_eq!(host(&up), before);
-    assert_eq!(up.get("/default.aspx").status, 200);
+    assert_eq!(up.appcmd(&list).0, Some(0));
 }
 
 #[test]
 fn a_parameter_that_a_command_does_not_know_changes_nothing() {
     let up = Up::start();
-    appcmd(&up, &["add", "apppool", "/name:P2"]);
-    let before = host(&up);
+    up.appcmd(&["add", "apppool", "/name:P2"]);
+    let before = up.host();
     for words in [
         &["delete", "apppool", "P2", "/foo:1"][..],
         &["stop", "apppool", "P2", "/foo:1"],
@@ -604,56 +502,12 @@ fn a_parameter_that_a_command_does_not_know_changes_nothing() {
         &["list", "request", "/foo:1"],
         &["search", "config", "/section:caching", "/foo:1"],
     ] {
-        let (code, said) = appcmd(&up, words);
+        let (code, said) = up.appcmd(words);
         assert_eq!(code, Some(1), "{words:?}: {said}");
         let is_said = said.starts_with("ERROR ( message:Unknown attribute \"");
         assert!(is_said, "{words:?}: {said}");
     }
-    assert_eq!(host(&up), before);
-    let (_, pool) = appcmd(&up, &["list", "apppool", "P2"]);
+    assert_eq!(up.host(), before);
+    let (_, pool) = up.appcmd(&["list", "apppool", "P2"]);
     assert!(pool.contains("state:Started"), "{pool}");
-}
-
-#[test]
-fn a_configuration_path_names_a_level_and_where_to_commit() {
-    let up = Up::start();
-    let section = "/section:system.web/httpRuntime";
-    let web_root = "MACHINE/WEBROOT";
-    let words = ["set", "config", web_root, section, "/maxRequestLength:9"];
-    let (code, said) = appcmd(&up, &words);
-    assert_eq!(code, Some(0), "{said}");
-    let end = "for \"MACHINE/WEBROOT\" at configuration commit path \"MACHINE/WEBROOT\"\n";
-    assert!(said.ends_with(end), "{said}");
-    let of = |path: &str| {
-        let words = ["list", "config", path, section, "/text:maxRequestLength"];
-        appcmd(&up, &words).1
-    };
-    assert_eq!(of(web_root), "9\n");
-    assert_ne!(of("MACHINE"), "9\n");
-    assert_eq!(of("MACHINE/WEBROOT/APPHOST/Default Web Site"), "9\n");
-
-    std::fs::create_dir_all(up.root.join("inetpub/wwwroot/sub/deep")).unwrap();
-    let browse = |commit: &str| {
-        let path = "Default Web Site/sub/deep";
-        let section = "/section:directoryBrowse";
-        appcmd(
-            &up,
-            &["set", "config", path, section, "/enabled:true", commit],
-        )
-    };
-    for commit in [
-        "Default Web Site/Sub",
-        "MACHINE/WEBROOT/APPHOST/Default Web Site/sub",
-    ] {
-        let (code, said) = browse(&format!("/commit:{commit}"));
-        assert_eq!(code, Some(0), "{said}");
-    }
-    let written = up.root.join("inetpub/wwwroot/sub/web.config");
-    assert!(written.is_file());
-    let (code, said) = browse("/commit:Other Site");
-    assert_eq!(code, Some(1));
-    assert!(
-        said.contains("Invalid commit path \"Other Site\""),
-        "{said}"
-    );
 }

@@ -54,9 +54,7 @@ fn what_a_change_has_made_was_do_is_its_effect() {
         "{nothing}"
     );
 
-    let config = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let config = up.host_path();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("5000", "6000")).unwrap();
     up.until("what was edited by hand", || {

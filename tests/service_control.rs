@@ -159,9 +159,7 @@ fn iisreset_can_be_disabled_and_cannot_reboot_or_reach_another_machine() {
 #[test]
 fn a_configuration_that_cannot_be_read_fails_the_restart_until_it_is_repaired() {
     let up = Up::start();
-    let path = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let path = up.host_path();
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, "<configuration>").unwrap();
     let failed = up.tool(&["iisreset"]);
@@ -324,9 +322,7 @@ fn services_that_cannot_run_are_given_up_and_may_be_started_when_they_can() {
 #[test]
 fn after_a_crash_was_reads_the_configuration_afresh_and_stays_stopped_if_it_cannot() {
     let up = Up::start();
-    let path = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let path = up.host_path();
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, "<configuration>").unwrap();
     Up::signal("-KILL", was_of(&up).unwrap());

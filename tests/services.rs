@@ -170,9 +170,7 @@ fn who_waits_in_a_queue_at_an_iisreset_gets_503() {
 fn an_iisreset_reads_the_configuration_afresh() {
     let up = Up::start();
     up.get("/");
-    let path = up
-        .root
-        .join("Windows/System32/inetsrv/config/applicationHost.config");
+    let path = up.host_path();
     let text = std::fs::read_to_string(&path).unwrap();
     let edited = text.replacen(
         "</applicationPools>",

@@ -123,6 +123,24 @@ impl Up {
         endpoint["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// What appcmd exits with, and what it prints.
+    pub fn appcmd(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = self.tool(&[&["appcmd"], words].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    }
+
+    /// Where its applicationHost.config is.
+    pub fn host_path(&self) -> PathBuf {
+        let path = "Windows/System32/inetsrv/config/applicationHost.config";
+        self.root.join(path)
+    }
+
+    /// Its applicationHost.config.
+    pub fn host(&self) -> String {
+        std::fs::read_to_string(self.host_path()).unwrap()
+    }
+
     /// Runs a tool against this server.
     pub fn tool(&self, words: &[&str]) -> Output {
         Command::new(IIS_SIM)

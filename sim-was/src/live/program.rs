@@ -45,9 +45,13 @@ mod tests {
         ] {
             let mark = root.path().join(name);
             run(executable, &format!("\"{}\"", mark.display()), root.path()).unwrap();
-            while !mark.exists() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            let runs = async {
+                while !mark.exists() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let seen = tokio::time::timeout(Duration::from_secs(20), runs).await;
+            assert!(seen.is_ok(), "{executable} was not run");
         }
         assert!(run(r"C:\tools dir\none.exe", "", root.path()).is_err());
     }
