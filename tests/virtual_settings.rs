@@ -305,6 +305,23 @@ fn small(server: &str, probes: &str) -> Scenario {
 }
 
 #[test]
+fn sites_that_log_less_or_otherwise_are_measured_all_the_same() {
+    let log = "system.applicationHost/sites[name='Default Web Site'].logFile";
+    for setting in [
+        "system.applicationHost/log.centralLogFileMode:CentralW3C",
+        "system.webServer/httpLogging.dontLog:true",
+        &format!("{log}.enabled:false"),
+        &format!("{log}.logFormat:NCSA"),
+        &format!("{log}.logExtFileFlags:Date,Time"),
+    ] {
+        let set = small(&format!("set = [\"{setting}\"]"), "");
+        run(&set, Operation::None);
+        let change = small(&format!("change = [\"{setting}\"]"), "");
+        run(&change, Operation::ConfigChange);
+    }
+}
+
+#[test]
 fn a_pool_that_does_not_start_with_was_answers_503() {
     let pool = "system.applicationHost/applicationPools[name='DefaultAppPool']";
     let scenario = small(&format!("set = [\"{pool}.autoStart:false\"]"), "");

@@ -1,4 +1,4 @@
-//! Log lines: W3C for answered requests, HTTPERR for refused and dropped ones.
+//! Log lines: W3C, IIS or NCSA for answered requests, HTTPERR for refused and dropped ones.
 //!
 //! The model says what is to be logged ([`LogEntry`]); this file knows the formats, byte for byte;
 //! `live/` owns the files, and turns moments into civil time.
@@ -7,22 +7,26 @@
 //! sends stays within its column: blanks and control characters become `+`, so that nobody can write
 //! a second line or a directive.
 
+mod fixed;
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api::{
-    Ends, LogFields, LogPeriod, LogSettings, RequestQueueName, SentVersion, SharedRequest, SiteId,
+    Ends, LogFormat, LogPeriod, LogSettings, RequestQueueName, SentVersion, SharedRequest, SiteId,
 };
 use crate::clockwork::civil::{Civil, two_digits};
 use crate::clockwork::{Instant, UtcTime};
 use crate::model::ReasonPhrase;
 
+pub use fixed::write_fixed_line;
+
 /// A line for a log.
 #[derive(Debug)]
 pub enum LogEntry {
-    /// A line in a site's W3C log.
+    /// A line in a site's log, whose format may be another one.
     W3c(W3cRecord),
     /// A line in the HTTPERR log.
     HttpErr(Box<HttpErrRecord>),
@@ -129,18 +133,22 @@ enum Column {
     TimeTaken,
 }
 
-/// Longest line of a W3C log, its line end included. Source: IIS 10 schema, `maxLogLineLength` 65536.
-const LINE_MAX: usize = 65_536;
-
-/// Appends the lines that open a W3C log, or a new run of it.
-pub fn w3c_header(fields: LogFields, utc: UtcTime, out: &mut Vec<u8>) {
+/// Appends the lines that open a site's log, or a new run of it: W3C logs alone have some.
+pub fn site_header(settings: &LogSettings, utc: UtcTime, out: &mut Vec<u8>) {
+    if settings.format != LogFormat::W3c {
+        return;
+    }
     out.extend_from_slice(b"#Software: Microsoft Internet Information Services 10.0\r\n");
     write_directives(utc, out);
     for (bit, _, name) in COLUMNS {
-        if fields.has(bit) {
+        if settings.fields.has(bit) {
             out.push(b' ');
             out.extend_from_slice(name.as_bytes());
         }
+    }
+    for field in &settings.custom_fields {
+        out.push(b' ');
+        write_text(field.name.as_bytes(), out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -149,18 +157,30 @@ pub fn w3c_header(fields: LogFields, utc: UtcTime, out: &mut Vec<u8>) {
 /// [`W3cRecord::at`].
 pub fn write_w3c_line(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, utc: UtcTime) {
     let (start, civil) = (out.len(), Civil::from(utc));
+    let settings = &*record.settings;
     for (bit, column, _) in COLUMNS {
-        if record.settings.fields.has(bit) {
+        if settings.fields.has(bit) {
             write_column(column, record, (computer, civil), out);
             out.push(b' ');
         }
+    }
+    let at_most = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
+    for field in &settings.custom_fields {
+        let header = field.header.as_deref();
+        let value = header.and_then(|name| record.request.text.header(name));
+        let value = value.unwrap_or_default();
+        write_text(
+            &value[..value.len().min(at_most(settings.custom_field_max))],
+            out,
+        );
+        out.push(b' ');
     }
     out.pop_if(|_| true); // the last blank
     // A line of a client's making must not look like a directive, even without date and time.
     if out.get(start) == Some(&b'#') {
         out[start] = b'+';
     }
-    let mut end = out.len().min(start + LINE_MAX - 2);
+    let mut end = out.len().min(start + at_most(settings.line_max) - 2);
     while end < out.len() && matches!(out[end], 0x80..0xC0) {
         end -= 1; // not within a character
     }
@@ -267,30 +287,45 @@ pub fn write_httperr_line(record: &HttpErrRecord, out: &mut Vec<u8>, utc: UtcTim
     out.extend_from_slice(b" TCP\r\n");
 }
 
-/// The name of a site's W3C log at that time; `number` counts the files of [`LogPeriod::MaxSize`].
+/// The name of a site's log at that civil time; `number` counts the files of [`LogPeriod::MaxSize`].
 ///
-/// Source: KB943891 and files of IIS 7 and later: `u_exYYMMDD.log`. Assumed: `u_extendN.log` counts
-/// from 1, and the week of a month begins on Sunday.
-pub fn w3c_file_name(period: LogPeriod, utc: UtcTime, number: u32) -> String {
+/// Source: KB943891 and files of IIS 7 and later: `u_exYYMMDD.log`; IIS 6 documentation, log file formats, for
+/// `in`, `inetsv`, `nc` and `ncsa`; "Enhanced Logging for IIS 8.5" for `_x`, with custom fields. Assumed:
+/// `u_extendN.log` counts from 1, and the week of a month begins on Sunday.
+pub fn site_file_name(settings: &LogSettings, civil: Civil, number: u32) -> String {
     let Civil {
         year,
         month,
         day,
         hour,
         ..
-    } = Civil::from(utc);
+    } = civil;
     let year = year % 100;
-    match period {
-        LogPeriod::MaxSize => format!("u_extend{number}.log"),
-        LogPeriod::Daily => format!("u_ex{year:02}{month:02}{day:02}.log"),
+    let prefix = match settings.format {
+        LogFormat::W3c => "u_ex",
+        LogFormat::Iis => "u_in",
+        LogFormat::Ncsa => "u_nc",
+    };
+    let (sized, suffix) = around_number(settings);
+    match settings.period {
+        LogPeriod::MaxSize => format!("{sized}{number}{suffix}"),
+        LogPeriod::Daily => format!("{prefix}{year:02}{month:02}{day:02}{suffix}"),
         LogPeriod::Weekly => {
-            format!(
-                "u_ex{year:02}{month:02}{:02}.log",
-                Civil::from(utc).week_of_month()
-            )
+            let week = civil.week_of_month();
+            format!("{prefix}{year:02}{month:02}{week:02}{suffix}")
         }
-        LogPeriod::Monthly => format!("u_ex{year:02}{month:02}.log"),
-        LogPeriod::Hourly => format!("u_ex{year:02}{month:02}{day:02}{hour:02}.log"),
+        LogPeriod::Monthly => format!("{prefix}{year:02}{month:02}{suffix}"),
+        LogPeriod::Hourly => format!("{prefix}{year:02}{month:02}{day:02}{hour:02}{suffix}"),
+    }
+}
+
+/// What stands before and after the number in the names of files that are rolled by size.
+pub fn around_number(settings: &LogSettings) -> (&'static str, &'static str) {
+    match settings.format {
+        LogFormat::W3c if !settings.custom_fields.is_empty() => ("u_extend", "_x.log"),
+        LogFormat::W3c => ("u_extend", ".log"),
+        LogFormat::Iis => ("u_inetsv", ".log"),
+        LogFormat::Ncsa => ("u_ncsa", ".log"),
     }
 }
 

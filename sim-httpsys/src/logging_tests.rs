@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::{
-    ActivityId, ConnectionId, EntityLength, Request, RequestId, RequestText, SharedRequest, Span,
-    UrlContext, Version,
+    ActivityId, ConnectionId, CustomLogField, EntityLength, LogFields, Request, RequestId,
+    RequestText, SharedRequest, Span, UrlContext, Version,
 };
 
 /// 2026-11-22 17:28:47.
@@ -59,12 +59,17 @@ fn request(verb: &[u8], path: &[u8], query: &[u8], headers: &[(&str, &[u8])]) ->
 
 fn w3c_line(fields: LogFields, request: Request) -> String {
     let settings = LogSettings {
-        directory: String::new(),
         fields,
-        period: LogPeriod::Daily,
-        truncate_size: 0,
+        ..LogSettings::daily(String::new())
     };
-    let record = W3cRecord {
+    let record = record(settings, request);
+    let mut out = b"before".to_vec();
+    write_w3c_line(&record, "WEB 1", &mut out, AT);
+    String::from_utf8(out.split_off(6)).unwrap()
+}
+
+fn record(settings: LogSettings, request: Request) -> W3cRecord {
+    W3cRecord {
         at: Instant(0),
         settings: Rc::new(settings),
         request: SharedRequest::new(request),
@@ -74,10 +79,7 @@ fn w3c_line(fields: LogFields, request: Request) -> String {
         bytes_sent: 1234,
         bytes_received: u64::MAX,
         took: Duration::from_micros(15_999),
-    };
-    let mut out = b"before".to_vec();
-    write_w3c_line(&record, "WEB 1", &mut out, AT);
-    String::from_utf8(out.split_off(6)).unwrap()
+    }
 }
 
 fn httperr_line(record: &HttpErrRecord) -> String {
@@ -103,7 +105,7 @@ fn refused(ends: Ends) -> HttpErrRecord {
 #[test]
 fn a_site_logs_the_default_columns() {
     let mut header = Vec::new();
-    w3c_header(LogFields::DEFAULT, AT, &mut header);
+    site_header(&LogSettings::daily(String::new()), AT, &mut header);
     assert_eq!(
         String::from_utf8(header).unwrap(),
         "#Software: Microsoft Internet Information Services 10.0\r\n#Version: 1.0\r\n\
@@ -120,7 +122,11 @@ fn a_site_logs_the_default_columns() {
 #[test]
 fn a_site_logs_every_column_in_the_documented_order() {
     let mut header = Vec::new();
-    w3c_header(ALL, AT, &mut header);
+    let all = LogSettings {
+        fields: ALL,
+        ..LogSettings::daily(String::new())
+    };
+    site_header(&all, AT, &mut header);
     assert!(String::from_utf8(header).unwrap().ends_with(
         "#Fields: date time s-sitename s-computername s-ip cs-method cs-uri-stem cs-uri-query s-port \
          cs-username c-ip cs-version cs(User-Agent) cs(Cookie) cs(Referer) cs-host sc-status sc-substatus \
@@ -228,13 +234,101 @@ fn cookies_in_several_lines_are_logged_as_in_one() {
 
 #[test]
 fn log_files_are_named_by_their_period() {
-    let name = |period| w3c_file_name(period, AT, 3);
+    let settings = |format, period| LogSettings {
+        format,
+        period,
+        ..LogSettings::daily(String::new())
+    };
+    let name = |period| site_file_name(&settings(LogFormat::W3c, period), Civil::from(AT), 3);
     assert_eq!(name(LogPeriod::Daily), "u_ex261122.log");
     assert_eq!(name(LogPeriod::Hourly), "u_ex26112217.log");
     assert_eq!(name(LogPeriod::Weekly), "u_ex261104.log");
     assert_eq!(name(LogPeriod::Monthly), "u_ex2611.log");
     assert_eq!(name(LogPeriod::MaxSize), "u_extend3.log");
     assert_eq!(httperr_file_name(1), "httperr1.log");
+    let name = |settings: &LogSettings| site_file_name(settings, Civil::from(AT), 3);
+    for (format, daily, sized) in [
+        (LogFormat::Iis, "u_in261122.log", "u_inetsv3.log"),
+        (LogFormat::Ncsa, "u_nc261122.log", "u_ncsa3.log"),
+    ] {
+        assert_eq!(name(&settings(format, LogPeriod::Daily)), daily);
+        assert_eq!(name(&settings(format, LogPeriod::MaxSize)), sized);
+    }
+    let mut custom = settings(LogFormat::W3c, LogPeriod::Daily);
+    custom.custom_fields = vec![forwarded()];
+    assert_eq!(name(&custom), "u_ex261122_x.log");
+}
+
+fn forwarded() -> CustomLogField {
+    CustomLogField {
+        name: "X-Forwarded-For".to_owned(),
+        header: Some("X-Forwarded-For".to_owned()),
+    }
+}
+
+#[test]
+fn custom_fields_come_last_and_no_longer_than_they_may_be() {
+    let settings = LogSettings {
+        fields: LogFields(256),
+        custom_fields: vec![
+            forwarded(),
+            CustomLogField {
+                name: "later".to_owned(),
+                header: None,
+            },
+        ],
+        custom_field_max: 8,
+        ..LogSettings::daily(String::new())
+    };
+    let mut out = Vec::new();
+    site_header(&settings, AT, &mut out);
+    let header = String::from_utf8(std::mem::take(&mut out)).unwrap();
+    assert!(header.ends_with("#Fields: cs-uri-stem X-Forwarded-For later\r\n"));
+    let forwarded = [("x-forwarded-for", &b"10.0.0.77, 10.0.0.1"[..])];
+    let record = record(settings, request(b"GET", b"/a", b"", &forwarded));
+    write_w3c_line(&record, "WEB", &mut out, AT);
+    assert_eq!(String::from_utf8(out).unwrap(), "/a 10.0.0.7 -\r\n");
+}
+
+fn fixed_line(format: LogFormat, request: Request, offset: i32) -> String {
+    let settings = LogSettings {
+        format,
+        ..LogSettings::daily(String::new())
+    };
+    let mut out = Vec::new();
+    write_fixed_line(&record(settings, request), "WEB 1", &mut out, AT, offset);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn iis_and_ncsa_lines_are_in_local_time_as_published() {
+    let of = || request(b"GET", b"/DeptLogo.gif", b"a=1", &[]);
+    assert_eq!(
+        fixed_line(LogFormat::Iis, of(), -8 * 3600),
+        "10.0.0.9, -, 11/22/26, 9:28:47, W3SVC1, WEB+1, 10.0.0.1, 15, 18446744073709551615, 1234, 200, 64, \
+         GET, /DeptLogo.gif, a=1,\r\n"
+    );
+    assert_eq!(
+        fixed_line(LogFormat::Ncsa, of(), -8 * 3600),
+        "10.0.0.9 - - [22/Nov/2026:09:28:47 -0800] \"GET /DeptLogo.gif?a=1 HTTP/1.1\" 200 1234\r\n"
+    );
+    assert_eq!(
+        fixed_line(
+            LogFormat::Ncsa,
+            request(b"GET", b"/", b"", &[]),
+            5 * 3600 + 30 * 60
+        ),
+        "10.0.0.9 - - [22/Nov/2026:22:58:47 +0530] \"GET / HTTP/1.1\" 200 1234\r\n"
+    );
+}
+
+#[test]
+fn a_client_cannot_make_up_fields_of_an_iis_or_ncsa_line() {
+    let evil = || request(b"GET", b"/a, b\" 500 1\r\n", b"x\",", &[]);
+    let iis = fixed_line(LogFormat::Iis, evil(), 0);
+    assert_eq!((iis.matches(',').count(), iis.lines().count()), (15, 1));
+    let ncsa = fixed_line(LogFormat::Ncsa, evil(), 0);
+    assert_eq!((ncsa.matches('"').count(), ncsa.lines().count()), (2, 1));
 }
 
 /// A column as it should be read back.

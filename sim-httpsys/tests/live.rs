@@ -22,9 +22,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sim_httpsys::api::wire::{Frames, decode_completion, encode_call};
 use sim_httpsys::api::{
     CachePolicy, Call, CallId, CallResult, Completion, ControlCall, DisabledReason, LogData,
-    LogFields, LogPeriod, LogSettings, QueueState, Request, RequestQueueName,
-    RequestQueueProperties, Response, ResponseVerbosity, SharedRequest, SiteId, Timeouts,
-    UrlContext, UrlGroupId, UrlGroupProperties,
+    LogSettings, QueueState, Request, RequestQueueName, RequestQueueProperties, Response,
+    ResponseVerbosity, SharedRequest, SiteId, Timeouts, UrlContext, UrlGroupId, UrlGroupProperties,
 };
 use sim_httpsys::live::{ENDPOINTS_FILE, Options, open_device, run};
 use sim_httpsys::model::Parameters;
@@ -89,12 +88,7 @@ impl Driver {
             state,
         };
         let directory = self.root.path().join("inetpub/logs/LogFiles/W3SVC1");
-        let log = LogSettings {
-            directory: directory.to_str().unwrap().to_owned(),
-            fields: LogFields::DEFAULT,
-            period: LogPeriod::Daily,
-            truncate_size: 20 << 20,
-        };
+        let log = LogSettings::daily(directory.to_str().unwrap().to_owned());
         let group = UrlGroupProperties {
             queue: queue.clone(),
             site: SiteId(1),

@@ -97,6 +97,9 @@ pub struct PathSettings {
     pub client_cache: ClientCache,
     /// `caching` and `serverRuntime`.
     pub caching: Caching,
+    /// `httpLogging`: which of its requests are in the site's log.
+    #[serde(default)]
+    pub logging: RequestLogging,
     /// `security/requestFiltering/requestLimits`.
     #[serde(default)]
     pub request_limits: RequestLimits,
@@ -175,6 +178,35 @@ impl Default for ClientCache {
         Self {
             lines: String::new(),
             set_etag: true,
+        }
+    }
+}
+
+/// `httpLogging`: which requests are in their site's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestLogging {
+    /// `LogAll`. Source: IIS 10 schema: the default.
+    #[default]
+    All,
+    /// `LogSuccessful`.
+    Successful,
+    /// `LogError`.
+    Failed,
+    /// `dontLog`.
+    None,
+}
+
+impl RequestLogging {
+    /// Whether a request that is answered with that status is in the log.
+    ///
+    /// Source: IIS configuration reference, `httpLogging`: successful are 100 to 399, errors 400 to 999.
+    #[must_use]
+    pub fn has(self, status: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::Successful => status < 400,
+            Self::Failed => status >= 400,
+            Self::None => false,
         }
     }
 }

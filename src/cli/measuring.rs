@@ -236,6 +236,13 @@ fn run_live(
     scenario: &Scenario,
     name: &str,
 ) -> Result<Vec<TrialResult>, Failure> {
+    for operation in &scenario.operations {
+        let served = scenario.served(*operation).map_err(Failure::Scenario)?;
+        if let Some(gap) = served.log_gap() {
+            eprintln!("{gap}: the sites' logs are not held against the clients' book");
+            break;
+        }
+    }
     let temporary = Temporary::make().map_err(at(&std::env::temp_dir()))?;
     let folder = arguments.out.as_deref().unwrap_or(&temporary.0).join(name);
     std::fs::create_dir_all(&folder).map_err(at(&folder))?;

@@ -270,6 +270,7 @@ impl Trial<'_> {
     ) -> Result<(TrialResult, Observation), TrialError> {
         let served = self.scenario.served(self.operation)?;
         let (ports, pool) = (served.ports(), self.operation.pool(&served.pool));
+        let logs_all = served.log_gap().is_none();
         let measured = Measured {
             operation: times.operation,
             pool,
@@ -279,7 +280,7 @@ impl Trial<'_> {
         };
         let mut goes_on = || tell(watcher, Stage::Reconciling).is_ok();
         let worked_out = unless_stopped(&mut goes_on, move || {
-            let mut observation = observe(&root, &book)?;
+            let mut observation = observe(&root, &book, logs_all)?;
             observation.ports = ports;
             let metrics = match farm {
                 None => Metrics::of(&observation, &measured),
@@ -318,8 +319,8 @@ fn facts_of_servers(
     Ok(servers)
 }
 
-/// Reads everything that a trial has written.
-fn observe(root: &Path, book: &Path) -> Result<Observation, TrialError> {
+/// Reads everything that a trial has written, the sites' logs only if they have a line for every answer.
+fn observe(root: &Path, book: &Path, logs_all: bool) -> Result<Observation, TrialError> {
     let mut observation = Observation::default();
     observation.read_book(book)?;
     let trace = root.join("trace");
@@ -332,7 +333,12 @@ fn observe(root: &Path, book: &Path) -> Result<Observation, TrialError> {
         observation.read_worker(path)?;
     }
     let logs = root.join("inetpub/logs/LogFiles");
-    for site in files_in(&logs)? {
+    let folders = if logs_all {
+        files_in(&logs)?
+    } else {
+        Vec::new()
+    };
+    for site in folders {
         for path in files_in(&site)?
             .iter()
             .filter(|path| file_name(path).starts_with("u_ex"))

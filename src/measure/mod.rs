@@ -21,6 +21,7 @@ pub mod downtime;
 pub mod events;
 pub mod latencies;
 pub mod ledger;
+pub mod log_gap;
 mod looks;
 pub mod metrics;
 pub mod outcomes;

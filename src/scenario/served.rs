@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::{Configuration, default_config};
 
+use crate::measure::log_gap::log_gap;
+
 use super::{ApplicationPart, Operation, Scenario, ScenarioError, place};
 
 /// The server of a scenario.
@@ -116,6 +118,16 @@ impl Served {
         };
         let site = self.configuration.sites.iter().find(serves);
         site.map_or("", |site| site.name.as_str())
+    }
+
+    /// Why there is not a line that can be read for every answered request, if there is not: at the beginning,
+    /// or when it is changed.
+    pub(crate) fn log_gap(&self) -> Option<String> {
+        let changed = || {
+            let text = edit::apply(&self.text, &self.changes).ok()?;
+            sim_was::config::load(&text, &self.name).ok()
+        };
+        log_gap(&self.configuration).or_else(|| log_gap(&changed()?))
     }
 
     /// The ports that it is to listen on.

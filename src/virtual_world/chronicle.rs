@@ -5,8 +5,9 @@
 //! with the same digest have done the same.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use sim_httpsys::api::{LogFields, ProcessId};
+use sim_httpsys::api::{LogSettings, ProcessId};
 use sim_httpsys::clockwork::{Instant, UtcClock};
 use sim_httpsys::counters::{Counters, Snapshot};
 use sim_httpsys::etw::{self, Traced};
@@ -57,7 +58,7 @@ struct Kept {
     was: Vec<Traced<event_log::Fact>>,
     workers: BTreeMap<ProcessId, Vec<Traced<facts::Fact>>>,
     w3c: Vec<u8>,
-    fields: LogFields,
+    settings: Option<Rc<LogSettings>>,
     httperr: Vec<u8>,
     read: Observation,
 }
@@ -180,7 +181,7 @@ impl Kept {
             was: Vec::new(),
             workers: BTreeMap::new(),
             w3c: Vec::new(),
-            fields: LogFields(0),
+            settings: None,
             httperr: Vec::new(),
             read: Observation {
                 w3c: Some(Vec::new()),
@@ -202,14 +203,15 @@ impl Kept {
     fn log(&mut self, entry: &LogEntry) {
         match entry {
             LogEntry::W3c(record) => {
-                let fields = record.settings.fields;
-                if self.w3c.len() > TEXT_MAX || fields != self.fields {
+                let settings = &record.settings;
+                let is_known = self.settings.as_ref().is_some_and(|it| it == settings);
+                if self.w3c.len() > TEXT_MAX || !is_known {
                     self.read_w3c();
                 }
                 let utc = self.clock.utc(record.at);
                 if self.w3c.is_empty() {
-                    self.fields = fields;
-                    logging::w3c_header(fields, utc, &mut self.w3c);
+                    logging::site_header(settings, utc, &mut self.w3c);
+                    self.settings = Some(Rc::clone(settings));
                 }
                 logging::write_w3c_line(record, COMPUTER, &mut self.w3c, utc);
             }
@@ -226,10 +228,13 @@ impl Kept {
         }
     }
 
+    /// A site may log without the columns that are needed: then there is no log to read.
     fn read_w3c(&mut self) {
         let text = String::from_utf8_lossy(&self.w3c);
-        let (lines, _) = parse_w3c(&text).expect("the driver's own lines can be read");
-        self.read.w3c.get_or_insert_default().extend(lines);
+        match (&mut self.read.w3c, parse_w3c(&text)) {
+            (Some(read), Ok((lines, _))) => read.extend(lines),
+            (read, _) => *read = None,
+        }
         self.w3c.clear();
     }
 

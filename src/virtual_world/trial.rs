@@ -176,6 +176,7 @@ impl Trial<'_> {
             size,
             not_done,
             ports: served.ports(),
+            logs_all: served.log_gap().is_none(),
         })
     }
 
@@ -188,6 +189,7 @@ impl Trial<'_> {
         let observation = Observation {
             book: played.book,
             ports: played.ports,
+            w3c: observation.w3c.filter(|_| played.logs_all),
             ..observation
         };
         let measured = played.measured;
@@ -352,6 +354,8 @@ struct Played {
     not_done: Option<String>,
     /// The ports that the server is to listen on.
     ports: BTreeSet<u16>,
+    /// Whether its logs have a line for every answered request.
+    logs_all: bool,
 }
 
 /// A world, and what is known of it while it runs.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::{
     CachePolicy, Call, CallId, Completion, ConnectionId, ControlCall, Endpoint, Ends, LogData,
-    LogFields, LogPeriod, LogSettings, ProcessId, QueueState, RequestId, RequestQueueName,
-    RequestQueueProperties, Response, ResponseVerbosity, SharedRequest, SiteId, Timeouts,
-    UrlContext, UrlGroupId, UrlGroupProperties,
+    LogSettings, ProcessId, QueueState, RequestId, RequestQueueName, RequestQueueProperties,
+    Response, ResponseVerbosity, SharedRequest, SiteId, Timeouts, UrlContext, UrlGroupId,
+    UrlGroupProperties,
 };
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 use sim_httpsys::logging::LogEntry;
@@ -48,12 +48,7 @@ pub(crate) fn response(cache_policy: CachePolicy, log: bool) -> Response {
 
 /// How a site logs that logs.
 pub(crate) fn log_settings() -> LogSettings {
-    LogSettings {
-        directory: "W3SVC1".to_owned(),
-        fields: LogFields::DEFAULT,
-        period: LogPeriod::Daily,
-        truncate_size: 20 << 20,
-    }
+    LogSettings::daily("W3SVC1".to_owned())
 }
 
 /// The driver, with everything around it reduced to calls.

@@ -15,9 +15,11 @@ use crate::counters::Snapshot;
 use crate::id_slab::Id;
 use crate::service_state::ServiceState;
 
+mod log_settings;
 mod request;
 pub mod wire;
 
+pub use log_settings::{CustomLogField, LogFields, LogFormat, LogPeriod, LogSettings};
 pub use request::{
     EntityLength, Request, RequestText, SentVersion, SharedRequest, Span, Verb, Version,
 };
@@ -449,66 +451,6 @@ impl Default for Timeouts {
     }
 }
 
-/// Where and how a site's answered requests are logged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogSettings {
-    /// The folder, as a path of this machine (…/LogFiles/W3SVC1).
-    pub directory: String,
-    /// The columns (`logExtFileFlags`).
-    pub fields: LogFields,
-    /// When a new file is begun.
-    pub period: LogPeriod,
-    /// For [`LogPeriod::MaxSize`]: the size at which a new file is begun, in bytes.
-    pub truncate_size: u64,
-}
-
-/// A set of W3C log columns, by the bits of `logExtFileFlags`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LogFields(pub u32);
-
-impl LogFields {
-    /// Source: IIS 10 schema, `logExtFileFlags`, default: `Date, Time, ClientIP, UserName, ServerIP,
-    /// Method, UriStem, UriQuery, TimeTaken, HttpStatus, Win32Status, ServerPort, UserAgent,
-    /// HttpSubStatus, Referer`.
-    pub const DEFAULT: Self = Self(
-        1 | 2
-            | 4
-            | 8
-            | 64
-            | 128
-            | 256
-            | 512
-            | 16384
-            | 1024
-            | 2048
-            | 32768
-            | 65536
-            | 2_097_152
-            | 262_144,
-    );
-
-    /// Whether the column with this bit is in the set.
-    pub fn has(self, bit: u32) -> bool {
-        self.0 & bit != 0
-    }
-}
-
-/// When a new W3C log file is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogPeriod {
-    /// At a size.
-    MaxSize,
-    /// At midnight UTC. The default.
-    Daily,
-    /// Every week.
-    Weekly,
-    /// Every month.
-    Monthly,
-    /// Every hour.
-    Hourly,
-}
-
 /// A worker's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -536,6 +478,8 @@ pub struct LogData {
     pub win32_status: u32,
     /// Whether the body is that of a file, for `Total Files Sent`; in no log.
     pub is_file: bool,
+    /// Whether no line is written, although there is something to say (`httpLogging`).
+    pub is_unlogged: bool,
 }
 
 /// Whether and for how long the driver may keep a response (`HTTP_CACHE_POLICY`).

@@ -95,6 +95,7 @@ mod flag {
     pub(super) const DISCONNECT: u8 = 2;
     pub(super) const LOG: u8 = 4;
     pub(super) const FILE: u8 = 8;
+    pub(super) const UNLOGGED: u8 = 16;
     pub(super) const SECURE: u8 = 1;
     pub(super) const HTTP11: u8 = 2;
 }
@@ -344,7 +345,11 @@ fn put_response(out: &mut Vec<u8>, request: RequestId, response: &Response, more
         bit(more, flag::MORE)
             | bit(response.disconnect, flag::DISCONNECT)
             | bit(response.log.is_some(), flag::LOG)
-            | bit(response.log.is_some_and(|log| log.is_file), flag::FILE),
+            | bit(response.log.is_some_and(|log| log.is_file), flag::FILE)
+            | bit(
+                response.log.is_some_and(|log| log.is_unlogged),
+                flag::UNLOGGED,
+            ),
     );
     put_u16(out, response.status);
     let log = response.log.unwrap_or_default();
@@ -482,9 +487,10 @@ impl Reader {
         let request = RequestId(self.u64()?);
         let flags = self.u8()?;
         let status = self.u16()?;
-        let known = flag::MORE | flag::DISCONNECT | flag::LOG | flag::FILE;
+        let of_log = flag::FILE | flag::UNLOGGED;
+        let known = flag::MORE | flag::DISCONNECT | flag::LOG | of_log;
         if flags > known
-            || flags & (flag::FILE | flag::LOG) == flag::FILE
+            || flags & flag::LOG == 0 && flags & of_log != 0
             || !(100..=999).contains(&status)
         {
             return Err(WireError::Malformed);
@@ -493,6 +499,7 @@ impl Reader {
             substatus: self.u16()?,
             win32_status: self.u32()?,
             is_file: flags & flag::FILE != 0,
+            is_unlogged: flags & flag::UNLOGGED != 0,
         };
         let cache_policy = match (self.u8()?, self.u32()?) {
             (0, 0) => CachePolicy::Nocache,

@@ -92,6 +92,17 @@ impl UtcTime {
         self.0 / 1_000_000_000
     }
 
+    /// What a wall clock shows that is so many seconds ahead, or behind if they are negative.
+    #[must_use]
+    pub fn ahead(self, seconds: i32) -> Self {
+        let nanos = u64::from(seconds.unsigned_abs()) * 1_000_000_000;
+        Self(if seconds < 0 {
+            self.0.saturating_sub(nanos)
+        } else {
+            self.0.saturating_add(nanos)
+        })
+    }
+
     /// The same as a [`jiff::Timestamp`], for calendars and formats.
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(jiff::Timestamp::MAX)

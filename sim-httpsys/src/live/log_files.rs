@@ -1,14 +1,18 @@
-//! The log files: a W3C log per site, and the HTTPERR log.
+//! The log files: a log per site or one for all, and the HTTPERR log.
 //!
 //! What a line looks like and how a file is called is the business of [`crate::logging`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::rolling_file::{LogFault, RollingFile, newest};
-use crate::api::LogPeriod;
-use crate::clockwork::{Instant, UtcClock};
+use crate::api::{LogFormat, LogPeriod, LogSettings};
+use crate::clockwork::civil::Civil;
+use crate::clockwork::{Instant, UtcClock, UtcTime};
 use crate::logging::{self, HttpErrRecord, LogEntry, W3cRecord};
 
 /// How long a line may be kept back.
@@ -28,8 +32,7 @@ pub(super) struct LogFiles {
     root: PathBuf,
     telling: Telling,
     clock: UtcClock,
-    /// The name of this machine.
-    computer: String,
+    machine: Machine,
     sites: BTreeMap<String, SiteLog>,
     errors: ErrorLog,
     /// Since when something is kept back.
@@ -47,7 +50,10 @@ impl LogFiles {
             root: root.to_owned(),
             telling,
             clock,
-            computer: computer_name(),
+            machine: Machine {
+                computer: computer_name(),
+                zone: TimeZone::system(),
+            },
             sites: BTreeMap::new(),
             errors: ErrorLog::new(root.join(ERROR_LOG_FOLDER), error_log_size_max),
             behind_since: None,
@@ -60,14 +66,13 @@ impl LogFiles {
             LogEntry::W3c(record) => {
                 let directory = &record.settings.directory;
                 if !self.sites.contains_key(directory) {
-                    self.sites
-                        .insert(directory.clone(), SiteLog::new(PathBuf::from(directory)));
+                    self.sites.insert(directory.clone(), SiteLog::new(record));
                 }
                 let site = self
                     .sites
                     .get_mut(directory)
                     .expect("it was just put there");
-                site.write(record, &self.computer, self.clock);
+                site.write(record, &self.machine, self.clock.utc(record.at));
                 tell(&mut site.file, self.telling, &self.root);
             }
             LogEntry::HttpErr(record) => {
@@ -110,56 +115,95 @@ fn tell(file: &mut RollingFile, telling: Telling, root: &Path) {
     }
 }
 
-/// The W3C log of one site.
+/// Where the lines are written.
+#[derive(Debug)]
+struct Machine {
+    computer: String,
+    zone: TimeZone,
+}
+
+impl Machine {
+    /// How far the wall clock is ahead, in seconds.
+    fn offset(&self, utc: UtcTime) -> i32 {
+        self.zone.to_offset(utc.timestamp()).seconds()
+    }
+}
+
+/// The log of one site, or of all.
 #[derive(Debug)]
 struct SiteLog {
     file: RollingFile,
     /// The hour (UTC, since 1970) for which the present file was chosen: names change on the hour.
     hour: Option<u64>,
-    /// What the present file's header says.
-    fields: crate::api::LogFields,
+    /// Those by which the present file was chosen.
+    settings: Rc<LogSettings>,
     name: String,
     /// For logs that are rolled by size: the present file's number.
     number: u32,
 }
 
 impl SiteLog {
-    fn new(directory: PathBuf) -> Self {
-        let number = newest(&directory, "u_extend").unwrap_or(1);
-        let fields = crate::api::LogFields(0);
+    fn new(first: &W3cRecord) -> Self {
+        let directory = PathBuf::from(&first.settings.directory);
         Self {
-            file: RollingFile::new(directory),
             hour: None,
-            fields,
+            settings: Rc::clone(&first.settings),
             name: String::new(),
-            number,
+            number: newest_number(&first.settings),
+            file: RollingFile::new(directory),
         }
     }
 
-    fn write(&mut self, record: &W3cRecord, computer: &str, clock: UtcClock) {
+    fn write(&mut self, record: &W3cRecord, machine: &Machine, utc: UtcTime) {
         let settings = &record.settings;
-        let utc = clock.utc(record.at);
         let hour = utc.unix_seconds() / 3600;
+        let is_new = !Rc::ptr_eq(settings, &self.settings) && *settings != self.settings;
         let full = settings.period == LogPeriod::MaxSize
             && self.hour.is_some()
             && self.file.size() >= settings.truncate_size;
         if full {
             self.number += 1;
         }
-        if full || self.hour != Some(hour) || self.fields != settings.fields {
-            let name = logging::w3c_file_name(settings.period, utc, self.number);
-            if name != self.name || self.fields != settings.fields {
+        let around = logging::around_number;
+        if is_new && around(settings) != around(&self.settings) {
+            self.number = newest_number(settings);
+        }
+        if full || is_new || self.hour != Some(hour) {
+            let civil = Civil::from(utc.ahead(if is_local(settings) {
+                machine.offset(utc)
+            } else {
+                0
+            }));
+            let name = logging::site_file_name(settings, civil, self.number);
+            let shape = |settings: &LogSettings| (settings.fields, settings.custom_fields.clone());
+            if name != self.name || is_new && shape(settings) != shape(&self.settings) {
                 self.file.begin(&name);
                 self.file
-                    .append_header(|out| logging::w3c_header(settings.fields, utc, out));
+                    .append_header(|out| logging::site_header(settings, utc, out));
                 self.name = name;
-                self.fields = settings.fields;
             }
+            self.settings = Rc::clone(settings);
             self.hour = Some(hour);
         }
-        self.file
-            .append(|out| logging::write_w3c_line(record, computer, out, clock.utc(record.at)));
+        let computer = &machine.computer;
+        self.file.append(|out| match settings.format {
+            LogFormat::W3c => logging::write_w3c_line(record, computer, out, utc),
+            LogFormat::Iis | LogFormat::Ncsa => {
+                logging::write_fixed_line(record, computer, out, utc, machine.offset(utc));
+            }
+        });
     }
+}
+
+/// Source: IIS 6 documentation, "Log File Formats": W3C logs begin at midnight UTC if nothing else is said, the
+/// others at that of local time. Assumed: names change on the hour of UTC, in zones with half hours, too.
+fn is_local(settings: &LogSettings) -> bool {
+    settings.is_local || settings.format != LogFormat::W3c
+}
+
+fn newest_number(settings: &LogSettings) -> u32 {
+    let (prefix, suffix) = logging::around_number(settings);
+    newest(Path::new(&settings.directory), prefix, suffix).unwrap_or(1)
 }
 
 /// What the machine is called: `s-computername`; empty if nobody says.
@@ -179,7 +223,7 @@ struct ErrorLog {
 
 impl ErrorLog {
     fn new(directory: PathBuf, size_max: u64) -> Self {
-        let number = newest(&directory, "httperr").unwrap_or(1);
+        let number = newest(&directory, "httperr", ".log").unwrap_or(1);
         Self {
             file: RollingFile::new(directory),
             size_max,

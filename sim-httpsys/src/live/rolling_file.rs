@@ -140,12 +140,12 @@ impl Drop for RollingFile {
     }
 }
 
-/// The number of the newest file `prefix<N>.log` in a folder, if there is one.
-pub(super) fn newest(directory: &Path, prefix: &str) -> Option<u32> {
+/// The number of the newest file `prefix<N>suffix` in a folder, if there is one.
+pub(super) fn newest(directory: &Path, prefix: &str, suffix: &str) -> Option<u32> {
     let number = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         name.strip_prefix(prefix)?
-            .strip_suffix(".log")?
+            .strip_suffix(suffix)?
             .parse()
             .ok()
     };
@@ -199,7 +199,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("httperr3.log"), "old\r\n").unwrap();
         fs::write(folder.path().join("httperr12.log"), "newer\r\n").unwrap();
-        assert_eq!(newest(folder.path(), "httperr"), Some(12));
+        assert_eq!(newest(folder.path(), "httperr", ".log"), Some(12));
         let mut log = RollingFile::new(folder.path().to_owned());
         log.begin("httperr12.log");
         log.append(|out| out.extend_from_slice(b"new\r\n"));

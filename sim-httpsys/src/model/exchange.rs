@@ -427,7 +427,7 @@ impl HttpSys {
         }
     }
 
-    /// Writes the site's log line. Without log data there is no line.
+    /// Writes the site's log line. Without log data there is none, nor if they ask for none.
     pub(super) fn log_answer(
         &mut self,
         exchange: &Exchange,
@@ -435,6 +435,7 @@ impl HttpSys {
         log: Option<LogData>,
         now: Instant,
     ) {
+        let log = log.filter(|log| !log.is_unlogged);
         let (Some(settings), Some(log)) = (&exchange.log, log) else {
             return;
         };

@@ -42,7 +42,7 @@ mod tests {
         assert_eq!((site.name.as_str(), site.id), ("Default Web Site", 1));
         assert_eq!(site.bindings[0].information, "*:80:");
         assert_eq!(
-            site.log_file.directory,
+            site.log_file.settings.directory,
             r"%SystemDrive%\inetpub\logs\LogFiles"
         );
         let [application] = site.applications.as_slice() else {

@@ -38,6 +38,7 @@ pub(crate) fn keep_sections(old: &Configuration, new: &mut Configuration) {
                 new.settings.keep(&old.settings, of_sites);
             }
             "system.applicationHost/webLimits" => new.web_limits = old.web_limits.clone(),
+            "system.applicationHost/log" => new.central_log.clone_from(&old.central_log),
             "system.applicationHost/configHistory" => {
                 new.config_history = old.config_history.clone();
             }

@@ -36,6 +36,7 @@ mod resolve;
 mod schema;
 mod sections;
 pub mod settings;
+mod site_log;
 mod sites;
 mod unheeded;
 mod value;
@@ -73,6 +74,8 @@ pub struct Configuration {
     pub sites: Vec<Site>,
     /// `system.applicationHost/webLimits`.
     pub web_limits: WebLimits,
+    /// `system.applicationHost/log`: the log of all sites, if they have one together.
+    pub central_log: Option<SiteLog>,
     /// `system.applicationHost/configHistory`.
     pub config_history: ConfigHistory,
     /// The same, setting by setting, with their lines.
@@ -364,19 +367,13 @@ pub struct SiteLimits {
     pub connection_timeout: Duration,
 }
 
-/// `site/logFile`.
+/// `site/logFile`, or `log/centralW3CLogFile`.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
 pub struct SiteLog {
-    /// `enabled`.
+    /// Whether there is a file.
     pub enabled: bool,
-    /// `directory`, as written.
-    pub directory: String,
-    /// `logExtFileFlags`.
-    pub fields: sim_httpsys::api::LogFields,
-    /// `period`.
-    pub period: sim_httpsys::api::LogPeriod,
-    /// `truncateSize`.
-    pub truncate_size: u64,
+    /// How it is written; its `directory` is as written in the configuration, without the folder of the site.
+    pub settings: sim_httpsys::api::LogSettings,
 }
 
 /// `site/application`.

@@ -20,6 +20,7 @@ use super::raw::{self, ConfigError};
 use super::schema::{self, Element};
 use super::sections::{Sections, keys_from};
 use super::settings::{Recorder, Scope};
+use super::site_log;
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
@@ -113,6 +114,7 @@ pub(super) fn resolve(
         application_pools,
         sites,
         web_limits,
+        central_log: site_log::central(&section(&sections, "log")),
         config_history: config_history(&sections),
         settings: std::mem::take(&mut resolver.recorder.settings),
         warnings: resolver.finish(),

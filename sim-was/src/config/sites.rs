@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use roxmltree::Node;
-use sim_httpsys::api::{LogFields, LogPeriod};
 use sim_worker::configuration::PathSettings;
 
 use super::layers::Layers;
 use super::resolve::{INVALID_APPLICATION, INVALID_BINDING, INVALID_DATA, Resolver, section};
 use super::sections::Sections;
 use super::settings::Scope;
+use super::site_log;
 use super::web_server::{self, Locations, WebServer};
 use super::{
-    Application, ApplicationPool, Binding, Configuration, Site, SiteLimits, SiteLog,
-    VirtualDirectory, binding,
+    Application, ApplicationPool, Binding, Configuration, Site, SiteLimits, VirtualDirectory,
+    binding,
 };
 
 /// Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
@@ -118,7 +118,7 @@ impl<'a> Builder<'_, 'a> {
             server_auto_start: site.flag("serverAutoStart"),
             bindings,
             limits: limits(&site.child("limits")),
-            log_file: log_file(&site.child("logFile")),
+            log_file: site_log::of_site(&site.child("logFile")),
             applications,
             name,
         })
@@ -317,22 +317,6 @@ fn limits(limits: &Layers<'_>) -> SiteLimits {
         max_bandwidth: unless_unlimited("maxBandwidth"),
         max_connections: unless_unlimited("maxConnections"),
         connection_timeout: limits.time("connectionTimeout"),
-    }
-}
-
-fn log_file(log: &Layers<'_>) -> SiteLog {
-    SiteLog {
-        enabled: log.flag("enabled"),
-        directory: log.text("directory"),
-        fields: LogFields(log.number("logExtFileFlags")),
-        period: match log.number("period") {
-            0 => LogPeriod::MaxSize,
-            2 => LogPeriod::Weekly,
-            3 => LogPeriod::Monthly,
-            4 => LogPeriod::Hourly,
-            _ => LogPeriod::Daily,
-        },
-        truncate_size: log.long("truncateSize"),
     }
 }
 

@@ -3,52 +3,68 @@
 use super::Configuration;
 use super::settings::{Key, Scope};
 
-/// What comes instead of a setting that is not heeded. Absent: `sslFlags`, of which only some are.
-pub(super) fn instead_of(key: &Key) -> Option<&'static str> {
-    match (&key.scope, key.section.as_str(), key.path.as_str()) {
-        (Scope::Site(_), _, "logFile.logFormat") => Some("requests are logged in the W3C format"),
-        (Scope::Site(_), _, path) if path.starts_with("logFile.customFields") => {
-            Some("the log has the columns of logExtFileFlags only")
+/// What comes instead of a setting with a value that is not heeded. Absent: `sslFlags`, of which only some are.
+pub(super) fn instead_of(key: &Key, value: &str) -> Option<&'static str> {
+    match &key.scope {
+        Scope::Site(_) => of_site(&key.path, value),
+        Scope::Location(_) => match key.section.as_str() {
+            "system.applicationHost/log" => of_log(&key.path, value),
+            "system.applicationHost/webLimits" => {
+                let is_limited = key.path == "maxGlobalBandwidth" && value != UNLIMITED;
+                is_limited.then_some(UNTHROTTLED)
+            }
+            _ => None,
+        },
+        Scope::Pool(_)
+        | Scope::Application(..)
+        | Scope::VirtualDirectory(..)
+        | Scope::WebConfig(_) => None,
+    }
+}
+
+/// Source: IIS schema: the default of both limits.
+const UNLIMITED: &str = "4294967295";
+const UNTHROTTLED: &str = "bandwidth is not limited";
+
+fn of_site(path: &str, value: &str) -> Option<&'static str> {
+    let is_known_late = || value.contains("ResponseHeader") || value.contains("ServerVariable");
+    match path {
+        "logFile.logFormat" if value == "Custom" => {
+            Some("there is no log plug-in, and requests are logged in the W3C format")
         }
-        (Scope::Site(_), _, "limits.maxBandwidth")
-        | (Scope::Location(_), "system.applicationHost/webLimits", "maxGlobalBandwidth") => {
-            Some("bandwidth is not limited")
+        "logFile.logTargetW3C" if value.contains("ETW") => {
+            Some("nothing is sent to ETW, only to a file")
         }
-        (Scope::Location(_), "system.webServer/httpLogging", "selectiveLogging") => {
-            Some("every request is logged")
+        "logFile.flushByEntryCountW3CLog" if value != "0" => {
+            Some("lines are in the file within a second")
         }
-        (
-            Scope::Pool(_)
-            | Scope::Site(_)
-            | Scope::Application(..)
-            | Scope::VirtualDirectory(..)
-            | Scope::Location(_)
-            | Scope::WebConfig(_),
-            _,
-            _,
-        ) => None,
+        "logFile.logSiteId" if value == "false" => Some("sites are logged by their numbers"),
+        "limits.maxBandwidth" if value != UNLIMITED => Some(UNTHROTTLED),
+        _ if path.starts_with("logFile.customFields") && is_known_late() => {
+            Some("its column is empty, because only headers of the request are logged")
+        }
+        _ => None,
+    }
+}
+
+fn of_log(path: &str, value: &str) -> Option<&'static str> {
+    match path {
+        "centralLogFileMode" if value == "CentralBinary" => Some("every site has a log of its own"),
+        "logInUTF8" if value == "false" => Some("logs are written in UTF-8"),
+        _ => None,
     }
 }
 
 impl Configuration {
     /// The settings that are not the default and have no effect here, a sentence each.
     pub fn unheeded(&self) -> Vec<String> {
-        // Source: IIS schema: the defaults.
-        let is_default = |value: &str| ["W3C", "LogAll", "4294967295"].contains(&value);
         let mut said = Vec::new();
         for (key, setting) in &self.settings.map {
-            let Some(instead) = instead_of(key).filter(|_| !is_default(&setting.value)) else {
+            let value = &setting.value;
+            let Some(instead) = instead_of(key, value) else {
                 continue;
             };
-            let mut key = key.clone();
-            // One sentence for all fields of a site.
-            let value = if key.path.starts_with("logFile.customFields") {
-                key.path.truncate("logFile.customFields".len());
-                String::new()
-            } else {
-                format!(" {}", setting.value)
-            };
-            let text = format!("{key}{value} has no effect here: {instead}");
+            let text = format!("{key} {value} has no effect here: {instead}");
             if !said.contains(&text) {
                 said.push(text);
             }
@@ -75,16 +91,22 @@ mod tests {
             );
             load(&text, "x").unwrap()
         };
+        let field = |kind: &str| {
+            format!(
+                "<customFields><add logFieldName=\"a\" sourceName=\"b\" sourceType=\"{kind}\" /></customFields>"
+            )
+        };
         let plain = text("4294967295", "logFormat=\"W3C\">");
         assert_eq!(plain.unheeded(), [""; 0]);
-        let fields = "logFormat=\"NCSA\"><customFields><add logFieldName=\"a\" sourceName=\"b\" \
-                      sourceType=\"RequestHeader\" /></customFields>";
-        let other = text("5000", fields);
+        let heeded = format!("logFormat=\"NCSA\">{}", field("RequestHeader"));
+        assert_eq!(text("4294967295", &heeded).unheeded(), [""; 0]);
+        let fields = format!("logFormat=\"Custom\">{}", field("ServerVariable"));
+        let other = text("5000", &fields);
         assert_eq!(
             other.unheeded(),
             [
-                "site 1: logFile.customFields has no effect here: the log has the columns of logExtFileFlags only",
-                "site 1: logFile.logFormat NCSA has no effect here: requests are logged in the W3C format",
+                "site 1: logFile.customFields.add[logFieldName='a'].sourceType ServerVariable has no effect here: its column is empty, because only headers of the request are logged",
+                "site 1: logFile.logFormat Custom has no effect here: there is no log plug-in, and requests are logged in the W3C format",
                 "system.applicationHost/webLimits: maxGlobalBandwidth 5000 has no effect here: bandwidth is not limited",
             ]
         );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sim_worker::configuration::{
     Caching, CachingProfile, ClientCache, Initialization, PathSettings, ProfilePolicy,
-    RequestFiltering, RequestLimits, SessionStateSettings,
+    RequestFiltering, RequestLimits, RequestLogging, SessionStateSettings,
 };
 
 use super::layers::Layers;
@@ -37,6 +37,7 @@ impl WebServer {
                 mime_map: reader.mime_map(),
                 client_cache: reader.client_cache(),
                 caching: reader.caching(),
+                logging: reader.logging(),
                 request_limits: reader.request_limits(),
                 request_filtering: reader.request_filtering(),
                 error: None,
@@ -138,6 +139,16 @@ impl<'a> Reader<'_, 'a> {
         ClientCache {
             lines,
             set_etag: cache.flag("setEtag"),
+        }
+    }
+
+    fn logging(&self) -> RequestLogging {
+        let section = self.section("httpLogging");
+        match section.number("selectiveLogging") {
+            _ if section.flag("dontLog") => RequestLogging::None,
+            1 => RequestLogging::Successful,
+            2 => RequestLogging::Failed,
+            _ => RequestLogging::All,
         }
     }
 

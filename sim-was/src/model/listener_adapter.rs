@@ -18,8 +18,8 @@ use sim_httpsys::api::{
 use sim_httpsys::model::url_prefix::UrlPrefix;
 
 use super::effects::Effects;
+use super::site_log::log_settings;
 use super::worker_configuration::same_name;
-use crate::config::physical_path::to_unix;
 use crate::config::{Application, ApplicationPool, Configuration, HttpBinding, Site, WebLimits};
 use crate::event_log::QueueChange;
 
@@ -37,7 +37,7 @@ impl DriverState {
     /// Applications that name no pool of the file get no URL; the configuration's reader warns.
     pub fn of(
         configuration: &Configuration,
-        root: &Path,
+        log: impl Fn(&Site) -> Option<LogSettings>,
         pool_state: impl Fn(&ApplicationPool) -> QueueState,
         site_started: impl Fn(&Site) -> bool,
     ) -> Self {
@@ -53,7 +53,7 @@ impl DriverState {
                     .iter()
                     .find(|pool| same_name(&pool.name, &app.application_pool));
                 if let Some(pool) = pool.filter(|_| serves_http(app)) {
-                    state.add_application(site, index, pool, &configuration.web_limits, root);
+                    state.add_application(site, index, pool, &configuration.web_limits, &log);
                 }
             }
         }
@@ -219,14 +219,14 @@ impl DriverState {
         index: usize,
         pool: &ApplicationPool,
         limits: &WebLimits,
-        root: &Path,
+        log: impl Fn(&Site) -> Option<LogSettings>,
     ) {
         let group = url_group(site, pool);
         let path = &site.applications[index].path;
         for binding in site.bindings.iter().filter_map(|b| b.http.as_ref()) {
             self.groups
                 .entry(group)
-                .or_insert_with(|| group_properties(site, pool, limits, root));
+                .or_insert_with(|| group_properties(site, pool, limits, log(site)));
             let url = url_prefix(binding, path);
             self.urls.insert((group, url), url_context(site.id, path));
         }
@@ -244,7 +244,7 @@ pub fn plan(old: Option<&Configuration>, new: &Configuration, root: &Path) -> Ve
     let started = |configuration: &Configuration| {
         DriverState::of(
             configuration,
-            root,
+            |site| log_settings(site, configuration.central_log.as_ref(), root),
             |pool| {
                 if pool.auto_start {
                     QueueState::Active
@@ -319,19 +319,10 @@ fn group_properties(
     site: &Site,
     pool: &ApplicationPool,
     limits: &WebLimits,
-    root: &Path,
+    log: Option<LogSettings>,
 ) -> UrlGroupProperties {
     let seconds = |span: std::time::Duration| u16::try_from(span.as_secs()).unwrap_or(u16::MAX);
     let connection_timeout = seconds(site.limits.connection_timeout);
-    let log = site.log_file.enabled.then(|| {
-        let folder = to_unix(&site.log_file.directory, root).join(format!("W3SVC{}", site.id));
-        LogSettings {
-            directory: folder.to_string_lossy().into_owned(),
-            fields: site.log_file.fields,
-            period: site.log_file.period,
-            truncate_size: site.log_file.truncate_size,
-        }
-    });
     UrlGroupProperties {
         queue: RequestQueueName(pool.name.clone()),
         site: SiteId(site.id),

@@ -44,6 +44,7 @@ mod service_control;
 #[cfg(test)]
 mod service_tests;
 mod services;
+mod site_log;
 mod standing;
 mod supervised_worker;
 mod was;

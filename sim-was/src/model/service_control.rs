@@ -98,6 +98,8 @@ impl Was {
     fn start_w3svc(&mut self, now: Instant) {
         self.services.phase = Phase::StartingW3svc;
         self.state_services();
+        let configured = self.configuration.as_ref();
+        self.central_log = configured.and_then(|all| all.central_log.clone());
         let configured = self.configuration.iter();
         let sites = configured.flat_map(|all| all.sites.iter().map(move |site| (all, site)));
         self.sites = sites

@@ -15,6 +15,7 @@ use super::effects::Effects;
 use super::listener_adapter::{DriverState, ListenerAdapter, Subject};
 use super::lists::Query;
 use super::services::{Phase, Services};
+use super::site_log::log_settings;
 use super::worker_configuration::same_name;
 use super::worker_totals::WorkerTotals;
 use super::{ClientId, Input, Output, Parameters, PoolId, Purpose, SpawnError, SpawnId, Timer};
@@ -38,6 +39,8 @@ pub struct Was {
     pub(super) queries_asked: u64,
     pub(super) counted: WorkerTotals,
     pub(super) pools_made: usize,
+    /// The log of all sites, as it was when W3SVC was started: only then it is opened.
+    pub(super) central_log: Option<config::SiteLog>,
     /// What was wrong with the configuration when it was read last, if something was.
     pub(super) unreadable: Option<String>,
     pub(super) fx: Effects,
@@ -97,6 +100,7 @@ impl Was {
             queries_asked: 0,
             counted: WorkerTotals::default(),
             pools_made: 0,
+            central_log: None,
             unreadable: None,
             fx: Effects::default(),
             dynamic_idle: DynamicIdle::default(),
@@ -237,7 +241,7 @@ impl Was {
         };
         let mut state = DriverState::of(
             self.configuration.as_ref()?,
-            &self.parameters.root,
+            |site| log_settings(site, self.central_log.as_ref(), &self.parameters.root),
             pool_state,
             |site| sites.get(&SiteId(site.id)) == Some(&SiteState::Started),
         );

@@ -126,8 +126,8 @@ fn a_2022_server_loads_without_a_warning() {
     );
     assert_eq!(shop.applications[0].virtual_directories[1].path, "/media");
     assert_eq!(shop.limits.max_connections, Some(1000));
-    assert_eq!(shop.log_file.fields, LogFields(1 | 2 | 256));
-    assert_eq!(shop.log_file.period, LogPeriod::Hourly);
+    assert_eq!(shop.log_file.settings.fields, LogFields(1 | 2 | 256));
+    assert_eq!(shop.log_file.settings.period, LogPeriod::Hourly);
     let hosts: Vec<_> = shop
         .bindings
         .iter()
@@ -359,13 +359,13 @@ fn what_is_not_written_has_the_default_of_the_schema() {
     assert_eq!(site.limits.connection_timeout, minutes(2));
     assert!(site.log_file.enabled);
     assert_eq!(
-        (site.log_file.fields, site.log_file.period),
+        (site.log_file.settings.fields, site.log_file.settings.period),
         (LogFields::DEFAULT, LogPeriod::Daily)
     );
     assert_eq!(
         (
-            site.log_file.directory.as_str(),
-            site.log_file.truncate_size
+            site.log_file.settings.directory.as_str(),
+            site.log_file.settings.truncate_size
         ),
         (r"%SystemDrive%\inetpub\logs\LogFiles", 20_971_520)
     );

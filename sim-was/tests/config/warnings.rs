@@ -59,7 +59,7 @@ fn a_site_value_outside_its_range_is_event_5041_and_the_default() {
     assert_eq!(site.fault, None);
     assert_eq!(site.limits.max_bandwidth, None);
     assert_eq!(site.limits.connection_timeout, Duration::from_mins(2));
-    assert_eq!(site.log_file.truncate_size, 20_971_520);
+    assert_eq!(site.log_file.settings.truncate_size, 20_971_520);
 }
 
 #[test]

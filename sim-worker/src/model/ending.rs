@@ -13,6 +13,7 @@ use super::modules::custom_error::{self, Refusal};
 use super::modules::static_file::STATIC_FILE;
 use super::modules::{Reply, SERVER};
 use super::{Lifecycle, Output, Timer, WorkerProcess};
+use crate::configuration::PathSettings;
 use crate::facts::Fact;
 
 /// What a response that is cut begins with.
@@ -55,15 +56,17 @@ impl WorkerProcess {
             reply.body
         };
         let first = body.split_to(body.len().min(BODY_MAX));
+        let settings = self.settings_of(&context);
         let response = Response {
             status: reply.status,
-            headers: self.headers_of(&context, reply.headers),
+            headers: headers_of(settings, reply.headers),
             body: first,
             cache_policy: reply.policy,
             log: Some(LogData {
                 substatus: reply.substatus,
                 win32_status: win32_status(reply.status, reply.substatus),
                 is_file: is_file && !head,
+                is_unlogged: settings.is_some_and(|it| !it.logging.has(reply.status)),
             }),
             disconnect: false,
         };
@@ -111,12 +114,16 @@ impl WorkerProcess {
             "Content-Type: text/html\r\n{SERVER}Transfer-Encoding: chunked\r\nX-Sim-Worker: {}\r\n",
             self.process.0
         );
+        let settings = self.settings_of(&context);
         let response = Response {
             status: 200,
-            headers: self.headers_of(&context, Bytes::from(headers)),
+            headers: headers_of(settings, Bytes::from(headers)),
             body: Bytes::from_static(chunk.as_bytes()),
             cache_policy: CachePolicy::Nocache,
-            log: Some(LogData::default()),
+            log: Some(LogData {
+                is_unlogged: settings.is_some_and(|it| !it.logging.has(200)),
+                ..LogData::default()
+            }),
             disconnect: false,
         };
         let more = true;
@@ -131,21 +138,11 @@ impl WorkerProcess {
         self.park(context);
     }
 
-    /// The header lines of a response, which need not name the server.
-    ///
-    /// Source: IIS 10, `requestFiltering/@removeServerHeader`.
-    fn headers_of(&self, context: &HttpContext, headers: Bytes) -> Bytes {
+    /// What holds for a request's path, if its application is here.
+    fn settings_of(&self, context: &HttpContext) -> Option<&PathSettings> {
         let request = &context.request;
-        let domain = self.domains.get(&request.url_context);
-        let is_removed = domain.is_some_and(|domain| {
-            let settings = domain.settings_for(request);
-            settings.request_filtering.remove_server_header
-        });
-        if !is_removed {
-            return headers;
-        }
-        let lines = String::from_utf8_lossy(&headers);
-        Bytes::from(lines.replacen(SERVER, NO_SERVER, 1))
+        let domain = self.domains.get(&request.url_context)?;
+        Some(domain.settings_for(request))
     }
 
     /// The handler gives its request up (`HttpRequest.Abort`): its connection is reset, whatever was sent.
@@ -236,6 +233,17 @@ impl WorkerProcess {
             }
         }
     }
+}
+
+/// The header lines of a response, which need not name the server.
+///
+/// Source: IIS 10, `requestFiltering/@removeServerHeader`.
+fn headers_of(settings: Option<&PathSettings>, headers: Bytes) -> Bytes {
+    if !settings.is_some_and(|it| it.request_filtering.remove_server_header) {
+        return headers;
+    }
+    let lines = String::from_utf8_lossy(&headers);
+    Bytes::from(lines.replacen(SERVER, NO_SERVER, 1))
 }
 
 /// What the log says in `sc-win32-status` about a response that a module made.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use sim_httpsys::api::RequestId;
+use sim_httpsys::api::{Call, ControlCall, RequestId};
 use sim_httpsys::etw::Fact;
 use sim_httpsys::logging::LogEntry;
 use sim_httpsys::model::ReasonPhrase;
@@ -25,9 +25,25 @@ pub(super) struct Conservation {
     /// whichever log.
     zombies: BTreeSet<RequestId>,
     httperr_of_zombies: u64,
+    /// A site logs nothing, or a response was not to be logged: from then on a line may be missing.
+    is_logged_in_part: bool,
 }
 
 impl Conservation {
+    /// The driver is told something.
+    pub(super) fn called(&mut self, call: &Call) {
+        self.is_logged_in_part |= match call {
+            Call::SendResponse { response, .. } => response.log.is_none_or(|log| log.is_unlogged),
+            Call::Control {
+                call:
+                    ControlCall::CreateUrlGroup { properties, .. }
+                    | ControlCall::SetUrlGroupProperties { properties, .. },
+                ..
+            } => properties.log.is_none(),
+            _ => false,
+        };
+    }
+
     pub(super) fn httpsys(&mut self, fact: &Fact, step: &Move, seen: &mut Sometimes) -> Verdict {
         if let Fact::ConnError { reason, .. } = fact {
             self.httperr_owed.push(*reason);
@@ -100,7 +116,10 @@ impl Conservation {
     }
 
     /// The driver has carried out an input.
-    pub(super) fn settled(&self, book: &Book) -> Verdict {
+    pub(super) fn settled(&mut self, book: &Book) -> Verdict {
+        if self.is_logged_in_part {
+            self.w3c_owed.clear();
+        }
         if let Some(request) = self.w3c_owed.first() {
             return broken("C3", format!("{request:?} has no line in its site's log"));
         }

@@ -168,6 +168,7 @@ impl Checkers {
             ToHttpSys::Called { by, call } => {
                 self.trust.called(&mut self.book, *by, call);
                 self.answers.called(call);
+                self.conservation.called(call);
                 self.sites.called(call);
                 self.recycling.called(*by, call);
                 self.caches.called(&self.book, call);

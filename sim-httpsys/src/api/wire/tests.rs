@@ -121,17 +121,18 @@ fn response() -> impl Strategy<Value = Response> {
         Just(CachePolicy::UserInvalidates),
         any::<u32>().prop_map(CachePolicy::TimeToLive),
     ];
-    let log = prop::option::of(any::<(u16, u32, bool)>());
+    let log = prop::option::of(any::<(u16, u32, bool, bool)>());
     (100_u16..1000, bytes(), bytes(), policy, log, any::<bool>()).prop_map(
         |(status, headers, body, cache_policy, log, disconnect)| Response {
             status,
             headers,
             body,
             cache_policy,
-            log: log.map(|(substatus, win32_status, is_file)| LogData {
+            log: log.map(|(substatus, win32_status, is_file, is_unlogged)| LogData {
                 substatus,
                 win32_status,
                 is_file,
+                is_unlogged,
             }),
             disconnect,
         },

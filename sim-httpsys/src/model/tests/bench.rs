@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::super::*;
 use crate::api::{
-    CachePolicy, CallId, CallResult, ControlCall, LogData, LogFields, LogPeriod, LogSettings,
-    QueueState, RequestQueueName, RequestQueueProperties, Response, ResponseVerbosity,
-    SharedRequest, Timeouts, UrlContext, UrlGroupProperties,
+    CachePolicy, CallId, CallResult, ControlCall, LogData, LogSettings, QueueState,
+    RequestQueueName, RequestQueueProperties, Response, ResponseVerbosity, SharedRequest, Timeouts,
+    UrlContext, UrlGroupProperties,
 };
 use crate::clockwork::UtcTime;
 
@@ -32,12 +32,7 @@ pub(super) struct Setup {
 
 /// A server with the site `http://*:80/` and the pool `DefaultAppPool`.
 pub(super) fn server() -> Setup {
-    let log = LogSettings {
-        directory: "W3SVC1".into(),
-        fields: LogFields::DEFAULT,
-        period: LogPeriod::Daily,
-        truncate_size: 0,
-    };
+    let log = LogSettings::daily("W3SVC1".into());
     Setup {
         parameters: Parameters::default(),
         queue: RequestQueueProperties {

@@ -157,7 +157,7 @@ fn a_worker_without_log_data_leaves_no_line() {
     let log = Some(LogData {
         substatus: 3,
         win32_status: 5,
-        is_file: false,
+        ..LogData::default()
     });
     server.answer(
         W3WP,

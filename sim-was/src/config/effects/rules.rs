@@ -90,7 +90,9 @@ pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
         difference.key.path.as_str(),
         difference.key.section.as_str(),
     );
-    if let Some(instead) = unheeded::instead_of(&difference.key) {
+    let value = difference.new.as_ref().or(difference.old.as_ref());
+    let value = value.map_or("", String::as_str);
+    if let Some(instead) = unheeded::instead_of(&difference.key, value) {
         let why = format!("It has no effect here: {instead}.");
         return Rule::new(EffectKind::None, &why, REFERENCE);
     }

@@ -82,10 +82,9 @@ pub(in crate::model) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site
         },
         log_file: SiteLog {
             enabled: true,
-            directory: r"%SystemDrive%\inetpub\logs\LogFiles".to_owned(),
-            fields: sim_httpsys::api::LogFields::DEFAULT,
-            period: sim_httpsys::api::LogPeriod::Daily,
-            truncate_size: 20_971_520,
+            settings: sim_httpsys::api::LogSettings::daily(
+                r"%SystemDrive%\inetpub\logs\LogFiles".to_owned(),
+            ),
         },
         applications: vec![Application {
             path: "/".to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{configuration, starting, worker};
-use crate::configuration::{FilteringRule, Listed};
+use crate::configuration::{FilteringRule, Listed, RequestLogging};
 use crate::facts::CacheLayer;
 use sim_httpsys::api::CachePolicy;
 
@@ -164,6 +164,24 @@ fn a_site_that_names_no_server_tells_the_driver_so() {
     let mut worker = starting(configuration, SITE);
     for asks in ["GET /a.txt", "GET /nothing.txt", "GET /web.config"] {
         assert_eq!(worker.request(asks).header("Server"), Some(""), "{asks}");
+    }
+}
+
+#[test]
+fn what_is_not_to_be_logged_is_marked_so() {
+    for (logging, of_200, of_404) in [
+        (RequestLogging::All, true, true),
+        (RequestLogging::Successful, true, false),
+        (RequestLogging::Failed, false, true),
+        (RequestLogging::None, false, false),
+    ] {
+        let mut configuration = configuration();
+        configuration.applications[0].settings.logging = logging;
+        let mut worker = starting(configuration, SITE);
+        for (asks, is_logged) in [("GET /a.txt", of_200), ("GET /nothing.txt", of_404)] {
+            let log = worker.request(asks).0.log.unwrap();
+            assert_eq!(log.is_unlogged, !is_logged, "{logging:?} {asks}");
+        }
     }
 }
 
