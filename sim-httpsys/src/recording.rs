@@ -253,6 +253,12 @@ pub enum RecordingError {
         /// What is wrong with its first line.
         source: serde_json::Error,
     },
+    /// Its first line was not written to the end: its process was killed as it began.
+    #[error("{}: it ends within its first line", path.display())]
+    Begun {
+        /// Which.
+        path: PathBuf,
+    },
     /// An entry cannot be understood: it is damaged, or of another version.
     #[error("{}: entry {entry} cannot be understood ({reason})", path.display())]
     Entry {
@@ -309,12 +315,16 @@ impl Recording {
             path: path.to_owned(),
             source,
         })?;
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        let end = end.unwrap_or(bytes.len());
+        let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+        let header = parts.next().unwrap_or_default();
+        let path = path.to_owned();
+        let Some(entries) = parts.next() else {
+            return Err(RecordingError::Begun { path });
+        };
         Ok(Self {
-            path: path.to_owned(),
-            header: String::from_utf8_lossy(&bytes[..end]).into_owned(),
-            entries: bytes.get(end + 1..).unwrap_or_default().to_vec(),
+            header: String::from_utf8_lossy(header).into_owned(),
+            entries: entries.to_vec(),
+            path,
         })
     }
 

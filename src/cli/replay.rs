@@ -62,6 +62,7 @@ fn run(path: &Path, stop: &AtomicBool) -> Result<ExitCode, Box<dyn Error>> {
     if records.is_empty() || !recordings::find(path)?.is_empty() {
         let replays = super::replay_live::run(path)?;
         return Ok(match replays.differing {
+            0 if replays.unreadable > 0 => ExitCode::from(UNUSABLE),
             0 if replays.without_end > 0 => ExitCode::from(WITHOUT_END),
             differing => verdict(differing),
         });

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sim_httpsys::recording::RecordingError;
+
 use crate::live_world::recordings::{ReplayError, ReplayedProgram, find, replay};
 use crate::virtual_world::interruption;
 
@@ -17,9 +19,6 @@ pub(super) enum ReplayLiveError {
              --record-inputs` make some"
     )]
     Nothing(String),
-    /// A recording.
-    #[error(transparent)]
-    Recording(#[from] ReplayError),
 }
 
 /// What came of a folder.
@@ -29,6 +28,8 @@ pub(super) struct Replays {
     pub(super) differing: usize,
     /// How many of the others were recorded up to some place only.
     pub(super) without_end: usize,
+    /// How many cannot be read.
+    pub(super) unreadable: usize,
 }
 
 /// Replays everything below a folder, or what there is time for before an interruption.
@@ -44,16 +45,28 @@ pub(super) fn run(folder: &Path) -> Result<Replays, ReplayLiveError> {
         let Some(program) = interruption::unless_raised(move || replay(&work)) else {
             return Ok(replays);
         };
-        let program = program?;
-        replays.differing += usize::from(program.replayed.difference.is_some());
-        replays.without_end += usize::from(is_without_end(&program));
-        tell(path.strip_prefix(folder).unwrap_or(path), &program);
+        match program {
+            Ok(program) => {
+                replays.differing += usize::from(program.replayed.difference.is_some());
+                replays.without_end += usize::from(is_without_end(&program));
+                tell(path.strip_prefix(folder).unwrap_or(path), &program);
+            }
+            Err(error @ ReplayError::Recording(RecordingError::Begun { .. })) => {
+                replays.without_end += 1;
+                println!("{error}: nothing of it is known");
+            }
+            Err(error) => {
+                replays.unreadable += 1;
+                eprintln!("iis-sim: {error}");
+            }
+        }
     }
     println!(
-        "{} recordings, {} of them decided otherwise this time, {} end without their end",
+        "{} recordings, {} of them decided otherwise this time, {} end without their end, {} cannot be read",
         paths.len(),
         replays.differing,
-        replays.without_end
+        replays.without_end,
+        replays.unreadable
     );
     Ok(replays)
 }

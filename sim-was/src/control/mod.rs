@@ -76,8 +76,9 @@ pub enum Command {
         /// Whether to kill what has not stopped by then.
         force: bool,
         /// The user of iisreset, which has it told in the event log: what becomes of an order is known even if
-        /// its tool has been ended meanwhile.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// its tool has been ended meanwhile. Always written: a recording has no names of fields by which one
+        /// could be missed.
+        #[serde(default)]
         reset_by: Option<String>,
     },
     /// Starts services, what they depend on first; answered when they run.
