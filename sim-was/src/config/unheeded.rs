@@ -1,5 +1,7 @@
 //! Settings of logging and of limits that are read, shown and written, and that nothing goes by here.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Configuration;
 use super::settings::{Key, Scope};
 
@@ -55,20 +57,65 @@ fn of_log(path: &str, value: &str) -> Option<&'static str> {
     }
 }
 
+/// The section of URL Rewrite, which is no part of IIS and not of this one either.
+const REWRITE: &str = "system.webServer/rewrite";
+
+/// What modules would do that are not here; their sections restart applications all the same.
+fn of_requests(key: &Key, value: &str) -> Option<&'static str> {
+    let section = key.section.strip_prefix("system.webServer/")?;
+    match (section, key.path.as_str()) {
+        ("security/authentication/anonymousAuthentication", "enabled") if value == "false" => {
+            Some("everybody is let in, as nobody can log on")
+        }
+        ("security/access", "sslFlags") if !matches!(value, "" | "None") => {
+            Some("requests over http are answered, too")
+        }
+        ("security/ipSecurity", "allowUnlisted") if value == "false" => {
+            Some("every address is let in")
+        }
+        ("httpRedirect", "enabled") if value == "true" => Some("nothing is redirected"),
+        _ => None,
+    }
+}
+
 impl Configuration {
-    /// The settings that are not the default and have no effect here, a sentence each.
+    /// The settings that are not the default and have no effect here, a sentence each for the first three
+    /// places, and how many more there are.
     pub fn unheeded(&self) -> Vec<String> {
-        let mut said = Vec::new();
+        const PLACES_MAX: usize = 3;
+        let mut places = BTreeMap::<&str, usize>::new();
+        let (mut known, mut said) = (BTreeSet::new(), Vec::new());
         for (key, setting) in &self.settings.map {
             let value = &setting.value;
-            let Some(instead) = instead_of(key, value) else {
+            let (text, instead) = if let Some(instead) = instead_of(key, value) {
+                let text = format!("{key} {value} has no effect here: {instead}");
+                (text, instead)
+            } else if key.section == REWRITE {
+                // One sentence for all rules of a place.
+                let mut section = key.clone();
+                section.path.clear();
+                let instead = "URLs are not rewritten";
+                let text = format!("{section} has no effect here: {instead}");
+                (text, instead)
+            } else if let Some(instead) = of_requests(key, value) {
+                let text = format!("{key} {value} has no effect on requests here: {instead}");
+                (text, instead)
+            } else {
                 continue;
             };
-            let text = format!("{key} {value} has no effect here: {instead}");
-            if !said.contains(&text) {
-                said.push(text);
+            if known.insert(text.clone()) {
+                let count = places.entry(instead).or_default();
+                *count += 1;
+                if *count <= PLACES_MAX {
+                    said.push(text);
+                }
             }
         }
+        let more = places.iter().filter(|(_, count)| **count > PLACES_MAX);
+        said.extend(more.map(|(instead, count)| {
+            let more = count - PLACES_MAX;
+            format!("so it is with {more} more settings: {instead}")
+        }));
         said
     }
 }
@@ -109,6 +156,30 @@ mod tests {
                 "site 1: logFile.logFormat Custom has no effect here: there is no log plug-in, and requests are logged in the W3C format",
                 "system.applicationHost/webLimits: maxGlobalBandwidth 5000 has no effect here: bandwidth is not limited",
             ]
+        );
+        let modules = r#"<configuration><system.webServer><security><access sslFlags="Ssl, SslNegotiateCert" />
+            <authentication><anonymousAuthentication enabled="false" /></authentication>
+            <ipSecurity allowUnlisted="false" /></security><httpRedirect enabled="false" destination="/x" />
+            <rewrite><rules><rule name="a"><match url="x" /></rule><rule name="b" /></rules></rewrite></system.webServer>
+            <location path="S"><system.webServer><httpRedirect enabled="true" /></system.webServer></location></configuration>"#;
+        assert_eq!(
+            load(modules, "x").unwrap().unheeded(),
+            [
+                "system.webServer/rewrite has no effect here: URLs are not rewritten",
+                "system.webServer/security/access: sslFlags Ssl, SslNegotiateCert has no effect on requests here: requests over http are answered, too",
+                "system.webServer/security/authentication/anonymousAuthentication: enabled false has no effect on requests here: everybody is let in, as nobody can log on",
+                "system.webServer/security/ipSecurity: allowUnlisted false has no effect on requests here: every address is let in",
+                "system.webServer/httpRedirect for \"s\": enabled true has no effect on requests here: nothing is redirected",
+            ]
+        );
+        let places: String = (0..20)
+            .map(|n| format!("<location path=\"S/{n}\"><system.webServer><httpRedirect enabled=\"true\" /></system.webServer></location>"))
+            .collect();
+        let many = load(&format!("<configuration>{places}</configuration>"), "x").unwrap();
+        assert_eq!(many.unheeded().len(), 4);
+        assert_eq!(
+            many.unheeded()[3],
+            "so it is with 17 more settings: nothing is redirected"
         );
         let effects = effects_of(&plain, &other, Personality::Iis10);
         assert!(!effects.is_empty());
