@@ -172,9 +172,12 @@ mod tests {
                 "system.webServer/httpRedirect for \"s\": enabled true has no effect on requests here: nothing is redirected",
             ]
         );
-        let places: String = (0..20)
-            .map(|n| format!("<location path=\"S/{n}\"><system.webServer><httpRedirect enabled=\"true\" /></system.webServer></location>"))
-            .collect();
+        let place = |n| {
+            format!(
+                "<location path=\"S/{n}\"><system.webServer><httpRedirect enabled=\"true\" /></system.webServer></location>"
+            )
+        };
+        let places = (0..20).map(place).collect::<Vec<_>>().concat();
         let many = load(&format!("<configuration>{places}</configuration>"), "x").unwrap();
         assert_eq!(many.unheeded().len(), 4);
         assert_eq!(
