@@ -107,6 +107,33 @@ fn another_seed_gives_another_run() {
 }
 
 #[test]
+fn a_pool_that_nobody_asks_for_leaves_what_requests_meet_as_it_is() {
+    let mut more = small();
+    let pool = "+system.applicationHost/applicationPools.[name='Idle']";
+    more.server.set.push(pool.to_owned());
+    let one = run(&small(), Operation::Recycle, 7);
+    let two = run(&more, Operation::Recycle, 7);
+    let times = |run: &Run| -> Vec<_> {
+        let attempts = run.observation.book.attempts.iter();
+        attempts
+            .map(|attempt| {
+                (
+                    attempt.id,
+                    attempt.outcome,
+                    attempt.finished - attempt.planned,
+                )
+            })
+            .collect()
+    };
+    let (one, two) = (times(&one), times(&two));
+    let mut pairs = one.iter().zip(&two);
+    // The first one waits for its worker, and what W3SVC says is dealt with what it has said of the pools.
+    assert!(pairs.next().is_some_and(|(one, two)| one.1 == two.1));
+    let differ: Vec<_> = pairs.filter(|(one, two)| one != two).collect();
+    assert_eq!(differ.len(), 0, "of {}: {differ:?}", one.len());
+}
+
+#[test]
 fn a_recycle_loses_no_request_and_no_connection() {
     let run = run(&small(), Operation::Recycle, 1);
     let metrics = metrics(&run);

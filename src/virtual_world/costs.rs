@@ -154,7 +154,11 @@ impl Default for Costs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     ClientHop,
+    /// Between a worker and the driver.
     DeviceHop,
+    /// Between WAS and the driver: as long, but dealt apart, so that a pool that nobody asks for leaves the
+    /// hops of requests as they are.
+    ControlHop,
     IpmHop,
     Spawn,
     WasHangUp,
@@ -168,9 +172,10 @@ pub(super) enum Cost {
 }
 
 impl Cost {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::ClientHop, "client-hop"),
         (Self::DeviceHop, "device-hop"),
+        (Self::ControlHop, "control-hop"),
         (Self::IpmHop, "ipm-hop"),
         (Self::Spawn, "spawn"),
         (Self::WasHangUp, "was-hang-up"),
@@ -187,8 +192,8 @@ impl Cost {
 /// Draws costs.
 #[derive(Debug)]
 pub(super) struct Dice {
-    costs: [Quantiles; 12],
-    streams: [Pcg64Mcg; 12],
+    costs: [Quantiles; 13],
+    streams: [Pcg64Mcg; 13],
     hop_cpu: Duration,
     placement: Pcg64Mcg,
 }
@@ -197,7 +202,7 @@ impl Dice {
     pub(super) fn new(costs: &Costs, seed: u64) -> Self {
         let distribution = |(cost, _)| match cost {
             Cost::ClientHop => costs.client_hop,
-            Cost::DeviceHop => costs.device_hop,
+            Cost::DeviceHop | Cost::ControlHop => costs.device_hop,
             // Assumed: too seldom, or too little, to be missed by a handler.
             Cost::IpmHop => costs.ipm_hop,
             Cost::Spawn => costs.spawn,
@@ -233,7 +238,7 @@ impl Dice {
     /// How much of a cost that took so long was computing.
     pub(super) fn cpu(&self, cost: Cost, took: Duration) -> Duration {
         match cost {
-            Cost::ClientHop | Cost::DeviceHop => self.hop_cpu,
+            Cost::ClientHop | Cost::DeviceHop | Cost::ControlHop => self.hop_cpu,
             // Assumed: making a process, taking its memory down and shaking hands is computing all along.
             Cost::Spawn
             | Cost::WasHangUp

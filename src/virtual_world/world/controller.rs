@@ -80,7 +80,7 @@ impl Controller {
     fn say(&mut self, word: ToDriver, timeline: &mut Timeline) -> Duration {
         let delay = timeline.draw(match word {
             ToDriver::HangUp => Cost::WasHangUp,
-            ToDriver::Attach | ToDriver::Call(_) => Cost::DeviceHop,
+            ToDriver::Attach | ToDriver::Call(_) => Cost::ControlHop,
         });
         let wire = self.calls.entry(self.id).or_default();
         wire.send(word, delay, Event::AtDriver(self.id), timeline);

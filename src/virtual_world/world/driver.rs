@@ -121,9 +121,15 @@ impl World {
     }
 
     fn complete(&mut self, to: ProcessId, completion: Completion, busy: Duration) {
-        let mut delay = self.timeline.draw(Cost::DeviceHop) + busy;
+        let is_control = to == self.controller.id;
+        let hop = if is_control {
+            Cost::ControlHop
+        } else {
+            Cost::DeviceHop
+        };
+        let mut delay = self.timeline.draw(hop) + busy;
         let announcement = Event::FromDriver(to);
-        if to == self.controller.id {
+        if is_control {
             let wire = &mut self.controller.completions;
             wire.send(completion, delay, announcement, &mut self.timeline);
         } else if let Some(process) = self.processes.find(to).filter(|p| p.is_alive()) {
