@@ -209,13 +209,8 @@ impl HttpSys {
                 .first_group()
                 .map_or(request.site, |g| g.properties.site);
         }
-        let verb = request.text.bytes(request.text.verb);
-        exchange.is_head = verb == b"HEAD";
-        exchange.cache = if verb == b"GET" {
-            CacheUse::of(request)
-        } else {
-            CacheUse::NONE
-        };
+        exchange.is_head = request.text.bytes(request.text.verb) == b"HEAD";
+        exchange.cache = head.cache;
         exchange.stage = Stage::Arrived;
         exchange.queue = group.queue;
         if mutated(Mutant::RouteToFirstPool) {

@@ -1,14 +1,16 @@
 //! What a request's headers say together: its host, its body's length, whether to keep the
-//! connection.
+//! connection, whether the response cache may be used.
 
 use super::ReasonPhrase;
 use super::http1::parse_activity;
-use super::target::{Authority, Target, parse_authority};
+use super::known_heads::FirstLines;
+use super::response_cache::CacheUse;
+use super::target::{Authority, parse_authority};
 use crate::api::{ACTIVITY_HEADER, ActivityId, EntityLength, Span, Version};
 use crate::{byte_ranges, runs};
 
 /// What headers say about the message, rather than about its meaning.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Framing {
     pub(super) host: Span,
     pub(super) host_port: Option<u16>,
@@ -18,10 +20,28 @@ pub(super) struct Framing {
     pub(super) activity: ActivityId,
     /// What the host's header says.
     pub(super) host_header: Option<Authority>,
+    pub(super) cache: CacheUse,
+}
+
+/// What a header is, as far as the driver knows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeaderKind {
+    Host,
+    Range,
+    Expect,
+    Connection,
+    Activity,
+    ContentLength,
+    TransferEncoding,
+    /// `If-None-Match` or `If-Modified-Since`.
+    Condition,
+    /// One with which only the worker can deal.
+    ForWorker,
+    Other,
 }
 
 /// The headers that matter here, as they were found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     host: Option<Span>,
     content_length: Option<Span>,
@@ -29,28 +49,27 @@ pub(super) struct Found {
     expect: Option<Span>,
     close: bool,
     activity: ActivityId,
+    cache: CacheUse,
     /// What is wrong first: a header that must be there once is there twice, or a range overflows.
     wrong: Option<ReasonPhrase>,
 }
 
-/// Judges the headers of a request. `known_host` is what the host's header says, if it was read before.
+/// Judges what was found in the headers of a request, behind its first lines too.
 pub(super) fn framing(
     bytes: &[u8],
-    verb: &[u8],
-    version: Version,
+    lines: &FirstLines,
     found: &Found,
-    target: &Target,
-    known_host: Option<Authority>,
 ) -> Result<Framing, ReasonPhrase> {
     if let Some(reason) = found.wrong {
         return Err(reason);
     }
     let of = |span: Span| of(bytes, span);
-    let header = match known_host {
+    let (verb, version) = (of(lines.verb), lines.version);
+    let header = match lines.host {
         Some(host) => Some(host),
         None => host(bytes, version, found)?,
     };
-    let authority = target.authority.or(header);
+    let authority = lines.target.authority.or(header);
     let entity = entity(bytes, verb, version, found)?;
     let expect_continue = match found.expect.map(of) {
         Some(expect) if version == Version::Http11 => {
@@ -71,6 +90,11 @@ pub(super) fn framing(
         expect_continue,
         activity: found.activity,
         host_header: header,
+        cache: if verb == b"GET" && entity == EntityLength::None {
+            found.cache
+        } else {
+            CacheUse::NONE
+        },
     })
 }
 
@@ -78,14 +102,66 @@ fn of(bytes: &[u8], span: Span) -> &[u8] {
     &bytes[span.start as usize..(span.start + span.len) as usize]
 }
 
+impl Framing {
+    /// That of another attempt, of which nothing else is different.
+    pub(super) fn of_attempt(self, activity: ActivityId) -> Self {
+        Self { activity, ..self }
+    }
+}
+
+impl HeaderKind {
+    /// By its name. Looked at by length first: most headers are none of these.
+    pub(super) fn of(name: &[u8]) -> Self {
+        let is = |known: &str| is_named(known, name);
+        match name.len() {
+            4 if is("Host") => Self::Host,
+            5 if is("Range") => Self::Range,
+            6 if is("Expect") => Self::Expect,
+            8 if is("If-Range") || is("If-Match") => Self::ForWorker,
+            9 if is("Translate") => Self::ForWorker,
+            10 if is("Connection") => Self::Connection,
+            12 if is(ACTIVITY_HEADER) => Self::Activity,
+            13 if is("Authorization") => Self::ForWorker,
+            13 if is("If-None-Match") => Self::Condition,
+            14 if is("Content-Length") => Self::ContentLength,
+            17 if is("Transfer-Encoding") => Self::TransferEncoding,
+            17 if is("If-Modified-Since") => Self::Condition,
+            19 if is("If-Unmodified-Since") => Self::ForWorker,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether such a header changes nothing of how a request is dealt with.
+    pub(super) fn is_by_the_way(self) -> bool {
+        matches!(self, Self::Activity | Self::Other)
+    }
+}
+
 impl Found {
+    /// No headers.
+    pub(super) const NOTHING: Self = Self {
+        host: None,
+        content_length: None,
+        transfer_encoding: None,
+        expect: None,
+        close: false,
+        activity: ActivityId(0),
+        cache: CacheUse::ALL,
+        wrong: None,
+    };
+
     /// What these headers say.
     pub(super) fn among(bytes: &[u8], headers: &[(Span, Span)]) -> Self {
-        let mut found = Self::default();
-        for &header in headers {
-            found.note(bytes, header);
+        let mut found = Self::NOTHING;
+        for &(name, value) in headers {
+            found.note(bytes, HeaderKind::of(of(bytes, name)), value);
         }
         found
+    }
+
+    /// What a client calls its attempt.
+    pub(super) fn activity(&self) -> ActivityId {
+        self.activity
     }
 
     /// Whether the host's header is among them.
@@ -94,36 +170,35 @@ impl Found {
     }
 
     /// One more header.
-    pub(super) fn note(&mut self, bytes: &[u8], (name, value): (Span, Span)) {
+    pub(super) fn note(&mut self, bytes: &[u8], kind: HeaderKind, value: Span) {
         let of = |span: Span| of(bytes, span);
-        let is = |known: &str| is_named(known, of(name));
-        // Looked at by length first: most headers are none of these.
-        match name.len {
-            4 if is("Host") => {
+        self.cache.note(kind);
+        match kind {
+            HeaderKind::Host => {
                 let twice = self.host.replace(value).is_some();
                 self.wrong_if(twice, ReasonPhrase::Header);
             }
-            5 if is("Range") => {
+            HeaderKind::Range => {
                 let overflows = byte_ranges::overflows(of(value));
                 self.wrong_if(overflows, ReasonPhrase::Header);
             }
             // Each line counts: one that is not known is not hidden by one that is.
-            6 if is("Expect") => {
+            HeaderKind::Expect => {
                 let unknown = self.expect.filter(|&other| !is_continue(of(other)));
                 self.expect = unknown.or(Some(value));
             }
-            10 if is("Connection") => self.close |= has_token(of(value), b"close"),
-            12 if is(ACTIVITY_HEADER) => self.activity = parse_activity(of(value)),
-            14 if is("Content-Length") => {
+            HeaderKind::Connection => self.close |= has_token(of(value), b"close"),
+            HeaderKind::Activity => self.activity = parse_activity(of(value)),
+            HeaderKind::ContentLength => {
                 let twice = self.content_length.replace(value).is_some();
                 self.wrong_if(twice, ReasonPhrase::Header);
             }
-            17 if is("Transfer-Encoding") => {
+            HeaderKind::TransferEncoding => {
                 let twice = self.transfer_encoding.replace(value).is_some();
                 // Coded twice is a coding that nobody implements.
                 self.wrong_if(twice, ReasonPhrase::NotImplemented);
             }
-            _ => {}
+            HeaderKind::Condition | HeaderKind::ForWorker | HeaderKind::Other => {}
         }
     }
 

@@ -9,8 +9,9 @@
 //! Left out: the registry switches that loosen the rules (`AllowWeakHeaderNameSyntax` and its kind).
 
 pub use super::entity::{EntityPiece, EntityReader};
-use super::framing::{Found, Framing, framing};
-use super::known_heads::{FirstLine, FirstLines, Follower, KnownHead, KnownHeads, KnownHost};
+use super::framing::{Found, Framing, HeaderKind, framing};
+use super::known_heads::{FirstLine, FirstLines, KnownHead, KnownHeads, KnownHost};
+use super::response_cache::CacheUse;
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
 use crate::api::{
@@ -54,6 +55,8 @@ pub struct ParsedHead {
     pub activity: ActivityId,
     /// The port in the host that counts, if one was given.
     pub host_port: Option<u16>,
+    /// What the response cache may do for it.
+    pub(super) cache: CacheUse,
     /// The known beginning that it has, if that names its host.
     pub(super) known: Option<KnownHost>,
 }
@@ -138,18 +141,16 @@ impl<'a> Pass<'a> {
         if let Some(line) = first_line
             && let Some(known) = known.find(line, self.bytes)
         {
-            text.headers.extend_from_slice(known.headers());
             self.go_on_behind(known);
-            let lines = &known.lines;
-            let (found, _) = self.read_headers(text, lines.found, Some(known))?;
-            let framing = self.framing(lines, &found)?;
+            let framing = self.read_followers(known, &mut text.headers)?;
             let host = KnownHeads::host_of(line, known);
-            return Ok(self.parsed(lines, framing, host, text));
+            return Ok(self.parsed(&known.lines, &framing, host, text));
         }
         let mut lines = self.read_request_line()?;
-        let (found, end) = self.read_headers(text, lines.found, None)?;
-        let framing = self.framing(&lines, &found)?;
-        let parsed = self.parsed(&lines, framing, None, text);
+        let mut found = Found::NOTHING;
+        let end = self.read_headers(&mut text.headers, &mut found)?;
+        let framing = framing(self.bytes, &lines, &found)?;
+        let parsed = self.parsed(&lines, &framing, None, text);
         if let Some(line) = first_line {
             lines.host = framing.host_header;
             known.learn(line, &self.bytes[..end], &text.headers, &lines);
@@ -170,8 +171,9 @@ impl<'a> Pass<'a> {
             sent,
             version,
             target,
-            found: Found::default(),
+            found: Found::NOTHING,
             host: None,
+            framing: None,
         })
     }
 
@@ -185,30 +187,46 @@ impl<'a> Pass<'a> {
         self.version = Some(lines.sent);
     }
 
-    /// Takes all header lines from here on; gives what is found in them and before, and where they end.
-    fn read_headers(
+    /// Takes the header lines behind a known beginning, sooner where they are those that have followed it before.
+    fn read_followers(
         &mut self,
-        text: &mut RequestText,
-        mut found: Found,
-        known: Option<&KnownHead>,
-    ) -> Result<(Found, usize), Stop> {
-        let headers = &mut text.headers;
-        let before = headers.len();
-        let mut end = self.at;
-        loop {
-            let expected = known.and_then(|known| known.follower(headers.len() - before));
-            let Some(header) = self.read_header(headers, expected)? else {
-                return Ok((found, end));
+        known: &KnownHead,
+        headers: &mut Vec<(Span, Span)>,
+    ) -> Result<Framing, Stop> {
+        let (lines, max) = (&known.lines, self.parameters.max_field_length as usize);
+        headers.extend_from_slice(&known.headers);
+        let mut found = lines.found;
+        let mut are_by_the_way = true;
+        for follower in &known.followers {
+            let Some((header, end)) = follower.read(self.bytes, self.at, max) else {
+                break;
             };
-            found.note(self.bytes, header);
+            found.note(self.bytes, follower.kind, header.1);
+            are_by_the_way &= follower.kind.is_by_the_way();
             headers.push(header);
-            end = self.at;
+            self.at = end;
+        }
+        let behind = self.at;
+        let is_all = self.read_headers(headers, &mut found)? == behind && are_by_the_way;
+        match lines.framing.filter(|_| is_all) {
+            Some(framing) => Ok(framing.of_attempt(found.activity())),
+            None => Ok(framing(self.bytes, lines, &found)?),
         }
     }
 
-    fn framing(&self, lines: &FirstLines, found: &Found) -> Result<Framing, ReasonPhrase> {
-        let (verb, target) = (self.of(lines.verb), &lines.target);
-        framing(self.bytes, verb, lines.version, found, target, lines.host)
+    /// Takes all header lines from here on, and notes what is found in them; says where they end.
+    fn read_headers(
+        &mut self,
+        headers: &mut Vec<(Span, Span)>,
+        found: &mut Found,
+    ) -> Result<usize, Stop> {
+        let mut end = self.at;
+        while let Some((name, value)) = self.read_header(headers)? {
+            found.note(self.bytes, HeaderKind::of(self.of(name)), value);
+            headers.push((name, value));
+            end = self.at;
+        }
+        Ok(end)
     }
 
     /// Source: win32 parser enhancements: blank lines, also of white space, before the request line
@@ -284,20 +302,9 @@ impl<'a> Pass<'a> {
         Ok(parse_target(self.bytes, raw_url, verb, self.parameters)?)
     }
 
-    /// Takes one header line, or the empty line at the end. `expected` is how it mostly begins.
-    fn read_header(
-        &mut self,
-        before: &[(Span, Span)],
-        expected: Option<Follower<'_>>,
-    ) -> Result<Option<(Span, Span)>, Stop> {
+    /// Takes one header line, or the empty line at the end.
+    fn read_header(&mut self, before: &[(Span, Span)]) -> Result<Option<(Span, Span)>, Stop> {
         let begin = self.at;
-        if let Some(Follower { text, name }) = expected
-            && self.bytes[begin..].starts_with(text)
-        {
-            self.at += text.len();
-            let name = Span::new(begin, begin + name);
-            return self.read_header_value(begin, name).map(Some);
-        }
         if let b' ' | b'\t' = self.peek()? {
             let folded = if before.is_empty() {
                 ReasonPhrase::Header.into()
@@ -316,11 +323,6 @@ impl<'a> Pass<'a> {
             return Err(ReasonPhrase::Header.into());
         }
         self.at += 1;
-        self.read_header_value(begin, name).map(Some)
-    }
-
-    /// Takes the rest of a header line that began at `begin`.
-    fn read_header_value(&mut self, begin: usize, name: Span) -> Result<(Span, Span), Stop> {
         let blanks = run_of(is_blank, &self.bytes[self.at..]);
         let value = self.at + blanks;
         self.take(begin, |rest| blanks + value_length(&rest[blanks..]))?;
@@ -331,7 +333,7 @@ impl<'a> Pass<'a> {
         while end > value && matches!(self.bytes[end - 1], b' ' | b'\t') {
             end -= 1;
         }
-        Ok((name, Span::new(value, end)))
+        Ok(Some((name, Span::new(value, end))))
     }
 
     /// Moves over as many bytes as `length` says of a header that began at `begin`, and minds how long
@@ -383,7 +385,7 @@ impl<'a> Pass<'a> {
     fn parsed(
         &self,
         lines: &FirstLines,
-        framing: Framing,
+        framing: &Framing,
         known: Option<KnownHost>,
         text: &mut RequestText,
     ) -> ParsedHead {
@@ -410,6 +412,7 @@ impl<'a> Pass<'a> {
             expect_continue: framing.expect_continue,
             activity: framing.activity,
             host_port: framing.host_port,
+            cache: framing.cache,
             known,
         }
     }

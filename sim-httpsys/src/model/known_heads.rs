@@ -3,8 +3,8 @@
 //! What the first lines of a head say depends on their bytes alone, and the heads of a client, or of many
 //! clients of one kind, mostly differ in a line or two. So the lines that two heads have had in common are kept
 //! with what was read in them, and where a head begins with the same bytes it is read from there on. That
-//! changes nothing but the work: the lines are compared byte by byte. So do the names of the lines that have followed
-//! it when it was kept: where they are met again, they need not be looked over.
+//! changes nothing but the work: the lines are compared byte by byte. So are the names of the lines that have
+//! followed it when it was kept: where they are met again, only their values are read.
 //!
 //! ```text
 //!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 1 ⏎ …     first seen: nothing is kept
@@ -12,7 +12,7 @@
 //!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 3 ⏎ …     the first two lines are kept
 //! ```
 
-use super::framing::Found;
+use super::framing::{Found, Framing, HeaderKind, framing};
 use super::target::{Authority, Target};
 use crate::api::{SentVersion, Span, Version};
 use crate::runs;
@@ -66,6 +66,8 @@ pub(super) struct FirstLines {
     pub(super) found: Found,
     /// The host, if it is among them.
     pub(super) host: Option<Authority>,
+    /// What they say together if no other header adds anything, unless that is wrong.
+    pub(super) framing: Option<Framing>,
 }
 
 /// A beginning that is known.
@@ -73,41 +75,59 @@ pub(super) struct FirstLines {
 pub(super) struct KnownHead {
     first_line: u64,
     number: u64,
-    /// Its lines, and behind `end` those that have followed them.
     text: Box<[u8]>,
-    end: usize,
-    /// The headers of all these lines; so many of them are known.
-    headers: Box<[(Span, Span)]>,
-    known: usize,
+    pub(super) headers: Box<[(Span, Span)]>,
     pub(super) lines: FirstLines,
+    /// The header lines that have followed.
+    pub(super) followers: Box<[Follower]>,
 }
 
 /// How a header line begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Follower<'a> {
+#[derive(Debug)]
+pub(super) struct Follower {
     /// Its name, the colon, and the blanks behind it.
-    pub(super) text: &'a [u8],
+    text: Box<[u8]>,
     /// How many bytes of it are the name.
-    pub(super) name: usize,
+    name: usize,
+    pub(super) kind: HeaderKind,
 }
 
 impl KnownHead {
     /// Where reading goes on.
     pub(super) fn end(&self) -> usize {
-        self.end
+        self.text.len()
+    }
+}
+
+impl Follower {
+    fn of(text: &[u8], (name, value): (Span, Span)) -> Self {
+        let text = &text[name.start as usize..value.start as usize];
+        let name = name.len as usize;
+        Self {
+            text: text.into(),
+            name,
+            kind: HeaderKind::of(&text[..name]),
+        }
     }
 
-    pub(super) fn headers(&self) -> &[(Span, Span)] {
-        &self.headers[..self.known]
-    }
-
-    /// How the header line began that was the nth behind it.
-    pub(super) fn follower(&self, nth: usize) -> Option<Follower<'_>> {
-        let (name, value) = self.headers.get(self.known + nth)?;
-        Some(Follower {
-            text: &self.text[name.start as usize..value.start as usize],
-            name: name.len as usize,
-        })
+    /// Reads this header line, of at most so many bytes, at a place: name and value, and where the line ends.
+    /// `None` if it is another one, or is not written as most are.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        max: usize,
+    ) -> Option<((Span, Span), usize)> {
+        let rest = bytes[at..].strip_prefix(&*self.text)?;
+        let length = runs::printable(rest);
+        let (value, behind) = rest.split_at(length);
+        let is_trimmed = value.first() != Some(&b' ') && value.last() != Some(&b' ');
+        let begin = at + self.text.len();
+        let end = begin + length;
+        let is_plain = is_trimmed && behind.starts_with(b"\r\n") && end - at <= max;
+        let header = (Span::new(at, at + self.name), Span::new(begin, end));
+        is_plain.then_some((header, end + 2))
     }
 }
 
@@ -136,7 +156,7 @@ impl KnownHeads {
     /// The known beginning of a head.
     pub(super) fn find(&self, first_line: FirstLine, bytes: &[u8]) -> Option<&KnownHead> {
         let known = self.slots.get(first_line.slot())?.known.as_deref()?;
-        let is_it = known.first_line == first_line.0 && bytes.starts_with(&known.text[..known.end]);
+        let is_it = known.first_line == first_line.0 && bytes.starts_with(&known.text);
         is_it.then_some(known)
     }
 
@@ -171,7 +191,7 @@ impl KnownHeads {
         let other = slot.known.as_deref();
         let other = other.filter(|known| known.first_line == first_line.0);
         let in_common = other.and_then(|known| {
-            let both = known.text[..known.end].iter().zip(text);
+            let both = known.text.iter().zip(text);
             let same = both.take_while(|(one, other)| one == other).count();
             (0..=headers.len()).rev().find(|&kept| end(kept) <= same)
         });
@@ -180,24 +200,24 @@ impl KnownHeads {
             return;
         }
         self.kept += 1;
-        let found = Found::among(text, &headers[..kept]);
-        let all = if text.len() <= TEXT_MAX {
-            headers.len()
-        } else {
-            kept
+        let (known, others) = headers.split_at(kept);
+        let found = Found::among(text, known);
+        let followers = others.iter().filter(|_| text.len() <= TEXT_MAX);
+        let mut lines = FirstLines {
+            host: lines.host.filter(|_| found.names_host()),
+            found,
+            ..lines.clone()
         };
+        lines.framing = framing(text, &lines, &found).ok();
         slot.known = Some(Box::new(KnownHead {
             first_line: first_line.0,
             number: self.kept,
-            text: text[..end(all)].into(),
-            end: end(kept),
-            headers: headers[..all].into(),
-            known: kept,
-            lines: FirstLines {
-                host: lines.host.filter(|_| found.names_host()),
-                found,
-                ..lines.clone()
-            },
+            text: text[..end(kept)].into(),
+            headers: known.into(),
+            lines,
+            followers: followers
+                .map(|&header| Follower::of(text, header))
+                .collect(),
         }));
     }
 }

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::cache_entry::{CacheEntry, answer_from};
 use super::exchange::{Answer, Answerer, Stage};
+use super::framing::HeaderKind;
 use super::known_heads::KnownHost;
 use super::known_routes::Cached;
 use super::request_queue::QueueIndex;
@@ -21,8 +22,8 @@ use super::response::INLINE_BODY_MAX;
 use super::response_head::ResponseHead;
 use super::{HttpSys, Timer};
 use crate::api::{
-    CachePolicy, CallResult, ConnectionId, EntityLength, ProcessId, QueueState, Request,
-    RequestQueueName, Response, UrlContext, Win32Error,
+    CachePolicy, CallResult, ConnectionId, ProcessId, QueueState, Request, RequestQueueName,
+    Response, UrlContext, Win32Error,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -47,7 +48,7 @@ pub(super) struct CacheUse {
 }
 
 impl CacheUse {
-    /// Nothing: not a GET.
+    /// Nothing: not a GET, or one with a body.
     pub(super) const NONE: Self = Self {
         serve: false,
         store: false,
@@ -55,38 +56,33 @@ impl CacheUse {
         conditional: false,
     };
 
-    /// Of a GET.
+    /// Everything: a GET without a body, and without headers that forbid anything.
     ///
     /// Source: aspnetcore's tests of http.sys: `Authorization` bypasses the cache in both directions,
     /// `Cache-Control` and `Pragma` of a request change nothing; KB817445: no body, no
     /// `Translate: f`, and no range when an entry is made. Assumed: whether a precondition fails is the worker's
     /// business.
-    pub(super) fn of(request: &Request) -> Self {
-        if request.entity != EntityLength::None {
-            return Self::NONE;
+    pub(super) const ALL: Self = Self {
+        serve: true,
+        store: true,
+        range: false,
+        conditional: false,
+    };
+
+    /// What one more header leaves of it.
+    pub(super) fn note(&mut self, kind: HeaderKind) {
+        match kind {
+            HeaderKind::Range => (self.store, self.range) = (false, true),
+            HeaderKind::Expect => self.store = false,
+            HeaderKind::Condition => self.conditional = true,
+            HeaderKind::ForWorker => (self.serve, self.store) = (false, false),
+            HeaderKind::Host
+            | HeaderKind::Connection
+            | HeaderKind::Activity
+            | HeaderKind::ContentLength
+            | HeaderKind::TransferEncoding
+            | HeaderKind::Other => {}
         }
-        let mut may = Self {
-            serve: true,
-            store: true,
-            range: false,
-            conditional: false,
-        };
-        let text = &request.text;
-        for &(name, _) in &text.headers {
-            let is = |other: &[u8]| text.bytes(name).eq_ignore_ascii_case(other);
-            match name.len {
-                5 if is(b"range") => (may.store, may.range) = (false, true),
-                6 if is(b"expect") => may.store = false,
-                8 if is(b"if-range") || is(b"if-match") => return Self::NONE,
-                9 if is(b"translate") => return Self::NONE,
-                13 if is(b"authorization") => return Self::NONE,
-                13 if is(b"if-none-match") => may.conditional = true,
-                17 if is(b"if-modified-since") => may.conditional = true,
-                19 if is(b"if-unmodified-since") => return Self::NONE,
-                _ => {}
-            }
-        }
-        may
     }
 }
 
