@@ -286,8 +286,7 @@ impl HttpSys {
     /// Memory for a request and its exchange: those of the request that ended last, which the processor has at
     /// hand; if somebody still looks at that, of the one that ended first.
     fn memory_for_exchange(&mut self) -> Box<Exchange> {
-        let is_free =
-            |ended: &mut Box<Exchange>| SharedRequest::get_mut(&mut ended.request).is_some();
+        let is_free = |ended: &mut Box<Exchange>| SharedRequest::strong_count(&ended.request) == 1;
         let free = self.ended.pop_back_if(is_free);
         let free = free.or_else(|| self.ended.pop_front_if(is_free));
         free.unwrap_or_else(Exchange::empty)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim_httpsys::api::{CallResult, Completion, ConnectionId, ProcessId};
+use sim_httpsys::api::{CallResult, Completion, ConnectionId, Endpoint, ProcessId};
 use sim_httpsys::clockwork::StateMachine;
 use sim_httpsys::model::{CloseHow, Input as ToHttpSys, Output as FromHttpSys};
 
@@ -30,54 +30,40 @@ impl World {
         // one computes as much as a hop; live, 70 of them take 3 ms.
         let mut closing = Duration::ZERO;
         loop {
-            while let Some(output) = self.httpsys.poll_output() {
-                match output {
-                    FromHttpSys::Listen { endpoint } => {
-                        self.endpoints.insert(endpoint);
-                        listened.push(endpoint);
+            // Most outputs are facts and log lines, which are large: they are looked at where they lie.
+            match self.httpsys.poll_output() {
+                Some(FromHttpSys::Fact(ref fact)) => self.chronicle.httpsys(now, fact),
+                Some(FromHttpSys::Log(ref entry)) => self.chronicle.log(entry),
+                Some(FromHttpSys::Send { connection, bytes }) => {
+                    if let Some(checkers) = &mut self.chronicle.checkers {
+                        checkers.sends(connection, &bytes);
                     }
-                    FromHttpSys::Unlisten { endpoint } => {
-                        self.endpoints.remove(&endpoint);
-                    }
-                    FromHttpSys::Send { connection, bytes } => {
-                        if let Some(checkers) = &mut self.chronicle.checkers {
-                            checkers.sends(connection, &bytes);
-                        }
-                        self.send_to_client(connection, Down::Bytes(bytes));
-                    }
-                    // Requests here are small: what is under way is always taken.
-                    FromHttpSys::Reading { .. } => {}
-                    FromHttpSys::Close { connection, how } => {
-                        closing += self.hop_cpu;
-                        self.hang_up(connection, how);
-                    }
-                    FromHttpSys::Complete { to, completion } => {
-                        self.complete(to, completion, closing);
-                    }
-                    FromHttpSys::QueryCounters { by, call } => {
-                        let snapshot = Box::new(self.chronicle.counters(now));
-                        let result = Ok(CallResult::Counters(snapshot));
-                        self.complete(by, Completion::Called { id: call, result }, closing);
-                    }
-                    FromHttpSys::Log(entry) => self.chronicle.log(&entry),
-                    FromHttpSys::Fact(fact) => self.chronicle.httpsys(now, &fact),
+                    self.send_to_client(connection, Down::Bytes(bytes));
                 }
+                Some(FromHttpSys::Complete { to, completion }) => {
+                    self.complete(to, completion, closing);
+                }
+                Some(FromHttpSys::Close { connection, how }) => {
+                    closing += self.hop_cpu;
+                    self.hang_up(connection, how);
+                }
+                // Requests here are small: what is under way is always taken.
+                Some(FromHttpSys::Reading { .. }) => {}
+                Some(FromHttpSys::Listen { endpoint }) => {
+                    self.endpoints.insert(endpoint);
+                    listened.push(endpoint);
+                }
+                Some(FromHttpSys::Unlisten { endpoint }) => {
+                    self.endpoints.remove(&endpoint);
+                }
+                Some(FromHttpSys::QueryCounters { by, call }) => {
+                    let snapshot = Box::new(self.chronicle.counters(now));
+                    let result = Ok(CallResult::Counters(snapshot));
+                    self.complete(by, Completion::Called { id: call, result }, closing);
+                }
+                None if self.answer_httpsys(&mut listened) => {}
+                None => break,
             }
-            let input = if let Some(id) = self.gone.pop_front() {
-                let Some(input) = self.sent_input(id) else {
-                    continue;
-                };
-                input
-            } else if let Some(endpoint) = listened.pop() {
-                let result = Ok(());
-                ToHttpSys::Listening { endpoint, result }
-            } else {
-                break;
-            };
-            if let Some(checkers) = &mut self.chronicle.checkers {
-                checkers.given(now, &input);
-            }
-            self.httpsys.handle_input(input, now);
         }
         if let Some(checkers) = &mut self.chronicle.checkers {
             checkers.httpsys_settled(&self.httpsys);
@@ -85,6 +71,27 @@ impl World {
         let due = self.httpsys.next_deadline().map(|deadline| deadline.at);
         self.httpsys_alarm
             .set(due, Event::WakeHttpSys, &mut self.timeline);
+    }
+
+    /// Tells the driver that what it has sent has gone, or that a socket is open; `false` if there is no such news.
+    fn answer_httpsys(&mut self, listened: &mut Vec<Endpoint>) -> bool {
+        let now = self.timeline.now;
+        let input = if let Some(id) = self.gone.pop_front() {
+            let Some(input) = self.sent_input(id) else {
+                return true;
+            };
+            input
+        } else if let Some(endpoint) = listened.pop() {
+            let result = Ok(());
+            ToHttpSys::Listening { endpoint, result }
+        } else {
+            return false;
+        };
+        if let Some(checkers) = &mut self.chronicle.checkers {
+            checkers.given(now, &input);
+        }
+        self.httpsys.handle_input(input, now);
+        true
     }
 
     fn send_to_client(&mut self, id: ConnectionId, message: Down) {

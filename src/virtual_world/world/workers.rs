@@ -222,20 +222,16 @@ impl World {
         while let Some(process) = self.processes.find(id)
             && let Life::Running(worker) = &mut process.life
         {
-            let Some(output) = worker.poll_output() else {
-                let due = worker.next_deadline().map(|deadline| deadline.at);
-                let event = Event::WakeWorker(id);
-                return process.alarm.set(due, event, &mut self.timeline);
-            };
-            match output {
-                FromWorkerModel::Call(call) => self.call_of_worker(id, call),
-                FromWorkerModel::Tell(message) => self.word_of_worker(id, message),
-                FromWorkerModel::StartWork { work, cost } => self.start_work(id, work, cost),
-                FromWorkerModel::Exit { code } if process.busy_until > now => {
+            match worker.poll_output() {
+                Some(FromWorkerModel::Fact(ref fact)) => self.chronicle.worker(id, now, fact),
+                Some(FromWorkerModel::Call(call)) => self.call_of_worker(id, call),
+                Some(FromWorkerModel::Tell(message)) => self.word_of_worker(id, message),
+                Some(FromWorkerModel::StartWork { work, cost }) => self.start_work(id, work, cost),
+                Some(FromWorkerModel::Exit { code }) if process.busy_until > now => {
                     let event = Event::Exit { process: id, code };
                     self.timeline.at(process.busy_until, event);
                 }
-                FromWorkerModel::MeasureMemory => {
+                Some(FromWorkerModel::MeasureMemory) => {
                     let kb = (process.memory + worker.allocated()) >> 10;
                     let sampled = ToWorkerModel::MemorySampled {
                         private_kb: kb,
@@ -243,8 +239,14 @@ impl World {
                     };
                     worker.handle_input(sampled, now);
                 }
-                FromWorkerModel::Exit { code } => self.end_process(id, WorkerExit::Code(code)),
-                FromWorkerModel::Fact(fact) => self.chronicle.worker(id, now, &fact),
+                Some(FromWorkerModel::Exit { code }) => {
+                    self.end_process(id, WorkerExit::Code(code));
+                }
+                None => {
+                    let due = worker.next_deadline().map(|deadline| deadline.at);
+                    let event = Event::WakeWorker(id);
+                    return process.alarm.set(due, event, &mut self.timeline);
+                }
             }
         }
     }
