@@ -1,7 +1,7 @@
 //! TCP connections between clients and the driver: both ends, and what is under way between them.
 //!
-//! Mostly nothing is under way on a connection: what is needed meanwhile is lent to it, and goes to another
-//! one when all is at rest.
+//! Mostly nothing is under way on a connection, even while its request is served: what is needed meanwhile is lent
+//! to it, and goes to another one when all is at rest.
 //!
 //! Absent on purpose: segments, windows, loss. Bytes arrive whole and in order, a write is complete at
 //! once, and the end of a stream never overtakes its bytes.
@@ -74,6 +74,8 @@ const UNUSED_MAX: usize = 1_024;
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     traffic: Option<Box<Traffic>>,
+    /// The attempt that it carries or is opened for.
+    pub(super) attempt: Option<Slot>,
     /// Its number in the client's book.
     pub(super) record: Option<u32>,
     /// The pool that it belongs to.
@@ -94,8 +96,6 @@ pub(super) struct Connection {
 /// What is under way on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// The attempt that it carries or is opened for.
-    pub(super) attempt: Option<Slot>,
     /// Its client takes what is sent so much later.
     pub(super) slow_read: Duration,
     /// When its client has had enough of the attempt that it carries.
@@ -110,24 +110,22 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Whether a connection needs it no more.
-    fn is_at_rest(&self, now: Instant) -> bool {
-        self.attempt.is_none()
-            && self.slow_read.is_zero()
+    /// Whether a connection needs it no more, or not until more is sent.
+    fn is_at_rest(&self, has_attempt: bool, now: Instant) -> bool {
+        let awaits_nothing = || self.gives_up_at.is_none() && self.response.is_as_any();
+        self.slow_read.is_zero()
             && self.up.is_at_rest(now)
             && self.down.is_at_rest(now)
+            && (!has_attempt || awaits_nothing())
     }
 
-    /// Its room, for another connection.
+    /// Its room, for another connection. What is at rest leaves nothing in its wires that could be noticed.
     fn clear(&mut self) {
-        self.attempt = None;
         self.slow_read = Duration::ZERO;
         self.gives_up_at = None;
         self.gives_up_reading = false;
         self.request.clear();
         self.response.begin(false);
-        self.up.clear();
-        self.down.clear();
     }
 }
 
@@ -135,16 +133,6 @@ impl Connection {
     /// What is under way on it.
     pub(super) fn traffic(&mut self) -> &mut Traffic {
         self.traffic.get_or_insert_default()
-    }
-
-    /// The attempt that it carries or is opened for.
-    pub(super) fn attempt(&self) -> Option<Slot> {
-        self.traffic.as_ref()?.attempt
-    }
-
-    /// It carries its attempt no more.
-    pub(super) fn take_attempt(&mut self) -> Option<Slot> {
-        self.traffic.as_mut()?.attempt.take()
     }
 
     /// When its client has had enough of the attempt that it carries.
@@ -230,6 +218,7 @@ impl Network {
             Connection {
                 id,
                 traffic: self.unused.pop(),
+                attempt: None,
                 record: None,
                 pool,
                 port,
@@ -263,7 +252,7 @@ impl Network {
     pub(super) fn settle(&mut self, id: ConnectionId, now: Instant) {
         if let Some(connection) = self.connections.get_mut(id)
             && let Some(traffic) = &connection.traffic
-            && traffic.is_at_rest(now)
+            && traffic.is_at_rest(connection.attempt.is_some(), now)
             && let Some(traffic) = connection.traffic.take()
         {
             self.keep(traffic);
@@ -279,7 +268,7 @@ impl Network {
         for id in open {
             if let Some(connection) = self.find(id) {
                 connection.client = ClientSide::Closed;
-                connection.take_attempt();
+                connection.attempt = None;
                 connection.send_up(Up::Fin, timeline);
             }
         }
@@ -289,8 +278,10 @@ impl Network {
     pub(super) fn forget_if_over(&mut self, id: ConnectionId) {
         if self.find(id).is_some_and(|connection| connection.is_over())
             && let Some(connection) = self.connections.remove(id)
-            && let Some(traffic) = connection.traffic
+            && let Some(mut traffic) = connection.traffic
         {
+            traffic.up.clear();
+            traffic.down.clear();
             self.keep(traffic);
         }
     }

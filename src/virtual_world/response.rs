@@ -53,6 +53,12 @@ impl ResponseReader {
         }
     }
 
+    /// Whether it has read nothing yet, and nobody will look into the body: one reader is as good as any other.
+    pub(super) fn is_as_any(&self) -> bool {
+        let has_begun = self.kept.as_ref().is_some_and(|kept| !kept.head.is_empty());
+        self.head.is_none() && !has_begun && !self.keeps_body
+    }
+
     /// Takes bytes; says whether the response is whole. `known` are heads that were read before.
     pub(super) fn take(&mut self, bytes: &[u8], known: &mut Remembered<Head>) -> bool {
         if self.head.is_some() {

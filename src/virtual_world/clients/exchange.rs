@@ -31,7 +31,7 @@ impl Clients {
             (ClientSide::Closed, _) => {}
             (_, Down::Accepted) => self.accepted(connection, timeline),
             (_, Down::Refused) => {
-                let attempt = connection.take_attempt();
+                let attempt = connection.attempt.take();
                 connection.client = ClientSide::Closed;
                 self.give_up_place(connection);
                 network.forget_if_over(id);
@@ -42,9 +42,10 @@ impl Clients {
             }
             (_, Down::Secured { resumed }) => self.secured(connection, resumed),
             (_, Down::Bytes(bytes)) => {
+                let attempt = connection.attempt;
                 let traffic = connection.traffic();
                 let is_whole = traffic.response.take(&bytes, &mut self.known_heads);
-                if let Some(index) = traffic.attempt {
+                if let Some(index) = attempt {
                     if traffic.gives_up_reading {
                         return self.give_up(id, network, timeline);
                     }
@@ -82,7 +83,7 @@ impl Clients {
                 in_flight: false,
             });
         }
-        if let Some(slot) = connection.attempt() {
+        if let Some(slot) = connection.attempt {
             let attempt = &mut self.attempts[slot];
             attempt.connection = Some(number);
         }
@@ -109,7 +110,7 @@ impl Clients {
         if let Some(record) = self.note_of(connection.record) {
             record.tls = tls;
         }
-        if let Some(slot) = connection.attempt() {
+        if let Some(slot) = connection.attempt {
             self.attempts[slot].tls = tls;
         }
     }
@@ -122,7 +123,7 @@ impl Clients {
         if connection.client != ClientSide::Ready {
             return;
         }
-        match connection.attempt() {
+        match connection.attempt {
             Some(index) => self.send_request(id, index, network, timeline),
             None => self.to.pools[connection.pool as usize].idle.push(id),
         }
@@ -168,8 +169,8 @@ impl Clients {
         }
         request.extend_from_slice(b"\r\n");
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
+        connection.attempt = Some(index);
         let traffic = connection.traffic();
-        traffic.attempt = Some(index);
         traffic.request = request;
         traffic.response.begin(wants_marker);
         self.send_as_liked(id, network, timeline);
@@ -188,6 +189,7 @@ impl Clients {
         };
         let (kind, has_sent_fin) = (connection.kind, connection.has_sent_fin);
         let pool = connection.pool as usize;
+        connection.attempt = None;
         let traffic = connection.traffic();
         let head = traffic.response.head.take().unwrap_or_default();
         let is_overrun = traffic.response.is_overrun(&head);
@@ -200,7 +202,6 @@ impl Clients {
         let marker = self.profile.probes.marker.as_deref();
         let marker = marker.filter(|_| planned.stream != Stream::Load);
         let is_marked = marker.is_none_or(|marker| traffic.response.has(marker));
-        traffic.attempt = None;
         traffic.slow_read = Duration::ZERO;
         if let Some(cookie) = head.cookie {
             self.keep_cookie(&planned, cookie);
@@ -254,11 +255,11 @@ impl Clients {
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
-        let Some(connection) = network.find(id) else {
+        let Some(connection) = network.find_for_traffic(id) else {
             return;
         };
         let is_established = connection.client == ClientSide::Ready;
-        let Some(index) = connection.attempt() else {
+        let Some(index) = connection.attempt else {
             return self.close(id, how, false, network, timeline);
         };
         let traffic = connection.traffic();
@@ -278,7 +279,7 @@ impl Clients {
                 (Outcome::Truncated, "closed within a response")
             }
         };
-        traffic.attempt = None;
+        connection.attempt = None;
         self.close(id, how, is_established, network, timeline);
         let planned = self.attempts[index].planned;
         self.finish(index, outcome, Some(detail), timeline.now);

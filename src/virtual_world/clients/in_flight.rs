@@ -1,9 +1,9 @@
 //! Attempts that have begun and not ended: slots that are used again.
 
+use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
 use sim_httpsys::api::ConnectionId;
-
 use sim_httpsys::clockwork::Instant;
 
 use crate::load::book::{AttemptRecord, SessionSeen, TlsKind};
@@ -13,8 +13,24 @@ use crate::load::plan::PlannedAttempt;
 /// Attempts of one chunk. A power of two, so that finding one takes no division.
 const CHUNK: usize = 64;
 
-/// Which attempt, as long as it has not ended.
-pub(in crate::virtual_world) type Slot = u32;
+/// Which attempt, as long as it has not ended; counted from one, so that having none takes no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::virtual_world) struct Slot(NonZeroU32);
+
+impl Slot {
+    /// That of the attempt behind so many others; `None` beyond what can be counted.
+    fn behind(others: usize) -> Option<Self> {
+        let number = u32::try_from(others).ok()?.checked_add(1)?;
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Its chunk, and its place in that.
+    #[inline]
+    fn place(self) -> (usize, usize) {
+        let place = self.0.get() as usize - 1;
+        (place / CHUNK, place % CHUNK)
+    }
+}
 
 /// An attempt, and what is known of it so far.
 #[derive(Debug)]
@@ -115,8 +131,8 @@ impl InFlight {
 
     /// The attempt with that number, if it is (still) in that slot.
     pub(super) fn find(&self, slot: Slot, number: u32) -> Option<&Attempt> {
-        let chunk = self.chunks.get(slot as usize / CHUNK)?;
-        let attempt = chunk[slot as usize % CHUNK].as_ref();
+        let (chunk, place) = slot.place();
+        let attempt = self.chunks.get(chunk)?[place].as_ref();
         attempt.filter(|attempt| attempt.planned.number == number)
     }
 
@@ -137,7 +153,8 @@ impl InFlight {
     }
 
     fn place(&mut self, slot: Slot) -> &mut Option<Attempt> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        let (chunk, place) = slot.place();
+        &mut self.chunks[chunk][place]
     }
 
     /// A slot that was never used.
@@ -146,7 +163,7 @@ impl InFlight {
             self.chunks.push(Box::new([const { None }; CHUNK]));
         }
         self.used += 1;
-        Slot::try_from(self.used - 1).expect("fewer attempts are in flight than slots can be")
+        Slot::behind(self.used - 1).expect("fewer attempts are in flight than slots can be")
     }
 }
 
@@ -154,7 +171,8 @@ impl Index<Slot> for InFlight {
     type Output = Attempt;
 
     fn index(&self, slot: Slot) -> &Attempt {
-        let attempt = self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].as_ref();
+        let (chunk, place) = slot.place();
+        let attempt = self.chunks[chunk][place].as_ref();
         attempt.expect("a slot is known only while its attempt is in flight")
     }
 }

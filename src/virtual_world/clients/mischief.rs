@@ -144,7 +144,7 @@ impl Clients {
                 connection.send_up(Up::Request, timeline);
             }
             Some(Whim::HangUp) => {
-                if let Some(slot) = connection.take_attempt() {
+                if let Some(slot) = connection.attempt.take() {
                     self.close(id, ConnectionEnded::Client, false, network, timeline);
                     let detail = Some("given up by its client");
                     self.finish(slot, Outcome::Abandoned, detail, timeline.now);
@@ -199,7 +199,7 @@ impl Clients {
         if connection.client != ClientSide::Ready {
             return;
         }
-        let Some(slot) = connection.take_attempt() else {
+        let Some(slot) = connection.attempt.take() else {
             return;
         };
         connection.has_sent_fin = true;

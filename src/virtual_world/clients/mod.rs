@@ -208,7 +208,7 @@ impl Clients {
         };
         let connection = self.connect(pool, kind, network, timeline);
         connection.has_place = has_place;
-        connection.traffic().attempt = Some(slot);
+        connection.attempt = Some(slot);
         let id = connection.id;
         self.attempts[slot].carrier = Some(id);
     }

@@ -68,7 +68,7 @@ impl Clients {
             if let Some(id) = carrier {
                 let connection = network.find(id);
                 let is_busy = connection.is_some_and(|connection| {
-                    connection.take_attempt();
+                    connection.attempt = None;
                     connection.client == ClientSide::Ready
                 });
                 self.close(id, ConnectionEnded::Client, is_busy, network, timeline);

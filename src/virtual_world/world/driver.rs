@@ -95,7 +95,7 @@ impl World {
     }
 
     fn send_to_client(&mut self, id: ConnectionId, message: Down) {
-        let Some(connection) = self.network.find(id) else {
+        let Some(connection) = self.network.find_for_traffic(id) else {
             return;
         };
         connection.send_down(message, &mut self.timeline);
@@ -112,7 +112,7 @@ impl World {
     }
 
     fn hang_up(&mut self, id: ConnectionId, how: CloseHow) {
-        let Some(connection) = self.network.find(id) else {
+        let Some(connection) = self.network.find_for_traffic(id) else {
             return;
         };
         connection.server = ServerSide::Closed;
@@ -210,6 +210,7 @@ impl World {
                 self.httpsys.handle_input(received, now);
                 self.network.texts.push(text);
                 self.carry_out_httpsys();
+                self.network.settle(id, now);
             }
             (ServerSide::Open, Up::Fin) => {
                 self.tell_httpsys(ToHttpSys::HalfClosed { connection: id });
