@@ -206,13 +206,13 @@ fn write_column(
         }
         Column::ComputerName => write_text(computer.as_bytes(), out),
         Column::UserName => out.push(b'-'),
-        Column::ServerIp => write_address(record.request.ends.local, Scope::IfAny, out),
+        Column::ServerIp => write_address(record.request.ends.get().local, Scope::IfAny, out),
         Column::Method => write_text(text.bytes(text.verb), out),
         Column::UriStem if text.path.is_empty() => write_text(text.bytes(text.raw_url), out),
         Column::UriStem => write_text(text.bytes(text.path), out),
         Column::UriQuery => write_text(text.bytes(text.query), out),
-        Column::ServerPort => write_number(record.request.ends.local.port().into(), out),
-        Column::ClientIp => write_address(record.request.ends.client, Scope::IfAny, out),
+        Column::ServerPort => write_number(record.request.ends.get().local.port().into(), out),
+        Column::ClientIp => write_address(record.request.ends.get().client, Scope::IfAny, out),
         Column::ProtocolVersion => write_version(record.request.version.into(), out),
         Column::UserAgent => write_text(header("User-Agent"), out),
         // Source: RFC 9113, 8.2.3: cookies in several lines are those of one, with `; ` between them.

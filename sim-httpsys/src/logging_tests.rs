@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{
     ActivityId, ConnectionId, CustomLogField, EntityLength, LogFields, Request, RequestId,
-    RequestText, SharedRequest, Span, UrlContext, Version,
+    RequestText, SharedRequest, ShortEnds, Span, UrlContext, Version,
 };
 
 /// 2026-11-22 17:28:47.
@@ -40,7 +40,7 @@ fn request(verb: &[u8], path: &[u8], query: &[u8], headers: &[(&str, &[u8])]) ->
         activity: ActivityId(0),
         site: SiteId(1),
         url_context: UrlContext(0),
-        ends: ends("10.0.0.9:50001", "10.0.0.1:80"),
+        ends: ShortEnds::new(ends("10.0.0.9:50001", "10.0.0.1:80")),
         secure: false,
         version: Version::Http11,
         received: Instant(0),

@@ -15,10 +15,12 @@ use crate::counters::Snapshot;
 use crate::id_slab::Id;
 use crate::service_state::ServiceState;
 
+mod ends;
 mod log_settings;
 mod request;
 pub mod wire;
 
+pub use ends::ShortEnds;
 pub use log_settings::{CustomLogField, LogFields, LogFormat, LogPeriod, LogSettings};
 pub use request::{
     EntityLength, Request, RequestText, SentVersion, SharedRequest, Span, Verb, Version,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use std::sync::Arc;
 
-use super::{ActivityId, ConnectionId, Ends, RequestId, SiteId, UrlContext};
+use super::{ActivityId, ConnectionId, RequestId, ShortEnds, SiteId, UrlContext};
 use crate::clockwork::Instant;
 
 /// A piece of a request's text.
@@ -144,7 +144,7 @@ pub struct Request {
     /// What was registered with the URL that it was routed by.
     pub url_context: UrlContext,
     /// Both ends of its connection.
-    pub ends: Ends,
+    pub ends: ShortEnds,
     /// Whether it came over TLS.
     pub secure: bool,
     /// Its version.

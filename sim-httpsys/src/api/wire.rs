@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     ActivityId, CachePolicy, Call, CallId, CallResult, Completion, ConnectionId, Ends,
     EntityLength, LogData, ProcessId, Request, RequestId, RequestQueueName, RequestText, Response,
-    SharedRequest, SiteId, Span, UrlContext, Version, Win32Error,
+    SharedRequest, ShortEnds, SiteId, Span, UrlContext, Version, Win32Error,
 };
 use crate::clockwork::Instant;
 
@@ -375,8 +375,9 @@ fn put_request(out: &mut Vec<u8>, request: &Request) {
     put_u64(out, request.activity.0);
     put_u32(out, request.site.0);
     put_u64(out, request.url_context.0);
-    put_address(out, &request.ends.client);
-    put_address(out, &request.ends.local);
+    let ends = request.ends.get();
+    put_address(out, &ends.client);
+    put_address(out, &ends.local);
     let version = match request.version {
         Version::Http10 => 0,
         Version::Http11 => flag::HTTP11,
@@ -550,7 +551,7 @@ impl Reader {
             activity,
             site,
             url_context,
-            ends,
+            ends: ShortEnds::new(ends),
             secure: flags & flag::SECURE != 0,
             version: if flags & flag::HTTP11 != 0 {
                 Version::Http11

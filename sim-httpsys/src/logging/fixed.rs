@@ -37,7 +37,7 @@ pub fn write_fixed_line(
 fn write_iis(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, civil: Civil) {
     let request = &record.request;
     let text = &request.text;
-    write_address(request.ends.client, Scope::IfAny, out);
+    write_address(request.ends.get().client, Scope::IfAny, out);
     out.extend_from_slice(b", -, ");
     for (number, end) in [(civil.month, b'/'), (civil.day, b'/')] {
         out.extend_from_slice(&two_digits(number));
@@ -55,7 +55,7 @@ fn write_iis(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, civil: Civil
     out.extend_from_slice(b", ");
     write_within(b',', computer.as_bytes(), out);
     out.extend_from_slice(b", ");
-    write_address(request.ends.local, Scope::IfAny, out);
+    write_address(request.ends.get().local, Scope::IfAny, out);
     let took = u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX);
     for number in [
         took,
@@ -84,7 +84,7 @@ fn write_iis(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, civil: Civil
 fn write_ncsa(record: &W3cRecord, out: &mut Vec<u8>, civil: Civil, offset: i32) {
     let request = &record.request;
     let text = &request.text;
-    write_address(request.ends.client, Scope::IfAny, out);
+    write_address(request.ends.get().client, Scope::IfAny, out);
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(&two_digits(civil.day));
     out.push(b'/');

@@ -16,13 +16,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::endpoints::EndpointIndex;
-use super::ends::ShortEnds;
 use super::exchange::{Exchange, Stage};
 use super::http1::{EntityReader, Head, parse_head};
 use super::timeouts::{ConnectionTimer, TimerKind};
 use super::unread::Unread;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
-use crate::api::{ConnectionId, Endpoint, Ends, SiteId, Timeouts};
+use crate::api::{ConnectionId, Endpoint, Ends, ShortEnds, SiteId, Timeouts};
 use crate::clockwork::Instant;
 use crate::etw::{ConnectionEnd, Fact};
 use crate::logging::{HttpErrRecord, LogEntry};
@@ -35,7 +34,7 @@ const READ_AHEAD_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) endpoint: EndpointIndex,
-    ends: ShortEnds,
+    pub(super) ends: ShortEnds,
     /// Requests that were parsed on it.
     pub(super) requests: u32,
     /// The site whose connection limit it counts for: that of its first request.
@@ -67,11 +66,6 @@ pub(super) enum ConnectionState {
 }
 
 impl Connection {
-    /// Its ends.
-    pub(super) fn ends(&self) -> Ends {
-        self.ends.get()
-    }
-
     /// The request that it is busy with.
     pub(super) fn exchange(&mut self) -> Option<&mut Exchange> {
         match &mut self.state {
@@ -188,13 +182,13 @@ impl HttpSys {
         };
         connection.state = ConnectionState::Idle;
         connection.unread.begin_head(now);
-        self.resume_if_paused(id);
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        if !connection.unread.is_empty() {
+        let (has_more, half_closed) = (!connection.unread.is_empty(), connection.half_closed);
+        if connection.paused {
+            self.resume_if_paused(id);
+        }
+        if has_more {
             self.read_buffered_head(id, now);
-        } else if connection.half_closed {
+        } else if half_closed {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ClientFin);
         } else {
             self.arm(id, TimerKind::Idle, now);
@@ -330,7 +324,7 @@ impl HttpSys {
         };
         let record = HttpErrRecord {
             at: now,
-            ends: connection.ends(),
+            ends: connection.ends.get(),
             version: None,
             verb: None,
             url: None,

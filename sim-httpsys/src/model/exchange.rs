@@ -11,7 +11,6 @@
 //!
 //! Every request leaves this picture by exactly one of the four facts.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::connection::ConnectionState;
@@ -24,8 +23,8 @@ use super::routing::{Route, RouteBy};
 use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
-    ActivityId, Completion, ConnectionId, Ends, EntityLength, LogData, LogSettings, ProcessId,
-    Request, RequestId, RequestText, SharedRequest, SiteId, UrlContext, Verb, Version,
+    ActivityId, Completion, ConnectionId, EntityLength, LogData, LogSettings, ProcessId, Request,
+    RequestId, RequestText, SharedRequest, ShortEnds, SiteId, UrlContext, Verb, Version,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -55,9 +54,9 @@ pub(super) struct Exchange {
     /// Bytes of head and body that were taken.
     pub(super) bytes_received: u64,
     /// The body, until its end was read.
-    pub(super) entity: Option<EntityReader>,
+    pub(super) entity: Option<Box<EntityReader>>,
     /// The body, until its end has arrived; ahead of `entity` by what lies in the buffer.
-    pub(super) arriving: Option<EntityReader>,
+    pub(super) arriving: Option<Box<EntityReader>>,
     /// The worker waits for (more of) the body.
     pub(super) asked: bool,
     /// What was sent so far.
@@ -110,26 +109,22 @@ pub(super) struct Answer {
 }
 
 impl Exchange {
-    /// Memory for a request and what is known about its response.
-    fn empty() -> Box<Self> {
-        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+    /// A request and what is known about its response, before there are any.
+    fn empty() -> Self {
         let request = Request {
             id: RequestId(0),
             connection: ConnectionId(0),
             activity: ActivityId(0),
             site: SiteId(0),
             url_context: UrlContext(0),
-            ends: Ends {
-                client: nobody,
-                local: nobody,
-            },
+            ends: ShortEnds::default(),
             secure: false,
             version: Version::Http11,
             received: Instant::SWITCHED_ON,
             entity: EntityLength::None,
             text: RequestText::default(),
         };
-        Box::new(Self {
+        Self {
             request: SharedRequest::new(request),
             stage: Stage::Arrived,
             queue: QueueIndex::default(),
@@ -143,7 +138,7 @@ impl Exchange {
             arriving: None,
             asked: false,
             answer: None,
-        })
+        }
     }
 }
 
@@ -161,16 +156,17 @@ impl HttpSys {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        connection.requests += 1;
         if !mutated(Mutant::IdleTimerWhileBusy) {
             connection.timer.disarm();
         }
         let no_body_yet = connection.unread.is_empty();
-        let ends = connection.ends();
+        let ends = connection.ends.clone();
         let endpoint = self.endpoints.of(connection.endpoint);
         let came_in = CameIn {
             secure: endpoint.secure,
             port: endpoint.port,
-            local: ends.local.ip(),
+            local: ends.local_ip(),
             version: self.routing.version(),
         };
         let route = self.route(head, came_in);
@@ -225,7 +221,9 @@ impl HttpSys {
         exchange.bytes_received = head.consumed as u64;
         exchange.entity = match head.entity {
             EntityLength::None => None,
-            EntityLength::Known(_) | EntityLength::Chunked => Some(EntityReader::new(head.entity)),
+            EntityLength::Known(_) | EntityLength::Chunked => {
+                Some(Box::new(EntityReader::new(head.entity)))
+            }
         };
         exchange.arriving.clone_from(&exchange.entity);
         exchange.asked = false;
@@ -285,11 +283,15 @@ impl HttpSys {
 
     /// Memory for a request and its exchange: those of the request that ended last, which the processor has at
     /// hand; if somebody still looks at that, of the one that ended first.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "memory is lent, not its contents"
+    )]
     fn memory_for_exchange(&mut self) -> Box<Exchange> {
         let is_free = |ended: &mut Box<Exchange>| SharedRequest::strong_count(&ended.request) == 1;
         let free = self.ended.pop_back_if(is_free);
         let free = free.or_else(|| self.ended.pop_front_if(is_free));
-        free.unwrap_or_else(Exchange::empty)
+        free.unwrap_or_else(|| Box::new(Exchange::empty()))
     }
 
     /// Keeps the memory of a request that has ended for another one.
@@ -303,9 +305,6 @@ impl HttpSys {
     pub(super) fn count_request(&mut self, id: ConnectionId, activity: ActivityId) -> RequestId {
         self.tally.parsed += 1;
         let request = RequestId(self.tally.parsed);
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.requests += 1;
-        }
         self.fact(Fact::Parse {
             request,
             activity,
@@ -361,7 +360,7 @@ impl HttpSys {
 
     pub(super) fn request_answered(&mut self, id: ConnectionId, answerer: Answerer, now: Instant) {
         self.disarm(id);
-        let Some((exchange, _)) = self.take_exchange(id) else {
+        let Some(mut exchange) = self.take_exchange(id) else {
             return;
         };
         let Some(answer) = exchange.answer else {
@@ -401,7 +400,6 @@ impl HttpSys {
                 received,
             },
         });
-        let mut exchange = exchange;
         let entity = exchange.entity.take();
         let is_cached = matches!(answerer, Answerer::Cache(_));
         if !(is_cached && mutated(Mutant::NoLineForAnswer)) {
@@ -412,7 +410,7 @@ impl HttpSys {
             self.close(id, Some(CloseHow::AfterSending), ConnectionEnd::ServerFin);
         } else if let Some(reader) = entity {
             if let Some(connection) = self.connections.get_mut(id) {
-                connection.state = ConnectionState::Draining(Box::new(reader));
+                connection.state = ConnectionState::Draining(reader);
             }
             self.arm(id, TimerKind::Drain, now);
             self.drain(id, now);
@@ -448,7 +446,7 @@ impl HttpSys {
     }
 
     /// Takes the request off its connection, its queue and its holder. Its end is stated by the caller.
-    pub(super) fn take_exchange(&mut self, id: ConnectionId) -> Option<(Box<Exchange>, Ends)> {
+    pub(super) fn take_exchange(&mut self, id: ConnectionId) -> Option<Box<Exchange>> {
         let connection = self.connections.get_mut(id)?;
         let state = std::mem::replace(&mut connection.state, ConnectionState::Idle);
         let exchange = match state {
@@ -458,7 +456,6 @@ impl HttpSys {
                 return None;
             }
         };
-        let ends = connection.ends();
         self.tally.live -= 1;
         self.tally.ended += 1;
         match exchange.stage {
@@ -468,7 +465,7 @@ impl HttpSys {
             }
             Stage::Arrived | Stage::Sending(_) => {}
         }
-        Some((exchange, ends))
+        Some(exchange)
     }
 
     /// The worker has handed over its whole response: the request is no longer its business.
@@ -507,12 +504,12 @@ impl HttpSys {
     /// Ends a request without a (whole) response, with a line in the error log. The caller deals with
     /// the connection.
     pub(super) fn drop_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some((exchange, ends)) = self.take_exchange(id) else {
+        let Some(exchange) = self.take_exchange(id) else {
             return;
         };
         self.state_drop(id, &exchange, reason);
         if !mutated(Mutant::NoLineForDrop) {
-            self.log_error(&exchange, ends, reason, now);
+            self.log_error(&exchange, reason, now);
         }
     }
 
@@ -565,14 +562,8 @@ impl HttpSys {
         });
     }
 
-    pub(super) fn log_error(
-        &mut self,
-        exchange: &Exchange,
-        ends: Ends,
-        reason: ReasonPhrase,
-        now: Instant,
-    ) {
-        let mut record = error_record(&exchange.request, ends, reason, now);
+    pub(super) fn log_error(&mut self, exchange: &Exchange, reason: ReasonPhrase, now: Instant) {
+        let mut record = error_record(&exchange.request, reason, now);
         record.site = Some(exchange.request.site);
         record.queue = self.queues.name(exchange.queue);
         self.outputs

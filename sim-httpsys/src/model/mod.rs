@@ -22,7 +22,6 @@ mod cache_entry;
 mod connection;
 mod control;
 mod endpoints;
-mod ends;
 mod entity;
 mod entity_body;
 pub mod error_page;

@@ -5,7 +5,7 @@ use super::error_page::error_page;
 use super::exchange::Exchange;
 use super::http1::RefusedHead;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
-use crate::api::{ActivityId, ConnectionId, Ends, Request, RequestId, ResponseVerbosity};
+use crate::api::{ActivityId, ConnectionId, Request, RequestId, ResponseVerbosity};
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
@@ -21,10 +21,10 @@ struct Refusal {
 impl HttpSys {
     /// Refuses a routed request, in the way that its queue refuses.
     pub(super) fn refuse_request(&mut self, id: ConnectionId, reason: ReasonPhrase, now: Instant) {
-        let Some((exchange, ends)) = self.take_exchange(id) else {
+        let Some(exchange) = self.take_exchange(id) else {
             return;
         };
-        let mut refusal = Refusal::of(&exchange.request, ends, reason, now);
+        let mut refusal = Refusal::of(&exchange.request, reason, now);
         refusal.record.site = Some(exchange.request.site);
         refusal.record.queue = self.queues.name(exchange.queue);
         // A queue that is gone leaves nobody to say how it wants to refuse; IIS always says Limited.
@@ -45,8 +45,7 @@ impl HttpSys {
         now: Instant,
     ) {
         self.tally.ended += 1;
-        let request = &exchange.request;
-        let refusal = Refusal::of(request, request.ends, reason, now);
+        let refusal = Refusal::of(&exchange.request, reason, now);
         self.keep_memory(exchange);
         self.refuse(id, refusal, ResponseVerbosity::Limited, now);
     }
@@ -55,12 +54,13 @@ impl HttpSys {
     pub(super) fn refuse_head(&mut self, id: ConnectionId, head: &mut RefusedHead, now: Instant) {
         let request = self.count_request(id, head.activity);
         self.tally.ended += 1;
-        let Some(connection) = self.connections.get(id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        connection.requests += 1;
         let record = HttpErrRecord {
             at: now,
-            ends: connection.ends(),
+            ends: connection.ends.get(),
             version: head.version,
             verb: head.verb.take(),
             url: head.url.take(),
@@ -136,25 +136,20 @@ impl HttpSys {
 }
 
 impl Refusal {
-    fn of(request: &Request, ends: Ends, reason: ReasonPhrase, now: Instant) -> Self {
+    fn of(request: &Request, reason: ReasonPhrase, now: Instant) -> Self {
         Self {
             request: request.id,
             activity: request.activity,
-            record: error_record(request, ends, reason, now),
+            record: error_record(request, reason, now),
         }
     }
 }
 
 /// The error log's line of a request, before more is known.
-pub(super) fn error_record(
-    request: &Request,
-    ends: Ends,
-    reason: ReasonPhrase,
-    now: Instant,
-) -> HttpErrRecord {
+pub(super) fn error_record(request: &Request, reason: ReasonPhrase, now: Instant) -> HttpErrRecord {
     HttpErrRecord {
         at: now,
-        ends,
+        ends: request.ends.get(),
         version: Some(request.version.into()),
         verb: Some(request.text.str(request.text.verb).to_owned()),
         url: Some(request.text.str(request.text.raw_url).to_owned()),

@@ -376,7 +376,7 @@ impl HttpSys {
         let Some(connection) = self.connections.get_mut(id) else {
             return false;
         };
-        let came_in_on = connection.ends().local.ip();
+        let came_in_on = connection.ends.local_ip();
         let number = connection.endpoint;
         let gone = self.endpoints.of(number);
         for address in [Some(came_in_on), None] {

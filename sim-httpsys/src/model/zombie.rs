@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::exchange::{Answer, Answerer, Exchange, Stage};
 use super::{HttpSys, ReasonPhrase, Timer};
-use crate::api::{Completion, ConnectionId, Ends, LogData, ProcessId, RequestId, Verb};
+use crate::api::{Completion, ConnectionId, LogData, ProcessId, RequestId, Verb};
 use crate::clockwork::Instant;
 use crate::etw::Fact;
 
@@ -24,14 +24,13 @@ pub const ZOMBIE_MAX: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Zombie {
     exchange: Box<Exchange>,
-    ends: Ends,
     pub(super) process: ProcessId,
 }
 
 impl HttpSys {
     /// The client went away while its request was held by a process or its response was on the way.
     pub(super) fn lose_client(&mut self, id: ConnectionId, now: Instant) {
-        let Some((exchange, ends)) = self.take_exchange(id) else {
+        let Some(exchange) = self.take_exchange(id) else {
             return;
         };
         self.state_drop(id, &exchange, ReasonPhrase::ConnectionDropped);
@@ -39,33 +38,20 @@ impl HttpSys {
             Stage::Delivered { process } => {
                 let request = exchange.request.id;
                 self.complete(process, Completion::Disconnected { request });
-                self.zombies.insert(
-                    request,
-                    Zombie {
-                        exchange,
-                        ends,
-                        process,
-                    },
-                );
+                let zombie = Zombie { exchange, process };
+                self.zombies.insert(request, zombie);
                 self.deadlines.set(Timer::Zombie(request), now + ZOMBIE_MAX);
             }
             Stage::Arrived | Stage::Queued { .. } | Stage::Sending(_) => {
                 let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(&exchange, ends, status, log, now);
+                self.log_lost(&exchange, status, log, now);
             }
         }
     }
 
     /// The books of a request whose client has gone: the site's, with its log and its counters, if there was
     /// an answer; else the error log.
-    fn log_lost(
-        &mut self,
-        exchange: &Exchange,
-        ends: Ends,
-        status: u16,
-        log: Option<LogData>,
-        now: Instant,
-    ) {
+    fn log_lost(&mut self, exchange: &Exchange, status: u16, log: Option<LogData>, now: Instant) {
         if log.is_some() {
             self.count_lost(exchange, status);
         }
@@ -77,7 +63,7 @@ impl HttpSys {
                 };
                 self.log_answer(exchange, status, Some(log), now);
             }
-            None => self.log_error(exchange, ends, ReasonPhrase::ConnectionDropped, now),
+            None => self.log_error(exchange, ReasonPhrase::ConnectionDropped, now),
         }
     }
 
@@ -129,9 +115,9 @@ impl HttpSys {
         }
         if !more {
             self.deadlines.clear(Timer::Zombie(request));
-            if let Some(Zombie { exchange, ends, .. }) = self.zombies.remove(&request) {
+            if let Some(Zombie { exchange, .. }) = self.zombies.remove(&request) {
                 let (status, log) = exchange.answer.map_or((0, None), |a| (a.status, a.log));
-                self.log_lost(&exchange, ends, status, log, now);
+                self.log_lost(&exchange, status, log, now);
             }
         }
         true
@@ -140,8 +126,8 @@ impl HttpSys {
     /// The worker did not finish a request whose client has gone.
     pub(super) fn bury_zombie(&mut self, request: RequestId, now: Instant) {
         self.deadlines.clear(Timer::Zombie(request));
-        if let Some(Zombie { exchange, ends, .. }) = self.zombies.remove(&request) {
-            self.log_error(&exchange, ends, ReasonPhrase::ConnectionDropped, now);
+        if let Some(Zombie { exchange, .. }) = self.zombies.remove(&request) {
+            self.log_error(&exchange, ReasonPhrase::ConnectionDropped, now);
         }
     }
 }

@@ -220,11 +220,7 @@ impl WorkerProcess {
                 self.contexts.insert(request, context);
             }
             Waits::Body => self.body_broke_off(context, now),
-            Waits::Start
-            | Waits::File { .. }
-            | Waits::Thread
-            | Waits::Compiling
-            | Waits::Session => {
+            Waits::Start | Waits::File | Waits::Thread | Waits::Compiling | Waits::Session => {
                 self.threads.forget(request);
                 self.deadlines.clear(Timer::Request(request));
                 let activity = context.request.activity;

@@ -86,20 +86,15 @@ impl WorkerProcess {
             candidates,
             default_document: is_folder,
             folder,
+            page,
         }));
-        context.waits = Waits::File { page };
+        context.waits = Waits::File;
         self.start_work(read, Doer::Request(context.request.id));
         self.park(context);
     }
 
     /// A file was looked for on behalf of a request.
-    pub(super) fn file_read(
-        &mut self,
-        mut context: HttpContext,
-        page: Option<usize>,
-        file: FileOutcome,
-        now: Instant,
-    ) {
+    pub(super) fn file_read(&mut self, mut context: HttpContext, file: FileOutcome, now: Instant) {
         let Some(wanted) = context.file.take() else {
             return;
         };
@@ -166,7 +161,7 @@ impl WorkerProcess {
             | FileOutcome::Denied
             | FileOutcome::TooLarge => {
                 self.forget_file(&wanted.key);
-                self.no_file(context, (page, wanted.default_document), &file, now);
+                self.no_file(context, (wanted.page, wanted.default_document), &file, now);
             }
         }
     }

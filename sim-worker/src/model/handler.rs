@@ -5,7 +5,7 @@ use sim_httpsys::api::{CachePolicy, UrlContext};
 use sim_httpsys::clockwork::Instant;
 
 use super::caches::{Entry, hold};
-use super::http_context::{Body, HttpContext, Notification, Waits};
+use super::http_context::{Body, HttpContext, Missing, Notification, Waits};
 use super::modules::custom_error::Refusal;
 use super::modules::{Reply, managed_handler};
 use super::response_policy::output_key;
@@ -27,17 +27,21 @@ impl WorkerProcess {
             return self.read_body(context);
         }
         let draws = Draws::of(context.request.activity, context.request.id, loaded.hash);
-        let mut plan = match managed_handler::plan(loaded, &context.request, draws) {
-            Ok(plan) => plan,
+        let (mut cpu, mut plan) = match managed_handler::plan(loaded, &context.request, draws) {
+            Ok(planned) => planned,
             Err(refusal) => return self.refuse(context, &refusal, now),
         };
         if let Some(cache) = &loaded.page.application_cache {
             let key = managed_handler::cache_key(loaded, draws);
             let (hit, expired) = self.values.look_up((url_context, key), now);
             if !hit {
-                plan.cpu += cache.miss_cpu.at(draws.draw(Purpose::MissCpu));
+                cpu += cache.miss_cpu.at(draws.draw(Purpose::MissCpu));
                 plan.wait += cache.miss_wait.at(draws.draw(Purpose::MissWait));
-                plan.missing = Some((key, cache.bytes, cache.ttl));
+                plan.missing = Some(Box::new(Missing {
+                    key,
+                    bytes: cache.bytes,
+                    ttl: cache.ttl,
+                }));
             }
             let expired = expired.map(|entry| value_of(context.application, entry));
             self.removed(CacheLayer::Application, expired.into_iter().collect());
@@ -46,17 +50,14 @@ impl WorkerProcess {
                 hit,
             });
         }
-        context.plan = plan;
         let allocate = plan.allocate.saturating_add(plan.leak);
-        if plan.cpu.is_zero() && allocate == 0 {
+        context.plan = plan;
+        if cpu.is_zero() && allocate == 0 {
             return self.wait(context, page, now);
         }
         context.waits = Waits::Run;
         self.start_work(
-            Work::Run {
-                cpu: plan.cpu,
-                allocate,
-            },
+            Work::Run { cpu, allocate },
             Doer::Request(context.request.id),
         );
         self.park(context);
@@ -75,7 +76,7 @@ impl WorkerProcess {
 
     /// Then it answers, or what is wrong with it happens.
     pub(super) fn end_handler(&mut self, mut context: HttpContext, page: usize, now: Instant) {
-        if let Some((key, bytes, ttl)) = context.plan.missing {
+        if let Some(Missing { key, bytes, ttl }) = context.plan.missing.as_deref().copied() {
             let application = context.request.url_context;
             let replaced = self
                 .values

@@ -43,8 +43,8 @@ pub(crate) enum Waits {
     Nothing,
     /// For its application to start.
     Start,
-    /// For a file; if none is found, for this page (a default document with a handler).
-    File { page: Option<usize> },
+    /// For a file.
+    File,
     /// For a thread.
     Thread,
     /// For its page to be compiled.
@@ -65,17 +65,24 @@ pub(crate) enum Waits {
     Death,
 }
 
-/// What executing the handler takes.
-#[derive(Clone, Copy, Debug, Default)]
+/// What executing the handler takes, besides its CPU time.
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) cpu: Duration,
     pub(crate) wait: Duration,
     pub(crate) allocate: u64,
     pub(crate) leak: u64,
     pub(crate) fault: Fault,
     pub(crate) exit_code: i32,
-    /// The value that is missing in the application's cache: key and size.
-    pub(crate) missing: Option<(u64, u64, Duration)>,
+    /// The value that is missing in the application's cache.
+    pub(crate) missing: Option<Box<Missing>>,
+}
+
+/// A value that an application makes and caches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) key: u64,
+    pub(crate) bytes: u64,
+    pub(crate) ttl: Duration,
 }
 
 /// How much of a request's body was read.
@@ -129,6 +136,8 @@ pub(crate) struct FileRequest {
     pub(crate) default_document: bool,
     /// The candidate that is the folder itself.
     pub(crate) folder: Option<usize>,
+    /// If none is found, who answers: a default document with a handler.
+    pub(crate) page: Option<usize>,
 }
 
 impl HttpContext {
@@ -168,7 +177,7 @@ impl HttpContext {
             verb: String::from_utf8_lossy(text.bytes(text.verb)).into_owned(),
             url: String::from_utf8_lossy(text.bytes(text.raw_url)).into_owned(),
             site: self.request.site,
-            client: self.request.ends.client.ip().to_string(),
+            client: self.request.ends.get().client.ip().to_string(),
             elapsed_ms: u64::try_from(now.saturating_since(self.began).as_millis())
                 .unwrap_or(u64::MAX),
             stage: self.notification.name().to_owned(),

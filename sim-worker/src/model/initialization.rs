@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sim_httpsys::api::{
     ActivityId, ConnectionId, Ends, EntityLength, Request, RequestId, RequestText, SharedRequest,
-    SiteId, Span, UrlContext, Version,
+    ShortEnds, SiteId, Span, UrlContext, Version,
 };
 use sim_httpsys::clockwork::Instant;
 
@@ -151,10 +151,10 @@ fn request(
         activity: ActivityId(0),
         site,
         url_context,
-        ends: Ends {
+        ends: ShortEnds::new(Ends {
             client: nobody,
             local: nobody,
-        },
+        }),
         secure: false,
         version: Version::Http11,
         received: now,

@@ -382,9 +382,7 @@ impl WorkerProcess {
             return;
         };
         match (context.waits, context.page, outcome) {
-            (Waits::File { page }, _, Outcome::File(file)) => {
-                self.file_read(context, page, file, now);
-            }
+            (Waits::File, _, Outcome::File(file)) => self.file_read(context, file, now),
             (Waits::Run, Some(page), Outcome::Done { mut memory }) => {
                 let freed = usize::try_from(context.plan.allocate).unwrap_or(usize::MAX);
                 if context.plan.leak > 0 {

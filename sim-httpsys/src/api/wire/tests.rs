@@ -100,7 +100,7 @@ fn request() -> impl Strategy<Value = Request> {
                 activity: ActivityId(activity),
                 site: SiteId(site),
                 url_context: UrlContext(context),
-                ends: Ends { client, local },
+                ends: ShortEnds::new(Ends { client, local }),
                 secure,
                 version: if old {
                     Version::Http10

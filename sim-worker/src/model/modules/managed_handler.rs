@@ -17,10 +17,14 @@ use crate::application::{BYTES_MAX, BuiltIn, Draws, Fault, Purpose, TIME_MAX, un
 const HEADERS_ROOM: usize = 320;
 
 /// What the execution of a page takes for one request.
-pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Result<Plan, Refusal> {
+pub(crate) fn plan(
+    loaded: &LoadedPage,
+    request: &Request,
+    draws: Draws,
+) -> Result<(Duration, Plan), Refusal> {
     let page = &loaded.page;
+    let mut cpu = page.cpu.at(draws.draw(Purpose::Cpu));
     let mut plan = Plan {
-        cpu: page.cpu.at(draws.draw(Purpose::Cpu)),
         wait: page.wait.at(draws.draw(Purpose::Wait)),
         allocate: page.allocate,
         leak: page.leak,
@@ -29,7 +33,7 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
         missing: None,
     };
     let Some(built_in) = page.built_in else {
-        return Ok(plan);
+        return Ok((cpu, plan));
     };
     let query = request.text.str(request.text.query);
     let time = || {
@@ -42,7 +46,7 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
     let bytes = || number(query, "bytes", BYTES_MAX);
     match built_in {
         BuiltIn::Wait => plan.wait = Duration::from_millis(time()?.unwrap_or(1000)),
-        BuiltIn::Cpu => plan.cpu = Duration::from_millis(time()?.unwrap_or(100)),
+        BuiltIn::Cpu => cpu = Duration::from_millis(time()?.unwrap_or(100)),
         BuiltIn::Leak => plan.leak = bytes()?.unwrap_or(1 << 20),
         BuiltIn::Alloc => plan.allocate = bytes()?.unwrap_or(1 << 20),
         BuiltIn::Exit => {
@@ -50,7 +54,7 @@ pub(crate) fn plan(loaded: &LoadedPage, request: &Request, draws: Draws) -> Resu
         }
         BuiltIn::Session | BuiltIn::Cache => {}
     }
-    Ok(plan)
+    Ok((cpu, plan))
 }
 
 /// A parameter of the query: a whole number up to `max`.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sim_httpsys::api::{
     ActivityId, Call, CallId, CallResult, Completion, ConnectionId, ControlCall, Ends,
-    EntityLength, ProcessId, Request, RequestId, RequestText, Response, SharedRequest, SiteId,
-    Span, UrlContext, Version,
+    EntityLength, ProcessId, Request, RequestId, RequestText, Response, SharedRequest, ShortEnds,
+    SiteId, Span, UrlContext, Version,
 };
 use sim_httpsys::clockwork::{Instant, StateMachine as _, UtcClock, UtcTime};
 
@@ -422,10 +422,10 @@ fn request(id: RequestId, head: &str) -> Request {
         activity: ActivityId(id.0),
         site: SiteId(1),
         url_context: UrlContext(1),
-        ends: Ends {
+        ends: ShortEnds::new(Ends {
             client: "127.0.0.1:50000".parse().unwrap(),
             local: "127.0.0.1:80".parse().unwrap(),
-        },
+        }),
         secure: false,
         version: Version::Http11,
         received: Instant(0),
