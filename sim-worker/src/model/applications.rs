@@ -206,7 +206,9 @@ impl WorkerProcess {
             return;
         };
         let loaded = &mut domain.pages[page];
-        let (key, bytes) = (loaded.hash ^ context.0, loaded.page.code);
+        // By the name that its application has: the domain may have been set apart.
+        let key = loaded.hash ^ domain.application.url_context.0;
+        let bytes = loaded.page.code;
         if let Compiled::Compiling(waiting) =
             std::mem::replace(&mut loaded.compiled, Compiled::Yes(code))
         {

@@ -198,7 +198,6 @@ impl WorkerProcess {
                 }
                 self.sessions.rename(context, apart);
                 self.values.rename(context, apart);
-                self.removed(CacheLayer::Compiled, compiled_pages(&domain, context));
                 self.domains.insert(apart, domain);
                 self.unloading.insert(apart);
             }
@@ -210,7 +209,7 @@ impl WorkerProcess {
         let Some(domain) = self.domains.get(&context) else {
             return;
         };
-        let pages = compiled_pages(domain, context);
+        let pages = compiled_pages(domain);
         let values = self.values.entries_of(context).into_iter();
         let values = values.map(|entry| value_of(context, entry)).collect();
         self.lost(CacheLayer::Output, self.responses.entries_of(context));
@@ -266,6 +265,8 @@ impl WorkerProcess {
         self.removed(CacheLayer::Application, gone);
         self.forget_outputs(apart);
         self.forget_files_of(apart);
+        let pages = self.domains.get(&apart).map(compiled_pages);
+        self.removed(CacheLayer::Compiled, pages.unwrap_or_default());
         let Some(domain) = self.domains.get_mut(&apart) else {
             return;
         };
@@ -301,12 +302,15 @@ impl WorkerProcess {
     }
 }
 
-/// What a domain has compiled: it is of no use to the next one.
-fn compiled_pages(domain: &AppDomain, context: UrlContext) -> Vec<Entry> {
+/// What a domain has compiled: it is of no use to the next one, and stays until the domain unloads.
+fn compiled_pages(domain: &AppDomain) -> Vec<Entry> {
     let compiled = |compiled: &Compiled| matches!(compiled, Compiled::Yes(_));
     let pages = domain.pages.iter().filter(|page| compiled(&page.compiled));
     pages
-        .map(|page| (page.hash ^ context.0, page.page.code))
+        .map(|page| {
+            let of = domain.application.url_context;
+            (page.hash ^ of.0, page.page.code)
+        })
         .collect()
 }
 

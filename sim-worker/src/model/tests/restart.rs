@@ -147,6 +147,28 @@ fn pages_are_compiled_again_after_a_restart() {
 }
 
 #[test]
+fn a_request_that_waits_for_a_thread_still_finds_the_page_of_the_old_domain() {
+    let mut configuration = configuration();
+    configuration.threads_max = 1;
+    let pages = "[[page]]\npath = \"/a.aspx\"\nwait = \"1m\"\n";
+    let mut worker = starting(configuration, &[("simulation.toml", pages)]);
+    worker.send("GET /a.aspx");
+    let waits = worker.send("GET /a.aspx");
+    restart(&mut worker);
+    let is_gone = |worker: &Bench| {
+        let mut facts = worker.facts.iter();
+        let layer = CacheLayer::Compiled;
+        facts.any(|fact| matches!(fact, Fact::CacheRemove { layer: of, .. } if *of == layer))
+    };
+    worker.pass(Duration::from_mins(1));
+    assert_eq!(worker.look_ups(CacheLayer::Compiled), [false, true]);
+    assert!(!is_gone(&worker), "the second one runs in it");
+    worker.pass(Duration::from_mins(1));
+    assert!(worker.answer(waits).is_some());
+    assert!(is_gone(&worker));
+}
+
+#[test]
 fn a_compilation_under_way_ends_in_its_own_domain() {
     let mut worker = worker_with("[[page]]\npath = \"/a.aspx\"\ncompile = \"10ms\"\n");
     let first = worker.send("GET /a.aspx");
