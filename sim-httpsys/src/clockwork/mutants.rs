@@ -58,6 +58,7 @@ mutants! {
     CountForFirstSite = "count-for-first-site": "Answers of every site are counted for the first one.";
     ConnectionsOfAllSites = "connections-of-all-sites": "Connections of every site count for each one's limit.";
     CountBytesShort = "count-bytes-short": "A response is counted one byte short.";
+    MoveLeavesRoute = "move-leaves-route": "Requests for a URL that moves go on to the pool that it was of.";
     // HTTP.sys: the response cache
     ServeExpired = "serve-expired": "An entry whose time is over is still served.";
     CacheBodyDamaged = "cache-body-damaged": "A kept body has a wrong last byte.";
@@ -67,6 +68,7 @@ mutants! {
     NoFlushAtQueueClose = "no-flush-at-queue-close": "An iisreset does not empty the cache.";
     NoFlushAtDetach = "no-flush-at-detach": "A worker that goes leaves its entries behind.";
     NoFlushAtUrlRemoval = "no-flush-at-url-removal": "A URL that goes leaves its entries behind.";
+    KeepForUrlThatWent = "keep-for-url-that-went": "A response is kept whose URL has gone before it came.";
     CacheOverLimit = "cache-over-limit": "The cache takes entries beyond its size.";
     // WAS: failures
     CountCrashTwice = "count-crash-twice": "Every failure counts for two.";
@@ -92,6 +94,7 @@ mutants! {
     OrphanWhileStarting = "orphan-while-starting": "A worker that is not ready in time is orphaned, and gets ready.";
     ResumeForgotten = "resume-forgotten": "A suspended worker is not resumed for a request.";
     IisresetLeavesWorker = "iisreset-leaves-worker": "A service stop leaves a worker running.";
+    KeepUrlOfApplication = "keep-url-of-application": "An application that is removed keeps its URLs.";
     // the worker
     IdleWithRequest = "idle-with-request": "A worker that has a request calls itself idle.";
     PeriodicRestartDrift = "periodic-restart-drift": "A worker's age is counted a second too short.";

@@ -20,6 +20,7 @@ use super::known_routes::Cached;
 use super::request_queue::QueueIndex;
 use super::response::INLINE_BODY_MAX;
 use super::response_head::ResponseHead;
+use super::routing::{Registration, Route, RouteBy};
 use super::{HttpSys, Timer};
 use crate::api::{
     CachePolicy, CallResult, ConnectionId, ProcessId, QueueState, Request, RequestQueueName,
@@ -325,9 +326,27 @@ impl HttpSys {
         if queue.is_none_or(|queue| queue.properties.state != QueueState::Active) {
             return;
         }
-        let port = self.endpoints.of(connection.endpoint).port;
-        self.cache.write_key(port, &exchange.request);
+        let endpoint = self.endpoints.of(connection.endpoint);
+        let port = endpoint.port;
         let text = &exchange.request.text;
+        let route = self.routing.route(RouteBy {
+            secure: endpoint.secure,
+            port,
+            local: Some(exchange.request.ends.local_ip()),
+            host: text.str(text.host),
+            path: text.str(text.path),
+        });
+        // Assumed: what comes for a URL that has gone meanwhile is not kept, for the same reason for which what
+        // was kept has gone with it. No document says so.
+        let is_routed_so = |to: Registration| {
+            let queue = self.groups.get(&to.group).map(|group| group.queue);
+            (queue, to.context) == (Some(exchange.queue), exchange.request.url_context)
+        };
+        let is_led_there = matches!(route, Route::To(to) if is_routed_so(to));
+        if !is_led_there && !mutated(Mutant::KeepForUrlThatWent) {
+            return;
+        }
+        self.cache.write_key(port, &exchange.request);
         let path = path_of(text.str(text.raw_url));
         let decoded_path = text.str(text.path).to_ascii_lowercase();
         let mut entry = CacheEntry {

@@ -132,6 +132,31 @@ fn what_was_made_under_a_url_goes_when_its_group_does_or_another_takes_it() {
 }
 
 #[test]
+fn what_comes_for_a_url_that_has_gone_meanwhile_is_answered_and_not_kept() {
+    let mut server = with_application();
+    let removed = removals(&server).len();
+    let url = || "http://*:80/app/".to_owned();
+    let client = server.request("/app/late.htm");
+    let remove = ControlCall::RemoveUrl {
+        group: SITE_1,
+        url: url(),
+    };
+    server.control(W3SVC, remove).unwrap();
+    server.answer(W3WP, cacheable("late"));
+    assert_eq!(server.status(client), Some(200));
+    // It comes back: nothing of before is there.
+    let add = ControlCall::AddUrl {
+        group: SITE_1,
+        url: url(),
+        context: UrlContext(9),
+    };
+    server.control(W3SVC, add).unwrap();
+    server.request("/app/late.htm");
+    assert!(server.receive(W3WP).is_some(), "it was kept");
+    assert_eq!(removals(&server).len(), removed + 1);
+}
+
+#[test]
 fn a_page_of_the_application_above_is_not_one_of_that_which_was_added() {
     let mut server = server().without_worker();
     server.worker(W3WP, 100);
