@@ -228,7 +228,12 @@ impl HttpSys {
             return Ok(false);
         };
         self.routing.remove(&prefix, from)?;
-        let registration = Registration { group: to, context };
+        let group = if mutated(Mutant::MoveLeavesRoute) {
+            from
+        } else {
+            to
+        };
+        let registration = Registration { group, context };
         self.routing.add(prefix.clone(), registration)?;
         let old_context = std::mem::replace(&mut registered.context, context);
         self.flush_url(registered.endpoint.port, old_context);

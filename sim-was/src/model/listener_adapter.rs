@@ -15,6 +15,7 @@ use sim_httpsys::api::{
     UrlGroupProperties,
 };
 
+use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::model::url_prefix::UrlPrefix;
 
 use super::effects::Effects;
@@ -150,7 +151,8 @@ impl DriverState {
                 from == group && moved.to_lowercase() == url.to_lowercase()
             });
             let is_gone = next.urls.get(&key) != Some(context) && !has_moved;
-            if next.groups.contains_key(group) && is_gone {
+            let is_kept = mutated(Mutant::KeepUrlOfApplication);
+            if next.groups.contains_key(group) && is_gone && !is_kept {
                 calls.push(ControlCall::RemoveUrl {
                     group: *group,
                     url: url.clone(),

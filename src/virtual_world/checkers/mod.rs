@@ -5,7 +5,7 @@
 //! first one that breaks ends the run.
 //!
 //! * `book` – C1, N1, N2, Q5: requests, connections, pools and workers, as the facts tell of them
-//! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `sites` – N6, C4, M1 · `queues` – Q1–Q4, Q6, I2
+//! * `conservation` – C2, C3, C4 · `connections` – N1–N5 · `sites`, `urls` – N6, C4, M1 · `queues` – Q1–Q4, Q6, I2
 //! * `workers` – W1–W8 · `recycling` – R1–R6 · `rapid_fail` – F1–F3 · `services` – X1, X3, X4
 //! * `terms` – which settings hold for whom, while the configuration changes
 //! * `answers`, `caches` – K1–K4 · `trust` – I1, I3, R7 · `rest` – L1–L3, T1, M1
@@ -49,6 +49,7 @@ mod sites;
 pub mod sometimes;
 mod terms;
 mod trust;
+mod urls;
 mod words;
 mod workers;
 
@@ -522,6 +523,7 @@ impl Checkers {
                 return Ok(());
             }
             self.conservation.at_rest()?;
+            self.sites.at_rest()?;
             self.book.sites.at_rest()
         });
         self.note(verdict);
@@ -550,6 +552,13 @@ impl Checkers {
     /// Bytes of the bodies that were sent as whole responses, by the clients' names for their requests.
     pub(super) fn bodies(&self) -> &BTreeMap<u64, u64> {
         self.answers.bodies()
+    }
+
+    /// Since when which pool had the root of the first site; none while the driver was being told of a change.
+    pub(super) fn root_led_to(&self) -> Vec<(Instant, Option<String>)> {
+        let name = |pool: PoolIndex| self.book.pool(pool).name.clone();
+        let times = self.sites.root_led_to().iter();
+        times.map(|(at, pool)| (*at, pool.map(name))).collect()
     }
 
     /// Requests that were answered by a worker that was made to, by the clients' names for them.

@@ -7,15 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use sim_httpsys::api::{Call, ConnectionId, ControlCall, RequestId, SiteId, UrlGroupId};
+use sim_httpsys::api::{Call, ConnectionId, ControlCall, RequestId, SiteId};
+use sim_httpsys::clockwork::Instant;
 use sim_httpsys::counters::WebService;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::ReasonPhrase;
-use sim_was::config::{Configuration, HttpBinding, Site};
+use sim_was::config::Configuration;
 
-use super::book::{Book, End, Move, PoolIndex};
+use super::book::{Book, End, Move, Place, PoolIndex};
 use super::numbered::Numbered;
 use super::sometimes::{Seen, Sometimes};
+use super::urls::Urls;
 use super::{Verdict, broken};
 
 /// Where a request belongs.
@@ -69,18 +71,7 @@ struct Tally {
 /// URLs, and what was on the wires.
 #[derive(Debug)]
 pub(super) struct Sites {
-    /// What each URL leads to, by the configuration as it is and as it was.
-    configured: BTreeMap<String, Vec<(SiteId, PoolIndex)>>,
-    /// Whose the groups of URLs are that the driver was told of.
-    groups: BTreeMap<UrlGroupId, (SiteId, PoolIndex)>,
-    /// What each URL leads to that the driver was last told to register.
-    owners: BTreeMap<String, (SiteId, PoolIndex)>,
-    /// The first site of the configuration.
-    first: Option<SiteId>,
-    /// Paths that are registered, by port and host.
-    registered: BTreeMap<(u16, String), BTreeMap<String, (SiteId, PoolIndex)>>,
-    /// Everything that was registered can be read.
-    is_readable: bool,
+    urls: Urls,
     wires: Numbered<Wire>,
     /// Requests that have ended without an answer, and what came for them: the answer may still be counted.
     late: BTreeMap<RequestId, (Wanted, u64)>,
@@ -88,8 +79,6 @@ pub(super) struct Sites {
     answering: Option<RequestId>,
     /// Where the requests belong that entries of the response cache were made for.
     entries: BTreeMap<u64, Wanted>,
-    /// What the URLs led to that this input removes.
-    removed: Vec<Wanted>,
     tallies: BTreeMap<SiteId, Tally>,
 }
 
@@ -98,17 +87,11 @@ impl Sites {
         let pools = &configuration.application_pools;
         let pool_named = |name: &str| pools.iter().position(|pool| pool.name == name);
         let mut sites = Self {
-            configured: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            first: configuration.sites.first().map(|site| SiteId(site.id)),
-            registered: BTreeMap::new(),
-            is_readable: true,
+            urls: Urls::new(configuration),
             wires: Numbered::default(),
             late: BTreeMap::new(),
             answering: None,
             entries: BTreeMap::new(),
-            removed: Vec::new(),
             tallies: BTreeMap::new(),
         };
         sites.take(configuration, |name| pool_named(name).map(PoolIndex));
@@ -121,13 +104,7 @@ impl Sites {
         configuration: &Configuration,
         pool_named: impl Fn(&str) -> Option<PoolIndex>,
     ) {
-        for site in &configuration.sites {
-            for (url, name) in urls(site) {
-                let known = self.configured.entry(url).or_default();
-                let owner = pool_named(name).map(|pool| (SiteId(site.id), pool));
-                known.extend(owner.filter(|owner| !known.contains(owner)));
-            }
-        }
+        self.urls.take(configuration, pool_named);
     }
 
     /// Bytes have come on a connection.
@@ -155,33 +132,12 @@ impl Sites {
 
     /// N6: the driver is told to have a URL lead where the configuration says, or has said.
     pub(super) fn told(&mut self, book: &Book, call: &ControlCall) -> Verdict {
-        match call {
-            ControlCall::CreateUrlGroup { group, properties }
-            | ControlCall::SetUrlGroupProperties { group, properties } => {
-                if let Some(pool) = book.pool_of(&properties.queue) {
-                    self.groups.insert(*group, (properties.site, pool));
-                }
-                Ok(())
-            }
-            ControlCall::AddUrl { group, url, .. } | ControlCall::MoveUrl { group, url, .. } => {
-                let (Some(owner), Some(known)) = (self.groups.get(group), self.configured.get(url))
-                else {
-                    return Ok(());
-                };
-                self.owners.insert(url.clone(), *owner);
-                if known.contains(owner) {
-                    return Ok(());
-                }
-                let (SiteId(site), pool) = *owner;
-                let name = &book.pool(pool).name;
-                let what = format!(
-                    "the driver is told that {url} leads to site {site} and {name}, which the configuration \
-                     never said"
-                );
-                broken("N6", what)
-            }
-            _other => Ok(()),
-        }
+        self.urls.told(book, call)
+    }
+
+    /// Since when which pool had the root of the first site; none while the driver was being told of a change.
+    pub(super) fn root_led_to(&self) -> &[(Instant, Option<PoolIndex>)] {
+        self.urls.root_led_to()
     }
 
     /// A fact of the driver.
@@ -193,8 +149,8 @@ impl Sites {
         seen: &mut Sometimes,
     ) -> Verdict {
         match fact {
-            Fact::AddUrl { url } => self.add(url),
-            Fact::RemoveUrl { url } => self.remove(url),
+            Fact::AddUrl { url } => self.urls.add(url, book.now),
+            Fact::RemoveUrl { url } => self.urls.remove(url),
             Fact::ConnCounted { connection, site } => self.counted(book, *connection, *site)?,
             Fact::CacheInsert { entry, queue, .. } => {
                 let wanted = self.answering.map_or(Wanted::Unknown, |request| {
@@ -206,10 +162,19 @@ impl Sites {
                     let what = format!("entry {entry} is kept for {queue}, and is {wanted:?}");
                     return broken("N6", what);
                 }
+                if let Wanted::To(..) = wanted
+                    && !self.urls.leads_to(wanted)
+                {
+                    let what = format!("entry {entry} is made, and its URL has gone: {wanted:?}");
+                    return broken("K2", what);
+                }
                 self.entries.insert(*entry, wanted);
             }
             Fact::CacheRemove { entry, .. } => {
-                self.entries.remove(entry);
+                let made_for = self.entries.remove(entry);
+                if made_for.is_some_and(|made_for| self.urls.has_left(made_for)) {
+                    seen.note(Seen::EntriesGoneWithApplication);
+                }
             }
             Fact::LogFileWrite {
                 request,
@@ -233,10 +198,15 @@ impl Sites {
                 Ok(())
             }
             Move::Queued(request, pool) => check(book, request, pool),
-            Move::Delivered(request, process, _) => match book.workers.get(&process) {
-                Some(worker) => check(book, request, worker.pool),
-                None => Ok(()),
-            },
+            Move::Delivered(request, process, before) => {
+                if before.place != Place::Parsed && self.urls.has_left(before.wanted) {
+                    seen.note(Seen::ApplicationMovedWhileWaiting);
+                }
+                match book.workers.get(&process) {
+                    Some(worker) => check(book, request, worker.pool),
+                    None => Ok(()),
+                }
+            }
             Move::Ended(request, entry, end) => {
                 let wire = self.wires.get_mut(entry.connection.0);
                 let wire = wire.map(std::mem::take).unwrap_or_default();
@@ -342,12 +312,21 @@ impl Sites {
         let head = self.wires.get(entry.connection.0);
         let head = head.and_then(|wire| read(&wire.received));
         entry.wanted = match head {
-            Some((host, path)) if self.is_readable => self.find(connection.port, host, path),
+            Some((host, path)) if self.urls.is_readable() => {
+                let found = self.urls.find(connection.port, host, path);
+                if found.has_come {
+                    seen.note(Seen::ApplicationCame);
+                }
+                if found.has_gone {
+                    seen.note(Seen::ApplicationGone);
+                }
+                found.wanted
+            }
             Some(_) | None => Wanted::Unknown,
         };
         match entry.wanted {
             Wanted::To(site, ..) => {
-                if self.first != Some(site) {
+                if self.urls.first() != Some(site) {
                     seen.note(Seen::OtherSiteAsked);
                 }
                 if connection.site.is_some_and(|counted| counted != site) {
@@ -368,55 +347,21 @@ impl Sites {
         }
     }
 
-    /// An exact host comes before any, and among its paths the longest.
-    fn find(&self, port: u16, host: &str, path: &str) -> Wanted {
-        let host = host.split(':').next().unwrap_or_default();
-        let path = format!("{}/", path.to_ascii_lowercase());
-        let found = [&host.to_ascii_lowercase(), "*"]
-            .into_iter()
-            .find_map(|host| {
-                let paths = self.registered.get(&(port, host.to_owned()))?;
-                let fitting = paths.iter().filter(|(prefix, _)| path.starts_with(*prefix));
-                fitting.max_by_key(|(prefix, _)| prefix.len())
-            });
-        found.map_or(Wanted::Nowhere, |(path, (site, pool))| {
-            Wanted::To(*site, *pool, path.len())
-        })
-    }
-
-    fn add(&mut self, url: &str) {
-        match (split(url), self.owners.get(url)) {
-            (Some((key, path)), Some(owner)) => {
-                let paths = self.registered.entry(key).or_default();
-                paths.insert(path, *owner);
-            }
-            (None, _) | (_, None) => self.is_readable = false,
-        }
-    }
-
-    fn remove(&mut self, url: &str) {
-        if let Some((key, path)) = split(url)
-            && let Some(paths) = self.registered.get_mut(&key)
-        {
-            let owner = paths.remove(&path);
-            let owner = owner.map(|(site, pool)| Wanted::To(site, pool, path.len()));
-            self.removed.extend(owner);
-        }
-    }
-
     /// K2: the driver has carried out an input; of a URL that it has removed no response is kept.
     pub(super) fn settled(&mut self) -> Verdict {
-        for gone in std::mem::take(&mut self.removed) {
-            let mut paths = self.registered.values().flatten();
-            let is_elsewhere =
-                paths.any(|(path, (site, pool))| gone == Wanted::To(*site, *pool, path.len()));
+        for gone in self.urls.take_removed() {
             let mut kept = self.entries.iter();
-            if !is_elsewhere && let Some((id, _)) = kept.find(|(_, made_for)| **made_for == gone) {
+            if let Some((id, _)) = kept.find(|(_, made_for)| **made_for == gone) {
                 let what = format!("entry {id} is kept, and its URL has gone: {gone:?}");
                 return broken("K2", what);
             }
         }
         Ok(())
+    }
+
+    /// N6: everything has come to rest.
+    pub(super) fn at_rest(&self) -> Verdict {
+        self.urls.at_rest()
     }
 
     /// M1: what PerfMon's counters said of each site is what was seen of it on the wires.
@@ -508,67 +453,9 @@ fn read(head: &[u8]) -> Option<(&str, &str)> {
     is_plain.then_some((host?, path))
 }
 
-/// The port and the host of a URL, and its path.
-fn split(url: &str) -> Option<((u16, String), String)> {
-    let (_, rest) = url.split_once("://")?;
-    let (authority, path) = rest.split_at(rest.find('/')?);
-    let (host, port) = authority.split_once(':')?;
-    let host = host.to_ascii_lowercase();
-    Some(((port.parse().ok()?, host), path.to_ascii_lowercase()))
-}
-
-/// The URLs of a site that the checker reads, and their pools.
-fn urls(site: &Site) -> Vec<(String, &str)> {
-    let bindings = site.bindings.iter().filter_map(|b| b.http.as_ref());
-    let plain = |binding: &&HttpBinding| binding.address.is_none() && !binding.host.contains('*');
-    let of_binding = |binding: &HttpBinding| {
-        let scheme = if binding.secure { "https" } else { "http" };
-        let host = Some(binding.host.as_str()).filter(|host| !host.is_empty());
-        format!("{scheme}://{}:{}", host.unwrap_or("*"), binding.port)
-    };
-    let begins = bindings.filter(plain).map(of_binding);
-    let of_begin = |begin: String| {
-        let applications = site.applications.iter();
-        applications.map(move |application| {
-            let path = application.path.trim_matches('/');
-            let slash = if path.is_empty() { "" } else { "/" };
-            let pool = application.application_pool.as_str();
-            (format!("{begin}/{path}{slash}"), pool)
-        })
-    };
-    begins.flat_map(of_begin).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn registered(urls: &[(&str, u32)]) -> Sites {
-        let mut sites = Sites::new(&Configuration::default());
-        for (url, number) in urls {
-            let owner = (SiteId(*number), PoolIndex(0));
-            sites.owners.insert((*url).to_owned(), owner);
-            sites.add(url);
-        }
-        sites
-    }
-
-    #[test]
-    fn an_exact_host_comes_before_any_and_a_longer_path_before_a_shorter() {
-        let mut sites = registered(&[
-            ("http://*:80/", 1),
-            ("http://*:80/shop/", 2),
-            ("http://two.test:80/", 3),
-        ]);
-        let to = |number, path: &str| Wanted::To(SiteId(number), PoolIndex(0), path.len());
-        assert_eq!(sites.find(80, "one.test", "/default.aspx"), to(1, "/"));
-        assert_eq!(sites.find(80, "one.test:80", "/Shop"), to(2, "/shop/"));
-        assert_eq!(sites.find(80, "one.test", "/shopping"), to(1, "/"));
-        assert_eq!(sites.find(80, "TWO.test", "/shop/default.aspx"), to(3, "/"));
-        assert_eq!(sites.find(81, "two.test", "/"), Wanted::Nowhere);
-        sites.remove("http://two.test:80/");
-        assert_eq!(sites.find(80, "two.test", "/shop/x"), to(2, "/shop/"));
-    }
 
     #[test]
     fn only_plain_requests_are_read() {
@@ -578,12 +465,5 @@ mod tests {
             let head = format!("GET {other} HTTP/1.1\r\nhost: x\r\n\r\n");
             assert_eq!(read(head.as_bytes()), None, "{other}");
         }
-    }
-
-    #[test]
-    fn of_a_url_that_is_not_read_nothing_is_said() {
-        let mut sites = registered(&[("http://*:80/", 1)]);
-        sites.add("http://10.0.0.1:80:10.0.0.1/");
-        assert!(!sites.is_readable);
     }
 }

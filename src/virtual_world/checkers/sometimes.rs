@@ -41,10 +41,14 @@ pub(super) enum Seen {
     OtherSiteAsked,
     NoSiteAsked,
     ConnectionOfOtherSite,
+    ApplicationCame,
+    ApplicationGone,
+    ApplicationMovedWhileWaiting,
+    EntriesGoneWithApplication,
 }
 
 /// All of them, in the order of `Seen`.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 39] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -80,6 +84,10 @@ pub const ALL: [&str; 35] = [
     "a site besides the first one was asked",
     "a request was for no site, and others were up",
     "a connection that counts for one site carried a request for another",
+    "an application that came while the services ran was asked",
+    "a request for an application that has gone went to the one above it",
+    "a worker was given a request that had waited when its application left the pool",
+    "responses that were kept went with their application",
 ];
 
 /// How often each was seen.

@@ -3,6 +3,7 @@
 
 use sim_was::config::CpuAction;
 
+use super::applications::NEW;
 use super::plan::{Act, LoadPlan, Plan, PlannedOperation, PoolPlan, SitePlan};
 use super::sites::{Bound, FIRST_SITE, OtherSite};
 use crate::virtual_world::faults::{Faults, Moment};
@@ -29,16 +30,19 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
     };
     features(&mut Dice::of(seed, "swarm: features"), &mut plan);
     changes(&mut Dice::of(seed, "swarm: changes"), &mut plan);
-    press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
+    let is_pressed = press(&mut Dice::of(seed, "swarm: theme"), &mut plan);
     let numbers: Vec<u32> = plan.sites().collect();
     for operation in &mut plan.operations {
         operation.site = sites.one_of(&numbers);
     }
+    if !is_pressed {
+        applications(&mut Dice::of(seed, "swarm: applications"), &mut plan);
+    }
     plan
 }
 
-/// Some seeds press one rare meeting, so that a sweep of two thousand sees it.
-fn press(dice: &mut Dice, plan: &mut Plan) {
+/// Some seeds press one rare meeting, so that a sweep of two thousand sees it. Says whether this one does.
+fn press(dice: &mut Dice, plan: &mut Plan) -> bool {
     let theme = dice.0.below(60);
     let number = dice.one_of(&[120, 150, 180, 210, 240]);
     if theme < 4 {
@@ -114,6 +118,7 @@ fn press(dice: &mut Dice, plan: &mut Plan) {
     let names: Vec<String> = plan.pools.iter().map(|pool| pool.name.clone()).collect();
     plan.operations
         .retain(|operation| names.contains(&operation.pool));
+    theme < 4
 }
 
 /// What fewer administrators use, and what they do less often: in half of the runs.
@@ -180,6 +185,50 @@ fn changes(dice: &mut Dice, plan: &mut Plan) {
     for operation in &mut more {
         dice.one_of(&SETTINGS).clone_into(&mut operation.set);
     }
+    plan.operations.extend(more);
+    plan.operations.sort_by_key(|operation| operation.at);
+}
+
+/// In half of the runs applications come, go and move to other pools: one or two, each several times.
+fn applications(dice: &mut Dice, plan: &mut Plan) {
+    if dice.coin() {
+        return;
+    }
+    let numbers: Vec<u32> = plan.sites().collect();
+    let subject = |dice: &mut Dice| {
+        let site = dice.one_of(&numbers);
+        let mut paths = plan.paths(site);
+        paths.push(NEW.to_owned());
+        let path = usize::try_from(dice.0.below(paths.len() as u64)).unwrap_or(0);
+        (site, paths.swap_remove(path))
+    };
+    let subjects = [subject(dice), subject(dice)];
+    let acts = [
+        Act::RemoveApplication,
+        Act::AddApplication,
+        Act::MoveApplication,
+    ];
+    let mut more = operations(dice, &acts, &plan.pools, plan.millis);
+    for operation in &mut more {
+        let (site, path) = &subjects[dice.one_of(&[0, 0, 1])];
+        operation.site = *site;
+        operation.application.clone_from(path);
+        // A site without a root is none.
+        if path == "/" {
+            operation.act = Act::MoveApplication;
+        }
+    }
+    // What comes for it while a worker starts waits for one, and is there when it goes.
+    let mut kills = more.clone();
+    kills.retain(|_| dice.0.chance(0.3));
+    for kill in &mut kills {
+        let path = std::mem::take(&mut kill.application);
+        kill.act = Act::KillW3wp;
+        kill.at = kill.at.saturating_sub(dice.0.below(500_000_000));
+        kill.pool = plan.pool_of(kill.site, &path).unwrap_or_default();
+    }
+    kills.retain(|kill| !kill.pool.is_empty());
+    plan.operations.extend(kills);
     plan.operations.extend(more);
     plan.operations.sort_by_key(|operation| operation.at);
 }
@@ -339,6 +388,7 @@ fn operations(
             pool: pools[pool].name.clone(),
             site: FIRST_SITE,
             set: String::new(),
+            application: String::new(),
         });
     }
     operations.sort_by_key(|operation| operation.at);
@@ -414,6 +464,22 @@ mod tests {
         let operations = plans.iter().flat_map(|plan| &plan.operations);
         let elsewhere = operations.filter(|operation| operation.site != FIRST_SITE);
         assert!(elsewhere.count() > 50);
+    }
+
+    #[test]
+    fn applications_come_go_and_move_in_many_runs_and_a_root_only_moves() {
+        let plans: Vec<Plan> = (0..200).map(|seed| draw(seed, 60_000)).collect();
+        for act in [
+            Act::RemoveApplication,
+            Act::AddApplication,
+            Act::MoveApplication,
+        ] {
+            let does = |plan: &&Plan| plan.operations.iter().any(|done| done.act == act);
+            assert!(plans.iter().filter(does).count() > 20, "{act:?}");
+        }
+        let operations = plans.iter().flat_map(|plan| &plan.operations);
+        let mut of_roots = operations.filter(|operation| operation.application == "/");
+        assert!(of_roots.all(|operation| operation.act == Act::MoveApplication));
     }
 
     #[test]

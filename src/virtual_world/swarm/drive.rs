@@ -8,7 +8,6 @@ use sim_httpsys::api::Endpoint;
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::Fact;
 use sim_httpsys::model::{CacheOnWorkerExit, Parameters, ZOMBIE_MAX};
-use sim_was::config::edit::Change;
 use sim_was::config::{ApplicationPool, Configuration, physical_path};
 use sim_was::control::{Command, Service};
 use sim_was::model::ClientId;
@@ -68,6 +67,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
     let book = run.all(plan);
     let (sometimes, coverage) = (run.world.sometimes(), run.world.coverage());
     let (bodies, lied_to) = (run.world.bodies(), run.world.lied_to());
+    let root_led_to = run.world.root_led_to();
     let (events, now) = (run.world.timeline.events, run.world.now());
     let (mut observation, track) = run.world.close();
     let outcome = book.and_then(|book| {
@@ -89,7 +89,8 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
                 event: events,
             }
         };
-        agree(plan, &observation, &bodies, &lied_to).map_err(breaks)?;
+        no_success_without_target(&root_led_to, &observation).map_err(breaks)?;
+        agree(&observation, &bodies, &lied_to).map_err(breaks)?;
         let (failed, gap) = losses(&observation);
         Ok(Outcome {
             digest: track.digest,
@@ -126,13 +127,11 @@ type Disagreement = Result<(), (&'static str, String)>;
 /// A worker that lies may answer one of its own requests: one that has not reached it yet, which it never
 /// knows if it ends before, or one that it is working on, which it ends otherwise by its own record.
 fn agree(
-    plan: &Plan,
     observation: &Observation,
     bodies: &BTreeMap<u64, u64>,
     lied_to: &BTreeSet<u64>,
 ) -> Disagreement {
     no_success_in_the_dark(observation)?;
-    no_success_without_target(plan, observation)?;
     same_bytes(observation, bodies)?;
     let Some(ledger) = Ledger::reconcile(observation).filter(|ledger| ledger.unexplained > 0)
     else {
@@ -186,24 +185,32 @@ fn no_success_in_the_dark(observation: &Observation) -> Disagreement {
 }
 
 /// M2: while the queue of the pool that is probed has no delivery target, no probe has success. It asks for a
-/// page that no cache keeps.
-fn no_success_without_target(plan: &Plan, observation: &Observation) -> Disagreement {
+/// page that no cache keeps, of the root of the first site, which may move from pool to pool.
+fn no_success_without_target(
+    root_led_to: &[(Instant, Option<String>)],
+    observation: &Observation,
+) -> Disagreement {
     let facts = observation.httpsys.as_deref().unwrap_or_default();
-    let Some(pool) = plan.pools.first() else {
-        return Ok(());
-    };
     let gaps = targets::gaps(facts, &targets::ready(observation));
-    let of_pool = gaps.iter().find(|(queue, _)| queue.0 == pool.name);
-    let probes = &observation.book.attempts;
-    let probes = probes.iter().filter(|a| a.stream != Stream::Load);
-    match of_pool.and_then(|(_, gaps)| success_within(probes, gaps)) {
-        Some(id) => {
-            let name = &pool.name;
+    for (index, (from, pool)) in root_led_to.iter().enumerate() {
+        let next = root_led_to.get(index + 1);
+        let to = next.map_or(Instant(u64::MAX), |(to, _)| *to);
+        let Some(name) = pool else {
+            continue;
+        };
+        let of_pool = gaps.iter().find(|(queue, _)| queue.0 == *name);
+        let gaps = of_pool.map_or(&[][..], |(_, gaps)| gaps.as_slice()).iter();
+        let dark: Vec<_> = gaps
+            .map(|(begin, end)| (*begin.max(from), *end.min(&to)))
+            .collect();
+        let probes = &observation.book.attempts;
+        let probes = probes.iter().filter(|a| a.stream != Stream::Load);
+        if let Some(id) = success_within(probes, &dark) {
             let what = format!("probe {id} had success, and {name} had no delivery target");
-            Err(("M2", what))
+            return Err(("M2", what));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// An attempt that was begun, and had success, within one of these times.
@@ -320,14 +327,18 @@ fn files(plan: &Plan) -> Files {
         let path = physical_path::to_unix(&windows, Path::new(ROOT));
         files.put(&path.join("iisstart.htm"), SWITCHED_ON.0, page);
     };
+    let of_its_own = |folder: &str| {
+        let mut page = PAGE.to_vec();
+        page.extend_from_slice(format!("<!-- {folder} -->\n").as_bytes());
+        page
+    };
+    let others = plan.other_sites.iter().flat_map(|site| site.folders(plan));
+    for folder in plan.passing_folders().into_iter().chain(others) {
+        put(&folder, of_its_own(&folder));
+    }
     let folders = plan.pools.iter().map(|pool| pool.name.as_str());
     for folder in folders.chain(["wwwroot"]) {
         put(folder, PAGE.to_vec());
-    }
-    for folder in plan.other_sites.iter().flat_map(|site| site.folders(plan)) {
-        let mut page = PAGE.to_vec();
-        page.extend_from_slice(format!("<!-- {folder} -->\n").as_bytes());
-        put(&folder, page);
     }
     files
 }
@@ -478,10 +489,6 @@ impl Run {
         let site = || site_name(operation.site);
         let scenario = |operation: Operation| operation.steps(&name, &site(), &[]);
         let ask = |command| vec![Step::Ask(command)];
-        let set = |path: &str, value: &str| {
-            let changes = vec![Change::pool(&operation.pool, path, value)];
-            ask(Command::ChangeConfiguration { changes })
-        };
         let steps = match operation.act {
             Act::Iisreset => scenario(Operation::Iisreset),
             Act::IisresetNoforce => scenario(Operation::IisresetNoforce),
@@ -499,15 +506,18 @@ impl Run {
             Act::ChangeContent => return self.world.change_content(),
             Act::ClockForward => return self.world.set_clock(CLOCK_FORWARD),
             Act::ClockBack => return self.world.set_clock(CLOCK_BACK),
-            Act::ShortenQueue => set("queueLength", "10"),
-            Act::LengthenQueue => set("queueLength", "65535"),
-            Act::To32Bit => set("enable32BitAppOnWin64", "true"),
-            Act::To64Bit => set("enable32BitAppOnWin64", "false"),
-            Act::Set => {
+            Act::ShortenQueue
+            | Act::LengthenQueue
+            | Act::To32Bit
+            | Act::To64Bit
+            | Act::KeepOnChange
+            | Act::Set
+            | Act::RemoveApplication
+            | Act::AddApplication
+            | Act::MoveApplication => {
                 let changes = operation.changes();
                 ask(Command::ChangeConfiguration { changes })
             }
-            Act::KeepOnChange => set("recycling.disallowRotationOnConfigChange", "true"),
         };
         self.begin(steps);
     }

@@ -5,7 +5,7 @@
 //! does, and then everything must come to rest; the client's book must agree with the server's to the
 //! last attempt.
 //!
-//! * [`plan`], [`sites`] – what a seed stands for, as plain data
+//! * [`plan`], [`sites`], `applications` – what a seed stands for, as plain data
 //! * `draw` – from the seed to the plan
 //! * `limits` – what its numbers may be
 //! * `drive` – from the plan to its outcome; `many` – many of them on every core
@@ -23,6 +23,7 @@ use super::checkers::coverage::Coverage;
 use super::trial::Size;
 use crate::load::profile::{NoTarget, ProfileError};
 
+mod applications;
 mod draw;
 mod drive;
 mod limits;

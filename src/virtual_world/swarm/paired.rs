@@ -80,6 +80,7 @@ pub fn paired(plan: &Plan) -> Result<Paired, SwarmError> {
                     pool: plan.pools[0].name.clone(),
                     site: FIRST_SITE,
                     set: String::new(),
+                    application: String::new(),
                 })
                 .into_iter()
                 .collect(),

@@ -7,11 +7,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sim_was::config::edit::Change;
 use sim_was::config::{self, ApplicationPool, ConfigError, Configuration, CpuAction};
 use sim_worker::configuration::{CachingProfile, ProfilePolicy};
 
-use super::sites::{FIRST_SITE, OtherSite, site_name};
+use super::applications::host;
+use super::sites::{FIRST_SITE, OtherSite};
 use crate::load::profile::{MixEntry, Probes, Profile};
 use crate::virtual_world::faults::Faults;
 
@@ -198,19 +198,9 @@ pub struct PlannedOperation {
     /// With which site, if it is about one: its number.
     #[serde(default = "first_site", skip_serializing_if = "is_first_site")]
     pub site: u32,
-}
-
-impl PlannedOperation {
-    /// The change of a setting; nothing if it is none.
-    pub(super) fn changes(&self) -> Vec<Change> {
-        let whose = if self.set.starts_with("limits.") {
-            format!("sites[name='{}']", site_name(self.site))
-        } else {
-            format!("applicationPools[name='{}']", self.pool)
-        };
-        let change = format!("system.applicationHost/{whose}.{}", self.set).parse();
-        change.into_iter().collect()
-    }
+    /// With which of its applications, if it is about one: its path. It comes or moves to the pool.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub application: String,
 }
 
 fn first_site() -> u32 {
@@ -266,6 +256,12 @@ pub enum Act {
     KeepOnChange,
     /// Change one more setting of the pool or of the site
     Set,
+    /// Take the application out of the site
+    RemoveApplication,
+    /// Put the application into the site, in the pool
+    AddApplication,
+    /// Let the application be one of the pool
+    MoveApplication,
     /// Set the clock of the machine forward by 29 hours
     ClockForward,
     /// Set it back by an hour
@@ -380,8 +376,15 @@ impl Plan {
             let paths = site.applications(self).into_iter().map(|(path, _)| path);
             paths.map(|path| (path, Some(site.host())))
         });
+        let mut asked: Vec<(String, Option<String>)> = first.chain(others).collect();
+        for (site, path) in self.passing() {
+            let passing = (path.to_owned(), host(self, site));
+            if !asked.contains(&passing) {
+                asked.push(passing);
+            }
+        }
         let mut mix = Vec::new();
-        for (path, host) in first.chain(others) {
+        for (path, host) in asked {
             let entry = |page: &str, weight: u32| MixEntry {
                 url: format!("{path}/{page}"),
                 weight: f64::from(weight.max(1)),
@@ -399,6 +402,13 @@ impl Plan {
             mix.push(entry(&format!("cpu.aspx?time={}", load.cpu), 1));
             mix.push(entry("iisstart.htm", load.file_weight));
         }
+        // So often that the driver keeps it, for as long as the application is there.
+        mix.extend(self.passing().into_iter().map(|(site, path)| MixEntry {
+            url: format!("{path}/iisstart.htm"),
+            weight: 30.0,
+            host: host(self, site),
+            ..MixEntry::default()
+        }));
         Profile {
             rate: load.rate,
             keep_alive_connections: load.keep_alive_connections,

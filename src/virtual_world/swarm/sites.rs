@@ -142,9 +142,12 @@ pub(super) fn site_name(number: u32) -> String {
     }
 }
 
-fn folder(number: u32, path: &str) -> String {
-    match path.trim_start_matches('/') {
-        "" => format!("site{number}"),
-        pool => format!("site{number}-{pool}"),
+/// The folder of an application, below `inetpub`.
+pub(super) fn folder(number: u32, path: &str) -> String {
+    match (number, path.trim_start_matches('/')) {
+        (FIRST_SITE, "") => "wwwroot".to_owned(),
+        (FIRST_SITE, pool) => pool.to_owned(),
+        (_, "") => format!("site{number}"),
+        (_, pool) => format!("site{number}-{pool}"),
     }
 }

@@ -332,6 +332,12 @@ impl World {
         checkers.map_or_else(BTreeMap::new, |checkers| checkers.bodies().clone())
     }
 
+    /// Since when which pool had the root of the first site; none while the driver was being told of a change.
+    pub(super) fn root_led_to(&self) -> Vec<(Instant, Option<String>)> {
+        let checkers = self.chronicle.checkers.as_ref();
+        checkers.map_or_else(Vec::new, |checkers| checkers.root_led_to())
+    }
+
     /// Requests that were answered by a worker that was made to, by the clients' names for them.
     pub(super) fn lied_to(&self) -> BTreeSet<u64> {
         let checkers = self.chronicle.checkers.as_ref();
