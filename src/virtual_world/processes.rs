@@ -84,6 +84,8 @@ pub(super) struct Process {
     /// It is still writing a response until then.
     pub(super) busy_until: Instant,
     pub(super) alarm: Alarm,
+    /// What its worker held when that was last looked at.
+    pub(super) held_before: u64,
 }
 
 impl Process {
@@ -110,13 +112,14 @@ impl Process {
             end_due: None,
             busy_until: Instant::SWITCHED_ON,
             alarm: Alarm::default(),
+            held_before: 0,
         }
     }
 
-    /// The bytes that it holds. Left out: sessions and caches.
+    /// The bytes that it holds.
     pub(super) fn held(&self) -> u64 {
         match &self.life {
-            Life::Running(worker) => self.memory + worker.allocated(),
+            Life::Running(worker) => self.memory + worker.held(),
             Life::Booting(_) | Life::Dead => self.memory,
         }
     }

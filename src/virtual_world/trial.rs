@@ -523,4 +523,44 @@ probes.url = "/a.aspx"
         let (nothing, recycle) = (peak(Operation::None), peak(Operation::Recycle));
         assert!(nothing < recycle, "{nothing} MiB, {recycle} MiB");
     }
+
+    #[test]
+    fn a_worker_holds_what_is_cached_and_what_sessions_keep() {
+        let text = r#"
+name = "x"
+[timing]
+warm-up-min = "2s"
+warm-up-max = "2s"
+watch-min = "4s"
+watch-max = "4s"
+[[application]]
+site = "Default Web Site"
+[[application.behaviour.page]]
+path = "/s.aspx"
+session = "write"
+session_bytes = 1000000
+[load]
+rate = 50
+users = 20
+tls_share = 0
+mix = [{ url = "/s.aspx", session = true }]
+probes.url = "/x.htm"
+"#;
+        let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
+        let trial = Trial {
+            scenario: &scenario,
+            operation: Operation::None,
+            seed: 1,
+            costs: &Costs::default(),
+        };
+        let peak = trial
+            .run()
+            .unwrap()
+            .result
+            .metrics
+            .memory
+            .workers_peak_bytes;
+        let sessions = peak.unwrap() - Costs::default().worker_memory;
+        assert_eq!(sessions / 1_000_000, 20, "{sessions} bytes");
+    }
 }

@@ -36,6 +36,8 @@ pub(crate) struct AppDomain {
     mapped: Remembered<usize>,
     /// What `Application_Start` allocated.
     pub(crate) memory: Vec<u8>,
+    /// Bytes that its start and its pages' code have asked for; they go with it.
+    pub(crate) allocated: u64,
     /// The text of the `app_offline.htm` that it found when it was read.
     pub(crate) offline: Option<Bytes>,
     /// Whether its start asks for its initialization pages.
@@ -98,6 +100,7 @@ impl AppDomain {
             patterns: Vec::new(),
             mapped: Remembered::default(),
             memory: Vec::new(),
+            allocated: 0,
             offline: None,
             initializes: true,
             initialization_requests: 0,

@@ -64,6 +64,11 @@ pub(crate) struct FileCache {
 pub(crate) type Entry = (u64, u64);
 
 impl FileCache {
+    /// The bytes of all kept files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Notes that a URL was asked for: whether it is hot.
     ///
     /// Source: serverRuntime, "frequentHitThreshold: the number of times a URL must be requested,
@@ -248,6 +253,11 @@ pub(crate) struct OutputCache {
 }
 
 impl OutputCache {
+    /// The bytes of all kept responses.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The response for a URL, and the entry that was found to be too old.
     pub(crate) fn get(
         &mut self,
@@ -325,9 +335,15 @@ impl OutputCache {
 #[derive(Debug, Default)]
 pub(crate) struct ApplicationCaches {
     values: BTreeMap<(UrlContext, u64), (Instant, Vec<u8>)>,
+    bytes: u64,
 }
 
 impl ApplicationCaches {
+    /// The bytes of all values.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether a value is there, and the entry that was found to be too old.
     pub(crate) fn look_up(
         &mut self,
@@ -338,7 +354,9 @@ impl ApplicationCaches {
             Some((expires, _)) if *expires > now => (true, None),
             Some(_) => {
                 let old = self.values.remove(&key);
-                (false, old.map(|(_, bytes)| (key.1, bytes.len() as u64)))
+                let old = old.map(|(_, bytes)| (key.1, bytes.len() as u64));
+                self.bytes -= old.map_or(0, |(_, bytes)| bytes);
+                (false, old)
             }
             None => (false, None),
         }
@@ -366,8 +384,11 @@ impl ApplicationCaches {
     pub(crate) fn forget_application(&mut self, application: UrlContext) -> Vec<Entry> {
         let all = (application, 0)..=(application, u64::MAX);
         let gone = self.values.extract_if(all, |_, _| true);
-        gone.map(|((_, key), (_, bytes))| (key, bytes.len() as u64))
-            .collect()
+        let gone: Vec<Entry> = gone
+            .map(|((_, key), (_, bytes))| (key, bytes.len() as u64))
+            .collect();
+        self.bytes -= gone.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        gone
     }
 
     /// Keeps a value; the entry that it replaces.
@@ -377,8 +398,11 @@ impl ApplicationCaches {
         bytes: Vec<u8>,
         expires: Instant,
     ) -> Option<Entry> {
+        self.bytes += bytes.len() as u64;
         let old = self.values.insert(key, (expires, bytes));
-        old.map(|(_, bytes)| (key.1, bytes.len() as u64))
+        let old = old.map(|(_, bytes)| (key.1, bytes.len() as u64));
+        self.bytes -= old.map_or(0, |(_, bytes)| bytes);
+        old
     }
 }
 

@@ -149,20 +149,14 @@ impl WorkerProcess {
             } else {
                 ""
             };
+            let size = usize::try_from(loaded.page.session_bytes).expect("sizes are bounded");
             let state = context
                 .session
-                .and_then(|held| Some((held.found, self.sessions.get_mut(held.number)?)));
-            let seen = state.map(|(found, session)| {
-                session.visits += 1;
-                let size = usize::try_from(loaded.page.session_bytes).expect("sizes are bounded");
-                if session.data.len() < size {
-                    session.data.resize(size, 0x5A);
-                }
-                managed_handler::Seen {
-                    id: &session.id,
-                    found,
-                    visits: session.visits,
-                }
+                .and_then(|held| Some((held.found, self.sessions.visit(held.number, size)?)));
+            let seen = state.map(|(found, session)| managed_handler::Seen {
+                id: &session.id,
+                found,
+                visits: session.visits,
             });
             let (pieces, is_kept) = (
                 &mut self.pieces,

@@ -302,9 +302,13 @@ impl WorkerProcess {
         self.in_flight
     }
 
-    /// Bytes that applications have allocated and not given back. Left out: sessions and caches.
-    pub fn allocated(&self) -> u64 {
+    /// Bytes that it holds for its applications: what they have allocated and not given back, sessions, and
+    /// what is cached. Left out: its own programs' and what a request is made of.
+    pub fn held(&self) -> u64 {
+        let cached = self.files.bytes() + self.responses.bytes() + self.values.bytes();
         self.allocated
+            .saturating_add(cached)
+            .saturating_add(self.sessions.bytes())
     }
 
     fn completed(&mut self, completion: Completion, now: Instant) {
@@ -431,10 +435,15 @@ impl WorkerProcess {
     fn start_work(&mut self, cost: Work, doer: Doer) {
         self.works_begun += 1;
         let work = WorkId(self.works_begun);
-        self.works.insert(work, doer);
         if let Work::Run { allocate, .. } = cost {
             self.allocated = self.allocated.saturating_add(allocate);
+            if let Doer::StartApplication(context) | Doer::Compile(context, _) = doer
+                && let Some(domain) = self.domains.get_mut(&context)
+            {
+                domain.allocated = domain.allocated.saturating_add(allocate);
+            }
         }
+        self.works.insert(work, doer);
         self.outputs.push_back(Output::StartWork { work, cost });
     }
 }

@@ -177,12 +177,15 @@ impl WorkerProcess {
         self.forget_outputs(context);
         self.stop_watching(context);
         match &mut domain.state {
-            AppDomainState::Unloaded | AppDomainState::Failed(_) | AppDomainState::Unloading => {}
+            AppDomainState::Unloaded | AppDomainState::Failed(_) | AppDomainState::Unloading => {
+                self.given_back(&domain);
+            }
             AppDomainState::Reading { waiting, .. } | AppDomainState::Starting { waiting, .. } => {
                 // They start with the new domain; what was begun for the old one leads nowhere.
                 self.runnable.extend(std::mem::take(waiting));
                 self.deadlines.clear(Timer::ApplicationStart(context));
                 self.works.retain(|_, doer| !doer.starts(context));
+                self.given_back(&domain);
             }
             AppDomainState::Started | AppDomainState::Offline => {
                 self.retired += 1;
@@ -272,7 +275,7 @@ impl WorkerProcess {
         };
         if domain.offline.is_some() {
             // It had never started.
-            self.domains.remove(&apart);
+            self.forget_domain(apart);
             return;
         }
         domain.state = AppDomainState::Unloading;
@@ -296,9 +299,20 @@ impl WorkerProcess {
             .get(&context)
             .is_some_and(|domain| matches!(domain.state, AppDomainState::Unloading));
         if was_apart {
-            self.domains.remove(&context);
+            self.forget_domain(context);
         }
         was_apart
+    }
+
+    fn forget_domain(&mut self, context: UrlContext) {
+        if let Some(domain) = self.domains.remove(&context) {
+            self.given_back(&domain);
+        }
+    }
+
+    /// What a domain has allocated goes with it.
+    fn given_back(&mut self, domain: &AppDomain) {
+        self.allocated = self.allocated.saturating_sub(domain.allocated);
     }
 }
 

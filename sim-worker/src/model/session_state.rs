@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) visits: u64,
     /// What the application keeps in it.
-    pub(crate) data: Vec<u8>,
+    data: Vec<u8>,
     pub(crate) application: UrlContext,
     /// Its application as it was when it began: a domain that is set apart has another number.
     origin: UrlContext,
@@ -69,6 +69,7 @@ pub(crate) struct SessionState {
     begun: u64,
     by_id: BTreeMap<UrlContext, BTreeMap<SessionId, SessionNumber>>,
     sessions: BTreeMap<SessionNumber, Session>,
+    bytes: u64,
 }
 
 impl SessionState {
@@ -78,7 +79,13 @@ impl SessionState {
             begun: 0,
             by_id: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            bytes: 0,
         }
+    }
+
+    /// What applications keep in all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The number and the id of a session that there is.
@@ -169,6 +176,17 @@ impl SessionState {
         self.sessions.get_mut(&number)
     }
 
+    /// A request that has the session was served: its visits, and at least so many bytes are kept in it from now on.
+    pub(crate) fn visit(&mut self, number: SessionNumber, bytes: usize) -> Option<&Session> {
+        let session = self.sessions.get_mut(&number)?;
+        session.visits += 1;
+        if session.data.len() < bytes {
+            self.bytes += (bytes - session.data.len()) as u64;
+            session.data.resize(bytes, 0x5A);
+        }
+        Some(session)
+    }
+
     /// Ends a session that timed out, unless a request has it: its application and its id, if it ended.
     pub(crate) fn expire(&mut self, number: SessionNumber) -> Option<(UrlContext, SessionId)> {
         let session = self.sessions.get(&number)?;
@@ -176,6 +194,7 @@ impl SessionState {
             return None;
         }
         let session = self.sessions.remove(&number)?;
+        self.bytes -= session.data.len() as u64;
         if let Some(ids) = self.by_id.get_mut(&session.application) {
             ids.remove(&session.id);
         }
@@ -203,12 +222,19 @@ impl SessionState {
             .unwrap_or_default()
             .into_values();
         let ended = numbers.filter_map(|number| self.sessions.remove(&number));
-        ended.map(|session| (session.origin, session.id)).collect()
+        let bytes = &mut self.bytes;
+        ended
+            .map(|session| {
+                *bytes -= session.data.len() as u64;
+                (session.origin, session.id)
+            })
+            .collect()
     }
 
     /// Ends all sessions: their applications and ids.
     pub(crate) fn end_all(&mut self) -> Vec<(UrlContext, SessionId)> {
         self.by_id.clear();
+        self.bytes = 0;
         std::mem::take(&mut self.sessions)
             .into_values()
             .map(|session| (session.origin, session.id))

@@ -232,7 +232,7 @@ impl World {
                     self.timeline.at(process.busy_until, event);
                 }
                 Some(FromWorkerModel::MeasureMemory) => {
-                    let kb = (process.memory + worker.allocated()) >> 10;
+                    let kb = (process.memory + worker.held()) >> 10;
                     let sampled = ToWorkerModel::MemorySampled {
                         private_kb: kb,
                         virtual_kb: kb,
@@ -245,7 +245,12 @@ impl World {
                 None => {
                     let due = worker.next_deadline().map(|deadline| deadline.at);
                     let event = Event::WakeWorker(id);
-                    return process.alarm.set(due, event, &mut self.timeline);
+                    process.alarm.set(due, event, &mut self.timeline);
+                    let held = worker.held();
+                    if std::mem::replace(&mut process.held_before, held) < held {
+                        self.memory_grew();
+                    }
+                    return;
                 }
             }
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::bench::worker_with;
+use super::super::Input;
+use super::bench::{application, worker_with};
 use crate::facts::{CacheLayer, Fact};
+use crate::ipm::ToWorker;
 use sim_httpsys::api::CachePolicy;
 
 #[test]
@@ -78,4 +80,41 @@ fn a_miss_in_the_applications_cache_costs_once() {
         )
     };
     assert_eq!(worker.facts.iter().filter(inserted).count(), 1);
+}
+
+#[test]
+fn what_is_kept_for_applications_is_held_until_it_goes() {
+    let mut worker = worker_with(
+        "[start]\nallocate = 50\n\
+         [[page]]\npath = \"/a.aspx\"\n[page.application_cache]\nkeys = 1\nbytes = 4096\nttl = \"10m\"\n\
+         [[page]]\npath = \"/o.aspx\"\noutput_cache = \"30s\"\nbytes = 5000\n\
+         [[page]]\npath = \"/s.aspx\"\nsession = \"write\"\nsession_bytes = 7000\n",
+    );
+    worker.send("GET /a.aspx");
+    worker.finish_work();
+    let start_and_value = worker.model.held();
+    assert_eq!(start_and_value, 50 + 4096);
+    worker.get("/a.aspx");
+    assert_eq!(worker.model.held(), start_and_value, "it was there");
+    worker.get("/o.aspx");
+    let with_output = worker.model.held();
+    assert!(with_output >= start_and_value + 5000);
+    let session = worker.get("/s.aspx").session();
+    assert_eq!(worker.model.held(), with_output + 7000);
+    worker.request(&format!("GET /s.aspx\nCookie: ASP.NET_SessionId={session}"));
+    assert_eq!(worker.model.held(), with_output + 7000, "it has grown once");
+    worker.pass(Duration::from_mins(21));
+    worker.send("GET /o.aspx");
+    worker.send("GET /a.aspx");
+    assert_eq!(
+        worker.model.held(),
+        with_output,
+        "the session has timed out, and what was too old was made anew"
+    );
+    let restart = ToWorker::ApplicationChanged {
+        application: Box::new(application("/srv/www")),
+        restart: true,
+    };
+    worker.input(Input::Told(restart));
+    assert_eq!(worker.model.held(), 0, "all of it was the application's");
 }
