@@ -208,6 +208,8 @@ pub enum Fact {
         process: ProcessId,
         /// Its size in bytes.
         bytes: u64,
+        /// From when on it is too old to be used, if it ever is. It leaves the cache later, when somebody looks.
+        expires: Option<Instant>,
     },
     /// An entry left the cache.
     CacheRemove {

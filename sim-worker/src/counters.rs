@@ -210,6 +210,7 @@ mod tests {
                 layer,
                 key,
                 bytes: 10,
+                expires: None,
             });
         }
         counters.record(&Fact::CacheRemove {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{ActivityId, ProcessId, RequestId, UrlContext};
+use sim_httpsys::clockwork::Instant;
 
 use crate::ipm::{RecycleReason, ShutdownReason};
 
@@ -72,6 +73,8 @@ pub enum Fact {
         key: u64,
         /// Its size in bytes.
         bytes: u64,
+        /// From when on it is too old to be used, if it ever is. It leaves the cache later, when somebody looks.
+        expires: Option<Instant>,
     },
     /// Something left a cache while the process lives.
     CacheRemove {

@@ -1,6 +1,6 @@
 //! What the caches lost: entries that went with a worker or with the queue, and the work redone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::ProcessId;
@@ -16,7 +16,8 @@ const LOOKUPS_MIN: usize = 10;
 /// What one layer lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerLoss {
-    /// Entries that were alive when the operation began; `None` if nobody kept a trace.
+    /// Entries that were alive when the operation began: put in, not taken out and not too old; `None` if nobody
+    /// kept a trace.
     pub entries_before: Option<u64>,
     /// Of these, the ones that no new request finds any more: their worker gets no more requests, as it is told to
     /// stop, given up or gone, or their application has gone or restarted; or they were flushed from the kernel's
@@ -158,19 +159,22 @@ impl Times {
 /// What the kernel's response cache lost.
 pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups) {
     let mut loss = LayerLoss::default();
-    let mut alive: BTreeSet<u64> = BTreeSet::new();
-    let (mut before, mut gone, mut bytes_lost) = (0_u64, 0_u64, 0_u64);
+    let mut alive: BTreeMap<u64, Option<Instant>> = BTreeMap::new();
+    let (mut before, mut gone, mut bytes_lost) = (None, 0_u64, 0_u64);
     let mut events = Vec::new();
     for traced in facts {
         let is_after = traced.at >= times.operation;
         let ms = traced.at.millis_since(times.operation);
-        if let etw::Fact::CacheInsert { entry, .. } = &traced.fact {
+        if is_after && before.is_none() {
+            before = Some(still_fresh(&mut alive, times.operation, |expires| *expires));
+        }
+        if let etw::Fact::CacheInsert { entry, expires, .. } = &traced.fact {
             if !is_after {
-                alive.insert(*entry);
+                alive.insert(*entry, *expires);
             }
         } else if let etw::Fact::CacheRemove { entry, bytes, why } = &traced.fact {
-            let is_old = alive.remove(entry);
-            if is_old && is_after && traced.at <= times.end && is_loss(*why) {
+            let was_fresh = alive.remove(entry).is_some_and(|e| is_fresh(e, traced.at));
+            if was_fresh && is_after && traced.at <= times.end && is_loss(*why) {
                 gone += 1;
                 bytes_lost += bytes;
             }
@@ -179,16 +183,30 @@ pub fn kernel(facts: &[Traced<etw::Fact>], times: Times) -> (LayerLoss, Lookups)
         } else if let etw::Fact::SrvdFrmCache { .. } = &traced.fact {
             events.push((ms, true));
         }
-        if !is_after {
-            before = alive.len() as u64;
-        }
     }
+    let before = before.unwrap_or_else(|| still_fresh(&mut alive, times.operation, |e| *e));
     loss.entries_before = Some(before);
     loss.entries_lost = Some(gone);
     loss.bytes_lost = Some(bytes_lost);
     let lookups = Lookups::new(events, times.baseline_from_ms());
     times.finish(&lookups, &mut loss);
     (loss, lookups)
+}
+
+/// Whether an entry can still be used: one that is too old is in the cache until somebody looks for it, and nothing
+/// is lost with it.
+fn is_fresh(expires: Option<Instant>, now: Instant) -> bool {
+    expires.is_none_or(|expires| expires > now)
+}
+
+/// Forgets the entries that are too old, and counts the others.
+fn still_fresh<E>(
+    alive: &mut BTreeMap<u64, E>,
+    now: Instant,
+    expires: impl Fn(&E) -> Option<Instant>,
+) -> u64 {
+    alive.retain(|_, entry| is_fresh(expires(entry), now));
+    alive.len() as u64
 }
 
 /// Whether an entry left because of what somebody did to the server, and not by its own policy.
@@ -252,19 +270,28 @@ impl Account {
         if until.is_some_and(|until| until < times.operation) {
             return account;
         }
-        let mut alive: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut alive: BTreeMap<u64, (u64, Option<Instant>)> = BTreeMap::new();
+        let mut before = None;
         let serves = |traced: &&Traced<facts::Fact>| {
             traced.at <= times.end && until.is_none_or(|until| traced.at < until)
         };
         for traced in facts.iter().take_while(serves) {
             let is_after = traced.at >= times.operation;
-            if let facts::Fact::CacheInsert { layer, key, bytes } = traced.fact
+            if is_after && before.is_none() {
+                before = Some(still_fresh(&mut alive, times.operation, |(_, e)| *e));
+            }
+            if let facts::Fact::CacheInsert {
+                layer,
+                key,
+                bytes,
+                expires,
+            } = traced.fact
                 && layer == wanted
             {
                 if is_after {
                     alive.remove(&key);
                 } else {
-                    alive.insert(key, bytes);
+                    alive.insert(key, (bytes, expires));
                 }
             } else if let facts::Fact::CacheRemove { layer, key, .. } = traced.fact
                 && layer == wanted
@@ -272,19 +299,19 @@ impl Account {
                 alive.remove(&key);
             } else if let facts::Fact::CacheLost { layer, key, .. } = traced.fact
                 && layer == wanted
-                && let Some(bytes) = alive.remove(&key)
+                && let Some((bytes, expires)) = alive.remove(&key)
                 && is_after
+                && is_fresh(expires, traced.at)
             {
                 account.lost += 1;
                 account.bytes_lost += bytes;
             }
-            if !is_after {
-                account.before = alive.len() as u64;
-            }
         }
-        if until.is_some_and(|until| until <= times.end) {
-            account.lost += alive.len() as u64;
-            account.bytes_lost += alive.values().sum::<u64>();
+        let at_operation = || still_fresh(&mut alive, times.operation, |(_, e)| *e);
+        account.before = before.unwrap_or_else(at_operation);
+        if let Some(until) = until.filter(|until| *until <= times.end) {
+            account.lost += still_fresh(&mut alive, until, |(_, expires)| *expires);
+            account.bytes_lost += alive.values().map(|(bytes, _)| bytes).sum::<u64>();
         }
         account
     }
@@ -318,6 +345,7 @@ mod tests {
                 layer: CacheLayer::File,
                 key,
                 bytes: 100,
+                expires: None,
             },
         )
     }
@@ -452,6 +480,50 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_too_old_is_neither_alive_nor_lost() {
+        let made = |ms, key, expires| {
+            let fact = facts::Fact::CacheInsert {
+                layer: CacheLayer::Application,
+                key,
+                bytes: 100,
+                expires: Some(at(expires)),
+            };
+            traced(ms, fact)
+        };
+        // Too old at the operation; too old before the worker is out of service; good until after that.
+        let facts = vec![
+            made(-900.0, 1, 0.0),
+            made(-800.0, 2, 200.0),
+            made(-700.0, 3, 301.0),
+        ];
+        let loss = |facts: Vec<_>, until: &BTreeMap<_, _>| {
+            let workers = BTreeMap::from([(ProcessId(1), facts)]);
+            worker_layer(&workers, until, CacheLayer::Application, TIMES).0
+        };
+        let until = BTreeMap::from([(ProcessId(1), at(300.0))]);
+        let recycled = loss(facts.clone(), &until);
+        assert_eq!(
+            (recycled.entries_before, recycled.entries_lost),
+            (Some(2), Some(1))
+        );
+        assert_eq!(recycled.bytes_lost, Some(100));
+        let went = |key| {
+            let fact = facts::Fact::CacheLost {
+                layer: CacheLayer::Application,
+                key,
+                bytes: 100,
+            };
+            traced(250.0, fact)
+        };
+        let facts = [facts, vec![went(1), went(2), went(3)]].concat();
+        let unloaded = loss(facts, &BTreeMap::new());
+        assert_eq!(
+            (unloaded.entries_before, unloaded.entries_lost),
+            (Some(2), Some(1))
+        );
+    }
+
+    #[test]
     fn a_kernel_entry_that_expires_is_no_loss() {
         let remove = |entry, why| Traced {
             at: at(10.0),
@@ -468,13 +540,25 @@ mod tests {
                 queue: sim_httpsys::api::RequestQueueName("A".to_owned()),
                 process: ProcessId(1),
                 bytes: 7,
+                expires: None,
             },
+        };
+        let with_age = |entry, ms| {
+            let mut made = made(entry);
+            if let etw::Fact::CacheInsert { expires, .. } = &mut made.fact {
+                *expires = Some(at(ms));
+            }
+            made
         };
         let facts = [
             made(1),
             made(2),
+            with_age(4, 0.0),
+            with_age(5, 5.0),
             remove(1, CacheRemoval::Expired),
             remove(2, CacheRemoval::OwnerGone),
+            remove(4, CacheRemoval::Flushed),
+            remove(5, CacheRemoval::Flushed),
             Traced {
                 at: at(20.0),
                 ..made(3)
@@ -482,7 +566,7 @@ mod tests {
             remove(3, CacheRemoval::Flushed),
         ];
         let (loss, _) = kernel(&facts, TIMES);
-        assert_eq!((loss.entries_before, loss.entries_lost), (Some(2), Some(1)));
+        assert_eq!((loss.entries_before, loss.entries_lost), (Some(3), Some(1)));
         assert_eq!(loss.bytes_lost, Some(7));
     }
 }

@@ -404,12 +404,13 @@ impl HttpSys {
         };
         self.cache.inserted += 1;
         entry.id = self.cache.inserted;
-        let (process, bytes) = (entry.process, entry.bytes());
+        let (process, bytes, expires) = (entry.process, entry.bytes(), entry.expires);
         self.fact(Fact::CacheInsert {
             entry: entry.id,
             queue,
             process,
             bytes,
+            expires,
         });
         self.cache.insert(entry);
         if self.deadlines.get(Timer::Scavenger).is_none() {

@@ -218,6 +218,7 @@ impl WorkerProcess {
             layer: CacheLayer::Compiled,
             key,
             bytes,
+            expires: None,
         });
     }
 

@@ -144,6 +144,7 @@ impl WorkerProcess {
                         layer: CacheLayer::File,
                         key: entry.0,
                         bytes: entry.1,
+                        expires: None,
                     });
                     policy = self.ask_driver(&context, &wanted.key, now);
                 }

@@ -89,6 +89,7 @@ impl WorkerProcess {
                 layer: CacheLayer::Application,
                 key,
                 bytes,
+                expires: Some(now + ttl),
             });
         }
         let death = match context.plan.fault {
@@ -184,6 +185,7 @@ impl WorkerProcess {
                     layer: CacheLayer::Output,
                     key,
                     bytes,
+                    expires: Some(now + kept),
                 });
             }
         }

@@ -88,6 +88,7 @@ impl Caches {
                 queue,
                 process,
                 bytes,
+                ..
             } => {
                 let Some(pool) = book.pool_of(queue) else {
                     return broken(
