@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sim_httpsys::api::Endpoint;
 use sim_httpsys::clockwork::Instant;
-use sim_httpsys::etw::Fact;
+use sim_httpsys::etw::{Fact, Traced};
 use sim_httpsys::model::{CacheOnWorkerExit, Parameters, ZOMBIE_MAX};
 use sim_was::config::{ApplicationPool, Configuration, physical_path};
 use sim_was::control::{Command, Service};
@@ -89,7 +89,7 @@ pub fn run_watched(plan: &Plan, watch: Watch) -> (Result<Outcome, SwarmError>, T
                 event: events,
             }
         };
-        no_success_without_target(&root_led_to, &observation).map_err(breaks)?;
+        no_success_without_target(plan, &root_led_to, &observation).map_err(breaks)?;
         agree(&observation, &bodies, &lied_to).map_err(breaks)?;
         let (failed, gap) = losses(&observation);
         Ok(Outcome {
@@ -185,13 +185,18 @@ fn no_success_in_the_dark(observation: &Observation) -> Disagreement {
 }
 
 /// M2: while the queue of the pool that is probed has no delivery target, no probe has success. It asks for a
-/// page that no cache keeps, of the root of the first site, which may move from pool to pool.
+/// page that no cache keeps, unless a worker that lies answered a probe with one that is kept; of the root of the
+/// first site, which may move from pool to pool.
 fn no_success_without_target(
+    plan: &Plan,
     root_led_to: &[(Instant, Option<String>)],
     observation: &Observation,
 ) -> Disagreement {
     let facts = observation.httpsys.as_deref().unwrap_or_default();
     let gaps = targets::gaps(facts, &targets::ready(observation));
+    let may_be_kept = plan.faults.lie > 0.0;
+    let from_cache = from_cache(facts);
+    let is_kept = |probe: &AttemptRecord| may_be_kept && from_cache.contains(&probe.id);
     for (index, (from, pool)) in root_led_to.iter().enumerate() {
         let next = root_led_to.get(index + 1);
         let to = next.map_or(Instant(u64::MAX), |(to, _)| *to);
@@ -205,12 +210,24 @@ fn no_success_without_target(
             .collect();
         let probes = &observation.book.attempts;
         let probes = probes.iter().filter(|a| a.stream != Stream::Load);
+        let probes = probes.filter(|probe| !is_kept(probe));
         if let Some(id) = success_within(probes, &dark) {
             let what = format!("probe {id} had success, and {name} had no delivery target");
             return Err(("M2", what));
         }
     }
     Ok(())
+}
+
+/// Requests that no process saw, by the clients' names for them.
+fn from_cache(facts: &[Traced<Fact>]) -> BTreeSet<u64> {
+    let served = facts.iter().filter_map(|traced| {
+        let Fact::SrvdFrmCache { activity, .. } = traced.fact else {
+            return None;
+        };
+        Some(activity.0)
+    });
+    served.collect()
 }
 
 /// An attempt that was begun, and had success, within one of these times.
