@@ -321,6 +321,10 @@ impl Scenario {
         scenario.check().map_err(placed)?;
         let served = scenario.served(Operation::None).map_err(placed_error)?;
         scenario.check_applications(&served, text)?;
+        let stories = scenario.stories().map_err(placed_error)?;
+        let mut stories = stories.iter();
+        let operates = stories.try_for_each(|story| story.scenario.check_operations());
+        operates.map_err(placed_error)?;
         let arms = scenario.arms().map_err(placed_error)?;
         let mut expectations = scenario.expectations.iter();
         expectations

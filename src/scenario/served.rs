@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sim_was::config::edit::{self, Change, EditError};
-use sim_was::config::{Configuration, default_config};
+use sim_was::config::{Configuration, Site, default_config};
 
 use crate::measure::log_gap::log_gap;
 
@@ -56,6 +56,12 @@ impl Scenario {
             text = edit::disallow_overlapping_rotation(&text, &pool)
                 .map_err(|error| invalid(self.label(), error.to_string()))?;
             configuration = self.understand(&text)?;
+        }
+        if operation == Operation::SiteStopStart && site_of(&configuration, &pool).is_none() {
+            return Err(invalid(
+                self.label(),
+                without_site(&configuration, &pool, operation),
+            ));
         }
         let wrong = |error: EditError| invalid(self.label(), format!("server.change: {error}"));
         let mut changes = parsed(&self.server.change).map_err(wrong)?;
@@ -112,12 +118,7 @@ fn parsed(changes: &[String]) -> Result<Vec<Change>, EditError> {
 impl Served {
     /// The first site with an application of the pool that operations act on; empty without one.
     pub fn site(&self) -> &str {
-        let serves = |site: &&sim_was::config::Site| {
-            let mut applications = site.applications.iter();
-            applications.any(|application| application.application_pool == self.pool)
-        };
-        let site = self.configuration.sites.iter().find(serves);
-        site.map_or("", |site| site.name.as_str())
+        site_of(&self.configuration, &self.pool).unwrap_or_default()
     }
 
     /// Why there is not a line that can be read for every answered request, if there is not: at the beginning,
@@ -163,6 +164,14 @@ impl Served {
 }
 
 impl Scenario {
+    /// Whether every operation has something to act on.
+    pub(crate) fn check_operations(&self) -> Result<(), ScenarioError> {
+        if self.operations.contains(&Operation::SiteStopStart) {
+            self.served(Operation::SiteStopStart)?;
+        }
+        Ok(())
+    }
+
     /// Whether the configuration has every application that the scenario brings something for; `text` is the
     /// scenario's. A variant may be the one that has it.
     pub(super) fn check_applications(
@@ -181,6 +190,28 @@ impl Scenario {
         }
         Ok(())
     }
+}
+
+/// The first site with an application of a pool.
+fn site_of<'a>(configuration: &'a Configuration, pool: &str) -> Option<&'a str> {
+    let serves = |site: &&Site| {
+        let mut applications = site.applications.iter();
+        applications.any(|application| application.application_pool == pool)
+    };
+    let site = configuration.sites.iter().find(serves);
+    site.map(|site| site.name.as_str())
+}
+
+/// What is said if an operation on a site has none to act on.
+fn without_site(configuration: &Configuration, pool: &str, operation: Operation) -> String {
+    let pools = configuration.application_pools.iter();
+    let pools = pools.map(|pool| pool.name.as_str());
+    let valid = pools.filter(|pool| site_of(configuration, pool).is_some());
+    let valid = valid.collect::<Vec<_>>().join(", ");
+    format!(
+        "server.pool: {operation} stops and starts a site of the pool that is operated on, and none has an \
+         application in {pool:?}; pools with one are {valid}"
+    )
 }
 
 fn invalid(name: &str, message: String) -> ScenarioError {
@@ -220,5 +251,24 @@ mod tests {
             said.contains("which has no virtual directory \"/\""),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_site_is_stopped_only_if_the_pool_has_one() {
+        let text = "name = 'x'\noperations = ['site-stop-start']\n[load]\n[server]\npool = 'Unused'\n\
+                    set = [\"+system.applicationHost/applicationPools.[name='Unused']\"]\n";
+        let read = |text: &str| Scenario::parse(text, "test.toml", Path::new("."));
+        let said = read(text).unwrap_err().to_string();
+        assert!(
+            said.starts_with("test.toml: line 5: ")
+                && said.contains("\"Unused\"; pools with one are DefaultAppPool"),
+            "{said}"
+        );
+        read(&text.replace("site-stop-start", "recycle")).unwrap();
+        // A variant may be what says which pool.
+        let variant = format!("{text}[[variant]]\nname = 'v'\nserver.pool = 'DefaultAppPool'\n");
+        read(&variant).unwrap();
+        let neither = variant.replace("'DefaultAppPool'", "'Unused'");
+        read(&neither).unwrap_err();
     }
 }
