@@ -10,6 +10,7 @@ use std::path::Path;
 
 use iis_sim::load::Outcome;
 use iis_sim::load::book::AttemptRecord;
+use iis_sim::load::plan::Stream;
 use iis_sim::scenario::{Operation, Scenario};
 use iis_sim::virtual_world::compare::compare;
 use iis_sim::virtual_world::costs::Costs;
@@ -348,7 +349,7 @@ fn a_whole_response_without_the_marker_is_a_failed_probe_and_no_mystery() {
     let run = run(&small("", "marker = 'nobody says that'"), Operation::None);
     let probes: Vec<_> = attempts(&run)
         .iter()
-        .filter(|attempt| attempt.stream != iis_sim::load::plan::Stream::Load)
+        .filter(|attempt| attempt.stream != Stream::Load)
         .collect();
     assert!(!probes.is_empty());
     for probe in probes {
@@ -408,4 +409,49 @@ fn beyond_the_demand_start_threshold_requests_wait_and_nothing_is_wrong() {
     let run = run(&scenario, Operation::Recycle);
     let waits = |attempt: &&AttemptRecord| !attempt.outcome.is_success();
     assert!(attempts(&run).iter().filter(waits).count() > 20);
+}
+
+#[test]
+fn a_pool_that_cannot_be_read_is_set_aside_and_the_others_serve() {
+    for broken in [
+        "<add name='Bad'><recycling logEventOnRecycle='None' /></add>",
+        "<add name='Bad' bogus='1' />",
+        "<add name='Bad' managedPipelineMode='x' />",
+    ] {
+        let scenario = scenario(&format!(
+            r#"
+[timing]
+warm-up-min = "1s"
+warm-up-max = "1s"
+watch-min = "2s"
+watch-max = "2s"
+[server]
+config-text = """
+<configuration><system.applicationHost>
+<applicationPools><add name="Good" />{broken}</applicationPools>
+<sites><site name="One" id="1">
+<application path="/" applicationPool="Good"><virtualDirectory path="/" physicalPath="C:\\one" /></application>
+<application path="/bad" applicationPool="Bad"><virtualDirectory path="/" physicalPath="C:\\bad" /></application>
+<bindings><binding protocol="http" bindingInformation="*:80:" /></bindings>
+</site></sites>
+</system.applicationHost></configuration>"""
+[load]
+rate = 20
+tls_share = 0
+mix = [{{ url = "/default.aspx" }}, {{ url = "/bad/default.aspx" }}]
+"#
+        ));
+        let run = run(&scenario, Operation::None);
+        let served = |a: &&AttemptRecord| a.stream == Stream::Load && a.url == "/default.aspx";
+        assert!(
+            attempts(&run)
+                .iter()
+                .filter(served)
+                .all(|a| a.outcome.is_success())
+        );
+        let bad = |a: &&AttemptRecord| a.url == "/bad/default.aspx";
+        let answers = attempts(&run).iter().filter(bad).map(|a| a.outcome);
+        let answers: BTreeSet<Outcome> = answers.collect();
+        assert_eq!(answers, BTreeSet::from([Outcome::Http503]), "{broken}");
+    }
 }

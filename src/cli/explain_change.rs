@@ -114,6 +114,17 @@ const POOL_NAME_EMPTY: u16 = 5051;
 /// WAS detected invalid configuration data: of a site, an application, a binding.
 const INVALID_DATA: [u16; 3] = [5174, 5179, 5180];
 
+/// What of a configuration is no good, and what comes of it where a server is started with it.
+pub(super) fn no_good(configuration: &Configuration) -> Vec<String> {
+    let faults = configuration.faults().map(in_words);
+    let faults =
+        faults.map(|(what, text)| format!("{what} is no good: {text}; the server goes without it"));
+    let warnings = configuration.warnings.iter();
+    let parts = warnings.filter(|warning| is_of_a_part(warning));
+    let parts = parts.map(|warning| format!("event {}: {}", warning.event, warning.text));
+    faults.chain(parts).collect()
+}
+
 /// Whose fault it is, and what it is.
 fn in_words((scope, fault): (Scope, &str)) -> (String, String) {
     let whole = Key {
@@ -197,4 +208,37 @@ fn summary(effects: &[Effect], no_good: usize) -> String {
         "; no iisreset is needed"
     };
     words.chain(no_good).collect::<Vec<_>>().join(", ") + verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use sim_was::config::default_config;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_good_is_told_with_its_line() {
+        let text = r#"<configuration>
+<system.applicationHost>
+<applicationPools><add name="Good" />
+<add name="Bad" bogus="1" /></applicationPools>
+</system.applicationHost>
+<system.webServer><defaultDocument bogus="1" /></system.webServer>
+</configuration>"#;
+        let said = no_good(&load_bytes(text.as_bytes(), "a.config").unwrap());
+        let [pool, section] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        assert!(
+            pool.starts_with("application pool 'Bad' is no good: a.config: line 4: "),
+            "{pool}"
+        );
+        assert!(
+            section.starts_with("event 5174: a.config: line 6: "),
+            "{section}"
+        );
+        let good = default_config::DEFAULT_CONFIG;
+        let said = no_good(&load_bytes(good.as_bytes(), "good.config").unwrap());
+        assert_eq!(said, [""; 0]);
+    }
 }

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use sim_httpsys::live::clock::clock_now;
 
+use super::explain_change::no_good;
 use super::fail;
 use super::selection::{ProfileArgument, ProfileError};
 use super::up::stop_flag;
@@ -125,6 +126,11 @@ impl Measuring {
         };
         if let Some(refused) = refused {
             return Err(refused);
+        }
+        scenario.check_operations().map_err(Failure::Scenario)?;
+        let served = scenario.served(Operation::None);
+        for fault in no_good(&served.map_err(Failure::Scenario)?.configuration) {
+            eprintln!("iis-sim: {}: {fault}", scenario.name);
         }
         if let Some(out) = &self.out {
             let folder = out.join(name);

@@ -113,6 +113,7 @@ pub(super) struct Pool {
     /// It is in the configuration.
     pub(super) is_configured: bool,
     pub(super) overlapped: bool,
+    /// WAS starts it with itself: it is to be started, and nothing of it is broken.
     pub(super) auto_start: bool,
     pub(super) rapid_fail: Option<(u32, Duration)>,
     pub(super) tcp_level: bool,
@@ -557,7 +558,8 @@ impl Pool {
             before: None,
             is_configured: true,
             overlapped: !settings.recycling.disallow_overlapping_rotation,
-            auto_start: settings.auto_start,
+            // Source: event 5172: WAS goes without what it cannot read.
+            auto_start: settings.auto_start && settings.fault.is_none(),
             rapid_fail: failure.rapid_fail_protection.then_some((
                 failure.rapid_fail_protection_max_crashes,
                 failure.rapid_fail_protection_interval,
