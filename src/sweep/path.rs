@@ -180,14 +180,42 @@ fn set_in_value(
     }
 }
 
-/// The entry of a list that a bracket picks: a number, or `field=value`.
+/// The entry of a list that a bracket picks.
 fn entry<'a>(list: &'a mut [Value], pick: &str) -> Option<&'a mut Value> {
+    let index = index_of(list, pick)?;
+    list.get_mut(index)
+}
+
+/// The number of the entry of a list that a bracket picks: a number, or `field=value`.
+fn index_of(list: &[Value], pick: &str) -> Option<usize> {
     if let Ok(index) = pick.parse::<usize>() {
-        return list.get_mut(index);
+        return (index < list.len()).then_some(index);
     }
     let (field, wanted) = pick.split_once('=')?;
-    list.iter_mut()
-        .find(|entry| entry.get(field).and_then(Value::as_str) == Some(wanted))
+    list.iter()
+        .position(|entry| entry.get(field).and_then(Value::as_str) == Some(wanted))
+}
+
+/// The words of a key with each bracket as the number that it stands for in this table: two keys that lead to the
+/// same place are the same.
+pub(super) fn resolved(steps: &[Step], table: &Table) -> Vec<String> {
+    let mut words = Vec::with_capacity(steps.len());
+    let mut place: Option<&Value> = None;
+    for (depth, step) in steps.iter().enumerate() {
+        let (word, next) = match step {
+            Step::Key(word) if depth == 0 => (word.clone(), table.get(word)),
+            Step::Key(word) => (word.clone(), place.and_then(|place| place.get(word))),
+            Step::Pick(pick) => {
+                let list = place.and_then(Value::as_array);
+                let index = list.and_then(|list| index_of(list, pick));
+                let word = index.map_or_else(|| pick.clone(), |index| index.to_string());
+                (word, list.zip(index).and_then(|(list, at)| list.get(at)))
+            }
+        };
+        words.push(word);
+        place = next;
+    }
+    words
 }
 
 /// Brackets that work, by the fields that entries are usually known by.

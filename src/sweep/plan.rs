@@ -36,6 +36,7 @@ use crate::scenario::{Operation, Scenario, ScenarioError, not_utf8};
 use crate::virtual_world::costs::{self, Costs};
 
 mod error;
+mod overlap;
 mod target;
 mod vary;
 
@@ -149,6 +150,7 @@ impl Plan {
             hash: 0,
         };
         plan.check()?;
+        overlap::refuse(&plan.axes, &plan.scenario)?;
         plan.hash = plan.hashed();
         Ok(plan)
     }

@@ -248,3 +248,63 @@ fn ranges_include_both_ends() {
         "0.1 0.2 0.3 0.4"
     );
 }
+
+#[test]
+fn two_keys_that_set_the_same_are_refused_with_their_lines() {
+    let said = |keys: [(&str, &str); 2]| {
+        let vary =
+            keys.map(|(key, value)| format!("[[vary]]\nkey = \"{key}\"\nvalues = [{value}]\n"));
+        parse(&format!("seeds = '0..1'\n{}", vary.concat())).map_err(|error| error.to_string())
+    };
+    let scenario = Scenario::reset_vs_recycle().unwrap();
+    let part = &scenario.applications[0];
+    let first = &part.behaviour.as_ref().unwrap()["page"][0]["path"];
+    let page = format!(
+        "application[path={}].behaviour.page[path={first}].wait",
+        part.path
+    );
+    let page = page.replace('"', "");
+    let queue = "pool[Shop].queueLength";
+    let section = "system.applicationHost/applicationPools[name='Shop'].queueLength";
+    let set = format!("[\"{section}:500\"]");
+    let by_number = "application[0].behaviour.page[0].wait";
+    let same = said([(&page, "'1s'"), (by_number, "'2s'")]).unwrap_err();
+    assert!(
+        same.starts_with("plan.toml:6: ") && same.contains(&format!("sets what {page} in line 3")),
+        "{same}"
+    );
+    let within = said([
+        ("load.probes", "{ interval = '1s' }"),
+        ("load.probes.interval", "'2s'"),
+    ]);
+    let within = within.unwrap_err();
+    assert!(within.contains("within load.probes in line 3"), "{within}");
+    for other in [("server.set", set.as_str()), (section, "20")] {
+        let same = said([(queue, "10"), other]).unwrap_err();
+        assert!(
+            same.contains(&format!("sets what {queue} in line 3")),
+            "{same}"
+        );
+    }
+    said([(queue, "10"), ("pool[DefaultAppPool].queueLength", "10")]).unwrap();
+    said([(queue, "10"), ("pool[Shop].autoStart", "true")]).unwrap();
+}
+
+#[test]
+fn a_key_that_the_scenario_sets_for_every_point_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = "system.applicationHost/applicationPools[name='DefaultAppPool']";
+    let scenario = format!("name = 's'\n[load]\n[server]\nset = [\"{pool}.queueLength:500\"]\n");
+    std::fs::write(folder.path().join("s.toml"), scenario).unwrap();
+    let vary = |key: &str| {
+        let key = format!("[[vary]]\nkey = 'pool[DefaultAppPool].{key}'\nvalues = [10, 20]\n");
+        let text = format!("seeds = '0..1'\nscenario = 's.toml'\n{key}");
+        Plan::parse(&text, "plan.toml", folder.path()).map_err(|error| error.to_string())
+    };
+    let said = vary("queueLength").unwrap_err();
+    assert!(
+        said.contains("the scenario's own server.set sets it"),
+        "{said}"
+    );
+    vary("processModel.maxProcesses").unwrap();
+}

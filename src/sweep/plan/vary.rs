@@ -233,6 +233,11 @@ fn number(value: f64, is_whole: bool) -> Value {
 }
 
 impl Axis {
+    /// The line of the plan that its key is in.
+    pub(super) fn line(&self) -> usize {
+        self.at.line
+    }
+
     pub(super) fn wrong_key(&self, message: &str, keys: &[String]) -> PlanError {
         let meant = suggestion(self.key.text(), keys.iter().map(String::as_str));
         PlanError::Key {
