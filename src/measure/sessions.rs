@@ -22,7 +22,8 @@ pub struct Sessions {
     /// Of these, the ones whose next request found no state: users who were signed out.
     pub lost: Option<u64>,
     /// How often since the operation began a session was gone before its time when its user came back: these,
-    /// and those that began later and were taken by a recycle on schedule, for instance.
+    /// again in each other worker of a web garden that had a state for the same user, and those that began later and
+    /// were taken by a recycle on schedule, for instance.
     #[serde(default)]
     pub lost_in_all: Option<u64>,
     /// Attempts of the load that were told that their session's state is gone: it was lost, or had expired.

@@ -127,7 +127,7 @@ const PARTS: [Part; 6] = [
             row("sessions live", "sessions.live", Unit::Count),
             row("sessions lost", "sessions.lost", Unit::Count),
             row(
-                "sessions lost, later ones too",
+                "times a session was found gone",
                 "sessions.lost_in_all",
                 Unit::Count,
             ),

@@ -137,7 +137,10 @@ fn clause(arm: &Arm, without: Option<&Arm>, head: &str, probed: &str) -> String 
     };
     let lost = |path: &str| arm.median(path).unwrap_or_default();
     let later = match (lost("sessions.lost"), lost("sessions.lost_in_all")) {
-        (live, all) if all > live => format!(" ({all:.0} with those that began later)"),
+        // Sessions that began later, and those of which each worker of a web garden had a state.
+        (live, all) if all > live => {
+            format!(" ({all:.0} times in all that a user came back and the state was gone)")
+        }
         _ => String::new(),
     };
     format!(
