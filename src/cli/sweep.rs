@@ -48,6 +48,7 @@ Which shard is ours is looked for in this order:
   SLURM_ARRAY_TASK_ID, _MIN, _STEP, _COUNT    Slurm: sbatch --array
   JOB_COMPLETION_INDEX                        Kubernetes Indexed Job; add --of N
   AWS_BATCH_JOB_ARRAY_INDEX                   AWS Batch array job; add --of N
+  PBS_ARRAY_INDEX                             PBS Pro: qsub -J 0-7; add --of N
   PARALLEL_SEQ                                GNU parallel; add --of N
   OMPI_COMM_WORLD_RANK, _SIZE                 mpirun
 and if there is none, it is all of it; --of N without an index is refused. With --of N an index

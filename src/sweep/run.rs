@@ -107,6 +107,12 @@ impl Work<'_> {
     /// Runs what is missing. `watcher` is told about every unit. Ends early if `stop` is raised; what is
     /// done by then is kept.
     pub fn run(&self, watcher: &mut dyn FnMut(&Progress)) -> Result<Progress, SweepError> {
+        if self.folder.is_file() {
+            let what = "it is a file, and results go into a folder";
+            let source = std::io::Error::new(std::io::ErrorKind::NotADirectory, what);
+            let path = self.folder.to_owned();
+            return Err(FolderError::Io { path, source }.into());
+        }
         std::fs::create_dir_all(self.folder).map_err(|source| FolderError::Io {
             path: self.folder.to_owned(),
             source,

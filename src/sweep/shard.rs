@@ -100,8 +100,9 @@ struct Source {
 
 /// In this order. Sources: Slurm's sbatch(1), OUTPUT ENVIRONMENT VARIABLES; Kubernetes, "Indexed Job";
 /// AWS Batch, "Array job environment variables": each child has a unique index, from 0; parallel(1),
-/// `PARALLEL_SEQ`; Open MPI's mpirun(1), ENVIRONMENT VARIABLES.
-const SOURCES: [Source; 5] = [
+/// `PARALLEL_SEQ`; PBS Professional User's Guide, "Job Arrays": `PBS_ARRAY_INDEX` is the subjob's index, and nothing
+/// says of how many; Open MPI's mpirun(1), ENVIRONMENT VARIABLES.
+const SOURCES: [Source; 6] = [
     Source {
         index: "SLURM_ARRAY_TASK_ID",
         least: Some("SLURM_ARRAY_TASK_MIN"),
@@ -118,6 +119,13 @@ const SOURCES: [Source; 5] = [
     },
     Source {
         index: "AWS_BATCH_JOB_ARRAY_INDEX",
+        least: None,
+        step: None,
+        count: None,
+        first: 0,
+    },
+    Source {
+        index: "PBS_ARRAY_INDEX",
         least: None,
         step: None,
         count: None,
@@ -353,6 +361,9 @@ mod tests {
             Err(ShardError::OfHowMany { .. })
         ));
         assert_eq!(from(&indexed, Some(4)), Shard::new(1, 4));
+        assert_eq!(from(&[("PBS_ARRAY_INDEX", "3")], Some(4)), Shard::new(4, 4));
+        let unknown = from(&[("PBS_ARRAY_INDEX", "3")], None).unwrap_err();
+        assert!(unknown.to_string().contains("add --of N"), "{unknown}");
         assert_eq!(from(&[("PARALLEL_SEQ", "4")], Some(4)), Shard::new(4, 4));
         assert!(from(&[("PARALLEL_SEQ", "5")], Some(4)).is_err());
         assert!(from(&[("PARALLEL_SEQ", "0")], Some(4)).is_err());
