@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read as _, Seek as _, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::basic::{ConvertedType, Repetition, Type as Physical};
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
@@ -337,8 +338,12 @@ fn write_nulls(writer: &mut SerializedColumnWriter<'_>, kind: Kind, rows: usize)
 
 /// A file of rows that is read.
 pub struct Reader {
-    file: SerializedFileReader<File>,
+    file: Box<dyn FileReader>,
 }
+
+/// Up to how many bytes a file is read at once. Parquet's reader asks the system some times for each column, which of
+/// a small file costs more than its rows; of a large one only what is asked for is held.
+const AT_ONCE_MAX: u64 = 1 << 20;
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -350,8 +355,16 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     /// Opens a file: its end is read and understood, so one that was cut short is an error here.
-    pub fn open(file: File) -> Result<Self> {
-        let file = SerializedFileReader::new(file)?;
+    pub fn open(mut file: File) -> Result<Self> {
+        let bytes = file.metadata()?.len();
+        if bytes > AT_ONCE_MAX {
+            let file = Box::new(SerializedFileReader::new(file)?);
+            return Ok(Self { file });
+        }
+        let mut contents = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        file.rewind()?;
+        file.read_to_end(&mut contents)?;
+        let file = Box::new(SerializedFileReader::new(Bytes::from(contents))?);
         Ok(Self { file })
     }
 
@@ -398,6 +411,9 @@ impl Reader {
             rows: self.rows(),
             columns: BTreeMap::new(),
         };
+        let groups =
+            (0..self.file.metadata().num_row_groups()).map(|group| self.file.get_row_group(group));
+        let groups = groups.collect::<Result<Vec<_>>>()?;
         for (index, (name, kind)) in columns.into_iter().enumerate() {
             if skip.contains(&name.as_str()) {
                 continue;
@@ -407,8 +423,7 @@ impl Reader {
                 Kind::Number => Column::Number(Vec::with_capacity(table.rows)),
                 Kind::Text => Column::Text(Vec::with_capacity(table.rows)),
             };
-            for group in 0..self.file.metadata().num_row_groups() {
-                let group = self.file.get_row_group(group)?;
+            for group in &groups {
                 let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
                 read_column(group.get_column_reader(index)?, rows, &mut column)?;
             }
