@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::balancer::Balancer;
-use super::server::{BoundEndpoint, Server, ServerOptions};
+use super::server::{BoundEndpoint, Departure, Server, ServerOptions};
 use super::trial::TrialError;
 use crate::measure::balancer::Stamped;
 use crate::scenario;
@@ -22,6 +22,8 @@ pub(super) struct Left {
     pub(super) roots: Vec<PathBuf>,
     /// The balancer's log.
     pub(super) log: Vec<Stamped>,
+    /// Whether the drivers of all of them ended by themselves.
+    pub(super) departure: Departure,
 }
 
 impl Farm {
@@ -61,12 +63,18 @@ impl Farm {
     /// Ends it, the balancer first: it must not see the servers go.
     pub(super) fn stop(self) -> Result<Left, TrialError> {
         let log = self.balancer.stop()?;
-        let mut roots = Vec::new();
+        let (mut roots, mut departure) = (Vec::new(), Departure::Ended);
         for server in self.others {
             roots.push(server.root.clone());
-            server.stop();
+            if server.stop() == Departure::Killed {
+                departure = Departure::Killed;
+            }
         }
-        Ok(Left { roots, log })
+        Ok(Left {
+            roots,
+            log,
+            departure,
+        })
     }
 }
 

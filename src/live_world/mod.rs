@@ -24,6 +24,7 @@ mod bound_endpoint;
 pub mod calibrate;
 mod closed_port;
 pub mod compare;
+mod departure;
 mod farm;
 pub mod generator;
 pub mod last_good;

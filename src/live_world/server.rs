@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sim_httpsys::live::clock::utc_now;
 use sim_was::config::{Configuration, default_config, load_bytes, physical_path};
 use sim_was::control::client::ask;
@@ -22,10 +22,13 @@ use sim_was::live::EventLogFile;
 
 use super::bound_endpoint::bound_endpoints;
 pub use super::bound_endpoint::{BoundEndpoint, Closed};
+pub use super::departure::Departure;
+use super::departure::terminate;
 use super::last_good::{LastGood, put_in_place};
 use super::ports::Ports;
 pub use super::server_options::ServerOptions;
 use super::service_manager::{KILLED_FILE, ServiceManager};
+use crate::scenario::timing::STOP_MAX;
 
 /// How long the programs may take until every service runs.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -242,18 +245,18 @@ impl Server {
         }
     }
 
-    /// Stops it in order: the services first, then the driver. What has not ended after two seconds
-    /// is killed, and the sockets that it leaves are removed.
-    pub fn stop(mut self) {
-        self.end();
+    /// Stops it in order: the services first, then the driver. Which of them has not ended two seconds after it was
+    /// told to is killed, and the sockets that it leaves are removed. Gives how the driver went.
+    pub fn stop(mut self) -> Departure {
+        self.end()
     }
 
-    fn end(&mut self) {
-        let deadline = Instant::now() + crate::scenario::timing::STOP_MAX;
-        for child in [self.services.process(), &mut self.httpsys] {
-            terminate(child, deadline);
-        }
+    fn end(&mut self) -> Departure {
+        // One that is slow takes nothing from the time that the other has to write down what it knows.
+        terminate(self.services.process(), STOP_MAX);
+        let departure = terminate(&mut self.httpsys, STOP_MAX);
         remove_all(&self.root, &RUNNING_FILES);
+        departure
     }
 
     fn wait_until_running(&mut self) -> Result<(), ServerError> {
@@ -343,23 +346,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn terminate(child: &mut Child, deadline: Instant) {
-    if let Ok(Some(_)) = child.try_wait() {
-        return;
-    }
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    while Instant::now() < deadline {
-        if let Ok(Some(_)) = child.try_wait() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 fn make_root(root: &Path) -> Result<PathBuf, ServerError> {

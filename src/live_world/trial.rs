@@ -17,7 +17,7 @@ use super::farm::{Farm, Left};
 use super::generator::{Generator, GeneratorError};
 use super::operate::perform;
 use super::processes::{children, resident_bytes};
-use super::server::{BoundEndpoint, Server, ServerError, ServerOptions, config_path};
+use super::server::{BoundEndpoint, Departure, Server, ServerError, ServerOptions, config_path};
 use crate::load::plan_file::{PlanFile, Target};
 use crate::measure::apart::unless_stopped;
 use crate::measure::metrics::Trial as Measured;
@@ -41,6 +41,8 @@ pub struct Trial<'a> {
 
 /// What the load generator has to say, below the trial's folder.
 const LOAD_LOG: &str = "load.log";
+/// Why a trial is invalid after which the driver did not end by itself.
+const TRACE_LOST: &str = "httpsys did not end in time and was killed, and its trace is incomplete";
 /// How long a look at the load and at the memory waits for the next.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -145,8 +147,14 @@ impl Trial<'_> {
         generator.stop()?;
         let left = farm.map(Farm::stop).transpose()?;
         let root = server.root.clone();
-        server.stop();
-        self.reconcile((root, book), left, (times, memory), watcher)
+        let of_farm = left.as_ref().map(|left| left.departure);
+        let departures = [Some(server.stop()), of_farm];
+        let (mut result, observation) =
+            self.reconcile((root, book), left, (times, memory), watcher)?;
+        if departures.contains(&Some(Departure::Killed)) {
+            result.invalid = Some(TRACE_LOST.to_owned());
+        }
+        Ok((result, observation))
     }
 
     fn options(&self, root: &Path) -> ServerOptions {
