@@ -206,16 +206,17 @@ impl Scan {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(scan),
             entries => entries.map_err(at(folder))?,
         };
+        let mut whole = Vec::new();
         for entry in entries {
             let path = entry.map_err(at(folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.contains(TEMPORARY) {
                 scan.temporary.push(path);
             } else if name.ends_with(SUFFIX) {
-                // What is somebody else's stays out of it.
-                scan.look_at(path)?;
+                whole.push(path);
             }
         }
+        scan.look_at_all(&whole)?;
         scan.files.sort_by(|a, b| a.path.cmp(&b.path));
         scan.damaged.sort();
         scan.temporary.sort();
@@ -257,6 +258,36 @@ impl Scan {
             }
         }
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
+    /// Opens files that should be results, on all cores: of many small files the ends are much to understand.
+    fn look_at_all(&mut self, paths: &[PathBuf]) -> Result<(), FolderError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let share = paths.len().div_ceil(cores).max(1);
+        let look = |paths: &[PathBuf]| {
+            let mut scan = Self::default();
+            for path in paths {
+                // What is somebody else's stays out of it.
+                scan.look_at(path.clone())?;
+            }
+            Ok(scan)
+        };
+        let looks: Vec<Result<Self, FolderError>> = std::thread::scope(|scope| {
+            let threads = paths
+                .chunks(share)
+                .map(|some| scope.spawn(move || look(some)));
+            let threads: Vec<_> = threads.collect();
+            let ends = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ends.map(|end| end.expect("whoever looks does not panic"))
+                .collect()
+        });
+        for look in looks {
+            let look = look?;
+            self.files.extend(look.files);
+            self.damaged.extend(look.damaged);
+            self.columns.extend(look.columns);
+        }
         Ok(())
     }
 
