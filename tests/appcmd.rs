@@ -112,6 +112,43 @@ fn a_pool_and_a_site_are_added_changed_and_deleted() {
 }
 
 #[test]
+fn a_site_is_named_by_its_number_or_by_a_binding() {
+    let up = Up::start();
+    let said = |words: &[&str]| appcmd(&up, words);
+    let add = ["add", "site", "/name:Two", "/id:2"];
+    let rest = [
+        "/bindings:http/*:8002:",
+        r"/physicalPath:C:\inetpub\wwwroot",
+    ];
+    said(&[&add[..], &rest].concat());
+    for identifier in ["2", "/site.id:2", "http/*:8002:"] {
+        assert_eq!(
+            said(&["stop", "site", identifier]),
+            "\"Two\" successfully stopped\n"
+        );
+        assert_eq!(
+            said(&["start", "site", identifier]),
+            "\"Two\" successfully started.\n"
+        );
+        let set = said(&["set", "site", identifier, "/serverAutoStart:true"]);
+        assert_eq!(set, "SITE object \"Two\" changed\n");
+    }
+    // A name comes before a number.
+    said(&["add", "site", "/name:2", "/id:3"]);
+    assert_eq!(
+        said(&["delete", "site", "2"]),
+        "SITE object \"2\" deleted\n"
+    );
+    assert_eq!(
+        said(&["delete", "site", "http/*:8002:"]),
+        "SITE object \"Two\" deleted\n"
+    );
+    let (code, said) = up.appcmd(&["stop", "site", "2"]);
+    let missing = "ERROR ( message:Cannot find SITE object with identifier \"2\". )\n";
+    assert_eq!((code, &*said), (Some(1168 % 256), missing));
+}
+
+#[test]
 fn what_is_wrong_is_said_as_appcmd_says_it_and_changes_nothing() {
     let up = Up::start();
     let before = up.host();

@@ -161,6 +161,38 @@ fn what_is_there_already_exits_with_error_already_exists() {
         root.refused(words, 183, &why);
     }
     root.done(&["set", "apppool", "Shop", "/name:SHOP"]);
+    root.done(&["add", "apppool", "/name:it's"]);
+    let why = "duplicate collection element \"it's\".";
+    root.refused(&["add", "apppool", "/name:it's"], 183, why);
+}
+
+#[test]
+fn an_object_is_renamed_and_changed_in_any_order() {
+    let root = Asleep::new();
+    root.done(&["add", "apppool", "/name:px"]);
+    root.done(&["set", "apppool", "px", "/name:py", "/queueLength:1500"]);
+    root.done(&["set", "site", SITE, "/name:S", "/id:7"]);
+    root.done(&[
+        "add",
+        "app",
+        "/site.name:S",
+        "/path:/a",
+        r"/physicalPath:C:\a",
+    ]);
+    root.done(&["set", "app", "S/a", "/path:/b", "/applicationPool:py"]);
+    let moved = [r"/physicalPath:C:\b", "/path:/z"];
+    root.done(&["set", "vdir", "S/b/", moved[1], moved[0]]);
+    for (words, listed) in [
+        (
+            &["list", "apppool", "py", "/text:queueLength"][..],
+            "1500\n",
+        ),
+        (&["list", "site", "S", "/text:id"], "7\n"),
+        (&["list", "app", "S/b", "/text:applicationPool"], "py\n"),
+        (&["list", "vdir", "S/b/z", "/text:physicalPath"], "C:\\b\n"),
+    ] {
+        assert_eq!(root.appcmd(words).1, listed, "{words:?}");
+    }
 }
 
 #[test]

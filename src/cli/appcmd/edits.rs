@@ -11,6 +11,7 @@ use sim_was::config::view::{View, Views};
 
 use super::grammar::{Object, Sentence};
 use super::import::Template;
+use super::rows::site_called;
 use super::{Failure, name_of, usable_section};
 use crate::administration::store::Store;
 
@@ -138,11 +139,13 @@ impl Edits<'_> {
     fn set(&self) -> Done {
         let found = self.find(&name_of(self.sentence, self.object)?)?;
         let own_name = format!("{}.NAME", self.object.name());
+        let given = self.sentence.properties();
+        let given = given.filter(|(name, _)| !name.eq_ignore_ascii_case(&own_name));
+        // The others are found by the name that the object still has, so its new one comes last.
+        let (key, others): (Vec<_>, Vec<_>) = given.partition(|(name, _)| self.is_key(name));
         let mut changes = Vec::new();
-        for (name, value) in self.sentence.properties() {
-            if !name.eq_ignore_ascii_case(&own_name) {
-                changes.extend(self.change(&found, name, value)?);
-            }
+        for (name, value) in others.into_iter().chain(key) {
+            changes.extend(self.change(&found, name, value)?);
         }
         if changes.is_empty() {
             return Err(Failure::Message(
@@ -150,6 +153,21 @@ impl Edits<'_> {
             ));
         }
         Ok((changes, vec![self.says(&found.name, "changed")]))
+    }
+
+    /// Whether an attribute is the one by which the element of the object is found.
+    fn is_key(&self, attribute: &str) -> bool {
+        let key = match self.object {
+            Object::App | Object::Vdir => "path",
+            Object::AppPool
+            | Object::Site
+            | Object::Config
+            | Object::Wp
+            | Object::Request
+            | Object::Module
+            | Object::Backup => "name",
+        };
+        attribute.eq_ignore_ascii_case(key)
     }
 
     /// One parameter of `set`.
@@ -379,17 +397,9 @@ impl Edits<'_> {
         })
     }
 
-    /// By its name or its number.
+    /// By its name, its number or a binding.
     fn find_site(&self, identifier: &str) -> Result<Found, Failure> {
-        let is_it = |site: &&View| {
-            let is = |attribute| {
-                site.attribute(attribute)
-                    .is_some_and(|v| v.eq_ignore_ascii_case(identifier))
-            };
-            is("name") || is("id")
-        };
-        let site = self.objects.sites()?.iter().find(is_it);
-        let name = site.and_then(|site| site.attribute("name"));
+        let name = site_called(self.objects.sites()?, identifier);
         let name = name.ok_or_else(|| not_found(Object::Site, identifier))?;
         Ok(Found {
             name: name.to_owned(),

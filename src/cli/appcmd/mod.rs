@@ -149,7 +149,8 @@ impl From<EditError> for Failure {
                 return parameters::unknown(&name);
             }
             EditError::Duplicate { keys, .. } => {
-                let entry = keys.split('\'').nth(1).unwrap_or(&keys).to_owned();
+                let first = keys.into_iter().next();
+                let entry = first.map_or_else(String::new, |(_, value)| value);
                 return Self::Duplicate { entry };
             }
             EditError::NoEntry { .. } => return Self::NoEntry,
@@ -192,7 +193,8 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
     if !["list", "search"].contains(&sentence.verb.as_str()) {
         store.hold_unless_running();
     }
-    if let Err(failure) = resolve_url(&mut sentence, object, &store) {
+    let found = resolve_url(&mut sentence, object, &store);
+    if let Err(failure) = found.and_then(|()| rows::resolve_site(&mut sentence, object, &store)) {
         return fail(failure);
     }
     let run = |sentence: &Sentence| {

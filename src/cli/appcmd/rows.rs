@@ -6,7 +6,7 @@ use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, Command, ObjectState, RequestInfo, WorkerProcessInfo};
 
 use super::edits::{POOLS, SITES};
-use super::grammar::Object;
+use super::grammar::{Object, Sentence};
 use super::{Failure, usable, usable_section};
 use crate::administration::store::Store;
 
@@ -138,6 +138,54 @@ fn pairs(store: &Store) -> Result<Vec<(String, String)>, Failure> {
 fn site_views(store: &Store) -> Result<Vec<View>, Failure> {
     let (text, name) = usable_section(store, SITES)?;
     Ok(Views::new(&text, &name).sites()?)
+}
+
+/// The number of a site as the name of a parameter: `/site.id:1`.
+const SITE_ID: &str = "site.id";
+
+/// A site may be named by its number or by one of its bindings: the server, which knows names alone, is asked by its
+/// name.
+pub(super) fn resolve_site(
+    sentence: &mut Sentence,
+    object: Object,
+    store: &Store,
+) -> Result<(), Failure> {
+    if object != Object::Site || ["list", "add"].contains(&sentence.verb.as_str()) {
+        return Ok(());
+    }
+    let is_id = |(name, _): &(String, Option<String>)| name.eq_ignore_ascii_case(SITE_ID);
+    if sentence.identifier().is_none() {
+        let at = sentence.parameters.iter().position(is_id);
+        sentence.identifier = at.and_then(|at| sentence.parameters.remove(at).1);
+    }
+    let Some(word) = sentence.identifier() else {
+        return Ok(());
+    };
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || word.contains('/') {
+        let sites = site_views(store)?;
+        if let Some(name) = site_called(&sites, word) {
+            sentence.identifier = Some(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The name of the site with this name, or else this number, or else a binding written so.
+///
+/// Source: appcmd: a SITE is identified by "name or id or URL/binding".
+pub(super) fn site_called<'v>(sites: &'v [View], word: &str) -> Option<&'v str> {
+    let is = |attribute: &'static str| {
+        let is_it = move |site: &&View| {
+            let own = site.attribute(attribute);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(word))
+        };
+        sites.iter().find(is_it)
+    };
+    let serves = |site: &&View| bindings_of(site).split(',').any(|binding| binding == word);
+    let site = is("name").or_else(|| is("id"));
+    let site = site.or_else(|| sites.iter().find(serves))?;
+    site.attribute("name")
 }
 
 fn text_of(view: &View, attribute: &str) -> String {

@@ -64,7 +64,6 @@ fn refuse_what_cannot_be(change: &Change, effective: &View) -> Result<(), EditEr
             let names = same.key_names();
             let mut keys = attributes.clone();
             keys.retain(|(name, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
-            let keys = locate::in_words(&keys);
             Err(EditError::Duplicate { place, keys })
         }
         Act::DeleteAttribute { attribute } => {

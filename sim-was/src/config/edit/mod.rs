@@ -94,12 +94,12 @@ pub enum EditError {
         keys: String,
     },
     /// An entry of a collection that is to be added is there already.
-    #[error("{place} has an entry with {keys} already")]
+    #[error("{place} has an entry with {} already", locate::in_words(keys))]
     Duplicate {
         /// Where.
         place: String,
-        /// `name='X'`.
-        keys: String,
+        /// The attributes by which it is told from others, and their values.
+        keys: Vec<(String, String)>,
     },
     /// The value does not suit the attribute.
     #[error("{attribute}=\"{value}\" in {place} is {why}")]
@@ -208,7 +208,6 @@ impl<'t> Editor<'t> {
                 }
                 if let Some(keys) = place.twin(name, &written) {
                     let place = place.name;
-                    let keys = locate::in_words(&keys);
                     return Err(EditError::Duplicate { place, keys });
                 }
                 Ok(vec![self.set(&place, name, &written)])
@@ -277,7 +276,7 @@ impl<'t> Editor<'t> {
             let given: Vec<_> = written.iter().filter(is_key).cloned().collect();
             return Err(EditError::Duplicate {
                 place: place.name.clone(),
-                keys: locate::in_words(&given),
+                keys: given,
             });
         }
         let element = splice::empty_element(&entry, &written);
