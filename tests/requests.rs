@@ -69,6 +69,36 @@ fn a_static_file_is_found_without_regard_to_case_and_revalidated() {
 }
 
 #[test]
+fn a_folder_of_the_configuration_is_found_without_regard_to_case() {
+    let root = tempfile::tempdir().unwrap();
+    let host = "Windows/System32/inetsrv/config/applicationHost.config";
+    let host = root.path().join(host);
+    let folder = root.path().join("inetpub/wwwroot");
+    for folder in [&*folder, host.parent().unwrap()] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let config = support::config(">").replace(r"\inetpub\wwwroot", r"\Inetpub\WWWRoot");
+    std::fs::write(host, config).unwrap();
+    let up = Up::at(root.path());
+    let page = |path: &str| up.get(path).status;
+    std::fs::write(folder.join("a.txt"), "a").unwrap();
+    assert_eq!(page("/a.txt"), 200);
+    let set = [
+        "set",
+        "config",
+        "Default Web Site",
+        "/section:caching",
+        "/enabled:false",
+    ];
+    let (code, said) = up.appcmd(&set);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(folder.join("web.config").exists(), "{said}");
+    // It is watched there too.
+    std::fs::write(folder.join("web.config"), "<configuration><").unwrap();
+    up.until("500.19", || page("/a.txt") == 500);
+}
+
+#[test]
 fn no_byte_from_outside_the_site_is_served() {
     let up = Up::start();
     let wwwroot = up.root.join("inetpub/wwwroot");

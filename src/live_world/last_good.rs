@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sim_was::config::{ConfigHistory, load_bytes, physical_path};
+use sim_was::config::{ConfigHistory, load_bytes};
+use sim_was::live::on_disk;
 
 /// What was put in whose place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) fn put_in_place(config: &Path, root: &Path) -> io::Result<Option<Last
         return Ok(None);
     };
     // Its own configHistory cannot be read; this is where it is by default.
-    let folder = physical_path::to_unix(&ConfigHistory::default().path, root);
+    let folder = on_disk(&ConfigHistory::default().path, root);
     let name = config.file_name().unwrap_or_default();
     let copies = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut copies: Vec<PathBuf> = copies.map(|copy| copy.path().join(name)).collect();

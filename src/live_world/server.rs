@@ -14,11 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sim_httpsys::live::clock::utc_now;
-use sim_was::config::{Configuration, default_config, load_bytes, physical_path};
+use sim_was::config::{Configuration, default_config, load_bytes};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
 use sim_was::event_log::Event;
-use sim_was::live::EventLogFile;
+use sim_was::live::{EventLogFile, on_disk};
 
 use super::bound_endpoint::bound_endpoints;
 pub use super::bound_endpoint::{BoundEndpoint, Closed};
@@ -443,7 +443,7 @@ fn prepare_config(root: &Path) -> Result<PathBuf, ServerError> {
     if !path.exists() {
         write(&path, default_config::DEFAULT_CONFIG.as_bytes())?;
     }
-    let welcome = physical_path::to_unix(r"%SystemDrive%\inetpub\wwwroot", root);
+    let welcome = on_disk(r"%SystemDrive%\inetpub\wwwroot", root);
     if !welcome.exists() {
         write(
             &welcome.join("iisstart.htm"),

@@ -12,6 +12,7 @@ use sim_httpsys::live::clock::utc_now;
 
 use super::config_lock::ConfigLock;
 use super::content_folders;
+use super::on_disk::on_disk;
 use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, Disk, FoundFile};
@@ -164,7 +165,7 @@ impl ConfigFile {
         if !history.enabled {
             return Ok(());
         }
-        let folder = config::physical_path::to_unix(&history.path, &self.root);
+        let folder = on_disk(&history.path, &self.root);
         fs::create_dir_all(&folder)?;
         let name = self
             .path
@@ -209,7 +210,7 @@ impl Disk for LocalDisk<'_> {
     }
 
     fn folders(&mut self, folder: &str) -> Vec<String> {
-        let root = config::physical_path::to_unix(folder, self.0);
+        let root = on_disk(folder, self.0);
         let below = content_folders::below(&root).into_iter();
         let with_file = below.filter(|folder| folder.web_config.is_some());
         let written = |found: content_folders::ContentFolder| {
@@ -222,7 +223,7 @@ impl Disk for LocalDisk<'_> {
 
 /// Looks for a file by its Windows path, whatever the case of its own name.
 fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
-    let wanted = config::physical_path::to_unix(path, root);
+    let wanted = on_disk(path, root);
     let name = wanted.file_name()?.to_str()?;
     let names = fs::read_dir(wanted.parent()?).ok()?.filter_map(Result::ok);
     let found = names

@@ -25,6 +25,7 @@ mod device;
 mod event_log_file;
 mod journal;
 mod machine;
+mod on_disk;
 mod orders;
 mod program;
 mod supervisor;
@@ -38,6 +39,7 @@ pub use audit_log::{Asker, AuditLog};
 pub use config_file::LocalDisk;
 pub use config_lock::ConfigLock;
 pub use event_log_file::{EventLogFile, event_log_path, read_event_log};
+pub use on_disk::on_disk;
 
 /// How the program `was` is started.
 #[derive(Clone, Debug)]

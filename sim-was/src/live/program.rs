@@ -5,17 +5,14 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::command_line;
+use super::on_disk::names_in;
 use crate::config::physical_path;
 
 /// Runs a program of this machine, or one that lies on its simulated `C:\`.
 ///
 /// Source: IIS schema, `failure`: environment variables are expanded in the program's path and in its parameters.
 pub(super) fn run(executable: &str, parameters: &str, root: &Path) -> io::Result<()> {
-    let program = physical_path::program(executable, root, |folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().into_string());
-        names.filter_map(Result::ok).collect()
-    });
+    let program = physical_path::program(executable, root, names_in);
     let parameters = physical_path::expand(parameters);
     let mut child = tokio::process::Command::new(program)
         .args(command_line::arguments(&parameters))

@@ -17,6 +17,7 @@ use super::control::{self, Answered, Commanded};
 use super::device::Device;
 use super::journal::Journal;
 use super::machine::{self, Affinity, Machine};
+use super::on_disk::{as_on_disk, on_disk};
 use super::orders::Orders;
 use super::program;
 use super::watch::{SETTLE, Watch};
@@ -293,7 +294,7 @@ impl Supervisor {
 
     /// Does what the machine wants; gives back what comes of it at once.
     fn carry_out(&mut self, output: Output) -> Option<Input> {
-        match output {
+        match as_on_disk(output, &self.options.root) {
             Output::Call(call) => self.device.call(&call),
             Output::Tell { pid, message } => {
                 if let Some(worker) = self.workers.get(&pid) {
@@ -458,14 +459,14 @@ impl Supervisor {
     /// A web.config may appear in the folder of any application.
     fn watch_folders_of(&self, configuration: &config::Configuration) {
         let Some(watch) = &self.watch else { return };
-        let on_disk = |folders: BTreeSet<String>| {
+        let places = |folders: BTreeSet<String>| {
             let folders = folders.iter();
             folders
-                .map(|folder| config::physical_path::to_unix(folder, &self.options.root))
+                .map(|folder| on_disk(folder, &self.options.root))
                 .collect()
         };
-        let folders = on_disk(configuration.web_config_folders());
-        watch.folders(folders, on_disk(configuration.web_config_trees()));
+        let folders = places(configuration.web_config_folders());
+        watch.folders(folders, places(configuration.web_config_trees()));
     }
 
     fn configuration_changed(&mut self) {

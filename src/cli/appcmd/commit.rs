@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sim_was::config::edit::Change;
 use sim_was::config::view::Views;
-use sim_was::config::{FRAMEWORK, decode, load_sections, physical_path};
-use sim_was::live::ConfigLock;
+use sim_was::config::{FRAMEWORK, decode, load_sections};
+use sim_was::live::{ConfigLock, on_disk};
 
 use super::Failure;
 use super::grammar::{Object, Sentence};
@@ -58,7 +58,7 @@ impl Commit {
             (_, None) => None,
         };
         if let Some((name, path)) = framework {
-            let folder = physical_path::to_unix(FRAMEWORK, store.root());
+            let folder = on_disk(FRAMEWORK, store.root());
             return Ok(Self::Framework {
                 file: folder.join(name),
                 path,
@@ -196,7 +196,7 @@ fn folder(store: &Store, at: &str) -> Result<PathBuf, Failure> {
             identifier: site_name.to_owned(),
         });
     };
-    let folder = physical_path::to_unix(physical, store.root());
+    let folder = on_disk(physical, store.root());
     let below = path[length..].trim_matches('/');
     let folder = if below.is_empty() {
         folder
