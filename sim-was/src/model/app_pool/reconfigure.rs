@@ -94,6 +94,7 @@ impl AppPool {
         if !self.may_run() {
             return;
         }
+        self.keep_surplus_workers();
         // A process that is on its way was started with the old settings and will not do.
         let steps: Vec<RecycleStep> = (0..self.slots.len())
             .map(|slot| self.step(slot, true))
@@ -145,6 +146,32 @@ impl AppPool {
             processes => processes,
         };
         processes.clamp(1, 1024) as usize
+    }
+
+    /// Where there are too many places, workers of those that go get the empty ones of those that stay: a recycle
+    /// replaces as many of them as there may be.
+    ///
+    /// Source: IIS docs, "Features of WAS": the process to be recycled keeps processing until its replacement is
+    /// ready, so that a pool that has a worker is never without.
+    fn keep_surplus_workers(&mut self) {
+        let wanted = self.slots_wanted();
+        for place in 0..wanted.min(self.slots.len()) {
+            let mut surplus = wanted..self.slots.len();
+            let Some(from) = surplus.find(|slot| self.slots[*slot].current.is_some()) else {
+                return;
+            };
+            if self.slots[place].current.is_some() {
+                continue;
+            }
+            self.slots.swap(place, from);
+            for worker in self.workers.values_mut() {
+                worker.slot = match worker.slot {
+                    slot if slot == from => place,
+                    slot if slot == place => from,
+                    slot => slot,
+                };
+            }
+        }
     }
 
     /// Empties a place that there is not any more: whom it has is not replaced.

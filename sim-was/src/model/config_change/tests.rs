@@ -67,6 +67,48 @@ fn a_change_that_needs_it_recycles_its_pool_with_event_5080_and_no_other() {
 }
 
 #[test]
+fn the_only_worker_of_a_place_that_goes_is_replaced_in_one_that_stays() {
+    let text = TEXT.replace(
+        r#"name="A" />"#,
+        r#"name="A"><processModel maxProcesses="3" /></add>"#,
+    );
+    let mut bench = server_of(&text).up();
+    for _ in 0..3 {
+        bench.request("A");
+    }
+    assert_eq!(bench.pids(), [1, 2, 3]);
+    for pid in [1, 2] {
+        bench.exit(pid, WorkerExit::Signal(9));
+    }
+    bench.lines.clear();
+    bench.set(Change::pool("A", "processModel.maxProcesses", "1"));
+    assert_eq!(bench.pids(), [4]);
+    assert!(bench.place("spawn A") < bench.place("stop 3 Recycle drain"));
+    // Of three that live two are surplus.
+    bench.set(Change::pool("A", "processModel.maxProcesses", "3"));
+    bench.request("A");
+    bench.request("A");
+    bench.request("A");
+    assert_eq!(bench.pids().len(), 3);
+    bench.set(Change::pool("A", "processModel.maxProcesses", "1"));
+    assert_eq!(bench.pids().len(), 1);
+}
+
+#[test]
+fn native_modules_leave_the_workers_of_a_pool_that_must_not_rotate() {
+    let text = TEXT.replace(
+        "</configuration>",
+        r#"<system.webServer><globalModules><add name="N" image="n.dll" /></globalModules></system.webServer></configuration>"#,
+    );
+    let mut bench = server_of(&text).up();
+    for pool in ["A", "B", "C"] {
+        bench.request(pool);
+    }
+    bench.change("-system.webServer/globalModules.[name='N']");
+    assert_eq!(bench.pids(), [3, 4]);
+}
+
+#[test]
 fn a_pool_without_overlap_stops_its_worker_first() {
     let mut bench = up();
     bench.set(Change::pool("B", "managedPipelineMode", "Classic"));
