@@ -188,7 +188,15 @@ fn effect(
     personality: Personality,
 ) -> Effect {
     let key = &difference.key;
-    let mut rule = rules::rule(difference, personality);
+    let pool = match &key.scope {
+        Scope::Pool(name) => new.application_pools.iter().find(|pool| pool.name == *name),
+        Scope::Site(_)
+        | Scope::Application(..)
+        | Scope::VirtualDirectory(..)
+        | Scope::Location(_)
+        | Scope::WebConfig(_) => None,
+    };
+    let mut rule = rules::rule(difference, pool, personality);
     let mut applications = Vec::new();
     let mut pools = Vec::new();
     let mut site = None;
@@ -225,6 +233,7 @@ fn effect(
                     .iter()
                     .filter_map(|(id, path)| pool_of(new, *id, path)),
             );
+            rule = unless_all_disallowed(rule, new, &mut pools);
         }
         Scope::Location(path) => applications = applications_below(new, path),
         Scope::WebConfig(folder) => {
@@ -275,11 +284,7 @@ fn effect(
 /// Source: IIS configuration reference, `disallowRotationOnConfigChange`: the pool does not rotate its
 /// worker processes when its configuration changes.
 fn unless_disallowed(rule: Rule, new: &Configuration, name: &str) -> Rule {
-    let mut pools = new.application_pools.iter();
-    let disallowed = pools
-        .find(|pool| pool.name == name)
-        .is_some_and(|pool| pool.recycling.disallow_rotation_on_config_change);
-    if rule.kind == EffectKind::PoolRecycle && disallowed {
+    if rule.kind == EffectKind::PoolRecycle && is_disallowed(new, name) {
         Rule {
             kind: EffectKind::NextWorkerStart,
             why:
@@ -290,6 +295,25 @@ fn unless_disallowed(rule: Rule, new: &Configuration, name: &str) -> Rule {
         }
     } else {
         rule
+    }
+}
+
+fn is_disallowed(configuration: &Configuration, name: &str) -> bool {
+    let mut pools = configuration.application_pools.iter();
+    let pool = pools.find(|pool| pool.name == name);
+    pool.is_some_and(|pool| pool.recycling.disallow_rotation_on_config_change)
+}
+
+/// The same for what several pools have in common, native modules: the others are recycled.
+fn unless_all_disallowed(rule: Rule, new: &Configuration, pools: &mut Vec<String>) -> Rule {
+    let is_recycled = |name: &String| !is_disallowed(new, name);
+    if pools.iter().any(is_recycled) {
+        pools.retain(is_recycled);
+        return rule;
+    }
+    match pools.first() {
+        Some(name) => unless_disallowed(rule, new, name),
+        None => rule,
     }
 }
 
@@ -413,5 +437,7 @@ fn with_web_config(configuration: &Configuration, folder: &str) -> Vec<(u32, Str
     found
 }
 
+#[cfg(test)]
+mod pool_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The table: a setting, what changing it causes, and where Microsoft says so.
 
 use super::EffectKind;
+use crate::config::ApplicationPool;
 use crate::config::settings::{DECLARATIONS, Difference, OVERRIDE_MODE, Scope};
 use crate::config::unheeded;
 use crate::model::Personality;
@@ -85,7 +86,13 @@ const POOL_LIVE: [(&str, &str); 11] = [
 ];
 
 /// What a difference causes.
-pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
+///
+/// `pool_of_it` is the pool as it is then, if it is one that differs.
+pub(super) fn rule(
+    difference: &Difference,
+    pool_of_it: Option<&ApplicationPool>,
+    personality: Personality,
+) -> Rule {
     let (path, section) = (
         difference.key.path.as_str(),
         difference.key.section.as_str(),
@@ -97,7 +104,7 @@ pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
         return Rule::new(EffectKind::None, &why, REFERENCE);
     }
     match &difference.key.scope {
-        Scope::Pool(_) if path.is_empty() => existence_of_pool(difference),
+        Scope::Pool(_) if path.is_empty() => existence_of_pool(difference, pool_of_it),
         Scope::Pool(_) => pool(path, personality),
         Scope::Site(_) => site(path),
         Scope::Application(..) => application(path),
@@ -111,19 +118,23 @@ pub(super) fn rule(difference: &Difference, personality: Personality) -> Rule {
     }
 }
 
-fn existence_of_pool(difference: &Difference) -> Rule {
-    match (&difference.old, &difference.new) {
-        (Some(_), None) => Rule::new(
+fn existence_of_pool(difference: &Difference, new: Option<&ApplicationPool>) -> Rule {
+    if let (Some(_), None) = (&difference.old, &difference.new) {
+        return Rule::new(
             EffectKind::Live,
             "The pool is gone: its workers are told to stop, and its queue is closed; other pools are not touched.",
             REFERENCE,
-        ),
-        _ => Rule::new(
-            EffectKind::Live,
-            "WAS takes the pool in and W3SVC makes its queue; the first request brings its worker.",
-            REFERENCE,
-        ),
+        );
     }
+    let worker = match new {
+        Some(pool) if !pool.auto_start => "it stays stopped until it is started",
+        Some(pool) if pool.always_running => {
+            "its worker is started at once, because its startMode is AlwaysRunning"
+        }
+        Some(_) | None => "the first request brings its worker",
+    };
+    let why = format!("WAS takes the pool in and W3SVC makes its queue; {worker}.");
+    Rule::new(EffectKind::Live, &why, REFERENCE)
 }
 
 fn pool(path: &str, personality: Personality) -> Rule {

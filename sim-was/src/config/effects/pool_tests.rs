@@ -1,0 +1,60 @@
+//! Pools that come, and pools that must not rotate.
+
+use super::*;
+use crate::config::edit::{Change, apply};
+use crate::config::load;
+
+/// Two sites; the pool of the second one must not rotate.
+const TEXT: &str = r#"<configuration>
+  <system.applicationHost>
+    <applicationPools>
+      <add name="A" />
+      <add name="B"><recycling disallowRotationOnConfigChange="true" /></add>
+    </applicationPools>
+    <sites>
+      <site name="One" id="1"><application path="/" applicationPool="A" /></site>
+      <site name="Two" id="2"><application path="/" applicationPool="B" /></site>
+    </sites>
+  </system.applicationHost>
+  <system.webServer><globalModules><add name="N" image="n.dll" /></globalModules></system.webServer>
+</configuration>"#;
+
+fn effects(text: &str, changes: &[&str]) -> Vec<Effect> {
+    let changes: Vec<Change> = changes
+        .iter()
+        .map(|change| change.parse().unwrap())
+        .collect();
+    let new = apply(text, &changes).unwrap();
+    let read = |text: &str| load(text, "applicationHost.config").unwrap();
+    effects_of(&read(text), &read(&new), Personality::Iis10)
+}
+
+#[test]
+fn what_a_new_pool_waits_for_depends_on_how_it_starts() {
+    let add = "+system.applicationHost/applicationPools.[name='N']";
+    for (set, wanted) in [
+        ("queueLength:2000", "the first request brings its worker"),
+        ("startMode:AlwaysRunning", "its worker is started at once"),
+        ("autoStart:false", "it stays stopped"),
+    ] {
+        let set = format!("system.applicationHost/applicationPools[name='N'].{set}");
+        let why = effects(TEXT, &[add, &set]).swap_remove(0).why;
+        assert!(why.contains(wanted), "{set}: {why}");
+    }
+}
+
+#[test]
+fn native_modules_recycle_the_pools_that_may_rotate() {
+    let kind_and_pools = |text: &str, change: &str| {
+        let mut effects = effects(text, &[change]);
+        assert_eq!(effects.len(), 1, "{effects:#?}");
+        let effect = effects.swap_remove(0);
+        (effect.kind, effect.pools)
+    };
+    let change = "-system.webServer/globalModules.[name='N']";
+    let recycled = (EffectKind::PoolRecycle, vec!["A".to_owned()]);
+    assert_eq!(kind_and_pools(TEXT, change), recycled);
+    let all = TEXT.replace("applicationPool=\"A\"", "applicationPool=\"B\"");
+    let kept = (EffectKind::NextWorkerStart, vec!["B".to_owned()]);
+    assert_eq!(kind_and_pools(&all, change), kept);
+}
