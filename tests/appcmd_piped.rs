@@ -235,6 +235,20 @@ fn an_element_that_there_cannot_be_is_refused_even_if_it_says_nothing() {
 }
 
 #[test]
+fn an_application_that_names_no_pool_is_listed_with_the_one_that_it_runs_in() {
+    let config = support::config(">").replace(r#" applicationPool="DefaultAppPool""#, "");
+    let up = Up::with_config(Some(&config));
+    up.get("/");
+    let app = "APP \"Default Web Site/\" (applicationPool:DefaultAppPool)\n";
+    let filter = "/apppool.name:DefaultAppPool";
+    assert_eq!(appcmd(&up, &["list", "app", filter]), app);
+    let workers = appcmd(&up, &["list", "wp", "/xml"]);
+    assert_eq!(text(&piped(&up, &["list", "app", "/in"], &workers)), app);
+    let sites = text(&piped(&up, &["list", "site", "/in"], &workers));
+    assert!(sites.starts_with("SITE \"Default Web Site\""), "{sites}");
+}
+
+#[test]
 fn many_objects_are_few_orders_to_a_server_that_runs_and_one_that_fails_costs_no_other() {
     let up = Up::start();
     let pools = |numbers: std::ops::Range<u32>| {

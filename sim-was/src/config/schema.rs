@@ -180,6 +180,9 @@ fn read() -> BTreeMap<String, Element> {
     sections
 }
 
+/// The pool of an application that names none.
+pub(super) const DEFAULT_POOL: &str = "DefaultAppPool";
+
 /// Adds the elements that repeat others: the defaults of sites, applications and directories.
 ///
 /// Source: IIS schema: `preloadEnabled` and `serviceAutoStart*` exist on `site/applicationDefaults`,
@@ -199,9 +202,13 @@ fn complete_sites(sites: &mut Element) {
         .clone()
         .into_defaults();
     application.put("virtualDirectoryDefaults", directory.clone());
-    let mut application = application.clone().into_defaults();
-    application.entries.clear();
-    application.children.clear();
+    let mut defaults = application.clone().into_defaults();
+    defaults.entries.clear();
+    defaults.children.clear();
+    // Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
+    let pool = application.attributes.get_mut("applicationPool");
+    pool.expect("the schema has it").default = Some(DEFAULT_POOL.to_owned());
+    let mut application = defaults;
     site.put("applicationDefaults", application.clone());
     site.put("virtualDirectoryDefaults", directory.clone());
     site.put("ftpServer", ftp_server);

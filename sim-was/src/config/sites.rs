@@ -8,6 +8,7 @@ use sim_worker::configuration::PathSettings;
 
 use super::layers::Layers;
 use super::resolve::{INVALID_APPLICATION, INVALID_BINDING, INVALID_DATA, Resolver, section};
+use super::schema::DEFAULT_POOL;
 use super::sections::Sections;
 use super::settings::Scope;
 use super::site_log;
@@ -16,9 +17,6 @@ use super::{
     Application, ApplicationPool, Binding, Configuration, Site, SiteLimits, VirtualDirectory,
     binding,
 };
-
-/// Source: IIS configuration reference: an application without a pool runs in DefaultAppPool.
-const DEFAULT_POOL: &str = "DefaultAppPool";
 
 /// The section of the sites.
 const SITES: &str = "system.applicationHost/sites";
