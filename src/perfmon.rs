@@ -41,6 +41,9 @@ pub const REQUEST_QUEUES: &str = "HTTP Service Request Queues";
 /// The object of the driver's cache.
 pub const HTTP_SERVICE: &str = "HTTP Service";
 
+/// The objects of which workers have to be asked.
+pub const OF_WORKERS: [&str; 3] = [W3SVC_W3WP, WAS_W3WP, WEB_SERVICE_CACHE];
+
 /// The instance that stands for all others together.
 const TOTAL: &str = "_Total";
 

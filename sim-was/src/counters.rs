@@ -50,7 +50,7 @@ pub struct AppPoolWas {
     pub total_worker_process_startup_failures: u64,
 }
 
-/// The counters of all pools. Changed only by [`Counters::record`].
+/// The counters of all pools. Changed only by [`Counters::record`], until a pool is forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pools: BTreeMap<String, AppPoolWas>,
@@ -141,6 +141,12 @@ impl Counters {
             | Fact::ConfigurationChanged { .. }
             | Fact::CommandAccepted { .. } => {}
         }
+    }
+
+    /// A pool is gone, and so is its instance: one that is made by its name begins at 0.
+    pub fn forget(&mut self, pool: &str) {
+        self.pools.remove(pool);
+        self.times.remove(pool);
     }
 
     /// The instances, by the names of their pools.

@@ -46,7 +46,8 @@ pub(super) fn answer(asked: &Asked, rest: &[&str], store: &Store) -> Result<Repl
         }
         _ => return Err(ApiError::not_found("monitoring")),
     };
-    let Answer::Counters(readings) = store.ask(&Command::QueryCounters)? else {
+    let Answer::Counters(readings) = store.ask(&Command::QueryCounters { of_workers: true })?
+    else {
         return Err(ApiError::not_found("monitoring"));
     };
     let Answer::Requests(active) = store.ask(&Command::ListRequests)? else {

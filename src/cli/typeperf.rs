@@ -18,7 +18,7 @@ use sim_was::control::{Answer, Command};
 
 use super::up::stop_flag;
 use super::{say_waiting, take_root};
-use crate::perfmon::{Counter, counters};
+use crate::perfmon::{Counter, OF_WORKERS, counters};
 
 const HELP: &str = "Typeperf writes performance data to the command window or to a file.
 
@@ -83,7 +83,7 @@ pub(super) fn main(mut words: Vec<String>) -> ExitCode {
         Err(message) => return wrong(&format!("{message}\n\n{HELP}")),
     };
     let done = match &wish.list {
-        Some(list) => read(&root).map(|counters| print_list(list, &counters)),
+        Some(list) => read(&root, true).map(|counters| print_list(list, &counters)),
         None => sample(&root, &wish),
     };
     match done {
@@ -215,8 +215,9 @@ fn path_of(counter: &Counter, with_instance: bool) -> String {
     format!("\\{}{instance}\\{}", counter.object, counter.name)
 }
 
-fn read(root: &Path) -> Result<Vec<Counter>, String> {
-    match ask_telling(root, &Command::QueryCounters, say_waiting) {
+fn read(root: &Path, of_workers: bool) -> Result<Vec<Counter>, String> {
+    let question = Command::QueryCounters { of_workers };
+    match ask_telling(root, &question, say_waiting) {
         Ok(Answer::Counters(readings)) => Ok(counters(&readings)),
         Ok(other) => Err(format!("unexpected answer: {other:?}")),
         Err(error) => Err(error.to_string()),
@@ -251,8 +252,8 @@ struct Look {
 }
 
 impl Look {
-    fn take(root: &Path) -> Result<Self, String> {
-        let counters = read(root)?;
+    fn take(root: &Path, of_workers: bool) -> Result<Self, String> {
+        let counters = read(root, of_workers)?;
         Ok(Self {
             at: clock_now(),
             utc: utc_now(),
@@ -282,7 +283,12 @@ impl Look {
 }
 
 fn sample(root: &Path, wish: &Wish) -> Result<(), String> {
-    let first = Look::take(root)?;
+    let is_of_workers = |path: &CounterPath| {
+        let mut objects = OF_WORKERS.iter();
+        path.object == "*" || objects.any(|object| object.eq_ignore_ascii_case(&path.object))
+    };
+    let of_workers = wish.paths.iter().any(is_of_workers);
+    let first = Look::take(root, of_workers)?;
     let mut columns: Vec<Counter> = Vec::new();
     for path in &wish.paths {
         let before = columns.len();
@@ -311,7 +317,7 @@ fn sample(root: &Path, wish: &Wish) -> Result<(), String> {
         if (before.is_some() || taken > 0) && !pause(wish.interval, &stop) {
             break;
         }
-        let look = Look::take(root)?;
+        let look = Look::take(root, of_workers)?;
         let line = line(&look, before.as_ref(), &columns, wish.tabs);
         writeln!(out, "{line}")
             .and_then(|()| out.flush())

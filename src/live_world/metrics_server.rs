@@ -80,7 +80,7 @@ fn scrape(root: &Path, clock: UtcClock) -> Scrape {
 }
 
 fn readings(root: &Path) -> Option<CounterReadings> {
-    let mut question = Question::put(root, &Command::QueryCounters).ok()?;
+    let mut question = Question::put(root, &Command::QueryCounters { of_workers: true }).ok()?;
     match question.answer(ANSWER_MAX) {
         Ok(Some(Answer::Counters(readings))) => Some(*readings),
         Ok(_) | Err(_) => None,

@@ -86,8 +86,11 @@ pub enum Command {
         /// Which.
         services: Vec<Service>,
     },
-    /// What all counters read, of WAS, of the workers and of the driver.
-    QueryCounters,
+    /// What all counters read, of WAS and of the driver.
+    QueryCounters {
+        /// And of the workers: they are asked.
+        of_workers: bool,
+    },
     /// The state of every service.
     ServiceStatus,
     /// Ends the whole server, as `iis-sim up` does at Ctrl-C.
@@ -104,7 +107,7 @@ impl Command {
             | Self::ListVirtualDirectories
             | Self::ListWorkerProcesses
             | Self::ListRequests
-            | Self::QueryCounters
+            | Self::QueryCounters { .. }
             | Self::ServiceStatus => true,
             Self::StartApplicationPool { .. }
             | Self::StopApplicationPool { .. }
@@ -194,9 +197,9 @@ pub struct CounterReadings {
     pub service_uptime_s: u64,
     /// `APP_POOL_WAS`, by pool.
     pub app_pools: Vec<(String, AppPoolWas)>,
-    /// `W3SVC_W3WP` and `WAS_W3WP`, by worker; one that hangs is missing.
+    /// `W3SVC_W3WP` and `WAS_W3WP`, by worker; of one that hangs, what it has said last.
     pub workers: Vec<WorkerReading>,
-    /// What workers have counted that are not among them, because they are gone or hang, by pool: with it the
+    /// What workers have counted that are not among them, because they are gone, by pool: with it the
     /// totals of all workers do not fall when one exits.
     pub others: Vec<(String, WorkerCounters)>,
     /// The most memory that the file caches of all workers have had.

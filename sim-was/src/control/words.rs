@@ -29,7 +29,7 @@ impl fmt::Display for Command {
             Self::StopSite { name } => write!(f, "stopping the site \"{name}\""),
             Self::StopServices { services, .. } => write!(f, "stopping {}", listed(services)),
             Self::StartServices { services } => write!(f, "starting {}", listed(services)),
-            Self::QueryCounters => f.write_str("reading the counters"),
+            Self::QueryCounters { .. } => f.write_str("reading the counters"),
             Self::ServiceStatus => f.write_str("asking for the state of the services"),
             Self::Quit => f.write_str("ending the server"),
         }

@@ -256,7 +256,7 @@ fn subject_of(command: &Command) -> Option<Subject> {
         | Command::ListWorkerProcesses
         | Command::ListRequests
         | Command::ChangeConfiguration { .. }
-        | Command::QueryCounters
+        | Command::QueryCounters { .. }
         | Command::ServiceStatus => None,
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Bench {
     pub(super) starts: bool,
     /// Whether workers exit as soon as they are told to.
     pub(super) stops: bool,
+    /// Whether workers tell their counters.
+    pub(super) counts: bool,
     /// Whether workers say at once what is expected when they are suspended and resumed.
     pub(super) suspends: bool,
     /// In how long a worker that is suspended is to be woken.
@@ -107,6 +109,7 @@ pub(super) fn server() -> Bench {
         alive: BTreeMap::new(),
         starts: true,
         stops: true,
+        counts: true,
         suspends: true,
         wake_in: None,
         spawns: true,
@@ -495,7 +498,9 @@ impl Bench {
             ToWorker::QueryCounters { token } => {
                 let counters = Box::default();
                 let message = FromWorker::Counters { token, counters };
-                inputs.push(Input::Told { pid, message });
+                if self.counts {
+                    inputs.push(Input::Told { pid, message });
+                }
             }
         }
     }

@@ -33,7 +33,7 @@ impl Was {
                 Answer::WorkerProcesses(lists::worker_processes(was))
             }),
             Command::ListRequests => self.list_requests(client, now),
-            Command::QueryCounters => self.query_counters(client, now),
+            Command::QueryCounters { of_workers } => self.query_counters(client, of_workers, now),
             Command::StartApplicationPool { name } => {
                 let mut is_started = false;
                 self.with_pool(client, &name, |pool, was| {
@@ -223,7 +223,7 @@ impl Was {
             | Command::ListVirtualDirectories
             | Command::ListWorkerProcesses
             | Command::ListRequests
-            | Command::QueryCounters
+            | Command::QueryCounters { .. }
             | Command::ServiceStatus => return,
             Command::StartApplicationPool { name } => format!("start apppool {name}"),
             Command::StopApplicationPool { name } => format!("stop apppool {name}"),

@@ -212,7 +212,13 @@ impl Was {
     /// Pools that have left the configuration go when their last worker has.
     pub(super) fn forget_pools_that_left(&mut self, now: Instant) {
         let before = self.pools.len();
-        self.pools.retain(|pool| !pool.has_left());
+        let counters = &mut self.fx.counters;
+        self.pools.retain(|pool| {
+            if pool.has_left() {
+                counters.forget(&pool.settings().name);
+            }
+            !pool.has_left()
+        });
         if self.pools.len() != before && self.services.phase == Phase::Running {
             self.configure_driver(Then::Nothing, now);
         }

@@ -136,11 +136,7 @@ impl Was {
     pub(super) fn list_requests(&mut self, client: ClientId, now: Instant) {
         self.queries_asked += 1;
         let token = self.queries_asked;
-        let workers = self.pools.iter().flat_map(AppPool::workers);
-        let awaited: BTreeSet<ProcessId> = workers
-            .filter(|worker| worker.answers_questions())
-            .filter_map(|worker| worker.pid)
-            .collect();
+        let awaited = self.workers_to_ask();
         for &pid in &awaited {
             let message = ToWorker::ListRequests { token };
             self.fx.push(Output::Tell { pid, message });
@@ -155,12 +151,23 @@ impl Was {
         self.finish_query(token);
     }
 
+    /// The workers that can be asked. One that owes an answer is not waited for again: it is none that it would give.
+    pub(super) fn workers_to_ask(&self) -> BTreeSet<ProcessId> {
+        let workers = self.pools.iter().flat_map(AppPool::workers);
+        workers
+            .filter(|worker| worker.answers_questions())
+            .filter_map(|worker| worker.pid)
+            .filter(|pid| !self.silent.contains(pid))
+            .collect()
+    }
+
     pub(super) fn requests_listed(
         &mut self,
         pid: ProcessId,
         token: u64,
         requests: Vec<ExecutingRequest>,
     ) {
+        self.silent.remove(&pid);
         let pool = worker_processes(self)
             .into_iter()
             .find(|worker| worker.pid == pid.0)
@@ -192,7 +199,7 @@ impl Was {
 
     pub(super) fn query_overdue(&mut self, token: u64) {
         if let Some(query) = self.queries.get_mut(&token) {
-            query.awaited.clear();
+            self.silent.append(&mut query.awaited);
         }
         self.finish_query(token);
     }

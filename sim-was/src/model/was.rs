@@ -37,6 +37,8 @@ pub struct Was {
     pub(super) queries: BTreeMap<u64, Query>,
     pub(super) counter_queries: BTreeMap<u64, CounterQuery>,
     pub(super) queries_asked: u64,
+    /// Workers that did not answer a question in time, and have not since.
+    pub(super) silent: BTreeSet<ProcessId>,
     pub(super) counted: WorkerTotals,
     pub(super) pools_made: usize,
     /// The log of all sites, as it was when W3SVC was started: only then it is opened.
@@ -98,6 +100,7 @@ impl Was {
             queries: BTreeMap::new(),
             counter_queries: BTreeMap::new(),
             queries_asked: 0,
+            silent: BTreeSet::new(),
             counted: WorkerTotals::default(),
             pools_made: 0,
             central_log: None,

@@ -3,12 +3,12 @@
 //! A worker that exits says what it has counted. Of one that is killed WAS knows what it has said last: what it
 //! has counted since then nobody knows any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sim_httpsys::api::ProcessId;
 use sim_worker::counters::WorkerCounters;
 
-use crate::control::CounterReadings;
+use crate::control::{CounterReadings, WorkerReading};
 
 /// What WAS was told, since W3SVC was started.
 #[derive(Debug, Default)]
@@ -34,30 +34,31 @@ impl WorkerTotals {
         }
     }
 
-    /// Adds to the readings of workers that have answered what else was counted. One that has answered and is
-    /// gone by now is not counted twice.
+    /// Adds to the readings of workers that have answered what else was counted: of those that have not what they have
+    /// said last, and that of those that are gone. One that has answered and is gone by now is not counted twice.
     pub(super) fn complete(&mut self, readings: &mut CounterReadings) {
         let workers = &mut readings.workers;
         workers.retain(|worker| self.told.contains_key(&ProcessId(worker.pid)));
+        let answered: BTreeSet<u32> = workers.iter().map(|worker| worker.pid).collect();
+        let silent = self.told.iter();
+        let silent = silent.filter(|(pid, _)| !answered.contains(&pid.0));
+        workers.extend(silent.map(|(pid, (pool, counters))| WorkerReading {
+            pid: pid.0,
+            application_pool: pool.clone(),
+            counters: *counters,
+        }));
         workers.sort_by_key(|worker| worker.pid);
-        let mut others = self.gone.clone();
-        for (pid, (pool, counters)) in &self.told {
-            if !workers.iter().any(|worker| worker.pid == pid.0) {
-                others.entry(pool.clone()).or_default().add(counters);
-            }
-        }
         let caches = self.told.values().map(|(_, worker)| worker.file_cache);
         let memory_max = caches.map(|cache| cache.memory_max).sum();
         self.file_cache_memory_max = self.file_cache_memory_max.max(memory_max);
         readings.file_cache_memory_max = self.file_cache_memory_max;
-        readings.others = others.into_iter().collect();
+        readings.others = self.gone.clone().into_iter().collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::WorkerReading;
 
     fn counted(hits: u64) -> WorkerCounters {
         let mut counters = WorkerCounters::default();
