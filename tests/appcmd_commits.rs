@@ -11,6 +11,30 @@ fn set(up: &Up, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_configuration_that_is_missing_is_named_and_no_other_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    drop(Up::at(&root));
+    let file = folder.path().join("mine.config");
+    std::fs::write(&file, support::config(">")).unwrap();
+    let config = ["--config".to_owned(), file.display().to_string()];
+    let up = Up::with_words(&root, &config);
+    let away = folder.path().join("away");
+    std::fs::rename(&file, &away).unwrap();
+    for words in [
+        &["list", "site"][..],
+        &["set", "apppool", "DefaultAppPool", "/queueLength:50"],
+    ] {
+        let (code, said) = up.appcmd(words);
+        assert_ne!(code, Some(0), "{said}");
+        assert!(said.contains("mine.config"), "{said}");
+    }
+    std::fs::rename(&away, &file).unwrap();
+    let (code, said) = up.appcmd(&["list", "site"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn what_is_committed_to_the_server_does_not_see_the_files_below_it() {
     let up = Up::start();
     let file = up.root.join("inetpub/wwwroot/web.config");

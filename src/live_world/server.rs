@@ -394,14 +394,19 @@ pub fn config_path(root: &Path) -> PathBuf {
     root.join("Windows/System32/inetsrv/config/applicationHost.config")
 }
 
-/// The configuration file that the server of a root runs with, or would. What a copy of a root has in the
-/// link's place, a file, is what nobody runs with.
+/// The configuration file that the server of a root runs with, or would, be it there or not: an editor may be about
+/// to write it anew. What a copy of a root has in the link's place, a file, is what nobody runs with.
 pub fn running_config_path(root: &Path) -> PathBuf {
     let link = root.join(RUNNING_CONFIG);
-    if link.is_symlink() && link.exists() {
-        link
-    } else {
-        config_path(root)
+    if link.exists() && link.is_symlink() {
+        return link;
+    }
+    match fs::read_link(&link) {
+        Ok(target) => match target.strip_prefix("..") {
+            Ok(below) => root.join(below),
+            Err(_) => target,
+        },
+        Err(_) => config_path(root),
     }
 }
 
@@ -531,6 +536,17 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
+
+    #[test]
+    fn a_configuration_that_is_missing_is_still_the_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        assert_eq!(running_config_path(&root), config_path(&root));
+        for config in [folder.path().join("f.config"), root.join("f.config")] {
+            link_config(&config, &root).unwrap();
+            assert_eq!(running_config_path(&root), config);
+        }
+    }
 
     #[test]
     fn who_was_told_to_end_has_no_last_words() {
