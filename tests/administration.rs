@@ -108,9 +108,9 @@ fn a_binding_that_cannot_be_is_refused_and_server_name_indication_is_kept() {
         (json!({"port": 81, "hostnam": "a"}), "hostnam"),
         (
             json!({"protocol": "http", "binding_information": "bad"}),
-            "",
+            "bindings",
         ),
-        (json!({"port": 81, "ip_address": "elsewhere"}), ""),
+        (json!({"port": 81, "ip_address": "elsewhere"}), "bindings"),
     ] {
         let said = api.send("PATCH", &site, &json!({"bindings": [&binding]}));
         assert_eq!(said.status, 400, "{binding}: {}", said.body);

@@ -124,6 +124,47 @@ fn what_cannot_be_changed_is_refused_and_a_path_is() {
 }
 
 #[test]
+fn what_is_wrong_is_told_by_its_field_and_what_has_links_is_hal() {
+    let up = Up::administered();
+    let api = Api::of(&up);
+    let pools = "/webserver/application-pools";
+    assert_eq!(
+        api.send("POST", pools, &json!({"name": "Other"})).status,
+        201
+    );
+    let own = api.pool("Other");
+    let schedule = json!({"periodic_restart": {"schedule": ["03:00", "03:00"]}});
+    for (body, status, field) in [
+        (json!({"name": "DefaultAppPool"}), 409, "name"),
+        (
+            json!({"recycling": schedule}),
+            409,
+            "recycling.periodic_restart.schedule",
+        ),
+        (json!({"queue_length": 5}), 400, "queue_length"),
+    ] {
+        let said = api.send("PATCH", &own, &body);
+        let told = (said.status, said.body["name"].as_str());
+        assert_eq!(told, (status, Some(field)), "{}", said.body);
+    }
+    let accept = ["-H", "Accept: application/hal+json"];
+    for path in [pools, &own] {
+        let linked = api.curl(&accept, path, Some(&api.token));
+        assert!(
+            linked.head.contains("content-type: application/hal+json"),
+            "{}",
+            linked.head
+        );
+        let plain = api.curl(&[], path, Some(&api.token));
+        assert!(
+            plain.head.contains("content-type: application/json"),
+            "{}",
+            plain.head
+        );
+    }
+}
+
+#[test]
 fn fields_of_an_inner_object_can_be_chosen() {
     let up = Up::administered();
     let api = Api::of(&up);

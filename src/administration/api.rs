@@ -67,7 +67,7 @@ fn index(asked: &Asked) -> Result<Reply, ApiError> {
     let links: serde_json::Map<_, _> = links.into_iter().collect();
     Ok(Reply {
         status: 200,
-        headers: Vec::new(),
+        headers: asked.kind_of_body(),
         body: Some(serde_json::json!({"_links": links})),
     })
 }

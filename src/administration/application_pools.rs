@@ -5,7 +5,7 @@ use sim_was::config::edit::{Act, Change, Position, Step};
 use sim_was::config::view::{View, Views};
 use sim_was::control::{Answer, ApplicationPoolInfo, Command, ObjectState};
 
-use super::fields::{POOL, put, read, write};
+use super::fields::{POOL, SCHEDULE, put, read, write};
 use super::resource::{ApiError, Asked, Reply, id, name_in, status};
 use super::store::Store;
 
@@ -113,7 +113,7 @@ fn object(view: &View, states: &[ApplicationPoolInfo]) -> Map<String, Value> {
     object.insert("status".to_owned(), json!(status(state)));
     object.extend(read(POOL, view));
     let times = json!(schedule(view));
-    put(&mut object, "recycling.periodic_restart.schedule", times);
+    put(&mut object, SCHEDULE, times);
     object
 }
 
@@ -203,11 +203,10 @@ fn settings(asked: &Asked, name: &str, view: &View) -> Result<Vec<Change>, ApiEr
     let Some(times) = body.pointer("/recycling/periodic_restart/schedule") else {
         return Ok(changes);
     };
-    let field = "recycling.periodic_restart.schedule";
     let times: Option<Vec<&str>> = times
         .as_array()
         .and_then(|times| times.iter().map(Value::as_str).collect());
-    let times = times.ok_or_else(|| ApiError::field(field, "give an array of \"hh:mm\""))?;
+    let times = times.ok_or_else(|| ApiError::field(SCHEDULE, "give an array of \"hh:mm\""))?;
     if times == schedule(view) {
         return Ok(changes);
     }

@@ -347,6 +347,49 @@ pub(super) fn flat(body: &Map<String, Value>) -> Vec<(String, Value)> {
     all
 }
 
+/// The field of an attribute at a place of the configuration, as messages about changes tell them.
+pub(super) fn field_of(place: &str, attribute: &str) -> String {
+    // What is below the entry of the object: `…/add[name='P']/processModel`.
+    let below = place.rsplit_once(']').map_or("", |(_, below)| below);
+    let element = below.trim_matches('/').replace('/', ".");
+    if element == "recycling.periodicRestart.schedule" {
+        return SCHEDULE.to_owned();
+    }
+    if element == "bindings" {
+        return element;
+    }
+    let path = if element.is_empty() {
+        attribute.to_owned()
+    } else {
+        format!("{element}.{attribute}")
+    };
+    let fields = if place.contains("/applicationPools") {
+        POOL
+    } else {
+        SITE
+    };
+    if path == "id" {
+        return "key".to_owned();
+    }
+    let known = fields.iter().find(|field| field.attribute == path);
+    known.map_or_else(|| in_json(&path), |field| field.json.to_owned())
+}
+
+/// `physicalPath` → `physical_path`.
+fn in_json(path: &str) -> String {
+    let mut name = String::new();
+    for letter in path.chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+/// The field of the times of day at which a pool recycles.
+pub(super) const SCHEDULE: &str = "recycling.periodic_restart.schedule";
+
 /// What attribute becomes what by a body. Fields in `others` are somebody else's; `view` is how the object
 /// is now.
 pub(super) fn write(
@@ -437,6 +480,35 @@ mod tests {
             assert_eq!(time(all), text);
         }
         assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn an_attribute_is_told_by_its_field() {
+        let pool = "system.applicationHost/applicationPools/add[name='P']";
+        let site = "system.applicationHost/sites/site[name='S']";
+        for (place, attribute, field) in [
+            (pool.to_owned(), "queueLength", "queue_length"),
+            (pool.to_owned(), "name", "name"),
+            (
+                format!("{pool}/processModel"),
+                "maxProcesses",
+                "process_model.max_processes",
+            ),
+            (
+                format!("{pool}/recycling/periodicRestart/schedule"),
+                "value",
+                SCHEDULE,
+            ),
+            (
+                format!("{site}/application[path='/']"),
+                "physicalPath",
+                "physical_path",
+            ),
+            (format!("{site}/bindings"), "protocol", "bindings"),
+            ("system.applicationHost/sites".to_owned(), "id", "key"),
+        ] {
+            assert_eq!(field_of(&place, attribute), field, "{place} {attribute}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sim_was::config::edit::EditError;
 use sim_was::control::client::AskError;
 use sim_was::control::{ObjectState, Refusal};
 
-use super::fields::put;
+use super::fields::{field_of, put};
 use super::store::StoreError;
 
 /// A request, understood.
@@ -108,9 +108,16 @@ impl From<StoreError> for ApiError {
                 Self::new(409, "Conflict", "", message)
             }
             StoreError::Refused(_) => Self::new(409, "Conflict", "", &error.to_string()),
-            StoreError::Edit(wrong @ EditError::Duplicate { .. }) => {
-                Self::new(409, "Conflict", "path", &wrong.to_string())
+            StoreError::Edit(wrong @ EditError::Duplicate { place, keys }) => {
+                let attribute = keys.first().map_or("path", |(name, _)| name);
+                let field = field_of(place, attribute);
+                Self::new(409, "Conflict", &field, &wrong.to_string())
             }
+            StoreError::Edit(
+                wrong @ EditError::Invalid {
+                    place, attribute, ..
+                },
+            ) => Self::field(&field_of(place, attribute), &wrong.to_string()),
             StoreError::Edit(wrong) => Self::new(400, "Invalid parameter", "", &wrong.to_string()),
             StoreError::Config(wrong) => {
                 Self::new(500, "Configuration error", "", &wrong.to_string())
@@ -184,7 +191,7 @@ pub(super) fn status(state: ObjectState) -> &'static str {
 impl Asked {
     /// Answers with an object, as far as it is asked for.
     pub(super) fn object(&self, status: u16, object: Map<String, Value>, href: &str) -> Reply {
-        let mut headers = Vec::new();
+        let mut headers = self.kind_of_body();
         if status == 201 {
             headers.push(("location", href.to_owned()));
         }
@@ -202,11 +209,21 @@ impl Asked {
             .into_iter()
             .map(|(object, href)| Value::Object(self.chosen(object, &href, false)))
             .collect();
+        let mut headers = self.kind_of_body();
+        headers.push(("x-total-count", total));
         Reply {
             status: 200,
-            headers: vec![("x-total-count", total)],
+            headers,
             body: Some(json!({ name: objects })),
         }
+    }
+
+    /// Source: microsoft/IIS.Administration: what has links is `application/hal+json`.
+    pub(super) fn kind_of_body(&self) -> Vec<(&'static str, String)> {
+        let kind = self.links.then(|| "application/hal+json".to_owned());
+        kind.map(|kind| ("content-type", kind))
+            .into_iter()
+            .collect()
     }
 
     /// Source: microsoft/IIS.Administration, `Fields`: lists give references, `?fields=` asks for more or
