@@ -167,6 +167,16 @@ fn what_is_there_already_exits_with_error_already_exists() {
 }
 
 #[test]
+fn a_number_is_shown_without_what_stands_around_it() {
+    let root = Asleep::new();
+    let host = root.host().replacen("id=\"1\"", "id=\" 7 \"", 1);
+    std::fs::write(root.host_path(), host).unwrap();
+    let (_, said) = root.appcmd(&["list", "site"]);
+    assert!(said.contains("(id:7,"), "{said}");
+    assert_eq!(root.appcmd(&["list", "site", "7"]).1, said);
+}
+
+#[test]
 fn an_object_is_renamed_and_changed_in_any_order() {
     let root = Asleep::new();
     root.done(&["add", "apppool", "/name:px"]);

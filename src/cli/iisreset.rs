@@ -20,7 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use sim_httpsys::live::clock::{clock_now, utc_now};
 use sim_was::control::client::{AskError, Question, kill_services};
-use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
+use sim_was::control::{Answer, CALL_FAILED, Command, Refusal, Service, ServiceStatus};
 use sim_was::event_log::{Event, IisReset};
 use sim_was::live::{Asker, AuditLog, EventLogFile};
 
@@ -462,7 +462,8 @@ fn unreachable_server(error: &AskError) -> Failure {
         ),
         // Source: winerror.h, ERROR_SERVICE_DOES_NOT_EXIST (1060).
         AskError::NotRunning { .. } => (error.to_string(), 0x8007_0424),
-        AskError::NoAnswer { source, .. } => (format!("{error}: {source}"), 0x8007_06BE),
+        // Source: winerror.h, RPC_S_CALL_FAILED (1726).
+        AskError::NoAnswer { .. } => (CALL_FAILED.to_owned(), 0x8007_06BE),
         AskError::TimedOut { .. } => in_words(&Refusal::request_timeout()),
     }
 }
@@ -546,6 +547,15 @@ mod tests {
             (Action::Stop, false, Some(5))
         );
         assert!(wish.reboot_on_error && is_this_machine(&wish.computer.unwrap()));
+    }
+
+    #[test]
+    fn a_service_that_ends_before_it_answers_is_told_in_the_words_of_windows() {
+        let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into();
+        let root = PathBuf::from("root");
+        let (message, code) = unreachable_server(&AskError::NoAnswer { root, source });
+        assert_eq!(message, "The remote procedure call failed.");
+        assert_eq!(code, 0x8007_06be);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sim_was::control::client::{AskError, Question, ask_telling};
-use sim_was::control::{Answer, Command, Refusal, Service, ServiceStatus};
+use sim_was::control::{Answer, CALL_FAILED, Command, Refusal, Service, ServiceStatus};
 
 use super::{say_waiting, take_root};
 
@@ -162,7 +162,9 @@ fn unreached(error: &AskError) -> Failure {
     match error {
         AskError::Denied { .. } => "System error 5 has occurred.\n\nAccess is denied.\n".to_owned(),
         AskError::NotRunning { .. } => error.to_string(),
-        AskError::NoAnswer { source, .. } => format!("{error}: {source}"),
+        AskError::NoAnswer { .. } => {
+            format!("System error 1726 has occurred.\n\n{CALL_FAILED}\n")
+        }
         AskError::TimedOut { .. } => not_responding(),
     }
 }

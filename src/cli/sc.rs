@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use sim_was::control::client::{AskError, services_process};
-use sim_was::control::{REQUEST_TIMEOUT, ServiceStatus};
+use sim_was::control::{CALL_FAILED, REQUEST_TIMEOUT, ServiceStatus};
 
 use super::net::{self, Installed};
 use super::take_root;
@@ -160,7 +160,7 @@ fn failure(error: &AskError) -> String {
         AskError::TimedOut { .. } => failed(1053, REQUEST_TIMEOUT),
         AskError::Denied { .. } => failed(5, "Access is denied."),
         AskError::NotRunning { .. } => error.to_string(),
-        AskError::NoAnswer { source, .. } => format!("{error}: {source}"),
+        AskError::NoAnswer { .. } => failed(1726, CALL_FAILED),
     }
 }
 

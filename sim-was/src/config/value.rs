@@ -260,6 +260,11 @@ impl Attribute {
         {
             return Cow::Borrowed(if is_set { "true" } else { "false" });
         }
+        if matches!(self.kind, Kind::Uint | Kind::Int | Kind::Int64)
+            && let Ok(Value::Number(number)) = self.check(text)
+        {
+            return Cow::Owned(number.to_string());
+        }
         if matches!(self.kind, Kind::Enum | Kind::Flags)
             && let Ok(Value::Number(number)) = self.check(text)
         {

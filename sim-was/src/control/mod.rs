@@ -248,6 +248,9 @@ pub const FILE_NOT_FOUND: &str = "The system cannot find the file specified.";
 /// What Windows says of a file that somebody may not read or write (`ERROR_ACCESS_DENIED`).
 pub const ACCESS_DENIED: &str = "Access is denied.";
 
+/// What Windows says if who was asked has ended before it answered (`RPC_S_CALL_FAILED`, 1726).
+pub const CALL_FAILED: &str = "The remote procedure call failed.";
+
 /// What Windows says of a service that stands still (`ERROR_SERVICE_REQUEST_TIMEOUT`, 1053).
 pub const REQUEST_TIMEOUT: &str =
     "The service did not respond to the start or control request in a timely fashion.";
