@@ -444,10 +444,11 @@ impl Book {
         let Some(mut entry) = self.requests.remove(request.0) else {
             return Err(("C1", format!("{request:?} has ended twice, or never began")));
         };
+        // It leaves what it was booked for: one that was handed to an orphan at once was booked for no pool.
+        self.leave(request, &entry);
         entry.pool = entry
             .pool
             .or_else(|| queue.and_then(|queue| self.pool_of(queue)));
-        self.leave(request, &entry);
         match end {
             End::Answered | End::FromCache => self.tally.responded += 1,
             End::Refused(_) => self.tally.refused += 1,
