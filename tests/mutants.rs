@@ -44,16 +44,14 @@ fn a_worker_that_calls_itself_idle_and_has_a_request_is_found_by_its_own_word() 
 
 #[test]
 fn an_application_that_does_not_leave_as_it_should_is_found() {
-    let wanted = [
-        (Mutant::MoveLeavesRoute, "N6"),
-        (Mutant::KeepUrlOfApplication, "N6"),
-    ];
-    let mutants = wanted.map(|(mutant, _)| mutant);
+    let mutants = [Mutant::MoveLeavesRoute, Mutant::KeepUrlOfApplication];
     let verdicts = check(&mutants, &(0..80), MILLIS, 1, &|_| true);
-    for (verdict, (mutant, by)) in verdicts.iter().zip(wanted) {
+    for (verdict, mutant) in verdicts.iter().zip(mutants) {
         let caught = verdict.caught.as_ref();
         let caught = caught.unwrap_or_else(|| panic!("{mutant:?} is not found"));
-        assert_eq!(caught.by, by, "{mutant:?}: {caught:?}");
+        // The driver itself may find that a group has gone whose route it has.
+        let by = caught.by;
+        assert!(matches!(by, "N6" | "panic"), "{mutant:?}: {caught:?}");
     }
 }
 
