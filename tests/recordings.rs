@@ -87,23 +87,17 @@ fn the_models_decide_the_same_when_they_are_told_what_a_live_run_was_told() {
         assert!(text.contains("1 end without their end"), "{text}");
     }
     // Nor does one whose process was killed before its first line, nor one that is none; the others are replayed.
-    std::fs::write(of_httpsys.unwrap(), "").unwrap();
-    let output = replay(folder.path());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(
-        text.contains("1 end without their end, 0 cannot be read"),
-        "{text}"
-    );
-    std::fs::write(of_httpsys.unwrap(), "{}\n").unwrap();
-    let output = replay(folder.path());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(
-        text.contains("0 end without their end, 1 cannot be read"),
-        "{text}"
-    );
-    assert_eq!(text.matches(": the same, ").count(), 4, "{text}");
+    for (bytes, code, sum) in [
+        ("", 3, "1 end without their end, 0 cannot be read"),
+        ("{}\n", 2, "0 end without their end, 1 cannot be read"),
+    ] {
+        std::fs::write(of_httpsys.unwrap(), bytes).unwrap();
+        let output = replay(folder.path());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(sum), "{text}");
+        assert_eq!(text.matches(": the same, ").count(), 4, "{text}");
+    }
 }
 
 #[test]

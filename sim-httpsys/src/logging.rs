@@ -180,7 +180,9 @@ pub fn write_w3c_line(record: &W3cRecord, computer: &str, out: &mut Vec<u8>, utc
     if out.get(start) == Some(&b'#') {
         out[start] = b'+';
     }
-    let mut end = out.len().min(start + at_most(settings.line_max) - 2);
+    let mut end = out
+        .len()
+        .min(start + at_most(settings.line_max).saturating_sub(2));
     while end < out.len() && matches!(out[end], 0x80..0xC0) {
         end -= 1; // not within a character
     }

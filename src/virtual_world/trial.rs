@@ -484,6 +484,19 @@ mod tests {
         );
     }
 
+    /// The most bytes that workers held since the operation.
+    fn workers_peak(scenario: &str, operation: Operation) -> u64 {
+        let scenario = Scenario::parse(scenario, "test.toml", Path::new(".")).unwrap();
+        let trial = Trial {
+            scenario: &scenario,
+            operation,
+            seed: 1,
+            costs: &Costs::default(),
+        };
+        let metrics = trial.run().unwrap().result.metrics;
+        metrics.memory.workers_peak_bytes.unwrap()
+    }
+
     #[test]
     fn the_peak_of_the_workers_memory_is_that_since_the_operation() {
         // Who comes while the application starts waits for it, and then all hold memory at a time.
@@ -509,17 +522,7 @@ tls_share = 0
 mix = [{ url = "/a.aspx" }]
 probes.url = "/a.aspx"
 "#;
-        let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
-        let peak = |operation| {
-            let trial = Trial {
-                scenario: &scenario,
-                operation,
-                seed: 1,
-                costs: &Costs::default(),
-            };
-            let metrics = trial.run().unwrap().result.metrics;
-            metrics.memory.workers_peak_bytes.unwrap() >> 20
-        };
+        let peak = |operation| workers_peak(text, operation) >> 20;
         let (nothing, recycle) = (peak(Operation::None), peak(Operation::Recycle));
         assert!(nothing < recycle, "{nothing} MiB, {recycle} MiB");
     }
@@ -546,21 +549,8 @@ tls_share = 0
 mix = [{ url = "/s.aspx", session = true }]
 probes.url = "/x.htm"
 "#;
-        let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
-        let trial = Trial {
-            scenario: &scenario,
-            operation: Operation::None,
-            seed: 1,
-            costs: &Costs::default(),
-        };
-        let peak = trial
-            .run()
-            .unwrap()
-            .result
-            .metrics
-            .memory
-            .workers_peak_bytes;
-        let sessions = peak.unwrap() - Costs::default().worker_memory;
+        let peak = workers_peak(text, Operation::None);
+        let sessions = peak - Costs::default().worker_memory;
         assert_eq!(sessions / 1_000_000, 20, "{sessions} bytes");
     }
 }

@@ -7,9 +7,11 @@
 //! Every byte from the other side is hostile until decoded here: lengths are bounded, spans are
 //! checked against their text, unknown kinds are errors.
 
+mod frames;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     ActivityId, CachePolicy, Call, CallId, CallResult, Completion, ConnectionId, Ends,
@@ -17,6 +19,8 @@ use super::{
     SharedRequest, ShortEnds, SiteId, Span, UrlContext, Version, Win32Error,
 };
 use crate::clockwork::Instant;
+
+pub use frames::{Frames, write_frame};
 
 /// The largest frame that is accepted, bytes.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -37,40 +41,6 @@ pub enum WireError {
     /// A frame ends too early, or its parts contradict each other.
     #[error("a malformed frame")]
     Malformed,
-}
-
-/// Cuts a stream of bytes into frames. Read into [`Frames::buffer`], then take frames until `None`.
-#[derive(Debug, Default)]
-pub struct Frames {
-    /// Bytes that arrived and were not taken yet.
-    pub buffer: BytesMut,
-}
-
-impl Frames {
-    /// The next whole frame, without its length.
-    pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
-        let Some(head) = self.buffer.first_chunk::<4>() else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes(*head) as usize;
-        if length > FRAME_MAX {
-            return Err(WireError::TooLong(length));
-        }
-        if self.buffer.len() < 4 + length {
-            return Ok(None);
-        }
-        let frame = self.buffer.split_to(4 + length).freeze();
-        Ok(Some(frame.slice(4..)))
-    }
-}
-
-/// Appends a frame whose content `write` appends; fills in its length.
-pub fn write_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    write(out);
-    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// What a frame is: its first byte.

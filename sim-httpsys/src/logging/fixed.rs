@@ -27,7 +27,7 @@ pub fn write_fixed_line(
         write_iis(record, computer, out, civil);
     }
     let max = usize::try_from(record.settings.line_max).unwrap_or(usize::MAX);
-    out.truncate(start.saturating_add(max - 2).min(out.len()));
+    out.truncate(start.saturating_add(max.saturating_sub(2)).min(out.len()));
     out.extend_from_slice(b"\r\n");
 }
 

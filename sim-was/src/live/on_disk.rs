@@ -1,6 +1,8 @@
 //! Which folder of this machine a path of the configuration means: Windows does not tell `WWWRoot` from `wwwroot`,
 //! and the file systems of Linux do.
 //!
+//! Source: Windows documentation, "Naming Files, Paths, and Namespaces": do not assume case sensitivity.
+//!
 //! The models say where a path lies below the root as it is written; what exists there is looked for here, where
 //! something is about to be done with it.
 

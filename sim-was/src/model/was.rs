@@ -41,7 +41,8 @@ pub struct Was {
     pub(super) silent: BTreeSet<ProcessId>,
     pub(super) counted: WorkerTotals,
     pub(super) pools_made: usize,
-    /// The log of all sites, as it was when W3SVC was started: only then it is opened.
+    /// The log of all sites, as it was when W3SVC was started.
+    /// Assumed: only then it is opened, as explain-change says; no document does.
     pub(super) central_log: Option<config::SiteLog>,
     /// What was wrong with the configuration when it was read last, if something was.
     pub(super) unreadable: Option<String>,

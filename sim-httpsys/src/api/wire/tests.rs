@@ -1,5 +1,6 @@
 //! Whatever is sent is read back; whatever arrives never panics.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
