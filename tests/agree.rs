@@ -25,7 +25,13 @@ tls_share = 0
 keep_alive_connections = 8
 users = 8
 late_bound = '5ms'
-mix = [{ url = '/default.aspx' }, { url = '/session.aspx', session = true }]
+mix = [
+    { url = '/default.aspx' },
+    { url = '/session.aspx', session = true },
+    { url = '/default.aspx', body_bytes = 200000 },
+    # A file cannot be posted to.
+    { url = '/iisstart.htm', body_bytes = 200000 },
+]
 held = { url = '/wait.aspx?time=2500', count = 5, at = '300ms' }
 [load.probes]
 interval = '20ms'
@@ -89,6 +95,10 @@ fn both_clocks_lose_the_same_requests_and_lead_the_same_workers_lives() {
         }
         let row = |what: &str| rows.iter().find(|row| row["what"] == what).unwrap();
         assert_eq!(row("held_requests")["live"], fate, "{text}");
+        for clock in ["live", "virtual"] {
+            let classes = row("outcome_classes")[clock].as_str().unwrap();
+            assert!(classes.starts_with("4xx, answered"), "{clock}: {classes}");
+        }
         for what in ["held_requests", "lifecycle", "unexplained"] {
             assert_eq!(row(what)["agrees"], true, "{operation}, {what}: {text}");
         }

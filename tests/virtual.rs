@@ -107,6 +107,36 @@ fn another_seed_gives_another_run() {
 }
 
 #[test]
+fn what_is_posted_is_read_to_its_end_and_more_than_the_driver_reads_ahead() {
+    let mut scenario = small();
+    scenario.load.one_shot_share = 0.0;
+    for (entry, body_bytes) in scenario.load.mix.iter_mut().zip([100_000, 1_000_000, 300]) {
+        entry.body_bytes = body_bytes;
+    }
+    let run = run(&scenario, Operation::None, 7);
+    let outcomes = metrics(&run).outcomes;
+    // A file cannot be posted to: its body is read all the same, to reach the next request.
+    assert!(outcomes.http_4xx > 100 && outcomes.ok > 100, "{outcomes:?}");
+    let judged = [Outcome::Ok, Outcome::Http4xx];
+    let lost = outcomes
+        .each()
+        .filter(|(outcome, _)| !judged.contains(outcome));
+    assert_eq!(lost.map(|(_, count)| count).sum::<u64>(), 0);
+    let facts = run.observation.httpsys.iter().flatten();
+    let received = |traced: &Traced<etw::Fact>| {
+        if let etw::Fact::SendComplete { received, .. } = &traced.fact {
+            Some(*received)
+        } else {
+            None
+        }
+    };
+    let received: Vec<u64> = facts.filter_map(received).collect();
+    let with = |body| received.iter().filter(|bytes| **bytes > body).count();
+    assert!(with(1_000_000) > 20, "{received:?}");
+    assert!(with(300) > with(1_000_000) + 20, "{received:?}");
+}
+
+#[test]
 fn a_pool_that_nobody_asks_for_leaves_what_requests_meet_as_it_is() {
     let mut more = small();
     let pool = "+system.applicationHost/applicationPools.[name='Idle']";

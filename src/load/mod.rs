@@ -11,6 +11,7 @@
 //! coming at their planned times, and latency is counted from those. Nothing is retried.
 
 pub mod book;
+pub mod mix;
 pub mod outcome;
 pub mod plan;
 pub mod plan_file;

@@ -4,7 +4,6 @@
 //! attempt takes exactly one number from each. So the same seed gives the same attempts, and
 //! changing one parameter does not redeal the others. Sources of randomness elsewhere: none.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::profile::{Arrivals, MixEntry, Profile, ProfileError};
+use super::mix::{Mix, PlannedUrl, Urls};
+use super::profile::{Arrivals, Profile, ProfileError};
 
 /// Which stream an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,15 +24,6 @@ pub enum Stream {
     ProbeNew,
     /// Probes on kept-alive connections.
     ProbeReused,
-}
-
-/// A URL that the plan asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedUrl {
-    /// Path and query.
-    pub url: String,
-    /// The host, if not the default one.
-    pub host: Option<String>,
 }
 
 /// An attempt that is to be made.
@@ -314,91 +305,6 @@ fn scaled(unit: f64, below: u32) -> u32 {
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The mix as running sums, so that a choice is a binary search.
-#[derive(Clone, Debug)]
-struct Mix {
-    entries: Vec<MixEntry>,
-    weights: Vec<f64>,
-    pages: Vec<Vec<f64>>,
-    /// The number of the URL of each page, once it was asked for.
-    numbers: Vec<Vec<Option<u32>>>,
-}
-
-impl Mix {
-    fn new(entries: &[MixEntry]) -> Self {
-        let zipf = |entry: &MixEntry| {
-            running_sum((1..=entry.catalogue).map(|rank| f64::from(rank).powf(-entry.zipf)))
-        };
-        let pages: Vec<Vec<f64>> = entries.iter().map(zipf).collect();
-        Self {
-            entries: entries.to_vec(),
-            weights: running_sum(entries.iter().map(|entry| entry.weight)),
-            numbers: pages.iter().map(|pages| vec![None; pages.len()]).collect(),
-            pages,
-        }
-    }
-
-    fn choose(&mut self, kind: f64, page: f64, urls: &mut Urls) -> (u32, bool) {
-        let index = pick(&self.weights, kind);
-        let page = pick(&self.pages[index], page);
-        (self.number(index, page, urls), self.entries[index].session)
-    }
-
-    fn number(&mut self, index: usize, page: usize, urls: &mut Urls) -> u32 {
-        let entry = &self.entries[index];
-        *self.numbers[index][page].get_or_insert_with(|| {
-            // Without a place for it, every page has the same URL.
-            let page = page.to_string();
-            let host = entry.host.as_ref().map(|host| host.replace("{n}", &page));
-            urls.number(&entry.url.replace("{n}", &page), host.as_ref())
-        })
-    }
-
-    fn number_all(&mut self, urls: &mut Urls) {
-        for index in 0..self.entries.len() {
-            for page in 0..self.pages[index].len() {
-                self.number(index, page, urls);
-            }
-        }
-    }
-}
-
-fn running_sum(weights: impl Iterator<Item = f64>) -> Vec<f64> {
-    weights
-        .scan(0.0, |sum, weight| {
-            *sum += weight;
-            Some(*sum)
-        })
-        .collect()
-}
-
-/// The index whose part of the sum `unit` falls into.
-fn pick(sums: &[f64], unit: f64) -> usize {
-    let total = sums.last().copied().unwrap_or(0.0);
-    sums.partition_point(|&sum| sum <= unit * total)
-        .min(sums.len().saturating_sub(1))
-}
-
-/// The URLs that have been asked for, each once.
-#[derive(Clone, Debug, Default)]
-struct Urls {
-    list: Vec<PlannedUrl>,
-    numbers: BTreeMap<(String, Option<String>), u32>,
-}
-
-impl Urls {
-    fn number(&mut self, url: &str, host: Option<&String>) -> u32 {
-        let key = (url.to_owned(), host.cloned());
-        *self.numbers.entry(key).or_insert_with_key(|(url, host)| {
-            self.list.push(PlannedUrl {
-                url: url.clone(),
-                host: host.clone(),
-            });
-            u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sim_httpsys::api::{ConnectionId, Endpoint};
 use sim_was::config::Configuration;
 
-use crate::load::plan::{PlannedAttempt, PlannedUrl, Stream};
+use crate::load::mix::PlannedUrl;
+use crate::load::plan::{PlannedAttempt, Stream};
 use crate::load::profile::{NoTarget, Profile};
 
 /// Where a URL is asked for.
@@ -13,6 +14,8 @@ use crate::load::profile::{NoTarget, Profile};
 pub(super) struct Route {
     /// The request line and the host, and the name of the header that the attempt is told in.
     pub(super) opening: Vec<u8>,
+    /// Bytes of its body.
+    pub(super) body: u32,
     pub(super) host_number: u32,
     plain: Option<usize>,
     secure: Option<usize>,
@@ -69,10 +72,12 @@ impl Destinations {
             let next = u32::try_from(host_numbers.len()).unwrap_or(u32::MAX);
             routes.push(Route {
                 opening: format!(
-                    "GET {} HTTP/1.1\r\nhost: {host}\r\nx-attempt-id: ",
+                    "{} {} HTTP/1.1\r\nhost: {host}\r\nx-attempt-id: ",
+                    planned.method(),
                     planned.url
                 )
                 .into_bytes(),
+                body: planned.body_bytes,
                 host_number: *host_numbers.entry(host).or_insert(next),
                 plain: None,
                 secure: None,

@@ -3,9 +3,10 @@
 //! Mostly nothing is under way on a connection, even while its request is served: what is needed meanwhile is lent
 //! to it, and goes to another one when all is at rest.
 //!
-//! Absent on purpose: segments, windows, loss. Bytes arrive whole and in order, a write is complete at
+//! Absent on purpose: segments, windows, loss, bandwidth. Bytes arrive whole and in order, a write is complete at
 //! once, and the end of a stream never overtakes its bytes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(super) enum Up {
     Request,
     /// Some of them, from one place up to another.
     Part(usize, usize),
+    /// So many bytes of a body.
+    Body(u32),
     Fin,
     Rst,
 }
@@ -69,6 +72,17 @@ pub(super) enum ClientSide {
 /// given back.
 const UNUSED_MAX: usize = 1_024;
 
+/// Most bytes that the driver reads at once: as many as live.
+pub(super) const READ_MAX: u32 = 64 << 10;
+
+/// What has arrived at the driver and was not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    /// The driver reads nothing more for now.
+    pub(super) is_paused: bool,
+    unread: VecDeque<Up>,
+}
+
 /// A connection: what is known of it while nothing happens.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -105,6 +119,8 @@ pub(super) struct Traffic {
     /// The request that is on its way; the driver takes it.
     pub(super) request: Vec<u8>,
     pub(super) response: ResponseReader,
+    /// Only where a body was sent: all else is read as it arrives.
+    inbox: Option<Box<Inbox>>,
     up: Wire<Up>,
     down: Wire<Down>,
 }
@@ -114,6 +130,7 @@ impl Traffic {
     fn is_at_rest(&self, has_attempt: bool, now: Instant) -> bool {
         let awaits_nothing = || self.gives_up_at.is_none() && self.response.is_as_any();
         self.slow_read.is_zero()
+            && self.inbox.is_none()
             && self.up.is_at_rest(now)
             && self.down.is_at_rest(now)
             && (!has_attempt || awaits_nothing())
@@ -126,6 +143,7 @@ impl Traffic {
         self.gives_up_reading = false;
         self.request.clear();
         self.response.begin(false);
+        self.inbox = None;
     }
 }
 
@@ -140,6 +158,37 @@ impl Connection {
         self.traffic.as_ref()?.gives_up_at
     }
 
+    /// What has arrived at the driver and was not read yet.
+    pub(super) fn inbox(&mut self) -> &mut Inbox {
+        self.traffic().inbox.get_or_insert_default()
+    }
+
+    /// Keeps what has arrived until it is its turn to be read; what can be read at once comes back.
+    pub(super) fn hold(&mut self, message: Up) -> Option<Up> {
+        if matches!(message, Up::Body(_)) || self.traffic().inbox.is_some() {
+            self.inbox().unread.push_back(message);
+            return None;
+        }
+        Some(message)
+    }
+
+    /// What the driver reads next, if anything has arrived and it does not pause.
+    pub(super) fn read(&mut self) -> Option<Up> {
+        let slot = &mut self.traffic.as_mut()?.inbox;
+        let inbox = slot.as_mut().filter(|inbox| !inbox.is_paused)?;
+        match inbox.unread.pop_front() {
+            Some(Up::Body(length)) if length > READ_MAX => {
+                inbox.unread.push_front(Up::Body(length - READ_MAX));
+                Some(Up::Body(READ_MAX))
+            }
+            None => {
+                *slot = None;
+                None
+            }
+            message => message,
+        }
+    }
+
     /// Neither end has it any more.
     fn is_over(&self) -> bool {
         self.client == ClientSide::Closed && self.server == ServerSide::Closed
@@ -150,6 +199,15 @@ impl Connection {
         let announcement = Event::Up(self.id);
         let up = &mut self.traffic().up;
         up.send(message, delay, announcement, timeline);
+    }
+
+    /// Sends so much of a body together with what was sent before.
+    pub(super) fn send_body(&mut self, length: u32, timeline: &mut Timeline) {
+        if length > 0 {
+            let announcement = Event::Up(self.id);
+            let up = &mut self.traffic().up;
+            up.send(Up::Body(length), Duration::ZERO, announcement, timeline);
+        }
     }
 
     /// Sends something so long after what was sent before.

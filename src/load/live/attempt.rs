@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::header::USER_AGENT;
 use hyper::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming};
 use sim_httpsys::clockwork::Instant;
 
 use super::clock::now;
@@ -256,15 +256,22 @@ fn session_cookie(headers: &HeaderMap) -> Option<HeaderValue> {
         .and_then(|pair| HeaderValue::from_str(pair).ok())
 }
 
-/// The request of an attempt.
+/// The request of an attempt: a body is posted, and without one it is a GET.
 pub(super) fn request(
     id: u64,
     uri: hyper::Uri,
     host: HeaderValue,
     cookie: Option<HeaderValue>,
     close: bool,
-) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
+    body: Bytes,
+) -> Request<Full<Bytes>> {
+    let method = if body.is_empty() {
+        Method::GET
+    } else {
+        Method::POST
+    };
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     headers.insert(HOST, host);

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,7 +27,7 @@ use crate::load::book::{ConnectionKind, TlsKind};
 /// A connection that speaks HTTP/1.1. It is closed when this is dropped.
 pub(super) struct Line {
     /// Where requests are handed in.
-    pub(super) sender: SendRequest<Empty<Bytes>>,
+    pub(super) sender: SendRequest<Full<Bytes>>,
     /// What is known of it.
     pub(super) wire: Rc<Wire>,
     task: AbortHandle,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::header::HeaderValue;
 use hyper::{Request, Uri};
 use rustls::pki_types::ServerName;
@@ -55,6 +55,7 @@ pub(super) struct Shared {
 struct Route {
     uri: Uri,
     host: HeaderValue,
+    body: Bytes,
     host_number: u32,
     plain: Option<usize>,
     secure: Option<usize>,
@@ -98,7 +99,7 @@ impl Shared {
     }
 
     /// The request of an attempt.
-    pub(super) fn request(&self, planned: &PlannedAttempt, index: usize) -> Request<Empty<Bytes>> {
+    pub(super) fn request(&self, planned: &PlannedAttempt, index: usize) -> Request<Full<Bytes>> {
         let route = &self.routes[planned.url as usize];
         let users = self.users.borrow();
         let jar = users.get(planned.user as usize).filter(|_| planned.session);
@@ -111,6 +112,7 @@ impl Shared {
             route.host.clone(),
             cookie,
             planned.one_shot,
+            route.body.clone(),
         )
     }
 
@@ -340,6 +342,8 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
     let mut number_of = BTreeMap::new();
     let mut host_numbers: BTreeMap<String, u32> = BTreeMap::new();
     let mut routes = Vec::with_capacity(plan.urls.len());
+    let largest = plan.urls.iter().map(|planned| planned.body_bytes as usize);
+    let bytes = Bytes::from(vec![b'x'; largest.max().unwrap_or(0)]);
     for planned in &plan.urls {
         let host = planned.host.as_ref().unwrap_or(&file.host);
         let next = u32::try_from(host_numbers.len()).unwrap_or(u32::MAX);
@@ -350,6 +354,7 @@ fn prepare(file: &PlanFile, plan: &Plan) -> Result<Shared, LoadError> {
                 .parse()
                 .map_err(|_| LoadError::Url(planned.url.clone()))?,
             host: HeaderValue::from_str(host).map_err(|_| bad())?,
+            body: bytes.slice(..planned.body_bytes as usize),
             host_number: *host_numbers.entry(host.clone()).or_insert(next),
             plain: None,
             secure: None,

@@ -121,3 +121,12 @@ fn impossible_numbers_are_refused_by_name() {
         }
     );
 }
+
+#[test]
+fn a_body_that_no_server_takes_is_refused_by_its_entry() {
+    let text = "mix = [{ url = '/' }, { url = '/a.aspx', body_bytes = 64000001 }]";
+    let profile: Profile = toml::from_str(text).unwrap();
+    let said = profile.check().unwrap_err().to_string();
+    let wanted = "load.mix[1].body_bytes must lie between 0 and 64000000, not 64000001";
+    assert_eq!(said, wanted);
+}

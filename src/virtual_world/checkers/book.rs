@@ -17,6 +17,7 @@ use sim_was::config::{ApplicationPool, Configuration};
 use sim_worker::ipm::ShutdownReason;
 
 use super::numbered::Numbered;
+use super::roster::Roster;
 use super::sites::Wanted;
 use super::terms::{Before, SitesInForce, Terms};
 use super::{Verdict, broken};
@@ -57,6 +58,8 @@ pub(super) struct Connection {
     pub(super) idle_since: Instant,
     /// When the head that is not whole yet began.
     pub(super) head_since: Option<Instant>,
+    /// Since when a body is read that nobody wants.
+    pub(super) draining_since: Option<Instant>,
     /// The site whose limit it counts for: that of its first request that was routed.
     pub(super) site: Option<SiteId>,
     /// The site whose times it has: that of its last one.
@@ -224,7 +227,7 @@ pub(super) struct Book {
     pub(super) pools: Vec<Pool>,
     pub(super) requests: Numbered<Request>,
     pub(super) connections: Numbered<Connection>,
-    pub(super) workers: BTreeMap<ProcessId, Worker>,
+    pub(super) workers: Roster,
     pub(super) tally: Tally,
     last_parsed: RequestId,
     pub(super) accepted: u64,
@@ -258,7 +261,7 @@ impl Book {
                 .collect(),
             requests: Numbered::default(),
             connections: Numbered::default(),
-            workers: BTreeMap::new(),
+            workers: Roster::default(),
             tally: Tally::default(),
             last_parsed: RequestId(0),
             accepted: 0,
@@ -299,8 +302,7 @@ impl Book {
         &self,
         pool: PoolIndex,
     ) -> impl Iterator<Item = (&ProcessId, &Worker)> {
-        let workers = self.workers.iter();
-        workers.filter(move |(_, worker)| worker.pool == pool)
+        self.workers.of(pool)
     }
 
     /// Moves a request as a fact says.
@@ -505,6 +507,7 @@ impl Book {
                 request: None,
                 idle_since: self.now,
                 head_since: None,
+                draining_since: None,
                 site: None,
                 times_of: None,
                 is_unsure: false,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sim_httpsys::api::{ConnectionId, SiteId};
+use sim_httpsys::clockwork::Instant;
 use sim_httpsys::etw::{ConnectionEnd, Fact};
 use sim_httpsys::model::ReasonPhrase;
 
@@ -90,7 +91,7 @@ impl Connections {
             seen.note(Seen::ConnectionSurvivedRecycles);
         }
         let by_server = matches!(end, ConnectionEnd::ServerFin | ConnectionEnd::ServerReset);
-        if by_server && !self.excused.contains(&id) {
+        if by_server && !self.excused.contains(&id) && !has_drained_long(book.now, &connection) {
             self.suspects.push((id, connection.port));
         }
         Ok(())
@@ -122,16 +123,6 @@ impl Connections {
             }
         }
         Ok(())
-    }
-
-    /// Bytes have come on a connection.
-    pub(super) fn received(book: &mut Book, id: ConnectionId) {
-        let now = book.now;
-        if let Some(connection) = book.connections.get_mut(id.0)
-            && connection.request.is_none()
-        {
-            connection.head_since.get_or_insert(now);
-        }
     }
 
     /// The driver has carried out an input: N3, N1, C4.
@@ -172,6 +163,9 @@ impl Connections {
             let (since, limit, what) = match connection.head_since {
                 _ if connection.request.is_some() => continue,
                 Some(since) => (since, limits.header, "its head"),
+                None if let Some(since) = connection.draining_since => {
+                    (since, limits.idle, "the rest of a body")
+                }
                 None => (connection.idle_since, limits.idle, "a request"),
             };
             if book.now.saturating_since(since) > limit {
@@ -201,6 +195,13 @@ fn limits(connection: &Connection) -> Option<Limits> {
     }
 }
 
+/// N3: whether a body that nobody wants has been coming for as long as it may.
+fn has_drained_long(now: Instant, connection: &Connection) -> bool {
+    connection.draining_since.is_some_and(|since| {
+        limits(connection).is_none_or(|limits| now.saturating_since(since) == limits.idle)
+    })
+}
+
 /// N4: a timer fires when its own limit is over, and not for an older wait.
 fn timer(book: &Book, id: ConnectionId, reason: ReasonPhrase) -> Verdict {
     let Some(connection) = book.connections.get(id.0) else {
@@ -212,6 +213,9 @@ fn timer(book: &Book, id: ConnectionId, reason: ReasonPhrase) -> Verdict {
     let (since, limit) = match reason {
         ReasonPhrase::TimerConnectionIdle if connection.head_since.is_some() => {
             return broken("N4", format!("{id:?} was idle while a head came in"));
+        }
+        ReasonPhrase::TimerConnectionIdle if connection.draining_since.is_some() => {
+            return broken("N4", format!("{id:?} was idle while a body came in"));
         }
         ReasonPhrase::TimerConnectionIdle => (connection.idle_since, limits.idle),
         ReasonPhrase::TimerHeaderWait => match connection.head_since {

@@ -44,12 +44,14 @@ mod queues;
 mod rapid_fail;
 mod recycling;
 mod rest;
+mod roster;
 mod services;
 mod sites;
 pub mod sometimes;
 mod terms;
 mod trust;
 mod urls;
+mod wire;
 mod words;
 mod workers;
 
@@ -197,8 +199,7 @@ impl Checkers {
                 }
             }
             ToHttpSys::Received { connection, bytes } => {
-                Connections::received(&mut self.book, *connection);
-                self.sites.received(&self.book, *connection, bytes);
+                self.sites.received(&mut self.book, *connection, bytes);
             }
             ToHttpSys::Listening { .. }
             | ToHttpSys::Opened { .. }
@@ -208,6 +209,11 @@ impl Checkers {
             | ToHttpSys::Reset { .. }
             | ToHttpSys::Attached { .. } => {}
         }
+    }
+
+    /// The driver reads no more from a connection for now.
+    pub(super) fn paused(&mut self) {
+        self.sometimes.note(Seen::ReadingPaused);
     }
 
     /// The driver sends something to a client.
@@ -270,7 +276,7 @@ impl Checkers {
         } = self;
         orphans.retain(|process, is_known| {
             if *is_known {
-                book.workers.remove(process);
+                book.workers.remove(*process);
                 begun.remove(process);
                 caches.forget(*process);
             }
@@ -477,7 +483,7 @@ impl Checkers {
         self.note(verdict);
         self.sometimes.note(Seen::WasDied);
         let hung_up = std::mem::take(&mut self.hung_up);
-        for (process, worker) in &mut self.book.workers {
+        for (process, worker) in self.book.workers.iter_mut() {
             worker.struck = true;
             self.orphans.insert(*process, hung_up.contains(process));
         }

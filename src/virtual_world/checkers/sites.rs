@@ -18,6 +18,7 @@ use super::book::{Book, End, Move, Place, PoolIndex};
 use super::numbered::Numbered;
 use super::sometimes::{Seen, Sometimes};
 use super::urls::Urls;
+use super::wire::{Came, Wire};
 use super::{Verdict, broken};
 
 /// Where a request belongs.
@@ -52,13 +53,6 @@ impl Wanted {
     }
 }
 
-/// What was on a connection since its last request ended.
-#[derive(Debug, Default)]
-struct Wire {
-    received: Vec<u8>,
-    sent: u64,
-}
-
 /// What was counted of one site, by what was seen on the wires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -74,7 +68,7 @@ pub(super) struct Sites {
     urls: Urls,
     wires: Numbered<Wire>,
     /// Requests that have ended without an answer, and what came for them: the answer may still be counted.
-    late: BTreeMap<RequestId, (Wanted, u64)>,
+    late: BTreeMap<RequestId, (Wanted, Came)>,
     /// The request that this input answers.
     answering: Option<RequestId>,
     /// Where the requests belong that entries of the response cache were made for.
@@ -107,11 +101,19 @@ impl Sites {
         self.urls.take(configuration, pool_named);
     }
 
-    /// Bytes have come on a connection.
-    pub(super) fn received(&mut self, book: &Book, id: ConnectionId, bytes: &[u8]) {
-        if book.connections.get(id.0).is_some() {
-            let wire = self.wires.get_or_default(id.0);
-            wire.received.extend_from_slice(bytes);
+    /// Bytes have come on a connection: for a head, or the rest of a body that nobody wants.
+    pub(super) fn received(&mut self, book: &mut Book, id: ConnectionId, bytes: &[u8]) {
+        let now = book.now;
+        let Some(connection) = book.connections.get_mut(id.0) else {
+            return;
+        };
+        let wire = self.wires.get_or_default(id.0);
+        let is_wanted = wire.receive(bytes);
+        if !wire.is_draining() && connection.draining_since.take().is_some() {
+            connection.idle_since = now;
+        }
+        if is_wanted && connection.request.is_none() {
+            connection.head_since.get_or_insert(now);
         }
     }
 
@@ -184,7 +186,11 @@ impl Sites {
                 ..
             } => {
                 let late = self.late.remove(request);
-                let (wanted, came) = late.unwrap_or((Wanted::Unknown, *received));
+                let unknown = Came {
+                    head: *received,
+                    body: 0,
+                };
+                let (wanted, came) = late.unwrap_or((Wanted::Unknown, unknown));
                 self.answered(*request, wanted, *site, (*bytes, *bytes), (*received, came))?;
             }
             Fact::ConnCleanup { connection, .. } => {
@@ -209,8 +215,20 @@ impl Sites {
             }
             Move::Ended(request, entry, end) => {
                 let wire = self.wires.get_mut(entry.connection.0);
-                let wire = wire.map(std::mem::take).unwrap_or_default();
-                let came = wire.received.len() as u64;
+                let (came, sent) = wire.map_or_else(
+                    || (Wire::default().came(), 0),
+                    |wire| {
+                        let was = (wire.came(), wire.sent);
+                        wire.next();
+                        if wire.is_draining() {
+                            seen.note(Seen::BodyComesBehind);
+                        }
+                        if let Some(connection) = book.connections.get_mut(entry.connection.0) {
+                            connection.draining_since = wire.is_draining().then_some(book.now);
+                        }
+                        was
+                    },
+                );
                 if let Fact::SendComplete {
                     site,
                     bytes,
@@ -224,7 +242,7 @@ impl Sites {
                     ..
                 } = fact
                 {
-                    let sent = (*bytes, wire.sent);
+                    let sent = (*bytes, sent);
                     self.answered(request, entry.wanted, *site, sent, (*received, came))?;
                 }
                 if let Fact::SrvdFrmCache { entry: kept, .. } = fact {
@@ -246,15 +264,15 @@ impl Sites {
         wanted: Wanted,
         site: SiteId,
         (told_sent, sent): (u64, u64),
-        (told_received, received): (u64, u64),
+        (told_received, received): (u64, Came),
     ) -> Verdict {
         if !wanted.is_of(site) {
             let what = format!("{request:?} is counted for {site:?}, and is {wanted:?}");
             return broken("N6", what);
         }
-        if (told_sent, told_received) != (sent, received) {
+        if told_sent != sent || !received.allows(told_received) {
             let what = format!(
-                "{request:?} had {received} bytes, and {told_received} are counted; its answer {sent}, and \
+                "{request:?} had {received:?} bytes, and {told_received} are counted; its answer {sent}, and \
                  {told_sent} are"
             );
             return broken("C4", what);
@@ -262,7 +280,7 @@ impl Sites {
         let tally = self.tallies.entry(site).or_default();
         tally.answered += 1;
         tally.sent += sent;
-        tally.received += received;
+        tally.received += told_received;
         Ok(())
     }
 
@@ -310,7 +328,7 @@ impl Sites {
             return;
         };
         let head = self.wires.get(entry.connection.0);
-        let head = head.and_then(|wire| read(&wire.received));
+        let head = head.and_then(|wire| read(wire.head()));
         entry.wanted = match head {
             Some((host, path)) if self.urls.is_readable() => {
                 let found = self.urls.find(connection.port, host, path);

@@ -45,10 +45,12 @@ pub(super) enum Seen {
     ApplicationGone,
     ApplicationMovedWhileWaiting,
     EntriesGoneWithApplication,
+    BodyComesBehind,
+    ReadingPaused,
 }
 
 /// All of them, in the order of `Seen`.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 41] = [
     "a queue was full",
     "a queue was exactly full, and drained",
     "a queue was full during a recycle",
@@ -88,6 +90,8 @@ pub const ALL: [&str; 39] = [
     "a request for an application that has gone went to the one above it",
     "a worker was given a request that had waited when its application left the pool",
     "responses that were kept went with their application",
+    "a request had ended while its body was still coming",
+    "the driver paused, and a body waited to be read",
 ];
 
 /// How often each was seen.

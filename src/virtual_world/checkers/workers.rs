@@ -68,7 +68,7 @@ impl Workers {
             Fact::WorkerExited { process, .. } => {
                 self.pings.remove(process);
                 self.exited += 1;
-                let Some(worker) = book.workers.remove(process) else {
+                let Some(worker) = book.workers.remove(*process) else {
                     return broken("W7", format!("{process:?} has exited twice"));
                 };
                 went(book, &worker, seen);
@@ -77,7 +77,7 @@ impl Workers {
             Fact::WorkerOrphaned { process } => {
                 self.exited += 1;
                 self.pings.remove(process);
-                book.workers.remove(process);
+                book.workers.remove(*process);
                 book.let_go.insert(*process, false);
                 seen.note(Seen::Orphaned);
                 Ok(())
@@ -396,7 +396,7 @@ impl Workers {
         if book.excused() {
             return Ok(());
         }
-        for (process, worker) in &book.workers {
+        for (process, worker) in book.workers.iter() {
             if worker.killed.is_some() || orphans.contains_key(process) {
                 continue;
             }

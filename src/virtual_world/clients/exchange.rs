@@ -167,13 +167,19 @@ impl Clients {
         if planned.one_shot {
             request.extend_from_slice(b"connection: close\r\n");
         }
+        let body = route.body;
+        if body > 0 {
+            request.extend_from_slice(b"content-length: ");
+            runs::decimal(body.into(), |digits| request.extend_from_slice(digits));
+            request.extend_from_slice(b"\r\n");
+        }
         request.extend_from_slice(b"\r\n");
         let wants_marker = planned.stream != Stream::Load && self.profile.probes.marker.is_some();
         connection.attempt = Some(index);
         let traffic = connection.traffic();
         traffic.request = request;
         traffic.response.begin(wants_marker);
-        self.send_as_liked(id, network, timeline);
+        self.send_as_liked(id, body, network, timeline);
     }
 
     /// A whole response has arrived.
@@ -283,7 +289,9 @@ impl Clients {
         self.close(id, how, is_established, network, timeline);
         let planned = self.attempts[index].planned;
         self.finish(index, outcome, Some(detail), timeline.now);
-        if !self.stopped && self.wants_to_resend() {
+        // What was posted may have been done: clients ask once more only for what they only ask for.
+        let is_safe = self.to.routes[planned.url as usize].body == 0;
+        if !self.stopped && is_safe && self.wants_to_resend() {
             self.resend(&planned, network, timeline);
         }
     }

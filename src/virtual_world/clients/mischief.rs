@@ -112,10 +112,11 @@ impl Clients {
         }
     }
 
-    /// Sends the request of a connection, in the way that its client likes.
+    /// Sends the request of a connection and a body of so many bytes, in the way that its client likes.
     pub(super) fn send_as_liked(
         &mut self,
         id: ConnectionId,
+        body: u32,
         network: &mut Network,
         timeline: &mut Timeline,
     ) {
@@ -142,6 +143,7 @@ impl Clients {
         match whim {
             None | Some(Whim::SlowRead(_) | Whim::AbortReading) => {
                 connection.send_up(Up::Request, timeline);
+                connection.send_body(body, timeline);
             }
             Some(Whim::HangUp) => {
                 if let Some(slot) = connection.attempt.take() {
@@ -150,17 +152,24 @@ impl Clients {
                     self.finish(slot, Outcome::Abandoned, detail, timeline.now);
                 }
             }
+            Some(Whim::AbortWithin) if body > 0 => {
+                connection.send_up(Up::Request, timeline);
+                connection.send_body(body / 2, timeline);
+                self.give_up(id, network, timeline);
+            }
             Some(Whim::AbortWithin) => {
                 connection.send_up(Up::Part(0, length / 2), timeline);
                 self.give_up(id, network, timeline);
             }
             Some(Whim::AbortAfter(wait)) => {
                 connection.send_up(Up::Request, timeline);
+                connection.send_body(body, timeline);
                 connection.traffic().gives_up_at = Some(timeline.now + wait);
                 timeline.after(wait, Event::GiveUp(id));
             }
             Some(Whim::HalfClose) => {
                 connection.send_up(Up::Request, timeline);
+                connection.send_body(body, timeline);
                 connection.send_up(Up::Fin, timeline);
                 connection.has_sent_fin = true;
             }
@@ -168,6 +177,11 @@ impl Clients {
                 for piece in 0..4 {
                     let part = Up::Part(piece * length / 4, (piece + 1) * length / 4);
                     connection.send_up_later(part, pause, timeline);
+                }
+                for part in [body / 3, body / 3, body - 2 * (body / 3)] {
+                    if part > 0 {
+                        connection.send_up_later(Up::Body(part), pause, timeline);
+                    }
                 }
             }
         }

@@ -18,7 +18,11 @@ pub fn draw(seed: u64, millis: u64) -> Plan {
         millis,
         site: site(&mut Dice::of(seed, "swarm: site")),
         other_sites: other_sites(&mut sites, &pools),
-        load: load(&mut Dice::of(seed, "swarm: load")),
+        load: LoadPlan {
+            // A form, what the driver reads ahead, and more than that.
+            body_bytes: Dice::of(seed, "swarm: bodies").one_of(&[0, 0, 0, 300, 70_000, 200_000]),
+            ..load(&mut Dice::of(seed, "swarm: load"))
+        },
         operations: operations(
             &mut Dice::of(seed, "swarm: operations"),
             &ACTS,
@@ -345,6 +349,7 @@ fn load(dice: &mut Dice) -> LoadPlan {
         cpu: dice.one_of(&[1, 20]),
         file_weight: dice.one_of(&[1, 5]),
         probe_interval: dice.one_of(&[500, 2_000]),
+        body_bytes: 0,
     }
 }
 

@@ -121,7 +121,8 @@ fn check_load(load: &LoadPlan) -> Result<(), OutOfRange> {
     within("cpu", load.cpu, 0, DAY)?;
     within("wait_weight", load.wait_weight.into(), 0, 1_000_000)?;
     within("file_weight", load.file_weight.into(), 0, 1_000_000)?;
-    within("probe_interval", load.probe_interval, 1, DAY)
+    within("probe_interval", load.probe_interval, 1, DAY)?;
+    within("body_bytes", load.body_bytes.into(), 0, 1_000_000)
 }
 
 /// Every one is named here, so that a new fault does not go unchecked.

@@ -180,6 +180,9 @@ pub struct LoadPlan {
     pub file_weight: u32,
     /// From one probe to the next, milliseconds.
     pub probe_interval: u64,
+    /// Bytes that are posted to pages; 0 is that nobody posts.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub body_bytes: u32,
 }
 
 /// Something that an administrator does, or the machine.
@@ -201,6 +204,11 @@ pub struct PlannedOperation {
     /// With which of its applications, if it is about one: its path. It comes or moves to the pool.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub application: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_nothing(bytes: &u32) -> bool {
+    *bytes == 0
 }
 
 fn first_site() -> u32 {
@@ -401,6 +409,14 @@ impl Plan {
             mix.push(entry(&wait, load.wait_weight));
             mix.push(entry(&format!("cpu.aspx?time={}", load.cpu), 1));
             mix.push(entry("iisstart.htm", load.file_weight));
+            if load.body_bytes > 0 {
+                for page in ["default.aspx", &wait, "iisstart.htm"] {
+                    mix.push(MixEntry {
+                        body_bytes: load.body_bytes,
+                        ..entry(page, 1)
+                    });
+                }
+            }
         }
         // So often that the driver keeps it, for as long as the application is there.
         mix.extend(self.passing().into_iter().map(|(site, path)| MixEntry {

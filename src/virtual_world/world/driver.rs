@@ -13,10 +13,7 @@ use crate::virtual_world::processes::ToDriver;
 
 impl World {
     pub(super) fn tell_httpsys(&mut self, input: ToHttpSys<'_>) {
-        if let Some(checkers) = &mut self.chronicle.checkers {
-            checkers.given(self.timeline.now, &input);
-        }
-        self.httpsys.handle_input(input, self.timeline.now);
+        self.give(input);
         self.carry_out_httpsys();
     }
 
@@ -47,8 +44,9 @@ impl World {
                     closing += self.hop_cpu;
                     self.hang_up(connection, how);
                 }
-                // Requests here are small: what is under way is always taken.
-                Some(FromHttpSys::Reading { .. }) => {}
+                Some(FromHttpSys::Reading { connection, paused }) => {
+                    self.pause(connection, paused);
+                }
                 Some(FromHttpSys::Listen { endpoint }) => {
                     self.endpoints.insert(endpoint);
                     listened.push(endpoint);
@@ -75,7 +73,6 @@ impl World {
 
     /// Tells the driver that what it has sent has gone, or that a socket is open; `false` if there is no such news.
     fn answer_httpsys(&mut self, listened: &mut Vec<Endpoint>) -> bool {
-        let now = self.timeline.now;
         let input = if let Some(id) = self.gone.pop_front() {
             let Some(input) = self.sent_input(id) else {
                 return true;
@@ -85,12 +82,9 @@ impl World {
             let result = Ok(());
             ToHttpSys::Listening { endpoint, result }
         } else {
-            return false;
+            return self.read_on();
         };
-        if let Some(checkers) = &mut self.chronicle.checkers {
-            checkers.given(now, &input);
-        }
-        self.httpsys.handle_input(input, now);
+        self.give(input);
         true
     }
 
@@ -190,30 +184,14 @@ impl World {
                 };
                 self.timeline.after(took, secured);
             }
-            (ServerSide::Open, Up::Request | Up::Part(..)) => {
-                let request = &mut connection.traffic().request;
-                let all = std::mem::take(request);
-                let text = if let Up::Part(from, to) = message {
-                    let part = all.get(from..to).unwrap_or_default().to_vec();
-                    *request = all;
-                    part
+            (ServerSide::Open, Up::Request | Up::Part(..) | Up::Body(_) | Up::Fin) => {
+                if let Some(message) = connection.hold(message) {
+                    self.hear(id, message);
                 } else {
-                    all
-                };
-                let received = ToHttpSys::Received {
-                    connection: id,
-                    bytes: &text,
-                };
-                if let Some(checkers) = &mut self.chronicle.checkers {
-                    checkers.given(now, &received);
+                    self.readable.push_back(id);
                 }
-                self.httpsys.handle_input(received, now);
-                self.network.texts.push(text);
                 self.carry_out_httpsys();
                 self.network.settle(id, now);
-            }
-            (ServerSide::Open, Up::Fin) => {
-                self.tell_httpsys(ToHttpSys::HalfClosed { connection: id });
             }
             (ServerSide::Open, Up::Rst) => {
                 connection.server = ServerSide::Closed;

@@ -46,6 +46,7 @@ use super::wires::{Alarm, Timeline};
 
 mod controller;
 mod driver;
+mod reading;
 mod services;
 mod workers;
 
@@ -194,6 +195,8 @@ pub(super) struct World {
     httpsys_alarm: Alarm,
     /// Connections whose client has taken at once what was sent on them, and of which the driver is still to hear so.
     gone: VecDeque<ConnectionId>,
+    /// Connections that the driver reads from again.
+    readable: VecDeque<ConnectionId>,
     endpoints: BTreeSet<Endpoint>,
     was: Was,
     was_alarm: Alarm,
@@ -230,6 +233,7 @@ impl World {
             network: Network::default(),
             httpsys_alarm: Alarm::default(),
             gone: VecDeque::new(),
+            readable: VecDeque::new(),
             endpoints: BTreeSet::new(),
             was: Was::new(parameters.clone()),
             was_alarm: Alarm::default(),
