@@ -85,6 +85,18 @@ impl<K: Id, V> IdSlab<K, V> {
         entry.map(|(_, thing)| thing)
     }
 
+    /// Takes all things out but those that are kept.
+    pub fn retain(&mut self, keeps: impl Fn(&V) -> bool) {
+        let all = self.iter();
+        let gone: Vec<K> = all
+            .filter(|(_, thing)| !keeps(thing))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -186,6 +198,16 @@ mod tests {
         let in_order = slab.in_order().into_iter();
         let all: Vec<_> = in_order.map(|(id, thing)| (id, *thing)).collect();
         assert_eq!(all, map.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_not_kept_is_gone() {
+        let mut slab = IdSlab::default();
+        for id in 0..200_u64 {
+            slab.insert(id, id);
+        }
+        slab.retain(|thing| thing % 3 == 0);
+        assert_eq!((slab.len(), slab.get(3), slab.get(4)), (67, Some(&3), None));
     }
 
     #[test]

@@ -157,6 +157,25 @@ pub struct Request {
     pub text: RequestText,
 }
 
+impl Request {
+    /// What stands where a request was, or is to be.
+    pub fn nobodys() -> Self {
+        Self {
+            id: RequestId(0),
+            connection: ConnectionId(0),
+            activity: ActivityId(0),
+            site: SiteId(0),
+            url_context: UrlContext(0),
+            ends: ShortEnds::default(),
+            secure: false,
+            version: Version::Http11,
+            received: Instant::SWITCHED_ON,
+            entity: EntityLength::None,
+            text: RequestText::default(),
+        }
+    }
+}
+
 /// A request as the driver, its worker and its log line share it: it is read and not changed.
 pub type SharedRequest = Arc<Request>;
 

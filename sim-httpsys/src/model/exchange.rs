@@ -24,7 +24,7 @@ use super::timeouts::TimerKind;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, EntityLength, LogData, LogSettings, ProcessId, Request,
-    RequestId, RequestText, SharedRequest, ShortEnds, SiteId, UrlContext, Verb, Version,
+    RequestId, SharedRequest, Verb, Version,
 };
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
@@ -111,21 +111,8 @@ pub(super) struct Answer {
 impl Exchange {
     /// A request and what is known about its response, before there are any.
     fn empty() -> Self {
-        let request = Request {
-            id: RequestId(0),
-            connection: ConnectionId(0),
-            activity: ActivityId(0),
-            site: SiteId(0),
-            url_context: UrlContext(0),
-            ends: ShortEnds::default(),
-            secure: false,
-            version: Version::Http11,
-            received: Instant::SWITCHED_ON,
-            entity: EntityLength::None,
-            text: RequestText::default(),
-        };
         Self {
-            request: SharedRequest::new(request),
+            request: SharedRequest::new(Request::nobodys()),
             stage: Stage::Arrived,
             queue: QueueIndex::default(),
             log: None,

@@ -87,7 +87,7 @@ impl WorkerProcess {
     /// Is not interested any more.
     pub(super) fn stop_watching(&mut self, context: UrlContext) {
         self.works
-            .retain(|_, doer| !matches!(doer, Doer::WatchOffline(of) if *of == context));
+            .retain(|doer| !matches!(doer, Doer::WatchOffline(of) if *of == context));
     }
 
     /// The file has come, gone or changed: the application restarts, and reads it when it starts.

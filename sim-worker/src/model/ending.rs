@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sim_httpsys::api::{CachePolicy, Call, LogData, RequestId, Response, wire::BODY_MAX};
+use sim_httpsys::api::{
+    CachePolicy, Call, LogData, RequestId, Response, SharedRequest, wire::BODY_MAX,
+};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 
@@ -24,9 +26,13 @@ const NO_SERVER: &str = "Server: \r\n";
 /// the chunk on its way.
 const CHUNK_TO_CUT: Duration = Duration::from_millis(100);
 
+/// Ended requests whose memory is kept.
+/// Assumed: 64, as the driver does; those that begin while more are under way find none.
+const ENDED_MAX: usize = 64;
+
 impl WorkerProcess {
     /// Answers with an error page.
-    pub(super) fn refuse(&mut self, context: HttpContext, refusal: &Refusal, now: Instant) {
+    pub(super) fn refuse(&mut self, context: Box<HttpContext>, refusal: &Refusal, now: Instant) {
         let managed = context.page.is_some();
         let extra = format!(
             "Cache-Control: private\r\nX-Sim-Worker: {}\r\n",
@@ -37,13 +43,14 @@ impl WorkerProcess {
     }
 
     /// Sends a response and ends the request.
-    pub(super) fn finish(&mut self, mut context: HttpContext, reply: Reply, now: Instant) {
+    pub(super) fn finish(&mut self, mut context: Box<HttpContext>, reply: Reply, now: Instant) {
         // Source: PerfMon, `Total Files Sent`: files that the service has sent; a 304 and a HEAD send none.
         let is_file = context.module == STATIC_FILE && matches!(reply.status, 200 | 206);
         context.enters(Notification::EndRequest, "");
         if context.simulated {
-            self.end(&mut context, now);
-            return self.page_initialized(context.request.url_context, now);
+            let application = context.request.url_context;
+            self.end(context, now);
+            return self.page_initialized(application, now);
         }
         let (request, activity) = (context.request.id, context.request.activity);
         let text = &context.request.text;
@@ -94,11 +101,11 @@ impl WorkerProcess {
                 status: reply.status,
             }
         });
-        self.end(&mut context, now);
+        self.end(context, now);
     }
 
     /// Sends the head of a response and its first chunk, and no more.
-    pub(super) fn begin_response(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn begin_response(&mut self, mut context: Box<HttpContext>, now: Instant) {
         if context.simulated {
             return self.give_up(context, now);
         }
@@ -149,20 +156,21 @@ impl WorkerProcess {
     ///
     /// Source: aspnetcore, `ResponseAbortTests`: with nothing sent the client sees no status; after a chunk it
     /// has the chunk, and then an end without the last one.
-    pub(super) fn give_up(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn give_up(&mut self, context: Box<HttpContext>, now: Instant) {
         if context.simulated {
-            self.end(&mut context, now);
-            return self.page_initialized(context.request.url_context, now);
+            let application = context.request.url_context;
+            self.end(context, now);
+            return self.page_initialized(application, now);
         }
         let (request, activity) = (context.request.id, context.request.activity);
         self.outputs
             .push_back(Output::Call(Call::CancelRequest { request }));
         self.state(Fact::RequestAborted { request, activity });
-        self.end(&mut context, now);
+        self.end(context, now);
     }
 
     /// Gives back what a request holds.
-    fn end(&mut self, context: &mut HttpContext, now: Instant) {
+    fn end(&mut self, mut context: Box<HttpContext>, now: Instant) {
         if let Some(held) = context.session.take() {
             if context.waits == Waits::Session {
                 self.sessions.wait_no_more(held.number);
@@ -180,6 +188,21 @@ impl WorkerProcess {
                 *requests = requests.saturating_sub(1);
             }
             self.post_receives();
+        }
+        if self.ended.len() < ENDED_MAX {
+            context.request = SharedRequest::clone(&self.nobodys);
+            self.ended.push(context);
+        }
+    }
+
+    /// Puts a context where that of an earlier request was: it is large, and handed on from step to step.
+    pub(super) fn memory_for(&mut self, context: HttpContext) -> Box<HttpContext> {
+        match self.ended.pop() {
+            Some(mut memory) => {
+                *memory = context;
+                memory
+            }
+            None => Box::new(context),
         }
     }
 
@@ -225,7 +248,7 @@ impl WorkerProcess {
                 self.deadlines.clear(Timer::Request(request));
                 let activity = context.request.activity;
                 self.state(Fact::RequestAborted { request, activity });
-                self.end(&mut context, now);
+                self.end(context, now);
             }
         }
     }

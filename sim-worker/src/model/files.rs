@@ -23,7 +23,7 @@ impl WorkerProcess {
     /// default document with a handler that is taken if the folder has none of `documents` before it.
     pub(super) fn static_file(
         &mut self,
-        mut context: HttpContext,
+        mut context: Box<HttpContext>,
         path: String,
         (documents, page): (usize, Option<usize>),
         now: Instant,
@@ -94,7 +94,12 @@ impl WorkerProcess {
     }
 
     /// A file was looked for on behalf of a request.
-    pub(super) fn file_read(&mut self, mut context: HttpContext, file: FileOutcome, now: Instant) {
+    pub(super) fn file_read(
+        &mut self,
+        mut context: Box<HttpContext>,
+        file: FileOutcome,
+        now: Instant,
+    ) {
         let Some(wanted) = context.file.take() else {
             return;
         };
@@ -169,7 +174,7 @@ impl WorkerProcess {
 
     fn no_file(
         &mut self,
-        context: HttpContext,
+        context: Box<HttpContext>,
         (page, default_document): (Option<usize>, bool),
         file: &FileOutcome,
         now: Instant,
@@ -195,7 +200,12 @@ impl WorkerProcess {
     }
 
     /// Serves a file from memory.
-    fn serve_cached(&mut self, context: HttpContext, key: &(UrlContext, Box<str>), now: Instant) {
+    fn serve_cached(
+        &mut self,
+        context: Box<HttpContext>,
+        key: &(UrlContext, Box<str>),
+        now: Instant,
+    ) {
         self.state(Fact::CacheLookup {
             layer: CacheLayer::File,
             hit: true,

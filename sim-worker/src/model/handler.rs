@@ -16,7 +16,7 @@ use crate::ipm::RecycleReason;
 
 impl WorkerProcess {
     /// Runs the handler: first its CPU time and memory.
-    pub(super) fn execute(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    pub(super) fn execute(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         context.enters(
             Notification::ExecuteRequestHandler,
             "ManagedPipelineHandler",
@@ -64,7 +64,7 @@ impl WorkerProcess {
     }
 
     /// Then it waits, holding its thread.
-    pub(super) fn wait(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    pub(super) fn wait(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         if context.plan.wait.is_zero() {
             return self.end_handler(context, page, now);
         }
@@ -75,7 +75,7 @@ impl WorkerProcess {
     }
 
     /// Then it answers, or what is wrong with it happens.
-    pub(super) fn end_handler(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    pub(super) fn end_handler(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         if let Some(Missing { key, bytes, ttl }) = context.plan.missing.as_deref().copied() {
             let application = context.request.url_context;
             let replaced = self
@@ -127,7 +127,7 @@ impl WorkerProcess {
     }
 
     /// The response of a page.
-    fn respond(&mut self, context: HttpContext, page: usize, now: Instant) {
+    fn respond(&mut self, context: Box<HttpContext>, page: usize, now: Instant) {
         let url_context = context.request.url_context;
         let process = self.process;
         let (policy, kept) = (self.driver_policy(&context), self.keeps_output(&context));

@@ -71,7 +71,7 @@ impl WorkerProcess {
             let request = SharedRequest::new(request((id, application.site, context), &url, now));
             let mut context = HttpContext::new(request, now);
             context.simulated = true;
-            self.enter_application(context, now);
+            self.enter_application(Box::new(context), now);
         }
     }
 
@@ -103,7 +103,7 @@ impl WorkerProcess {
     }
 
     /// A visitor who wants a page gets the splash page instead, as if it had been asked for.
-    pub(super) fn show_splash(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn show_splash(&mut self, mut context: Box<HttpContext>, now: Instant) {
         let application = &self.domains[&context.request.url_context].application;
         let file = &application.initialization.remap_managed_requests_to;
         let below_application = below("/", file);

@@ -12,7 +12,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sim_httpsys::api::{Call, CallId, Completion, ControlCall, ProcessId, RequestId, UrlContext};
+use sim_httpsys::api::{
+    Call, CallId, Completion, ControlCall, ProcessId, Request, RequestId, SharedRequest, UrlContext,
+};
 use sim_httpsys::clockwork::mutants::{Mutant, mutated};
 use sim_httpsys::clockwork::{Deadline, Deadlines, Instant, StateMachine, UtcClock};
 use sim_httpsys::id_slab::IdSlab;
@@ -200,7 +202,12 @@ pub struct WorkerProcess {
     unloading: BTreeSet<UrlContext>,
     /// How many domains were set apart so far.
     retired: u64,
-    contexts: IdSlab<RequestId, HttpContext>,
+    contexts: IdSlab<RequestId, Box<HttpContext>>,
+    /// Requests that have ended, of which the memory is used again.
+    #[expect(clippy::vec_box, reason = "boxes are lent, not their contents")]
+    ended: Vec<Box<HttpContext>>,
+    /// What they have in the place of a request, so that those can go.
+    nobodys: SharedRequest,
     /// Memory for responses that are not kept.
     pieces: Pieces,
     /// Requests for applications that WAS has not told of yet.
@@ -216,7 +223,7 @@ pub struct WorkerProcess {
     initializations: u64,
     /// Receives that the driver has, and those that it is still to get.
     posted: u32,
-    works: BTreeMap<WorkId, Doer>,
+    works: IdSlab<WorkId, Doer>,
     works_begun: u64,
     calls_made: u32,
     threads: ThreadPool,
@@ -259,6 +266,8 @@ impl WorkerProcess {
             unloading: BTreeSet::new(),
             retired: 0,
             contexts: IdSlab::default(),
+            ended: Vec::new(),
+            nobodys: SharedRequest::new(Request::nobodys()),
             pieces: Pieces::default(),
             strangers: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -267,7 +276,7 @@ impl WorkerProcess {
             concurrent: BTreeMap::new(),
             initializations: 0,
             posted: 0,
-            works: BTreeMap::new(),
+            works: IdSlab::default(),
             works_begun: 0,
             calls_made: 1,
             threads: ThreadPool::new(configuration.threads_max),
@@ -374,7 +383,7 @@ impl WorkerProcess {
     }
 
     fn work_done(&mut self, work: WorkId, outcome: Outcome, now: Instant) {
-        let Some(doer) = self.works.remove(&work) else {
+        let Some(doer) = self.works.remove(work) else {
             return;
         };
         match (doer, outcome) {

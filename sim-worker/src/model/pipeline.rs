@@ -48,7 +48,7 @@ impl WorkerProcess {
         if mutated(Mutant::LoseRequest) && id.0.is_multiple_of(100) {
             return;
         }
-        let context = HttpContext::new(request, now);
+        let context = self.memory_for(HttpContext::new(request, now));
         if self.is_one_too_many(&context) {
             return self.refuse(context, &Refusal::new(503, 2), now);
         }
@@ -68,7 +68,7 @@ impl WorkerProcess {
     }
 
     /// Waits for the application to be started, if it is not.
-    pub(super) fn enter_application(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn enter_application(&mut self, mut context: Box<HttpContext>, now: Instant) {
         if !self.symptoms.answers_requests {
             context.waits = Waits::Hang;
             return self.park(context);
@@ -110,7 +110,7 @@ impl WorkerProcess {
     }
 
     /// Finds out who answers: a page with a handler, or a file.
-    fn map(&mut self, mut context: HttpContext, now: Instant) {
+    fn map(&mut self, mut context: Box<HttpContext>, now: Instant) {
         context.notification = Notification::MapRequestHandler;
         let domain = self.domains.get_mut(&context.request.url_context);
         if let Some(page) = domain.and_then(|domain| domain.page_again(&context.request)) {
@@ -167,7 +167,7 @@ impl WorkerProcess {
     }
 
     /// A page with a managed handler: perhaps the output cache has its response.
-    pub(super) fn managed(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    pub(super) fn managed(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         let domain = &self.domains[&context.request.url_context];
         if let Some(text) = &domain.offline {
             let reply = app_offline::reply(text, self.process);
@@ -217,7 +217,7 @@ impl WorkerProcess {
     }
 
     /// The page must be compiled in this process.
-    fn compile(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    fn compile(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         let url_context = context.request.url_context;
         let Some(domain) = self.domains.get_mut(&url_context) else {
             return;
@@ -267,7 +267,7 @@ impl WorkerProcess {
     }
 
     /// The page may need its client's session, and its lock.
-    fn take_session(&mut self, mut context: HttpContext, page: usize, now: Instant) {
+    fn take_session(&mut self, mut context: Box<HttpContext>, page: usize, now: Instant) {
         let request = &context.request;
         let domain = &self.domains[&request.url_context];
         let access = domain.pages[page].page.session;
@@ -398,7 +398,7 @@ impl WorkerProcess {
     }
 
     /// Remembers a request that waits.
-    pub(super) fn park(&mut self, context: HttpContext) {
+    pub(super) fn park(&mut self, context: Box<HttpContext>) {
         self.contexts.insert(context.request.id, context);
     }
 

@@ -25,7 +25,7 @@ use super::{Output, WorkerProcess};
 
 impl WorkerProcess {
     /// Asks for (more of) a request's body, and waits for it.
-    pub(super) fn read_body(&mut self, mut context: HttpContext) {
+    pub(super) fn read_body(&mut self, mut context: Box<HttpContext>) {
         context.waits = Waits::Body;
         let request = context.request.id;
         self.outputs
@@ -71,7 +71,7 @@ impl WorkerProcess {
     ///
     /// Source: .NET reference source, `IIS7WorkerRequest.RaiseCommunicationError`: the read throws an
     /// `HttpException`, "An error occurred while communicating with the remote host", which is a 500.
-    pub(super) fn body_broke_off(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn body_broke_off(&mut self, mut context: Box<HttpContext>, now: Instant) {
         context.gone = true;
         let what = "An error occurred while communicating with the remote host.";
         self.refuse(context, &Refusal::because(500, 0, what), now);

@@ -151,7 +151,7 @@ impl WorkerProcess {
     }
 
     /// A request for an application that this worker does not know waits a little for it.
-    pub(super) fn await_application(&mut self, mut context: HttpContext, now: Instant) {
+    pub(super) fn await_application(&mut self, mut context: Box<HttpContext>, now: Instant) {
         let (application, request) = (context.request.url_context, context.request.id);
         context.waits = Waits::Start;
         self.strangers.entry(application).or_default().push(request);
@@ -161,7 +161,7 @@ impl WorkerProcess {
     }
 
     /// Nobody has told of a request's application.
-    pub(super) fn remained_a_stranger(&mut self, context: HttpContext, now: Instant) {
+    pub(super) fn remained_a_stranger(&mut self, context: Box<HttpContext>, now: Instant) {
         if let Some(waiting) = self.strangers.get_mut(&context.request.url_context) {
             waiting.retain(|request| *request != context.request.id);
         }
@@ -184,7 +184,7 @@ impl WorkerProcess {
                 // They start with the new domain; what was begun for the old one leads nowhere.
                 self.runnable.extend(std::mem::take(waiting));
                 self.deadlines.clear(Timer::ApplicationStart(context));
-                self.works.retain(|_, doer| !doer.starts(context));
+                self.works.retain(|doer| !doer.starts(context));
                 self.given_back(&domain);
             }
             AppDomainState::Started | AppDomainState::Offline => {
@@ -233,9 +233,9 @@ impl WorkerProcess {
         }
         let busy = |apart: UrlContext| {
             let mut requests = self.contexts.iter();
-            let mut works = self.works.values();
+            let mut works = self.works.iter();
             requests.any(|(_, context)| context.request.url_context == apart)
-                || works.any(|doer| matches!(doer, Doer::Compile(of, _) if *of == apart))
+                || works.any(|(_, doer)| matches!(doer, Doer::Compile(of, _) if *of == apart))
         };
         let finished: Vec<_> = self
             .unloading

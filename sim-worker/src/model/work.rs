@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sim_httpsys::api::UrlContext;
+use sim_httpsys::id_slab::Id;
 
 /// The number of a piece of work that a worker has asked for.
 #[derive(
     serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
 pub struct WorkId(pub u64);
+
+impl Id for WorkId {
+    fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// Work that the model cannot do itself, because it takes a thread, a disk or the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
