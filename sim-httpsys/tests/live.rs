@@ -103,7 +103,7 @@ impl Driver {
         let id = UrlGroupId(1);
         controller.control(ControlCall::CreateUrlGroup {
             group: id,
-            properties: group,
+            properties: Box::new(group),
         });
         for url in ["http://*:80/", "https://*:443/"] {
             controller.control(ControlCall::AddUrl {

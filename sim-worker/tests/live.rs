@@ -248,7 +248,7 @@ fn controller(device: &Path) -> Frame {
         },
         ControlCall::CreateUrlGroup {
             group: id,
-            properties: group,
+            properties: Box::new(group),
         },
         ControlCall::AddUrl {
             group: id,

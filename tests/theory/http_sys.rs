@@ -74,13 +74,13 @@ impl HttpSysLine {
             W3SVC,
             ControlCall::CreateUrlGroup {
                 group: UrlGroupId(1),
-                properties: UrlGroupProperties {
+                properties: Box::new(UrlGroupProperties {
                     queue: pool.clone(),
                     site: SiteId(1),
                     connections_max: None,
                     timeouts: Timeouts::default(),
                     log: None,
-                },
+                }),
             },
         );
         line.control(

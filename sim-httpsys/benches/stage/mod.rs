@@ -243,7 +243,7 @@ pub(crate) fn site(log: Option<LogSettings>) -> [ControlCall; 3] {
         },
         ControlCall::CreateUrlGroup {
             group,
-            properties: group_properties,
+            properties: Box::new(group_properties),
         },
         ControlCall::AddUrl {
             group,

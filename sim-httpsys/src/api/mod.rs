@@ -168,7 +168,8 @@ pub enum Call {
     },
 }
 
-/// The calls that set the driver up, and those that ask about it.
+/// The calls that set the driver up, and those that ask about it. What is large of them is boxed: a [`Call`] is mostly
+/// a response, and is moved from hand to hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ControlCall {
     /// Makes a queue; the caller becomes its controller. Fails with `ALREADY_EXISTS`.
@@ -195,14 +196,14 @@ pub enum ControlCall {
         /// Its id, chosen by the caller, unused so far.
         group: UrlGroupId,
         /// Its properties.
-        properties: UrlGroupProperties,
+        properties: Box<UrlGroupProperties>,
     },
     /// Changes a URL group.
     SetUrlGroupProperties {
         /// Which group.
         group: UrlGroupId,
         /// All properties, changed or not.
-        properties: UrlGroupProperties,
+        properties: Box<UrlGroupProperties>,
     },
     /// Closes a URL group and removes its URLs.
     CloseUrlGroup {

@@ -17,10 +17,10 @@ impl HttpSys {
             }
             ControlCall::CloseRequestQueue { queue } => self.close_request_queue(by, &queue, now),
             ControlCall::CreateUrlGroup { group, properties } => {
-                self.create_url_group(by, group, properties)
+                self.create_url_group(by, group, *properties)
             }
             ControlCall::SetUrlGroupProperties { group, properties } => {
-                self.set_url_group_properties(by, group, properties)
+                self.set_url_group_properties(by, group, *properties)
             }
             ControlCall::CloseUrlGroup { group } => self.close_url_group(by, group, now),
             ControlCall::RemoveUrl { group, url } => self.remove_url(by, group, &url, now),

@@ -174,7 +174,7 @@ impl DriverState {
             if self.groups.get(&group).is_some_and(|old| old != properties) {
                 calls.push(ControlCall::SetUrlGroupProperties {
                     group,
-                    properties: properties.clone(),
+                    properties: Box::new(properties.clone()),
                 });
             }
         }
@@ -193,7 +193,7 @@ impl DriverState {
             if !self.groups.contains_key(&group) {
                 calls.push(ControlCall::CreateUrlGroup {
                     group,
-                    properties: properties.clone(),
+                    properties: Box::new(properties.clone()),
                 });
             }
         }
@@ -557,7 +557,7 @@ mod tests {
             if let ControlCall::CreateRequestQueue { name, properties } = call {
                 next.queues.insert(name, properties);
             } else if let ControlCall::CreateUrlGroup { group, properties } = call {
-                next.groups.insert(group, properties);
+                next.groups.insert(group, *properties);
             }
         }
         let calls = next.calls_to(&DriverState::default());

@@ -151,7 +151,7 @@ impl Bench {
             W3SVC,
             ControlCall::CreateUrlGroup {
                 group: SITE_1,
-                properties: group,
+                properties: Box::new(group),
             },
         )
         .unwrap();

@@ -30,7 +30,7 @@ fn a_url_goes_to_another_group_without_its_endpoint_being_closed() {
     let properties = server.setup.group.clone();
     let create = ControlCall::CreateUrlGroup {
         group: other,
-        properties,
+        properties: Box::new(properties),
     };
     server.control(W3SVC, create).unwrap();
     let give = |url: &str| ControlCall::MoveUrl {
