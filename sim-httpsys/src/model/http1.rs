@@ -139,12 +139,16 @@ impl<'a> Pass<'a> {
         text.headers.clear();
         let first_line = FirstLine::of(self.bytes);
         if let Some(line) = first_line
-            && let Some(known) = known.find(line, self.bytes)
+            && let Some(beginning) = known.find(line, self.bytes)
         {
-            self.go_on_behind(known);
-            let framing = self.read_followers(known, &mut text.headers)?;
-            let host = KnownHeads::host_of(line, known);
-            return Ok(self.parsed(&known.lines, &framing, host, text));
+            self.go_on_behind(beginning);
+            let framing = self.read_followers(beginning, &mut text.headers)?;
+            let host = KnownHeads::host_of(line, beginning);
+            let parsed = self.parsed(&beginning.lines, &framing, host, text);
+            if text.headers.len() > beginning.lines_known() {
+                known.learn_followers(line, &self.bytes[..self.at], &text.headers);
+            }
+            return Ok(parsed);
         }
         let mut lines = self.read_request_line()?;
         let mut found = Found::NOTHING;
@@ -180,10 +184,8 @@ impl<'a> Pass<'a> {
     /// The first lines were read before.
     fn go_on_behind(&mut self, known: &KnownHead) {
         let lines = &known.lines;
-        self.at = known.end();
-        self.start = lines.start;
-        self.verb = Some(lines.verb);
-        self.raw_url = Some(lines.raw_url);
+        (self.at, self.start) = (known.end(), lines.start);
+        (self.verb, self.raw_url) = (Some(lines.verb), Some(lines.raw_url));
         self.version = Some(lines.sent);
     }
 
@@ -193,25 +195,28 @@ impl<'a> Pass<'a> {
         known: &KnownHead,
         headers: &mut Vec<(Span, Span)>,
     ) -> Result<Framing, Stop> {
-        let (lines, max) = (&known.lines, self.parameters.max_field_length as usize);
         headers.extend_from_slice(&known.headers);
-        let mut found = lines.found;
-        let mut are_by_the_way = true;
+        let max = self.parameters.max_field_length as usize;
         for follower in &known.followers {
             let Some((header, end)) = follower.read(self.bytes, self.at, max) else {
                 break;
             };
-            found.note(self.bytes, follower.kind, header.1);
-            are_by_the_way &= follower.kind.is_by_the_way();
             headers.push(header);
             self.at = end;
         }
-        let behind = self.at;
-        let is_all = self.read_headers(headers, &mut found)? == behind && are_by_the_way;
-        match lines.framing.filter(|_| is_all) {
-            Some(framing) => Ok(framing.of_attempt(found.activity())),
-            None => Ok(framing(self.bytes, lines, &found)?),
+        let followed = &headers[known.headers.len()..];
+        if self.bytes[self.at..].starts_with(b"\r\n")
+            && let Some(framing) = known.framing_behind(self.bytes, followed)
+        {
+            self.at += 2;
+            return Ok(framing);
         }
+        let mut found = known.lines.found;
+        for (follower, header) in known.followers.iter().zip(followed) {
+            found.note(self.bytes, follower.kind, header.1);
+        }
+        self.read_headers(headers, &mut found)?;
+        Ok(framing(self.bytes, &known.lines, &found)?)
     }
 
     /// Takes all header lines from here on, and notes what is found in them; says where they end.

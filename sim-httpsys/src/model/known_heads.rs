@@ -13,6 +13,7 @@
 //! ```
 
 use super::framing::{Found, Framing, HeaderKind, framing};
+use super::http1::parse_activity;
 use super::target::{Authority, Target};
 use crate::api::{SentVersion, Span, Version};
 use crate::runs;
@@ -80,6 +81,8 @@ pub(super) struct KnownHead {
     pub(super) lines: FirstLines,
     /// The header lines that have followed.
     pub(super) followers: Box<[Follower]>,
+    /// How many of them, from the first, change nothing of how a request is dealt with.
+    by_the_way: usize,
 }
 
 /// How a header line begins.
@@ -96,6 +99,38 @@ impl KnownHead {
     /// Where reading goes on.
     pub(super) fn end(&self) -> usize {
         self.text.len()
+    }
+
+    /// How many header lines are known.
+    pub(super) fn lines_known(&self) -> usize {
+        self.headers.len() + self.followers.len()
+    }
+
+    /// What all lines say together if nothing but these has followed; `None` if one of them has to be understood.
+    pub(super) fn framing_behind(
+        &self,
+        bytes: &[u8],
+        followed: &[(Span, Span)],
+    ) -> Option<Framing> {
+        let framing = self.lines.framing?;
+        if followed.len() > self.by_the_way {
+            return None;
+        }
+        let mut all = self.followers.iter().zip(followed);
+        let named = all.rfind(|(follower, _)| follower.kind == HeaderKind::Activity);
+        let activity = named.map_or(self.lines.found.activity(), |(_, (_, value))| {
+            parse_activity(&bytes[value.start as usize..][..value.len as usize])
+        });
+        Some(framing.of_attempt(activity))
+    }
+
+    /// Other lines have followed than those that are known.
+    fn follow(&mut self, text: &[u8], others: &[(Span, Span)]) {
+        let followers = others.iter().map(|&header| Follower::of(text, header));
+        self.followers = followers.collect();
+        let mut all = self.followers.iter();
+        let first = all.position(|follower| !follower.kind.is_by_the_way());
+        self.by_the_way = first.unwrap_or(self.followers.len());
     }
 }
 
@@ -202,22 +237,39 @@ impl KnownHeads {
         self.kept += 1;
         let (known, others) = headers.split_at(kept);
         let found = Found::among(text, known);
-        let followers = others.iter().filter(|_| text.len() <= TEXT_MAX);
         let mut lines = FirstLines {
             host: lines.host.filter(|_| found.names_host()),
             found,
             ..lines.clone()
         };
         lines.framing = framing(text, &lines, &found).ok();
-        slot.known = Some(Box::new(KnownHead {
+        let mut known = Box::new(KnownHead {
             first_line: first_line.0,
             number: self.kept,
             text: text[..end(kept)].into(),
             headers: known.into(),
             lines,
-            followers: followers
-                .map(|&header| Follower::of(text, header))
-                .collect(),
-        }));
+            followers: Box::default(),
+            by_the_way: 0,
+        });
+        if text.len() <= TEXT_MAX {
+            known.follow(text, others);
+        }
+        slot.known = Some(known);
+    }
+
+    /// More lines have followed a known beginning than ever before: a client has got a cookie, say.
+    pub(super) fn learn_followers(
+        &mut self,
+        first_line: FirstLine,
+        text: &[u8],
+        headers: &[(Span, Span)],
+    ) {
+        let slot = self.slots.get_mut(first_line.slot());
+        if let Some(known) = slot.and_then(|slot| slot.known.as_mut())
+            && text.len() <= TEXT_MAX
+        {
+            known.follow(text, &headers[known.headers.len()..]);
+        }
     }
 }
