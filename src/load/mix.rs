@@ -53,14 +53,22 @@ impl Mix {
     }
 
     fn number(&mut self, index: usize, page: usize, urls: &mut Urls) -> u32 {
+        match self.numbers[index][page] {
+            Some(number) => number,
+            None => self.number_first(index, page, urls),
+        }
+    }
+
+    #[cold]
+    fn number_first(&mut self, index: usize, page: usize, urls: &mut Urls) -> u32 {
         let entry = &self.entries[index];
-        *self.numbers[index][page].get_or_insert_with(|| {
-            // Without a place for it, every page has the same URL.
-            let page = page.to_string();
-            let host = entry.host.as_ref().map(|host| host.replace("{n}", &page));
-            let url = entry.url.replace("{n}", &page);
-            urls.number_with_body(&url, host.as_ref(), entry.body_bytes)
-        })
+        // Without a place for it, every page has the same URL.
+        let name = page.to_string();
+        let host = entry.host.as_ref().map(|host| host.replace("{n}", &name));
+        let url = entry.url.replace("{n}", &name);
+        let number = urls.number_with_body(&url, host.as_ref(), entry.body_bytes);
+        self.numbers[index][page] = Some(number);
+        number
     }
 
     pub(super) fn number_all(&mut self, urls: &mut Urls) {

@@ -84,6 +84,18 @@ impl Chronicle {
         self.digest.take(1, at, fact);
         self.tracker
             .note(self.digest.hash(), Witness::HttpSys, at, fact);
+        if self.is_read() {
+            self.keep_httpsys(at, fact);
+        }
+    }
+
+    /// Whether anybody wants more of a fact than its digest.
+    #[inline]
+    fn is_read(&self) -> bool {
+        self.checkers.is_some() || self.kept.is_some()
+    }
+
+    fn keep_httpsys(&mut self, at: Instant, fact: &etw::Fact) {
         if let Some(checkers) = &mut self.checkers {
             checkers.httpsys(at, fact);
         }
@@ -129,6 +141,12 @@ impl Chronicle {
         self.digest.take(process.0, at, fact);
         let by = Witness::Worker(process);
         self.tracker.note(self.digest.hash(), by, at, fact);
+        if self.is_read() {
+            self.keep_worker(process, at, fact);
+        }
+    }
+
+    fn keep_worker(&mut self, process: ProcessId, at: Instant, fact: &facts::Fact) {
         if let Some(checkers) = &mut self.checkers {
             checkers.worker(process, at, fact);
         }
@@ -139,6 +157,7 @@ impl Chronicle {
         }
     }
 
+    #[inline]
     pub(super) fn log(&mut self, entry: &LogEntry) {
         if let Some(checkers) = &mut self.checkers {
             checkers.log(entry);

@@ -83,14 +83,13 @@ impl Cores {
     /// Puts a thread where the fewest are.
     fn put(&mut self, job: Job, timeline: &mut Timeline) {
         let load = |core: &Core| core.waiting.len() + usize::from(core.job.is_some());
+        if let Some(idle) = self.all.iter_mut().find(|core| load(core) == 0) {
+            return idle.waiting.push_back(job);
+        }
         let least = self.all.iter().map(load).min().unwrap_or(0);
         let best = self.all.iter().filter(|core| load(core) == least).count();
         // No number is drawn where there is no choice.
-        let nth = if best > 1 && least > 0 {
-            timeline.place(best)
-        } else {
-            0
-        };
+        let nth = if best > 1 { timeline.place(best) } else { 0 };
         let mut best = self.all.iter_mut().filter(|core| load(core) == least);
         if let Some(core) = best.nth(nth) {
             core.waiting.push_back(job);

@@ -37,21 +37,27 @@ impl Quantiles {
     /// The quantile at `draw / 2^64`.
     #[inline]
     pub(super) fn at(&mut self, draw: u64) -> Duration {
-        let part = (draw >> (u64::BITS - PART_BITS)) as usize;
+        let part = part_of(draw);
+        match self.bounds.get(part..part + 2) {
+            Some(&[begin, end]) if begin != UNKNOWN && end != UNKNOWN => between(begin, end, draw),
+            Some(_) | None => self.computed(draw),
+        }
+    }
+
+    /// As [`Self::at`], of a part that lies at an end or was not asked for yet.
+    #[cold]
+    fn computed(&mut self, draw: u64) -> Duration {
+        let part = part_of(draw);
         if !(ENDS..PARTS - ENDS).contains(&part) {
             return self.distribution.at(draw);
         }
         if self.bounds.is_empty() {
             self.bounds = vec![UNKNOWN; PARTS + 1];
         }
-        let (begin, end) = (self.bound(part), self.bound(part + 1));
-        let within = u128::from(draw << PART_BITS);
-        let beyond = (u128::from(end.saturating_sub(begin)) * within) >> u64::BITS;
-        Duration::from_nanos(begin + u64::try_from(beyond).unwrap_or(0))
+        between(self.bound(part), self.bound(part + 1), draw)
     }
 
     /// Where a part begins.
-    #[inline]
     fn bound(&mut self, part: usize) -> u64 {
         if self.bounds[part] == UNKNOWN {
             let quantile = self
@@ -61,6 +67,19 @@ impl Quantiles {
         }
         self.bounds[part]
     }
+}
+
+#[inline]
+fn part_of(draw: u64) -> usize {
+    (draw >> (u64::BITS - PART_BITS)) as usize
+}
+
+/// As far from a part's begin to its end as a draw lies within it.
+#[inline]
+fn between(begin: u64, end: u64, draw: u64) -> Duration {
+    let within = u128::from(draw << PART_BITS);
+    let beyond = (u128::from(end.saturating_sub(begin)) * within) >> u64::BITS;
+    Duration::from_nanos(begin + u64::try_from(beyond).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Absent on purpose: chunked bodies (no model makes any), trailers, `HEAD`.
 
+use std::rc::Rc;
+
 use sim_httpsys::remembered::Remembered;
 use sim_httpsys::runs;
 
@@ -26,7 +28,7 @@ pub(super) struct Head {
 /// Reads one response after the other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResponseReader {
-    pub(super) head: Option<Head>,
+    pub(super) head: Option<Rc<Head>>,
     /// Bytes of the body that have arrived.
     pub(super) bytes: u64,
     keeps_body: bool,
@@ -60,7 +62,7 @@ impl ResponseReader {
     }
 
     /// Takes bytes; says whether the response is whole. `known` are heads that were read before.
-    pub(super) fn take(&mut self, bytes: &[u8], known: &mut Remembered<Head>) -> bool {
+    pub(super) fn take(&mut self, bytes: &[u8], known: &mut Remembered<Rc<Head>>) -> bool {
         if self.head.is_some() {
             self.take_body(bytes);
         } else if self.kept.as_ref().is_none_or(|kept| kept.head.is_empty())
@@ -73,7 +75,7 @@ impl ResponseReader {
             partial.extend_from_slice(bytes);
             if let Some((head, end)) = parse(partial) {
                 let all = std::mem::take(partial);
-                self.head = Some(head);
+                self.head = Some(Rc::new(head));
                 self.take_body(&all[end..]);
             }
         }
@@ -110,11 +112,12 @@ impl ResponseReader {
 }
 
 /// As [`parse`], of a head that may have been read before.
-fn parse_again(bytes: &[u8], known: &mut Remembered<Head>) -> Option<(Head, usize)> {
+fn parse_again(bytes: &[u8], known: &mut Remembered<Rc<Head>>) -> Option<(Rc<Head>, usize)> {
     if let Some((head, end)) = known.find(bytes.len(), bytes) {
-        return Some((head.clone(), end));
+        return Some((Rc::clone(head), end));
     }
     let (head, end) = parse(bytes)?;
+    let head = Rc::new(head);
     known.keep(bytes.len(), &bytes[..end], &head);
     Some((head, end))
 }

@@ -362,7 +362,7 @@ pub struct HttpSys {
     head_memory: HeadMemory,
     known_routes: KnownRoutes,
     /// Heads of workers that were read before.
-    response_heads: Remembered<ResponseHead>,
+    response_heads: Remembered<Rc<ResponseHead>>,
     answer_memory: Pieces,
     /// Requests that have ended, of which the memory is used again.
     ended: VecDeque<Box<Exchange>>,

@@ -4,6 +4,7 @@
 //! or for the end of the head, would let one client's data become another client's response.
 
 use core::ops::Range;
+use std::rc::Rc;
 
 use bytes::{BufMut, BytesMut};
 
@@ -46,15 +47,15 @@ impl ResponseHead {
     pub(super) fn read_again(
         status: u16,
         lines: &[u8],
-        known: &mut Remembered<Self>,
-    ) -> Result<Self, MalformedHead> {
+        known: &mut Remembered<Rc<Self>>,
+    ) -> Result<Rc<Self>, MalformedHead> {
         if has_status(status)
             && let Some((head, length)) = known.find(lines.len(), lines)
             && length == lines.len()
         {
-            return Ok(head.clone());
+            return Ok(Rc::clone(head));
         }
-        let head = Self::read(status, lines)?;
+        let head = Rc::new(Self::read(status, lines)?);
         known.keep(lines.len(), lines, &head);
         Ok(head)
     }

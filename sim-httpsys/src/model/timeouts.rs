@@ -66,6 +66,7 @@ impl ConnectionTimer {
     }
 
     /// Watches a limit of its connection.
+    #[inline]
     fn arm(
         &mut self,
         id: ConnectionId,
@@ -74,14 +75,18 @@ impl ConnectionTimer {
         timers: &mut ConnectionTimers,
     ) {
         (self.kind, self.due) = (Some(kind), due);
-        let queued = self.queued();
-        if queued.is_none_or(|queued| due < queued) {
-            self.queue(due);
-            if let Some(queued) = queued {
-                timers.remove(queued, id);
-            }
-            timers.insert(due, id);
+        if self.queued().is_none_or(|queued| due < queued) {
+            self.bring_forward(id, due, timers);
         }
+    }
+
+    #[cold]
+    fn bring_forward(&mut self, id: ConnectionId, due: Instant, timers: &mut ConnectionTimers) {
+        if let Some(queued) = self.queued() {
+            timers.remove(queued, id);
+        }
+        self.queue(due);
+        timers.insert(due, id);
     }
 
     /// Watches nothing; the entry among the timers is left to come up.

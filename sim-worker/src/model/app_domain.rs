@@ -186,11 +186,17 @@ impl AppDomain {
     }
 
     /// What `system.webServer` says for a request of it.
+    #[inline]
     pub(crate) fn settings_for(&self, request: &Request) -> &PathSettings {
         let application = &self.application;
         if application.paths.is_empty() {
             return &application.settings;
         }
+        self.settings_by_path(request)
+    }
+
+    fn settings_by_path(&self, request: &Request) -> &PathSettings {
+        let application = &self.application;
         let path = below(&application.path, request.text.str(request.text.path));
         application.settings_at(&lower_case_with_slashes(path.unwrap_or_default()))
     }

@@ -209,8 +209,8 @@ impl Clients {
         let marker = marker.filter(|_| planned.stream != Stream::Load);
         let is_marked = marker.is_none_or(|marker| traffic.response.has(marker));
         traffic.slow_read = Duration::ZERO;
-        if let Some(cookie) = head.cookie {
-            self.keep_cookie(&planned, cookie);
+        if let Some(cookie) = &head.cookie {
+            self.keep_cookie(&planned, cookie.clone());
         }
         let outcome = Outcome::of_status(head.status);
         let (outcome, detail) = if outcome == Outcome::Ok && !is_marked {

@@ -5,6 +5,7 @@
 //! resumed; what follows is clear text. They are never late.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use sim_httpsys::api::{ConnectionId, Endpoint, Ends};
@@ -67,7 +68,7 @@ pub(super) struct Clients {
     mischief: Option<Mischief>,
     port: u16,
     /// Heads of responses that were read before.
-    known_heads: Remembered<Head>,
+    known_heads: Remembered<Rc<Head>>,
 }
 
 /// What is to be attempted.
