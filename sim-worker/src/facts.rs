@@ -103,6 +103,8 @@ pub enum Fact {
         session: SessionId,
         /// With which request: the client's name for it.
         activity: ActivityId,
+        /// It ends so many nanoseconds after the last request that had it.
+        timeout: u64,
     },
     /// A request found its session's state.
     SessionFound {
@@ -110,6 +112,10 @@ pub enum Fact {
         application: UrlContext,
         /// Its id.
         session: SessionId,
+        /// Which request: the client's name for it.
+        activity: ActivityId,
+        /// The session ends so many nanoseconds after the last request that had it.
+        timeout: u64,
     },
     /// A request brought a session id for which there is no state here.
     SessionMissing {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sim_httpsys::api::{ActivityId, ProcessId, UrlContext};
 use sim_httpsys::clockwork::Instant;
+use sim_httpsys::etw::Traced;
 use sim_worker::facts::Fact;
 
 use super::read::Observation;
@@ -37,7 +38,8 @@ type SessionKey<'a> = (UrlContext, &'a str);
 /// What a worker did with a session's state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
-    Begun,
+    /// It has it from now on, or still, and will keep it until then if nobody comes for it.
+    Kept(Instant),
     Expired,
     /// By order, with its application or its worker.
     Ended,
@@ -68,26 +70,16 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
             ..Sessions::default()
         };
     };
+    let exits = exits(observation);
     let mut sessions: BTreeMap<SessionKey<'_>, Changes> = BTreeMap::new();
     let mut known = Known::of(&observation.book.attempts, operation);
     for (process, facts) in workers {
-        for traced in facts {
-            let Some((key, change)) = change(&traced.fact) else {
-                continue;
-            };
-            if let Fact::SessionStart { activity, .. } = &traced.fact {
-                known.begun(key, traced.at, *activity);
-            }
-            match change {
-                None => known.found(key, traced.at),
-                Some(change) => {
-                    let changes = sessions.entry(key).or_default();
-                    changes.push((traced.at, *process, change));
-                }
-            }
+        let exit = exits.get(process).copied();
+        for (key, at, change) in changes_of(facts, exit, &mut known) {
+            let changes = sessions.entry(key).or_default();
+            changes.push((at, *process, change));
         }
     }
-    let exits = exits(observation);
     let known = known.sessions();
     let (mut live, mut lost, mut lost_in_all) = (0, 0, 0);
     for (key, mut changes) in sessions {
@@ -104,6 +96,52 @@ pub(super) fn sessions(observation: &Observation, operation: Instant) -> Session
         lost_in_all: Some(lost_in_all),
         attempts_told,
     }
+}
+
+/// What a worker did with its sessions, in the order of time. One does not time out while a request has it.
+fn changes_of<'a>(
+    facts: &'a [Traced<Fact>],
+    exit: Option<Instant>,
+    known: &mut Known<'a>,
+) -> Vec<(SessionKey<'a>, Instant, Change)> {
+    let mut changes = Vec::new();
+    let mut in_hand: BTreeMap<ActivityId, (SessionKey<'a>, u64)> = BTreeMap::new();
+    for Traced { at, fact } in facts {
+        if let Some((key, timeout)) = ended(fact).and_then(|ended| in_hand.remove(&ended)) {
+            changes.push((key, *at, Change::Kept(until(*at, timeout))));
+        }
+        let Some((key, seen)) = seen(fact) else {
+            continue;
+        };
+        let change = match seen {
+            Seen::Begun(activity, timeout) => {
+                known.begun(key, *at, activity);
+                in_hand.insert(activity, (key, timeout));
+                Change::Kept(NEVER)
+            }
+            Seen::Found(activity, timeout) => {
+                known.found(key, *at);
+                in_hand.insert(activity, (key, timeout));
+                Change::Kept(NEVER)
+            }
+            Seen::Change(change @ (Change::Ended | Change::Expired)) => {
+                // Taken out of a request's hands: it would have been kept for so long at least.
+                let of_it = in_hand.extract_if(.., |_, (of, _)| *of == key);
+                let last = of_it.map(|(_, (_, timeout))| until(*at, timeout)).max();
+                changes.extend(last.map(|until| (key, *at, Change::Kept(until))));
+                change
+            }
+            Seen::Change(change @ (Change::Kept(_) | Change::Missed)) => change,
+        };
+        changes.push((key, *at, change));
+    }
+    // Of what it had in hand when it went nothing else tells the end.
+    let in_hand = exit.into_iter().flat_map(|exit| {
+        let last = in_hand.values();
+        last.map(move |(key, timeout)| (*key, exit, Change::Kept(until(exit, *timeout))))
+    });
+    changes.extend(in_hand);
+    changes
 }
 
 /// The sessions that clients knew when the operation began. What they do afterwards is no part of it: who does not come
@@ -156,15 +194,41 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What a fact says of a session; no change if somebody came back to it and it was there.
-fn change(fact: &Fact) -> Option<(SessionKey<'_>, Option<Change>)> {
-    let (application, session, change) = if let Fact::SessionStart {
+/// A request may have a session for ever.
+const NEVER: Instant = Instant(u64::MAX);
+
+/// When a session ends that nobody comes back to.
+fn until(last: Instant, timeout: u64) -> Instant {
+    Instant(last.0.saturating_add(timeout))
+}
+
+/// What a fact tells of a session.
+enum Seen {
+    /// It began with a request, and has so many nanoseconds between two of them.
+    Begun(ActivityId, u64),
+    /// The same of a request that came back to it.
+    Found(ActivityId, u64),
+    Change(Change),
+}
+
+/// What a fact says of a session.
+fn seen(fact: &Fact) -> Option<(SessionKey<'_>, Seen)> {
+    let (application, session, seen) = if let Fact::SessionStart {
         application,
         session,
-        activity: _,
+        activity,
+        timeout,
     } = fact
     {
-        (application, session, Some(Change::Begun))
+        (application, session, Seen::Begun(*activity, *timeout))
+    } else if let Fact::SessionFound {
+        application,
+        session,
+        activity,
+        timeout,
+    } = fact
+    {
+        (application, session, Seen::Found(*activity, *timeout))
     } else if let Fact::SessionEnd {
         application,
         session,
@@ -176,35 +240,38 @@ fn change(fact: &Fact) -> Option<(SessionKey<'_>, Option<Change>)> {
         } else {
             Change::Ended
         };
-        (application, session, Some(change))
-    } else if let Fact::SessionFound {
-        application,
-        session,
-    } = fact
-    {
-        (application, session, None)
+        (application, session, Seen::Change(change))
     } else if let Fact::SessionMissing {
         application,
         session,
     } = fact
     {
-        (application, session, Some(Change::Missed))
+        (application, session, Seen::Change(Change::Missed))
     } else {
         return None;
     };
-    Some(((*application, session.as_ref()), change))
+    Some(((*application, session.as_ref()), seen))
 }
 
-/// Follows a session through its changes, in the order of time. A state that is missed was lost if it had not
-/// expired before: what nobody has asked for in time no operation has taken.
+/// The request that a worker has finished.
+fn ended(fact: &Fact) -> Option<ActivityId> {
+    if let Fact::RequestEnded { activity, .. } | Fact::RequestAborted { activity, .. } = fact {
+        Some(*activity)
+    } else {
+        None
+    }
+}
+
+/// Follows a session through its changes, in the order of time. A state that is missed was lost if it would not have
+/// expired by then, whatever became of its worker: what nobody has asked for in time no operation has taken.
 fn fate(changes: &Changes, operation: Instant, exits: &BTreeMap<ProcessId, Instant>) -> Fate {
     let mut fate = Fate::default();
     let (before, since) = changes.split_at(changes.partition_point(|(at, ..)| *at < operation));
-    let mut held: BTreeSet<ProcessId> = BTreeSet::new();
+    let mut held: BTreeMap<ProcessId, Instant> = BTreeMap::new();
     for (_, process, change) in before {
         match change {
-            Change::Begun => {
-                held.insert(*process);
+            Change::Kept(until) => {
+                held.insert(*process, *until);
             }
             Change::Expired | Change::Ended => {
                 held.remove(process);
@@ -212,13 +279,15 @@ fn fate(changes: &Changes, operation: Instant, exits: &BTreeMap<ProcessId, Insta
             Change::Missed => {}
         }
     }
-    held.retain(|process| exits.get(process).is_none_or(|exit| *exit >= operation));
+    held.retain(|process, until| {
+        *until > operation && exits.get(process).is_none_or(|exit| *exit >= operation)
+    });
     fate.is_live = !held.is_empty();
     let mut is_the_live_one = fate.is_live;
-    for (_, process, change) in since {
+    for (at, process, change) in since {
         match change {
-            Change::Begun => {
-                held.insert(*process);
+            Change::Kept(until) => {
+                held.insert(*process, *until);
             }
             Change::Expired => {
                 held.remove(process);
@@ -226,7 +295,7 @@ fn fate(changes: &Changes, operation: Instant, exits: &BTreeMap<ProcessId, Insta
             // By the operation, or by what else happened since; its user will miss it.
             Change::Ended => {}
             Change::Missed => {
-                if !held.is_empty() {
+                if held.values().any(|until| until > at) {
                     fate.is_lost |= is_the_live_one;
                     fate.lost_in_all += 1;
                 }
@@ -239,230 +308,4 @@ fn fate(changes: &Changes, operation: Instant, exits: &BTreeMap<ProcessId, Insta
 }
 
 #[cfg(test)]
-mod tests {
-    use sim_httpsys::etw::Traced;
-
-    use super::*;
-    use crate::load::outcome::Outcome;
-    use crate::measure::synthetic::{OPERATION, at, attempt};
-
-    const SHOP: UrlContext = UrlContext(1);
-    const API: UrlContext = UrlContext(2);
-
-    fn start(ms: f64, session: &str, activity: u64) -> Traced<Fact> {
-        let fact = Fact::SessionStart {
-            application: SHOP,
-            session: session.into(),
-            activity: ActivityId(activity),
-        };
-        Traced { at: at(ms), fact }
-    }
-
-    fn found(ms: f64, session: &str) -> Traced<Fact> {
-        let fact = Fact::SessionFound {
-            application: SHOP,
-            session: session.into(),
-        };
-        Traced { at: at(ms), fact }
-    }
-
-    fn missing(ms: f64, session: &str) -> Traced<Fact> {
-        let fact = Fact::SessionMissing {
-            application: SHOP,
-            session: session.into(),
-        };
-        Traced { at: at(ms), fact }
-    }
-
-    /// An attempt of a user who keeps the cookie, and which ends then.
-    fn by(id: u64, user: u32, ms: f64) -> AttemptRecord {
-        AttemptRecord {
-            user,
-            finished: at(ms),
-            keeps_session: true,
-            ..attempt(id, Stream::Load, at(-50.0), Outcome::Ok)
-        }
-    }
-
-    #[test]
-    fn a_session_is_lost_when_its_next_request_finds_nothing() {
-        let expired = Fact::SessionEnd {
-            application: SHOP,
-            session: "c".into(),
-            expired: true,
-        };
-        let old = vec![
-            start(-9.0, "a", 1),
-            start(-8.0, "b", 2),
-            start(-7.0, "c", 3),
-            found(-6.5, "b"),
-            start(-6.2, "probe", 4),
-            fact(-6.0, expired),
-        ];
-        let new = vec![missing(9.0, "a"), missing(9.5, "a"), missing(9.5, "c")];
-        let mut observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), old), (ProcessId(2), new)])),
-            ..Observation::default()
-        };
-        observation.book.attempts = vec![by(1, 1, -8.5), by(3, 3, -6.5)];
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(2), Some(1)));
-    }
-
-    #[test]
-    fn as_many_sessions_are_live_whoever_comes_back_afterwards() {
-        let facts = |later: Vec<Traced<Fact>>| {
-            let mut facts = vec![
-                // Given twice, as both requests went without a cookie: the one that arrived last is kept.
-                start(-9.0, "early", 1),
-                start(-8.9, "late", 2),
-                // Nobody has got its cookie when the operation begins, or keeps it.
-                start(-1.0, "on its way", 3),
-                start(-1.0, "stranger", 4),
-                start(-0.9, "probe", 5),
-            ];
-            facts.extend(later);
-            facts
-        };
-        let stranger = AttemptRecord {
-            keeps_session: false,
-            ..by(4, 4, -0.5)
-        };
-        let book = [by(1, 1, -7.0), by(2, 1, -6.0), by(3, 3, 5.0), stranger];
-        let sessions = |later| {
-            let mut observation = Observation {
-                workers: Some(BTreeMap::from([(ProcessId(1), facts(later))])),
-                ..Observation::default()
-            };
-            observation.book.attempts = book.to_vec();
-            sessions(&observation, OPERATION)
-        };
-        let nobody = sessions(vec![]);
-        assert_eq!((nobody.live, nobody.lost), (Some(1), Some(0)));
-        let all = sessions(vec![missing(9.0, "late"), missing(9.0, "on its way")]);
-        assert_eq!((all.live, all.lost), (Some(1), Some(1)));
-        assert_eq!(all.lost_in_all, Some(2));
-        let found = sessions(vec![found(9.0, "early"), found(9.0, "stranger")]);
-        assert_eq!((found.live, found.lost), (Some(1), Some(0)));
-    }
-
-    fn fact(ms: f64, fact: Fact) -> Traced<Fact> {
-        Traced { at: at(ms), fact }
-    }
-
-    /// A session of the shop that somebody came back to before the operation.
-    fn visited() -> Vec<Traced<Fact>> {
-        vec![start(-9.0, "a", 1), found(-8.0, "a")]
-    }
-
-    #[test]
-    fn a_session_that_nobody_asked_for_in_time_is_not_lost_but_over() {
-        let session = || "a".into();
-        let mut facts = visited();
-        facts.extend([
-            fact(
-                1_200_000.0,
-                Fact::SessionEnd {
-                    application: SHOP,
-                    session: session(),
-                    expired: true,
-                },
-            ),
-            fact(
-                2_000_000.0,
-                Fact::SessionMissing {
-                    application: SHOP,
-                    session: session(),
-                },
-            ),
-        ]);
-        let observation = Observation {
-            workers: Some(BTreeMap::from([(ProcessId(1), facts)])),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
-    }
-
-    #[test]
-    fn a_session_is_lost_with_its_application_in_whatever_pool_it_is_missed() {
-        let missed_by = |application| {
-            let missing = Fact::SessionMissing {
-                application,
-                session: "a".into(),
-            };
-            let after = vec![fact(9.0, missing)];
-            let workers = [(ProcessId(1), visited()), (ProcessId(2), after)];
-            let observation = Observation {
-                workers: Some(BTreeMap::from(workers)),
-                ..Observation::default()
-            };
-            let sessions = sessions(&observation, OPERATION);
-            (sessions.live, sessions.lost)
-        };
-        assert_eq!(missed_by(API), (Some(1), Some(0)), "it never was there");
-        assert_eq!(
-            missed_by(SHOP),
-            (Some(1), Some(1)),
-            "the pool is another one"
-        );
-    }
-
-    fn of_a(change: Change) -> Fact {
-        let (application, session) = (SHOP, "a".into());
-        match change {
-            Change::Begun => Fact::SessionStart {
-                application,
-                session,
-                activity: ActivityId(0),
-            },
-            Change::Expired | Change::Ended => Fact::SessionEnd {
-                application,
-                session,
-                expired: change == Change::Expired,
-            },
-            Change::Missed => Fact::SessionMissing {
-                application,
-                session,
-            },
-        }
-    }
-
-    #[test]
-    fn a_session_that_was_lost_stays_lost_when_the_next_one_expires() {
-        let new = vec![
-            fact(9.0, of_a(Change::Missed)),
-            fact(9.1, of_a(Change::Begun)),
-            fact(1_200_000.0, of_a(Change::Expired)),
-            fact(2_000_000.0, of_a(Change::Missed)),
-        ];
-        let workers = [(ProcessId(1), visited()), (ProcessId(2), new)];
-        let observation = Observation {
-            workers: Some(BTreeMap::from(workers)),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(1)));
-        assert_eq!(sessions.lost_in_all, Some(1), "the other one expired");
-    }
-
-    #[test]
-    fn a_session_that_began_later_and_is_taken_is_lost_but_none_of_the_live_ones() {
-        let mut first = visited();
-        first.extend([
-            fact(1_200_000.0, of_a(Change::Expired)),
-            fact(2_000_000.0, of_a(Change::Missed)),
-            fact(2_000_000.1, of_a(Change::Begun)),
-            fact(2_100_000.0, of_a(Change::Ended)),
-        ]);
-        let second = vec![fact(2_200_000.0, of_a(Change::Missed))];
-        let workers = [(ProcessId(1), first), (ProcessId(2), second)];
-        let observation = Observation {
-            workers: Some(BTreeMap::from(workers)),
-            ..Observation::default()
-        };
-        let sessions = sessions(&observation, OPERATION);
-        assert_eq!((sessions.live, sessions.lost), (Some(1), Some(0)));
-        assert_eq!(sessions.lost_in_all, Some(1));
-    }
-}
+mod tests;

@@ -273,7 +273,8 @@ impl WorkerProcess {
         let access = domain.pages[page].page.session;
         // Source: .NET reference source, `SessionStateModule.InitModuleFromConfig`: nothing is set up for mode Off.
         // Assumed: a page that only may use a session does without it.
-        if access == Access::None || !domain.application.session_state.enabled {
+        let settings = domain.application.session_state;
+        if access == Access::None || !settings.enabled {
             return self.execute(context, page, now);
         }
         context.enters(Notification::AcquireRequestState, "Session");
@@ -284,6 +285,8 @@ impl WorkerProcess {
             let request = SharedRequest::clone(&context.request);
             let brought = session::id_of(&request);
             let application = context.application;
+            let activity = request.activity;
+            let timeout = u64::try_from(settings.timeout.as_nanos()).unwrap_or(u64::MAX);
             let held = match (
                 brought,
                 brought.and_then(|id| self.sessions.find(scope, id)),
@@ -292,6 +295,8 @@ impl WorkerProcess {
                     self.state(Fact::SessionFound {
                         application,
                         session,
+                        activity,
+                        timeout,
                     });
                     let found = Lookup::Here;
                     HeldSession { number, found }
@@ -309,7 +314,8 @@ impl WorkerProcess {
                     self.state(Fact::SessionStart {
                         application,
                         session,
-                        activity: context.request.activity,
+                        activity,
+                        timeout,
                     });
                     let found = brought.map_or(Lookup::New, |_| Lookup::Lost);
                     HeldSession { number, found }

@@ -86,6 +86,15 @@ fn a_session_ends_after_twenty_idle_minutes() {
         session: id.as_str().into(),
         expired: true,
     }));
+    let timeouts = worker.facts.iter().filter_map(|fact| {
+        if let Fact::SessionStart { timeout, .. } | Fact::SessionFound { timeout, .. } = fact {
+            Some(*timeout)
+        } else {
+            None
+        }
+    });
+    let twenty_minutes = 1_200_000_000_000;
+    assert_eq!(timeouts.collect::<Vec<u64>>(), [twenty_minutes; 3]);
     assert_eq!(
         worker.request(&visit(&id)).header("X-Sim-Session"),
         Some("lost")
