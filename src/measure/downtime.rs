@@ -16,12 +16,17 @@
 //!
 //! Failure starts when the request was *made*, so planned times count and not finished ones. A probe
 //! that was answered late is a success: its wait is latency, not downtime. A probe that was in flight when
-//! the operation began belongs to it: what cuts it is the operation.
+//! the operation began belongs to it: what cuts it is the operation. But an outage may have been under way by then:
+//! a probe had failed already, or was hanging until its time was over. Of that one the time from the operation on is
+//! watched, and only probes that were planned since count.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
 
 use crate::load::book::AttemptRecord;
+use crate::load::outcome::Outcome;
 use crate::load::plan::Stream;
 
 /// A duration that probing could only bound.
@@ -55,7 +60,7 @@ pub struct FailureWindow {
 /// What one stream of probes saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamDowntime {
-    /// Probes that were planned since the operation began, or were in flight then.
+    /// Probes that were planned since the operation began, or were in flight then and belong to it.
     pub probes: u64,
     /// Those that failed.
     pub failed: u64,
@@ -69,6 +74,9 @@ pub struct StreamDowntime {
     /// From the operation's start to the end of the first success after the first failure; `None` if no
     /// probe failed, so that there is nothing to measure, or if there was no success any more.
     pub time_to_first_success_ms: Option<f64>,
+    /// Whether an outage was under way when the operation began; what came of it before is in no figure.
+    #[serde(default)]
+    pub was_failing: bool,
 }
 
 /// What both streams saw.
@@ -89,21 +97,18 @@ impl Downtime {
     /// between two probes in nanoseconds.
     pub fn of(attempts: &[AttemptRecord], operation: Instant, interval: u64) -> Self {
         let mut windows = Vec::new();
+        let mut seconds = BTreeSet::new();
         let mut of_stream = |stream| {
             let mut probes: Vec<&AttemptRecord> =
                 attempts.iter().filter(|a| a.stream == stream).collect();
             probes.sort_by_key(|probe| probe.planned);
-            stream_downtime(&probes, operation, interval, &mut windows)
+            let watched = Watched::of(&probes, operation);
+            let failed = watched.probes.iter().filter(|p| is_failed(p));
+            seconds.extend(failed.map(|p| p.planned.0.saturating_sub(operation.0) / 1_000_000_000));
+            stream_downtime(&watched, operation, interval, &mut windows)
         };
         let (new, reused) = (of_stream(Stream::ProbeNew), of_stream(Stream::ProbeReused));
         windows.sort_by(|a, b| a.from_ms.total_cmp(&b.from_ms));
-        let mut seconds: Vec<u64> = attempts
-            .iter()
-            .filter(|a| a.stream != Stream::Load && is_failed(a) && is_of(a, operation))
-            .map(|a| a.planned.0.saturating_sub(operation.0) / 1_000_000_000)
-            .collect();
-        seconds.sort_unstable();
-        seconds.dedup();
         Self {
             new,
             reused,
@@ -152,13 +157,71 @@ fn is_failed(probe: &AttemptRecord) -> bool {
     probe.outcome.is_verdict() && !probe.outcome.is_success()
 }
 
+/// The probes of a stream that tell of an operation.
+#[derive(Default)]
+struct Watched<'a> {
+    probes: Vec<&'a AttemptRecord>,
+    /// The runs of these between two successes.
+    runs: Vec<Run<'a>>,
+    /// Whether an outage was under way.
+    was_failing: bool,
+}
+
+/// Probes without a success among them, one after the other.
+struct Run<'a> {
+    probes: Vec<&'a AttemptRecord>,
+    /// When the last success before them was planned; `None` if there is none, or if an outage was under way.
+    success_before: Option<Instant>,
+    /// When the next success was planned.
+    success_after: Option<Instant>,
+}
+
+impl<'a> Watched<'a> {
+    fn of(probes: &[&'a AttemptRecord], operation: Instant) -> Self {
+        let mut watched = Self::default();
+        let mut last_success = None;
+        let mut runs = probes
+            .chunk_by(|a, b| a.outcome.is_success() == b.outcome.is_success())
+            .peekable();
+        while let Some(run) = runs.next() {
+            let of_operation = run.iter().copied().filter(|p| is_of(p, operation));
+            if run[0].outcome.is_success() {
+                watched.probes.extend(of_operation);
+                last_success = run.last().map(|last| last.planned);
+                continue;
+            }
+            let was_failing = run.iter().any(|p| had_failed(p, operation));
+            let of_run: Vec<&AttemptRecord> = of_operation
+                .filter(|p| !was_failing || p.planned >= operation)
+                .collect();
+            if of_run.is_empty() {
+                continue;
+            }
+            watched.was_failing |= was_failing;
+            watched.probes.extend(&of_run);
+            watched.runs.push(Run {
+                probes: of_run,
+                success_before: last_success.filter(|_| !was_failing),
+                success_after: runs.peek().map(|next| next[0].planned),
+            });
+        }
+        watched
+    }
+}
+
+/// Whether a probe failed without the operation: its end was known before, or it was hanging until its time was over.
+fn had_failed(probe: &AttemptRecord, operation: Instant) -> bool {
+    let is_known = probe.finished < operation || probe.outcome == Outcome::Timeout;
+    probe.planned < operation && is_failed(probe) && is_known
+}
+
 fn stream_downtime(
-    probes: &[&AttemptRecord],
+    watched: &Watched<'_>,
     operation: Instant,
     interval: u64,
     windows: &mut Vec<FailureWindow>,
 ) -> Option<StreamDowntime> {
-    let since: Vec<&&AttemptRecord> = probes.iter().filter(|p| is_of(p, operation)).collect();
+    let since = &watched.probes;
     let decided = since.iter().filter(|p| p.outcome.is_verdict()).count() as u64;
     let first = since.first().filter(|_| decided > 0)?;
     let failed = since.iter().filter(|p| is_failed(p)).count() as u64;
@@ -167,12 +230,11 @@ fn stream_downtime(
         let success = since[index..].iter().find(|p| p.outcome.is_success())?;
         Some(success.finished.millis_since(operation))
     });
-    // Others that were planned later may have been answered before.
-    let before = probes.partition_point(|p| p.planned < first.planned);
-    let success = probes[..before]
+    let outages: Vec<Outage> = watched
+        .runs
         .iter()
-        .rposition(|p| p.outcome.is_success());
-    let outages = outages(&probes[success.unwrap_or(0)..], operation, interval);
+        .filter_map(|run| outage(run, interval))
+        .collect();
     let of_stream = outages.iter().map(|outage| FailureWindow {
         stream: first.stream,
         from_ms: outage.from.millis_since(operation),
@@ -202,6 +264,7 @@ fn stream_downtime(
         max_gap_ms,
         total_ms: outages.iter().map(|outage| outage.gap.value).sum(),
         time_to_first_success_ms,
+        was_failing: watched.was_failing,
     })
 }
 
@@ -214,46 +277,31 @@ struct Outage {
     gap: Bounded,
 }
 
-/// Every run without a success that has a failure of the operation in it; `probes` begin with the last success
-/// before them, if there is any.
-fn outages(probes: &[&AttemptRecord], operation: Instant, interval: u64) -> Vec<Outage> {
-    let mut outages = Vec::new();
-    let mut last_success = None;
-    let mut runs = probes
-        .chunk_by(|a, b| a.outcome.is_success() == b.outcome.is_success())
-        .peekable();
-    while let Some(run) = runs.next() {
-        let (first, last) = (run[0], run[run.len() - 1]);
-        if first.outcome.is_success() {
-            last_success = Some(last.planned);
-            continue;
-        }
-        let mut failures = run.iter().filter(|p| is_failed(p));
-        let failed = failures.clone().filter(|p| is_of(p, operation)).count() as u64;
-        let Some(first_failure) = failures.next().filter(|_| failed > 0) else {
-            continue;
-        };
-        let last_failure = failures.next_back().unwrap_or(first_failure);
-        let next_success = runs.peek().map(|run| run[0].planned);
-        let (from, to) = (first.planned, last.planned);
-        let long = match (last_success, next_success) {
-            (Some(before), Some(after)) => (after.0 - before.0).saturating_sub(interval),
-            // It began at the first of them at the latest, and lasted to the last one at least.
-            (Some(_) | None, Some(_) | None) => to.0 - from.0 + interval,
-        };
-        outages.push(Outage {
-            from,
-            to,
-            failed,
-            undecided: run.iter().filter(|p| !p.outcome.is_verdict()).count() as u64,
-            gap: Bounded {
-                value: millis(long),
-                lower: last_failure.planned.millis_since(first_failure.planned),
-                upper: next_success.map(|_| millis(long + interval)),
-            },
-        });
-    }
-    outages
+/// That of a run, if it has a failure in it.
+fn outage(run: &Run<'_>, interval: u64) -> Option<Outage> {
+    let mut failures = run.probes.iter().filter(|p| is_failed(p));
+    let failed = failures.clone().count() as u64;
+    let first_failure = failures.next()?;
+    let last_failure = failures.next_back().unwrap_or(first_failure);
+    let (from, to) = (run.probes.first()?.planned, run.probes.last()?.planned);
+    let long = match (run.success_before, run.success_after) {
+        (Some(before), Some(after)) => (after.0 - before.0).saturating_sub(interval),
+        // It was there when the first of them was planned.
+        (None, Some(after)) => after.0 - from.0,
+        // It began at the first of them at the latest, and lasted to the last one at least.
+        (Some(_) | None, None) => to.0 - from.0 + interval,
+    };
+    Some(Outage {
+        from,
+        to,
+        failed,
+        undecided: run.probes.len() as u64 - failed,
+        gap: Bounded {
+            value: millis(long),
+            lower: last_failure.planned.millis_since(first_failure.planned),
+            upper: run.success_after.map(|_| millis(long + interval)),
+        },
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a report")]
@@ -264,8 +312,7 @@ fn millis(nanos: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::outcome::Outcome;
-    use crate::measure::synthetic::{OPERATION, book_with_outage};
+    use crate::measure::synthetic::{OPERATION, at, book_with_outage};
 
     const DELTA: u64 = 10_000_000;
 
@@ -469,5 +516,62 @@ mod tests {
     fn without_probes_nothing_is_claimed() {
         let downtime = Downtime::of(&[], OPERATION, DELTA);
         assert_eq!((downtime.max_gap_ms(), downtime.total_ms()), (None, None));
+    }
+
+    /// What the probes of [`book_with_outage`] tell if those between two moments end so, and take so long.
+    fn failing(from_ms: f64, to_ms: f64, outcome: Outcome, takes_ms: u64) -> Downtime {
+        let mut attempts = book_with_outage(0, Outcome::Ok).attempts;
+        for attempt in &mut attempts {
+            if attempt.planned >= at(from_ms) && attempt.planned < at(to_ms) {
+                attempt.outcome = outcome;
+                attempt.finished = Instant(attempt.planned.0 + takes_ms * 1_000_000);
+            }
+        }
+        Downtime::of(&attempts, OPERATION, DELTA)
+    }
+
+    #[test]
+    fn of_an_outage_that_was_under_way_only_what_came_since_the_operation_counts() {
+        let refused = (Outcome::Refused, 1);
+        // All that come in the last four seconds before hang, and so do some that come later.
+        let hanging = (Outcome::Timeout, 10_000);
+        for (outcome, takes_ms) in [refused, hanging] {
+            let downtime = failing(-4_000.0, 250.0, outcome, takes_ms);
+            for stream in downtime.streams() {
+                assert!(stream.was_failing);
+                assert_eq!((stream.failed, stream.probes), (25, 1_200), "{outcome}");
+                assert!((stream.total_ms - 250.0).abs() < 1e-6, "{stream:?}");
+                let gap = stream.max_gap_ms;
+                assert!((gap.value - 250.0).abs() < 1e-6, "{gap:?}");
+                assert!(gap.lower <= 250.0 && gap.upper.is_some_and(|upper| upper >= 250.0));
+            }
+            assert!(downtime.windows.iter().all(|window| window.from_ms >= 0.0));
+            assert_eq!(downtime.disruption_seconds, 1);
+        }
+    }
+
+    #[test]
+    fn an_outage_from_before_the_operation_to_the_end_is_no_longer_than_was_watched() {
+        let downtime = failing(-4_000.0, 20_000.0, Outcome::Http503, 1);
+        let gap = downtime.max_gap_ms().unwrap();
+        assert_eq!(gap.upper, None);
+        assert!((11_980.0..=12_000.0).contains(&gap.value), "{gap:?}");
+        assert!(gap.lower <= gap.value);
+    }
+
+    #[test]
+    fn an_outage_that_was_over_before_the_operation_is_none_of_it() {
+        let downtime = failing(-4_000.0, -10.0, Outcome::Refused, 1);
+        assert_eq!(
+            (downtime.total_ms(), downtime.disruption_seconds),
+            (Some(0.0), 0)
+        );
+        assert!(downtime.windows.is_empty());
+        assert!(!downtime.streams().any(|stream| stream.was_failing));
+        let downtime = failing(-4_000.0, -10.0, Outcome::Timeout, 10_000);
+        assert_eq!(
+            (downtime.total_ms(), downtime.disruption_seconds),
+            (Some(0.0), 0)
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::measure::Outcomes;
 
 /// One line each.
 pub(super) fn of(arm: &Arm) -> impl Iterator<Item = String> {
-    [failing_before(arm), failing_again(arm)]
+    [failing_before(arm), under_way(arm), failing_again(arm)]
         .into_iter()
         .flatten()
 }
@@ -32,6 +32,23 @@ fn failing_before(arm: &Arm) -> Option<String> {
         before.total(),
         arm.name,
         ways.collect::<Vec<_>>().join(", "),
+    ))
+}
+
+/// An outage that the operation found there already.
+fn under_way(arm: &Arm) -> Option<String> {
+    let probes = || arm.used().map(|trial| &trial.metrics.probes);
+    let mut streams = probes().flat_map(|probes| probes.new.iter().chain(&probes.reused));
+    if arm.is_blind() || !streams.any(|stream| stream.was_failing) {
+        return None;
+    }
+    let before: Outcomes = probes().map(|probes| probes.before).sum();
+    Some(format!(
+        "probes of {} failed before the operation already ({} of {}), and still did when it began: its downtime \
+         counts what came since",
+        arm.name,
+        before.failed(),
+        before.total(),
     ))
 }
 

@@ -103,6 +103,18 @@ fn what_failed_before_the_operation_too_is_no_cost_of_it() {
     assert!(!text::render(&recycled("")).contains("before the operation, too"));
 }
 
+#[test]
+fn an_outage_that_the_operation_found_there_already_is_told() {
+    let mut comparison = recycled("");
+    let told = "probes of recycle failed before the operation already (7 of ";
+    assert!(!text::render(&comparison).contains(told));
+    let probes = &mut comparison.arms[0].trials[0].metrics.probes;
+    probes.before.http_503 = 7;
+    probes.new.as_mut().unwrap().was_failing = true;
+    let said = text::render(&comparison);
+    assert!(said.contains(told), "{said}");
+}
+
 /// Sets how the attempts of an arm ended; the rest had success.
 fn ended_in(comparison: &mut Comparison, arm: usize, failures: &[(Outcome, u64)]) {
     let counts = &mut comparison.arms[arm].summary.outcomes;
