@@ -118,3 +118,19 @@ fn a_result_that_could_not_be_written_is_refused_before_anything_is_measured() {
         }
     }
 }
+
+#[test]
+fn a_load_that_comes_to_its_end_before_the_watch_does_is_measured_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("early.toml");
+    let text = "name = 'early'\noperations = ['none']\ntrials = 1\n\
+        [timing]\nwarm-up-min = '2s'\nwarm-up-max = '2s'\nwatch-min = '3s'\nwatch-max = '3s'\n\
+        [load]\nrate = 50\nlate_bound = '1s'\ntls_share = 0\n\
+        pauses = [{ from = '3s', to = '100h' }]\n";
+    std::fs::write(&file, text).unwrap();
+    let mut command = std::process::Command::new(support::IIS_SIM);
+    let output = command.arg("compare").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("unexplained 0"), "{said}");
+}

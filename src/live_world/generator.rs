@@ -84,27 +84,44 @@ impl Generator {
         self.say(&format!("go {}", start.0))
     }
 
-    /// The next progress, if one has come.
+    /// The next progress, if one has come. A plan that was carried out to its end makes none any more.
     pub fn progress(&mut self) -> Result<Option<Progress>, GeneratorError> {
         match self.lines.try_recv() {
             Ok(line) => Ok(serde_json::from_str(&line).ok()),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(GeneratorError::EndedEarly),
+            Err(TryRecvError::Disconnected) => match self.ended()? {
+                Some(status) if status.success() => Ok(None),
+                Some(_) | None => Err(GeneratorError::EndedEarly),
+            },
         }
+    }
+
+    /// How it ended, if it does within its time.
+    fn ended(&mut self) -> Result<Option<ExitStatus>, GeneratorError> {
+        let step = Duration::from_millis(5);
+        for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            std::thread::sleep(step);
+        }
+        Ok(None)
     }
 
     /// Ends the plan now and waits until the book is written.
     pub fn stop(mut self) -> Result<(), GeneratorError> {
-        self.say("stop")?;
-        let step = Duration::from_millis(5);
-        for _ in 0..PATIENCE.as_millis() / step.as_millis() {
-            match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(GeneratorError::Failed(status)),
-                None => std::thread::sleep(step),
-            }
+        // It may have come to the end of its plan by itself, just now too.
+        if self.child.try_wait()?.is_none()
+            && let Err(error) = self.say("stop")
+            && !matches!(&error, GeneratorError::Io(io) if io.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return Err(error);
         }
-        Err(GeneratorError::Stuck)
+        match self.ended()? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(GeneratorError::Failed(status)),
+            None => Err(GeneratorError::Stuck),
+        }
     }
 
     fn say(&mut self, word: &str) -> Result<(), GeneratorError> {

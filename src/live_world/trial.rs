@@ -112,7 +112,7 @@ struct Times {
     /// From when on the server counts as warm: the last second before the operation.
     warm: Instant,
     operation: Instant,
-    /// Why the operation was not done, if it was not.
+    /// Why the operation was not done, or not watched, if it was not.
     not_done: Option<String>,
 }
 
@@ -138,7 +138,7 @@ impl Trial<'_> {
             None => targets(&server.endpoints(), closed.address),
         };
         let mut generator = self
-            .start_generator(targets, host, &book)
+            .start_generator(targets, host, &book, &on)
             .map_err(|error| self.with_last_words(error))?;
         let (times, memory) = self
             .drive(&mut server, farm.as_mut(), &on, &mut generator, watcher)
@@ -183,9 +183,9 @@ impl Trial<'_> {
         targets: Vec<Target>,
         host: String,
         book: &Path,
+        on: &Served,
     ) -> Result<Generator, TrialError> {
-        let timing = &self.scenario.timing;
-        let duration = timing.plan(self.scenario.load.probes.interval);
+        let duration = self.scenario.load_planned(on).span;
         let plan = PlanFile {
             profile: self.scenario.load.clone(),
             seed: self.seed,
@@ -260,6 +260,8 @@ impl Trial<'_> {
         let watching = (timing.watch_min, timing.watch_max);
         watch.until_steady(watching, Some(steady), operation, watcher)?;
         let memory = watch.memory_peak;
+        let planned = self.scenario.load_planned(on);
+        let not_done = not_done.or_else(|| planned.ran_out(load_started, operation, clock_now()));
         let warm = timing::baseline_from(load_started, operation);
         let times = Times {
             warm,

@@ -22,7 +22,7 @@ use super::read::Observation;
 use super::sessions::{Sessions, sessions};
 use super::statistics::{median, quantile};
 use super::steady::time_to_steady_state_ms;
-use super::targets::{ready, without_target_ms};
+use super::targets::{ready, without_target};
 use super::workers::{WorkerLife, replaced_ms, served_until, worker_lives};
 use crate::load::book::AttemptRecord;
 use crate::load::outcome::Outcome;
@@ -101,6 +101,9 @@ pub struct Metrics {
     /// queue had a worker.
     #[serde(default)]
     pub no_delivery_target_ms: Option<f64>,
+    /// Whether a queue had none at the end of the load either: then it was at least so long.
+    #[serde(default)]
+    pub no_delivery_target_lasts: bool,
     /// Memory.
     pub memory: Memory,
     /// How often each event was logged from the operation's begin to the end of the load, by its id.
@@ -230,6 +233,10 @@ impl Metrics {
             reused: downtime.reused.clone().map(without_sign),
         };
         let tells = !probes.never_succeeded();
+        let without_target = observation
+            .httpsys
+            .as_deref()
+            .and_then(|facts| without_target(facts, &ready(observation), operation, end));
         let has_probes = downtime.new.is_some() || downtime.reused.is_some();
         Self {
             downtime_max_gap_ms: downtime.max_gap_ms().filter(|_| tells),
@@ -257,10 +264,8 @@ impl Metrics {
                 .as_deref()
                 .and_then(|lives| replaced_ms(observation, lives, trial.pool.as_deref())),
             workers,
-            no_delivery_target_ms: observation
-                .httpsys
-                .as_deref()
-                .and_then(|facts| without_target_ms(facts, &ready(observation), operation, end)),
+            no_delivery_target_ms: without_target.map(|without| without.ms),
+            no_delivery_target_lasts: without_target.is_some_and(|without| without.lasts),
             memory: Memory {
                 workers_peak_bytes: trial.workers_peak_bytes,
             },
@@ -292,8 +297,9 @@ impl Metrics {
         if let Some(own) = servers.first() {
             let times = trial.times(observation);
             of_server.cache.kernel = cache::kernel(own, times).0;
-            of_server.no_delivery_target_ms =
-                without_target_ms(own, &ready(observation), operation, times.end);
+            let without = without_target(own, &ready(observation), operation, times.end);
+            of_server.no_delivery_target_ms = without.map(|without| without.ms);
+            of_server.no_delivery_target_lasts = without.is_some_and(|without| without.lasts);
         }
         Self {
             ledger: Some(Ledger::reconcile_farm(book, log, servers)),

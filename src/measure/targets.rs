@@ -123,14 +123,23 @@ pub(crate) fn gaps<'a>(facts: &'a [Traced<Fact>], ready: &Ready) -> Gaps<'a> {
         .collect()
 }
 
+/// How long a queue was without a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Without {
+    /// In all.
+    pub(super) ms: f64,
+    /// Whether one was without at the end, for however long.
+    pub(super) lasts: bool,
+}
+
 /// Of the queues that had a target when the operation began the one that was without for the longest time in
-/// all, up to `end`; milliseconds. `None` if none had one.
-pub(super) fn without_target_ms(
+/// all, up to `end`. `None` if none had one.
+pub(super) fn without_target(
     facts: &[Traced<Fact>],
     ready: &Ready,
     operation: Instant,
     end: Instant,
-) -> Option<f64> {
+) -> Option<Without> {
     let served = served(facts, ready);
     let had_one = served.values().filter(|times| {
         let mut times = times.iter();
@@ -138,14 +147,21 @@ pub(super) fn without_target_ms(
     });
     let without = had_one.map(|times| {
         let gaps = between(times).into_iter();
-        let within = gaps.filter(|(from, _)| *from > operation && *from < end);
-        let sum: f64 = within
-            .map(|(from, to)| to.min(end).millis_since(from))
-            .sum();
+        let within: Times = gaps
+            .filter(|(from, _)| *from > operation && *from < end)
+            .collect();
+        let long = within
+            .iter()
+            .map(|(from, to)| to.min(&end).millis_since(*from));
         // The sum of none is -0.
-        sum + 0.0
+        let ms = long.sum::<f64>() + 0.0;
+        let lasts = within.iter().any(|(_, to)| *to > end);
+        Without { ms, lasts }
     });
-    without.max_by(f64::total_cmp)
+    without.reduce(|a, b| Without {
+        ms: a.ms.max(b.ms),
+        lasts: a.lasts || b.lasts,
+    })
 }
 
 #[cfg(test)]
@@ -186,13 +202,13 @@ mod tests {
         }
     }
 
+    fn told(facts: &[Traced<Fact>]) -> Option<Without> {
+        let (operation, end) = (Instant(100_000_000), Instant(1_000_000_000));
+        without_target(facts, &Ready(None), operation, end)
+    }
+
     fn without(facts: &[Traced<Fact>]) -> Option<f64> {
-        without_target_ms(
-            facts,
-            &Ready(None),
-            Instant(100_000_000),
-            Instant(1_000_000_000),
-        )
+        told(facts).map(|without| without.ms)
     }
 
     #[test]
@@ -240,6 +256,13 @@ mod tests {
         assert_eq!(without(&idle), None);
         let gone = [at(1, attach(1, "P")), at(200, detach(1))];
         assert_eq!(without(&gone), Some(800.0));
+        assert!(told(&gone).unwrap().lasts, "nobody knows how much longer");
+        let back = [
+            at(1, attach(1, "P")),
+            at(200, detach(1)),
+            at(900, attach(2, "P")),
+        ];
+        assert!(!told(&back).unwrap().lasts);
     }
 
     #[test]
@@ -260,7 +283,7 @@ mod tests {
         };
         let (operation, end) = (Instant(100_000_000), Instant(1_000_000_000));
         let without = |facts: &[Traced<Fact>], observation: &Observation| {
-            without_target_ms(facts, &ready(observation), operation, end)
+            without_target(facts, &ready(observation), operation, end).map(|it| it.ms)
         };
         assert_eq!(without(&facts, &observation), Some(590.0));
         let said = vec![at(690, facts::Fact::Ready)];

@@ -179,6 +179,17 @@ impl Arm {
         gaps.iter().any(is_open).then_some(at_least)
     }
 
+    /// How long a pool had no worker to deliver to at least, if it had none when the run ended; as [`Arm::open_gap`].
+    pub fn open_without_target(&self) -> Option<f64> {
+        let times = || {
+            let metrics = self.used().map(|trial| &trial.metrics);
+            metrics.filter_map(|m| Some((m.no_delivery_target_ms?, m.no_delivery_target_lasts)))
+        };
+        let at_least = median(&times().map(|(ms, _)| ms).collect::<Vec<f64>>())?;
+        let is_open = |(ms, lasts): (f64, bool)| lasts && ms <= at_least;
+        times().any(is_open).then_some(at_least)
+    }
+
     /// The trials that are summed up.
     fn used(&self) -> impl Iterator<Item = &TrialResult> {
         used(&self.trials)

@@ -115,6 +115,59 @@ fn an_outage_that_the_operation_found_there_already_is_told() {
     assert!(said.contains(told), "{said}");
 }
 
+/// A stop of the pool has to wait for a request that hangs, up to the pool's limit.
+fn stopped_with_a_hung_request(limit: &str, more: &str) -> Comparison {
+    compared(
+        &[Operation::StopStart],
+        &format!(
+            "probes = {{ url = '/d.aspx', interval = '100ms' }}
+            mix = [{{ url = '/d.aspx' }}]
+            held = {{ url = '/hang.aspx', count = 1, at = '1s' }}
+            {more}
+            [server]
+            set = [\"system.applicationHost/applicationPools[name='DefaultAppPool'].processModel.shutdownTimeLimit:{limit}\"]
+            [[application]]
+            site = 'Default Web Site'
+            [[application.behaviour.page]]
+            path = '/d.aspx'
+            [[application.behaviour.page]]
+            path = '/hang.aspx'
+            fault = 'hang'"
+        ),
+    )
+}
+
+#[test]
+fn the_load_lasts_for_as_long_as_an_operation_may() {
+    let comparison = stopped_with_a_hung_request("00:01:30", "");
+    let trial = comparison.trials().next().unwrap();
+    assert_eq!(trial.invalid, None);
+    let without = trial.metrics.no_delivery_target_ms.unwrap();
+    assert!((89_000.0..91_000.0).contains(&without), "{without}");
+    // The watch was over when the pool was started again.
+    let said = text::render(&comparison);
+    let row = said
+        .lines()
+        .find(|line| line.contains("a pool without a worker"));
+    assert!(
+        row.is_some_and(|row| row.contains(" at least 8") || row.contains(" at least 9")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_load_that_cannot_last_so_long_makes_the_trial_invalid() {
+    let nobody = "pauses = [{ from = '3s', to = '480h' }]";
+    let comparison = stopped_with_a_hung_request("10.00:00:00", nobody);
+    let trial = comparison.trials().next().unwrap();
+    let why = trial.invalid.as_deref().unwrap_or_default();
+    assert!(
+        why.contains("the load ended") && why.contains("no more attempts"),
+        "{why}"
+    );
+    assert!(text::render(&comparison).contains(why));
+}
+
 /// Sets how the attempts of an arm ended; the rest had success.
 fn ended_in(comparison: &mut Comparison, arm: usize, failures: &[(Outcome, u64)]) {
     let counts = &mut comparison.arms[arm].summary.outcomes;

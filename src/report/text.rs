@@ -308,6 +308,11 @@ pub(super) fn figure(arm: &Arm, row: &Row) -> String {
     if row.path == "downtime_max_gap_ms.value" {
         return gap(arm, estimate);
     }
+    if row.path == "no_delivery_target_ms"
+        && let Some(at_least) = arm.open_without_target()
+    {
+        return format!("at least {}", write(at_least, Unit::Millis));
+    }
     with_interval(estimate, row.unit)
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_was::config::edit::Change;
+use sim_was::config::{ApplicationPool, Configuration};
 use sim_was::control::{Command, Service};
+use sim_was::model::Personality;
 
 /// An operation.
 #[derive(
@@ -145,6 +147,43 @@ impl Operation {
                     Step::Ask(Command::StopSite { name: name.clone() }),
                     Step::Ask(Command::StartSite { name }),
                 ]
+            }
+        }
+    }
+}
+
+impl Step {
+    /// How long it may take until it has succeeded, by the limits that the configuration and its tool set; what else
+    /// it takes is short.
+    ///
+    /// Source: `shutdownTimeLimit`: a worker that has not ended by then is killed, and the pool has stopped. No order
+    /// waits for a worker that starts (`startupTimeLimit`).
+    pub(crate) fn longest(
+        &self,
+        configuration: &Configuration,
+        personality: Personality,
+    ) -> Duration {
+        let pools = || configuration.application_pools.iter();
+        let limit = |pool: &ApplicationPool| pool.process_model.shutdown_time_limit;
+        if let Self::FreezeWas(span) = self {
+            return *span;
+        }
+        let Self::Ask(command) = self else {
+            return Duration::ZERO;
+        };
+        if let Command::StopApplicationPool { name } = command {
+            let pool = pools().find(|pool| pool.name.eq_ignore_ascii_case(name));
+            return pool.map(limit).unwrap_or_default();
+        }
+        let Command::StopServices { timeout_ms, .. } = command else {
+            return Duration::ZERO;
+        };
+        let timeout = Duration::from_millis(*timeout_ms);
+        match personality {
+            Personality::Iis10 => timeout,
+            // The time-out begins where the workers' own limit ends.
+            Personality::Iis6 => {
+                timeout.saturating_add(pools().map(limit).max().unwrap_or_default())
             }
         }
     }

@@ -221,7 +221,7 @@ impl Trial<'_> {
             &interruption::flag(),
             profile,
             self.seed,
-            self.scenario.timing.plan(profile.probes.interval),
+            self.scenario.load_planned(served).span,
         )?;
         let plan = plan.ok_or(TrialError::Interrupted)?;
         let to = Destinations::of(&plan.urls, &plan.attempts, profile, &served.configuration)
@@ -244,7 +244,7 @@ impl Trial<'_> {
     }
 
     /// Services up, load, operation, load: until everything is steady again. Gives from when on the
-    /// server counts as warm, when the operation began, and why it was not done if it was not.
+    /// server counts as warm, when the operation began, and why it was not done, or not watched, if it was not.
     fn drive(
         &self,
         stage: &mut Stage,
@@ -285,6 +285,9 @@ impl Trial<'_> {
         }
         let watch = (timing.watch_min, timing.watch_max);
         stage.until_steady(watch, Some(steady), operation)?;
+        let planned = self.scenario.load_planned(served);
+        let not_done =
+            not_done.or_else(|| planned.ran_out(load_started, operation, stage.world.now()));
         let warm = timing::baseline_from(load_started, operation);
         Ok((warm, operation, not_done))
     }
@@ -350,7 +353,7 @@ struct Played {
     book: crate::load::Book,
     measured: Measured,
     size: Size,
-    /// Why the operation was not done, if it was not.
+    /// Why the operation was not done, or not watched, if it was not.
     not_done: Option<String>,
     /// The ports that the server is to listen on.
     ports: BTreeSet<u16>,
