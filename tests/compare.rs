@@ -117,6 +117,36 @@ fn a_result_that_could_not_be_written_is_refused_before_anything_is_measured() {
             assert!(text.contains("'--json <FILE>'"), "{text}");
         }
     }
+    let at_noon = "examples/scenarios/long-requests.toml";
+    let file = folder.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    for (words, option, wrong) in [
+        (
+            vec!["compare", "--clock", "virtual"],
+            "--record <FILE>",
+            &missing,
+        ),
+        (
+            vec!["run", at_noon, "--clock", "virtual"],
+            "--record <FILE>",
+            &missing,
+        ),
+        (vec!["compare"], "--out <DIR>", &file),
+        (vec!["run", at_noon], "--out <DIR>", &file),
+        (vec!["agree"], "--out <DIR>", &file),
+        (vec!["calibrate", "--quick"], "--out <FILE>", &missing),
+        (vec!["merge", "nowhere"], "--out <FILE>", &missing),
+        (vec!["swarm"], "--trace <FILE>", &missing),
+        (vec!["swarm"], "--record <FILE>", &missing),
+        (vec!["swarm"], "--store <DIR>", &file),
+    ] {
+        let name = option.split(' ').next().unwrap();
+        let mut command = std::process::Command::new(support::IIS_SIM);
+        let output = command.args(&words).arg(name).arg(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?} {output:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(&format!("'{option}'")), "{text}");
+    }
 }
 
 #[test]

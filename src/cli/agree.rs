@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fail;
 use super::measuring::{INTERRUPTED, STEPS, Temporary, progress_bar, show};
-use super::output_file::output_file;
+use super::output_file::{output_file, output_folder};
 use super::selection::{ProfileArgument, ProfileError, Selection};
 use super::up::stop_flag;
 use crate::agreement::{Agreement, Seen, Verdict, virtual_trials};
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_parser = output_file())]
     json: Option<PathBuf>,
     /// Keep books, logs and traces of every live trial below DIR [default: a temporary folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = output_folder())]
     out: Option<PathBuf>,
 }
 

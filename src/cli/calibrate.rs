@@ -13,6 +13,7 @@ use sim_httpsys::live::clock::utc_now;
 
 use super::fail;
 use super::measuring::{INTERRUPTED, Temporary};
+use super::output_file::output_file;
 use super::up::stop_flag;
 use crate::live_world::calibrate::{CalibrateError, Calibration, calibrate};
 use crate::report::Environment;
@@ -31,7 +32,7 @@ use crate::virtual_world::costs::{CORES_MAX, Measured};
 )]
 pub(super) struct Arguments {
     /// Where the profile is written
-    #[arg(long, value_name = "FILE", default_value = "iis-sim-profile.toml")]
+    #[arg(long, value_name = "FILE", default_value = "iis-sim-profile.toml", value_parser = output_file())]
     out: PathBuf,
     /// A tenth of the samples: a few seconds
     #[arg(long)]

@@ -12,6 +12,7 @@ use sim_httpsys::live::clock::clock_now;
 
 use super::explain_change::no_good;
 use super::fail;
+use super::output_file::{output_file, output_folder};
 use super::selection::{ProfileArgument, ProfileError};
 use super::up::stop_flag;
 use crate::live_world::compare::{Now, compare};
@@ -40,12 +41,12 @@ pub(super) struct Measuring {
     profile: ProfileArgument,
     /// Keep books, logs and traces of every trial below DIR; under the virtual clock the traces only
     /// [default: a temporary folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = output_folder())]
     out: Option<PathBuf>,
     /// Write a record for `iis-sim replay` to FILE; virtual clock only. Each variant has one of its own, and each
     /// scenario of a folder: FILE with their names before its extension. With --out there is one anyway,
     /// DIR/record.json
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     record: Option<PathBuf>,
     /// Record every input of httpsys, was and w3wp with its time below --out DIR, for `iis-sim replay DIR`;
     /// live clock only

@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "DIR or FILE", required = true)]
     folders: Vec<PathBuf>,
     /// Write all rows, in the order of the plan, to FILE (Parquet)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     out: Option<PathBuf>,
     /// A figure to sum up, by its path in the metrics, e.g. `latency_ms.during.p50`; repeat for more; or all
     #[arg(long = "figure", value_name = "PATH")]

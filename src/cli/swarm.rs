@@ -11,6 +11,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim_httpsys::live::clock::clock_now;
 
+use super::output_file::{output_file, output_folder};
 use super::up::stop_flag;
 use super::{WRONG_ARGUMENTS, mutants};
 use crate::virtual_world::checkers::coverage::{Coverage, Reached};
@@ -63,14 +64,14 @@ pub(super) struct Arguments {
     #[arg(long)]
     digests: bool,
     /// Write the facts of the first seed, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     trace: Option<PathBuf>,
     /// Fail if something that must be seen sometimes never was; so does a run of 2000 seeds or more
     /// of 10 seconds or more each, in which all of it can be seen
     #[arg(long)]
     require_sometimes: bool,
     /// Write a record of the first seed to FILE, for `iis-sim replay`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_file())]
     record: Option<PathBuf>,
     /// Go on after a seed that fails
     #[arg(long)]
@@ -80,7 +81,7 @@ pub(super) struct Arguments {
     pub(super) tries: u32,
     /// Where a plan that fails is stored; made if it is not there [default: tests/regressions, if it is there].
     /// As it was before it was made small it is kept in DIR/as-it-was [default: the folder for temporary files]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = output_folder())]
     pub(super) store: Option<PathBuf>,
     /// Put faults into the models, one after the other, and see that each is found (needs a build with
     /// --features mutants); fails if less than 95 % are
