@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::load::profile::Profile;
 use crate::measure::downtime::Bounded;
 use crate::measure::statistics::median;
 use crate::measure::{Metrics, Outcomes, Summary, TrialResult, summarise};
@@ -30,6 +31,8 @@ pub struct Comparison {
     pub environment: Environment,
     /// What said what things cost: virtual time only.
     pub profile: Option<String>,
+    /// What was run: the scenario itself, or each of its variants.
+    pub stories: Vec<Story>,
     /// The arms, in the order of the scenario.
     pub arms: Vec<Arm>,
 }
@@ -41,6 +44,8 @@ pub struct Arm {
     pub name: String,
     /// The operation.
     pub operation: Operation,
+    /// Which of [`Comparison::stories`] it belongs to.
+    pub story: usize,
     /// Its trials, by seed.
     pub trials: Vec<TrialResult>,
     /// Over its valid trials; if there is none, over its invalid ones ([`Arm::is_invalid`]).
@@ -61,6 +66,7 @@ impl Comparison {
             Arm {
                 name: operation.name().to_owned(),
                 operation: *operation,
+                story: 0,
                 summary: summarise(&metrics),
                 trials,
                 repeated: repeated.remove(operation).unwrap_or_default(),
@@ -71,6 +77,10 @@ impl Comparison {
             clock,
             environment: Environment::of_this_machine(clock),
             profile: None,
+            stories: vec![Story {
+                variant: String::new(),
+                scenario: scenario.clone(),
+            }],
             arms: scenario.operations.iter().map(arm).collect(),
         }
     }
@@ -93,14 +103,17 @@ impl Comparison {
             clock,
             environment: Environment::of_this_machine(clock),
             profile: None,
+            stories: Vec::new(),
             arms: Vec::new(),
         };
-        for (story, results) in stories {
+        for (number, (story, results)) in stories.into_iter().enumerate() {
             let part = Self::new(&story.scenario, clock, results);
             whole.arms.extend(part.arms.into_iter().map(|arm| Arm {
                 name: story.arm(arm.operation),
+                story: number,
                 ..arm
             }));
+            whole.stories.push(story);
         }
         whole
     }
@@ -116,6 +129,33 @@ impl Comparison {
     /// All trials of all arms.
     pub fn trials(&self) -> impl Iterator<Item = &TrialResult> {
         self.arms.iter().flat_map(|arm| &arm.trials)
+    }
+
+    /// The load of an arm.
+    fn load_of(&self, arm: &Arm) -> &Profile {
+        let story = self.stories.get(arm.story);
+        &story.map_or(&self.scenario, |story| &story.scenario).load
+    }
+
+    /// What something is in all stories; where variants differ in it, what it is in which.
+    fn each(&self, what: &dyn Fn(&Scenario) -> String) -> String {
+        let mut values: Vec<(String, Vec<&str>)> = Vec::new();
+        for story in &self.stories {
+            let value = what(&story.scenario);
+            match values.iter_mut().find(|(known, _)| *known == value) {
+                Some((_, names)) => names.push(&story.variant),
+                None => values.push((value, vec![&story.variant])),
+            }
+        }
+        match &values[..] {
+            [] => what(&self.scenario),
+            [(value, _)] => value.clone(),
+            several => {
+                let several = several.iter();
+                let told = several.map(|(value, names)| format!("{value} ({})", names.join("; ")));
+                told.collect::<Vec<_>>().join(" or ")
+            }
+        }
     }
 
     /// The arm of an operation.

@@ -115,6 +115,63 @@ fn an_outage_that_the_operation_found_there_already_is_told() {
     assert!(said.contains(told), "{said}");
 }
 
+#[test]
+fn what_variants_do_not_share_is_told_of_each() {
+    let text = "name = 'test'
+        operations = ['none']
+        trials = 2
+        seed = 5
+        [timing]
+        warm-up-min = '1s'
+        warm-up-max = '1s'
+        watch-min = '1s'
+        watch-max = '1s'
+        [load]
+        rate = 50
+        tls_share = 0
+        [[variant]]
+        name = 'A'
+        [[variant]]
+        name = 'B'
+        load = { rate = 20, users = 7, late_bound = '3ms' }
+        trials = 3
+        seed = 6
+        [[variant]]
+        name = 'C'";
+    let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap();
+    let costs = Costs::default();
+    let of_story = |scenario: &Scenario| {
+        let seeds = (0..scenario.trials).map(|round| scenario.seed_of_round(round));
+        let trial = |seed| Trial {
+            scenario,
+            operation: Operation::None,
+            seed,
+            costs: &costs,
+        };
+        seeds
+            .map(|seed| trial(seed).run().unwrap().result)
+            .collect()
+    };
+    let stories = scenario.stories().unwrap().into_iter();
+    let stories = stories.map(|story| {
+        let results = of_story(&story.scenario);
+        (story, results)
+    });
+    let said = text::render(&Comparison::of_stories(
+        &scenario,
+        Clock::Virtual,
+        stories.collect(),
+    ));
+    for told in [
+        "2 (A; C) or 3 (B) trial(s) of each operation, seed 5 (A; C) or 6 (B), 50 (A; C) or 20 (B) attempts/s, \
+         64 kept-alive connections, 200 (A; C) or 7 (B) users; ",
+        "more than 2 ms (A; C) or 3 ms (B) late",
+        "95 % bootstrap intervals, but A; C: measured once or twice",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
 /// A stop of the pool has to wait for a request that hangs, up to the pool's limit.
 fn stopped_with_a_hung_request(limit: &str, more: &str) -> Comparison {
     compared(
@@ -421,6 +478,7 @@ fn probes_of_what_goes_on_are_no_proof_that_all_does() {
     );
     assert!(said.contains(&wanted), "{said}");
     assert!(!said.contains("a longest gap of 0 ms"), "{said}");
-    comparison.scenario.load.probes.host = Some("shop.example".to_owned());
+    let load = &mut comparison.stories[0].scenario.load;
+    load.probes.host = Some("shop.example".to_owned());
     assert!(text::render(&comparison).contains(" of shop.example, "));
 }

@@ -9,6 +9,8 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use super::verdict::verdict;
 use super::{Arm, Comparison, notes};
 use crate::measure::Estimate;
+use crate::measure::statistics::TRIALS_MIN;
+use crate::scenario::Scenario;
 
 /// A row of the table: what it is called, where it is in the metrics, and its unit.
 pub(super) struct Row {
@@ -228,7 +230,8 @@ const BALANCER: &str = "what the balancer sees of the server";
 
 /// The parts that this comparison has.
 pub(super) fn parts(comparison: &Comparison) -> impl Iterator<Item = &'static Part> {
-    let is_farm = comparison.scenario.farm.is_some();
+    let mut stories = comparison.stories.iter();
+    let is_farm = stories.any(|story| story.scenario.farm.is_some());
     PARTS
         .iter()
         .filter(move |part| is_farm || part.title != BALANCER)
@@ -253,7 +256,7 @@ pub fn tell(line: &str) {
 pub(super) fn heading(comparison: &Comparison) -> String {
     let scenario = &comparison.scenario;
     let environment = &comparison.environment;
-    let load = &scenario.load;
+    let each = |what: &dyn Fn(&Scenario) -> String| comparison.each(what);
     let profile = comparison.profile.as_ref();
     let profile = profile.map(|profile| format!("\nvirtual time; costs: {profile}"));
     format!(
@@ -261,11 +264,11 @@ pub(super) fn heading(comparison: &Comparison) -> String {
          {} users; {} build on {} x {}{}\n\n",
         scenario.name,
         scenario.about,
-        scenario.trials,
-        scenario.seed,
-        load.rate,
-        load.keep_alive_connections,
-        load.users,
+        each(&|it| it.trials.to_string()),
+        each(&|it| it.seed.to_string()),
+        each(&|it| it.load.rate.to_string()),
+        each(&|it| it.load.keep_alive_connections.to_string()),
+        each(&|it| it.load.users.to_string()),
         environment.build,
         environment.cpus,
         environment.cpu,
@@ -411,8 +414,8 @@ fn footer(comparison: &Comparison) -> String {
             arm.name
         ));
     }
-    let probes = &comparison.scenario.load.probes;
     for arm in comparison.arms.iter().filter(|arm| arm.is_blind()) {
+        let probes = &comparison.load_of(arm).probes;
         let marker = probes
             .marker
             .as_ref()
@@ -425,9 +428,9 @@ fn footer(comparison: &Comparison) -> String {
         ));
     }
     lines.extend(comparison.arms.iter().flat_map(notes::of));
-    let bound = comparison.scenario.load.late_bound.as_secs_f64() * 1e3;
+    let bound = comparison.each(&|it| format!("{} ms", it.load.late_bound.as_secs_f64() * 1e3));
     lines.push(format!(
-        "a trial is invalid if its generator was more than {bound} ms late at p99.9; times count \
+        "a trial is invalid if its generator was more than {bound} late at p99.9; times count \
          from the start of the operation"
     ));
     lines.push(
@@ -435,12 +438,25 @@ fn footer(comparison: &Comparison) -> String {
          what has no such word counts to the end of the run; a failed probe is downtime of one interval"
             .to_owned(),
     );
-    lines.push(if comparison.scenario.trials >= 3 {
-        "medians over trials with their 95 % bootstrap intervals".to_owned()
-    } else {
-        "measured once or twice: no intervals over trials; the gap's brackets are what probing \
-         leaves open"
-            .to_owned()
-    });
+    lines.push(intervals(comparison));
     lines.join("\n") + "\n"
+}
+
+/// What the brackets are: the bounds of a median, or what probing leaves open.
+fn intervals(comparison: &Comparison) -> String {
+    let has_none = |arm: &&Arm| arm.summary.trials < TRIALS_MIN;
+    let without: Vec<&str> = comparison
+        .arms
+        .iter()
+        .filter(has_none)
+        .map(|arm| arm.name.as_str())
+        .collect();
+    let medians = "medians over trials with their 95 % bootstrap intervals";
+    let no_intervals = "measured once or twice: no intervals over trials; the gap's brackets are what probing \
+         leaves open";
+    match without.len() {
+        0 => medians.to_owned(),
+        some if some == comparison.arms.len() => no_intervals.to_owned(),
+        _ => format!("{medians}, but {}: {no_intervals}", without.join("; ")),
+    }
 }

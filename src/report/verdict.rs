@@ -34,25 +34,27 @@ pub(super) fn verdict(comparison: &Comparison) -> String {
     // An arm with a name of its own may be another server.
     let is_plain = |arm: &&Arm| arm.name == arm.operation.name();
     let without = nothing.first().copied().filter(is_plain);
-    let probes = &comparison.scenario.load.probes;
-    let asked_for = match &probes.host {
-        Some(host) => format!("{} of {host}", probes.url),
-        // That of the first binding, or whoever is behind it.
-        None => format!("{} of the default host", probes.url),
+    let probed = |arm: &Arm| {
+        let probes = &comparison.load_of(arm).probes;
+        match &probes.host {
+            Some(host) => format!("{} of {host}", probes.url),
+            // That of the first binding, or whoever is behind it.
+            None => format!("{} of the default host", probes.url),
+        }
     };
     if arms.is_empty() {
-        return of_nothing(&nothing, &asked_for);
+        return of_nothing(&nothing, &probed);
     }
     let clause = |arm: &Arm| {
         let head = format!("{} {} cost", article(arm.operation), arm.operation);
-        clause(arm, without.filter(|_| is_plain(&arm)), &head, &asked_for)
+        clause(arm, without.filter(|_| is_plain(&arm)), &head, &probed(arm))
     };
     let clauses: Vec<String> = arms.into_iter().map(clause).collect();
     format!("Verdict: {}.", clauses.join("; "))
 }
 
 /// What is said if nobody has operated on the server; it may have done something of itself.
-fn of_nothing(arms: &[&Arm], probed: &str) -> String {
+fn of_nothing(arms: &[&Arm], probed: &dyn Fn(&Arm) -> String) -> String {
     let done: Vec<(&Arm, Vec<String>)> = arms.iter().map(|arm| (*arm, own_doings(arm))).collect();
     if done.iter().all(|(_, doings)| doings.is_empty()) {
         return "Nothing was done to the server, and this is what measuring it costs.".to_owned();
@@ -62,7 +64,7 @@ fn of_nothing(arms: &[&Arm], probed: &str) -> String {
             [] => "nothing happened, with".to_owned(),
             some => format!("{}, with", some.join(", ")),
         };
-        clause(arm, None, &head, probed)
+        clause(arm, None, &head, &probed(arm))
     });
     format!(
         "Verdict: nobody did anything to the server, and this is what it did of itself: {}.",
