@@ -25,7 +25,8 @@ pub struct LayerLoss {
     pub entries_lost: Option<u64>,
     /// Their bytes.
     pub bytes_lost: Option<u64>,
-    /// Hits by look-ups before the operation; `None` if there were no look-ups.
+    /// Hits by look-ups before the operation; `None` if there were fewer than ten look-ups. What is told in
+    /// comparison with it is not known either then.
     pub hit_ratio_before: Option<f64>,
     /// The lowest hit ratio afterwards, over stretches of at least 100 ms and 10 look-ups.
     pub hit_ratio_min: Option<f64>,
@@ -52,7 +53,8 @@ impl Lookups {
             events,
             baseline: None,
         };
-        lookups.baseline = ratio(lookups.between(baseline_from_ms, 0.0));
+        let before = lookups.between(baseline_from_ms, 0.0);
+        lookups.baseline = ratio(before).filter(|_| before.len() >= LOOKUPS_MIN);
         lookups
     }
 
@@ -62,7 +64,7 @@ impl Lookups {
         &self.events[first..last.max(first)]
     }
 
-    /// Whether the hit ratio in a window is what it was. A layer that nobody used is warm.
+    /// Whether the hit ratio in a window is what it was. A layer that hardly anybody used is warm.
     pub fn is_warm(&self, from: f64, to: f64) -> bool {
         let Some(baseline) = self.baseline else {
             return true;
@@ -477,6 +479,29 @@ mod tests {
         let cold = hits_from(7).unwrap();
         assert!((360_000.0..=360_100.0).contains(&cold), "{cold}");
         assert_eq!(hits_from(55), None, "five look-ups prove nothing");
+    }
+
+    #[test]
+    fn a_baseline_of_fewer_than_ten_look_ups_tells_nothing() {
+        let measured = |before: u32| {
+            // Half of them hit before the operation, and none does afterwards.
+            let before = (0..before).map(|n| (f64::from(n) - 500.0, n % 2 == 0));
+            let after = (0..400).map(|n| (f64::from(n) * 10.0, false));
+            let lookups = Lookups::new(before.chain(after).collect(), -1_000.0);
+            let mut loss = LayerLoss::default();
+            TIMES.finish(&lookups, &mut loss);
+            (loss, lookups.is_warm(0.0, 2_000.0))
+        };
+        let (loss, is_warm) = measured(9);
+        assert_eq!((loss.hit_ratio_before, loss.excess_misses), (None, None));
+        assert_eq!((loss.refill_ms, loss.hit_ratio_min), (None, Some(0.0)));
+        assert!(is_warm);
+        let (loss, is_warm) = measured(10);
+        assert_eq!(
+            (loss.hit_ratio_before, loss.excess_misses),
+            (Some(0.5), Some(200.0))
+        );
+        assert!(!is_warm);
     }
 
     #[test]
