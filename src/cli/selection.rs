@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::scenario::{Operation, Scenario, ScenarioError};
+use crate::scenario::{Operation, Scenario, ScenarioError, in_words};
 use crate::virtual_world::costs::{Costs, DEFAULT_PROFILE};
 
 /// What is to be measured.
@@ -78,7 +78,7 @@ pub(super) enum ProfileError {
         source: std::io::Error,
     },
     /// It is none.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), in_words(&source.to_string()))]
     Parse {
         /// Which.
         path: PathBuf,

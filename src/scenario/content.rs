@@ -83,7 +83,7 @@ impl Content {
         let mut path = folder.to_owned();
         for part in relative.split(['/', '\\']).filter(|part| !part.is_empty()) {
             if part == ".." {
-                let message = format!("content path {:?} leaves its application", self.path);
+                let message = format!("content {:?} leaves its application", self.path);
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
             path.push(part);

@@ -21,7 +21,9 @@ impl Many {
     /// Adds them to the text of an applicationHost.config, behind the pools and sites that are there.
     pub(super) fn add_to(&self, text: &str) -> Result<String, String> {
         if self.pools == 0 || self.sites > 100_000 || self.pools > 100_000 {
-            return Err("many: 1 to 100000 pools and at most 100000 sites can be added".to_owned());
+            return Err(
+                "server.many: 1 to 100000 pools and at most 100000 sites can be added".to_owned(),
+            );
         }
         let pools = (1..=self.pools).map(|n| number(&self.pool, n, n));
         let text = insert(text, "</applicationPools>", &pools.collect::<String>())?;
@@ -52,7 +54,7 @@ fn insert(text: &str, before: &str, what: &str) -> Result<String, String> {
         is_it.then_some((from + open.len() + within.trim_end().len(), from + end + 1))
     });
     let (from, to) = empty.ok_or_else(|| {
-        format!("many: the configuration has no {before} to add something before, and no {open} />")
+        format!("server.many: the configuration has no {before} to add something before, and no {open} />")
     })?;
     edited.replace_range(from..to, &format!(">{what}{before}"));
     Ok(edited)

@@ -4,7 +4,6 @@
 //! the business of the worlds.
 
 use std::path::{Path, PathBuf};
-use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use serde::de::Error;
@@ -27,6 +26,7 @@ mod place;
 mod served;
 pub(crate) mod timing;
 mod variant;
+mod words;
 
 pub use clock::Clock;
 pub use content::Content;
@@ -37,6 +37,7 @@ pub use operation::{Operation, Step};
 pub use served::Served;
 pub use timing::Timing;
 pub use variant::{Story, Variant};
+pub(crate) use words::{in_words, not_utf8};
 
 /// What `compare` runs when no file is named: the text of
 /// `examples/scenarios/reset-vs-recycle.toml`.
@@ -238,35 +239,6 @@ fn read_text(path: &Path) -> Result<String, ScenarioError> {
     })
 }
 
-/// What is wrong with a text, with the ranges of numbers instead of the names of their types.
-fn in_words(error: &str) -> String {
-    // Those of u64 are the ones of TOML: its integers have a sign.
-    let types = [
-        ("u8", u64::from(u8::MAX)),
-        ("u16", u64::from(u16::MAX)),
-        ("u32", u64::from(u32::MAX)),
-        ("u64", i64::MAX.unsigned_abs()),
-    ];
-    let text = error.trim_end();
-    let of_type = types.iter().find_map(|(name, most)| {
-        let before = text.strip_suffix(&format!(", expected {name}"))?;
-        Some(format!(
-            "{before}, expected a whole number from 0 to {most}"
-        ))
-    });
-    of_type.unwrap_or_else(|| text.to_owned())
-}
-
-/// Where a text is no UTF-8.
-pub(crate) fn not_utf8(error: &FromUtf8Error) -> String {
-    let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
-    let (before, byte) = (&bytes[..at], bytes.get(at).copied().unwrap_or_default());
-    let line = before.split(|byte| *byte == b'\n').count();
-    format!(
-        "line {line}: byte {at} of the file, 0x{byte:02X}, is not UTF-8; save it in that encoding"
-    )
-}
-
 impl Scenario {
     /// The scenario that `compare` runs by default.
     pub fn reset_vs_recycle() -> Result<Self, ScenarioError> {
@@ -288,9 +260,10 @@ impl Scenario {
             let line = line.then(|| place::line_in_behaviour(text)).flatten();
             ScenarioError::Parse {
                 name: name.to_owned(),
-                message: match line {
-                    Some(line) => format!("line {line}: {wrong}"),
-                    None => in_words(&error.to_string()),
+                message: match (line, place::deep_key(text)) {
+                    (Some(line), _) => format!("line {line}: {wrong}"),
+                    (None, Some(deep)) if error.span().is_none() => deep,
+                    (None, _) => in_words(&error.to_string()),
                 },
             }
         })?;
@@ -480,112 +453,4 @@ impl Scenario {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Result<Scenario, ScenarioError> {
-        let text = format!("name = 'x'\n{text}\n[load]");
-        Scenario::parse(&text, "test.toml", Path::new("."))
-    }
-
-    fn refused(text: &str) -> String {
-        parsed(text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn an_application_is_described_once() {
-        let twice = |site: &str, path: &str| {
-            let one = "[[application]]\nsite = 'Default Web Site'\npath = '/shop'";
-            format!("{one}\n[[application]]\nsite = '{site}'\npath = '{path}'")
-        };
-        let said = refused(&twice("Default web site", "/Shop"));
-        let wanted =
-            "test.toml: two [[application]] are for \"/Shop\" of site \"Default web site\"";
-        assert!(said.starts_with(wanted), "{said}");
-        let other = twice("Default Web Site", "/");
-        assert!(refused(&other).contains("line 3: [[application]] names \"/shop\""));
-    }
-
-    #[test]
-    fn a_configuration_that_cannot_be_read_is_named_with_its_key_and_its_scenario() {
-        let said = refused("[server]\nconfig = 'nope.config'");
-        let wanted = "test.toml: server.config: ./nope.config: ";
-        assert!(said.starts_with(wanted), "{said}");
-    }
-
-    #[test]
-    fn a_number_that_is_too_large_is_refused_with_its_range() {
-        for wrong in ["trials = -1", "trials = 99999999999", "trials = 1.5"] {
-            let said = refused(wrong);
-            let wanted = "expected a whole number from 0 to 4294967295";
-            assert!(said.ends_with(wanted), "{said}");
-        }
-        let said = refused("seed = -1");
-        assert!(said.ends_with("from 0 to 9223372036854775807"), "{said}");
-        let said = refused("[[variant]]\nname = 'v'\ntrials = -1");
-        assert!(said.ends_with("from 0 to 4294967295"), "{said}");
-    }
-
-    #[test]
-    fn what_is_wrong_with_an_entry_or_the_server_is_told_with_its_line() {
-        let expect =
-            |check: &str| format!("[[expect]]\nthat = 'it holds'\nchecks = [{{ {check} }}]");
-        let twice = "[[variant]]\nname = 'a'\n[[variant]]\nname = 'a'";
-        let set = "[server]\nset = [\"system.applicationHost/applicationPools[name='Nope'].queueLength:5000\"]";
-        for (wrong, said) in [
-            (
-                &*expect("arm = 'nobody', figure = 'failed', equals = 0"),
-                "line 3: [[expect]] \"it holds\": there is no arm",
-            ),
-            (
-                &*expect("arm = 'none', figure = 'nothing', equals = 0"),
-                "line 3: [[expect]] \"it holds\": ",
-            ),
-            (twice, "line 5: two variants are called \"a\""),
-            (
-                "[server]\npool = 'Nope'",
-                "line 3: server.pool = \"Nope\": there is no such pool; there are DefaultAppPool",
-            ),
-            (set, "line 3: server.set: "),
-            (set, "there are the pools DefaultAppPool"),
-        ] {
-            let told = refused(wrong);
-            assert!(told.contains(said), "{told}");
-        }
-    }
-
-    #[test]
-    fn a_mistake_in_a_page_is_told_with_its_line() {
-        let page = |key: &str| format!("[[application.behaviour.page]]\npath = '/{key}.aspx'");
-        let of = |wrong: &str| {
-            let (first, second) = (page("a"), page("b"));
-            let site = "[[application]]\nsite = 'Default Web Site'";
-            refused(&format!(
-                "{site}\n{first}\ncpu = '1ms'\n\n{second}\n{wrong}"
-            ))
-        };
-        for (wrong, said) in [
-            (
-                "bytes = 5\nwait = 'soon'",
-                "line 11: behaviour: `soon` is no",
-            ),
-            ("wiat = '1s'", "line 10: behaviour: unknown field `wiat`"),
-        ] {
-            let told = of(wrong);
-            assert!(told.contains(said), "{told}");
-        }
-    }
-
-    #[test]
-    fn a_first_look_can_be_measured_too() {
-        let mut scenario = parsed("[load.held]\nat = '2s'\ncount = 1\nurl = '/?held'\n").unwrap();
-        scenario.quick();
-        scenario.check_changed().unwrap();
-    }
-
-    #[test]
-    fn something_is_watched() {
-        let said = refused("[timing]\nwatch-min = '0s'\nwatch-max = '0s'");
-        assert!(said.contains("timing.watch-max is 0s"), "{said}");
-    }
-}
+mod tests;

@@ -12,37 +12,59 @@ pub(super) fn with_line(text: &str, message: &str) -> String {
     }
 }
 
+/// The first key of more parts than a table may have below it, with its line: its error has none.
+pub(super) fn deep_key(text: &str) -> Option<String> {
+    /// Source: the toml crate's recursion limit.
+    const PARTS_MAX: usize = 80;
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let of_line = |line: &str| {
+        let keys = line.split(|c| !is_part(c));
+        keys.map(|key| key.matches('.').count() + 1).max()
+    };
+    let mut lines = text.lines().enumerate();
+    lines.find_map(|(index, line)| {
+        let parts = of_line(line).filter(|parts| *parts >= PARTS_MAX)?;
+        Some(format!(
+            "line {}: a key of {parts} parts is too deep",
+            index + 1
+        ))
+    })
+}
+
 /// A list whose entries messages call by a name.
 struct Entry {
     /// How such a message begins, up to the name in quotes.
     before: &'static str,
-    list: &'static str,
+    /// The list, or a list in each entry of another one.
+    lists: &'static [&'static str],
     name: &'static str,
 }
 
-const fn entry(before: &'static str, list: &'static str, name: &'static str) -> Entry {
-    Entry { before, list, name }
+const fn entry(before: &'static str, lists: &'static [&'static str], name: &'static str) -> Entry {
+    Entry {
+        before,
+        lists,
+        name,
+    }
 }
 
-const ENTRIES: [Entry; 3] = [
-    entry("[[expect]] ", "expect", "that"),
-    entry("two variants are called ", "variant", "name"),
-    entry("variant ", "variant", "name"),
+const ENTRIES: [Entry; 4] = [
+    entry("[[expect]] ", &["expect"], "that"),
+    entry("two variants are called ", &["variant"], "name"),
+    entry("variant ", &["variant"], "name"),
+    entry("content ", &["application", "content"], "path"),
 ];
 
 impl Entry {
     /// Where the name stands that the message begins with; of two that are alike, the second.
     fn find(&self, table: &DeTable<'_>, message: &str) -> Option<usize> {
         let called = message.strip_prefix(self.before)?;
-        let DeValue::Array(entries) = table.get(self.list)?.get_ref() else {
-            return None;
-        };
-        let names = entries.iter().filter_map(|entry| {
-            let DeValue::Table(entry) = entry.get_ref() else {
-                return None;
-            };
-            entry.get(self.name)
-        });
+        let mut tables = vec![table];
+        for list in self.lists {
+            let below = tables.iter().filter_map(|table| array(table, list));
+            tables = below.flat_map(tables_of).collect();
+        }
+        let names = tables.iter().filter_map(|entry| entry.get(self.name));
         let mut names = names.filter(|name| {
             let DeValue::String(name) = name.get_ref() else {
                 return false;
@@ -82,6 +104,25 @@ pub(super) fn line_in_behaviour(text: &str) -> Option<usize> {
     Some(text.get(..key.span().start)?.matches('\n').count() + 1)
 }
 
+/// Where the second of two `[[application]]` that are for the same names its site.
+fn find_same_application(table: &DeTable<'_>, message: &str) -> Option<usize> {
+    let text = |table: &DeTable<'_>, name: &str| {
+        let DeValue::String(text) = table.get(name)?.get_ref() else {
+            return None;
+        };
+        Some(text.to_string())
+    };
+    let mut all = tables_of(array(table, "application")?);
+    let found = all.rfind(|application| {
+        let path = text(application, "path").unwrap_or_else(|| "/".to_owned());
+        let site = text(application, "site").unwrap_or_default();
+        message.starts_with(&format!(
+            "two [[application]] are for {path:?} of site {site:?}"
+        ))
+    });
+    Some(found?.get("site")?.span().start)
+}
+
 /// The line in which a `[[application]]` names its site.
 pub(super) fn line_of_application(text: &str, index: usize) -> Option<usize> {
     let parsed = DeTable::parse(text).ok()?;
@@ -106,6 +147,10 @@ fn array<'v, 'i>(table: &'v DeTable<'i>, name: &str) -> Option<&'v DeArray<'i>> 
     }
 }
 
+fn tables_of<'v, 'i>(list: &'v DeArray<'i>) -> impl DoubleEndedIterator<Item = &'v DeTable<'i>> {
+    list.iter().filter_map(|entry| table(entry.get_ref()))
+}
+
 fn line_of(text: &str, message: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let path = message.split(|c| !is_part(c)).next()?;
@@ -113,6 +158,9 @@ fn line_of(text: &str, message: &str) -> Option<usize> {
     let mut table = parsed.get_ref();
     let line = |at: usize| Some(text.get(..at)?.matches('\n').count() + 1);
     if let Some(at) = ENTRIES.iter().find_map(|entry| entry.find(table, message)) {
+        return line(at);
+    }
+    if let Some(at) = find_same_application(table, message) {
         return line(at);
     }
     let mut at = None;

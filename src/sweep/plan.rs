@@ -32,7 +32,7 @@ use toml::{Spanned, Table, Value};
 
 use super::path::{KeyPath, keys_of};
 use super::{FNV_START, fnv};
-use crate::scenario::{Operation, Scenario, ScenarioError, not_utf8};
+use crate::scenario::{Operation, Scenario, ScenarioError, in_words, not_utf8};
 use crate::virtual_world::costs::{self, Costs};
 
 mod error;
@@ -114,7 +114,7 @@ impl Plan {
     pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self, PlanError> {
         let parsed: File = toml::from_str(text).map_err(|error| PlanError::Parse {
             file: file.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+            message: in_words(&error.to_string()),
         })?;
         let base = match &parsed.scenario {
             Some(path) => Scenario::read(&folder.join(path))?,
@@ -241,13 +241,18 @@ impl Plan {
         };
         let costs = costs
             .try_into()
-            .map_err(|error: toml::de::Error| blame(&error.to_string()))?;
+            .map_err(|error: toml::de::Error| blame(&in_words(&error.to_string())))?;
         let scenario = Scenario::of_table(scenario, &self.name).map_err(|error| match error {
             ScenarioError::Parse { message, .. } | ScenarioError::Invalid { message, .. } => {
                 blame(&message)
             }
             ScenarioError::Read { .. } => PlanError::Scenario(error),
         })?;
+        if scenario.farm.is_some() {
+            return Err(blame(
+                "a [farm] stands behind a real HAProxy, and a sweep runs under the virtual clock only",
+            ));
+        }
         let profile = scenario.load.check();
         profile.map_err(|wrong| blame(&format!("load: {wrong}")))?;
         for &operation in &self.operations {
@@ -326,7 +331,7 @@ fn read(path: &Path) -> Result<String, PlanError> {
 
 /// The profile as a table, if it is one.
 fn costs_table(text: &str) -> Result<Table, String> {
-    Costs::parse(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    Costs::parse(text).map_err(|error| in_words(&error.to_string()))?;
     toml::from_str(text).map_err(|error| error.to_string())
 }
 

@@ -17,7 +17,7 @@ use super::track::{Line, Track, Trail, Watch};
 use super::trial::{Trial, TrialError};
 use crate::build;
 use crate::measure::{Metrics, TrialResult};
-use crate::scenario::{Operation, Scenario};
+use crate::scenario::{Operation, Scenario, in_words};
 
 /// The name and version of the schema.
 pub const SCHEMA: &str = "iis-sim/record/1";
@@ -160,7 +160,7 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// Its profile of costs.
-    #[error("costs: {0}")]
+    #[error("costs: {}", in_words(&.0.to_string()))]
     Costs(#[from] toml::de::Error),
     /// Its scenario cannot be run at all, so it is not what was recorded.
     #[error("its scenario cannot be run: {0}")]

@@ -152,7 +152,7 @@ fn a_wrong_value_is_named_with_its_line_and_what_would_be_valid() {
         said.starts_with("plan.toml:4: load.rate = \"fast\": "),
         "{said}"
     );
-    assert!(said.contains("f64"), "{said}");
+    assert!(said.contains("a number"), "{said}");
     let said = vary("load.tls_share", "[2.0]");
     assert!(said.contains("between 0 and 1, not 2"), "{said}");
     let said = vary("timing.watch-max", "['soon']");
@@ -307,4 +307,34 @@ fn a_key_that_the_scenario_sets_for_every_point_is_refused() {
         "{said}"
     );
     vary("processModel.maxProcesses").unwrap();
+}
+
+#[test]
+fn a_farm_is_refused_as_it_has_no_virtual_clock() {
+    let said = refused("seeds = '0..1'\n[[vary]]\nkey = 'farm.servers'\nvalues = [2, 3]\n");
+    assert!(
+        said.starts_with("plan.toml:4: farm.servers = 2: a [farm]"),
+        "{said}"
+    );
+    assert!(said.contains("virtual clock only"), "{said}");
+}
+
+#[test]
+fn numbers_are_called_so_and_not_by_the_names_of_their_types() {
+    let vary = |key: &str, value: &str| {
+        refused(&format!(
+            "seeds = '0..1'\n[[vary]]\nkey = '{key}'\nvalues = [{value}]\n"
+        ))
+    };
+    for (key, value, wanted) in [
+        ("load.rate", "'5'", "expected a number"),
+        ("costs.cores", "'5'", "expected a whole number"),
+        ("costs.worker_memory", "true", "expected"),
+    ] {
+        let said = vary(key, value);
+        assert!(said.contains(wanted), "{said}");
+        for name in ["f64", "i64", "u64"] {
+            assert!(!said.contains(name), "{said}");
+        }
+    }
 }
