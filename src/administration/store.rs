@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim_httpsys::clockwork::Instant;
 use sim_httpsys::live::clock::clock_now;
+use sim_httpsys::live::regular_file;
 use sim_was::config::edit::{self, Change, EditError};
 use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, Fault, decode, load_sections};
@@ -115,9 +116,24 @@ impl Store {
         self.config.display().to_string()
     }
 
+    /// Copies the configuration file, with who may read it.
+    pub(crate) fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
+        let bytes = regular_file::read(&self.config).map_err(|source| at(&self.config, source))?;
+        let permissions = fs::metadata(&self.config).map(|config| config.permissions());
+        fs::write(copy, bytes)
+            .and_then(|()| fs::set_permissions(copy, permissions?))
+            .map_err(|source| at(copy, source))
+    }
+
+    /// Puts what a copy says in the place of the configuration file.
+    pub(crate) fn take_copy(&self, copy: &Path) -> Result<(), StoreError> {
+        let bytes = regular_file::read(copy).map_err(|source| at(copy, source))?;
+        replace_file(&self.config, &bytes)
+    }
+
     /// The text of the configuration file.
     pub(crate) fn text(&self) -> Result<String, StoreError> {
-        let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
+        let bytes = regular_file::read(&self.config).map_err(|source| at(&self.config, source))?;
         Ok(decode(&bytes, &self.name())?.into_owned())
     }
 
@@ -254,7 +270,7 @@ impl Store {
             return Ok(false);
         }
         self.hold();
-        let bytes = fs::read(&self.config).map_err(|source| at(&self.config, source))?;
+        let bytes = regular_file::read(&self.config).map_err(|source| at(&self.config, source))?;
         if decode(&bytes, &self.name())? != before {
             return Ok(false);
         }
@@ -286,7 +302,7 @@ pub(crate) fn change_file(path: &Path, changes: &[Change]) -> Result<(), StoreEr
 pub(crate) fn changed_file(path: &Path, changes: &[Change]) -> Result<Vec<u8>, StoreError> {
     const EMPTY: &[u8] =
         b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<configuration>\r\n</configuration>\r\n";
-    let bytes = match fs::read(path) {
+    let bytes = match regular_file::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_vec(),
         Err(source) => return Err(at(path, source)),

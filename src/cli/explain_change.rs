@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
+use sim_httpsys::live::regular_file;
 use sim_was::config::effects::{Effect, EffectKind, effects_of};
 use sim_was::config::settings::{Key, Scope};
 use sim_was::config::{ConfigWarning, Configuration, Kept, load_bytes};
@@ -137,7 +138,8 @@ fn in_words((scope, fault): (Scope, &str)) -> (String, String) {
 
 fn read(path: &Path) -> Result<Configuration, String> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let bytes =
+        regular_file::read_named(path).map_err(|error| format!("cannot read {name}: {error}"))?;
     load_bytes(&bytes, &name).map_err(|error| error.to_string())
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sim_httpsys::live::regular_file;
 use sim_was::config::{ConfigHistory, load_bytes};
 use sim_was::live::on_disk;
 
@@ -26,7 +27,12 @@ pub struct LastGood {
 /// Assumed: to go on with a copy is what an administrator does by hand; it is never done unasked.
 pub(super) fn put_in_place(config: &Path, root: &Path) -> io::Result<Option<LastGood>> {
     let understand = |path: &Path| -> io::Result<Result<(), String>> {
-        let understood = load_bytes(&fs::read(path)?, &path.display().to_string());
+        let name = path.display().to_string();
+        let bytes = match regular_file::read(path) {
+            Err(error) if is_no_file(&error) => return Ok(Err(format!("{name}: {error}"))),
+            read => read?,
+        };
+        let understood = load_bytes(&bytes, &name);
         Ok(understood.map(|_| ()).map_err(|error| error.to_string()))
     };
     let Err(error) = understand(config)? else {
@@ -52,6 +58,12 @@ pub(super) fn put_in_place(config: &Path, root: &Path) -> io::Result<Option<Last
         kept_as,
         error,
     }))
+}
+
+/// Whether something stands in the file's place that is none, or that is too large to be one.
+fn is_no_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, InvalidInput, IsADirectory};
+    matches!(error.kind(), FileTooLarge | InvalidInput | IsADirectory)
 }
 
 /// `applicationHost.config.broken-1`, or the next number that nobody has.

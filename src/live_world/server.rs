@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sim_httpsys::live::clock::utc_now;
+use sim_httpsys::live::regular_file;
 use sim_was::config::{Configuration, default_config, load_bytes};
 use sim_was::control::client::ask;
 use sim_was::control::{Answer, Command as Control, Service, ServiceStatus};
@@ -470,7 +471,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), ServerError> {
 }
 
 fn read_config(path: &Path) -> Result<Configuration, ServerError> {
-    let bytes = fs::read(path).map_err(|source| ServerError::File {
+    let bytes = regular_file::read(path).map_err(|source| ServerError::File {
         path: path.to_owned(),
         source,
     })?;

@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::regular_file;
 use super::tls::TlsError;
 
 /// The certificate of every binding that has none of its own, below `ROOT/run`; its key lies beside it.
@@ -152,19 +153,24 @@ fn read_default(run: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKe
     read_pair(&certificate, provider)
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    regular_file::read(path).map_err(|error| TlsError::File(path.to_owned(), error))
+}
+
 /// A chain and its key, which lies beside it or in the same file.
 fn read_pair(file: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let malformed = |error| TlsError::Pem(file.to_owned(), error);
-    let chain = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let chain: Vec<CertificateDer<'_>> = chain.map_err(malformed)?;
+    let pem = read_file(file)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(malformed)?;
     if chain.is_empty() {
         return Err(malformed(pem::Error::NoItemsFound));
     }
     let beside = file.with_extension("key");
     let key = if beside.exists() {
-        PrivateKeyDer::from_pem_file(&beside).map_err(|e| TlsError::Pem(beside, e))?
+        PrivateKeyDer::from_pem_slice(&read_file(&beside)?).map_err(|e| TlsError::Pem(beside, e))?
     } else {
-        PrivateKeyDer::from_pem_file(file).map_err(|error| {
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
             if matches!(error, pem::Error::NoItemsFound) {
                 TlsError::NoKey(file.to_owned(), beside)
             } else {
@@ -184,8 +190,9 @@ fn read_pair(file: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>
 fn make_certificate(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let pair = if key.exists() {
-        let text = fs::read_to_string(key).map_err(|e| TlsError::File(key.to_owned(), e))?;
-        rcgen::KeyPair::from_pem(&text).map_err(|e| TlsError::KeyAlone(key.to_owned(), e))?
+        let text = read_file(key)?;
+        rcgen::KeyPair::from_pem(&String::from_utf8_lossy(&text))
+            .map_err(|e| TlsError::KeyAlone(key.to_owned(), e))?
     } else {
         let pair = rcgen::KeyPair::generate()?;
         store(key, &pair.serialize_pem())?;

@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::regular_file;
+
 /// An open file that only this process appends to.
 #[derive(Debug)]
 pub struct LineFile {
@@ -21,7 +23,8 @@ impl LineFile {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = regular_file::open_with(options.append(true).create(true), path)?;
         Ok(Self {
             path: path.to_owned(),
             file,

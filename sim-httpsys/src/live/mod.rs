@@ -24,6 +24,7 @@ mod lifetime;
 mod line_file;
 mod log_files;
 mod port_owner;
+pub mod regular_file;
 mod rolling_file;
 mod send_queue;
 mod socket_path;

@@ -90,7 +90,7 @@ fn line_at(before: &[u8]) -> usize {
 
 /// Turns the bytes of a file into text: UTF-8 with or without, UTF-16 with a byte order mark.
 pub fn decode<'a>(bytes: &'a [u8], file: &str) -> Result<Cow<'a, str>, ConfigError> {
-    if bytes.len() > 2 * SIZE_MAX {
+    if bytes.len() > SIZE_MAX {
         return Err(too_large(file, bytes.len()));
     }
     match bytes {

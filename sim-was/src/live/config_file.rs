@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use sim_httpsys::live::clock::utc_now;
+use sim_httpsys::live::regular_file;
 
 use super::config_lock::ConfigLock;
 use super::content_folders;
@@ -62,7 +63,7 @@ impl ConfigFile {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        fs::read(&self.path).map_err(|error| self.in_words(&error))
+        regular_file::read(&self.path).map_err(|error| self.in_words(&error))
     }
 
     /// What is wrong with the file, as Windows says it where it has words for it.
@@ -171,11 +172,11 @@ impl ConfigFile {
             .path
             .file_name()
             .unwrap_or("applicationHost.config".as_ref());
-        let now = fs::read(&self.path)?;
+        let now = regular_file::read(&self.path)?;
         let mut kept = histories(&folder)?;
         let newest = kept.last().copied().unwrap_or(0);
-        let same =
-            fs::read(folder.join(history_name(newest)).join(name)).is_ok_and(|old| old == now);
+        let same = regular_file::read(&folder.join(history_name(newest)).join(name))
+            .is_ok_and(|old| old == now);
         if !same {
             let copy = folder.join(history_name(newest + 1));
             fs::create_dir_all(&copy)?;
@@ -234,7 +235,7 @@ fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
         })
         .min()?;
     // When it was written is looked at last: what is written meanwhile is new.
-    let bytes = fs::read(&found).map_err(|error| error.to_string());
+    let bytes = regular_file::read(&found).map_err(|error| error.to_string());
     Some(FoundFile {
         name: found.display().to_string(),
         bytes,
@@ -291,8 +292,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
-    use crate::config::ConfigHistory;
+    use crate::config::{ConfigHistory, ConfigWarning};
     use crate::control::Refusal;
 
     #[test]
@@ -365,6 +370,46 @@ mod tests {
         fs::write(&path, "<configuration>").unwrap();
         assert!(fault(&file.read().unwrap()).is_some());
         assert!(file.is_unsettled(), "it is looked at again");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_broken_and_holds_up_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, path) = (host(root.path()), web_config(root.path()));
+        let sub = path.with_file_name("sub");
+        fs::create_dir(&sub).unwrap();
+        let fifo = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let large = |path: &Path| {
+            let file = fs::File::create(path).unwrap();
+            file.set_len(regular_file::CONFIGURATION_MAX + 1).unwrap();
+        };
+        let zero = |path: &Path| symlink("/dev/zero", path).unwrap();
+        let makes: [(&dyn Fn(&Path), &str); 3] = [
+            (&fifo, "no regular file"),
+            (&zero, "no regular file"),
+            (&large, "more than 16777216 bytes"),
+        ];
+        for (make, words) in makes {
+            make(&path);
+            let configuration = file.read().unwrap();
+            let said = fault(&configuration).expect("its application is broken");
+            assert!(said.contains(words), "{said}");
+            assert!(said.contains("web.config"), "{said}");
+            let is_told = |warning: &ConfigWarning| warning.event == 5174;
+            assert!(configuration.warnings.iter().any(is_told), "{words}");
+            fs::remove_file(&path).unwrap();
+            make(&sub.join("web.config"));
+            let configuration = file.read().unwrap();
+            assert_eq!(fault(&configuration), None, "{words}: it is not its folder");
+            assert!(configuration.warnings.iter().any(is_told), "{words}");
+            fs::remove_file(sub.join("web.config")).unwrap();
+            fs::remove_file(file.path()).unwrap();
+            make(file.path());
+            let error = file.read_whole().unwrap_err();
+            assert!(error.contains(words), "{error}");
+            fs::remove_file(file.path()).unwrap();
+            host(root.path());
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use sim_httpsys::clockwork::UtcTime;
+use sim_httpsys::live::regular_file;
 
 use crate::event_log::Event;
 use crate::event_record::{Channel, EventRecord};
@@ -67,11 +68,9 @@ impl Log {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.create(true).read(true).append(true);
+        let file = regular_file::open_with(options, path)?;
         Ok(Self { file, known: None })
     }
 
@@ -118,7 +117,7 @@ fn last_record(file: &mut File, length: u64) -> io::Result<(u64, bool)> {
 
 /// The records of a log, the oldest first. A log that does not exist is empty.
 pub fn read_event_log(path: &Path) -> io::Result<Vec<EventRecord>> {
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -92,7 +92,7 @@ fn add(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     let folder = folder(store).join(&name);
     fs::create_dir_all(&folder).map_err(|source| at(&folder, source))?;
     let copy = folder.join(FILE);
-    fs::copy(store.config(), &copy).map_err(|source| at(&copy, source))?;
+    store.copy_to(&copy)?;
     store.has_done(json!({"AddBackup": {"name": name}}));
     println!("BACKUP object \"{name}\" added");
     Ok(ExitCode::SUCCESS)
@@ -134,7 +134,7 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
         store.ask(&stop)?;
     }
     store.hold();
-    let copied = fs::copy(folder.join(FILE), store.config());
+    let copied = store.take_copy(&folder.join(FILE));
     if copied.is_ok() {
         store.has_done(json!({"RestoreBackup": {"name": name, "file": store.config()}}));
     }
@@ -143,7 +143,7 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
         let services = services.into_iter().rev().collect();
         store.ask(&Command::StartServices { services })?;
     }
-    copied.map_err(|source| at(store.config(), source))?;
+    copied?;
     println!("Restored configuration from backup \"{name}\"");
     Ok(ExitCode::SUCCESS)
 }

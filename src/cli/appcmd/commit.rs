@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sim_httpsys::live::regular_file;
 use sim_was::config::edit::Change;
 use sim_was::config::view::Views;
 use sim_was::config::{FRAMEWORK, decode, load_sections};
@@ -116,7 +117,7 @@ impl Commit {
             Self::Framework { file, .. } => file.clone(),
             Self::Folder { folder, .. } => Self::web_config(folder),
         };
-        let bytes = fs::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
+        let bytes = regular_file::read(&file).unwrap_or_else(|_| b"<configuration />".to_vec());
         Ok(decode(&bytes, &file.display().to_string())?.into_owned())
     }
 
