@@ -93,6 +93,7 @@ impl Driver {
             queue: queue.clone(),
             site: SiteId(1),
             connections_max: None,
+            url_segments_max: 32,
             timeouts: Timeouts::default(),
             log: Some(log),
         };

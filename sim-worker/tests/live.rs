@@ -237,6 +237,7 @@ fn controller(device: &Path) -> Frame {
         queue: queue.clone(),
         site: SiteId(1),
         connections_max: None,
+        url_segments_max: 32,
         timeouts: Timeouts::default(),
         log: None,
     };

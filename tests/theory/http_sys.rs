@@ -78,6 +78,7 @@ impl HttpSysLine {
                     queue: pool.clone(),
                     site: SiteId(1),
                     connections_max: None,
+                    url_segments_max: 32,
                     timeouts: Timeouts::default(),
                     log: None,
                 }),

@@ -232,6 +232,7 @@ pub(crate) fn site(log: Option<LogSettings>) -> [ControlCall; 3] {
         queue: queue(),
         site: SiteId(1),
         connections_max: None,
+        url_segments_max: 32,
         timeouts: Timeouts::default(),
         log,
     };

@@ -414,6 +414,12 @@ pub struct UrlGroupProperties {
     pub site: SiteId,
     /// How many connections the site may have at once; `None` for no limit.
     pub connections_max: Option<u32>,
+    /// How many segments a URL of the site may have; 0 for no limit.
+    ///
+    /// Source: IIS schema, `site/limits/@maxUrlSegments` 32, 0 to 16383. Assumed: what has more is refused as by
+    /// `UrlSegmentMaxCount`, whose range it has, and 0 means what it means there (KB820129: no bound).
+    #[serde(default)]
+    pub url_segments_max: u32,
     /// Its timers, in seconds.
     pub timeouts: Timeouts,
     /// Where and how answered requests are logged; `None` for not at all.

@@ -21,6 +21,7 @@ use super::request_queue::QueueIndex;
 use super::response_cache::CacheUse;
 use super::routing::{Route, RouteBy};
 use super::timeouts::TimerKind;
+use super::url_path::has_more_segments;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
 use crate::api::{
     ActivityId, Completion, ConnectionId, EntityLength, LogData, LogSettings, ProcessId, Request,
@@ -185,6 +186,12 @@ impl HttpSys {
         let Some(group) = self.groups.get(&registration.group) else {
             return self.refuse_unrouted(id, exchange, ReasonPhrase::NotAvailable, now);
         };
+        let segments_max = group.properties.url_segments_max;
+        if segments_max != 0 && has_more_segments(request.text.str(request.text.path), segments_max)
+        {
+            let site = Some(group.properties.site);
+            return self.refuse_unqueued(id, exchange, site, ReasonPhrase::Url, now);
+        }
         request.url_context = registration.context;
         request.site = group.properties.site;
         if mutated(Mutant::FirstSiteNamed) {

@@ -5,7 +5,7 @@ use super::error_page::error_page;
 use super::exchange::Exchange;
 use super::http1::RefusedHead;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
-use crate::api::{ActivityId, ConnectionId, Request, RequestId, ResponseVerbosity};
+use crate::api::{ActivityId, ConnectionId, Request, RequestId, ResponseVerbosity, SiteId};
 use crate::clockwork::Instant;
 use crate::clockwork::mutants::{Mutant, mutated};
 use crate::etw::{ConnectionEnd, Fact};
@@ -37,6 +37,7 @@ impl HttpSys {
         self.refuse(id, refusal, verbosity, now);
     }
 
+    /// Refuses a request that no site has.
     pub(super) fn refuse_unrouted(
         &mut self,
         id: ConnectionId,
@@ -44,8 +45,21 @@ impl HttpSys {
         reason: ReasonPhrase,
         now: Instant,
     ) {
+        self.refuse_unqueued(id, exchange, None, reason, now);
+    }
+
+    /// Refuses a request that goes to no queue, in the name of the site that does not take it, if it has one.
+    pub(super) fn refuse_unqueued(
+        &mut self,
+        id: ConnectionId,
+        exchange: Box<Exchange>,
+        site: Option<SiteId>,
+        reason: ReasonPhrase,
+        now: Instant,
+    ) {
         self.tally.ended += 1;
-        let refusal = Refusal::of(&exchange.request, reason, now);
+        let mut refusal = Refusal::of(&exchange.request, reason, now);
+        refusal.record.site = site;
         self.keep_memory(exchange);
         self.refuse(id, refusal, ResponseVerbosity::Limited, now);
     }

@@ -36,13 +36,28 @@ pub(super) fn canonical(
     if raw.len() > 1 && raw.ends_with(b"/") {
         segments -= 1;
     }
-    let in_limits =
-        raw.len() <= segment_start + segment_max && segments <= parameters.url_segment_max_count;
-    if in_limits {
+    let in_limits = raw.len() <= segment_start + segment_max;
+    if in_limits && segments <= segments_max(parameters) {
         Ok(None)
     } else {
         Err(InvalidPath)
     }
+}
+
+/// Source: KB820129, `UrlSegmentMaxCount`: with zero, the count is bounded by the largest number that there is.
+fn segments_max(parameters: &Parameters) -> u32 {
+    match parameters.url_segment_max_count {
+        0 => u32::MAX,
+        most => most,
+    }
+}
+
+/// Whether a path, as it is routed, has more segments; a `/` at its end begins no other one.
+pub(super) fn has_more_segments(path: &str, most: u32) -> bool {
+    let most = most as usize;
+    let inner = path.strip_suffix('/').unwrap_or(path);
+    // Each has its `/`; most paths are shorter than so many would be.
+    inner.len() > most && inner.bytes().filter(|byte| *byte == b'/').count() > most
 }
 
 /// What a byte of a raw path asks for.
@@ -98,7 +113,7 @@ fn decode(raw: &[u8], parameters: &Parameters) -> Result<String, InvalidPath> {
     }
     path.end_segment(false)?;
     let segments = path.segments - u32::from(raw.len() > 1 && matches!(raw.last(), Some(b'/')));
-    if segments > parameters.url_segment_max_count {
+    if segments > segments_max(parameters) {
         return Err(InvalidPath);
     }
     Ok(path.text)
@@ -375,6 +390,13 @@ mod tests {
         let deep = |n: usize| "/a".repeat(n);
         assert!(path(&deep(255)).is_some() && path(&deep(256)).is_none());
         assert!(path(&(deep(255) + "/")).is_some() && path(&(deep(255) + "/%41")).is_none());
+        let unbounded = Parameters {
+            url_segment_max_count: 0,
+            ..Parameters::default()
+        };
+        for raw in [deep(5_000), deep(5_000) + "/%41"] {
+            assert!(canonical(raw.as_bytes(), &unbounded).is_ok());
+        }
     }
 
     proptest! {

@@ -365,6 +365,8 @@ pub struct SiteLimits {
     pub max_connections: Option<u32>,
     /// `connectionTimeout`.
     pub connection_timeout: Duration,
+    /// `maxUrlSegments`; 0 for no limit.
+    pub max_url_segments: u32,
 }
 
 /// `site/logFile`, or `log/centralW3CLogFile`.

@@ -315,6 +315,7 @@ fn limits(limits: &Layers<'_>) -> SiteLimits {
         max_bandwidth: unless_unlimited("maxBandwidth"),
         max_connections: unless_unlimited("maxConnections"),
         connection_timeout: limits.time("connectionTimeout"),
+        max_url_segments: limits.number("maxUrlSegments"),
     }
 }
 

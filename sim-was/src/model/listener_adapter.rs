@@ -329,6 +329,7 @@ fn group_properties(
         queue: RequestQueueName(pool.name.clone()),
         site: SiteId(site.id),
         connections_max: site.limits.max_connections,
+        url_segments_max: site.limits.max_url_segments,
         timeouts: Timeouts {
             entity_body: connection_timeout,
             drain_entity_body: connection_timeout,

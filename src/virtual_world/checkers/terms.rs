@@ -60,6 +60,7 @@ impl Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SiteTerms {
     pub(super) connections_max: Option<u32>,
+    pub(super) url_segments_max: u32,
     pub(super) limits: Limits,
 }
 
@@ -75,6 +76,7 @@ impl SiteTerms {
         let header = configuration.web_limits.header_wait_timeout;
         Self {
             connections_max: site.limits.max_connections,
+            url_segments_max: site.limits.max_url_segments,
             limits: Limits {
                 idle: seconds(site.limits.connection_timeout.as_secs()),
                 header: seconds(header.as_secs()),
@@ -86,6 +88,7 @@ impl SiteTerms {
         let timeouts = &properties.timeouts;
         Self {
             connections_max: properties.connections_max,
+            url_segments_max: properties.url_segments_max,
             limits: Limits {
                 idle: seconds(timeouts.idle_connection.into()),
                 header: seconds(timeouts.header_wait.into()),
@@ -159,7 +162,8 @@ impl SitesInForce {
             let longest = Duration::from_secs(u16::MAX.into());
             let idle = terms.limits.idle.min(longest);
             let header = terms.limits.header.min(longest);
-            let same = terms.connections_max == told.connections_max;
+            let same = terms.connections_max == told.connections_max
+                && terms.url_segments_max == told.url_segments_max;
             *known == site && same && told.limits == Limits { idle, header }
         };
         if self.configured.iter().any(fits) {

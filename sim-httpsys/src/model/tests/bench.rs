@@ -44,6 +44,7 @@ pub(super) fn server() -> Setup {
             queue: pool(),
             site: SiteId(1),
             connections_max: None,
+            url_segments_max: 32,
             timeouts: Timeouts::default(),
             log: Some(log),
         },
@@ -67,6 +68,11 @@ impl Setup {
 
     pub(super) fn connections_max(mut self, limit: u32) -> Self {
         self.group.connections_max = Some(limit);
+        self
+    }
+
+    pub(super) fn url_segments_max(mut self, limit: u32) -> Self {
+        self.group.url_segments_max = limit;
         self
     }
 

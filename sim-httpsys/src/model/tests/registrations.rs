@@ -276,6 +276,27 @@ fn the_connection_over_the_sites_limit_gets_503_until_one_closes() {
 }
 
 #[test]
+fn a_url_with_more_segments_than_its_site_takes_is_400_url_whatever_its_queue_does_with_503() {
+    for (limit, path, status) in [
+        (3, "/a/b/c", None),
+        (3, "/a/b/c/?d/e/f", None),
+        (3, "/a/b/c/d/../", None),
+        (3, "/a/b/c/d", Some(400)),
+        (3, "/a/b/c//", Some(400)),
+        (3, "/a/b%5Cc/d", Some(400)),
+        (0, &"/a".repeat(255), None),
+        (16_383, &"/a".repeat(256), Some(400)),
+    ] {
+        let mut server = server().url_segments_max(limit).resetting().with_worker();
+        let client = server.request(path);
+        assert_eq!(server.status(client), status, "{path}");
+        if status.is_some() {
+            assert_eq!(server.reasons(), [ReasonPhrase::Url], "{path}");
+        }
+    }
+}
+
+#[test]
 fn with_basic_verbosity_the_connection_over_the_limit_is_reset() {
     let mut server = server().connections_max(1).resetting().with_worker();
     server.request("/");

@@ -79,6 +79,7 @@ pub(in crate::model) fn site(name: &str, id: u32, port: u16, pool: &str) -> Site
             max_bandwidth: None,
             max_connections: None,
             connection_timeout: Duration::from_mins(2),
+            max_url_segments: 32,
         },
         log_file: SiteLog {
             enabled: true,
