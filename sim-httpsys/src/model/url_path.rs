@@ -233,6 +233,9 @@ fn octets<'a>(rest: &'a [u8], path: &mut Canonical) -> Result<&'a [u8], InvalidP
     }
     let octets = &octets[..count];
     if let Ok(decoded) = str::from_utf8(octets) {
+        if decoded.chars().any(char::is_control) {
+            return Err(InvalidPath);
+        }
         path.keep(decoded)?;
     } else if is_restricted(octets) {
         return Err(InvalidPath);
@@ -309,6 +312,7 @@ mod tests {
         becomes("/%2F%2f", "/%2F%2f");
         becomes("/%u0041%uD852%uDF62", "/A\u{24B62}");
         becomes("/Ф", "/Ф");
+        becomes("/%C2%A0", "/\u{A0}");
     }
 
     #[test]
@@ -347,6 +351,10 @@ mod tests {
             "/%7F",
             "/%80",
             "/%9F",
+            "/%C2%80",
+            "/%C2%85",
+            "/%c2%9f",
+            "/\u{85}",
             "/\t",
             "/%u00",
             "/%uD852",
@@ -415,7 +423,7 @@ mod tests {
                 prop_assert!(path.starts_with('/'));
                 prop_assert!(!path.contains('\\'));
                 prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
-                prop_assert!(path.bytes().all(|b| b >= 0x20 && b != 0x7f));
+                prop_assert!(!path.chars().any(char::is_control));
             }
         }
 
