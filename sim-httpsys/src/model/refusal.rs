@@ -1,7 +1,7 @@
 //! Refusals: what the driver answers by itself, with a page or with a reset, and the line that the
 //! error log gets for it.
 
-use super::error_page::error_page;
+use super::error_page::{error_page, head_of_page};
 use super::exchange::Exchange;
 use super::http1::RefusedHead;
 use super::{CloseHow, HttpSys, Output, ReasonPhrase};
@@ -110,6 +110,10 @@ impl HttpSys {
             ResponseVerbosity::Basic | ResponseVerbosity::Limited | ResponseVerbosity::Full => {
                 error_page(reason, self.date.value(now))
             }
+        };
+        let page = match record.verb.as_deref() {
+            Some("HEAD") => page.map(head_of_page),
+            Some(_) | None => page,
         };
         let status = reason.status().filter(|_| page.is_some());
         record.status = status;

@@ -65,6 +65,32 @@ fn head_gets_no_body_and_no_length_of_the_drivers() {
 }
 
 #[test]
+fn head_gets_of_a_page_of_the_driver_its_head_alone() {
+    let whole = |verb: &str, rest: &str| {
+        let mut server = server().connections_max(0).without_worker();
+        let client = server.connect();
+        server.say(client, &format!("{verb}{rest}"));
+        assert_eq!(server.closed(client), Some(CloseHow::AfterSending));
+        assert_eq!(server.reasons().len(), 1, "{rest}");
+        server.heard(client)
+    };
+    for rest in [
+        " /% HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
+        " / HTTP/1.1\r\nHost: www.example.com\r\nX Y: z\r\n\r\n",
+        " / HTTP/3.0\r\nHost: www.example.com\r\n\r\n",
+        " / HTTP/1.1\r\nHost: www.example.com\r\nTransfer-Encoding: gzip\r\n\r\n",
+        " / HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
+    ] {
+        let (head, page) = (whole("HEAD", rest), whole("GET", rest));
+        let (wanted, body) = page.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head, format!("{wanted}\r\n\r\n"), "{rest}");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+    }
+    let lower = whole("head", " / HTTP/1.1\r\n\r\n");
+    assert!(lower.ends_with("</HTML>\r\n"), "it is no verb: {lower}");
+}
+
+#[test]
 fn no_content_and_not_modified_have_no_body_and_no_length() {
     for status in [204, 304] {
         let (server, client, heard) = answered_with(Response {
