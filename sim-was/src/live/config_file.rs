@@ -226,7 +226,10 @@ impl Disk for LocalDisk<'_> {
 fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
     let wanted = on_disk(path, root);
     let name = wanted.file_name()?.to_str()?;
-    let names = fs::read_dir(wanted.parent()?).ok()?.filter_map(Result::ok);
+    let names = match fs::read_dir(wanted.parent()?) {
+        Ok(names) => names.filter_map(Result::ok),
+        Err(error) => return unreadable(&wanted, &error),
+    };
     let found = names
         .map(|entry| entry.path())
         .filter(|path| {
@@ -240,6 +243,18 @@ fn find_file(path: &str, root: &Path) -> Option<FoundFile> {
         name: found.display().to_string(),
         bytes,
         modified: written_at(&found),
+    })
+}
+
+/// A file in a folder that may not be looked into: nobody knows what it says, so that it says not nothing.
+///
+/// Source: IIS status 500.19 with 0x80070005: "cannot read configuration file due to insufficient permissions",
+/// which is said of the web.config whether or not there is one.
+fn unreadable(wanted: &Path, error: &io::Error) -> Option<FoundFile> {
+    (error.kind() == io::ErrorKind::PermissionDenied).then(|| FoundFile {
+        name: wanted.display().to_string(),
+        bytes: Err(error.to_string()),
+        modified: 0,
     })
 }
 
@@ -452,6 +467,17 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_looked_into_may_have_a_web_config() {
+        let path = Path::new("/www/web.config");
+        let denied = unreadable(path, &io::ErrorKind::PermissionDenied.into());
+        let denied = denied.expect("it may have one");
+        assert_eq!(denied.name, "/www/web.config");
+        assert!(denied.bytes.is_err());
+        assert_eq!(unreadable(path, &io::ErrorKind::NotFound.into()), None);
+        assert_eq!(unreadable(path, &io::ErrorKind::NotADirectory.into()), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The folders below a virtual directory, any of which may have a web.config.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// So many of them are looked at, and so many levels down.
@@ -13,7 +14,7 @@ const DEPTH_MAX: usize = 12;
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ContentFolder {
     pub(super) path: PathBuf,
-    /// Its web.config, whatever the case of its name.
+    /// Its web.config, whatever the case of its name; or where one may be, if nobody may look.
     pub(super) web_config: Option<PathBuf>,
 }
 
@@ -47,8 +48,14 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The one in a folder; one that may not be looked into may have one.
 fn web_config_in(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Some(folder.join("web.config"));
+        }
+        entries => entries.into_iter().flatten(),
+    };
     let names = entries.filter_map(Result::ok);
     let is_it = |entry: &fs::DirEntry| entry.file_name().eq_ignore_ascii_case("web.config");
     names.filter(is_it).map(|entry| entry.path()).min()

@@ -116,7 +116,8 @@ async fn news(inotify: &AsyncFd<Arc<OwnedFd>>, watch: &Watch) -> io::Result<bool
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -199,6 +200,22 @@ mod tests {
         assert!(bench.is_told().await);
         fs::write(bench.path("www/Web.config"), "<x/>").unwrap();
         assert!(bench.is_told().await);
+    }
+
+    #[tokio::test]
+    async fn who_may_look_into_a_folder_is_news() {
+        let mut bench = Bench::of("inetpub/www", true);
+        fs::create_dir(bench.path("inetpub/www/a")).unwrap();
+        fs::create_dir(bench.path("other")).unwrap();
+        assert!(bench.is_quiet().await);
+        for folder in ["inetpub", "inetpub/www", "inetpub/www/a"] {
+            for mode in [0o700, 0o755] {
+                fs::set_permissions(bench.path(folder), Permissions::from_mode(mode)).unwrap();
+                assert!(bench.is_told().await, "{folder} {mode:o}");
+            }
+        }
+        fs::set_permissions(bench.path("other"), Permissions::from_mode(0o700)).unwrap();
+        assert!(bench.is_quiet().await, "it is elsewhere");
     }
 
     #[tokio::test]

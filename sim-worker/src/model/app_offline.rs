@@ -51,7 +51,7 @@ impl WorkerProcess {
             | FileOutcome::Unchanged
             | FileOutcome::Directory
             | FileOutcome::NotFound => {
-                self.watch_offline(context, FileSeen::Absent);
+                self.watch(context, APP_OFFLINE, FileSeen::Absent);
                 return self.application_read(context, file, now);
             }
         };
@@ -60,7 +60,8 @@ impl WorkerProcess {
         };
         domain.offline = Some(text);
         let root = domain.root();
-        self.watch_offline(context, file.seen().unwrap_or(FileSeen::Absent));
+        let seen = file.seen().unwrap_or(FileSeen::Absent);
+        self.watch(context, APP_OFFLINE, seen);
         let Some(root) = root else { return };
         let read = Work::ReadFile {
             root,
@@ -70,15 +71,15 @@ impl WorkerProcess {
         self.start_work(read, Doer::ReadOfflineApplication(context));
     }
 
-    /// Wants to be told when the file is no more as it was seen.
-    fn watch_offline(&mut self, context: UrlContext, seen: FileSeen) {
+    /// Wants to be told when a file in an application's root folder is no more as it was seen, and that alone.
+    pub(super) fn watch(&mut self, context: UrlContext, file: &str, seen: FileSeen) {
         let root = self.domains.get(&context).and_then(AppDomain::root);
         let Some(root) = root else { return };
         self.stop_watching(context);
         let watch = Work::WatchFile {
             application: context,
             root,
-            file: APP_OFFLINE.to_owned(),
+            file: file.to_owned(),
             seen,
         };
         self.start_work(watch, Doer::WatchOffline(context));

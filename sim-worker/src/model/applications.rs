@@ -5,7 +5,7 @@ use sim_httpsys::clockwork::Instant;
 
 use super::app_domain::{AppDomainState, Compiled};
 use super::app_offline::APP_OFFLINE;
-use super::{Doer, FileOutcome, Lifecycle, Timer, Work, WorkerProcess};
+use super::{Doer, FileOutcome, FileSeen, Lifecycle, Timer, Work, WorkerProcess};
 use crate::application::{Behaviour, Draws, FILE_NAME, Purpose, hash};
 use crate::facts::{CacheLayer, Fact};
 
@@ -92,8 +92,8 @@ impl WorkerProcess {
             Err(message) => {
                 domain.state = AppDomainState::Failed(message);
                 if !may_be_read {
-                    // What was taken for a locked `app_offline.htm` was this.
-                    self.stop_watching(context);
+                    // What was taken for a locked `app_offline.htm` was this, or the whole folder is locked.
+                    self.watch(context, FILE_NAME, FileSeen::Unreadable);
                 }
                 self.runnable.extend(waiting);
                 self.preloaded(now);

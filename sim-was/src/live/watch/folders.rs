@@ -176,7 +176,12 @@ impl Armed {
         let Some(name) = name else { return News::None };
         let moved =
             ReadFlags::CREATE | ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO;
-        if events.intersects(moved) && folder.next.contains(name) {
+        // Somebody may look into it who might not, or the other way round.
+        let permitted = events.contains(ReadFlags::ATTRIB);
+        if (events.intersects(moved) || permitted) && folder.next.contains(name) {
+            return News::Folders;
+        }
+        if permitted && events.contains(ReadFlags::ISDIR) && folder.is_tree {
             return News::Folders;
         }
         if events.intersects(moved) && events.contains(ReadFlags::ISDIR) && folder.is_tree {
@@ -207,9 +212,10 @@ fn flags(folder: &Folder) -> WatchFlags {
         | WatchFlags::DELETE
         | WatchFlags::DELETE_SELF
         | WatchFlags::MOVE_SELF
+        | WatchFlags::ATTRIB
         | WatchFlags::ONLYDIR;
     if folder.is_wanted {
-        come_and_go | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY | WatchFlags::ATTRIB
+        come_and_go | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY
     } else {
         come_and_go
     }

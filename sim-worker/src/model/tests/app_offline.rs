@@ -119,6 +119,23 @@ fn code_that_cannot_be_read_is_not_taken_for_the_file() {
 }
 
 #[test]
+fn code_that_can_be_read_again_is_read_without_a_new_process() {
+    for locked in [
+        &["simulation.toml"][..],
+        &["simulation.toml", "app_offline.htm"],
+    ] {
+        let mut worker = worker(&FILES);
+        worker.locked.extend(locked);
+        assert_eq!(worker.get("/a.aspx").status(), (500, 19));
+        worker.look_at_watched_file();
+        assert_eq!(worker.get("/a.aspx").status(), (500, 19));
+        worker.locked.clear();
+        worker.look_at_watched_file();
+        assert_eq!(worker.get("/a.aspx").status(), (200, 0));
+    }
+}
+
+#[test]
 fn another_text_is_shown_as_soon_as_it_is_there() {
     let mut worker = worker(&FILES);
     worker.get("/a.aspx");
