@@ -64,7 +64,7 @@ pub fn error_page(reason: ReasonPhrase, date: &str) -> Option<Bytes> {
 ///
 /// Source: RFC 9110, 9.3.2: "the server MUST NOT send content in the response".
 /// Assumed: HTTP.sys keeps to it once it has read the verb, whatever is wrong with the rest.
-pub(super) fn head_of_page(response: Bytes) -> Bytes {
+pub(super) fn head_of_page(response: &Bytes) -> Bytes {
     let blank = b"\r\n\r\n";
     let end = response.windows(blank.len()).position(|end| end == blank);
     let length = end.map_or(response.len(), |end| end + blank.len());

@@ -112,7 +112,7 @@ impl HttpSys {
             }
         };
         let page = match record.verb.as_deref() {
-            Some("HEAD") => page.map(head_of_page),
+            Some("HEAD") => page.as_ref().map(head_of_page),
             Some(_) | None => page,
         };
         let status = reason.status().filter(|_| page.is_some());

@@ -399,12 +399,11 @@ mod tests {
             file.set_len(regular_file::CONFIGURATION_MAX + 1).unwrap();
         };
         let zero = |path: &Path| symlink("/dev/zero", path).unwrap();
-        let makes: [(&dyn Fn(&Path), &str); 3] = [
-            (&fifo, "no regular file"),
+        for (make, words) in [
+            (&fifo as &dyn Fn(&Path), "no regular file"),
             (&zero, "no regular file"),
             (&large, "more than 16777216 bytes"),
-        ];
-        for (make, words) in makes {
+        ] {
             make(&path);
             let configuration = file.read().unwrap();
             let said = fault(&configuration).expect("its application is broken");

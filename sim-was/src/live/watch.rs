@@ -182,6 +182,8 @@ mod tests {
         assert!(bench.is_quiet().await, "it says nothing");
         fs::write(bench.path("www/a/b/web.config"), "<x/>").unwrap();
         assert!(bench.is_told().await);
+        fs::create_dir(bench.path("www/web.config")).unwrap();
+        assert!(bench.is_told().await, "a folder in the place of the file");
         fs::create_dir_all(bench.path("next/c")).unwrap();
         fs::write(bench.path("next/c/web.config"), "<x/>").unwrap();
         assert!(bench.is_quiet().await, "it is elsewhere");

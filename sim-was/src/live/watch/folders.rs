@@ -181,15 +181,17 @@ impl Armed {
         if (events.intersects(moved) || permitted) && folder.next.contains(name) {
             return News::Folders;
         }
-        if permitted && events.contains(ReadFlags::ISDIR) && folder.is_tree {
-            return News::Folders;
-        }
-        if events.intersects(moved) && events.contains(ReadFlags::ISDIR) && folder.is_tree {
-            return News::Tree;
-        }
         let own = self.file.file_name().map(|own| own.to_string_lossy());
         let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(name));
         let is_file = is_own || NAMES.iter().any(|file| file.eq_ignore_ascii_case(name));
+        if events.contains(ReadFlags::ISDIR) && folder.is_tree {
+            if permitted || (is_file && events.intersects(moved)) {
+                return News::Folders;
+            }
+            if events.intersects(moved) {
+                return News::Tree;
+            }
+        }
         if folder.is_wanted && is_file {
             News::File
         } else {
