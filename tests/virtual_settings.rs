@@ -323,6 +323,18 @@ fn sites_that_log_less_or_otherwise_are_measured_all_the_same() {
 }
 
 #[test]
+fn limits_of_the_whole_server_may_change_in_either_iis() {
+    let limits = "system.applicationHost/webLimits";
+    for personality in ["iis6", "iis10"] {
+        let server = format!(
+            "personality = '{personality}'
+            change = ['{limits}.headerWaitTimeout:00:00:05', '{limits}.demandStartThreshold:10']"
+        );
+        run(&small(&server, ""), Operation::ConfigChange);
+    }
+}
+
+#[test]
 fn a_pool_that_does_not_start_with_was_answers_503() {
     let pool = "system.applicationHost/applicationPools[name='DefaultAppPool']";
     let scenario = small(&format!("set = [\"{pool}.autoStart:false\"]"), "");

@@ -15,6 +15,7 @@ use sim_httpsys::logging::{self, LogEntry};
 use sim_httpsys::model::Parameters;
 use sim_was::config::Configuration;
 use sim_was::event_log;
+use sim_was::model::Personality;
 use sim_worker::facts;
 
 use super::checkers::{Broken, Checkers};
@@ -68,14 +69,16 @@ impl Chronicle {
         clock: UtcClock,
         configuration: &Configuration,
         parameters: &Parameters,
+        personality: Personality,
         watch: Watch,
         keeping: Keeping,
     ) -> Self {
         let checked = keeping != Keeping::Nothing { checked: false };
+        let checkers = || Checkers::new(configuration, parameters, personality);
         Self {
             digest: Digest::default(),
             tracker: Tracker::new(watch),
-            checkers: checked.then(|| Box::new(Checkers::new(configuration, parameters))),
+            checkers: checked.then(|| Box::new(checkers())),
             kept: (keeping == Keeping::Everything).then(|| Box::new(Kept::new(clock))),
         }
     }

@@ -429,9 +429,15 @@ impl Bench {
                     result = Err(Win32Error::AlreadyExists);
                 }
             }
-            ControlCall::CreateUrlGroup { .. }
-            | ControlCall::SetUrlGroupProperties { .. }
-            | ControlCall::RemoveUrl { .. }
+            ControlCall::CreateUrlGroup { properties, .. }
+            | ControlCall::SetUrlGroupProperties { properties, .. } => {
+                let (site, header_wait) = (properties.site.0, properties.timeouts.header_wait);
+                if header_wait > 0 {
+                    let line = format!("site {site} waits {header_wait} s for headers");
+                    self.lines.push(line);
+                }
+            }
+            ControlCall::RemoveUrl { .. }
             | ControlCall::FlushResponseCache { .. }
             | ControlCall::QueryServiceState
             | ControlCall::QueryCounters

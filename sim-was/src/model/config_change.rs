@@ -23,7 +23,7 @@ use super::listener_adapter::url_context;
 use super::services::Phase;
 use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
-use super::{ClientId, Output, PoolId, Was};
+use super::{ClientId, Output, Personality, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
 use crate::config::{self, Configuration, Kept, Site};
 use crate::control::{Answer, Refusal};
@@ -122,7 +122,12 @@ impl Was {
             recycled: consequences.recycled.iter().cloned().collect(),
             restarted: consequences.restarted_names(&new),
         });
-        if old.web_limits != new.web_limits {
+        // Source: TechNet cc780868: in IIS 6 some settings of W3SVC itself wait until it starts again.
+        let are_taken = match self.parameters.personality {
+            Personality::Iis10 => true,
+            Personality::Iis6 => false,
+        };
+        if are_taken && self.web_limits != new.web_limits {
             self.take_limits(&new.web_limits, now);
         }
         self.configuration = Some(new);

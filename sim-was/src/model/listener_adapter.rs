@@ -38,6 +38,7 @@ impl DriverState {
     /// Applications that name no pool of the file get no URL; the configuration's reader warns.
     pub fn of(
         configuration: &Configuration,
+        limits: &WebLimits,
         log: impl Fn(&Site) -> Option<LogSettings>,
         pool_state: impl Fn(&ApplicationPool) -> QueueState,
         site_started: impl Fn(&Site) -> bool,
@@ -54,7 +55,7 @@ impl DriverState {
                     .iter()
                     .find(|pool| same_name(&pool.name, &app.application_pool));
                 if let Some(pool) = pool.filter(|_| serves_http(app)) {
-                    state.add_application(site, index, pool, &configuration.web_limits, &log);
+                    state.add_application(site, index, pool, limits, &log);
                 }
             }
         }
@@ -246,6 +247,7 @@ pub fn plan(old: Option<&Configuration>, new: &Configuration, root: &Path) -> Ve
     let started = |configuration: &Configuration| {
         DriverState::of(
             configuration,
+            &configuration.web_limits,
             |site| log_settings(site, configuration.central_log.as_ref(), root),
             |pool| {
                 if pool.auto_start {

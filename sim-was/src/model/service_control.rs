@@ -100,6 +100,10 @@ impl Was {
         self.state_services();
         let configured = self.configuration.as_ref();
         self.central_log = configured.and_then(|all| all.central_log.clone());
+        let limits = configured.map(|all| all.web_limits.clone());
+        if let Some(limits) = limits.filter(|limits| *limits != self.web_limits) {
+            self.take_limits(&limits, now);
+        }
         let configured = self.configuration.iter();
         let sites = configured.flat_map(|all| all.sites.iter().map(move |site| (all, site)));
         self.sites = sites

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Personality;
 use super::bench::{Bench, server};
+use super::{Input, Personality};
 use crate::control::{Answer, Command, ObjectState, Refusal, Service};
 use crate::event_log::WorkerExit;
 
@@ -151,4 +151,38 @@ fn a_worker_that_holds_up_a_stop_is_named_before_it_is_killed() {
     server.pass(Duration::from_secs(20));
     assert!(server.place("event 5138") < server.place("kill 1"));
     assert!(!server.events().contains(&5013), "its own limit is longer");
+}
+
+#[test]
+fn in_iis_6_the_limits_of_the_server_wait_until_w3svc_starts_again() {
+    for (personality, at_once) in [(Personality::Iis10, true), (Personality::Iis6, false)] {
+        for services in [vec![Service::W3svc], vec![Service::Was, Service::W3svc]] {
+            let mut server = server().with_personality(personality).up_with_worker();
+            let holds = |server: &Bench| {
+                let limits = &server.was.web_limits;
+                let is_told = server.has("site 1 waits 5 s for headers");
+                assert_eq!(limits.demand_start_threshold == 7, is_told);
+                is_told
+            };
+            let limits = &mut server.configuration.web_limits;
+            limits.header_wait_timeout = Duration::from_secs(5);
+            limits.demand_start_threshold = 7;
+            let changed = server.configuration.clone();
+            server.input(Input::ConfigChanged(Ok(changed)));
+            assert_eq!(holds(&server), at_once, "{personality}");
+            // Nor does the next change of something else bring it.
+            server.configuration.sites[0].limits.max_connections = Some(9);
+            let changed = server.configuration.clone();
+            server.input(Input::ConfigChanged(Ok(changed)));
+            assert_eq!(holds(&server), at_once, "{personality}");
+            server.ask(Command::StopServices {
+                services: services.clone(),
+                timeout_ms: 20_000,
+                force: true,
+                reset_by: None,
+            });
+            server.ask(Command::StartServices { services });
+            assert!(holds(&server), "{personality}");
+        }
+    }
 }

@@ -44,6 +44,8 @@ pub struct Was {
     /// The log of all sites, as it was when W3SVC was started.
     /// Assumed: only then it is opened, as explain-change says; no document does.
     pub(super) central_log: Option<config::SiteLog>,
+    /// The limits of the whole server that hold.
+    pub(super) web_limits: WebLimits,
     /// What was wrong with the configuration when it was read last, if something was.
     pub(super) unreadable: Option<String>,
     pub(super) fx: Effects,
@@ -105,6 +107,7 @@ impl Was {
             counted: WorkerTotals::default(),
             pools_made: 0,
             central_log: None,
+            web_limits: WebLimits::default(),
             unreadable: None,
             fx: Effects::default(),
             dynamic_idle: DynamicIdle::default(),
@@ -245,6 +248,7 @@ impl Was {
         };
         let mut state = DriverState::of(
             self.configuration.as_ref()?,
+            &self.web_limits,
             |site| log_settings(site, self.central_log.as_ref(), &self.parameters.root),
             pool_state,
             |site| sites.get(&SiteId(site.id)) == Some(&SiteState::Started),
@@ -354,6 +358,7 @@ impl Was {
 
     /// Goes by the limits of the whole server from now on.
     pub(super) fn take_limits(&mut self, limits: &WebLimits, now: Instant) {
+        self.web_limits = limits.clone();
         self.fx.census.limit(limits.demand_start_threshold);
         let before = std::mem::replace(
             &mut self.dynamic_idle,

@@ -29,7 +29,7 @@ use sim_httpsys::logging::LogEntry;
 use sim_httpsys::model::{CacheOnWorkerExit, HttpSys, Input as ToHttpSys, Parameters};
 use sim_was::config::Configuration;
 use sim_was::event_log::{self, Event};
-use sim_was::model::Input as ToWas;
+use sim_was::model::{Input as ToWas, Personality};
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
@@ -69,6 +69,7 @@ use rest::Rest;
 use services::Services;
 use sites::Sites;
 use sometimes::{Seen, Sometimes};
+use terms::LimitsInForce;
 use trust::Trust;
 use workers::Workers;
 
@@ -109,6 +110,7 @@ fn pid_of(event: &Event) -> Option<ProcessId> {
 #[derive(Debug)]
 pub(super) struct Checkers {
     book: Book,
+    limits: LimitsInForce,
     conservation: Conservation,
     connections: Connections,
     queues: Queues,
@@ -134,11 +136,16 @@ pub(super) struct Checkers {
 }
 
 impl Checkers {
-    pub(super) fn new(configuration: &Configuration, parameters: &Parameters) -> Self {
+    pub(super) fn new(
+        configuration: &Configuration,
+        parameters: &Parameters,
+        personality: Personality,
+    ) -> Self {
         let pools = configuration.application_pools.len();
         let flush_owned = parameters.kernel_cache_on_worker_exit == CacheOnWorkerExit::FlushOwned;
         Self {
             book: Book::new(configuration),
+            limits: LimitsInForce::new(configuration, personality),
             conservation: Conservation::default(),
             connections: Connections::default(),
             queues: Queues::new(pools),
@@ -309,24 +316,6 @@ impl Checkers {
     pub(super) fn pass(&mut self, now: Instant) {
         let verdict = self.rest.input(&mut self.book, now);
         self.note(verdict);
-    }
-
-    /// WAS is given something: it goes by a configuration from the moment that it has it.
-    pub(super) fn was_given(&mut self, input: &ToWas) {
-        let (ToWas::ConfigRead(Ok(configuration))
-        | ToWas::ConfigEdited {
-            result: Ok(configuration),
-            ..
-        }) = input
-        else {
-            return;
-        };
-        let others = self.book.take(configuration);
-        let book = &self.book;
-        self.sites.take(configuration, |name| book.pool_named(name));
-        let pools = self.book.pools.len();
-        self.rapid_fail.recount(pools, &others);
-        self.queues.grow(pools);
     }
 
     /// WAS hears a worker.

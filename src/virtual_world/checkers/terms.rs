@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use sim_httpsys::api::{ControlCall, SiteId, UrlGroupId, UrlGroupProperties};
 use sim_httpsys::clockwork::Instant;
-use sim_was::config::{ApplicationPool, Configuration, Site};
+use sim_was::config::{ApplicationPool, Configuration, Site, WebLimits};
+use sim_was::model::{Input as ToWas, Personality};
 use sim_worker::configuration::PeriodicRestart;
 
 use super::book::{Book, Limits, Pool, PoolIndex, Worker};
-use super::{Verdict, broken};
+use super::{Checkers, Verdict, broken};
 
 /// What a worker is started with and keeps, whatever its pool is set to later.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +73,8 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 impl SiteTerms {
-    fn configured(site: &Site, configuration: &Configuration) -> Self {
-        let header = configuration.web_limits.header_wait_timeout;
+    fn configured(site: &Site, limits: &WebLimits) -> Self {
+        let header = limits.header_wait_timeout;
         Self {
             connections_max: site.limits.max_connections,
             url_segments_max: site.limits.max_url_segments,
@@ -110,15 +111,15 @@ pub(super) struct SitesInForce {
 impl SitesInForce {
     pub(super) fn new(configuration: &Configuration) -> Self {
         let mut sites = Self::default();
-        sites.take(configuration);
+        sites.take(configuration, &configuration.web_limits);
         sites
     }
 
-    fn take(&mut self, configuration: &Configuration) {
+    fn take(&mut self, configuration: &Configuration, limits: &WebLimits) {
         let sites = &configuration.sites;
         self.numbers = sites.iter().map(|site| SiteId(site.id)).collect();
         for site in sites {
-            let terms = (SiteId(site.id), SiteTerms::configured(site, configuration));
+            let terms = (SiteId(site.id), SiteTerms::configured(site, limits));
             // The last one is what holds.
             self.configured.retain(|known| *known != terms);
             self.configured.push(terms);
@@ -254,14 +255,62 @@ impl Pool {
     }
 }
 
+/// The limits of the whole server that hold.
+#[derive(Debug)]
+pub(super) struct LimitsInForce {
+    personality: Personality,
+    limits: WebLimits,
+}
+
+impl LimitsInForce {
+    pub(super) fn new(configuration: &Configuration, personality: Personality) -> Self {
+        Self {
+            personality,
+            limits: configuration.web_limits.clone(),
+        }
+    }
+
+    /// Source: `TechNet` cc780868: in IIS 6 a change of them waits until the services start again.
+    fn take(&mut self, configuration: &Configuration, at_start: bool) {
+        let holds = match self.personality {
+            Personality::Iis10 => true,
+            Personality::Iis6 => at_start,
+        };
+        if holds {
+            self.limits = configuration.web_limits.clone();
+        }
+    }
+}
+
+impl Checkers {
+    /// WAS is given something: it goes by a configuration from the moment that it has it.
+    pub(in super::super) fn was_given(&mut self, input: &ToWas) {
+        let (configuration, at_start) = match input {
+            ToWas::ConfigRead(Ok(configuration)) => (configuration, true),
+            ToWas::ConfigEdited {
+                result: Ok(configuration),
+                ..
+            } => (configuration, false),
+            _ => return,
+        };
+        self.limits.take(configuration, at_start);
+        let others = self.book.take(configuration, &self.limits.limits);
+        let book = &self.book;
+        self.sites.take(configuration, |name| book.pool_named(name));
+        let pools = self.book.pools.len();
+        self.rapid_fail.recount(pools, &others);
+        self.queues.grow(pools);
+    }
+}
+
 impl Book {
-    /// WAS is given a configuration. Gives the pools whose failures are counted by another rule from now on.
+    /// WAS is given a configuration, and these limits of the whole server hold. Gives the pools whose failures are counted by another rule from now on.
     ///
     /// Source: WAS features: a part that cannot be read leaves what was known in force.
-    pub(super) fn take(&mut self, configuration: &Configuration) -> Vec<PoolIndex> {
-        self.sites.take(configuration);
-        self.is_idle_divided |= configuration.web_limits.dynamic_idle_threshold > 0;
-        self.workers_limit = configuration.web_limits.demand_start_threshold;
+    fn take(&mut self, configuration: &Configuration, limits: &WebLimits) -> Vec<PoolIndex> {
+        self.sites.take(configuration, limits);
+        self.is_idle_divided |= limits.dynamic_idle_threshold > 0;
+        self.workers_limit = limits.demand_start_threshold;
         let mut others = Vec::new();
         for pool in &mut self.pools {
             pool.is_configured = false;

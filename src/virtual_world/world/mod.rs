@@ -248,6 +248,7 @@ impl World {
                 clock,
                 &setting.configuration,
                 &setting.httpsys,
+                setting.personality,
                 setting.watch,
                 setting.keeping,
             ),
