@@ -47,7 +47,7 @@ mod tests;
 mod timeouts;
 mod unread;
 mod url_group;
-mod url_path;
+pub mod url_path;
 pub mod url_prefix;
 mod zombie;
 

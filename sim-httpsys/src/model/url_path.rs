@@ -9,6 +9,12 @@ use super::Parameters;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidPath;
 
+/// A URL's path as a driver with the registry's defaults routes it, if it does not refuse it.
+pub fn decoded(raw: &str) -> Option<String> {
+    let canonical = canonical(raw.as_bytes(), &Parameters::default()).ok()?;
+    Some(canonical.unwrap_or_else(|| raw.to_owned()))
+}
+
 /// Checks a raw path that begins with `/`.
 ///
 /// `None` if its canonical form is the path itself, which is what most requests send.

@@ -238,7 +238,12 @@ fn resolve_url(sentence: &mut Sentence, object: Object, store: &Store) -> Result
         return Ok(());
     };
     let configuration = load_sections(&store.text()?, &store.name())?;
-    if let Some(name) = url::name_of(word, object, &configuration) {
+    let name = url::name_of(word, object, &configuration).map_err(|url::Malformed| {
+        Failure::Message(format!(
+            "Invalid identifier \"{word}\": a URL is scheme://host[:port][/path]."
+        ))
+    })?;
+    if let Some(name) = name {
         sentence.identifier = Some(name);
     }
     Ok(())
