@@ -42,6 +42,7 @@ mod unheeded;
 mod value;
 pub mod view;
 mod view_attributes;
+mod warning;
 mod web_config;
 mod web_server;
 mod written;
@@ -63,6 +64,8 @@ pub use locks::SECTION_LOCKED;
 pub use machine::AllowDefinition;
 pub use raw::{ConfigError, decode, parse as parse_xml};
 pub use resolve::{load, load_bytes, load_sections};
+pub use warning::ConfigWarning;
+pub(crate) use warning::without_lines;
 pub use web_config::{Around, Disk, FRAMEWORK, FoundFile, load_tree, load_tree_sections};
 
 /// Everything that the server acts on.
@@ -134,26 +137,6 @@ impl Application {
     #[must_use]
     pub fn settings_at(&self, path: &str) -> &PathSettings {
         PathSettings::at(path, &self.paths, &self.settings)
-    }
-}
-
-/// Something in the file that is wrong but does not stop the server.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct ConfigWarning {
-    /// The event id.
-    pub event: u16,
-    /// The text.
-    pub text: String,
-    /// Its insertion strings, by name, as far as it has some.
-    #[serde(default)]
-    pub data: Vec<(String, String)>,
-}
-
-impl ConfigWarning {
-    /// An insertion string.
-    pub fn data(&self, name: &str) -> Option<&str> {
-        let found = self.data.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) fn warning(section: &str, value: &OutOfRange) -> ConfigWarning {
     ConfigWarning {
         event,
         text,
+        place: String::new(),
         data: data.to_vec(),
     }
 }

@@ -21,6 +21,7 @@ use super::schema::{self, Element};
 use super::sections::{Sections, keys_from};
 use super::settings::{Recorder, Scope};
 use super::site_log;
+use super::warning;
 use super::web_config::WebConfig;
 use super::{
     ApplicationPool, ConfigHistory, ConfigWarning, Configuration, Cpu, CpuAction, Failure,
@@ -97,7 +98,7 @@ pub(super) fn resolve(
         return Err(ConfigError::at(file_name, text, at, message));
     }
     let sections = Sections::of_all(root, around);
-    let mut resolver = Resolver::new(file_name, text);
+    let mut resolver = Resolver::new(file_name, root);
     resolver.check(&sections);
     let application_pools = resolver.application_pools(&sections);
     let mut sites = sites::resolve(&mut resolver, &sections, &application_pools);
@@ -124,6 +125,7 @@ pub(super) fn resolve(
 /// What is needed while resolving: where things are, and the complaints.
 pub(super) struct Resolver<'a> {
     file: &'a str,
+    root: Node<'a, 'a>,
     text: &'a str,
     /// What is said, setting by setting.
     pub(super) recorder: Recorder,
@@ -141,9 +143,11 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(file: &'a str, text: &'a str) -> Self {
+    fn new(file: &'a str, root: Node<'a, 'a>) -> Self {
+        let text = root.document().input_text();
         Self {
             file,
+            root,
             text,
             recorder: Recorder::new(text),
             warnings: Vec::new(),
@@ -156,18 +160,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Complains, once.
+    /// Complains, once, about what the text names.
     pub(super) fn warn(&mut self, event: u16, text: impl Into<String>) {
         self.warn_with(event, text, &[]);
     }
 
     /// Complains, once, with the insertion strings of the event.
     fn warn_with(&mut self, event: u16, text: impl Into<String>, data: &[(&str, &str)]) {
+        self.complain(event, String::new(), text.into(), data);
+    }
+
+    fn complain(&mut self, event: u16, place: String, text: String, data: &[(&str, &str)]) {
         let data = data.iter();
         let data = data.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.say(ConfigWarning {
             event,
-            text: text.into(),
+            text,
+            place,
             data: data.collect(),
         });
     }
@@ -198,7 +207,8 @@ impl<'a> Resolver<'a> {
             return;
         }
         let line = self.line(at);
-        self.warn_with(event, format!("{}: line {line}: {text}", self.file), data);
+        let text = format!("{}: line {line}: {text}", self.file);
+        self.complain(event, warning::place(self.root, at), text, data);
     }
 
     fn line(&mut self, at: usize) -> usize {
@@ -214,6 +224,7 @@ impl<'a> Resolver<'a> {
             self.warnings.push(ConfigWarning {
                 event: INVALID_DATA,
                 text,
+                place: String::new(),
                 data: Vec::new(),
             });
         }
@@ -289,7 +300,8 @@ impl<'a> Resolver<'a> {
                 let error = self.error_at(finding.at, &finding.text);
                 let before = owners.partition_point(|owner| owner.start < finding.at);
                 let owner = before.checked_sub(1).and_then(|index| owners.get(index));
-                self.warn(UNREADABLE, error.to_string());
+                let place = warning::place(self.root, finding.at);
+                self.complain(UNREADABLE, place, error.to_string(), &[]);
                 if let Some(owner) = owner.filter(|owner| finding.at < owner.end) {
                     self.faults
                         .entry(owner.start)

@@ -63,7 +63,12 @@ impl Event {
 
     /// A warning about the configuration, e.g. 5041 or 5152.
     pub fn configuration_warning(warning: &ConfigWarning) -> Self {
-        let ConfigWarning { event, text, data } = warning;
+        let ConfigWarning {
+            event,
+            text,
+            place: _,
+            data,
+        } = warning;
         let said = match event {
             5172 => Self::configuration_unreadable(text),
             _ => Self::new(*event, Level::Warning, WAS, text.clone()),

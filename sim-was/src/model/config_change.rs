@@ -25,7 +25,7 @@ use super::was::{SiteState, Then};
 use super::worker_configuration::worker_configuration;
 use super::{ClientId, Output, Personality, PoolId, Was};
 use crate::config::effects::{Effect, EffectKind, effects_of};
-use crate::config::{self, Configuration, Kept, Site};
+use crate::config::{self, ConfigWarning, Configuration, Kept, Site, without_lines};
 use crate::control::{Answer, Refusal};
 use crate::event_log::{Event, Fact};
 
@@ -95,16 +95,14 @@ impl Was {
         let effects = effects_of(&old, &new, self.parameters.personality);
         let broken = broken_pools(&new);
         let kept = Kept::of(&old, &mut new);
-        for warning in new
-            .warnings
-            .iter()
-            .filter(|warning| !old.warnings.contains(warning))
-        {
+        for warning in ConfigWarning::news(&old.warnings, &new.warnings) {
             self.fx.event(Event::configuration_warning(warning));
         }
         // As for the warning that says why: once, however often the file is written.
         for (pool, fault) in broken {
-            let was_said = old.warnings.iter().any(|warning| warning.text == fault);
+            let fault = without_lines(&fault);
+            let mut known = old.warnings.iter();
+            let was_said = known.any(|warning| without_lines(&warning.text) == fault);
             if kept.pools.contains(&pool.to_lowercase()) && !was_said {
                 self.fx.event(Event::changes_not_applied(&pool));
             }

@@ -225,6 +225,21 @@ fn a_server_that_nobody_tells_of_changes_says_so() {
     assert_eq!(server.events(), [5063]);
 }
 
+#[test]
+fn a_pool_that_cannot_be_read_is_told_once_wherever_in_the_file_it_moves() {
+    let mut server = server_of(ONE).up();
+    let change = |above: &str| {
+        let text = ONE.replace(" />", " bogus=\"1\" />");
+        let text = text.replace("<applicationPools>", &format!("{above}<applicationPools>"));
+        Input::ConfigChanged(load(&text, "f").map_err(|error| error.to_string()))
+    };
+    server.input(change(""));
+    let told = server.events();
+    assert!(!told.is_empty());
+    server.input(change("<!--\n\n-->"));
+    assert_eq!(server.events(), told);
+}
+
 // ---- W3SVC --------------------------------------------------------------------------------------
 
 const ONE: &str = r#"<configuration><system.applicationHost>
