@@ -303,6 +303,40 @@ fn app_offline_htm_takes_an_application_offline_in_the_same_process() {
 }
 
 #[test]
+fn code_that_changes_restarts_its_application_in_the_same_process() {
+    let up = Up::start();
+    let root = up.root.join("inetpub/wwwroot");
+    let worker = up.get("/default.aspx").worker();
+    let restarts = || {
+        up.facts(&format!("w3wp-{worker}"), "ApplicationRestarted")
+            .len()
+    };
+    std::fs::create_dir_all(root.join("images/bin")).unwrap();
+    std::fs::write(root.join("images/bin/a.dll"), "x").unwrap();
+    for (count, file) in [
+        (1, "Bin/Shop.dll"),
+        (2, "App_Code/a.cs"),
+        (3, "global.asax"),
+    ] {
+        let file = root.join(file);
+        let staged = root.join("images/staged");
+        std::fs::create_dir_all(&staged).unwrap();
+        // All at once, so that it is one change.
+        let folder = file.parent().unwrap();
+        if folder == root {
+            std::fs::write(&file, "x").unwrap();
+        } else {
+            std::fs::write(staged.join(file.file_name().unwrap()), "x").unwrap();
+            std::fs::rename(&staged, folder).unwrap();
+        }
+        up.until("the application to restart", || restarts() == count);
+        assert_eq!(up.get("/default.aspx").worker(), worker);
+    }
+    std::fs::write(root.join("Bin/Shop.dll"), "another").unwrap();
+    up.until("the application to restart", || restarts() == 4);
+}
+
+#[test]
 fn a_handler_that_gives_up_closes_the_connection_after_what_it_has_sent() {
     let up = Up::start();
     let mut reset = Browser::connect(up.address("http/"));

@@ -11,6 +11,7 @@ use sim_httpsys::api::ProcessId;
 use crate::configuration::WorkerConfiguration;
 
 mod clock;
+mod code;
 mod event_loop;
 mod files;
 mod pipe;

@@ -1,4 +1,4 @@
-//! Files that are watched: once a second each is compared with how it was seen.
+//! Files that are watched, and the code of their applications: once a second each is compared with how it was seen.
 //!
 //! A folder that has not changed has no new file, so that a file that is absent costs one look at its folder.
 //! Absent on purpose: inotify, of which a user may have 128 instances, and a server has as many workers as
@@ -12,6 +12,7 @@ use std::time::Duration;
 use sim_httpsys::api::UrlContext;
 use sim_httpsys::clockwork::Instant;
 
+use super::code::Code;
 use super::files::{self, Found};
 use crate::model::{FileSeen, WorkId};
 
@@ -34,6 +35,7 @@ pub(super) struct Watch {
     file: [String; 1],
     seen: FileSeen,
     folder: Folder,
+    code: Code,
 }
 
 /// When a folder was changed last.
@@ -72,6 +74,7 @@ impl Watch {
     pub(super) fn new(work: WorkId, root: PathBuf, file: String, seen: FileSeen) -> Self {
         Self {
             work,
+            code: Code::of(&root),
             root,
             file: [file],
             seen,
@@ -80,6 +83,10 @@ impl Watch {
     }
 
     fn has_changed(&mut self) -> bool {
+        self.code.has_changed() || self.file_has_changed()
+    }
+
+    fn file_has_changed(&mut self) -> bool {
         if self.seen == FileSeen::Absent && !self.folder_has_changed() {
             return false;
         }

@@ -91,7 +91,10 @@ impl WorkerProcess {
             .retain(|doer| !matches!(doer, Doer::WatchOffline(of) if *of == context));
     }
 
-    /// The file has come, gone or changed: the application restarts, and reads it when it starts.
+    /// The file or the code has come, gone or changed: the application restarts, and reads it when it starts.
+    ///
+    /// Source: .NET reference source, `ApplicationShutdownReason`: `ConfigurationChange` for the file,
+    /// `BinDirChangeOrDirectoryRename`, `CodeDirChangeOrDirectoryRename`, `ChangeInGlobalAsax` for code.
     pub(super) fn offline_changed(&mut self, context: UrlContext, now: Instant) {
         if matches!(self.lifecycle, Lifecycle::Stopping { .. }) {
             return;

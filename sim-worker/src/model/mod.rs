@@ -153,7 +153,7 @@ enum Doer {
     ReadApplication(UrlContext),
     /// Its `simulation.toml` alone.
     ReadOfflineApplication(UrlContext),
-    /// Waits for its `app_offline.htm` to change.
+    /// Waits for its `app_offline.htm`, or its code, to change.
     WatchOffline(UrlContext),
     StartApplication(UrlContext),
     StopApplication(UrlContext),

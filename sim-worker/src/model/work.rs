@@ -38,7 +38,8 @@ pub enum Work {
         /// Do not read if the first that exists is this one, unchanged.
         unless: Option<(usize, FileStamp)>,
     },
-    /// Say so when a file is no more as it was seen. Another one for the same application takes its place.
+    /// Say so when a file is no more as it was seen, or the code of the application is another one. Another watch
+    /// for the same application takes its place.
     WatchFile {
         /// Whose file it is.
         application: UrlContext,
@@ -75,7 +76,8 @@ pub enum Outcome {
     },
     /// What came of [`Work::ReadFile`].
     File(FileOutcome),
-    /// The file of a [`Work::WatchFile`] is another one now, or there is one, or none any more.
+    /// The file of a [`Work::WatchFile`] is another one now, or there is one, or none any more; or the
+    /// code of its application has changed.
     Changed,
 }
 

@@ -29,7 +29,7 @@ use sim_httpsys::logging::LogEntry;
 use sim_httpsys::model::{CacheOnWorkerExit, HttpSys, Input as ToHttpSys, Parameters};
 use sim_was::config::Configuration;
 use sim_was::event_log::{self, Event};
-use sim_was::model::{Input as ToWas, Personality};
+use sim_was::model::Personality;
 use sim_worker::facts;
 use sim_worker::ipm::{FromWorker, RecycleReason, ToWorker};
 
