@@ -122,6 +122,26 @@ fn what_tools_do_in_files_they_write_down_themselves() {
 }
 
 #[test]
+fn a_torn_backup_that_stops_the_services_says_so() {
+    let up = Up::start();
+    up.said(&["appcmd", "add", "backup", "Torn"]);
+    let copy = "Windows/System32/inetsrv/backup/Torn/applicationHost.config";
+    let copy = up.root.join(copy);
+    let text = std::fs::read_to_string(&copy).unwrap();
+    std::fs::write(&copy, &text[..text.len() / 2]).unwrap();
+    let (code, said) = up.appcmd(&["restore", "backup", "Torn"]);
+    assert_ne!(code, Some(0));
+    let last = "The Windows Process Activation Service and the World Wide Web Publishing Service are stopped.";
+    assert_eq!(said.lines().last(), Some(last), "{said}");
+    let effect = &only(&up.root, "RestoreBackup")["effect"];
+    assert_eq!(effect["services"], "stopped", "{effect}");
+    assert!(effect["not_started"].is_string(), "{effect}");
+    std::fs::write(&copy, &text).unwrap();
+    up.said(&["appcmd", "restore", "backup", "Torn"]);
+    up.said(&["net", "start", "w3svc"]);
+}
+
+#[test]
 fn what_is_edited_while_no_server_runs_is_written_down_and_values_of_variables_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");

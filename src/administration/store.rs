@@ -28,7 +28,7 @@ pub(crate) struct Store {
     /// Called if the server takes its time.
     waiting: fn(),
     /// What was done without the server, for the audit log.
-    deeds: RefCell<Vec<Value>>,
+    deeds: RefCell<Vec<(Value, Value)>>,
     /// The server has refused something, and has written that down.
     is_refused: Cell<bool>,
     begun: Instant,
@@ -195,7 +195,12 @@ impl Store {
 impl Store {
     /// Something was done without the server: the audit log is to say so.
     pub(crate) fn has_done(&self, deed: Value) {
-        self.deeds.borrow_mut().push(deed);
+        self.has_caused(deed, json!("done"));
+    }
+
+    /// The same, with what came of it.
+    pub(crate) fn has_caused(&self, deed: Value, effect: Value) {
+        self.deeds.borrow_mut().push((deed, effect));
     }
 
     /// A file was changed without the server.
@@ -207,12 +212,7 @@ impl Store {
     /// Writes into the audit log what the server does not: what was done without it, or that `wanted` was not done.
     /// A root without a configuration is no server, and gets no log.
     pub(crate) fn write_down(&self, wanted: &Value, refusal: Option<&str>) {
-        let mut deeds: Vec<(Value, Value)> = self
-            .deeds
-            .take()
-            .into_iter()
-            .map(|deed| (deed, json!("done")))
-            .collect();
+        let mut deeds = self.deeds.take();
         let is_refused = self.is_refused.take();
         if let Some(refusal) = refusal.filter(|_| deeds.is_empty() && !is_refused) {
             deeds.push((wanted.clone(), json!({ "refused": refusal })));

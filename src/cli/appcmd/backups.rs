@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde_json::json;
 use sim_was::control::client::AskError;
-use sim_was::control::{Command, Service};
+use sim_was::control::{Answer, Command, Service, ServiceStatus};
 
 use super::grammar::{Object, Sentence};
 use super::rows::Row;
@@ -112,6 +112,15 @@ fn existing(sentence: &Sentence, store: &Store) -> Result<(String, PathBuf), Fai
     Ok((name, folder))
 }
 
+/// Whether the server says that its services do not run.
+fn are_stopped(store: &Store) -> bool {
+    let Ok(Answer::Services(states)) = store.ask(&Command::ServiceStatus) else {
+        return false;
+    };
+    let mut states = states.into_iter();
+    states.all(|(_, status)| status == ServiceStatus::Stopped)
+}
+
 /// Source: appcmd `restore backup /stop`: the server is stopped meanwhile, by default.
 fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     let (name, folder) = existing(sentence, store)?;
@@ -135,14 +144,38 @@ fn restore(sentence: &Sentence, store: &Store) -> Result<ExitCode, Failure> {
     }
     store.hold();
     let copied = store.take_copy(&folder.join(FILE));
-    if copied.is_ok() {
-        store.has_done(json!({"RestoreBackup": {"name": name, "file": store.config()}}));
-    }
     store.let_go();
-    if is_running {
+    let started = if is_running {
         let services = services.into_iter().rev().collect();
-        store.ask(&Command::StartServices { services })?;
+        store.ask(&Command::StartServices { services }).map(|_| ())
+    } else {
+        Ok(())
+    };
+    let started = started.map_err(|error| {
+        let failure = Failure::from(error);
+        // One that takes its time may still start.
+        if are_stopped(store) {
+            Failure::AndStopped(Box::new(failure))
+        } else {
+            failure
+        }
+    });
+    if copied.is_ok() {
+        let effect = match &started {
+            Ok(()) => json!("done"),
+            Err(failure) => {
+                let is_stopped = matches!(failure, Failure::AndStopped(_));
+                json!({
+                    "file": "restored",
+                    "services": is_stopped.then_some("stopped"),
+                    "not_started": failure.text(),
+                })
+            }
+        };
+        let deed = json!({"RestoreBackup": {"name": name, "file": store.config()}});
+        store.has_caused(deed, effect);
     }
+    started?;
     copied?;
     println!("Restored configuration from backup \"{name}\"");
     Ok(ExitCode::SUCCESS)

@@ -72,6 +72,8 @@ enum Failure {
     Refused(Refusal),
     /// The words are no command.
     Input(String),
+    /// And because of that the services do not run any more.
+    AndStopped(Box<Failure>),
     /// Something was not found.
     NotFound { object: Object, identifier: String },
 }
@@ -119,6 +121,7 @@ impl Failure {
             Self::Duplicate { entry } => {
                 format!("Failed to add duplicate collection element \"{entry}\".")
             }
+            Self::AndStopped(failure) => failure.text(),
             Self::NoEntry => "Cannot find requested collection element.".to_owned(),
             Self::Refused(refusal) => format!("{refusal:?}"),
             Self::NotFound { object, identifier } => {
@@ -376,6 +379,13 @@ fn fail(failure: Failure) -> ExitCode {
         Failure::NoEntry => {
             println!("ERROR ( message:Cannot find requested collection element. )");
             ExitCode::from(NO_ENTRY.to_le_bytes()[0])
+        }
+        Failure::AndStopped(failure) => {
+            let code = fail(*failure);
+            println!(
+                "The Windows Process Activation Service and the World Wide Web Publishing Service are stopped."
+            );
+            code
         }
         Failure::Input(message) => {
             println!("Failed to process input: {message}");
