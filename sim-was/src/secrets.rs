@@ -1,4 +1,4 @@
-//! What may not be written down: values of passwords and of environment variables.
+//! What may not be written down: values of passwords, connection strings, keys and environment variables.
 //!
 //! Assumed: logs are ours, and whoever reads them needs no password; what a pool gives its workers in
 //! `environmentVariables` is as secret as one.
@@ -10,6 +10,15 @@ use crate::control::Command;
 
 /// What stands for a secret.
 const HIDDEN: &str = "*";
+/// What the names of attributes end with whose values are secret, in lower case: also `sqlConnectionString` and
+/// `stateConnectionString` of `sessionState`, and both keys of `machineKey`. One that may hold another comes first.
+/// Assumed: nobody needs what else a connection string says in a log; it is text that is written in many ways.
+const SECRETS: [&str; 4] = [
+    "connectionstring",
+    "password",
+    "validationkey",
+    "decryptionkey",
+];
 /// The collection whose values are secret.
 const VARIABLES: &str = "environmentvariables";
 
@@ -34,7 +43,7 @@ pub fn without_secrets(change: &Change) -> Change {
         Step::Entry(_) => false,
     });
     let hide = |name: &str, value: &mut String| {
-        if is_password(name) || is_variable && name.eq_ignore_ascii_case("value") {
+        if is_secret(name) || is_variable && name.eq_ignore_ascii_case("value") {
             HIDDEN.clone_into(value);
         }
     };
@@ -57,9 +66,21 @@ pub fn without_secrets(change: &Change) -> Change {
     shown
 }
 
-fn is_password(name: &str) -> bool {
+/// Whether the value of an attribute is secret, by its name or the way to it.
+pub(crate) fn is_secret_setting(path: &str) -> bool {
+    let is_value = || path.to_ascii_lowercase().ends_with(".value");
+    is_secret(path) || path.to_ascii_lowercase().contains(VARIABLES) && is_value()
+}
+
+/// What is shown of a secret.
+pub(crate) fn hidden() -> String {
+    HIDDEN.to_owned()
+}
+
+fn is_secret(name: &str) -> bool {
     let name = name.rsplit(['.', '\'', '/']).next().unwrap_or(name);
-    name.to_lowercase().ends_with("password")
+    let name = name.replace('_', "").to_lowercase();
+    SECRETS.iter().any(|secret| name.ends_with(secret))
 }
 
 /// A command line without the secrets that it sets: `/processModel.password:…`, `[path='/',password='…']`,
@@ -110,7 +131,7 @@ fn hide_in(value: &mut Value, is_variable: bool) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 let of_variables = name.replace('_', "").to_lowercase().contains(VARIABLES);
-                if is_password(name) && !value.is_null() {
+                if is_secret(name) && !value.is_null() {
                     *value = HIDDEN.into();
                 } else {
                     let is_name = name.eq_ignore_ascii_case("name");
@@ -212,7 +233,10 @@ fn text_without_word(text: &str, secret: &str) -> String {
 fn shown_and_hidden<'w>(words: impl IntoIterator<Item = &'w str>) -> (String, Vec<String>) {
     let mut hidden = Vec::new();
     let words = words.into_iter().map(|word| {
-        let shown = hidden_after(word, "password", &mut hidden);
+        let mut shown = word.to_owned();
+        for name in SECRETS {
+            shown = hidden_after(&shown, name, &mut hidden);
+        }
         if word.to_ascii_lowercase().contains(VARIABLES) {
             hidden_after(&shown, "value", &mut hidden)
         } else {
@@ -282,6 +306,20 @@ mod tests {
                 "/[name='P'].environmentVariables.[name='A'].value:b",
                 "/[name='P'].environmentVariables.[name='A'].value:*",
             ),
+            (
+                "/+[name='D',connectionString='Server=s;Password=p;x=y',providerName='z']",
+                "/+[name='D',connectionString='*',providerName='z']",
+            ),
+            (
+                "/[name='D'].connectionString:Server=s;Pwd=p",
+                "/[name='D'].connectionString:*",
+            ),
+            ("/section:connectionStrings", "/section:connectionStrings"),
+            ("/sqlConnectionString:Pwd=a", "/sqlConnectionString:*"),
+            ("/stateConnectionString:a", "/stateConnectionString:*"),
+            ("/validationKey:ABC", "/validationKey:*"),
+            ("/DecryptionKey:ABC", "/DecryptionKey:*"),
+            ("/validation:SHA1", "/validation:SHA1"),
             ("/managedRuntimeVersion:v4.0", "/managedRuntimeVersion:v4.0"),
             ("/+files.[value='a.htm']", "/+files.[value='a.htm']"),
         ] {
@@ -322,6 +360,7 @@ mod tests {
             "name": "P", "queue_length": 5,
             "identity": {"username": "u", "Password": "hunter2"},
             "password": ["hunter3", 77],
+            "connection_string": "Pwd=p", "machineKey": {"validationKey": "k"},
             "environment_variables": [{"name": "A", "value": "b"}],
             "environmentVariables": {"A": {"b": true}},
         });
@@ -330,6 +369,7 @@ mod tests {
             "name": "P", "queue_length": 5,
             "identity": {"username": "u", "Password": "*"},
             "password": "*",
+            "connection_string": "*", "machineKey": {"validationKey": "*"},
             "environment_variables": [{"name": "A", "value": "*"}],
             "environmentVariables": {"A": {"b": "*"}},
         });
@@ -350,6 +390,11 @@ mod tests {
             (
                 "[name='P'].processModel.userName:u",
                 "[name='P'].processModel.userName:u",
+            ),
+            ("machineKey.decryptionKey:K", "machineKey.decryptionKey:*"),
+            (
+                "[name='D'].connectionString:Pwd=p",
+                "[name='D'].connectionString:*",
             ),
             ("+[name='P',password='S']", "+[name='P',password='*']"),
             (

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Configuration;
 use super::settings::{Difference, Key, Scope};
 use crate::model::Personality;
+use crate::secrets::{hidden, is_secret_setting};
 use rules::Rule;
 
 /// What a change makes the server do, from the cheapest to the dearest.
@@ -59,11 +60,11 @@ impl EffectKind {
 pub struct Effect {
     /// What has changed: `application pool 'P': queueLength`.
     pub what: String,
-    /// The old value; `None` if there was none.
+    /// The old value, hidden if it is secret; `None` if there was none.
     pub old: Option<String>,
     /// The line of the old value, if it was written.
     pub old_line: Option<u32>,
-    /// The new value; `None` if there is none.
+    /// The new value, hidden if it is secret; `None` if there is none.
     pub new: Option<String>,
     /// The line of the new value, if it is written.
     pub new_line: Option<u32>,
@@ -266,11 +267,17 @@ fn effect(
     {
         what = what.replacen(&format!("site {site}"), &format!("site '{name}'"), 1);
     }
+    let shown = |value: &Option<String>| {
+        let is_secret = is_secret_setting(&key.path);
+        value
+            .clone()
+            .map(|value| if is_secret { hidden() } else { value })
+    };
     Effect {
         what,
-        old: difference.old.clone(),
+        old: shown(&difference.old),
         old_line: difference.old_place.map(|(line, _)| line),
-        new: difference.new.clone(),
+        new: shown(&difference.new),
         new_line: difference.new_place.map(|(line, _)| line),
         kind: rule.kind,
         pools,

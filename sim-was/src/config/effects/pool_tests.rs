@@ -58,3 +58,23 @@ fn native_modules_recycle_the_pools_that_may_rotate() {
     let kept = (EffectKind::NextWorkerStart, vec!["B".to_owned()]);
     assert_eq!(kind_and_pools(&all, change), kept);
 }
+
+#[test]
+fn secrets_are_hidden_and_a_directory_says_why_its_application_restarts() {
+    let inner = "<virtualDirectory path=\"/\" physicalPath=\"C:\\one\" /></application>";
+    let text = TEXT.replacen("\"A\" /></site>", &format!("\"A\">{inner}</site>"), 1);
+    let directory = "system.applicationHost/sites[name='One'].[path='/'].[path='/']";
+    for (set, reason) in [
+        ("userName:u", "as another user"),
+        ("password:hunter2", "as another user"),
+        ("allowSubDirConfig:false", "in a folder below"),
+    ] {
+        let effect = effects(&text, &[&format!("{directory}.{set}")]).swap_remove(0);
+        assert_eq!(effect.kind, EffectKind::ApplicationRestart, "{set}");
+        assert!(effect.why.contains(reason), "{set}: {}", effect.why);
+        assert_ne!(effect.new.as_deref(), Some("hunter2"));
+    }
+    let pool = "system.applicationHost/applicationPools[name='A'].processModel.password:hunter2";
+    let effect = effects(TEXT, &[pool]).swap_remove(0);
+    assert_eq!(effect.new.as_deref(), Some("*"));
+}

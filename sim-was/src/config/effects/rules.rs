@@ -322,9 +322,19 @@ fn directory(path: &str) -> Rule {
             "The application restarts in the same process, because its physical path changed.",
             ".NET reference source, ApplicationShutdownReason PhysicalApplicationPathChanged",
         ),
+        "userName" | "password" | "logonMethod" => Rule::new(
+            EffectKind::ApplicationRestart,
+            "The worker would read the directory's files as another user: the application restarts in the same process, because nothing that was read with the old credentials is to stay.",
+            ASSUMED,
+        ),
+        "allowSubDirConfig" => Rule::new(
+            EffectKind::ApplicationRestart,
+            "It says whether a web.config in a folder below the directory counts: the application restarts in the same process, because its configuration is another one.",
+            ASP_NET,
+        ),
         _ => Rule::new(
             EffectKind::ApplicationRestart,
-            "The application restarts in the same process.",
+            "The application restarts in the same process, because its configuration is another one.",
             ASSUMED,
         ),
     }
