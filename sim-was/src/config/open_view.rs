@@ -45,6 +45,60 @@ pub(super) fn view<'a>(name: &str, schema: &'static Element, nodes: &[Node<'a, '
     }
 }
 
+/// Shows an element of something that has a schema; what is not its own is a default, and not written.
+pub(super) fn within<'a>(
+    name: &str,
+    schema: &'static Element,
+    nodes: &[Node<'a, 'a>],
+    is_own: impl Fn(&Node<'a, 'a>) -> bool,
+) -> View {
+    let mut whole = view(name, schema, nodes);
+    let own: Vec<_> = nodes.iter().copied().filter(is_own).collect();
+    if own.len() < nodes.len() {
+        let own = (!own.is_empty()).then(|| view(name, schema, &own));
+        whole.is_written_only_in(own.as_ref());
+    }
+    whole
+}
+
+impl View {
+    fn is_written_only_in(&mut self, own: Option<&Self>) {
+        for attribute in &mut self.attributes {
+            let mut written = own.into_iter().flat_map(|own| &own.attributes);
+            attribute.is_inherited = false;
+            attribute.is_written = written.any(|a| a.is_written && a.name == attribute.name);
+        }
+        let counts = |name: &str| {
+            self.children
+                .iter()
+                .filter(|child| child.name == name)
+                .count()
+        };
+        let is_entry: Vec<bool> = self
+            .children
+            .iter()
+            .map(|child| counts(&child.name) > 1)
+            .collect();
+        for (child, is_entry) in self.children.iter_mut().zip(is_entry) {
+            let mut same = own.into_iter().flat_map(|own| &own.children);
+            let same =
+                same.find(|own| own.name == child.name && (!is_entry || own.says_the_same(child)));
+            child.is_written_only_in(same);
+        }
+        self.is_written = own.is_some_and(|own| own.is_written);
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        let said = |view: &Self| -> Vec<(String, String)> {
+            let attributes = view.attributes.iter();
+            attributes
+                .map(|a| (a.name.clone(), a.value.clone()))
+                .collect()
+        };
+        said(self) == said(other)
+    }
+}
+
 /// The schema of the entries of that name, if they are entries.
 fn entry_schema(
     schema: &'static Element,
@@ -132,6 +186,38 @@ mod tests {
     fn values(view: &View, attribute: &str) -> Vec<String> {
         let own = |child: &View| child.attribute(attribute).unwrap_or_default().to_owned();
         view.children.iter().map(own).collect()
+    }
+
+    #[test]
+    fn what_the_defaults_of_sites_say_for_another_service_is_not_written_in_a_site() {
+        let site = |content: &str| {
+            let text = format!(
+                "<configuration><system.applicationHost><sites><siteDefaults><ftpServer allowUTF8='false'>\
+                 <security><ssl controlChannelPolicy='SslAllow' /></security></ftpServer></siteDefaults>\
+                 <site name='S' id='1'>{content}</site></sites></system.applicationHost></configuration>"
+            );
+            let views = Views::new(&text, "x");
+            let sites = views
+                .section("system.applicationHost/sites", "")
+                .unwrap()
+                .unwrap();
+            let mut sites = sites.children.into_iter();
+            sites.find(|child| child.name == "site").unwrap()
+        };
+        let none = site("");
+        let ftp = none.child("ftpServer").unwrap();
+        assert!(!ftp.is_in_effect(), "{ftp:#?}");
+        assert_eq!(ftp.attribute("allowUTF8"), Some("false"), "but it holds");
+        let some = site("<ftpServer><security><ssl serverCertHash='x' /></security></ftpServer>");
+        assert_eq!(
+            some.written("ftpServer.security.ssl.serverCertHash"),
+            Some("x")
+        );
+        assert_eq!(some.written("ftpServer.allowUTF8"), None);
+        assert_eq!(
+            some.written("ftpServer.security.ssl.controlChannelPolicy"),
+            None
+        );
     }
 
     #[test]

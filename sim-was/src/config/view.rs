@@ -390,7 +390,7 @@ fn view<'a>(
     let mut children = Vec::new();
     for (child, of_child) in schema.in_order(&schema.children) {
         children.push(if of_child.foreign {
-            open_view::view(child, of_child, &layers.nodes_of(child))
+            open_view::within(child, of_child, &layers.nodes_of(child), is_own)
         } else {
             view(child, of_child, &layers.child(child), &[], entry)
         });
