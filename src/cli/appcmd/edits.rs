@@ -9,7 +9,7 @@ use sim_was::config::ConfigError;
 use sim_was::config::edit::{Act, Change, NEXT_ID, Position, Step, localized};
 use sim_was::config::view::{View, Views};
 
-use super::grammar::{Object, Sentence};
+use super::grammar::{Object, Sentence, is_change};
 use super::import::Template;
 use super::rows::site_called;
 use super::{Failure, name_of, usable_section};
@@ -180,6 +180,7 @@ impl Edits<'_> {
         if self.object == Object::Site && name.eq_ignore_ascii_case("bindings") {
             return bindings(&found.element, value.unwrap_or_default());
         }
+        is_change(name, value).map_err(Failure::Message)?;
         let sign = name.chars().next().filter(|c| ['+', '-'].contains(c));
         let path = name.trim_start_matches(['+', '-']);
         let mut words = sign.map(String::from).unwrap_or_default();

@@ -161,6 +161,31 @@ fn without_quotes(value: &str) -> &str {
     inner.filter(|inner| !inner.contains('"')).unwrap_or(value)
 }
 
+/// What is missing in a parameter that is to change something: a value, or the sign of what is done with an entry.
+pub(super) fn is_change(name: &str, value: Option<&str>) -> Result<(), String> {
+    let sign = name.chars().next().filter(|c| ['+', '-'].contains(c));
+    let path = name.trim_start_matches(['+', '-']);
+    let is_entry = path.ends_with(']');
+    match (sign, is_entry, value) {
+        (None, true, None) => Err(format!(
+            "\"/{name}\" is an entry: begin with /+ to add it or with /- to remove it, or give /{name}.name:value."
+        )),
+        (None, true, Some(_)) => Err(format!(
+            "\"/{name}\" is an entry: give the value of one of its attributes, /{name}.name:value."
+        )),
+        (None, false, None) => Err(format!(
+            "\"/{name}\" has no value: give /{name}:value, or /-{name} to take it away."
+        )),
+        (Some('+'), false, _) => Err(format!(
+            "\"/{name}\" is no entry: give what is added as /{name}.[name='value']."
+        )),
+        (Some(sign), _, Some(_)) => Err(format!(
+            "\"/{name}\" has a value, and with /{sign} there is none."
+        )),
+        (None, false, Some(_)) | (Some(_), _, None) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,5 +276,31 @@ mod tests {
             Sentence::parse(&words).identifier(),
             Some("Default Web Site/")
         );
+    }
+
+    #[test]
+    fn what_is_missing_in_a_change_is_said_as_it_is_typed() {
+        let said = |name: &str, value: Option<&str>| is_change(name, value).err();
+        let entry = "schedule.[value='12:00:00']";
+        let added = said(entry, None).unwrap();
+        assert!(
+            added.contains("begin with /+ to add it or with /- to remove it"),
+            "{added}"
+        );
+        assert!(said(entry, Some("x")).unwrap().contains("].name:value"));
+        for name in ["enabled", "~files"] {
+            let text = said(name, None).unwrap();
+            assert!(text.contains(&format!("give /{name}:value")), "{text}");
+        }
+        assert!(
+            said("+files", None)
+                .unwrap()
+                .contains("/+files.[name='value']")
+        );
+        assert!(said("-enabled", Some("x")).is_some());
+        assert_eq!(said(&format!("+{entry}"), None), None);
+        assert_eq!(said(&format!("-{entry}"), None), None);
+        assert_eq!(said("-enabled", None), None);
+        assert_eq!(said("enabled", Some("true")), None);
     }
 }

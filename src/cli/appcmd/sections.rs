@@ -13,7 +13,7 @@ use sim_was::config::{AllowDefinition, Around, FoundFile, SECTION_LOCKED, load_s
 use sim_was::live::LocalDisk;
 
 use super::commit::{self, Commit};
-use super::grammar::{Object, Sentence};
+use super::grammar::{Object, Sentence, is_change};
 use super::print::{attribute, element, properties};
 use super::url::is_below;
 use super::{Failure, parameters};
@@ -449,6 +449,7 @@ fn found_as_xml(places: &[String], section: Option<&str>) -> String {
 fn set(sentence: &Sentence, section: &str) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     for (name, value) in sentence.properties() {
+        is_change(name, value).map_err(Failure::Message)?;
         let value = value.map(|value| format!(":{value}")).unwrap_or_default();
         changes.push(Change::within(section, &format!("{name}{value}"))?);
     }
