@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::settings::{Difference, Key, PRESENT, Scope, Setting};
+use super::recorder::PRESENT;
+use super::settings::{Difference, Key, Scope, Setting};
 
 type Map = BTreeMap<Key, Setting>;
 

@@ -9,9 +9,9 @@ use roxmltree::Node;
 
 use super::collection::Duplicate;
 use super::layers::Layers;
+use super::recorder::Lines;
 use super::schema::Element;
 use super::sections::{Section, Sections, is_own};
-use super::settings::Lines;
 use super::{check, locks};
 
 /// Something that is wrong in a file.

@@ -31,6 +31,7 @@ mod outline;
 pub mod physical_path;
 mod range;
 mod raw;
+mod recorder;
 mod request_filtering;
 mod resolve;
 mod schema;
