@@ -57,8 +57,21 @@ fn of_log(path: &str, value: &str) -> Option<&'static str> {
     }
 }
 
+/// The section with headers that are to be added.
+const PROTOCOL: &str = "system.webServer/httpProtocol";
 /// The section of URL Rewrite, which is no part of IIS and not of this one either.
 const REWRITE: &str = "system.webServer/rewrite";
+
+/// What has no effect as a whole, and is one sentence for all that stands in it at a place.
+fn as_a_whole(key: &Key) -> Option<(&'static str, &'static str)> {
+    match key.section.as_str() {
+        REWRITE => Some(("", "URLs are not rewritten")),
+        PROTOCOL if key.path.starts_with("customHeaders.add[") => {
+            Some(("customHeaders", "no header is added to responses"))
+        }
+        _ => None,
+    }
+}
 
 /// What modules would do that are not here; their sections restart applications all the same.
 fn of_requests(key: &Key, value: &str) -> Option<&'static str> {
@@ -74,6 +87,13 @@ fn of_requests(key: &Key, value: &str) -> Option<&'static str> {
             Some("every address is let in")
         }
         ("httpRedirect", "enabled") if value == "true" => Some("nothing is redirected"),
+        ("directoryBrowse", "enabled") if value.eq_ignore_ascii_case("true") => {
+            Some("no folder is listed, and one without a default document is 403.14")
+        }
+        ("httpErrors", path) if path.to_lowercase().ends_with("responsemode") => {
+            let is_sent = value.eq_ignore_ascii_case("File");
+            (!is_sent).then_some("the worker's own page for the status is sent")
+        }
         _ => None,
     }
 }
@@ -90,11 +110,9 @@ impl Configuration {
             let (text, instead) = if let Some(instead) = instead_of(key, value) {
                 let text = format!("{key} {value} has no effect here: {instead}");
                 (text, instead)
-            } else if key.section == REWRITE {
-                // One sentence for all rules of a place.
+            } else if let Some((path, instead)) = as_a_whole(key) {
                 let mut section = key.clone();
-                section.path.clear();
-                let instead = "URLs are not rewritten";
+                path.clone_into(&mut section.path);
                 let text = format!("{section} has no effect here: {instead}");
                 (text, instead)
             } else if let Some(instead) = of_requests(key, value) {
@@ -160,11 +178,18 @@ mod tests {
         let modules = r#"<configuration><system.webServer><security><access sslFlags="Ssl, SslNegotiateCert" />
             <authentication><anonymousAuthentication enabled="false" /></authentication>
             <ipSecurity allowUnlisted="false" /></security><httpRedirect enabled="false" destination="/x" />
+            <httpProtocol><customHeaders><clear /><add name="A" value="b" /><add name="C" value="d" /></customHeaders>
+            </httpProtocol><directoryBrowse enabled="true" />
+            <httpErrors><error statusCode="404" path="/a" responseMode="ExecuteURL" />
+            <error statusCode="500" path="b.htm" responseMode="File" /></httpErrors>
             <rewrite><rules><rule name="a"><match url="x" /></rule><rule name="b" /></rules></rewrite></system.webServer>
             <location path="S"><system.webServer><httpRedirect enabled="true" /></system.webServer></location></configuration>"#;
         assert_eq!(
             load(modules, "x").unwrap().unheeded(),
             [
+                "system.webServer/directoryBrowse: enabled true has no effect on requests here: no folder is listed, and one without a default document is 403.14",
+                "system.webServer/httpErrors: error[statusCode='404'].responseMode ExecuteURL has no effect on requests here: the worker's own page for the status is sent",
+                "system.webServer/httpProtocol: customHeaders has no effect here: no header is added to responses",
                 "system.webServer/rewrite has no effect here: URLs are not rewritten",
                 "system.webServer/security/access: sslFlags Ssl, SslNegotiateCert has no effect on requests here: requests over http are answered, too",
                 "system.webServer/security/authentication/anonymousAuthentication: enabled false has no effect on requests here: everybody is let in, as nobody can log on",
