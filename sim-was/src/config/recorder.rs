@@ -5,7 +5,10 @@ use roxmltree::Node;
 use super::layers::Layers;
 use super::locks::{self, Declared};
 use super::schema::{self, Element};
-use super::settings::{DECLARATIONS, OVERRIDE_MODE, POOLS, SITES, Scope, Settings, in_one_form};
+use super::sections::is_own_block;
+use super::settings::{
+    DECLARATIONS, INHERITS, OVERRIDE_MODE, POOLS, SITES, Scope, Settings, in_one_form,
+};
 
 /// Where lines begin, to tell the line of a byte.
 #[derive(Debug)]
@@ -34,8 +37,10 @@ impl Lines {
 
 /// What a `<location>` says of the sections in it, and where.
 #[derive(Clone, Copy, Debug)]
-struct Mode {
-    is_locked: bool,
+struct Block {
+    is_locked: Option<bool>,
+    /// It keeps them from child applications.
+    is_own: bool,
     place: (u32, u32),
 }
 
@@ -130,12 +135,14 @@ impl Recorder {
             if node.tag_name().name() == "location" {
                 let path = node.attribute("path").unwrap_or_default().trim_matches('/');
                 let path = if path == "." { "" } else { path };
-                let mode = locks::mode_of(node).map(|is_locked| Mode {
-                    is_locked,
+                let block = Block {
+                    is_locked: locks::mode_of(node),
+                    is_own: is_own_block(node),
                     place: self.lines.place(node.range().start),
-                });
+                };
                 for node in elements(node) {
-                    self.section(&Scope::Location(path.to_lowercase()), "", node, mode);
+                    let scope = Scope::Location(path.to_lowercase());
+                    self.section(&scope, "", node, Some(block));
                 }
             } else if node.has_tag_name(DECLARATIONS) {
                 self.declarations(node, "");
@@ -172,7 +179,7 @@ impl Recorder {
         }
     }
 
-    fn section(&mut self, scope: &Scope, group: &str, node: Node<'_, '_>, mode: Option<Mode>) {
+    fn section(&mut self, scope: &Scope, group: &str, node: Node<'_, '_>, block: Option<Block>) {
         let name = node.tag_name().name();
         let path = if group.is_empty() {
             name.to_owned()
@@ -185,15 +192,35 @@ impl Recorder {
         let known = schema::section(&path);
         if known.is_none() && self.is_group(&path, node) {
             for inner in elements(node) {
-                self.section(scope, &path, inner, mode);
+                self.section(scope, &path, inner, block);
             }
         } else {
-            if let Some(Mode { is_locked, place }) = mode {
+            self.inheritance(scope, &path, block);
+            let mode = block.and_then(|block| Some((block.is_locked?, block.place)));
+            if let Some((is_locked, place)) = mode {
                 let value = if is_locked { "Deny" } else { "Allow" }.to_owned();
                 self.settings
                     .insert(scope.clone(), &path, OVERRIDE_MODE, value, place);
             }
             self.written(scope, &path, "", node, known);
+        }
+    }
+
+    /// Notes that a section is kept from child applications, if all of it is that this place has.
+    fn inheritance(&mut self, scope: &Scope, section: &str, block: Option<Block>) {
+        let settings = &mut self.settings;
+        let Some(block) = block.filter(|block| block.is_own) else {
+            settings.remove(scope, section, INHERITS);
+            return;
+        };
+        if !settings.has_section(scope, section) {
+            settings.insert(
+                scope.clone(),
+                section,
+                INHERITS,
+                "false".to_owned(),
+                block.place,
+            );
         }
     }
 

@@ -375,7 +375,7 @@ fn places_to(location: &str) -> Vec<&str> {
 }
 
 /// Whether a `<location>` keeps what it says from child applications.
-fn is_own_block(block: Node<'_, '_>) -> bool {
+pub(super) fn is_own_block(block: Node<'_, '_>) -> bool {
     let is_inherited = block.attribute("inheritInChildApplications");
     is_inherited.is_some_and(|value| value.eq_ignore_ascii_case("false"))
 }

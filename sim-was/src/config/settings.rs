@@ -230,6 +230,23 @@ impl Settings {
             .extend(kept.map(|(key, setting)| (key.clone(), setting.clone())));
     }
 
+    /// Whether a place has something of a section.
+    pub(super) fn has_section(&self, scope: &Scope, section: &str) -> bool {
+        let first = key(scope, section, "");
+        let mut following = self.map.range(first..);
+        let next = following.next();
+        next.is_some_and(|(key, _)| key.scope == *scope && key.section == section)
+    }
+
+    /// Whether what a place has of a section is kept from child applications.
+    pub(super) fn is_own(&self, scope: &Scope, section: &str) -> bool {
+        self.map.contains_key(&key(scope, section, INHERITS))
+    }
+
+    pub(super) fn remove(&mut self, scope: &Scope, section: &str, path: &str) {
+        self.map.remove(&key(scope, section, path));
+    }
+
     pub(super) fn insert(
         &mut self,
         scope: Scope,
@@ -256,8 +273,18 @@ pub(super) const POOLS: &str = "system.applicationHost/applicationPools";
 pub(super) const SITES: &str = "system.applicationHost/sites";
 /// Where a file declares its sections.
 pub(super) const DECLARATIONS: &str = "configSections";
+/// The setting of a section that says whether child applications have it.
+pub(super) const INHERITS: &str = "inheritInChildApplications";
 /// The setting of a section that says whether inner levels may have it.
 pub(super) const OVERRIDE_MODE: &str = "overrideMode";
+
+fn key(scope: &Scope, section: &str, path: &str) -> Key {
+    Key {
+        scope: scope.clone(),
+        section: section.to_owned(),
+        path: path.to_owned(),
+    }
+}
 
 /// The schema's default of a setting, in the form of [`Setting::value`].
 fn default_of(key: &Key) -> Option<String> {

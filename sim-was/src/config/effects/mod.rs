@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Configuration;
-use super::settings::{Difference, Key, Scope};
+use super::settings::{Difference, Key, Scope, Settings};
 use crate::model::Personality;
 use crate::secrets::{hidden, is_secret_setting};
 use rules::Rule;
@@ -197,7 +197,15 @@ fn effect(
         | Scope::Location(_)
         | Scope::WebConfig(_) => None,
     };
-    let mut rule = rules::rule(difference, pool, personality);
+    let is_own = is_own(key, old, new);
+    let mut rule = rules::rule(difference, pool, is_own, personality);
+    let concerned = |location: &str| {
+        if is_own {
+            applications_around(new, location)
+        } else {
+            applications_below(new, location)
+        }
+    };
     let mut applications = Vec::new();
     let mut pools = Vec::new();
     let mut site = None;
@@ -228,7 +236,7 @@ fn effect(
             rule = unless_nowhere(rule, difference, old, new);
         }
         Scope::Location(path) if rule.kind == EffectKind::PoolRecycle => {
-            let below = applications_below(new, path);
+            let below = concerned(path);
             pools.extend(
                 below
                     .iter()
@@ -236,7 +244,7 @@ fn effect(
             );
             rule = unless_all_disallowed(rule, new, &mut pools);
         }
-        Scope::Location(path) => applications = applications_below(new, path),
+        Scope::Location(path) => applications = concerned(path),
         Scope::WebConfig(folder) => {
             applications = with_web_config(old, folder);
             applications.extend(with_web_config(new, folder));
@@ -333,32 +341,51 @@ fn pool_of(configuration: &Configuration, site: u32, path: &str) -> Option<Strin
 /// The applications at a location and below it; all of them for the empty one. A location below an
 /// application concerns that application.
 fn applications_below(configuration: &Configuration, location: &str) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    let is_below = |path: &str, above: &str| {
-        above.is_empty()
-            || path == above
-            || path.strip_prefix(above).is_some_and(|p| p.starts_with('/'))
-    };
+    let mut found = applications_around(configuration, location);
     for site in &configuration.sites {
-        let mut around: Option<(usize, (u32, String))> = None;
         for application in &site.applications {
-            let place = format!("{}{}", site.name, application.path.trim_end_matches('/'));
-            let place = place.to_lowercase();
             let here = (site.id, application.path.clone());
-            if is_below(location, &place)
-                && around
-                    .as_ref()
-                    .is_none_or(|(length, _)| *length <= place.len())
-            {
-                around = Some((place.len(), here.clone()));
-            }
-            if is_below(&place, location) {
+            if is_below(&place_of(site, application), location) && !found.contains(&here) {
                 found.push(here);
             }
         }
-        found.extend(around.map(|(_, application)| application));
     }
     found
+}
+
+/// The applications that a location lies in: of each site, the innermost.
+fn applications_around(configuration: &Configuration, location: &str) -> Vec<(u32, String)> {
+    let around = |site: &super::Site| {
+        let applications = site.applications.iter();
+        let around = applications.filter(|app| is_below(location, &place_of(site, app)));
+        let innermost = around.max_by_key(|app| app.path.trim_end_matches('/').len())?;
+        Some((site.id, innermost.path.clone()))
+    };
+    configuration.sites.iter().filter_map(around).collect()
+}
+
+/// Where an application is, as locations name it, in lower case.
+fn place_of(site: &super::Site, application: &super::Application) -> String {
+    let path = application.path.trim_end_matches('/');
+    format!("{}{path}", site.name).to_lowercase()
+}
+
+fn is_below(path: &str, above: &str) -> bool {
+    above.is_empty()
+        || path == above
+        || path.strip_prefix(above).is_some_and(|p| p.starts_with('/'))
+}
+
+/// Whether what differs in a section is, and was, kept from the applications below its place.
+fn is_own(key: &Key, old: &Configuration, new: &Configuration) -> bool {
+    let both = [&old.settings, &new.settings];
+    let is_kept = |settings: &&Settings| {
+        settings.is_own(&key.scope, &key.section) || !settings.has_section(&key.scope, &key.section)
+    };
+    let is_location = matches!(key.scope, Scope::Location(_));
+    is_location
+        && both.iter().all(is_kept)
+        && both.iter().any(|s| s.has_section(&key.scope, &key.section))
 }
 
 fn has_pool(configuration: &Configuration, pool: &str) -> bool {

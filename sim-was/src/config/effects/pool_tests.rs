@@ -78,3 +78,35 @@ fn secrets_are_hidden_and_a_directory_says_why_its_application_restarts() {
     let effect = effects(TEXT, &[pool]).swap_remove(0);
     assert_eq!(effect.new.as_deref(), Some("*"));
 }
+
+#[test]
+fn what_child_applications_do_not_inherit_does_not_restart_them() {
+    let shop = "<application path=\"/shop\" applicationPool=\"A\" /></site>";
+    let two = TEXT.replacen("</site>", shop, 1);
+    let text = |inherits: bool, value: bool| {
+        let block = format!(
+            "<location path=\"One\" inheritInChildApplications=\"{inherits}\"><system.webServer>\
+             <directoryBrowse enabled=\"{value}\" /></system.webServer></location></configuration>"
+        );
+        load(&two.replace("</configuration>", &block), "f").unwrap()
+    };
+    let restarted = |old: &Configuration, new: &Configuration| -> Vec<String> {
+        let effects = effects_of(old, new, Personality::Iis10).into_iter();
+        let applications = effects.flat_map(|effect| effect.applications);
+        applications.map(|(_, path)| path).collect()
+    };
+    let none = load(&two, "f").unwrap();
+    assert_eq!(
+        restarted(&text(true, false), &text(true, true)),
+        ["/", "/shop"]
+    );
+    assert_eq!(restarted(&text(false, false), &text(false, true)), ["/"]);
+    assert_eq!(restarted(&none, &text(false, true)), ["/", "/"]);
+    assert_eq!(restarted(&text(false, true), &none), ["/", "/"]);
+    assert_eq!(
+        restarted(&text(true, true), &text(false, true)),
+        ["/", "/shop"]
+    );
+    let why = &effects_of(&text(false, false), &text(false, true), Personality::Iis10)[0].why;
+    assert!(why.contains("not for those below"), "{why}");
+}

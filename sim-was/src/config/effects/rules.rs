@@ -87,10 +87,11 @@ const POOL_LIVE: [(&str, &str); 11] = [
 
 /// What a difference causes.
 ///
-/// `pool_of_it` is the pool as it is then, if it is one that differs.
+/// `pool_of_it` is the pool as it is then, if it is one that differs; what `is_own` is kept from child applications.
 pub(super) fn rule(
     difference: &Difference,
     pool_of_it: Option<&ApplicationPool>,
+    is_own: bool,
     personality: Personality,
 ) -> Rule {
     let (path, section) = (
@@ -109,7 +110,14 @@ pub(super) fn rule(
         Scope::Site(_) => site(path),
         Scope::Application(..) => application(path),
         Scope::VirtualDirectory(..) => directory(path),
-        Scope::Location(location) => of_section(section, path, location, personality),
+        Scope::Location(location) => {
+            let rule = of_section(section, path, location, personality);
+            if is_own && rule.kind == EffectKind::ApplicationRestart {
+                of_own_section()
+            } else {
+                rule
+            }
+        }
         Scope::WebConfig(_) => Rule::new(
             EffectKind::ApplicationRestart,
             "The application watches its web.config and restarts, and so do applications below that inherit from it; the process stays.",
@@ -338,6 +346,15 @@ fn directory(path: &str) -> Rule {
             ASSUMED,
         ),
     }
+}
+
+/// Source: IIS configuration reference, `location`: `inheritInChildApplications`.
+fn of_own_section() -> Rule {
+    Rule::new(
+        EffectKind::ApplicationRestart,
+        "The section holds for the application that it is in, and not for those below it (inheritInChildApplications is false): that one restarts in its process; nothing is recycled.",
+        "IIS configuration reference, location: inheritInChildApplications",
+    )
 }
 
 fn of_section(section: &str, path: &str, location: &str, personality: Personality) -> Rule {
