@@ -2,7 +2,6 @@
 //! connection, whether the response cache may be used.
 
 use super::ReasonPhrase;
-use super::http1::parse_activity;
 use super::known_heads::FirstLines;
 use super::response_cache::CacheUse;
 use super::target::{Authority, parse_authority};
@@ -270,4 +269,22 @@ fn is_continue(expect: &[u8]) -> bool {
 fn has_token(list: &[u8], token: &[u8]) -> bool {
     list.split(|&b| b == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Finds the client's name for a refused attempt, as far as its headers have arrived.
+pub(super) fn find_activity(bytes: &[u8]) -> ActivityId {
+    let lines = bytes.split(|&b| b == b'\n').skip(1);
+    let head = lines.take_while(|line| !matches!(**line, [] | [b'\r']));
+    let value = head.filter_map(|line| {
+        let (name, value) = line.split_at_checked(ACTIVITY_HEADER.len())?;
+        let value = value.strip_prefix(b":")?;
+        name.eq_ignore_ascii_case(ACTIVITY_HEADER.as_bytes())
+            .then_some(value.trim_ascii())
+    });
+    value.map(parse_activity).next().unwrap_or_default()
+}
+
+/// Reads the client's name for its attempt; one that is not a number is as good as none.
+pub(super) fn parse_activity(value: &[u8]) -> ActivityId {
+    ActivityId(runs::number(value).unwrap_or(0))
 }

@@ -9,14 +9,12 @@
 //! Left out: the registry switches that loosen the rules (`AllowWeakHeaderNameSyntax` and its kind).
 
 pub use super::entity::{EntityPiece, EntityReader};
-use super::framing::{Found, Framing, HeaderKind, framing};
+use super::framing::{Found, Framing, HeaderKind, find_activity, framing};
 use super::known_heads::{FirstLine, FirstLines, KnownHead, KnownHeads, KnownHost};
 use super::response_cache::CacheUse;
 use super::target::{Target, parse_target};
 use super::{Parameters, ReasonPhrase};
-use crate::api::{
-    ACTIVITY_HEADER, ActivityId, EntityLength, RequestText, SentVersion, Span, Version,
-};
+use crate::api::{ActivityId, EntityLength, RequestText, SentVersion, Span, Version};
 use crate::runs;
 
 /// What came of looking at the bytes that a connection has sent.
@@ -517,24 +515,6 @@ fn served_as(version: SentVersion) -> Result<Version, ReasonPhrase> {
         (1, _) => Ok(Version::Http11),
         _ => Err(ReasonPhrase::VersionNotSupported),
     }
-}
-
-/// Finds the client's name for a refused attempt, as far as its headers have arrived.
-fn find_activity(bytes: &[u8]) -> ActivityId {
-    let lines = bytes.split(|&b| b == b'\n').skip(1);
-    let head = lines.take_while(|line| !matches!(**line, [] | [b'\r']));
-    let value = head.filter_map(|line| {
-        let (name, value) = line.split_at_checked(ACTIVITY_HEADER.len())?;
-        let value = value.strip_prefix(b":")?;
-        name.eq_ignore_ascii_case(ACTIVITY_HEADER.as_bytes())
-            .then_some(value.trim_ascii())
-    });
-    value.map(parse_activity).next().unwrap_or_default()
-}
-
-/// Reads the client's name for its attempt; one that is not a number is as good as none.
-pub(super) fn parse_activity(value: &[u8]) -> ActivityId {
-    ActivityId(runs::number(value).unwrap_or(0))
 }
 
 /// Writes blanks over line ends that are followed by a blank, up to the end of the head.

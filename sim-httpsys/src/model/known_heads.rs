@@ -12,8 +12,7 @@
 //!   GET /a HTTP/1.1 ⏎ Host: b ⏎ x-attempt-id: 3 ⏎ …     the first two lines are kept
 //! ```
 
-use super::framing::{Found, Framing, HeaderKind, framing};
-use super::http1::parse_activity;
+use super::framing::{Found, Framing, HeaderKind, framing, parse_activity};
 use super::target::{Authority, Target};
 use crate::api::{SentVersion, Span, Version};
 use crate::runs;

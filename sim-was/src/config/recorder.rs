@@ -89,14 +89,8 @@ impl Recorder {
         let schema: &'static Element = layers.schema();
         for (name, attribute) in &schema.attributes {
             if let Some((text, at)) = layers.written(name) {
-                let (value, place) = (in_one_form(attribute, text), self.lines.place(at));
-                self.settings.insert(
-                    scope.clone(),
-                    section,
-                    &format!("{prefix}{name}"),
-                    value,
-                    place,
-                );
+                let value = in_one_form(attribute, text);
+                self.attribute(scope, section, &format!("{prefix}{name}"), value, at);
             }
         }
         for name in schema
@@ -126,6 +120,12 @@ impl Recorder {
                 self.element(scope, section, &path, &entry, &[]);
             }
         }
+    }
+
+    fn attribute(&mut self, scope: &Scope, section: &str, path: &str, value: String, at: usize) {
+        let place = self.lines.place(at);
+        self.settings
+            .insert(scope.clone(), section, path, value, place);
     }
 
     /// Everything in a file that is no pool and no site, as it is written.
@@ -249,14 +249,7 @@ impl Recorder {
                 || attribute.value().to_owned(),
                 |known| in_one_form(known, attribute.value()),
             );
-            let place = self.lines.place(at);
-            self.settings.insert(
-                scope.clone(),
-                section,
-                &format!("{prefix}{name}"),
-                value,
-                place,
-            );
+            self.attribute(scope, section, &format!("{prefix}{name}"), value, at);
         }
         self.children_written(scope, section, prefix, node, schema);
     }
