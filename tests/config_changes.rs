@@ -552,3 +552,15 @@ fn explain_change_exits_with_2_for_a_part_that_is_ignored() {
         assert_eq!(output.status.code(), Some(code), "{said}");
     }
 }
+
+#[test]
+fn explain_change_is_silent_about_what_was_wrong_before() {
+    let pool = "applicationPool=\"DefaultAppPool\"";
+    let old = two_sites().replacen(pool, "applicationPool=\"Nowhere\"", 1);
+    let moved = old.replacen("<configuration>", "<configuration>\n<!-- new -->", 1);
+    assert_ne!(moved, old);
+    let output = explain(&old, &moved, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "no difference that matters\n");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -56,14 +56,12 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     // A running server does not go by what is no good.
     let _ = Kept::of(&old, &mut new);
     let effects = effects_of(&old, &new, arguments.personality);
-    let warnings = new
-        .warnings
-        .iter()
-        .filter(|warning| !old.warnings.contains(warning));
-    let ignored = warnings.clone().filter(|warning| is_of_a_part(warning));
+    let warnings = ConfigWarning::news(&named(old.warnings, arguments), &new.warnings);
+    let ignored = warnings.iter().filter(|warning| is_of_a_part(warning));
     let no_good = faults.len() + ignored.count();
     if arguments.json {
         let warnings: Vec<_> = warnings
+            .iter()
             .map(|warning| json!({ "event": warning.event, "text": warning.text }))
             .collect();
         let whole = json!({
@@ -96,6 +94,16 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     } else {
         ExitCode::from(NO_GOOD)
     }
+}
+
+/// What is wrong in the old file, as if it were in the new one.
+fn named(mut warnings: Vec<ConfigWarning>, arguments: &Arguments) -> Vec<ConfigWarning> {
+    let of = |path: &Path| format!("{}: ", path.display());
+    let (old, new) = (of(&arguments.old), of(&arguments.new));
+    for warning in &mut warnings {
+        warning.text = warning.text.replace(&old, &new);
+    }
+    warnings
 }
 
 /// The exit code for a file, or a part of it, that is no good.

@@ -28,7 +28,7 @@ impl ConfigWarning {
 
     /// Those of `new` that are not in `old`. Where in its file something stands does not count: whatever is
     /// written above it moves it.
-    pub(crate) fn news<'w>(old: &[Self], new: &'w [Self]) -> Vec<&'w Self> {
+    pub fn news<'w>(old: &[Self], new: &'w [Self]) -> Vec<&'w Self> {
         let mut known = BTreeMap::<_, usize>::new();
         for warning in old {
             *known.entry(warning.identity()).or_default() += 1;
