@@ -5,6 +5,7 @@
 //! * [`service_manager`] – starts `was` again when it has died
 //! * [`balancer`] – HAProxy in front of several servers
 //! * [`loopback`] – small HTTP servers for administrators
+//! * `memory_peak` – the most memory that workers hold together
 //! * [`metrics_server`] – where Prometheus scrapes
 //! * `ports` – where bindings really listen, and who has a port that is taken
 //! * [`generator`] – the load generator's process
@@ -29,6 +30,7 @@ mod farm;
 pub mod generator;
 pub mod last_good;
 pub mod loopback;
+mod memory_peak;
 pub mod metrics_server;
 mod operate;
 pub mod page;

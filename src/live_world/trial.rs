@@ -15,8 +15,9 @@ use super::bound_endpoint::Closed;
 use super::closed_port::ClosedPort;
 use super::farm::{Farm, Left};
 use super::generator::{Generator, GeneratorError};
+use super::memory_peak::MemoryPeak;
 use super::operate::perform;
-use super::processes::{children, resident_bytes};
+use super::processes::children;
 use super::server::{BoundEndpoint, Departure, Server, ServerError, ServerOptions, config_path};
 use crate::load::plan_file::{PlanFile, Target};
 use crate::measure::apart::unless_stopped;
@@ -236,7 +237,7 @@ impl Trial<'_> {
             server,
             farm,
             generator,
-            memory_peak: 0,
+            memory: None,
             looks: Looks::default(),
         };
         tell(watcher, Stage::WarmingUp)?;
@@ -249,7 +250,7 @@ impl Trial<'_> {
         tell(watcher, Stage::Operating)?;
         watch.looks.clear();
         // What was held while it warmed up is no price of the operation.
-        watch.memory_peak = watch.memory_held();
+        watch.memory = Some(MemoryPeak::watch(watch.server.was_pid()));
         let operation = clock_now();
         let not_done = perform(watch.server, self.operation, on)?;
         tell(watcher, Stage::Watching)?;
@@ -259,7 +260,7 @@ impl Trial<'_> {
         };
         let watching = (timing.watch_min, timing.watch_max);
         watch.until_steady(watching, Some(steady), operation, watcher)?;
-        let memory = watch.memory_peak;
+        let memory = watch.memory.map_or(0, |memory| memory.bytes());
         let planned = self.scenario.load_planned(on);
         let not_done = not_done.or_else(|| planned.ran_out(load_started, operation, clock_now()));
         let warm = timing::baseline_from(load_started, operation);
@@ -390,15 +391,11 @@ struct Watch<'a> {
     server: &'a mut Server,
     farm: Option<&'a mut Farm>,
     generator: &'a mut Generator,
-    memory_peak: u64,
+    memory: Option<MemoryPeak>,
     looks: Looks,
 }
 
 impl Watch<'_> {
-    fn memory_held(&self) -> u64 {
-        resident_bytes(&children(self.server.was_pid()))
-    }
-
     /// Looks until all has been steady for a second: at least until `min` after `begun`, at most for `max`.
     /// If they are equal it is to that moment.
     fn until_steady(
@@ -425,7 +422,9 @@ impl Watch<'_> {
                 farm.check()?;
             }
             let workers = children(self.server.was_pid());
-            self.memory_peak = self.memory_peak.max(resident_bytes(&workers));
+            if let Some(memory) = &self.memory {
+                memory.follow(self.server.was_pid());
+            }
             tell(watcher, stage)?;
             let now = clock_now();
             let is_steady = now - begun >= min && self.looks.are_steady(steady, workers.len());
