@@ -6,9 +6,13 @@ use crate::measure::Outcomes;
 
 /// One line each.
 pub(super) fn of(arm: &Arm) -> impl Iterator<Item = String> {
-    [failing_before(arm), under_way(arm), failing_again(arm)]
-        .into_iter()
-        .flatten()
+    let notes = [
+        failing_before(arm),
+        under_way(arm),
+        failing_again(arm),
+        waiting(arm),
+    ];
+    notes.into_iter().flatten()
 }
 
 /// Whether nine of ten attempts failed before the operation: they tell nothing of it.
@@ -69,4 +73,21 @@ fn failing_again(arm: &Arm) -> Option<String> {
             arm.name
         )
     })
+}
+
+/// Probes that hang for as long as anybody looked may be late or lost: where no other one told, nothing is known.
+fn waiting(arm: &Arm) -> Option<String> {
+    let outcomes = arm.used().find_map(|trial| {
+        let metrics = &trial.metrics;
+        let outcomes = metrics.probes.outcomes;
+        let waits = metrics.downtime_max_gap_ms.is_none() && outcomes.abandoned > 0;
+        waits.then_some(outcomes)
+    })?;
+    Some(format!(
+        "{} of {} probes of {} still waited at the end of a trial, so that its gap is unknown: they would be told \
+         if timing.watch-min were longer than load.probes.deadline",
+        outcomes.abandoned,
+        outcomes.total(),
+        arm.name,
+    ))
 }

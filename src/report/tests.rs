@@ -396,6 +396,17 @@ fn probes_that_fail_after_the_steady_state_are_said() {
 }
 
 #[test]
+fn probes_that_wait_to_the_end_are_said_where_no_other_one_tells_of_the_gap() {
+    let mut comparison = recycled("");
+    let metrics = &mut comparison.arms[0].trials[0].metrics;
+    metrics.downtime_max_gap_ms = None;
+    metrics.probes.outcomes.abandoned = 600;
+    let said = text::render(&comparison);
+    assert!(said.contains("600 of "), "{said}");
+    assert!(said.contains("longer than load.probes.deadline"), "{said}");
+}
+
+#[test]
 fn a_gap_without_probes_is_not_told_as_a_number() {
     let said = text::render(&recycled("probes.interval = '1m'"));
     assert!(
