@@ -18,8 +18,8 @@ use crate::api::{SentVersion, Span, Version};
 use crate::runs;
 
 /// How many beginnings are kept at most.
-/// Assumed: 2,048, as many as the URLs that are asked for again and again.
-const SLOTS: usize = 2_048;
+/// Assumed: many times as many as the URLs that are asked for again and again, so that few share a place.
+const SLOTS: usize = 8_192;
 
 /// Longer beginnings are not kept, so that all of them together stay small.
 const TEXT_MAX: usize = 2_048;
