@@ -63,12 +63,16 @@ impl KnownRoutes {
         if self.0.len() <= slot {
             self.0.resize_with(slot + 1, || None);
         }
-        self.0[slot] = Some(Box::new(KnownRoute {
+        let known = KnownRoute {
             number: host.number,
             came_in,
             route,
             cached: None,
-        }));
+        };
+        match &mut self.0[slot] {
+            Some(place) => **place = known,
+            none => *none = Some(Box::new(known)),
+        }
     }
 
     /// Remembers what the response cache has.
