@@ -164,3 +164,47 @@ fn a_load_that_comes_to_its_end_before_the_watch_does_is_measured_all_the_same()
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("unexplained 0"), "{said}");
 }
+
+/// `was` of a trial that keeps everything below a folder, once it has a worker.
+fn was_below(folder: &std::path::Path) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let root = folder.to_string_lossy().into_owned();
+    let is_it = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let has_worker = !children.unwrap_or_default().trim().is_empty();
+        line.starts_with("was\0") && line.contains(&root) && has_worker
+    };
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_it)
+}
+
+#[test]
+fn a_trial_whose_was_dies_by_itself_is_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("short.toml");
+    let text = "name = 'short'\noperations = ['none']\ntrials = 1\n\
+        [timing]\nwarm-up-min = '2s'\nwarm-up-max = '2s'\nwatch-min = '1s'\nwatch-max = '1s'\nrepeats-max = 0\n\
+        [load]\nrate = 20\ntls_share = 0\n";
+    std::fs::write(&scenario, text).unwrap();
+    let out = folder.path().join("out");
+    let mut compare = std::process::Command::new(support::IIS_SIM);
+    compare.arg("compare").arg(&scenario).arg("--out").arg(&out);
+    let compare = std::thread::spawn(move || compare.output().unwrap());
+    let was = loop {
+        if let Some(was) = was_below(&out) {
+            break was;
+        }
+        assert!(!compare.is_finished(), "it had no worker");
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    };
+    support::Up::signal("-KILL", was);
+    let output = compare.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(
+        said.contains("was died 1 time(s), and not by the operation"),
+        "{said}"
+    );
+}

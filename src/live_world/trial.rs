@@ -262,7 +262,10 @@ impl Trial<'_> {
         watch.until_steady(watching, Some(steady), operation, watcher)?;
         let memory = watch.memory.map_or(0, |memory| memory.bytes());
         let planned = self.scenario.load_planned(on);
-        let not_done = not_done.or_else(|| planned.ran_out(load_started, operation, clock_now()));
+        let ran_out = || planned.ran_out(load_started, operation, clock_now());
+        let not_done = not_done
+            .or_else(|| self.died(watch.server))
+            .or_else(ran_out);
         let warm = timing::baseline_from(load_started, operation);
         let times = Times {
             warm,
@@ -270,6 +273,13 @@ impl Trial<'_> {
             not_done,
         };
         Ok((times, memory))
+    }
+
+    /// Why a trial tells nothing in which `was` has died, and not by its operation.
+    fn died(&self, server: &Server) -> Option<String> {
+        let killed = u32::from(self.operation == Operation::KillWas);
+        let died = server.terminations().saturating_sub(killed);
+        (died > 0).then(|| format!("was died {died} time(s), and not by the operation"))
     }
 
     fn reconcile(
