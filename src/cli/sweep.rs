@@ -20,6 +20,9 @@ use crate::sweep::shard::{Shard, ShardError};
 const WRONG_ARGUMENTS: u8 = 2;
 /// Exit code after Ctrl-C. Source: the shell's convention, 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
+/// The least units in a file, and the most files of a plan, unless somebody says otherwise.
+/// Assumed: a file takes a merge about 0.3 ms, however little is in it, and a million units are to be merged in seconds.
+const FILES: (u64, u64) = (16, 8_192);
 /// How often a log that is no terminal is told about progress.
 const LINE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -79,9 +82,10 @@ pub(super) struct Arguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Units (a point with a seed) in one file: so many are lost at most if this is killed
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
-    file_units: u64,
+    /// Units (a point with a seed) in one file: so many are lost at most for each thread if this is killed
+    /// [default: 16, and in a plan of more than 131,072 units so many that there are 8,192 files]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    file_units: Option<u64>,
     /// Only check the plan, and say how much it is
     #[arg(long)]
     check: bool,
@@ -116,7 +120,10 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
         plan: &plan,
         shard,
         folder,
-        file_units: arguments.file_units,
+        file_units: arguments.file_units.unwrap_or_else(|| {
+            let (least, files) = FILES;
+            plan.units().div_ceil(files).max(least)
+        }),
         jobs: arguments.jobs.map_or_else(cores, usize::from),
         build: &build,
         stop: &stop,
