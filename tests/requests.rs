@@ -337,6 +337,20 @@ fn code_that_changes_restarts_its_application_in_the_same_process() {
 }
 
 #[test]
+fn a_mistake_in_simulation_toml_is_mended_without_another_process() {
+    let up = Up::start();
+    let worker = up.get("/default.aspx").worker();
+    let file = up.root.join("inetpub/wwwroot/simulation.toml");
+    let status = |path: &str| up.get(path).status;
+    std::fs::write(&file, "[[page]]\npath = \"/new.aspx\"\nwaits = \"1ms\"\n").unwrap();
+    up.until("the mistake to be told", || status("/new.aspx") == 500);
+    assert!(up.get("/new.aspx").text().contains("unknown field `waits`"));
+    std::fs::write(&file, "[[page]]\npath = \"/new.aspx\"\nwait = \"1ms\"\n").unwrap();
+    up.until("the page to be there", || status("/new.aspx") == 200);
+    assert_eq!(up.get("/new.aspx").worker(), worker);
+}
+
+#[test]
 fn a_handler_that_gives_up_closes_the_connection_after_what_it_has_sent() {
     let up = Up::start();
     let mut reset = Browser::connect(up.address("http/"));

@@ -1,4 +1,4 @@
-//! What an application is made from: its `bin` and its `App_…` folders, and `Global.asax`.
+//! What an application is made from: its `bin` and its `App_…` folders, `Global.asax`, and here its `simulation.toml`.
 //!
 //! Source: .NET reference source, `FileChangesManager`: these are watched in the root of an application, the
 //! folders with everything below them, and a change is the end of the domain.
@@ -9,6 +9,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::application::FILE_NAME;
+
 /// The folders, in the root of an application.
 const FOLDERS: [&str; 5] = [
     "bin",
@@ -17,7 +19,8 @@ const FOLDERS: [&str; 5] = [
     "App_GlobalResources",
     "App_WebReferences",
 ];
-const GLOBAL_ASAX: &str = "Global.asax";
+/// The files, there. `simulation.toml` stands for what is compiled into `bin`.
+const FILES: [&str; 2] = ["Global.asax", FILE_NAME];
 /// So many files and folders are watched. Assumed: nobody deploys more code than that.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -98,7 +101,7 @@ fn entries(root: &Path) -> Entries {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
-        let is_file = is(GLOBAL_ASAX);
+        let is_file = FILES.into_iter().any(is);
         if !is_file && !FOLDERS.into_iter().any(is) {
             continue;
         }
@@ -186,6 +189,8 @@ mod tests {
         fs::remove_file(path("Bin/a.dll")).unwrap();
         assert!(told());
         fs::remove_file(path("global.ASAX")).unwrap();
+        assert!(told());
+        fs::write(path("simulation.toml"), "").unwrap();
         assert!(told());
     }
 }
