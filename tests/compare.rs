@@ -167,7 +167,7 @@ fn a_load_that_comes_to_its_end_before_the_watch_does_is_measured_all_the_same()
 
 /// `was` of a trial that keeps everything below a folder, once it has a worker.
 fn was_below(folder: &std::path::Path) -> Option<u32> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let root = folder.to_string_lossy().into_owned();
     let is_it = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
