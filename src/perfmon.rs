@@ -419,6 +419,7 @@ fn web_service(to: &mut Instance<'_>, site: &WebService, uptime_s: u64) {
 fn add_site(total: &mut WebService, site: &WebService) {
     total.total_method_requests += site.total_method_requests;
     total.total_bytes_sent += site.total_bytes_sent;
+    total.total_files_sent += site.total_files_sent;
     total.total_bytes_received += site.total_bytes_received;
     total.total_not_found_errors += site.total_not_found_errors;
     total.total_logon_attempts += site.total_logon_attempts;

@@ -21,10 +21,14 @@ const OTHERS: [&str; 4] = [
 
 /// A pool in a few words, as other objects name it.
 pub(super) fn reference(name: &str, store: &Store) -> Result<Value, ApiError> {
-    let state = states(store)?
+    let known = states(store)?
         .into_iter()
         .find(|pool| pool.name.eq_ignore_ascii_case(name));
-    let state = state.map_or(ObjectState::Unknown, |pool| pool.state);
+    let state = known
+        .as_ref()
+        .map_or(ObjectState::Unknown, |pool| pool.state);
+    // Its id is made of its name, as the pool itself spells it.
+    let name = known.as_ref().map_or(name, |pool| &pool.name);
     Ok(json!({"name": name, "id": id('p', name), "status": status(state)}))
 }
 

@@ -38,7 +38,7 @@ pub(super) fn workers(asked: &Asked, rest: &[String], store: &Store) -> Result<R
             let pool = pool.map(|of| application_pools::name_of(of)).transpose()?;
             let is_wanted = |worker: &&WorkerProcessInfo| {
                 pool.as_ref()
-                    .is_none_or(|pool| *pool == worker.application_pool)
+                    .is_none_or(|pool| pool.eq_ignore_ascii_case(&worker.application_pool))
             };
             let mut objects = Vec::new();
             for worker in workers.iter().filter(is_wanted) {

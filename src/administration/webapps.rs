@@ -72,8 +72,9 @@ pub(super) fn apps(asked: &Asked, store: &Store) -> Result<Vec<App>, ApiError> {
         apps.collect::<Vec<_>>()
     };
     let is_of_pool = |app: &App| {
-        let own = app.view.attribute("applicationPool");
-        pool.is_none() || own == pool.as_deref()
+        let own = own(&app.view, "applicationPool");
+        pool.as_deref()
+            .is_none_or(|pool| own.eq_ignore_ascii_case(pool))
     };
     let apps = sites.iter().flat_map(of_site);
     Ok(apps.filter(is_of_pool).collect())

@@ -31,7 +31,7 @@ pub(super) fn answer(asked: &Asked, rest: &[String], store: &Store) -> Result<Re
             let serves = |view: &&View| {
                 let mut pools = view.entries("application");
                 pool.as_deref().is_none_or(|pool| {
-                    pools.any(|app| app.attribute("applicationPool") == Some(pool))
+                    pools.any(|app| own(app, "applicationPool").eq_ignore_ascii_case(pool))
                 })
             };
             let mut objects = Vec::new();

@@ -67,7 +67,7 @@ fn parse(words: &[String]) -> Result<Wish, String> {
             "/p" | "-p" => wish.pid = Some(value()?),
             "/r" | "-r" => wish.recycle = true,
             "/?" | "-?" | "--help" => wish.help = true,
-            other => return Err(format!("Invalid switch: {other}")),
+            _ => return Err(format!("Invalid switch: {word}")),
         }
     }
     Ok(wish)

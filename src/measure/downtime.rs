@@ -17,10 +17,11 @@
 //! Failure starts when the request was *made*, so planned times count and not finished ones. A probe
 //! that was answered late is a success: its wait is latency, not downtime. A probe that was in flight when
 //! the operation began belongs to it: what cuts it is the operation. But an outage may have been under way by then:
-//! a probe had failed already, or was hanging until its time was over. Of that one the time from the operation on is
+//! a probe had failed already, or had been hanging for longer than others waited, until its time was over. Of that one the time from the operation on is
 //! watched, and only probes that were planned since count.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sim_httpsys::clockwork::Instant;
@@ -180,6 +181,7 @@ impl<'a> Watched<'a> {
     fn of(probes: &[&'a AttemptRecord], operation: Instant) -> Self {
         let mut watched = Self::default();
         let mut last_success = None;
+        let usual = longest_wait(probes, operation);
         let mut runs = probes
             .chunk_by(|a, b| a.outcome.is_success() == b.outcome.is_success())
             .peekable();
@@ -190,7 +192,7 @@ impl<'a> Watched<'a> {
                 last_success = run.last().map(|last| last.planned);
                 continue;
             }
-            let was_failing = run.iter().any(|p| had_failed(p, operation));
+            let was_failing = run.iter().any(|p| had_failed(p, operation, usual));
             let of_run: Vec<&AttemptRecord> = of_operation
                 .filter(|p| !was_failing || p.planned >= operation)
                 .collect();
@@ -209,10 +211,27 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// Whether a probe failed without the operation: its end was known before, or it was hanging until its time was over.
-fn had_failed(probe: &AttemptRecord, operation: Instant) -> bool {
-    let is_known = probe.finished < operation || probe.outcome == Outcome::Timeout;
+/// Whether a probe failed without the operation: its end was known before, or it had been hanging for longer than is
+/// `usual`, until its time was over.
+fn had_failed(probe: &AttemptRecord, operation: Instant, usual: Duration) -> bool {
+    let waited = operation.saturating_since(probe.planned);
+    let hung = probe.outcome == Outcome::Timeout && waited > usual;
+    let is_known = probe.finished < operation || hung;
     probe.planned < operation && is_failed(probe) && is_known
+}
+
+/// For how long the successes before the operation had waited, at most. What had waited for no longer when it began
+/// may have been caught by it.
+/// Assumed: the last hundred tell; earlier ones may have met a page that was compiled.
+fn longest_wait(probes: &[&AttemptRecord], operation: Instant) -> Duration {
+    let before = probes.iter().rev().filter(|p| {
+        let is_over = p.finished <= operation;
+        is_over && p.outcome.is_success()
+    });
+    let waits = before
+        .take(100)
+        .map(|p| p.finished.saturating_since(p.planned));
+    waits.max().unwrap_or_default()
 }
 
 fn stream_downtime(
@@ -548,6 +567,25 @@ mod tests {
             assert!(downtime.windows.iter().all(|window| window.from_ms >= 0.0));
             assert_eq!(downtime.disruption_seconds, 1);
         }
+    }
+
+    #[test]
+    fn what_waited_no_longer_than_others_when_the_operation_began_was_caught_by_it() {
+        let mut attempts = book_with_outage(0, Outcome::Ok).attempts;
+        for attempt in &mut attempts {
+            let hangs = attempt.planned >= at(-90.0) && attempt.planned < at(1_000.0);
+            let (outcome, takes_ms) = if hangs {
+                (Outcome::Timeout, 5_000)
+            } else {
+                (Outcome::Ok, 100)
+            };
+            attempt.outcome = outcome;
+            attempt.finished = Instant(attempt.planned.0 + takes_ms * 1_000_000);
+        }
+        let downtime = Downtime::of(&attempts, OPERATION, DELTA);
+        assert!(!downtime.streams().any(|stream| stream.was_failing));
+        let gap = downtime.max_gap_ms().unwrap();
+        assert!((gap.value - 1_090.0).abs() < 1e-6, "{gap:?}");
     }
 
     #[test]

@@ -47,12 +47,18 @@ fn under_way(arm: &Arm) -> Option<String> {
         return None;
     }
     let before: Outcomes = probes().map(|probes| probes.before).sum();
+    let how = if before.failed() == 0 {
+        "hung before the operation already".to_owned()
+    } else {
+        format!(
+            "failed before the operation already ({} of {})",
+            before.failed(),
+            before.total()
+        )
+    };
     Some(format!(
-        "probes of {} failed before the operation already ({} of {}), and still did when it began: its downtime \
-         counts what came since",
-        arm.name,
-        before.failed(),
-        before.total(),
+        "probes of {} {how}, and still did when it began: its downtime counts what came since",
+        arm.name
     ))
 }
 

@@ -214,6 +214,12 @@ fn complete_sites(sites: &mut Element) {
     site.put("ftpServer", ftp_server);
     let mut site = site.clone().into_defaults();
     site.entries.clear();
+    // Source: IIS schema: the directory of siteDefaults is not that of a site.
+    let traces = site.children.get_mut("traceFailedRequestsLogging");
+    let traces = traces.expect("the schema has it");
+    let directory_of_traces = traces.attributes.get_mut("directory");
+    directory_of_traces.expect("the schema has it").default =
+        Some("%SystemDrive%\\inetpub\\FailedReqLogFiles".to_owned());
     application
         .attributes
         .retain(|name, _| ["path", "applicationPool", "enabledProtocols"].contains(&name.as_str()));

@@ -13,7 +13,9 @@ pub(super) fn instead_of(key: &Key, value: &str) -> Option<&'static str> {
             "system.applicationHost/log" => of_log(&key.path, value),
             "system.applicationHost/webLimits" => {
                 let is_limited = key.path == "maxGlobalBandwidth" && value != UNLIMITED;
-                is_limited.then_some(UNTHROTTLED)
+                let is_timed = key.path == "connectionTimeout" && value != CONNECTION_TIMEOUT;
+                let instead = is_limited.then_some(UNTHROTTLED);
+                instead.or(is_timed.then_some("each site has a limit of its own"))
             }
             _ => None,
         },
@@ -26,6 +28,8 @@ pub(super) fn instead_of(key: &Key, value: &str) -> Option<&'static str> {
 
 /// Source: IIS schema: the default of both limits.
 const UNLIMITED: &str = "4294967295";
+/// Source: IIS schema: its default.
+const CONNECTION_TIMEOUT: &str = "00:02:00";
 const UNTHROTTLED: &str = "bandwidth is not limited";
 
 fn of_site(path: &str, value: &str) -> Option<&'static str> {
@@ -41,6 +45,12 @@ fn of_site(path: &str, value: &str) -> Option<&'static str> {
             Some("lines are in the file within a second")
         }
         "logFile.logSiteId" if value == "false" => Some("sites are logged by their numbers"),
+        "hsts.enabled" if value == "true" => {
+            Some("no header is added to responses, and nothing is redirected")
+        }
+        "traceFailedRequestsLogging.enabled" if value == "true" => {
+            Some("failed requests are not traced")
+        }
         "limits.maxBandwidth" if value != UNLIMITED => Some(UNTHROTTLED),
         _ if path.starts_with("logFile.customFields") && is_known_late() => {
             Some("its column is empty, because only headers of the request are logged")
@@ -173,6 +183,17 @@ mod tests {
                 "site 1: logFile.customFields.add[logFieldName='a'].sourceType ServerVariable has no effect here: its column is empty, because only headers of the request are logged",
                 "site 1: logFile.logFormat Custom has no effect here: there is no log plug-in, and requests are logged in the W3C format",
                 "system.applicationHost/webLimits: maxGlobalBandwidth 5000 has no effect here: bandwidth is not limited",
+            ]
+        );
+        let silent = r#"<configuration><system.applicationHost><webLimits connectionTimeout="00:00:03" />
+            <sites><site name="S" id="1"><hsts enabled="true" /><traceFailedRequestsLogging enabled="true" />
+            </site></sites></system.applicationHost></configuration>"#;
+        assert_eq!(
+            load(silent, "x").unwrap().unheeded(),
+            [
+                "site 1: hsts.enabled true has no effect here: no header is added to responses, and nothing is redirected",
+                "site 1: traceFailedRequestsLogging.enabled true has no effect here: failed requests are not traced",
+                "system.applicationHost/webLimits: connectionTimeout 00:00:03 has no effect here: each site has a limit of its own",
             ]
         );
         let modules = r#"<configuration><system.webServer><security><access sslFlags="Ssl, SslNegotiateCert" />

@@ -525,6 +525,9 @@ impl AppPool {
     }
 
     fn order_process(&mut self, slot: usize, fx: &mut Effects, now: Instant) -> SpawnId {
+        if *self.job.settings() != self.settings.cpu {
+            self.set_cpu_limit(self.settings.cpu.clone(), fx);
+        }
         let configuration = self.configuration_of_place(slot);
         let settings = &self.settings;
         let worker = SupervisedWorker::order(slot, &settings.process_model, fx, now);

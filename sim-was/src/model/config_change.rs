@@ -147,6 +147,13 @@ impl Was {
                 .pools
                 .iter_mut()
                 .find(|pool| pool.settings().name == settings.name);
+            let identity = &settings.process_model.identity;
+            let before = known
+                .as_ref()
+                .map(|pool| &pool.settings().process_model.identity);
+            if !identity.is_valid() && before != Some(identity) {
+                self.fx.event(Event::identity_invalid(&settings.name));
+            }
             if let Some(pool) = known {
                 let recycles = consequences
                     .recycled

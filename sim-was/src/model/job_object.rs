@@ -121,6 +121,11 @@ impl JobObject {
         self.held_until.take_if(|until| *until <= now).is_some()
     }
 
+    /// The limit that holds.
+    pub(super) fn settings(&self) -> &Cpu {
+        &self.settings
+    }
+
     /// Another limit.
     pub(super) fn set(&mut self, settings: Cpu) {
         *self = Self::new(settings, self.processors);

@@ -26,6 +26,7 @@ pub(crate) struct Health {
     scheduled: Option<LocalTime>,
     schedule_ran: Option<LocalTime>,
     requests: u64,
+    /// When a request was received or ended last.
     last_request: Instant,
 }
 
@@ -50,6 +51,11 @@ impl Health {
         let limit = u64::from(self.restart.requests) + extra;
         (self.restart.requests > 0 && self.requests.is_multiple_of(limit))
             .then_some(RecycleReason::Requests)
+    }
+
+    /// A request has ended: it is not idle for as long as one is executed.
+    pub(crate) fn request_ended(&mut self, now: Instant) {
+        self.last_request = now;
     }
 
     /// It was suspended and is awake again, because there is work.

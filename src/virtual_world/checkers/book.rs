@@ -167,6 +167,8 @@ pub(super) struct Worker {
     pub(super) stopped_receiving: bool,
     pub(super) began: u64,
     pub(super) last_began: Instant,
+    /// When a request of it ended last.
+    pub(super) last_ended: Instant,
     /// Requests that it has begun and neither answered nor dropped.
     pub(super) busy_with: BTreeSet<RequestId>,
     /// It has asked to be shut down, because it is idle.

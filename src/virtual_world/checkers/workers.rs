@@ -144,6 +144,7 @@ impl Workers {
             stopped_receiving: false,
             began: 0,
             last_began: now,
+            last_ended: now,
             busy_with: BTreeSet::new(),
             said_idle: false,
         };
@@ -318,13 +319,14 @@ impl Workers {
             facts::Fact::RequestEnded { request, .. }
             | facts::Fact::RequestAborted { request, .. } => {
                 worker.busy_with.remove(request);
+                worker.last_ended = now;
             }
             _other => {}
         }
         Ok(())
     }
 
-    /// W8: a worker that says that it is idle has no request, and has begun none for its idle timeout
+    /// W8: a worker that says that it is idle has no request, and has begun and ended none for its idle timeout
     /// since it began itself.
     pub(super) fn said_idle(book: &mut Book, process: ProcessId, begun: Instant) -> Verdict {
         let now = book.now;
@@ -332,7 +334,7 @@ impl Workers {
             return Ok(());
         };
         worker.said_idle = true;
-        let idle = now.saturating_since(worker.last_began.max(begun));
+        let idle = now.saturating_since(worker.last_began.max(worker.last_ended).max(begun));
         let busy_with = worker.busy_with.first().copied();
         let timeout = worker.terms.idle_timeout;
         // Source: IIS docs, `dynamicIdleThreshold`: at most by 32.

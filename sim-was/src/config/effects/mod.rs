@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Configuration;
 use super::settings::{Difference, Key, Scope, Settings};
 use crate::model::Personality;
-use crate::secrets::{hidden, is_secret_setting};
+use crate::secrets::{hidden, is_secret_setting, words_without_secrets};
 use rules::Rule;
 
 /// What a change makes the server do, from the cheapest to the dearest.
@@ -282,7 +282,8 @@ fn effect(
             .map(|value| if is_secret { hidden() } else { value })
     };
     Effect {
-        what,
+        // The name of an entry without a schema is all that is written in it.
+        what: words_without_secrets([what.as_str()]),
         old: shown(&difference.old),
         old_line: difference.old_place.map(|(line, _)| line),
         new: shown(&difference.new),

@@ -96,6 +96,13 @@ impl AppPool {
         match step {
             RecycleStep::NoWorker | RecycleStep::Coalesced => {}
             RecycleStep::Later(worker) => self.slots[slot].again = Some(worker),
+            RecycleStep::Replace(old) if !self.settings.process_model.identity.is_valid() => {
+                // Source: WAS features: whether an identity can log on is looked at before a process is created.
+                // Assumed: nothing has failed to start, so that nothing counts for rapid-fail protection.
+                if let Some(pid) = self.workers.get(&old).and_then(|old| old.pid) {
+                    fx.event(Event::overlap_failed(&self.settings.name, pid));
+                }
+            }
             RecycleStep::Replace(_) => {
                 let id = self.order_process(slot, fx, now);
                 self.slots[slot].replacement = Some(id);

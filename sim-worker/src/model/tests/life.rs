@@ -150,6 +150,19 @@ fn an_idle_worker_asks_to_be_shut_down() {
 }
 
 #[test]
+fn a_worker_is_idle_from_the_end_of_its_last_request() {
+    let pages = "[[page]]\npath = \"/long.aspx\"\nwait = \"30m\"\n";
+    let mut worker = starting(configuration(), &[("simulation.toml", pages)]);
+    let long = worker.send("GET /long.aspx");
+    worker.pass(Duration::from_mins(31));
+    assert!(worker.answer(long).is_some());
+    worker.pass(Duration::from_mins(17));
+    assert!(!worker.told.contains(&FromWorker::Idle));
+    worker.pass(Duration::from_mins(4));
+    assert!(worker.told.contains(&FromWorker::Idle));
+}
+
+#[test]
 fn a_worker_asks_to_be_recycled_at_its_last_request_and_again_after_as_many_more() {
     let mut configuration = configuration();
     configuration.periodic_restart.requests = 3;
