@@ -1,20 +1,21 @@
 //! `iis-sim up`: a server that runs until Ctrl-C.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sim_httpsys::live::regular_file;
 use sim_was::config::{Binding, Configuration};
 use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
 use crate::administration::{self, Administration};
 use crate::live_world::metrics_server::serve_metrics;
-use crate::live_world::server::{BoundEndpoint, Server, ServerOptions};
+use crate::live_world::server::{BoundEndpoint, Server, ServerOptions, config_path};
 use crate::virtual_world::interruption;
 
 /// How often a running server is looked at.
@@ -65,7 +66,7 @@ pub(super) struct Arguments {
     /// Record every input of httpsys, was and w3wp with its time in DIR/record, for `iis-sim replay DIR`
     #[arg(long)]
     record: bool,
-    /// Which version of IIS the services behave like, where versions differ: iis10 or iis6
+    /// Which version of IIS the services behave like, where versions differ: iis10 or iis6. Events are those of iis10
     #[arg(long, value_name = "VERSION", default_value_t = Personality::default())]
     personality: Personality,
     /// Serve /metrics for Prometheus at this loopback address; port 0 lets the kernel choose
@@ -126,7 +127,8 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
     }
     let unheeded = server.configuration().unheeded();
     let ssl_flags = ssl_flags_without_effect(server.configuration());
-    for warning in unheeded.into_iter().chain(ssl_flags) {
+    let redirected = redirection_without_effect(&server.root);
+    for warning in unheeded.into_iter().chain(ssl_flags).chain(redirected) {
         eprintln!("iis-sim: warning: {warning}");
     }
     let metrics = arguments.metrics.map(|at| serve_metrics(&server.root, at));
@@ -179,6 +181,19 @@ pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)
+}
+
+/// A redirection.config that leads to a shared configuration, which nobody reads here.
+fn redirection_without_effect(root: &Path) -> Option<String> {
+    let path = config_path(root).with_file_name("redirection.config");
+    let bytes = regular_file::read(&path).ok()?;
+    let text = String::from_utf8_lossy(&bytes).to_lowercase();
+    text.contains("enabled=\"true\"").then(|| {
+        format!(
+            "{} has no effect here: the configuration is not shared",
+            path.display()
+        )
+    })
 }
 
 /// What is said about the `sslFlags` of https bindings that are not followed.

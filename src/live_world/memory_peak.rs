@@ -15,9 +15,11 @@ use super::processes::{children, resident_bytes};
 /// From one look to the next.
 /// Assumed: a worker that starts and one that drains overlap for longer.
 const PAUSE: Duration = Duration::from_millis(5);
-/// So many times longer than a look takes is the pause behind it: looking at a thousand workers takes long, and is
-/// not to be felt by those that are measured.
+/// So many times longer than a look takes is the pause behind it, up to [`PAUSE_MAX`]: looking at a thousand workers
+/// takes long, and is not to be felt by those that are measured.
 const PAUSE_PER_LOOK: u32 = 100;
+/// A look that somebody else has interrupted takes long, too.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Looks until it is dropped.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl MemoryPeak {
                 let begun = clock_now();
                 looking.look();
                 let took = clock_now() - begun;
-                thread::park_timeout(PAUSE.max(took * PAUSE_PER_LOOK));
+                thread::park_timeout((took * PAUSE_PER_LOOK).clamp(PAUSE, PAUSE_MAX));
             }
         });
         Self {

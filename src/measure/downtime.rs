@@ -480,7 +480,7 @@ mod tests {
         let mut attempts = book_with_outage(60_000, Outcome::Timeout).attempts;
         let hangs = |outage: &AttemptRecord| outage.outcome == Outcome::Timeout;
         for probe in attempts.iter_mut().filter(|probe| hangs(probe)) {
-            if probe.planned > OPERATION + std::time::Duration::from_secs(2) {
+            if probe.planned > OPERATION + Duration::from_secs(2) {
                 probe.outcome = Outcome::Abandoned;
             }
         }
@@ -508,7 +508,7 @@ mod tests {
         let began = Instant(OPERATION.0 - 1_000_000_000);
         for attempt in &mut attempts {
             if attempt.planned >= began && attempt.planned < OPERATION {
-                attempt.finished = OPERATION + std::time::Duration::from_millis(500);
+                attempt.finished = OPERATION + Duration::from_millis(500);
                 attempt.outcome = Outcome::ResetInflight;
             }
         }

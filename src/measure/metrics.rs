@@ -144,7 +144,7 @@ pub struct Caches {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// The most that all workers together held since the operation began, what was there then included. Live it is
-    /// the most that was seen, by looking every 5 ms, or where a look takes long a hundred times more seldom than that.
+    /// the most that was seen, by looking every 5 ms, or up to every 50 ms where a look takes long.
     pub workers_peak_bytes: Option<u64>,
 }
 

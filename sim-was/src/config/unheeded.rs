@@ -74,10 +74,18 @@ const REWRITE: &str = "system.webServer/rewrite";
 
 /// What has no effect as a whole, and is one sentence for all that stands in it at a place.
 fn as_a_whole(key: &Key) -> Option<(&'static str, &'static str)> {
-    match key.section.as_str() {
-        REWRITE => Some(("", "URLs are not rewritten")),
+    let section = key.section.as_str();
+    let of_rewrite = section.strip_prefix(REWRITE);
+    match section {
+        // Its installer declares a section for each kind of rules.
+        _ if of_rewrite.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) => {
+            Some(("", "URLs are not rewritten"))
+        }
         PROTOCOL if key.path.starts_with("customHeaders.add[") => {
             Some(("customHeaders", "no header is added to responses"))
+        }
+        "system.webServer/security/authorization" if key.path.starts_with("add[") => {
+            Some(("", "nobody can log on, and everybody is let in"))
         }
         _ => None,
     }
@@ -86,23 +94,26 @@ fn as_a_whole(key: &Key) -> Option<(&'static str, &'static str)> {
 /// What modules would do that are not here; their sections restart applications all the same.
 fn of_requests(key: &Key, value: &str) -> Option<&'static str> {
     let section = key.section.strip_prefix("system.webServer/")?;
+    // Sections without a schema keep a value as it was typed.
+    let is = |wanted: &str| value.eq_ignore_ascii_case(wanted);
     match (section, key.path.as_str()) {
-        ("security/authentication/anonymousAuthentication", "enabled") if value == "false" => {
+        ("security/authentication/anonymousAuthentication", "enabled") if is("false") => {
             Some("everybody is let in, as nobody can log on")
         }
-        ("security/access", "sslFlags") if !matches!(value, "" | "None") => {
+        ("security/access", "sslFlags") if !(value.is_empty() || is("None")) => {
             Some("requests over http are answered, too")
         }
-        ("security/ipSecurity", "allowUnlisted") if value == "false" => {
+        ("security/ipSecurity", "allowUnlisted") if is("false") => Some("every address is let in"),
+        // The name of an entry without a schema is all that is written in it.
+        ("security/ipSecurity", path) if path.to_lowercase().contains("allowed='false'") => {
             Some("every address is let in")
         }
-        ("httpRedirect", "enabled") if value == "true" => Some("nothing is redirected"),
-        ("directoryBrowse", "enabled") if value.eq_ignore_ascii_case("true") => {
+        ("httpRedirect", "enabled") if is("true") => Some("nothing is redirected"),
+        ("directoryBrowse", "enabled") if is("true") => {
             Some("no folder is listed, and one without a default document is 403.14")
         }
         ("httpErrors", path) if path.to_lowercase().ends_with("responsemode") => {
-            let is_sent = value.eq_ignore_ascii_case("File");
-            (!is_sent).then_some("the worker's own page for the status is sent")
+            (!is("File")).then_some("the worker's own page for the status is sent")
         }
         _ => None,
     }
@@ -218,6 +229,22 @@ mod tests {
                 "system.webServer/httpRedirect for \"s\": enabled true has no effect on requests here: nothing is redirected",
             ]
         );
+        let declared = r#"<configuration><configSections><sectionGroup name="system.webServer">
+            <sectionGroup name="rewrite"><section name="rules" /></sectionGroup>
+            <sectionGroup name="security"><section name="ipSecurity" /><section name="authorization" /></sectionGroup>
+            </sectionGroup></configSections><system.webServer>
+            <rewrite><rules><rule name="a"><match url="x" /></rule></rules></rewrite>
+            <security><ipSecurity><add ipAddress="127.0.0.1" allowed="False" /></ipSecurity>
+            <authorization><add accessType="Deny" users="*" /></authorization></security></system.webServer></configuration>"#;
+        let said = load(declared, "x").unwrap().unheeded();
+        for instead in [
+            "URLs are not rewritten",
+            "every address is let in",
+            "everybody is let in",
+        ] {
+            let of_it = said.iter().filter(|text| text.ends_with(instead));
+            assert_eq!(of_it.count(), 1, "{instead}: {said:#?}");
+        }
         let place = |n| {
             format!(
                 "<location path=\"S/{n}\"><system.webServer><httpRedirect enabled=\"true\" /></system.webServer></location>"

@@ -104,7 +104,8 @@ impl ConfigFile {
         });
         files.any(|(_, (path, known))| {
             let now = find_file(path, &self.root);
-            now != *known && !now.as_ref().is_some_and(is_being_written)
+            let is_written = |file| is_being_written(file, known.as_ref());
+            now != *known && !now.as_ref().is_some_and(is_written)
         })
     }
 
@@ -114,10 +115,14 @@ impl ConfigFile {
         let key = path.to_lowercase();
         let mut found = find_file(path, &self.root);
         let mut around = self.around.borrow_mut();
-        if found.as_ref().is_some_and(is_being_written) {
+        let known = around.get(&key).and_then(|(_, known)| known.clone());
+        if found
+            .as_ref()
+            .is_some_and(|file| is_being_written(file, known.as_ref()))
+        {
             self.unsettled.set(true);
             if self.is_known.get() {
-                found = around.get(&key).and_then(|(_, known)| known.clone());
+                found = known;
             }
         }
         around.insert(key, (path.to_owned(), found.clone()));
@@ -258,9 +263,12 @@ fn unreadable(wanted: &Path, error: &io::Error) -> Option<FoundFile> {
     })
 }
 
-/// Whether somebody is likely to be writing a file: it makes no sense, and was written just now.
-fn is_being_written(file: &FoundFile) -> bool {
-    is_just_now(file.modified) && file.is_torn()
+/// Whether somebody is likely to be writing a file: it makes no sense, and was written just now. Or it is another one,
+/// and as old as the one that is known: a file that is opened to be written anew is made empty before its time is.
+fn is_being_written(file: &FoundFile, known: Option<&FoundFile>) -> bool {
+    let is_as_old =
+        |known: &FoundFile| known.modified == file.modified && known.bytes != file.bytes;
+    (is_just_now(file.modified) || known.is_some_and(is_as_old)) && file.is_torn()
 }
 
 fn is_just_now(written: u64) -> bool {
@@ -374,6 +382,20 @@ mod tests {
             age(&path, age_of);
             let configuration = file.read().unwrap();
             assert_eq!(fault(&configuration).is_some(), broken, "{text}");
+            assert_eq!(file.is_unsettled(), unsettled, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_web_config_that_is_empty_and_no_newer_is_being_written() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, path) = (host(root.path()), web_config(root.path()));
+        let written = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (text, unsettled) in [("<configuration />", false), ("", true)] {
+            fs::write(&path, text).unwrap();
+            let handle = fs::File::options().append(true).open(&path).unwrap();
+            handle.set_modified(written).unwrap();
+            assert_eq!(fault(&file.read().unwrap()), None, "{text}");
             assert_eq!(file.is_unsettled(), unsettled, "{text}");
         }
     }

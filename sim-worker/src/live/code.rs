@@ -2,6 +2,7 @@
 //!
 //! Source: .NET reference source, `FileChangesManager`: these are watched in the root of an application, the
 //! folders with everything below them, and a change is the end of the domain.
+//! Left out: there, a folder of any name that goes or is renamed restarts its application, too.
 //! Assumed: a file has changed if its size or the time of its last change is another.
 
 use std::collections::BTreeMap;
@@ -68,9 +69,11 @@ impl Code {
         }
         let entries = entries(&self.root);
         let has_changed = entries != self.entries;
-        self.folders = folders(&self.root, &entries);
+        let folders = folders(&self.root, &entries);
+        // What came while they were searched may not have been seen.
+        self.settled = are_same && folders == self.folders;
+        self.folders = folders;
         self.entries = entries;
-        self.settled = are_same;
         has_changed
     }
 }

@@ -45,7 +45,7 @@ impl AppPool {
         // Source: IIS configuration reference, `disallowRotationOnConfigChange`: running workers keep what they were
         // started with.
         let keeps = settings.recycling.disallow_rotation_on_config_change;
-        if self.settings.cpu != settings.cpu && !(keeps && !self.workers.is_empty()) {
+        if self.settings.cpu != settings.cpu && (!keeps || self.workers.is_empty()) {
             self.set_cpu_limit(settings.cpu.clone(), fx);
         }
         let is_repaired = self.settings.fault.is_some() && settings.fault.is_none();

@@ -620,7 +620,7 @@ fn a_cpu_limit_waits_for_the_next_worker_where_a_change_does_not_rotate() {
     ] {
         bench.set(Change::pool("C", name, value));
     }
-    let mut measure = |bench: &mut Bench, worker: u32| {
+    let measure = |bench: &mut Bench, worker: u32| {
         for used in [0, 50] {
             let used = std::time::Duration::from_secs(used);
             bench.cpu.insert(sim_httpsys::api::ProcessId(worker), used);
