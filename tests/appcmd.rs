@@ -452,6 +452,19 @@ fn modules_are_listed_enabled_installed_and_taken_away() {
 }
 
 #[test]
+fn a_backup_may_be_read_by_whom_the_file_may_be() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let up = Up::start();
+    let file = up.host_path();
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(up.appcmd(&["add", "backup", "b"]).0, Some(0));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(up.appcmd(&["restore", "backup", "b"]).0, Some(0));
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
 fn a_backup_brings_back_what_was_deleted() {
     let up = Up::start();
     let said = |words: &[&str]| appcmd(&up, words);

@@ -1,7 +1,9 @@
 //! Where tools read and write: the configuration file of a root, and the server that runs there.
 
 use std::cell::{Cell, RefCell};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,16 +121,18 @@ impl Store {
     /// Copies the configuration file, with who may read it.
     pub(crate) fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
         let bytes = regular_file::read(&self.config).map_err(|source| at(&self.config, source))?;
-        let permissions = fs::metadata(&self.config).map(|config| config.permissions());
-        fs::write(copy, bytes)
-            .and_then(|()| fs::set_permissions(copy, permissions?))
-            .map_err(|source| at(copy, source))
+        write_like(copy, &bytes, &self.config).map_err(|source| at(copy, source))
     }
 
     /// Puts what a copy says in the place of the configuration file.
     pub(crate) fn take_copy(&self, copy: &Path) -> Result<(), StoreError> {
         let bytes = regular_file::read(copy).map_err(|source| at(copy, source))?;
-        replace_file(&self.config, &bytes)
+        let is_there = self.config.exists();
+        replace_like(
+            &self.config,
+            &bytes,
+            if is_there { &self.config } else { copy },
+        )
     }
 
     /// The text of the configuration file.
@@ -316,17 +320,30 @@ pub(crate) fn changed_file(path: &Path, changes: &[Change]) -> Result<Vec<u8>, S
 
 /// Puts a file in the place of another at once.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace_like(path, bytes, path)
+}
+
+/// Does so with a file that may be read by whom another one may be.
+fn replace_like(path: &Path, bytes: &[u8], like: &Path) -> Result<(), StoreError> {
     // A link stays a link: what it points to is replaced, and who may read that stays as it is.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut partial = target.clone().into_os_string();
     partial.push(".new");
     let partial = PathBuf::from(partial);
-    fs::write(&partial, bytes).map_err(|source| at(&partial, source))?;
-    if let Ok(replaced) = fs::metadata(&target) {
-        let permissions = replaced.permissions();
-        fs::set_permissions(&partial, permissions).map_err(|source| at(&partial, source))?;
-    }
+    write_like(&partial, bytes, like).map_err(|source| at(&partial, source))?;
     fs::rename(&partial, &target).map_err(|source| at(path, source))
+}
+
+/// Writes a file that may be read by whom another one may be, if there is one; nobody else may while it is written.
+fn write_like(path: &Path, bytes: &[u8], like: &Path) -> io::Result<()> {
+    let Ok(like) = fs::metadata(like) else {
+        return fs::write(path, bytes);
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.set_permissions(like.permissions())
 }
 
 /// An answer, unless it is a refusal.
