@@ -304,7 +304,7 @@ fn a_recycle_replaces_the_worker_and_a_delete_kills_it() {
         204
     );
     up.until("its end", || !is_alive(second));
-    up.until("event 5009", || up.events().contains("5009"));
+    up.until("event 5009", || up.events().contains("\"EventID\":5009,"));
     let audit = up
         .root
         .join("Windows/System32/LogFiles/iis-sim/audit.jsonl");

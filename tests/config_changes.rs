@@ -60,7 +60,7 @@ fn a_pool_setting_recycles_its_pool_only_and_the_connection_lives() {
         "><processModel idleTimeout=\"00:10:00\" />",
     );
     write(&up, &text);
-    up.until("the recycle", || up.events().contains("5080"));
+    up.until("the recycle", || up.events().contains("\"EventID\":5080,"));
     up.until("the new worker", || !up.workers().contains(&old));
     assert_ne!(first.get("/default.aspx").unwrap().worker(), old);
     assert_eq!(second.get("/default.aspx").unwrap().worker(), other);
@@ -123,7 +123,7 @@ fn the_queue_length_is_taken_live_and_no_process_is_new() {
             .contains("ConfigurationChanged")
     });
     assert_eq!(browser.get("/default.aspx").unwrap().worker(), worker);
-    assert!(!up.events().contains("5080"));
+    assert!(!up.events().contains("\"EventID\":5080,"));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn what_is_wrong_with_one_pool_leaves_the_others_alone() {
         &up,
         &read(&up).replace("\"DefaultAppPool\"", &format!("\"{too_long}\"")),
     );
-    up.until("the event", || up.events().contains("5050"));
+    up.until("the event", || up.events().contains("\"EventID\":5050,"));
     // Its application has no pool any more, so its site has no URL.
     up.until("the site without a pool", || {
         TcpStream::connect(address(&up, 80)).is_err()
@@ -197,7 +197,7 @@ fn a_port_in_use_stops_its_site_with_an_event_and_the_others_run() {
     ];
     let up = Up::with_words(&folder.path().join("root"), &words);
     up.until("the event", || {
-        up.events().contains("1007") || up.events().contains("1004")
+        up.events().contains("\"EventID\":1007,") || up.events().contains("\"EventID\":1004,")
     });
     let sites = up.said(&["appcmd", "list", "site"]);
     assert!(
@@ -233,7 +233,7 @@ fn a_site_that_is_added_serves_and_the_first_one_does_not_notice() {
     });
     assert_eq!(browser.exchange(asks).unwrap().worker(), worker);
     assert!(up.said(&["appcmd", "list", "site"]).contains("\"New\""));
-    assert!(!up.events().contains("5080"));
+    assert!(!up.events().contains("\"EventID\":5080,"));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn touching_a_web_config_restarts_the_application_in_its_process_and_a_broken_on
     up.until("the page", || visited().status == 200);
     let repaired = browser.get("/session.aspx").unwrap();
     assert_eq!((repaired.status, repaired.worker()), (200, worker));
-    assert!(!up.events().contains("5080"));
+    assert!(!up.events().contains("\"EventID\":5080,"));
 }
 
 const BROKEN: &str =
@@ -454,7 +454,7 @@ fn a_filter_that_is_added_recycles_as_explain_change_says() {
         "{said}"
     );
     write(&up, &new);
-    up.until("the recycle", || up.events().contains("5080"));
+    up.until("the recycle", || up.events().contains("\"EventID\":5080,"));
     up.until("the new worker", || {
         up.get("/default.aspx").worker() != worker
     });

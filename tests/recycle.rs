@@ -81,7 +81,7 @@ fn a_request_longer_than_the_limit_is_cut_there_with_event_5013() {
         up.events()
             .contains("exceeded time limits during shut down")
     });
-    assert!(up.events().contains("5013"));
+    assert!(up.events().contains("\"EventID\":5013,"));
     up.until("the line in HTTPERR", || {
         up.httperr().contains("/wait.aspx?time=20000")
             && up
@@ -151,7 +151,7 @@ fn five_crashes_take_the_pool_off_line() {
             .unwrap();
         assert!(browser.is_over());
     }
-    up.until("event 5002", || up.events().contains("5002"));
+    up.until("event 5002", || up.events().contains("\"EventID\":5002,"));
     let page = up.get("/");
     assert_eq!((page.status, page.body.len()), (503, 326));
     up.until("AppOffline", || {

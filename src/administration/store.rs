@@ -45,10 +45,7 @@ const LOCK_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("{}: {source}", path.display())]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     #[error("Configuration error\n{0}")]
     Config(#[from] ConfigError),
     /// A section that breaks the schema can be neither shown nor changed.
@@ -285,7 +282,7 @@ impl Store {
 }
 
 /// Something that is wrong with a file.
-pub(crate) fn at(path: &Path, source: std::io::Error) -> StoreError {
+pub(crate) fn at(path: &Path, source: io::Error) -> StoreError {
     StoreError::File {
         path: path.to_owned(),
         source,
@@ -308,7 +305,7 @@ pub(crate) fn changed_file(path: &Path, changes: &[Change]) -> Result<Vec<u8>, S
         b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<configuration>\r\n</configuration>\r\n";
     let bytes = match regular_file::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_vec(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => EMPTY.to_vec(),
         Err(source) => return Err(at(path, source)),
     };
     Ok(edit::apply_to_bytes(

@@ -9,7 +9,7 @@
 //! A probe that had no verdict when the run ended (it was abandoned) is undecided: by itself it is no failure and
 //! no success. Between failures, or between one and the next success, it is a part of their outage, since
 //! nothing had success then; behind the last failure it is too, up to the end of the run. So the
-//! total is the sum of all outages, and never less than the longest of them. One that has waited for
+//! total is the sum of all outages, and never less than the longest of them, unless a pause of the load is in it. One that has waited for
 //! longer than a probe may is no such one: it has failed, as a time-out. So when all hang until the end of the
 //! run it is an outage from the first of them that timed out; if none had the time to, the gap has no upper
 //! bound, and that is all that can be said.
@@ -281,7 +281,7 @@ fn stream_downtime(
         failed,
         undecided: since.len() as u64 - decided,
         max_gap_ms,
-        total_ms: outages.iter().map(|outage| outage.gap.value).sum(),
+        total_ms: outages.iter().map(|outage| outage.of_probes).sum(),
         time_to_first_success_ms,
         was_failing: watched.was_failing,
     })
@@ -294,6 +294,8 @@ struct Outage {
     failed: u64,
     undecided: u64,
     gap: Bounded,
+    /// Its probes times their interval: where some were left out, for a pause of the load, that is less than the gap.
+    of_probes: f64,
 }
 
 /// That of a run, if it has a failure in it.
@@ -315,6 +317,7 @@ fn outage(run: &Run<'_>, interval: u64) -> Option<Outage> {
         to,
         failed,
         undecided: run.probes.len() as u64 - failed,
+        of_probes: millis(interval * run.probes.len() as u64),
         gap: Bounded {
             value: millis(long),
             lower: last_failure.planned.millis_since(first_failure.planned),
