@@ -1,9 +1,7 @@
 //! Where tools read and write: the configuration file of a root, and the server that runs there.
 
 use std::cell::{Cell, RefCell};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use sim_was::config::view::Views;
 use sim_was::config::{ConfigError, Fault, decode, load_sections};
 use sim_was::control::client::{AskError, ask_for, ask_telling, nobody_listens};
 use sim_was::control::{Answer, Command, Refusal};
-use sim_was::live::{Asker, AuditLog, ConfigLock};
+use sim_was::live::{Asker, AuditLog, ConfigLock, replaced_file};
 use sim_was::secrets::without_secrets;
 
 use crate::live_world::server::running_config_path;
@@ -118,18 +116,16 @@ impl Store {
     /// Copies the configuration file, with who may read it.
     pub(crate) fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
         let bytes = regular_file::read(&self.config).map_err(|source| at(&self.config, source))?;
-        write_like(copy, &bytes, &self.config).map_err(|source| at(copy, source))
+        replaced_file::write_like(copy, &bytes, &self.config).map_err(|source| at(copy, source))
     }
 
     /// Puts what a copy says in the place of the configuration file.
     pub(crate) fn take_copy(&self, copy: &Path) -> Result<(), StoreError> {
         let bytes = regular_file::read(copy).map_err(|source| at(copy, source))?;
         let is_there = self.config.exists();
-        replace_like(
-            &self.config,
-            &bytes,
-            if is_there { &self.config } else { copy },
-        )
+        let like = if is_there { &self.config } else { copy };
+        replaced_file::replace(&self.config, &bytes, like)
+            .map_err(|source| at(&self.config, source))
     }
 
     /// The text of the configuration file.
@@ -317,30 +313,7 @@ pub(crate) fn changed_file(path: &Path, changes: &[Change]) -> Result<Vec<u8>, S
 
 /// Puts a file in the place of another at once.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    replace_like(path, bytes, path)
-}
-
-/// Does so with a file that may be read by whom another one may be.
-fn replace_like(path: &Path, bytes: &[u8], like: &Path) -> Result<(), StoreError> {
-    // A link stays a link: what it points to is replaced, and who may read that stays as it is.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut partial = target.clone().into_os_string();
-    partial.push(".new");
-    let partial = PathBuf::from(partial);
-    write_like(&partial, bytes, like).map_err(|source| at(&partial, source))?;
-    fs::rename(&partial, &target).map_err(|source| at(path, source))
-}
-
-/// Writes a file that may be read by whom another one may be, if there is one; nobody else may while it is written.
-fn write_like(path: &Path, bytes: &[u8], like: &Path) -> io::Result<()> {
-    let Ok(like) = fs::metadata(like) else {
-        return fs::write(path, bytes);
-    };
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.set_permissions(like.permissions())
+    replaced_file::replace(path, bytes, path).map_err(|source| at(path, source))
 }
 
 /// An answer, unless it is a refusal.

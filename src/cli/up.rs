@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use roxmltree::Document;
 use serde_json::json;
 use sim_httpsys::live::regular_file;
-use sim_was::config::{Binding, Configuration};
+use sim_was::config::{Binding, Configuration, decode};
 use sim_was::model::Personality;
 
 use super::{ROOT_DEFAULT, fail};
@@ -187,8 +188,12 @@ pub(super) fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
 fn redirection_without_effect(root: &Path) -> Option<String> {
     let path = config_path(root).with_file_name("redirection.config");
     let bytes = regular_file::read(&path).ok()?;
-    let text = String::from_utf8_lossy(&bytes).to_lowercase();
-    text.contains("enabled=\"true\"").then(|| {
+    let text = decode(&bytes, "").ok()?;
+    let document = Document::parse(&text).ok()?;
+    let mut elements = document.descendants();
+    let leads = elements.find(|element| element.has_tag_name("configurationRedirection"))?;
+    let is_on = leads.attribute("enabled")?.eq_ignore_ascii_case("true");
+    is_on.then(|| {
         format!(
             "{} has no effect here: the configuration is not shared",
             path.display()

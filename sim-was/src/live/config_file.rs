@@ -14,6 +14,7 @@ use sim_httpsys::live::regular_file;
 use super::config_lock::ConfigLock;
 use super::content_folders;
 use super::on_disk::on_disk;
+use super::replaced_file::replace;
 use super::watch::SETTLE;
 use crate::config::edit::{Change, apply_to_bytes};
 use crate::config::{self, Configuration, Disk, FoundFile};
@@ -157,7 +158,7 @@ impl ConfigFile {
             }
         }
         if edited != bytes {
-            replace(&self.path, &edited).map_err(|error| self.in_words(&error))?;
+            replace(&self.path, &edited, &self.path).map_err(|error| self.in_words(&error))?;
         }
         Ok(configuration)
     }
@@ -299,18 +300,6 @@ fn histories(folder: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// Writes a file as a whole or not at all; who may read it stays as it is.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link stays a link: what it points to is replaced.
-    let path = fs::canonicalize(path)?;
-    let mut partial = path.clone().into_os_string();
-    partial.push(".new");
-    let partial = PathBuf::from(partial);
-    fs::write(&partial, bytes)?;
-    fs::set_permissions(&partial, fs::metadata(&path)?.permissions())?;
-    fs::rename(&partial, &path)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod machine;
 mod on_disk;
 mod orders;
 mod program;
+pub mod replaced_file;
 mod supervisor;
 mod watch;
 mod worker;

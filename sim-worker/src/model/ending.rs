@@ -184,7 +184,7 @@ impl WorkerProcess {
         }
         if !context.simulated {
             self.in_flight = self.in_flight.saturating_sub(1);
-            self.health.request_ended(now);
+            self.health.busy(now);
             if let Some(requests) = self.concurrent.get_mut(&context.application) {
                 *requests = requests.saturating_sub(1);
             }

@@ -27,7 +27,7 @@ pub(crate) struct Health {
     schedule_ran: Option<LocalTime>,
     requests: u64,
     /// When a request was received or ended last.
-    last_request: Instant,
+    last_busy: Instant,
 }
 
 impl Health {
@@ -39,13 +39,13 @@ impl Health {
             scheduled: None,
             schedule_ran: configuration.schedule_ran,
             requests: 0,
-            last_request: now,
+            last_busy: now,
         }
     }
 
     /// A request was received: the reason to be recycled, if it was one too many.
     pub(crate) fn request(&mut self, now: Instant) -> Option<RecycleReason> {
-        self.last_request = now;
+        self.last_busy = now;
         self.requests += 1;
         let extra = u64::from(mutated(Mutant::RequestLimitOneTooLate));
         let limit = u64::from(self.restart.requests) + extra;
@@ -53,14 +53,12 @@ impl Health {
             .then_some(RecycleReason::Requests)
     }
 
-    /// A request has ended: it is not idle for as long as one is executed.
-    pub(crate) fn request_ended(&mut self, now: Instant) {
-        self.last_request = now;
-    }
-
-    /// It was suspended and is awake again, because there is work.
-    pub(crate) fn awake(&mut self, now: Instant) {
-        self.last_request = now;
+    /// It is not idle yet: a request has ended, or it was suspended and is awake again, because there is work.
+    ///
+    /// Source: IIS docs, `idleTimeout`: idle is who executes no request and receives none.
+    /// Assumed: for all of that time, so that it counts from the end of a request and not only from its receipt.
+    pub(crate) fn busy(&mut self, now: Instant) {
+        self.last_busy = now;
     }
 
     /// WAS sets another idle timeout.
@@ -72,7 +70,7 @@ impl Health {
     pub(crate) fn is_idle(&self, in_flight: usize, now: Instant) -> bool {
         !self.idle_timeout.is_zero()
             && (in_flight == 0 || mutated(Mutant::IdleWithRequest))
-            && now.saturating_since(self.last_request) >= self.idle_timeout
+            && now.saturating_since(self.last_busy) >= self.idle_timeout
     }
 
     /// Whether there is a limit on its memory.

@@ -274,7 +274,7 @@ impl WorkerProcess {
     fn resume_receiving(&mut self, now: Instant) {
         if self.lifecycle == Lifecycle::Suspended {
             self.lifecycle = Lifecycle::Running;
-            self.health.awake(now);
+            self.health.busy(now);
             self.post_receives();
             self.tell(FromWorker::Resumed);
         }

@@ -7,6 +7,8 @@ use crate::config::load;
 use crate::control::{Answer, Command, ObjectState, Service};
 use crate::event_log::{Event, WorkerExit};
 
+mod started_with;
+
 const TEXT: &str = r#"<configuration>
   <system.applicationHost>
     <applicationPools>
@@ -593,44 +595,4 @@ fn what_waits_for_an_application_that_moves_is_for_the_next_worker_of_the_old_po
         ("P10", 0)
     );
     assert_eq!(ordered.departed[0].site_name, "S10");
-}
-
-#[test]
-fn an_identity_that_becomes_invalid_is_told_at_once_and_leaves_the_old_worker_where_it_is() {
-    let mut bench = up();
-    let change = |type_| Change::pool("A", "processModel.identityType", type_);
-    bench.set(change("SpecificUser"));
-    assert_eq!(bench.events(), [5021, 5080, 5093]);
-    assert_eq!(bench.pids(), [1, 2, 3]);
-    bench.ask(Command::RecycleApplicationPool { name: "A".into() });
-    assert_eq!(bench.events()[3..], [5079, 5093]);
-    assert_eq!(bench.pids(), [1, 2, 3]);
-    bench.set(change("LocalSystem"));
-    assert_eq!(bench.events()[5..], [5080]);
-    assert_eq!(bench.pids(), [2, 3, 4]);
-}
-
-#[test]
-fn a_cpu_limit_waits_for_the_next_worker_where_a_change_does_not_rotate() {
-    let mut bench = up();
-    for (name, value) in [
-        ("cpu.limit", "1000"),
-        ("cpu.action", "KillW3wp"),
-        ("cpu.resetInterval", "00:01:00"),
-    ] {
-        bench.set(Change::pool("C", name, value));
-    }
-    let measure = |bench: &mut Bench, worker: u32| {
-        for used in [0, 50] {
-            let used = std::time::Duration::from_secs(used);
-            bench.cpu.insert(sim_httpsys::api::ProcessId(worker), used);
-            bench.pass(std::time::Duration::from_secs(10));
-        }
-    };
-    measure(&mut bench, 3);
-    assert_eq!(bench.pids(), [1, 2, 3], "it knows nothing of a limit");
-    bench.ask(Command::RecycleApplicationPool { name: "C".into() });
-    assert_eq!(bench.pids(), [1, 2, 4]);
-    measure(&mut bench, 4);
-    assert!(bench.events().contains(&5025), "{:?}", bench.events());
 }
